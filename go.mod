@@ -1,0 +1,3 @@
+module narseal
+
+go 1.26
