@@ -1,0 +1,445 @@
+package nar
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	nixnar "github.com/nix-community/go-nix/pkg/nar"
+)
+
+// A Reader reads one archive entry by entry, in the archive's order. It
+// checks everything that the package comment states and starts no goroutine.
+// It reads up to 256 KiB ahead, never past that into what follows an archive
+// in an export stream unless that has been asked for.
+//
+// After an error every method returns the same error. An archive that ends
+// early is an [io.ErrUnexpectedEOF] inside a [FormatError]; [io.EOF] comes
+// from Next only after the archive's last byte, and after the input has been
+// seen to end there.
+type Reader struct {
+	src    *source
+	inside bool // part of a longer stream: more may follow the archive
+	err    error
+	state  readState
+	at     trail
+	entry  Entry
+	left   int64 // contents not yet taken
+	pad    int   // zeros that follow the contents
+}
+
+type readState int
+
+const (
+	atStart    readState = iota // before the magic
+	inContents                  // contents, then padding, then the node's end
+	afterNode                   // before the ")" of a symlink
+	inList                      // in a directory, before an entry or its end
+	atEnd                       // after the root's last ")"
+)
+
+// Fixed runs of tokens. Comparing them whole is what makes small entries cheap.
+var (
+	tokMagic      = tokens("nix-archive-1")
+	tokNode       = tokens("(", "type")
+	tokRegular    = tokens("regular")
+	tokExecutable = tokens("executable", "")
+	tokContents   = tokens("contents")
+	tokSymlink    = tokens("symlink")
+	tokTarget     = tokens("target")
+	tokDirectory  = tokens("directory")
+	tokEntry      = tokens("entry", "(", "name")
+	tokEntryNode  = tokens("node")
+	tokClose      = tokens(")")
+)
+
+// tokens encodes strings as they stand in an archive.
+func tokens(ss ...string) []byte {
+	var b []byte
+	for _, s := range ss {
+		b = binary.LittleEndian.AppendUint64(b, uint64(len(s)))
+		b = append(b, s...)
+		b = append(b, make([]byte, padding(int64(len(s))))...)
+	}
+	return b
+}
+
+// padding is the number of zeros after a string of n bytes.
+func padding(n int64) int { return int(-n & 7) }
+
+// maxToken is the longest string that Nix reads as a tag.
+const maxToken = 32
+
+// NewReader returns a Reader for the archive that r holds, and r is expected
+// to hold nothing else.
+func NewReader(r io.Reader) *Reader {
+	return &Reader{src: &source{r: r}}
+}
+
+// Offset is the number of bytes of the stream that were taken so far.
+func (r *Reader) Offset() int64 { return r.src.offset() }
+
+// Path is the path of the entry that Next returned last, from the archive's
+// root: "/", "/bin", "/bin/sh". It allocates.
+func (r *Reader) Path() string { return r.at.path() }
+
+// Header is the entry that Next returned last as go-nix's type.
+func (r *Reader) Header() *nixnar.Header {
+	return &nixnar.Header{
+		Path:       r.at.path(),
+		Type:       r.entry.Type,
+		LinkTarget: string(r.entry.Target),
+		Size:       r.entry.Size,
+		Executable: r.entry.Executable,
+	}
+}
+
+// Next skips what is left of the current entry's contents and returns the
+// next entry, or io.EOF after the last. The entry and its slices, which lie
+// in the Reader's buffer, are valid until the next call of any method that
+// reads; the caller may change the slices' bytes.
+func (r *Reader) Next() (*Entry, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	if err := r.next(); err != nil {
+		return nil, r.fail(err)
+	}
+	return &r.entry, nil
+}
+
+// Peek returns the contents of the current file that are in the buffer and
+// not yet taken, reading until there are at least n bytes (at most 64 KiB)
+// or the contents end, which io.EOF tells. The slice is valid until the next
+// call of any method that reads, and the caller may change its bytes.
+func (r *Reader) Peek(n int) ([]byte, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	if n > bufferSize/4 {
+		n = bufferSize / 4
+	}
+	var end error
+	if int64(n) > r.left {
+		n, end = int(r.left), io.EOF
+	}
+	if err := r.src.need(n); err != nil {
+		return nil, r.fail(r.truncated(0, "contents", err))
+	}
+	b := r.src.buf[r.src.pos:r.src.end]
+	if int64(len(b)) > r.left {
+		b = b[:r.left:r.left]
+	}
+	return b, end
+}
+
+// Discard takes n bytes that Peek returned.
+func (r *Reader) Discard(n int) {
+	if n < 0 || n > r.src.end-r.src.pos || int64(n) > r.left {
+		panic("nar: Discard of more than Peek returned")
+	}
+	r.src.pos += n
+	r.left -= int64(n)
+}
+
+// Remaining is the number of bytes of the current file's contents not yet
+// taken.
+func (r *Reader) Remaining() int64 { return r.left }
+
+// Read reads the current file's contents, and returns io.EOF at their end.
+func (r *Reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, r.err
+	}
+	b, err := r.Peek(1)
+	if err != nil {
+		return 0, err
+	}
+	n := copy(p, b)
+	r.Discard(n)
+	return n, nil
+}
+
+// fail keeps err, so that every later call returns it too.
+func (r *Reader) fail(err error) error {
+	r.err = err
+	return err
+}
+
+func (r *Reader) next() error {
+	switch r.state {
+	case atStart:
+		if err := r.expect(0, tokMagic, `the archive's magic "nix-archive-1"`); err != nil {
+			return err
+		}
+		r.src.pos += len(tokMagic)
+		return r.node(0)
+	case inContents:
+		if err := r.endContents(); err != nil {
+			return err
+		}
+		if err := r.closeNode(); err != nil {
+			return err
+		}
+	case afterNode:
+		if err := r.closeNode(); err != nil {
+			return err
+		}
+	}
+	for r.at.dirs() > 0 {
+		if err := r.src.need(len(tokClose)); err != nil {
+			return r.truncated(0, `"entry" or ")"`, err)
+		}
+		if !bytes.Equal(r.src.buf[r.src.pos:r.src.pos+len(tokClose)], tokClose) {
+			return r.listed()
+		}
+		r.at.leave()
+		if err := r.closeNode(); err != nil {
+			return err
+		}
+	}
+	r.state = atEnd
+	if r.inside {
+		return io.EOF
+	}
+	switch err := r.src.need(1); {
+	case err == io.EOF:
+		return io.EOF
+	case err != nil:
+		return r.bad(0, fmt.Errorf("after the archive: %w", err))
+	default:
+		return r.bad(0, errors.New("want the end of the input after the archive, got more bytes"))
+	}
+}
+
+// listed reads an entry of the innermost directory.
+func (r *Reader) listed() error {
+	if err := r.expect(0, tokEntry, `"entry" "(" "name", or ")"`); err != nil {
+		return err
+	}
+	c := len(tokEntry)
+	n, err := r.length(c, "the name's length")
+	if err != nil {
+		return err
+	}
+	if n > MaxName {
+		return r.bad(c, fmt.Errorf("name has %d bytes, at most %d are allowed", n, MaxName))
+	}
+	name, err := r.str(c+8, int(n), "name")
+	if err != nil {
+		return err
+	}
+	if err := checkName(name); err != nil {
+		return r.bad(c+8, fmt.Errorf("%w: %q", err, name))
+	}
+	if last := r.at.last(); bytes.Compare(name, last) <= 0 {
+		return r.bad(c+8, &OrderError{Name: string(name), Last: string(last)})
+	}
+	r.at.set(name)
+	c += 8 + int(n) + padding(int64(n))
+	if err := r.expect(c, tokEntryNode, `"node"`); err != nil {
+		return err
+	}
+	return r.node(c + len(tokEntryNode))
+}
+
+// node reads a node as far as its contents or its first entry. It starts c
+// bytes after what was taken: the name of a listed entry lies before it, and
+// stays in the buffer until all is known.
+func (r *Reader) node(c int) error {
+	named := c > 0
+	if err := r.expect(c, tokNode, `"(" "type"`); err != nil {
+		return err
+	}
+	c += len(tokNode)
+	r.entry = Entry{Depth: r.at.dirs()}
+	switch {
+	case r.match(c, tokRegular):
+		c += len(tokRegular)
+		r.entry.Type = nixnar.TypeRegular
+		if r.match(c, tokExecutable) {
+			c += len(tokExecutable)
+			r.entry.Executable = true
+		}
+		if err := r.expect(c, tokContents, `"executable" "" or "contents"`); err != nil {
+			return err
+		}
+		c += len(tokContents)
+		n, err := r.length(c, "the contents' length")
+		if err != nil {
+			return err
+		}
+		if n > math.MaxInt64-8 {
+			return r.bad(c, fmt.Errorf("contents of %d bytes, more than any file can hold", n))
+		}
+		c += 8
+		r.entry.Size = int64(n)
+		r.left, r.pad = int64(n), padding(int64(n))
+		r.state = inContents
+	case r.match(c, tokSymlink):
+		c += len(tokSymlink)
+		r.entry.Type = nixnar.TypeSymlink
+		if err := r.expect(c, tokTarget, `"target"`); err != nil {
+			return err
+		}
+		c += len(tokTarget)
+		n, err := r.length(c, "the target's length")
+		if err != nil {
+			return err
+		}
+		if n > MaxTarget {
+			return r.bad(c, fmt.Errorf("target has %d bytes, at most %d are allowed", n, MaxTarget))
+		}
+		c += 8
+		target, err := r.str(c, int(n), "target")
+		if err != nil {
+			return err
+		}
+		if err := checkTarget(target); err != nil {
+			return r.bad(c, err)
+		}
+		c += int(n) + padding(int64(n))
+		r.entry.Target = target
+		r.state = afterNode
+	case r.match(c, tokDirectory):
+		c += len(tokDirectory)
+		r.entry.Type = nixnar.TypeDirectory
+		if r.at.dirs() == MaxDepth {
+			return r.bad(c, fmt.Errorf("more than %d directories inside each other", MaxDepth))
+		}
+		r.state = inList
+	default:
+		return r.expect(c, tokRegular, `"regular", "symlink" or "directory"`)
+	}
+	// Nothing above moves the buffer from here on.
+	if named {
+		start := r.src.pos + len(tokEntry) + 8
+		r.entry.Name = r.src.buf[start : start+len(r.at.last()) : start+len(r.at.last())]
+	}
+	if r.entry.Type == nixnar.TypeDirectory {
+		r.at.enter()
+	}
+	r.src.pos += c
+	return nil
+}
+
+// endContents skips to the end of the contents and checks their padding.
+func (r *Reader) endContents() error {
+	if r.left > 0 {
+		n := r.left
+		r.left = 0
+		if err := r.src.skip(n); err != nil {
+			return r.truncated(0, "contents", err)
+		}
+	}
+	if err := r.src.need(r.pad); err != nil {
+		return r.truncated(0, "padding", err)
+	}
+	for i, b := range r.src.buf[r.src.pos : r.src.pos+r.pad] {
+		if b != 0 {
+			return r.bad(i, fmt.Errorf("padding: want zeros, got byte %#02x", b))
+		}
+	}
+	r.src.pos += r.pad
+	r.pad = 0
+	return nil
+}
+
+// closeNode takes the ")" of a node and, below the root, that of its entry.
+func (r *Reader) closeNode() error {
+	n := 1
+	if r.at.dirs() > 0 {
+		n = 2
+	}
+	for ; n > 0; n-- {
+		if err := r.expect(0, tokClose, `")"`); err != nil {
+			return err
+		}
+		r.src.pos += len(tokClose)
+	}
+	r.state = inList
+	return nil
+}
+
+// match tells whether want lies c bytes after what was taken. A shortage of
+// bytes is no match: expect, which always follows, tells it.
+func (r *Reader) match(c int, want []byte) bool {
+	if r.src.end-r.src.pos < c+len(want) && r.src.need(c+len(want)) != nil {
+		return false
+	}
+	p := r.src.pos + c
+	return string(r.src.buf[p:p+len(want)]) == string(want)
+}
+
+// expect fails unless want lies c bytes after what was taken.
+func (r *Reader) expect(c int, want []byte, what string) error {
+	if r.match(c, want) {
+		return nil
+	}
+	// Walk the tokens up to the one that differs, to say what came.
+	for len(want) > 0 {
+		n := 8 + int(want[0]) + padding(int64(want[0]))
+		if !r.match(c, want[:n]) {
+			break
+		}
+		c, want = c+n, want[n:]
+	}
+	n, err := r.length(c, what)
+	if err != nil {
+		return err
+	}
+	if n > maxToken {
+		return r.bad(c, fmt.Errorf("want %s, got a string of %d bytes", what, n))
+	}
+	got, err := r.str(c+8, int(n), what)
+	if err != nil {
+		return err
+	}
+	return r.bad(c, fmt.Errorf("want %s, got %q", what, got))
+}
+
+// length reads a string's length, c bytes after what was taken.
+func (r *Reader) length(c int, what string) (uint64, error) {
+	if err := r.src.need(c + 8); err != nil {
+		return 0, r.truncated(c, what, err)
+	}
+	return binary.LittleEndian.Uint64(r.src.buf[r.src.pos+c:]), nil
+}
+
+// str reads a short string's n bytes and its padding.
+func (r *Reader) str(c, n int, what string) ([]byte, error) {
+	padded := n + padding(int64(n))
+	if err := r.src.need(c + padded); err != nil {
+		return nil, r.truncated(c, what, err)
+	}
+	b := r.src.buf[r.src.pos+c : r.src.pos+c+padded]
+	for i, x := range b[n:] {
+		if x != 0 {
+			return nil, r.bad(c+n+i, fmt.Errorf("padding after %s: want zeros, got byte %#02x", what, x))
+		}
+	}
+	return b[:n:n], nil
+}
+
+// truncated makes err, the source's, an error that says what was wanted.
+func (r *Reader) truncated(c int, what string, err error) error {
+	if err == io.EOF {
+		return r.badAt(r.src.base+int64(r.src.end), fmt.Errorf("want %s, but the archive ends here: %w", what, io.ErrUnexpectedEOF))
+	}
+	return r.bad(c, fmt.Errorf("want %s: %w", what, err))
+}
+
+func (r *Reader) bad(c int, err error) error {
+	return r.badAt(r.src.offset()+int64(c), err)
+}
+
+func (r *Reader) badAt(offset int64, err error) error {
+	path := ""
+	if r.state != atStart && r.state != atEnd {
+		path = r.at.path()
+	}
+	return &FormatError{Op: "read", Path: path, Offset: offset, Err: err}
+}
