@@ -1,0 +1,63 @@
+package filter
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Encodings is a set of character encodings in which an occurrence of a rule is
+// recognised. A wide encoding (UTF-16, UTF-32) stands for both of its byte
+// orders; text in it may start at any byte offset, odd ones too, and needs no
+// byte order mark.
+type Encodings uint8
+
+// The encodings.
+const (
+	UTF8  Encodings = 1 << iota // one byte a character
+	UTF16                       // two bytes a character, either byte order
+	UTF32                       // four bytes a character, either byte order
+
+	AllEncodings = UTF8 | UTF16 | UTF32
+)
+
+// encodingNames holds each encoding's name at the index of its bit.
+var encodingNames = [...]string{"utf8", "utf16", "utf32"}
+
+// ParseEncodings reads a list of names separated by commas, such as
+// "utf8,utf16,utf32". Case does not matter; an empty list is an error.
+func ParseEncodings(s string) (Encodings, error) {
+	var set Encodings
+next:
+	for name := range strings.SplitSeq(s, ",") {
+		for i, known := range encodingNames {
+			if strings.EqualFold(strings.TrimSpace(name), known) {
+				set |= 1 << i
+				continue next
+			}
+		}
+		return 0, fmt.Errorf("encodings %q: unknown encoding %q, want utf8, utf16 or utf32", s, name)
+	}
+	return set, nil
+}
+
+// String returns the names in the form that ParseEncodings reads.
+func (e Encodings) String() string {
+	var names []string
+	for i, name := range encodingNames {
+		if e&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// width returns the bytes a character of the widest encoding in e.
+func (e Encodings) width() int {
+	switch {
+	case e&UTF32 != 0:
+		return 4
+	case e&UTF16 != 0:
+		return 2
+	}
+	return 1
+}
