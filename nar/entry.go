@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 
 	nixnar "github.com/nix-community/go-nix/pkg/nar"
 )
@@ -17,6 +18,9 @@ const (
 	MaxTarget = 4095  // bytes of a symlink's target
 	MaxDepth  = 16384 // directories inside each other
 )
+
+// maxSize is the largest contents whose end, with padding, an int64 can count.
+const maxSize = math.MaxInt64 - 7
 
 // An Entry is one node of an archive: a regular file, a directory or a
 // symlink.
@@ -70,88 +74,4 @@ func checkTarget(target []byte) error {
 		return errTargetNUL
 	}
 	return nil
-}
-
-// A FormatError says where an archive, or what a caller asked of a Writer,
-// breaks the format.
-type FormatError struct {
-	Op     string // "read" or "write"
-	Path   string // of the entry, "/" for the root; "" outside any entry
-	Offset int64  // bytes from the start of the stream
-	Err    error
-}
-
-func (e *FormatError) Error() string {
-	if e.Path == "" {
-		return fmt.Sprintf("nar: %s: offset %d: %v", e.Op, e.Offset, e.Err)
-	}
-	return fmt.Sprintf("nar: %s %q: offset %d: %v", e.Op, e.Path, e.Offset, e.Err)
-}
-
-func (e *FormatError) Unwrap() error { return e.Err }
-
-// trail is the stack of names from the root to the entry at hand, with what
-// is needed to tell whether a directory's names increase. The names lie end
-// to end in one buffer, so that an entry costs no allocation.
-type trail struct {
-	names []byte
-	ends  []int // ends[d] is where the name of depth d+1 ends in names
-}
-
-// dirs is the number of directories that are open.
-func (t *trail) dirs() int { return len(t.ends) }
-
-// last is the name of the latest entry of the innermost open directory.
-func (t *trail) last() []byte {
-	d := len(t.ends)
-	if d == 0 {
-		return nil
-	}
-	start := 0
-	if d > 1 {
-		start = t.ends[d-2]
-	}
-	return t.names[start:t.ends[d-1]]
-}
-
-// enter opens a directory.
-func (t *trail) enter() { t.ends = append(t.ends, len(t.names)) }
-
-// leave closes the innermost directory.
-func (t *trail) leave() {
-	t.ends = t.ends[:len(t.ends)-1]
-	if d := len(t.ends); d > 0 {
-		t.names = t.names[:t.ends[d-1]]
-	} else {
-		t.names = t.names[:0]
-	}
-}
-
-// set makes name the latest of the innermost directory.
-func (t *trail) set(name []byte) {
-	d := len(t.ends)
-	start := 0
-	if d > 1 {
-		start = t.ends[d-2]
-	}
-	t.names = append(t.names[:start], name...)
-	t.ends[d-1] = len(t.names)
-}
-
-// path is the entry's path from the archive's root.
-func (t *trail) path() string {
-	if len(t.names) == 0 {
-		return "/"
-	}
-	b := make([]byte, 0, len(t.names)+len(t.ends))
-	start := 0
-	for _, end := range t.ends {
-		if end == start {
-			break
-		}
-		b = append(b, '/')
-		b = append(b, t.names[start:end]...)
-		start = end
-	}
-	return string(b)
 }

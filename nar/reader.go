@@ -1,20 +1,16 @@
 package nar
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 
 	nixnar "github.com/nix-community/go-nix/pkg/nar"
 )
 
 // A Reader reads one archive entry by entry, in the archive's order. It
-// checks everything that the package comment states and starts no goroutine.
-// It reads up to 256 KiB ahead, never past that into what follows an archive
-// in an export stream unless that has been asked for.
+// checks everything that the package comment states, and starts no goroutine.
+// It reads as much as the input gives, up to 256 KiB ahead of what was taken.
 //
 // After an error every method returns the same error. An archive that ends
 // early is an [io.ErrUnexpectedEOF] inside a [FormatError]; [io.EOF] comes
@@ -35,43 +31,12 @@ type readState int
 
 const (
 	atStart    readState = iota // before the magic
+	inNode                      // in a node, before what tells the entry's kind and size
 	inContents                  // contents, then padding, then the node's end
 	afterNode                   // before the ")" of a symlink
 	inList                      // in a directory, before an entry or its end
 	atEnd                       // after the root's last ")"
 )
-
-// Fixed runs of tokens. Comparing them whole is what makes small entries cheap.
-var (
-	tokMagic      = tokens("nix-archive-1")
-	tokNode       = tokens("(", "type")
-	tokRegular    = tokens("regular")
-	tokExecutable = tokens("executable", "")
-	tokContents   = tokens("contents")
-	tokSymlink    = tokens("symlink")
-	tokTarget     = tokens("target")
-	tokDirectory  = tokens("directory")
-	tokEntry      = tokens("entry", "(", "name")
-	tokEntryNode  = tokens("node")
-	tokClose      = tokens(")")
-)
-
-// tokens encodes strings as they stand in an archive.
-func tokens(ss ...string) []byte {
-	var b []byte
-	for _, s := range ss {
-		b = binary.LittleEndian.AppendUint64(b, uint64(len(s)))
-		b = append(b, s...)
-		b = append(b, make([]byte, padding(int64(len(s))))...)
-	}
-	return b
-}
-
-// padding is the number of zeros after a string of n bytes.
-func padding(n int64) int { return int(-n & 7) }
-
-// maxToken is the longest string that Nix reads as a tag.
-const maxToken = 32
 
 // NewReader returns a Reader for the archive that r holds, and r is expected
 // to hold nothing else.
@@ -129,11 +94,8 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 	if err := r.src.need(n); err != nil {
 		return nil, r.fail(r.truncated(0, "contents", err))
 	}
-	b := r.src.buf[r.src.pos:r.src.end]
-	if int64(len(b)) > r.left {
-		b = b[:r.left:r.left]
-	}
-	return b, end
+	m := int(min(int64(r.src.end-r.src.pos), r.left))
+	return r.src.buf[r.src.pos : r.src.pos+m : r.src.pos+m], end
 }
 
 // Discard takes n bytes that Peek returned.
@@ -176,6 +138,7 @@ func (r *Reader) next() error {
 			return err
 		}
 		r.src.pos += len(tokMagic)
+		r.state = inNode
 		return r.node(0)
 	case inContents:
 		if err := r.endContents(); err != nil {
@@ -193,10 +156,11 @@ func (r *Reader) next() error {
 		if err := r.src.need(len(tokClose)); err != nil {
 			return r.truncated(0, `"entry" or ")"`, err)
 		}
-		if !bytes.Equal(r.src.buf[r.src.pos:r.src.pos+len(tokClose)], tokClose) {
+		if !r.match(0, tokClose) {
 			return r.listed()
 		}
 		r.at.leave()
+		r.state = afterNode
 		if err := r.closeNode(); err != nil {
 			return err
 		}
@@ -235,10 +199,10 @@ func (r *Reader) listed() error {
 	if err := checkName(name); err != nil {
 		return r.bad(c+8, fmt.Errorf("%w: %q", err, name))
 	}
-	if last := r.at.last(); bytes.Compare(name, last) <= 0 {
-		return r.bad(c+8, &OrderError{Name: string(name), Last: string(last)})
+	r.state = inNode
+	if err := r.at.list(name); err != nil {
+		return r.bad(c+8, err)
 	}
-	r.at.set(name)
 	c += 8 + int(n) + padding(int64(n))
 	if err := r.expect(c, tokEntryNode, `"node"`); err != nil {
 		return err
@@ -260,11 +224,14 @@ func (r *Reader) node(c int) error {
 	case r.match(c, tokRegular):
 		c += len(tokRegular)
 		r.entry.Type = nixnar.TypeRegular
-		if r.match(c, tokExecutable) {
+		if r.match(c, tokExecutable[:lenExecutable]) {
+			if err := r.expect(c, tokExecutable, `"" after "executable"`); err != nil {
+				return err
+			}
 			c += len(tokExecutable)
 			r.entry.Executable = true
 		}
-		if err := r.expect(c, tokContents, `"executable" "" or "contents"`); err != nil {
+		if err := r.expect(c, tokContents, `"executable" or "contents"`); err != nil {
 			return err
 		}
 		c += len(tokContents)
@@ -272,7 +239,7 @@ func (r *Reader) node(c int) error {
 		if err != nil {
 			return err
 		}
-		if n > math.MaxInt64-8 {
+		if n > maxSize {
 			return r.bad(c, fmt.Errorf("contents of %d bytes, more than any file can hold", n))
 		}
 		c += 8
@@ -350,96 +317,14 @@ func (r *Reader) endContents() error {
 
 // closeNode takes the ")" of a node and, below the root, that of its entry.
 func (r *Reader) closeNode() error {
-	n := 1
+	want := tokClose
 	if r.at.dirs() > 0 {
-		n = 2
+		want = tokCloseEntry
 	}
-	for ; n > 0; n-- {
-		if err := r.expect(0, tokClose, `")"`); err != nil {
-			return err
-		}
-		r.src.pos += len(tokClose)
+	if err := r.expect(0, want, `")"`); err != nil {
+		return err
 	}
+	r.src.pos += len(want)
 	r.state = inList
 	return nil
-}
-
-// match tells whether want lies c bytes after what was taken. A shortage of
-// bytes is no match: expect, which always follows, tells it.
-func (r *Reader) match(c int, want []byte) bool {
-	if r.src.end-r.src.pos < c+len(want) && r.src.need(c+len(want)) != nil {
-		return false
-	}
-	p := r.src.pos + c
-	return string(r.src.buf[p:p+len(want)]) == string(want)
-}
-
-// expect fails unless want lies c bytes after what was taken.
-func (r *Reader) expect(c int, want []byte, what string) error {
-	if r.match(c, want) {
-		return nil
-	}
-	// Walk the tokens up to the one that differs, to say what came.
-	for len(want) > 0 {
-		n := 8 + int(want[0]) + padding(int64(want[0]))
-		if !r.match(c, want[:n]) {
-			break
-		}
-		c, want = c+n, want[n:]
-	}
-	n, err := r.length(c, what)
-	if err != nil {
-		return err
-	}
-	if n > maxToken {
-		return r.bad(c, fmt.Errorf("want %s, got a string of %d bytes", what, n))
-	}
-	got, err := r.str(c+8, int(n), what)
-	if err != nil {
-		return err
-	}
-	return r.bad(c, fmt.Errorf("want %s, got %q", what, got))
-}
-
-// length reads a string's length, c bytes after what was taken.
-func (r *Reader) length(c int, what string) (uint64, error) {
-	if err := r.src.need(c + 8); err != nil {
-		return 0, r.truncated(c, what, err)
-	}
-	return binary.LittleEndian.Uint64(r.src.buf[r.src.pos+c:]), nil
-}
-
-// str reads a short string's n bytes and its padding.
-func (r *Reader) str(c, n int, what string) ([]byte, error) {
-	padded := n + padding(int64(n))
-	if err := r.src.need(c + padded); err != nil {
-		return nil, r.truncated(c, what, err)
-	}
-	b := r.src.buf[r.src.pos+c : r.src.pos+c+padded]
-	for i, x := range b[n:] {
-		if x != 0 {
-			return nil, r.bad(c+n+i, fmt.Errorf("padding after %s: want zeros, got byte %#02x", what, x))
-		}
-	}
-	return b[:n:n], nil
-}
-
-// truncated makes err, the source's, an error that says what was wanted.
-func (r *Reader) truncated(c int, what string, err error) error {
-	if err == io.EOF {
-		return r.badAt(r.src.base+int64(r.src.end), fmt.Errorf("want %s, but the archive ends here: %w", what, io.ErrUnexpectedEOF))
-	}
-	return r.bad(c, fmt.Errorf("want %s: %w", what, err))
-}
-
-func (r *Reader) bad(c int, err error) error {
-	return r.badAt(r.src.offset()+int64(c), err)
-}
-
-func (r *Reader) badAt(offset int64, err error) error {
-	path := ""
-	if r.state != atStart && r.state != atEnd {
-		path = r.at.path()
-	}
-	return &FormatError{Op: "read", Path: path, Offset: offset, Err: err}
 }

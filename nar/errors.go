@@ -1,0 +1,32 @@
+package nar
+
+import "fmt"
+
+// A FormatError says where an archive, or what a caller asked of a Writer,
+// breaks the format, or where the input ended or failed.
+type FormatError struct {
+	Op     string // "read" or "write"
+	Path   string // of the entry, or of its directory if its name is not known or not allowed; "/" is the root; "" is outside
+	Offset int64  // bytes from the start of the stream
+	Err    error
+}
+
+func (e *FormatError) Error() string {
+	if e.Path == "" {
+		return fmt.Sprintf("nar: %s: offset %d: %v", e.Op, e.Offset, e.Err)
+	}
+	return fmt.Sprintf("nar: %s %q: offset %d: %v", e.Op, e.Path, e.Offset, e.Err)
+}
+
+func (e *FormatError) Unwrap() error { return e.Err }
+
+// An OrderError is an entry whose name does not come after the one before it
+// in its directory.
+type OrderError struct{ Name, Last string }
+
+func (e *OrderError) Error() string {
+	if e.Name == e.Last {
+		return fmt.Sprintf("name given twice: %q", e.Name)
+	}
+	return fmt.Sprintf("names out of order: %q after %q", e.Name, e.Last)
+}

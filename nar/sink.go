@@ -1,0 +1,89 @@
+package nar
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// directWrite is the length from which contents go to the output past the
+// buffer: below it a copy is cheaper than a system call.
+const directWrite = 64 << 10
+
+// sink is a buffered output.
+type sink struct {
+	w   io.Writer
+	buf []byte
+	off int64 // bytes passed to w
+}
+
+// offset is the number of bytes written, those in the buffer included.
+func (s *sink) offset() int64 { return s.off + int64(len(s.buf)) }
+
+// room makes the buffer hold n bytes more, at most all of it.
+func (s *sink) room(n int) error {
+	if cap(s.buf)-len(s.buf) >= n {
+		return nil
+	}
+	if s.buf == nil {
+		s.buf = make([]byte, 0, bufferSize)
+		return nil
+	}
+	return s.flush()
+}
+
+// The methods that add to the buffer need room.
+
+func (s *sink) add(b []byte) { s.buf = append(s.buf, b...) }
+
+func (s *sink) number(n uint64) { s.buf = binary.LittleEndian.AppendUint64(s.buf, n) }
+
+func (s *sink) zeros(n int) { s.buf = append(s.buf, zeros[:n]...) }
+
+func (s *sink) str(b []byte) {
+	s.number(uint64(len(b)))
+	s.add(b)
+	s.zeros(padding(int64(len(b))))
+}
+
+var zeros [7]byte
+
+// contents writes p, of any length.
+func (s *sink) contents(p []byte) error {
+	if len(p) >= directWrite {
+		if err := s.flush(); err != nil {
+			return err
+		}
+		return s.output(p)
+	}
+	if err := s.room(len(p)); err != nil {
+		return err
+	}
+	s.add(p)
+	return nil
+}
+
+// flush passes on what is buffered.
+func (s *sink) flush() error {
+	if len(s.buf) == 0 {
+		return nil
+	}
+	err := s.output(s.buf)
+	s.buf = s.buf[:0]
+	return err
+}
+
+func (s *sink) output(p []byte) error {
+	n, err := s.w.Write(p)
+	if n < 0 || n > len(p) {
+		return fmt.Errorf("nar: write: offset %d: the output's Write returned an impossible count", s.off)
+	}
+	s.off += int64(n)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return fmt.Errorf("nar: write: offset %d: %w", s.off, err)
+	}
+	return nil
+}
