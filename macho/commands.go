@@ -1,0 +1,176 @@
+package macho
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// commands is what the load commands of a slice say of its signature. Offsets
+// count from the start of the slice.
+type commands struct {
+	end        int64  // first byte after the load commands
+	signatures int    // number of LC_CODE_SIGNATURE commands
+	cmdSize    uint32 // of the first one
+	sigOff     int64  // dataoff of the first one
+	sigSize    int64  // datasize of the first one
+	infoPlist  Range  // the __TEXT,__info_plist section; Len 0: none
+	encrypted  bool   // LC_ENCRYPTION_INFO with a cryptid
+	fault      string // why reading stopped before the last command
+}
+
+// readHeader fills in what the header and load commands of a slice say, if it
+// is a thin image; thin tells. With quick it stops at the first LC_CODE_SIGNATURE. A header or a command that
+// cannot be read is a fault and ends the reading; only a failing source is an
+// error.
+func (s *slice) readHeader(src source, quick bool) error {
+	c := &s.commands
+	head, err := src.at(s.off, 4) // of a slice that was cut, too
+	if errors.Is(err, errOutside) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, _, s.thin = thinMagic(head); !s.thin {
+		return nil
+	}
+	head, err = s.at(src, 0, 28)
+	if errors.Is(err, errOutside) {
+		c.fault = "the file ends within the Mach-O header"
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	order, is64, _ := thinMagic(head)
+	s.arch = archName(order.Uint32(head[4:]), order.Uint32(head[8:]))
+	ncmds, sizeofcmds := order.Uint32(head[16:]), order.Uint32(head[20:])
+	pos := int64(28)
+	if is64 {
+		pos = 32
+	}
+	c.end = pos + int64(sizeofcmds)
+	if c.end > s.size {
+		c.fault = fmt.Sprintf("load commands end at %d, the slice at %d", c.end, s.size)
+		c.end = max(s.size, pos)
+	}
+	for i := uint32(0); i < ncmds; i++ {
+		b, err := s.command(src, pos, 8)
+		if err == nil {
+			cmd, size := order.Uint32(b), order.Uint32(b[4:])
+			if cmd == lcCodeSignature {
+				c.signatures++
+			}
+			if size < 8 || int64(size) > c.end-pos {
+				c.setFault("load command %d at %d has size %d, the load commands end at %d", i, pos, size, c.end)
+				return nil
+			}
+			err = s.readCommand(src, order, cmd, pos, size)
+			pos += int64(size)
+		}
+		if errors.Is(err, errOutside) {
+			c.setFault("load command %d of %d at %d is cut short", i, ncmds, pos)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if quick && c.signatures > 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// setFault keeps the first fault, from which the others may follow.
+func (c *commands) setFault(format string, args ...any) {
+	if c.fault == "" {
+		c.fault = fmt.Sprintf(format, args...)
+	}
+}
+
+// at reads from the slice, no further than its end.
+func (s *slice) at(src source, off int64, n int) ([]byte, error) {
+	if off < 0 || off > s.size-int64(n) {
+		return nil, errOutside
+	}
+	return src.at(s.off+off, n)
+}
+
+// command reads from the load commands, no further than their end.
+func (s *slice) command(src source, off int64, n int) ([]byte, error) {
+	if off > s.commands.end-int64(n) {
+		return nil, errOutside
+	}
+	return s.at(src, off, n)
+}
+
+// readCommand takes what is needed of one load command of size bytes at pos.
+func (s *slice) readCommand(src source, order binary.ByteOrder, cmd uint32, pos int64, size uint32) error {
+	c := &s.commands
+	switch cmd {
+	case lcCodeSignature:
+		if c.signatures > 1 || size < codeSignatureSize {
+			if c.signatures == 1 {
+				c.cmdSize = size
+			}
+			return nil
+		}
+		b, err := s.command(src, pos, codeSignatureSize)
+		if err != nil {
+			return err
+		}
+		c.cmdSize = size
+		c.sigOff, c.sigSize = int64(order.Uint32(b[8:])), int64(order.Uint32(b[12:]))
+	case lcEncryptionInfo, lcEncryptionInfo64:
+		b, err := s.command(src, pos, 20)
+		if err != nil {
+			return err
+		}
+		c.encrypted = c.encrypted || order.Uint32(b[16:]) != 0
+	case lcSegment, lcSegment64:
+		return s.readSections(src, order, cmd == lcSegment64, pos, size)
+	}
+	return nil
+}
+
+// readSections looks for the section __TEXT,__info_plist in a segment command.
+func (s *slice) readSections(src source, order binary.ByteOrder, is64 bool, pos int64, size uint32) error {
+	header, record := int64(56), int64(68) // struct segment_command, section
+	if is64 {
+		header, record = 72, 80 // struct segment_command_64, section_64
+	}
+	b, err := s.command(src, pos, int(header))
+	if err != nil {
+		return err
+	}
+	n := int64(order.Uint32(b[header-8:]))
+	if header+n*record > int64(size) {
+		s.commands.setFault("segment command at %d has size %d, too short for %d sections", pos, size, n)
+		n = max(int64(size)-header, 0) / record
+	}
+	for i := range n {
+		b, err := s.command(src, pos+header+i*record, int(record))
+		if err != nil {
+			return err
+		}
+		if s.commands.infoPlist.Len != 0 || !named(b[:16], "__info_plist") || !named(b[16:32], "__TEXT") {
+			continue
+		}
+		if is64 {
+			// A size that does not fit is kept as one past every slice.
+			length := int64(min(order.Uint64(b[40:]), 1<<62))
+			s.commands.infoPlist = Range{int64(order.Uint32(b[48:])), length}
+		} else {
+			s.commands.infoPlist = Range{int64(order.Uint32(b[40:])), int64(order.Uint32(b[36:]))}
+		}
+	}
+	return nil
+}
+
+// named tells whether a name field of 16 bytes, padded with NULs, holds name.
+func named(field []byte, name string) bool {
+	return string(bytes.TrimRight(field, "\x00")) == name
+}

@@ -1,0 +1,154 @@
+package macho
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// IsMachO tells whether a file that begins with prefix could be a Mach-O image,
+// thin or fat. It looks at eight bytes at most; with fewer than four it says
+// no, with fewer than eight it cannot tell a fat image from a Java class.
+func IsMachO(prefix []byte) bool {
+	if len(prefix) < 4 {
+		return false
+	}
+	magic := binary.BigEndian.Uint32(prefix)
+	if magic != magicFat && magic != magicFat64 {
+		_, _, ok := thinMagic(prefix)
+		return ok
+	}
+	return len(prefix) < 8 || fatCountFits(magic, binary.BigEndian.Uint32(prefix[4:]))
+}
+
+// thinMagic reads the magic of a thin image: its byte order and word size.
+func thinMagic(b []byte) (order binary.ByteOrder, is64, ok bool) {
+	switch binary.BigEndian.Uint32(b) {
+	case magic32:
+		return binary.BigEndian, false, true
+	case magic64:
+		return binary.BigEndian, true, true
+	}
+	switch binary.LittleEndian.Uint32(b) {
+	case magic32:
+		return binary.LittleEndian, false, true
+	case magic64:
+		return binary.LittleEndian, true, true
+	}
+	return nil, false, false
+}
+
+func fatCountFits(magic, n uint32) bool {
+	if magic == magicFat {
+		return 1 <= n && n <= maxFatSlices
+	}
+	return 1 <= n && n <= (maxFatTable-8)/fatRecordSize(magic)
+}
+
+func fatRecordSize(magic uint32) uint32 {
+	if magic == magicFat {
+		return 20
+	}
+	return 32
+}
+
+// slice is one architecture of an image as the container gives it.
+type slice struct {
+	arch      string
+	off, size int64  // in the image; off+size is never past its end
+	fault     string // of the container
+	thin      bool   // begins with a thin magic
+	commands  commands
+}
+
+// end is the first byte after the slice.
+func (s *slice) end() int64 { return s.off + s.size }
+
+// parseContainer returns the slices of an image in the order of its fat table,
+// without what their bytes say. It returns none for what is no Mach-O image.
+//
+// As readers differ in which slice they use of a table that lies, a slice that
+// shares bytes with another one or with the table is at fault. Such a slice is
+// cut short at the beginning of the next one, so that all the slices together
+// are never longer than the image.
+func parseContainer(src source) ([]*slice, error) {
+	if src.size() < 8 {
+		return nil, nil
+	}
+	head, err := src.at(0, 8)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, ok := thinMagic(head); ok {
+		return []*slice{{size: src.size()}}, nil
+	}
+	magic, n := binary.BigEndian.Uint32(head), binary.BigEndian.Uint32(head[4:])
+	if magic != magicFat && magic != magicFat64 || !fatCountFits(magic, n) {
+		return nil, nil
+	}
+	tableEnd := 8 + int64(n)*int64(fatRecordSize(magic))
+	if tableEnd > src.size() {
+		return nil, nil
+	}
+	table, err := src.at(8, int(tableEnd-8))
+	if err != nil {
+		return nil, err
+	}
+	all := fatTable(magic, table, src.size())
+	cutOverlaps(byOffset(all), tableEnd)
+	return all, nil
+}
+
+func byOffset(all []*slice) []*slice {
+	order := slices.Clone(all)
+	slices.SortStableFunc(order, func(a, b *slice) int { return cmp.Compare(a.off, b.off) })
+	return order
+}
+
+// fatTable decodes the records of a fat header, each cut to the size of the file.
+func fatTable(magic uint32, table []byte, size int64) []*slice {
+	var all []*slice
+	be := binary.BigEndian
+	for r := table; len(r) > 0; r = r[fatRecordSize(magic):] {
+		off, length := uint64(be.Uint32(r[8:])), uint64(be.Uint32(r[12:]))
+		if magic == magicFat64 {
+			off, length = be.Uint64(r[8:]), be.Uint64(r[16:])
+		}
+		s := &slice{arch: archName(be.Uint32(r), be.Uint32(r[4:]))}
+		s.off = int64(min(off, math.MaxInt64))
+		switch {
+		case off > uint64(size):
+			s.fault = fmt.Sprintf("slice begins at %d, past the end of the file at %d", off, size)
+		case length > uint64(size)-off:
+			s.fault = fmt.Sprintf("slice at %d has %d bytes, but the file ends at %d", off, length, size)
+			s.size = size - s.off
+		default:
+			s.size = int64(length)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// cutOverlaps marks every slice that shares bytes with another one or with the
+// fat header and cuts it where the next one begins. order is sorted by offset.
+func cutOverlaps(order []*slice, tableEnd int64) {
+	order = slices.DeleteFunc(order, func(s *slice) bool { return s.size == 0 })
+	reach := int64(0) // the furthest end of the slices before this one
+	for i, s := range order {
+		end := s.end()
+		if s.off < tableEnd {
+			s.fault = fmt.Sprintf("slice at %d overlaps the fat header, which ends at %d", s.off, tableEnd)
+		}
+		if s.off < reach {
+			s.fault = fmt.Sprintf("slice at %d overlaps the one before it, which ends at %d", s.off, reach)
+		}
+		if i+1 < len(order) && end > order[i+1].off {
+			s.fault = fmt.Sprintf("slice at %d overlaps the one at %d", s.off, order[i+1].off)
+			s.size = order[i+1].off - s.off
+		}
+		reach = max(reach, end)
+	}
+}

@@ -1,0 +1,97 @@
+package macho
+
+import (
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"hash"
+	"strconv"
+)
+
+// HashType is the hash algorithm of a CodeDirectory (CS_HASHTYPE_* of xnu
+// osfmk/kern/cs_blobs.h; SHA-512 is known to Security.framework alone).
+type HashType uint8
+
+const (
+	SHA1            HashType = 1
+	SHA256          HashType = 2
+	SHA256Truncated HashType = 3 // SHA-256 cut to 20 bytes
+	SHA384          HashType = 4
+	SHA512          HashType = 5
+)
+
+const maxDigest = sha512.Size
+
+// String returns the algorithm's name as codesign prints it, "sha256", or
+// "type-9" for one that is not known.
+func (t HashType) String() string {
+	switch t {
+	case SHA1:
+		return "sha1"
+	case SHA256:
+		return "sha256"
+	case SHA256Truncated:
+		return "sha256-truncated"
+	case SHA384:
+		return "sha384"
+	case SHA512:
+		return "sha512"
+	}
+	return "type-" + strconv.Itoa(int(t))
+}
+
+// MarshalText writes the name that String returns.
+func (t HashType) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// size is the number of bytes of a digest in a slot, 0 for an unknown type.
+func (t HashType) size() int {
+	switch t {
+	case SHA1, SHA256Truncated:
+		return 20
+	case SHA256:
+		return sha256.Size
+	case SHA384:
+		return sha512.Size384
+	case SHA512:
+		return sha512.Size
+	}
+	return 0
+}
+
+// new returns a hash of a known type; its sum may be longer than size.
+func (t HashType) new() hash.Hash {
+	switch t {
+	case SHA1:
+		return sha1.New()
+	case SHA256, SHA256Truncated:
+		return sha256.New()
+	case SHA384:
+		return sha512.New384()
+	case SHA512:
+		return sha512.New()
+	}
+	panic("macho: hash of unknown type")
+}
+
+// digest holds a digest; the first size bytes count.
+type digest [maxDigest]byte
+
+// sum hashes data in one go, which is faster than new for a page and allocates
+// nothing.
+func (t HashType) sum(data []byte, d *digest) {
+	switch t {
+	case SHA1:
+		s := sha1.Sum(data)
+		copy(d[:], s[:])
+	case SHA256, SHA256Truncated:
+		s := sha256.Sum256(data)
+		copy(d[:], s[:])
+	case SHA384:
+		s := sha512.Sum384(data)
+		copy(d[:], s[:])
+	case SHA512:
+		*d = sha512.Sum512(data)
+	default:
+		panic("macho: sum of unknown type")
+	}
+}

@@ -1,0 +1,305 @@
+package macho
+
+import (
+	"bytes"
+	"hash"
+	"runtime"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// batchSize is how much of a slice one goroutine takes at a time: large
+	// enough that taking it costs nothing, and what is read of a file at once.
+	// Pages that are larger are hashed one by one.
+	batchSize = 256 << 10
+	// slotRun bounds the slots that are looked at together, for tiny pages.
+	slotRun = 4096
+	// smallWork is how many bytes are hashed without starting a goroutine.
+	smallWork = 1 << 20
+)
+
+// hasher compares slots of one slice with its content. With write it stores the
+// hashes that differ.
+type hasher struct {
+	image  Image
+	slice  *slice
+	write  bool
+	jobs   int // 0: GOMAXPROCS
+	hashed atomic.Int64
+
+	mu  sync.Mutex // guards stale of every selection
+	err error      // the first one
+}
+
+// unit is a piece of work: the pages in [from, to), each inside of it, or with
+// large the one page that is [from, to).
+type unit struct {
+	from, to int64
+	large    bool
+	sels     []*selection
+}
+
+// run hashes the selected pages and sets stale of each selection.
+func (h *hasher) run(sels []*selection) error {
+	next, total := units(sels)
+	jobs := h.jobs
+	if jobs <= 0 {
+		jobs = runtime.GOMAXPROCS(0)
+	}
+	if total <= smallWork {
+		jobs = 1
+	}
+	work := func() {
+		w := worker{hasher: h}
+		defer func() { h.hashed.Add(w.done) }()
+		for u, ok := next(); ok; u, ok = next() {
+			if err := w.do(u); err != nil {
+				h.fail(err)
+			}
+			if h.failed() {
+				return
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	for range jobs - 1 {
+		wg.Go(work)
+	}
+	work()
+	wg.Wait()
+	for _, sel := range sels {
+		// A page may be stale in both arrays.
+		slices.Sort(sel.stale)
+		sel.stale = slices.Compact(sel.stale)
+	}
+	return h.err
+}
+
+func (h *hasher) fail(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err == nil {
+		h.err = err
+	}
+}
+
+func (h *hasher) failed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err != nil
+}
+
+// units returns an iterator, safe for several goroutines, over the work that the
+// selections ask for, and about how many bytes that is. Selections that need the
+// same bytes share a unit.
+func units(sels []*selection) (next func() (unit, bool), total int64) {
+	large := map[Range][]*selection{}
+	var small []*selection
+	var spans []Range // batches with a selected page, in rising order for each selection
+	for _, sel := range sels {
+		p := sel.dir.pageSize()
+		for _, r := range sel.runs {
+			first, _ := sel.dir.pageRange(r.page)
+			_, last := sel.dir.pageRange(r.page + r.count - 1)
+			total += last - first
+			if p <= batchSize {
+				first -= first % batchSize
+				spans = append(spans, Range{first, last - first})
+				continue
+			}
+			for i := range r.count {
+				from, to := sel.dir.pageRange(r.page + i)
+				large[Range{from, to - from}] = append(large[Range{from, to - from}], sel)
+			}
+		}
+		if p <= batchSize && len(sel.runs) > 0 {
+			small = append(small, sel)
+		}
+	}
+	var list []unit
+	for r, sels := range large {
+		list = append(list, unit{r.Off, r.end(), true, sels})
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].from < list[j].from })
+	slices.SortFunc(spans, func(a, b Range) int { return int(min(max(a.Off-b.Off, -1), 1)) })
+
+	var mu sync.Mutex
+	pos := int64(0) // batches before it are done
+	return func() (unit, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(list) > 0 {
+			u := list[0]
+			list = list[1:]
+			return u, true
+		}
+		for len(spans) > 0 && spans[0].end() <= pos {
+			spans = spans[1:]
+		}
+		if len(spans) == 0 {
+			return unit{}, false
+		}
+		from := max(pos, spans[0].Off)
+		pos = from + batchSize
+		return unit{from, pos, false, small}, true
+	}, total
+}
+
+// worker does units one after the other. Its buffers serve one goroutine.
+type worker struct {
+	*hasher
+	data   []byte
+	stored [2][]byte // of each array of code slots
+	parts  []part
+	done   int64 // bytes hashed
+}
+
+// part is a run of pages of a batch.
+type part struct {
+	sel *selection
+	run extent
+}
+
+func (w *worker) do(u unit) error {
+	if u.large {
+		return w.doPage(u)
+	}
+	return w.doBatch(u)
+}
+
+// doBatch hashes the selected pages of a batch, which it reads once.
+func (w *worker) doBatch(u unit) error {
+	parts := w.parts[:0]
+	from, to := u.to, u.from
+	for _, sel := range u.sels {
+		p := sel.dir.pageSize()
+		lo, hi := u.from/p, u.to/p
+		i := sort.Search(len(sel.runs), func(i int) bool { return sel.runs[i].page+sel.runs[i].count > lo })
+		for ; i < len(sel.runs) && sel.runs[i].page < hi; i++ {
+			r := sel.runs[i]
+			if skip := lo - r.page; skip > 0 {
+				r = extent{lo, r.slot + skip, r.count - skip}
+			}
+			r.count = min(r.count, hi-r.page)
+			parts = append(parts, part{sel, r})
+			first, _ := sel.dir.pageRange(r.page)
+			_, last := sel.dir.pageRange(r.page + r.count - 1)
+			from, to = min(from, first), max(to, last)
+		}
+	}
+	w.parts = parts
+	if len(parts) == 0 {
+		return nil
+	}
+	data, err := w.read(&w.data, w.slice.off+from, to-from)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		for r := p.run; r.count > 0; {
+			n := min(r.count, slotRun)
+			if err := w.compare(p.sel, extent{r.page, r.slot, n}, data, from); err != nil {
+				return err
+			}
+			r = extent{r.page + n, r.slot + n, r.count - n}
+		}
+	}
+	return nil
+}
+
+// compare hashes the pages of a run, which lie in data, which begins at from.
+func (w *worker) compare(sel *selection, run extent, data []byte, from int64) error {
+	d := sel.dir
+	arrays := d.arrays()
+	var stored [2][]byte
+	for a, array := range arrays {
+		var err error
+		at := w.slice.off + d.off + array + run.slot*d.hashSize
+		if stored[a], err = w.read(&w.stored[a], at, run.count*d.hashSize); err != nil {
+			return err
+		}
+	}
+	var sum digest
+	for i := range run.count {
+		lo, hi := d.pageRange(run.page + i)
+		d.hashType.sum(data[lo-from:hi-from], &sum)
+		w.done += hi - lo
+		for a := range arrays {
+			if bytes.Equal(stored[a][i*d.hashSize:(i+1)*d.hashSize], sum[:d.hashSize]) {
+				continue
+			}
+			if err := w.mismatch(sel, a, run.page+i, run.slot+i, sum[:d.hashSize]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// doPage hashes one large page for every CodeDirectory that has it.
+func (w *worker) doPage(u unit) error {
+	hashes := map[HashType]hash.Hash{}
+	for _, sel := range u.sels {
+		hashes[sel.dir.hashType] = sel.dir.hashType.new()
+	}
+	for pos := u.from; pos < u.to; {
+		data, err := w.read(&w.data, w.slice.off+pos, min(u.to-pos, batchSize))
+		if err != nil {
+			return err
+		}
+		for _, h := range hashes {
+			h.Write(data)
+		}
+		pos += int64(len(data))
+	}
+	w.done += int64(len(hashes)) * (u.to - u.from)
+	for _, sel := range u.sels {
+		d := sel.dir
+		page := u.from / d.pageSize()
+		i := sort.Search(len(sel.runs), func(i int) bool { return sel.runs[i].page+sel.runs[i].count > page })
+		slot := sel.runs[i].slot + page - sel.runs[i].page
+		sum := hashes[d.hashType].Sum(nil)[:d.hashSize]
+		for a, array := range d.arrays() {
+			stored, err := w.read(&w.stored[a], w.slice.off+d.off+array+slot*d.hashSize, d.hashSize)
+			if err != nil {
+				return err
+			}
+			if bytes.Equal(stored, sum) {
+				continue
+			}
+			if err := w.mismatch(sel, a, page, slot, sum); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// mismatch notes that a slot of array a does not hold sum, the hash of page, and
+// stores it there if that is asked for.
+func (w *worker) mismatch(sel *selection, a int, page, slot int64, sum []byte) error {
+	w.mu.Lock()
+	sel.stale = append(sel.stale, int(page))
+	w.mu.Unlock()
+	if !w.write {
+		return nil
+	}
+	d := sel.dir
+	return writeFull(w.image, sum, w.slice.off+d.off+d.arrays()[a]+slot*d.hashSize)
+}
+
+// read returns n bytes at an offset of the image, read into *buf or, in memory,
+// where they are.
+func (w *worker) read(buf *[]byte, off, n int64) ([]byte, error) {
+	if b, ok := w.image.(Bytes); ok {
+		return b[off : off+n], nil
+	}
+	if int64(cap(*buf)) < n {
+		*buf = make([]byte, n)
+	}
+	*buf = (*buf)[:n]
+	return *buf, readFull(w.image, *buf, off)
+}

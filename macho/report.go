@@ -1,0 +1,112 @@
+package macho
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+)
+
+// Status is what Verify or Repair found of a slice.
+type Status string
+
+const (
+	StatusValid       Status = "valid"       // every slot that was looked at holds
+	StatusStale       Status = "stale"       // a slot does not match
+	StatusRepaired    Status = "repaired"    // every slot that did not match was recomputed
+	StatusUnsigned    Status = "unsigned"    // no LC_CODE_SIGNATURE
+	StatusCMS         Status = "cms"         // stale or touched, and signed by a certificate
+	StatusMalformed   Status = "malformed"   // cannot be parsed, or does not cover what it must
+	StatusUnsupported Status = "unsupported" // an unknown hash type or version, or encrypted pages
+)
+
+// Holds tells whether nothing is wrong with a slice of this status.
+func (s Status) Holds() bool {
+	return s == StatusValid || s == StatusRepaired || s == StatusUnsigned
+}
+
+// Report is what Verify or Repair found of an image.
+type Report struct {
+	// Slices are those of a fat image in the order of its table, or the one of
+	// a thin image. A file that is no Mach-O image has none.
+	Slices []Slice `json:"slices"`
+	// Hashed is the number of bytes that were hashed, counted once for every
+	// CodeDirectory.
+	Hashed int64 `json:"hashed"`
+}
+
+// Holds tells whether nothing is wrong with any slice.
+func (r *Report) Holds() bool {
+	for i := range r.Slices {
+		if !r.Slices[i].Status.Holds() {
+			return false
+		}
+	}
+	return true
+}
+
+// Slice is one architecture of an image.
+type Slice struct {
+	Arch            string          `json:"arch"`
+	Offset          int64           `json:"offset"` // bytes from the start of the image
+	Status          Status          `json:"status"`
+	Signature       string          `json:"signature"` // linker-signed, adhoc, cms or none
+	CodeDirectories []CodeDirectory `json:"codeDirectories"`
+	Reason          string          `json:"reason"` // why it is not valid; empty when there is nothing to say
+
+	// Touched is set by Repair where a touched range lies in the slice, and in
+	// every slice when everything is to be repaired.
+	Touched bool `json:"-"`
+
+	special []specialDigest
+}
+
+// CodeDirectory is one of a signature's tables of hashes.
+type CodeDirectory struct {
+	Slot     uint32   `json:"slot"` // in the SuperBlob: 0, or 0x1000 and up for alternates
+	HashType HashType `json:"hashType"`
+	PageSize int64    `json:"pageSize"` // bytes; 0: one slot over everything
+	Slots    int      `json:"slots"`    // number of code slots
+	// Stale holds, in rising order, the pages (0 is the first of the slice)
+	// whose slot did not match. In a repaired slice these were recomputed.
+	Stale []int `json:"stale"`
+	// StaleSpecial holds likewise k for each special slot -k.
+	StaleSpecial []int `json:"staleSpecial"`
+}
+
+// specialDigest is a stored special slot that is not empty.
+type specialDigest struct {
+	k        int
+	hashType HashType
+	digest   []byte
+}
+
+// CheckSpecial compares the special slot -k of every CodeDirectory with the
+// digest of data. It serves the slots whose content is another file than the
+// image: 1, a bundle's Info.plist, and 3, its _CodeSignature/CodeResources.
+// present tells whether any CodeDirectory has that slot; if none has, nothing
+// is read and ok is false. The slots are those that the image held when the
+// report was made.
+func (s *Slice) CheckSpecial(k int, data io.Reader) (ok, present bool, err error) {
+	var writers []io.Writer
+	var sums []func() bool
+	for _, d := range s.special {
+		if d.k != k {
+			continue
+		}
+		h := d.hashType.new()
+		writers = append(writers, h)
+		sums = append(sums, func() bool { return bytes.Equal(h.Sum(nil)[:len(d.digest)], d.digest) })
+	}
+	if len(sums) == 0 {
+		return false, false, nil
+	}
+	if _, err := io.Copy(io.MultiWriter(writers...), data); err != nil {
+		return false, true, fmt.Errorf("macho: read the content of special slot -%d: %w", k, err)
+	}
+	for _, holds := range sums {
+		if !holds() {
+			return false, true, nil
+		}
+	}
+	return true, true, nil
+}
