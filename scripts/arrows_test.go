@@ -1,0 +1,131 @@
+// Package scripts holds tests of the scripts beside it.
+package scripts
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"narseal/nar/nartest"
+)
+
+// may is every kind of import that is allowed.
+var may = map[string][]string{
+	"cmd/narseal":      {"os", "narseal/cmd/narseal/part", "narseal/filter", "narseal/nar", "narseal/nar/binarycache", "narseal/macho", "github.com/urfave/cli/v2"},
+	"cmd/narseal/part": {"os/exec"},
+	"filter":           {"io", "narseal/nar", "narseal/macho"},
+	"nar":              {"os", "github.com/nix-community/go-nix/pkg/wire", "github.com/klauspost/compress/zstd", "github.com/ulikunitz/xz"},
+	"nar/binarycache":  {"os", "narseal/nar"},
+	"nar/nartest":      {"testing"},
+	"macho":            {"crypto/sha256", "narseal/macho/part"},
+	"macho/part":       {"io"},
+}
+
+// mayNot holds an import of each kind that is not.
+var mayNot = []struct{ from, to string }{
+	{"filter", "os"},
+	{"filter", "os/exec"},
+	{"filter", "github.com/urfave/cli/v2"},
+	{"filter", "github.com/klauspost/compress/zstd"},
+	{"filter", "narseal/cmd/narseal/part"},
+	{"nar", "narseal/macho"},
+	{"nar", "narseal/filter"},
+	{"nar", "github.com/urfave/cli/v2"},
+	{"nar/binarycache", "narseal/nar/nartest"},
+	{"macho", "narseal/nar"},
+	{"macho", "narseal/filter"},
+	{"macho/part", "github.com/klauspost/compress/zstd"},
+	{"other", "narseal/nar"},
+	{"other", "github.com/klauspost/compress/zstd"},
+}
+
+func TestArrows(t *testing.T) {
+	m := newModule(t)
+	for from, imports := range may {
+		m.add(from+"/p.go", imports...)
+		m.add(from+"/p_test.go", "os/exec", "narseal/nar/nartest")
+	}
+	if out, err := m.arrows(); err != nil {
+		t.Errorf("what may be is refused: %v\n%s", err, out)
+	}
+	for _, c := range mayNot {
+		m := newModule(t)
+		for p := range may {
+			m.add(p + "/p.go")
+		}
+		m.add(c.from+"/p_darwin.go", c.to) // a file that this system does not build
+		out, err := m.arrows()
+		if err == nil {
+			t.Errorf("%s may import %s", c.from, c.to)
+		}
+		if want := "narseal/" + c.from + " imports " + c.to + ": "; !strings.HasPrefix(out, want) {
+			t.Errorf("%s imports %s: got %q, want %q…", c.from, c.to, out, want)
+		}
+	}
+}
+
+// What go list cannot read must not pass for a package without imports.
+func TestArrowsReadEveryPackage(t *testing.T) {
+	if out, err := newModule(t).arrows(); err == nil {
+		t.Errorf("a module without packages passes: %q", out)
+	}
+	m := newModule(t)
+	m.add("nar/p.go")
+	m.write("macho/p.go", "package")
+	if out, err := m.arrows(); err == nil || !strings.Contains(out, "macho/p.go") {
+		t.Errorf("a package that does not parse: %v, %q", err, out)
+	}
+}
+
+// A module is one in a temporary folder, with packages called p and empty stand-ins
+// for the packages of other modules.
+type module struct {
+	t   *testing.T
+	dir string
+}
+
+func newModule(t *testing.T) module {
+	m := module{t, t.TempDir()}
+	gomod := "module narseal\n\ngo 1.26\n"
+	for _, other := range []struct{ path, version, pkg string }{
+		{"github.com/urfave/cli/v2", "v2.0.0", ""},
+		{"github.com/nix-community/go-nix", "v0.0.0", "pkg/wire"},
+		{"github.com/klauspost/compress", "v0.0.0", "zstd"},
+		{"github.com/ulikunitz/xz", "v0.0.0", ""},
+	} {
+		gomod += fmt.Sprintf("require %[1]s %[2]s\nreplace %[1]s => ./_others/%[1]s\n", other.path, other.version)
+		m.write(filepath.Join("_others", other.path, "go.mod"), "module "+other.path+"\n")
+		m.write(filepath.Join("_others", other.path, other.pkg, "p.go"), "package p\n")
+	}
+	m.write("go.mod", gomod)
+	return m
+}
+
+func (m module) add(file string, imports ...string) {
+	m.t.Helper()
+	source := "package p\n"
+	for _, i := range imports {
+		source += fmt.Sprintf("import _ %q\n", i)
+	}
+	m.write(file, source)
+}
+
+func (m module) arrows() (string, error) {
+	m.t.Helper()
+	out, err := exec.Command(nartest.Tool(m.t, "bash"), "arrows", m.dir).CombinedOutput()
+	return string(out), err
+}
+
+func (m module) write(path, contents string) {
+	m.t.Helper()
+	path = filepath.Join(m.dir, path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(contents), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
