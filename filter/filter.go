@@ -1,0 +1,268 @@
+package filter
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	nixnar "github.com/nix-community/go-nix/pkg/nar"
+
+	"narseal/macho"
+	"narseal/nar"
+)
+
+// RepairMode says which signatures are resealed.
+type RepairMode int
+
+const (
+	// RepairTouched recomputes the slots of the pages and blobs that the
+	// rules changed.
+	RepairTouched RepairMode = iota
+	// RepairAll recomputes every slot that does not match.
+	RepairAll
+	// RepairNone leaves signatures alone.
+	RepairNone
+)
+
+// DefaultHoldMemory is the size in bytes up to which an image is held in
+// memory where Config.HoldMemory is 0.
+const DefaultHoldMemory = 256 << 20
+
+// Config says what a run does. The zero Config passes an archive on as it
+// is.
+type Config struct {
+	Rules  *Rules // nil: nothing is replaced
+	Repair RepairMode
+	// Inspect verifies every signed image, also where the run has no other
+	// reason to hash it.
+	Inspect bool
+	OnCMS   macho.CMSPolicy
+	Jobs    int // goroutines that hash; 0: GOMAXPROCS
+
+	// An image of more than HoldMemory bytes is held in what Scratch
+	// returns, which is closed after use. Where Scratch is nil, such an
+	// image is an error.
+	HoldMemory int64
+	Scratch    func() (Scratch, error)
+
+	// The functions below, where not nil, are called in the archive's order
+	// and by one goroutine. Paths are those of the input.
+	Signature func(Signature)          // for each slice that was looked at
+	Changed   func(Change)             // for each entry that the rules changed
+	Entered   func(path func() string) // for each entry, before its contents
+}
+
+// A Scratch holds what is too large for memory: as a rule an unlinked
+// temporary file.
+type Scratch interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+}
+
+// A Signature is the state of one slice of a signed image as it left the
+// filter.
+type Signature struct {
+	Path string `json:"path"`
+	macho.Slice
+}
+
+// A Change says what the rules changed of an entry.
+type Change struct {
+	Path     string `json:"path"`
+	Contents bool   `json:"contents"`
+	Target   bool   `json:"target"`
+	Name     bool   `json:"name"`
+}
+
+// A Result counts what a run saw and did.
+type Result struct {
+	Regular, Directory, Symlink int64   // entries
+	Counts                      []int64 // replacements, by rule
+	Images, Slices              int64   // signed images, and their slices, that were looked at
+	Repaired                    int64   // slices
+	// Unsealed is the number of slices that the run touched, or was asked
+	// to repair, and whose signature does not hold.
+	Unsealed int64
+}
+
+// Replacements is the number of replacements by all rules.
+func (r *Result) Replacements() int64 {
+	var n int64
+	for _, c := range r.Counts {
+		n += c
+	}
+	return n
+}
+
+// A SealError is an image whose signature the run broke, or was asked to
+// repair, and cannot repair.
+type SealError struct {
+	Path  string
+	Slice macho.Slice
+}
+
+func (e *SealError) Error() string {
+	why := e.Slice.Reason
+	if why == "" {
+		why = string(e.Slice.Status)
+	}
+	return fmt.Sprintf("reseal %q: %s slice at offset %d: %s", e.Path, e.Slice.Arch, e.Slice.Offset, why)
+}
+
+// A RenameError is a renamed entry that cannot stand where the stream is.
+type RenameError struct {
+	Path     string // of the entry, in the input
+	From, To string
+	Err      error // a *nar.OrderError
+}
+
+func (e *RenameError) Error() string {
+	return fmt.Sprintf("rename %q to %q: %v", e.Path, e.To, e.Err)
+}
+
+func (e *RenameError) Unwrap() error { return e.Err }
+
+// Run reads an archive from r, applies c, and writes the outcome to w, which
+// it closes. Where w is nil nothing is written: the run only looks.
+//
+// Everything keeps its length. On an error the archive in w is not complete,
+// and the Result says what was done until then.
+func (c *Config) Run(w *nar.Writer, r *nar.Reader) (Result, error) {
+	p := &pipe{c: c, r: r, w: w}
+	if c.Rules != nil {
+		p.hold = c.Rules.maxHold()
+		p.res.Counts = make([]int64, c.Rules.Len())
+		p.found = p.onFound
+	}
+	err := p.run()
+	p.held.close()
+	return p.res, err
+}
+
+// pipe is one run.
+type pipe struct {
+	c     *Config
+	r     *nar.Reader
+	w     *nar.Writer
+	hold  int // bytes that the rules may hold back
+	found func(off, n, rule int)
+	res   Result
+
+	// Of the entry at hand:
+	base    int64 // offset in the contents of the window that is searched
+	hits    int64 // replacements
+	track   bool  // keep touched
+	touched ranges
+	held    held
+}
+
+func (p *pipe) onFound(off, n, rule int) {
+	p.res.Counts[rule]++
+	p.hits++
+	if p.track {
+		p.touched.add(p.base+int64(off), int64(n))
+	}
+}
+
+func (p *pipe) run() error {
+	path := p.r.Path // one method value, not one an entry
+	for {
+		e, err := p.r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if p.c.Entered != nil {
+			p.c.Entered(path)
+		}
+		if err := p.entry(e); err != nil {
+			return err
+		}
+	}
+	if p.w == nil {
+		return nil
+	}
+	return p.w.Close()
+}
+
+func (p *pipe) entry(e *nar.Entry) error {
+	var ch Change
+	var from string
+	if p.c.Rules != nil {
+		if _, ok := p.c.Rules.next(e.Name, 0); ok {
+			from = string(e.Name)
+			ch.Name = p.replaceField(e.Name)
+		}
+		ch.Target = p.replaceField(e.Target)
+	}
+	if p.w != nil {
+		if err := p.w.WriteEntry(e); err != nil {
+			var order *nar.OrderError
+			if ch.Name && errors.As(err, &order) {
+				return &RenameError{Path: p.r.Path(), From: from, To: string(e.Name), Err: order}
+			}
+			return err
+		}
+	}
+	switch e.Type {
+	case nixnar.TypeRegular:
+		p.res.Regular++
+		p.hits = 0
+		if err := p.contents(e.Size); err != nil {
+			return err
+		}
+		ch.Contents = p.hits > 0
+	case nixnar.TypeDirectory:
+		p.res.Directory++
+	case nixnar.TypeSymlink:
+		p.res.Symlink++
+	}
+	if p.c.Changed != nil && (ch.Name || ch.Target || ch.Contents) {
+		ch.Path = p.r.Path()
+		p.c.Changed(ch)
+	}
+	return nil
+}
+
+// replaceField applies the rules to a name or a target, which lie in the
+// reader's buffer as a whole.
+func (p *pipe) replaceField(b []byte) bool {
+	if len(b) < hashLen {
+		return false
+	}
+	p.hits, p.track = 0, false
+	p.c.Rules.replace(b, true, p.found)
+	return p.hits > 0
+}
+
+// copy replaces in what is left of the contents, window by window up to the
+// offset until at least, and hands it to sink.
+func (p *pipe) copy(sink func([]byte) error, until int64) error {
+	for p.r.Remaining() > 0 && p.base < until {
+		b, err := p.r.Peek(p.hold + 1)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		n := len(b)
+		if p.c.Rules != nil {
+			n = p.c.Rules.replace(b, int64(len(b)) == p.r.Remaining(), p.found)
+		}
+		if err := sink(b[:n]); err != nil {
+			return err
+		}
+		p.r.Discard(n)
+		p.base += int64(n)
+	}
+	return nil
+}
+
+func (p *pipe) emit(b []byte) error {
+	if p.w == nil {
+		return nil
+	}
+	_, err := p.w.Write(b)
+	return err
+}

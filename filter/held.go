@@ -1,0 +1,121 @@
+package filter
+
+import (
+	"fmt"
+	"io"
+
+	"narseal/macho"
+)
+
+// held is the image that is being held: in memory while it is small enough,
+// else in a Scratch. Its memory grows with the bytes that arrive, and serves
+// the next image again.
+type held struct {
+	mem     []byte
+	scratch Scratch
+	size    int64
+}
+
+// keepMemory is the memory that stays with a run between two images.
+const keepMemory = 16 << 20
+
+// reset forgets the image.
+func (h *held) reset() error {
+	if cap(h.mem) > keepMemory {
+		h.mem = nil
+	}
+	h.mem, h.size = h.mem[:0], 0
+	if h.scratch == nil {
+		return nil
+	}
+	err := h.scratch.Close()
+	h.scratch = nil
+	if err != nil {
+		return fmt.Errorf("temporary file: close: %w", err)
+	}
+	return nil
+}
+
+func (h *held) close() {
+	if h.scratch != nil {
+		h.scratch.Close()
+		h.scratch = nil
+	}
+	h.mem = nil
+}
+
+// add appends b to the image, of which total bytes are expected.
+func (h *held) add(b []byte, total, limit int64, open func() (Scratch, error)) error {
+	if h.scratch == nil && h.size+int64(len(b)) > limit {
+		if open == nil {
+			return fmt.Errorf("an image of %d bytes, at most %d can be held", total, limit)
+		}
+		s, err := open()
+		if err != nil {
+			return fmt.Errorf("temporary file: %w", err)
+		}
+		h.scratch = s
+		if _, err := s.WriteAt(h.mem, 0); err != nil {
+			return fmt.Errorf("temporary file: %w", err)
+		}
+		h.mem = nil
+	}
+	if h.scratch != nil {
+		if _, err := h.scratch.WriteAt(b, h.size); err != nil {
+			return fmt.Errorf("temporary file: %w", err)
+		}
+	} else {
+		if n := len(h.mem) + len(b); n > cap(h.mem) {
+			// Doubling, but not past what is expected: memory is bounded by
+			// twice what came, and by the image's size.
+			c := max(2*cap(h.mem), n, 64<<10)
+			if int64(c) > total && total >= int64(n) {
+				c = int(total)
+			}
+			h.mem = append(make([]byte, 0, c), h.mem...)
+		}
+		h.mem = append(h.mem, b...)
+	}
+	h.size += int64(len(b))
+	return nil
+}
+
+// image is what macho works on.
+func (h *held) image() macho.Image {
+	if h.scratch == nil {
+		return macho.Bytes(h.mem)
+	}
+	return scratchImage{h.scratch, h.size}
+}
+
+// writeTo hands the image to sink.
+func (h *held) writeTo(sink func([]byte) error) error {
+	if h.scratch == nil {
+		if len(h.mem) == 0 {
+			return nil
+		}
+		return sink(h.mem)
+	}
+	buf := make([]byte, 256<<10)
+	for off := int64(0); off < h.size; {
+		n := int(min(int64(len(buf)), h.size-off))
+		if m, err := h.scratch.ReadAt(buf[:n], off); m < n {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return fmt.Errorf("temporary file: offset %d: %w", off, err)
+		}
+		if err := sink(buf[:n]); err != nil {
+			return err
+		}
+		off += int64(n)
+	}
+	return nil
+}
+
+type scratchImage struct {
+	Scratch
+	size int64
+}
+
+func (s scratchImage) Size() int64 { return s.size }

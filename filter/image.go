@@ -1,0 +1,172 @@
+package filter
+
+import (
+	"fmt"
+	"io"
+
+	"narseal/macho"
+)
+
+// probeSize covers the load commands of nearly every image.
+const probeSize = 4096
+
+// contents passes a regular file on: an image with a signature by way of
+// held, all else as it comes.
+func (p *pipe) contents(size int64) error {
+	p.track, p.base = false, 0
+	verdict, need := macho.Unsigned, int64(0)
+	if p.c.Repair != RepairNone || p.c.Inspect {
+		var err error
+		if verdict, need, err = p.probe(size); err != nil {
+			return err
+		}
+	}
+	if verdict == macho.Unsigned {
+		return p.copy(p.emit, size)
+	}
+	if err := p.held.reset(); err != nil {
+		return err
+	}
+	p.track = p.c.Rules != nil
+	p.touched.reset()
+	hold := func(b []byte) error { return p.held.add(b, size, p.holdMemory(), p.c.Scratch) }
+	for verdict == macho.NeedMore {
+		had := p.held.size
+		if err := p.copy(hold, need); err != nil {
+			return err
+		}
+		if p.held.scratch != nil || p.held.size == had {
+			// Too large to look at in one piece: the repair will tell.
+			verdict = macho.Signed
+			break
+		}
+		verdict, need = macho.Probe(p.held.mem, size)
+	}
+	if verdict == macho.Unsigned {
+		p.track = false
+		if err := p.held.writeTo(p.emit); err != nil {
+			return err
+		}
+		return p.copy(p.emit, size)
+	}
+	if err := p.copy(hold, size); err != nil {
+		return err
+	}
+	if err := p.seal(); err != nil {
+		return err
+	}
+	return p.held.writeTo(p.emit)
+}
+
+// probe looks at the start of the file at hand.
+func (p *pipe) probe(size int64) (v macho.Verdict, need int64, err error) {
+	b, err := p.r.Peek(int(min(size, 8)))
+	if err == nil && macho.IsMachO(b) {
+		b, err = p.r.Peek(int(min(size, probeSize)))
+	}
+	switch {
+	case err != nil && err != io.EOF:
+		return v, 0, err
+	case !macho.IsMachO(b):
+		return macho.Unsigned, 0, nil
+	}
+	v, need = macho.Probe(b, size)
+	return v, need, nil
+}
+
+func (p *pipe) holdMemory() int64 {
+	if p.c.HoldMemory > 0 {
+		return p.c.HoldMemory
+	}
+	return DefaultHoldMemory
+}
+
+// seal repairs and verifies the held image as the Config asks.
+func (p *pipe) seal() error {
+	image := p.held.image()
+	mc := macho.Config{Jobs: p.c.Jobs, OnCMS: p.c.OnCMS}
+	touched := p.touched.list
+	all := p.c.Repair == RepairAll
+	var rep *macho.Report
+	var err error
+	switch {
+	case all:
+		rep, err = mc.Repair(image, nil)
+	case p.c.Repair == RepairTouched && len(touched) > 0:
+		if rep, err = mc.Repair(image, touched); err == nil {
+			// The rest of the image may have been damaged before.
+			var now *macho.Report
+			if now, err = mc.Verify(image); err == nil {
+				rep = merge(rep, now)
+			}
+		}
+	case p.c.Inspect:
+		rep, err = mc.Verify(image)
+	default:
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("signature of %q: %w", p.r.Path(), err)
+	}
+	return p.judge(rep, len(touched) > 0)
+}
+
+// merge tells of each slice what holds after a repair, and whether the
+// repair did it.
+func merge(repaired, now *macho.Report) *macho.Report {
+	for i := range now.Slices {
+		if i >= len(repaired.Slices) {
+			break
+		}
+		was, is := &repaired.Slices[i], &now.Slices[i]
+		switch {
+		case is.Status == macho.StatusValid && was.Status == macho.StatusRepaired:
+			*is = *was // with the slots that were recomputed
+		case is.Status == macho.StatusStale && was.Status == macho.StatusRepaired:
+			is.Reason = "damaged where this run changed nothing"
+		case was.Status == macho.StatusCMS:
+			is.Status, is.Reason = was.Status, was.Reason
+		}
+	}
+	return now
+}
+
+// judge counts a report, passes it on, and decides whether the run may go on.
+func (p *pipe) judge(rep *macho.Report, touched bool) error {
+	p.res.Images++
+	var worst error
+	for _, s := range rep.Slices {
+		p.res.Slices++
+		if p.c.Signature != nil {
+			p.c.Signature(Signature{Path: p.r.Path(), Slice: s})
+		}
+		switch s.Status {
+		case macho.StatusRepaired:
+			p.res.Repaired++
+			continue
+		case macho.StatusValid, macho.StatusUnsigned:
+			continue
+		}
+		if !touched && p.c.Repair != RepairAll {
+			continue
+		}
+		p.res.Unsealed++
+		if worst == nil && p.refuses(s, touched) {
+			worst = &SealError{Path: p.r.Path(), Slice: s}
+		}
+	}
+	return worst
+}
+
+// refuses tells whether a slice that does not hold ends the run: a run that
+// touched it must not pass it on unless told so, a run that only repairs
+// passes on what was broken before.
+func (p *pipe) refuses(s macho.Slice, touched bool) bool {
+	switch s.Status {
+	case macho.StatusCMS:
+		return p.c.OnCMS != macho.CMSKeep
+	case macho.StatusMalformed, macho.StatusUnsupported:
+		return touched && p.c.OnCMS != macho.CMSKeep
+	}
+	return false
+}
