@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A stopError is a run that ends because of a signal, or because nobody
+// reads its output any more: quietly, and as the signal would have ended it.
+type stopError struct{ sig syscall.Signal }
+
+func (e *stopError) Error() string { return "stopped by " + e.sig.String() }
+
+// end ends the process by the signal, as shells expect that one who
+// interrupts a pipeline did so. Go keeps SIGPIPE for its own writes, so that
+// one is told by the status that a shell would show.
+func (e *stopError) end() int {
+	if e.sig != syscall.SIGPIPE {
+		signal.Reset(e.sig)
+		if p, err := os.FindProcess(os.Getpid()); err == nil && p.Signal(e.sig) == nil {
+			time.Sleep(time.Second) // the signal arrives meanwhile
+		}
+	}
+	return 128 + int(e.sig)
+}
+
+// guard runs f, and stops waiting for it when a signal comes or the context
+// ends with a cause: f may be in a read that nothing interrupts. What must
+// not be left behind is undone by the functions given to atExit.
+func guard(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	x := &exits{cancel: cancel}
+	ctx = context.WithValue(ctx, exitsKey{}, x)
+
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	var err error
+	select {
+	case err = <-done:
+	case s := <-signals:
+		err = &stopError{s.(syscall.Signal)}
+		cancel(err)
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	x.run()
+	return err
+}
+
+type exitsKey struct{}
+
+// exits is what must be undone when the program ends early.
+type exits struct {
+	cancel context.CancelCauseFunc
+	mu     sync.Mutex
+	ran    bool
+	undo   map[int]func()
+	next   int
+}
+
+func exitsOf(ctx context.Context) *exits {
+	x, _ := ctx.Value(exitsKey{}).(*exits)
+	return x
+}
+
+// hold makes something that must not be left behind if the program ends
+// early: undo is called then. The function that it returns ends that, after
+// last has put the thing in its final place. Both run under one lock with
+// the undoing, so that each is done whole or not at all.
+func (x *exits) hold(make func() (undo func(), err error)) (release func(last func() error) error, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ran {
+		return nil, context.Canceled
+	}
+	undo, err := make()
+	if err != nil {
+		return nil, err
+	}
+	if x.undo == nil {
+		x.undo = map[int]func(){}
+	}
+	id := x.next
+	x.next++
+	x.undo[id] = undo
+	return func(last func() error) error {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if x.ran {
+			return context.Canceled
+		}
+		delete(x.undo, id)
+		return last()
+	}, nil
+}
+
+func (x *exits) run() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.ran = true
+	for _, undo := range x.undo {
+		undo()
+	}
+}

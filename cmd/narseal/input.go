@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/urfave/cli/v2"
+)
+
+// input is an archive, or a stream of them, that a command reads.
+type input struct {
+	io.Reader
+	name string // as the user gave it, "-" for stdin
+	info fs.FileInfo
+	file *os.File
+}
+
+// inputArg is the one INPUT of a command, "-" where none is given.
+func inputArg(c *cli.Context) (string, error) {
+	switch c.NArg() {
+	case 0:
+		return "-", nil
+	case 1:
+		return c.Args().First(), nil
+	}
+	hint := "narseal help " + c.Command.Name + " shows how it is called"
+	for _, a := range c.Args().Slice()[1:] {
+		if len(a) > 1 && a[0] == '-' {
+			hint = fmt.Sprintf("options such as %s stand before INPUT", a)
+			break
+		}
+	}
+	return "", badUsage(hint, "%s takes one INPUT, got %d", c.Command.Name, c.NArg())
+}
+
+// openInput opens the file with this name, or stdin.
+func openInput(name string, stdin io.Reader) (*input, error) {
+	in := &input{name: name, Reader: stdin}
+	if name == "-" {
+		if isTerminal(stdin) {
+			return nil, badUsage("name a file, or pipe an archive in: nix-store --dump PATH | narseal …",
+				"input: refusing to read an archive from a terminal")
+		}
+		in.file, _ = stdin.(*os.File)
+	} else {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("input: %w", err)
+		}
+		in.file, in.Reader = f, f
+	}
+	if in.file == nil {
+		return in, nil
+	}
+	info, err := in.file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("input: %w", err)
+	}
+	if info.IsDir() {
+		return nil, &hintedError{fmt.Errorf("input: %s is a directory, want a NAR", name),
+			"nix-store --dump " + name + " | narseal …"}
+	}
+	in.info = info
+	enlargePipe(in.file)
+	return in, nil
+}
+
+func (in *input) Close() error {
+	if in.file == nil || in.name == "-" {
+		return nil
+	}
+	return in.file.Close()
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+	"github.com/urfave/cli/v2"
+)
+
+var outputFlag = &cli.StringFlag{
+	Name:    "output",
+	Aliases: []string{"o"},
+	Usage:   "write to `FILE`, which appears only when complete; - is stdout, also where that is a terminal",
+}
+
+// output is where a command's archive goes.
+type output struct {
+	io.Writer
+	// commit makes the output appear, after all of it was written.
+	commit func() error
+	// abort leaves things as they were. It does nothing after commit.
+	abort func()
+	info  fs.FileInfo // of what is written to; nil where that is unknown or new
+}
+
+// openOutput opens what -o names. An empty name is stdout unless that is a
+// terminal.
+func openOutput(ctx context.Context, name string, stdout io.Writer) (*output, error) {
+	if name == "" || name == "-" {
+		if name == "" && isTerminal(stdout) {
+			return nil, badUsage("redirect it, name a file with -o FILE, or say -o - if this is what you want",
+				"output: refusing to write an archive to a terminal")
+		}
+		o := &output{Writer: stdout, commit: func() error { return nil }, abort: func() {}}
+		if f, ok := stdout.(*os.File); ok {
+			o.info, _ = f.Stat()
+			enlargePipe(f)
+			watchReader(f, exitsOf(ctx).cancel)
+		}
+		return o, nil
+	}
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("output: %w", err)
+	case info.IsDir():
+		return nil, fmt.Errorf("output: %s is a directory", name)
+	case !info.Mode().IsRegular():
+		// A device or a FIFO cannot be replaced, only written.
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return nil, fmt.Errorf("output: %w", err)
+		}
+		enlargePipe(f)
+		return &output{Writer: f, commit: f.Close, abort: func() { f.Close() }, info: info}, nil
+	default:
+		// Replace what a symlink points to, not the symlink.
+		if name, err = filepath.EvalSymlinks(name); err != nil {
+			return nil, fmt.Errorf("output: %w", err)
+		}
+	}
+	return newFile(ctx, name, info)
+}
+
+// newFile makes a file that takes name's place, and the permissions of what
+// is there, when it is committed.
+func newFile(ctx context.Context, name string, old fs.FileInfo) (*output, error) {
+	var f *renameio.PendingFile
+	release, err := exitsOf(ctx).hold(func() (undo func(), err error) {
+		f, err = renameio.NewPendingFile(name, renameio.WithTempDir(filepath.Dir(name)),
+			renameio.WithPermissions(0o666), renameio.WithExistingPermissions())
+		return func() { f.Cleanup() }, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("output: %w", err)
+	}
+	return &output{
+		Writer: f,
+		commit: func() error {
+			if err := release(f.CloseAtomicallyReplace); err != nil {
+				f.Cleanup()
+				return fmt.Errorf("output: %w", err)
+			}
+			return syncDir(filepath.Dir(name))
+		},
+		abort: func() { release(f.Cleanup) },
+		info:  old,
+	}, nil
+}
+
+// syncDir makes a rename in dir last. Some file systems cannot, and then
+// nobody can do more.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil // the file itself is in place
+	}
+	defer d.Close()
+	_ = d.Sync()
+	return nil
+}
+
+// sameFile tells whether reading one and writing the other would destroy
+// data.
+func sameFile(in, out fs.FileInfo) bool {
+	return in != nil && out != nil && in.Mode().IsRegular() && os.SameFile(in, out)
+}

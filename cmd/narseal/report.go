@@ -1,0 +1,76 @@
+package main
+
+import (
+	"encoding/json"
+
+	"narseal/filter"
+)
+
+// report is what --report writes.
+type report struct {
+	Schema  string        `json:"schema"`
+	Command string        `json:"command"`
+	Input   *streamReport `json:"input"`
+	// Output is absent where none was written, and where the run failed.
+	Output *streamReport `json:"output,omitempty"`
+	Error  string        `json:"error,omitempty"`
+	// Of one archive; an export stream has Archives instead.
+	*archiveReport
+	Archives []*archiveReport `json:"archives,omitempty"`
+}
+
+// streamReport describes an input or an output. Size and NarHash are of the
+// uncompressed stream.
+type streamReport struct {
+	Format      string `json:"format"`
+	Compression string `json:"compression"`
+	Size        int64  `json:"size"`
+	NarHash     string `json:"narHash"`
+}
+
+// archiveReport describes one archive.
+type archiveReport struct {
+	// StorePath is of archives in an export stream.
+	StorePath  string             `json:"storePath,omitempty"`
+	Entries    entriesReport      `json:"entries"`
+	Rules      []ruleReport       `json:"rules"`
+	Changed    []filter.Change    `json:"changed"`
+	Signatures []filter.Signature `json:"signatures"`
+}
+
+type entriesReport struct {
+	Regular   int64 `json:"regular"`
+	Directory int64 `json:"directory"`
+	Symlink   int64 `json:"symlink"`
+}
+
+type ruleReport struct {
+	From  string `json:"from"`
+	To    string `json:"to"`
+	Count int64  `json:"count"`
+}
+
+const reportSchema = "narseal/1"
+
+// watch has cfg's next run collected.
+func (a *archiveReport) watch(cfg *filter.Config) {
+	a.Changed, a.Signatures = []filter.Change{}, []filter.Signature{}
+	cfg.Inspect = true
+	cfg.Changed = func(c filter.Change) { a.Changed = append(a.Changed, c) }
+	cfg.Signature = func(s filter.Signature) { a.Signatures = append(a.Signatures, s) }
+}
+
+// count adds what a run counted.
+func (a *archiveReport) count(cfg *filter.Config, res *filter.Result) {
+	a.Entries = entriesReport{res.Regular, res.Directory, res.Symlink}
+	a.Rules = []ruleReport{}
+	for i, n := range res.Counts {
+		r := cfg.Rules.Rule(i)
+		a.Rules = append(a.Rules, ruleReport{r.From, r.To, n})
+	}
+}
+
+func (r *report) encode() ([]byte, error) {
+	b, err := json.MarshalIndent(r, "", "  ")
+	return append(b, '\n'), err
+}

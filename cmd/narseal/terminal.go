@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"narseal/filter"
+)
+
+// terminal is the one place that writes to stderr.
+type terminal struct {
+	mu      sync.Mutex
+	stderr  io.Writer
+	quiet   bool
+	verbose bool
+}
+
+func (t *terminal) say(kind, format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// Nobody is left to be told that stderr cannot be written.
+	fmt.Fprintf(t.stderr, "narseal: %s: %s\n", kind, fmt.Sprintf(format, args...))
+}
+
+// warn tells of what the user should know though the run goes on.
+func (t *terminal) warn(format string, args ...any) {
+	if !t.quiet {
+		t.say("warning", format, args...)
+	}
+}
+
+// inform tells what -v asks for.
+func (t *terminal) inform(format string, args ...any) {
+	if t.verbose {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		fmt.Fprintf(t.stderr, "narseal: %s\n", fmt.Sprintf(format, args...))
+	}
+}
+
+// finish says how the run ended and returns the exit status.
+func (t *terminal) finish(err error) int {
+	var usage *usageError
+	var sealErr *filter.SealError
+	var stop *stopError
+	switch {
+	case err == nil:
+		return statusDone
+	case errors.As(err, &stop):
+		return stop.end()
+	case err == errUnsealed:
+		return statusUnsealed
+	}
+	t.say("error", "%v", err)
+	if hint := hintFor(err); hint != "" {
+		t.say("hint", "%s", hint)
+	}
+	switch {
+	case errors.As(err, &usage):
+		return statusUsage
+	case errors.As(err, &sealErr):
+		return statusUnsealed
+	}
+	return statusError
+}
+
+// A usageError is a call that cannot be right whatever the input holds.
+type usageError struct {
+	err  error
+	hint string
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func badUsage(hint, format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...), hint}
+}
+
+// A hintedError carries advice with an error that is not about usage.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e *hintedError) Unwrap() error { return e.error }
+
+func hintFor(err error) string {
+	var usage *usageError
+	var hinted *hintedError
+	var sealErr *filter.SealError
+	var rename *filter.RenameError
+	switch {
+	case errors.As(err, &usage):
+		return usage.hint
+	case errors.As(err, &hinted):
+		return hinted.hint
+	case errors.As(err, &sealErr):
+		return hintForSeal(sealErr)
+	case errors.As(err, &rename):
+		if rename.Err != nil && strings.Contains(rename.Err.Error(), "twice") {
+			return ""
+		}
+		return "the entry belongs before one that is already written; --spool copies the input to a temporary file first, so that it can move"
+	case errors.Is(err, context.Canceled):
+		return ""
+	}
+	return ""
+}
+
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	hint := "narseal help lists commands and options"
+	if c.Command != nil && c.Command.Name != "" && c.Command.Name != c.App.Name {
+		hint = "narseal help " + c.Command.Name + " lists the options"
+	}
+	const undefined = "flag provided but not defined: "
+	if s, ok := strings.CutPrefix(err.Error(), undefined); ok {
+		if s = strings.TrimSpace(s); len(s) > 2 {
+			s = "-" + s // the library cuts one of the two dashes
+		}
+		err = fmt.Errorf("unknown option %s", s)
+		if c.Command != nil {
+			if near := cli.SuggestFlag(c.Command.Flags, strings.TrimLeft(s, "-"), false); near != "" {
+				hint = "did you mean " + near + "? " + hint
+			}
+		}
+	}
+	return &usageError{err, hint}
+}
+
+func unknownCommand(c *cli.Context) error {
+	name := c.Args().First()
+	hint := "narseal help lists the commands"
+	if near := cli.SuggestCommand(c.App.Commands, name); near != "" {
+		hint = near + " " + hint
+	}
+	return badUsage(hint, "unknown command %q", name)
+}
+
+// isTerminal tells whether a stream of the program is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

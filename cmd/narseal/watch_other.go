@@ -1,0 +1,12 @@
+//go:build !linux && !darwin
+
+package main
+
+import (
+	"context"
+	"os"
+)
+
+// watchReader does nothing: here only the next write tells that the reader
+// is gone.
+func watchReader(*os.File, context.CancelCauseFunc) {}
