@@ -65,6 +65,7 @@ var archives = []struct {
 	{"longest name", nartest.Dir{strings.Repeat("n", nar.MaxName): nartest.File("1")}},
 	{"contents like an archive", nartest.File(nartest.Tree(nartest.Dir{"a": nartest.File("b")}))},
 	{"deep", nested(40)},
+	{"over a small buffer", nartest.Dir{"a": nartest.File(pattern(2*smallBuffer + 3)), "b": nartest.Symlink("a")}},
 }
 
 // large is for the tests that do not go through every byte: contents around
@@ -208,7 +209,20 @@ func readAll(r io.Reader) ([]item, error) {
 
 // rewrite reads an archive and writes it again.
 func rewrite(w io.Writer, r io.Reader) error {
-	nr, nw := nar.NewReader(r), nar.NewWriter(w)
+	return pass(nar.NewReader(r), nar.NewWriter(w))
+}
+
+// smallBuffer is little more than the longest entry without its contents, so
+// that edges of buffers are everywhere. It is also what makes many small
+// archives quick to read.
+const smallBuffer = 5000
+
+// rewriteSmall is rewrite with small buffers.
+func rewriteSmall(w io.Writer, r io.Reader) error {
+	return pass(nar.NewReaderSize(r, smallBuffer), nar.NewWriterSize(w, smallBuffer))
+}
+
+func pass(nr *nar.Reader, nw *nar.Writer) error {
 	for {
 		e, err := nr.Next()
 		if err == io.EOF {

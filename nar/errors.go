@@ -12,11 +12,18 @@ type FormatError struct {
 }
 
 func (e *FormatError) Error() string {
-	if e.Path == "" {
-		return fmt.Sprintf("nar: %s: offset %d: %v", e.Op, e.Offset, e.Err)
+	path := ""
+	if n := len(e.Path); n > maxPrinted {
+		path = fmt.Sprintf(" %q… (a path of %d bytes)", e.Path[:maxPrinted], n)
+	} else if n > 0 {
+		path = fmt.Sprintf(" %q", e.Path)
 	}
-	return fmt.Sprintf("nar: %s %q: offset %d: %v", e.Op, e.Path, e.Offset, e.Err)
+	return fmt.Sprintf("nar: %s%s: offset %d: %v", e.Op, path, e.Offset, e.Err)
 }
+
+// maxPrinted is how much of a path stands in a message. An archive may hold
+// one of four megabytes.
+const maxPrinted = 512
 
 func (e *FormatError) Unwrap() error { return e.Err }
 

@@ -41,7 +41,7 @@ const (
 // NewReader returns a Reader for the archive that r holds, and r is expected
 // to hold nothing else.
 func NewReader(r io.Reader) *Reader {
-	return &Reader{src: &source{r: r}}
+	return &Reader{src: newSource(r)}
 }
 
 // Offset is the number of bytes of the stream that were taken so far.
@@ -84,9 +84,7 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	if n > bufferSize/4 {
-		n = bufferSize / 4
-	}
+	n = min(n, r.src.size/4)
 	var end error
 	if int64(n) > r.left {
 		n, end = int(r.left), io.EOF

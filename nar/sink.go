@@ -6,16 +6,15 @@ import (
 	"io"
 )
 
-// directWrite is the length from which contents go to the output past the
-// buffer: below it a copy is cheaper than a system call.
-const directWrite = 64 << 10
-
 // sink is a buffered output.
 type sink struct {
-	w   io.Writer
-	buf []byte
-	off int64 // bytes passed to w
+	w    io.Writer
+	size int // of the buffer, once there is one
+	buf  []byte
+	off  int64 // bytes passed to w
 }
+
+func newSink(w io.Writer) *sink { return &sink{w: w, size: bufferSize} }
 
 // offset is the number of bytes written, those in the buffer included.
 func (s *sink) offset() int64 { return s.off + int64(len(s.buf)) }
@@ -26,7 +25,7 @@ func (s *sink) room(n int) error {
 		return nil
 	}
 	if s.buf == nil {
-		s.buf = make([]byte, 0, bufferSize)
+		s.buf = make([]byte, 0, s.size)
 		return nil
 	}
 	return s.flush()
@@ -48,9 +47,10 @@ func (s *sink) str(b []byte) {
 
 var zeros [7]byte
 
-// contents writes p, of any length.
+// contents writes p, of any length. From 64 KiB on it goes past the buffer:
+// below that a copy is cheaper than a system call.
 func (s *sink) contents(p []byte) error {
-	if len(p) >= directWrite {
+	if len(p) >= s.size/4 {
 		if err := s.flush(); err != nil {
 			return err
 		}

@@ -14,11 +14,14 @@ const bufferSize = 256 << 10
 // in place, so that callers may look at it, and change it, without a copy.
 type source struct {
 	r        io.Reader
+	size     int // of the buffer, once there is one
 	buf      []byte
 	pos, end int   // buf[pos:end] is read and not taken
 	base     int64 // offset in the stream of buf[0]
 	err      error // of r, kept until the buffer is used up
 }
+
+func newSource(r io.Reader) *source { return &source{r: r, size: bufferSize} }
 
 // offset is the place in the stream of the first byte not taken.
 func (s *source) offset() int64 { return s.base + int64(s.pos) }
@@ -34,7 +37,7 @@ func (s *source) need(n int) error {
 
 func (s *source) fill(n int) error {
 	if s.buf == nil {
-		s.buf = make([]byte, bufferSize)
+		s.buf = make([]byte, s.size)
 	}
 	// What is left is short (a field, or what a matcher holds back), and
 	// reading into all the rest keeps the reads large.

@@ -181,10 +181,9 @@ func TestReaderEveryBit(t *testing.T) {
 		for bit := range 8 {
 			b := bytes.Clone(data)
 			b[i] ^= 1 << bit
-			list, err := readAll(bytes.NewReader(b))
-			_, ok := decode(b)
-			if (err == nil) != ok {
-				t.Errorf("byte %d, bit %d: read %v with %v, the oracle says %t", i, bit, list, err, ok)
+			err := rewriteSmall(io.Discard, bytes.NewReader(b))
+			if _, ok := decode(b); (err == nil) != ok {
+				t.Errorf("byte %d, bit %d: %v, the oracle says %t", i, bit, err, ok)
 			}
 		}
 	}

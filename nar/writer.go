@@ -42,7 +42,7 @@ const (
 
 // NewWriter returns a Writer whose archive goes to w.
 func NewWriter(w io.Writer) *Writer {
-	return &Writer{sink: &sink{w: w}}
+	return &Writer{sink: newSink(w)}
 }
 
 // Offset is the number of bytes of the stream that were written so far, those

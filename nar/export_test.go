@@ -1,0 +1,13 @@
+package nar
+
+import "io"
+
+// NewReaderSize is NewReader with a buffer of so many bytes.
+func NewReaderSize(r io.Reader, size int) *Reader {
+	return &Reader{src: &source{r: r, size: size}}
+}
+
+// NewWriterSize is NewWriter with a buffer of so many bytes.
+func NewWriterSize(w io.Writer, size int) *Writer {
+	return &Writer{sink: &sink{w: w, size: size}}
+}
