@@ -11,7 +11,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-UMzu8uN84N92lpO6vqRo9TpA6D3xAfsWSgjiYWBGTAU=";
+  vendorHash = "sha256-G9XwDqScxe+OLfzCUc2LHKwoN4Zsfo+BSHKOGU2gk+M=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;
