@@ -48,6 +48,7 @@ type Config struct {
 	// The functions below, where not nil, are called in the archive's order
 	// and by one goroutine. Paths are those of the input.
 	Signature func(Signature)          // for each slice that was looked at
+	Unsealed  func(Signature)          // for each slice that Result.Unsealed counts, but one that ends the run
 	Changed   func(Change)             // for each entry that the rules changed
 	Entered   func(path func() string) // for each entry, before its contents
 }

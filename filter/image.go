@@ -137,8 +137,9 @@ func (p *pipe) judge(rep *macho.Report, touched bool) error {
 	var worst error
 	for _, s := range rep.Slices {
 		p.res.Slices++
+		sig := Signature{Path: p.r.Path(), Slice: s}
 		if p.c.Signature != nil {
-			p.c.Signature(Signature{Path: p.r.Path(), Slice: s})
+			p.c.Signature(sig)
 		}
 		switch s.Status {
 		case macho.StatusRepaired:
@@ -151,8 +152,11 @@ func (p *pipe) judge(rep *macho.Report, touched bool) error {
 			continue
 		}
 		p.res.Unsealed++
-		if worst == nil && p.refuses(s, touched) {
-			worst = &SealError{Path: p.r.Path(), Slice: s}
+		switch {
+		case worst == nil && p.refuses(s, touched):
+			worst = &SealError{sig.Path, s}
+		case p.c.Unsealed != nil:
+			p.c.Unsealed(sig)
 		}
 	}
 	return worst

@@ -38,6 +38,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		return badUsage("write to another file, and rename it after", "input and output are the same file")
 	}
 	j := &job{cfg: cfg}
+	cfg.Unsealed = func(s filter.Signature) { t.warnUnsealed(s.Path, &s.Slice) }
 	if c.IsSet("report") {
 		j.rep = &report{Schema: reportSchema, Command: c.Command.Name}
 	}

@@ -52,6 +52,7 @@ func newApp(t *terminal) *cli.App {
 func commands(t *terminal) []*cli.Command {
 	cs := []*cli.Command{
 		rewriteCommand(t),
+		repairCommand(t),
 	}
 	for _, c := range cs {
 		c.OnUsageError = onUsageError

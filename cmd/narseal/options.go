@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
@@ -35,4 +36,19 @@ func newScratch() (filter.Scratch, error) {
 		return nil, fmt.Errorf("unlink: %w", err)
 	}
 	return f, nil
+}
+
+var jobsFlag = &cli.IntFlag{
+	Name:    "jobs",
+	Aliases: []string{"j"},
+	Usage:   "hash on `N` processors",
+	Value:   runtime.NumCPU(),
+	Action: func(_ *cli.Context, n int) error {
+		if n < 1 {
+			return badUsage("", "--jobs %d: want at least 1", n)
+		}
+		return nil
+	},
+	// The default differs from machine to machine, and so would the help.
+	DefaultText: "the number of CPUs",
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"narseal/filter"
+	"narseal/macho"
 )
 
 // terminal is the one place that writes to stderr.
@@ -35,6 +36,20 @@ func (t *terminal) warn(format string, args ...any) {
 	if !t.quiet {
 		t.say("warning", format, args...)
 	}
+}
+
+// warnUnsealed names a slice that leaves the program with a signature that
+// does not hold.
+func (t *terminal) warnUnsealed(path string, s *macho.Slice) {
+	t.warn("%q: %s slice at offset %d: %s", path, s.Arch, s.Offset, describeState(s))
+}
+
+// describeState is a slice's status, and the reason where there is one.
+func describeState(s *macho.Slice) string {
+	if s.Reason == "" {
+		return string(s.Status)
+	}
+	return string(s.Status) + ": " + s.Reason
 }
 
 // inform tells what -v asks for.
