@@ -31,9 +31,12 @@ type Rules struct {
 	order  []int32 // rules by group, in a group by From
 	parent []int32 // beside order: the place of the longest From that this one extends, or -1
 
-	grams   bitset // the hash parts' grams; see matcher_scan.go
-	windows bitset // the hash parts whole
-	longest int    // length of the longest From
+	grams   gramSet    // the hash parts' grams in one byte a character
+	windows bitset     // the hash parts whole
+	pairs   *pairTable // which grams can be part of a hash part at all
+	kinds   gramKind   // those of enc
+	many    bool       // to be searched by skipMany; else grams holds those of the wide encodings too
+	longest int        // length of the longest From
 }
 
 type group struct{ lo, hi int32 }
@@ -67,15 +70,43 @@ func Compile(rules []Rule, enc Encodings) (*Rules, error) {
 		r.longest = max(r.longest, len(rule.From))
 	}
 	r.group()
-	r.grams = newBitset(len(r.groups) * gramsPerHash * gramBits)
+	r.fillSets()
+	return r, nil
+}
+
+const (
+	manyHashes = 1000 // more hash parts are searched by skipMany
+
+	// Bits of the sets for each hash part, at least.
+	gramBits    = 160
+	gramBitsFew = 4096
+	windowBits  = 32
+)
+
+// fillSets fills the sets that the search asks.
+func (r *Rules) fillSets() {
+	r.pairs, r.kinds = hashPairs(), kindsOf(r.enc)
+	r.many = len(r.groups) > manyHashes
 	r.windows = newBitset(len(r.groups) * windowBits)
 	for hash := range r.groups {
-		for i := range gramsPerHash {
-			r.grams.add(gramHash(le64(hash[i:])))
-		}
 		r.windows.add(windowHash(hash[:]))
 	}
-	return r, nil
+	shapes, size := gramShapes[:1], len(r.groups)*gramBits
+	if !r.many {
+		shapes, size = gramShapes[:], len(r.groups)*gramBitsFew
+	}
+	r.grams = newGramSet(size, func(add func(uint64)) {
+		for hash := range r.groups {
+			for i, shape := range shapes {
+				if i > 0 && r.kinds&(1<<i) == 0 {
+					continue // those in one byte a character are always needed
+				}
+				for at := 0; at*shape.enc.width() < sampleStep; at++ {
+					add(shape.gram(hash[at:]))
+				}
+			}
+		}
+	})
 }
 
 // group fills groups, order and parent.
@@ -124,6 +155,11 @@ func (r *Rules) lookup(text []byte) (rule int, ok bool) {
 	g, ok := r.groups[[hashLen]byte(text)]
 	if !ok {
 		return 0, false
+	}
+	if g.hi-g.lo == 1 {
+		i := r.order[g.lo]
+		from := r.rules[i].From
+		return int(i), len(from) <= len(text) && from == string(text[:len(from)])
 	}
 	// The last From that is not above text, or one that it extends.
 	text = text[:min(len(text), r.longest)]

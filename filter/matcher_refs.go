@@ -17,7 +17,7 @@ func ScanRefs(b []byte, final bool, storeDir string, enc Encodings, found func(o
 	if !final {
 		end = max(0, len(b)-refLen(storeDir, enc)+1)
 	}
-	s := refScanner{dir: storeDir + "/", enc: enc}
+	s := refScanner{dir: storeDir + "/", pairs: hashPairs(), kinds: kindsOf(enc)}
 	for settled < end {
 		m, ok := s.next(b, settled)
 		if !ok || m.off >= end {
@@ -36,9 +36,10 @@ func refLen(storeDir string, enc Encodings) int {
 }
 
 type refScanner struct {
-	dir string // with the slash at its end
-	enc Encodings
-	buf []byte
+	dir   string // with the slash at its end
+	pairs *pairTable
+	kinds gramKind
+	buf   []byte
 }
 
 // A ref is one mention of a store path.
@@ -49,26 +50,22 @@ type ref struct {
 	enc    Encodings
 }
 
+// anyGram is a set that has all grams.
+var anyGram = gramSet{bits: bitset{^uint64(0)}}
+
 // next returns the first mention in b that starts at from or later. It samples
-// b as Rules.next does, and where it comes upon a gram of base 32 characters it
-// looks for the slash before them.
+// b as Rules.next does, and where it comes upon a gram of a hash part it looks
+// for the slash before it.
 func (s *refScanner) next(b []byte, from int) (m ref, ok bool) {
-	n := 0
-	for p := from + sampleStep - 1; p+gramLen <= len(b); p += sampleStep {
-		w := le64(b[p:])
-		n++
-		if isHashGram(w) {
-			if m, ok = s.around(b, p, from, UTF8); ok {
-				return m, true
+	for base := from; base < len(b); base += blockLen {
+		base = skipMany(b, base, anyGram, s.pairs)
+		for p := base + sample1; p <= base+sample4 && p+gramLen <= len(b); p += sampleStep {
+			kind := s.pairs.kind(le64(b[p:])) & s.kinds
+			if kind == 0 {
+				continue
 			}
-		}
-		if n%2 == 0 && isUTF16Gram(w) {
-			if m, ok = s.around(b, p, from, UTF16); ok {
-				return m, true
-			}
-		}
-		if n%4 == 0 && isUTF32Gram(w) {
-			if m, ok = s.around(b, p, from, UTF32); ok {
+			shape := kind.shape()
+			if m, ok = s.around(b, p+shape.first, from, shape.enc); ok {
 				return m, true
 			}
 		}
@@ -77,18 +74,17 @@ func (s *refScanner) next(b []byte, from int) (m ref, ok bool) {
 }
 
 // around returns the mention in the encoding enc of which the hash part holds
-// the gram at p.
-func (s *refScanner) around(b []byte, p, from int, enc Encodings) (m ref, ok bool) {
-	if s.enc&enc == 0 {
-		return ref{}, false
-	}
+// the character at c.
+func (s *refScanner) around(b []byte, c, from int, enc Encodings) (m ref, ok bool) {
 	width := enc.width()
-	for end := p + width; p < end && b[p] == 0; p++ {
-	}
-	slash := p - width
-	for lowest := max(from, p-gramsPerHash*width); ; slash -= width {
+	slash := c - width
+	for lowest := max(from, c-sampleStep-width); ; slash -= width {
 		if slash < lowest {
 			return ref{}, false
+		}
+		// A whole gram without a slash at once.
+		for width == 1 && slash-gramLen >= lowest && s.pairs.kind(le64(b[slash+1-gramLen:])) == kindUTF8 {
+			slash -= gramLen
 		}
 		if b[slash] == '/' {
 			break

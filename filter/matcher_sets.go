@@ -1,0 +1,155 @@
+package filter
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"sync"
+)
+
+func le64(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
+
+const ones = 0x0101010101010101 // a one in each byte
+
+// Odd multipliers with mixed bits; the products' upper halves are used.
+const (
+	mix1 = 0x9e3779b97f4a7c15
+	mix2 = 0xc2b2ae3d27d4eb4f
+)
+
+// A bitset holds the hashes that were added to it, and some more.
+type bitset []uint64
+
+// newBitset returns an empty set of at least size bits.
+func newBitset(size int) bitset {
+	return make(bitset, max(64, 1<<bits.Len(uint(size-1)/64)))
+}
+
+func (s bitset) add(h uint64) {
+	s[h>>40&uint64(len(s)-1)] |= 1 << (h >> 34 & 63)
+}
+
+func (s bitset) has(h uint64) bool {
+	return s[h>>40&uint64(len(s)-1)]&(1<<(h>>34&63)) != 0
+}
+
+// windowHash is the hash of hashLen bytes for a bitset.
+func windowHash(b []byte) uint64 {
+	b = b[:hashLen:hashLen]
+	return (le64(b)^bits.RotateLeft64(le64(b[16:]), 31))*mix1 +
+		(le64(b[8:])^bits.RotateLeft64(le64(b[24:]), 29))*mix2
+}
+
+// window returns the offset of the first hashLen bytes in text, from from on,
+// that the set holds, or -1.
+func (s bitset) window(text []byte, from int) int {
+	for ; from+hashLen <= len(text); from++ {
+		if s.has(windowHash(text[from:])) {
+			return from
+		}
+	}
+	return -1
+}
+
+// A gramSet holds the grams that were added to it, and some more.
+type gramSet struct {
+	bits bitset
+	mul  uint64
+}
+
+// frequent are grams that files are full of. Were one taken for a hit, the
+// search would be slow on them.
+var frequent = [...]uint64{0, 1<<64 - 1, ' ' * ones, '0' * ones, 0x90 * ones, 0xcc * ones}
+
+// newGramSet returns a set of at least size bits with the grams that each
+// yields, and, if possible, without frequent ones.
+func newGramSet(size int, each func(yield func(gram uint64))) gramSet {
+	s := gramSet{newBitset(size), mix1}
+	for range 16 {
+		each(func(gram uint64) { s.bits.add(gram * s.mul) })
+		if !slices.ContainsFunc(frequent[:], s.has) {
+			break
+		}
+		clear(s.bits)
+		s.mul *= mix2
+	}
+	return s
+}
+
+func (s gramSet) has(gram uint64) bool { return s.bits.has(gram * s.mul) }
+
+// A gramKind says how the 8 bytes of a gram can lie in a hash part, as a bit
+// set; no more than one bit holds for any gram.
+type gramKind uint8
+
+const (
+	kindUTF8  gramKind = 1      // characters
+	kindUTF16 gramKind = 3 << 1 // every second byte, from byte 0 or 1, a character, zeros between
+	kindUTF32 gramKind = 15 << 3
+)
+
+// A gramShape describes one bit of a gramKind.
+type gramShape struct {
+	enc   Encodings
+	first int // the first byte that is a character
+}
+
+var gramShapes = [...]gramShape{{UTF8, 0}, {UTF16, 0}, {UTF16, 1}, {UTF32, 0}, {UTF32, 1}, {UTF32, 2}, {UTF32, 3}}
+
+// shape returns the only one of a kind that is not 0.
+func (k gramKind) shape() gramShape { return gramShapes[bits.TrailingZeros8(uint8(k))] }
+
+// kindsOf returns the kinds of grams of the encodings.
+func kindsOf(enc Encodings) (k gramKind) {
+	for i, shape := range gramShapes {
+		if enc&shape.enc != 0 {
+			k |= 1 << i
+		}
+	}
+	return k
+}
+
+// A pairTable holds the kinds that a gram can have by two of its bytes: those
+// at 0 and 1 or at 4 and 5 in even, those at 2 and 3 or at 6 and 7 in odd.
+type pairTable struct{ even, odd [1 << 16]gramKind }
+
+// kind returns how the gram w can lie in a hash part, or 0.
+func (t *pairTable) kind(w uint64) gramKind {
+	return t.likely(w) & t.even[uint16(w>>32)]
+}
+
+// likely is kind without a look at two of the bytes.
+func (t *pairTable) likely(w uint64) gramKind {
+	return t.even[uint16(w)] & t.odd[uint16(w>>16)] & t.odd[w>>48]
+}
+
+var hashPairs = sync.OnceValue(func() *pairTable {
+	t := new(pairTable)
+	for pair := range t.even {
+		for i, shape := range gramShapes {
+			if shape.allows(0, byte(pair)) && shape.allows(1, byte(pair>>8)) {
+				t.even[pair] |= 1 << i
+			}
+			if shape.allows(2, byte(pair)) && shape.allows(3, byte(pair>>8)) {
+				t.odd[pair] |= 1 << i
+			}
+		}
+	}
+	return t
+})
+
+// allows reports whether a gram of this shape can have c at offset i.
+func (s gramShape) allows(i int, c byte) bool {
+	if i%s.enc.width() != s.first {
+		return c == 0
+	}
+	return charClass[c]&classHash != 0
+}
+
+// gram returns the gram of this shape with the characters that text begins with.
+func (s gramShape) gram(text []byte) (w uint64) {
+	for i, n := s.first, 0; i < gramLen; i, n = i+s.enc.width(), n+1 {
+		w |= uint64(text[n]) << (8 * i)
+	}
+	return w
+}
