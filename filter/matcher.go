@@ -78,7 +78,7 @@ const (
 	manyHashes = 1000 // more hash parts are searched by skipMany
 
 	// Bits of the sets for each hash part, at least.
-	gramBits    = 160
+	gramBits    = 320
 	gramBitsFew = 4096
 	windowBits  = 32
 )

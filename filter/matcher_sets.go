@@ -20,24 +20,27 @@ const (
 // A bitset holds the hashes that were added to it, and some more.
 type bitset []uint64
 
-// newBitset returns an empty set of at least size bits.
+// newBitset returns an empty set of at least size bits, up to the most that
+// the hashes can tell apart.
 func newBitset(size int) bitset {
-	return make(bitset, max(64, 1<<bits.Len(uint(size-1)/64)))
+	return make(bitset, min(max(64, 1<<bits.Len(uint(size-1)/64)), 1<<20))
 }
 
+// A hash's bits from 44 on choose the word, 38 to 43 the bit in it.
 func (s bitset) add(h uint64) {
-	s[h>>40&uint64(len(s)-1)] |= 1 << (h >> 34 & 63)
+	s[h>>44&uint64(len(s)-1)] |= 1 << (h >> 38 & 63)
 }
 
 func (s bitset) has(h uint64) bool {
-	return s[h>>40&uint64(len(s)-1)]&(1<<(h>>34&63)) != 0
+	return s[h>>44&uint64(len(s)-1)]&(1<<(h>>38&63)) != 0
 }
 
 // windowHash is the hash of hashLen bytes for a bitset.
 func windowHash(b []byte) uint64 {
 	b = b[:hashLen:hashLen]
-	return (le64(b)^bits.RotateLeft64(le64(b[16:]), 31))*mix1 +
+	h := (le64(b)^bits.RotateLeft64(le64(b[16:]), 31))*mix1 +
 		(le64(b[8:])^bits.RotateLeft64(le64(b[24:]), 29))*mix2
+	return h ^ h>>17 // the words' last bytes have only come into the last bits
 }
 
 // window returns the offset of the first hashLen bytes in text, from from on,

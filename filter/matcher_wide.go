@@ -51,7 +51,7 @@ func narrow(buf, b []byte, c, from, width int) (text []byte, before int) {
 	start := c
 	for before < (sampleStep-1)/width {
 		q := start - width
-		if q < from || charClass[b[q]]&classHash == 0 || !zeros(b[q+1:start]) {
+		if q < from || charClass[b[q]]&classHash == 0 || !isolated(b, q, width) {
 			break
 		}
 		start = q
@@ -60,31 +60,37 @@ func narrow(buf, b []byte, c, from, width int) (text []byte, before int) {
 	text = buf
 	for q := start; len(text) < before+hashLen && q < len(b) && charClass[b[q]]&classHash != 0; q += width {
 		text = append(text, b[q])
-		if q+width > len(b) || !zeros(b[q+1:q+width]) {
+		if q+width > len(b) || !isolated(b, q, width) {
 			break
 		}
 	}
 	return text, before
 }
 
+// isolated reports whether zeros follow the byte at q in a character of width
+// bytes that begins there.
+func isolated(b []byte, q, width int) bool {
+	if b[q+1] != 0 {
+		return false
+	}
+	return width == 2 || b[q+2]|b[q+3] == 0
+}
+
 // appendNarrow appends the characters that b begins with, at most n, each
 // width bytes of which all but the one at char are zero.
 func appendNarrow(dst, b []byte, n, width, char int) []byte {
 	for q := 0; n > 0 && q+width <= len(b); q += width {
-		if !zeros(b[q:q+char]) || !zeros(b[q+char+1:q+width]) {
+		var others byte
+		for i, c := range b[q : q+width] {
+			if i != char {
+				others |= c
+			}
+		}
+		if others != 0 {
 			break
 		}
 		dst = append(dst, b[q+char])
 		n--
 	}
 	return dst
-}
-
-func zeros(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }
