@@ -1,0 +1,78 @@
+package compression
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Options of Compress. The zero value is the default of each format on all
+// cores.
+type Options struct {
+	// Level is 1–22 for zstd, mapped to the four efforts that the encoder has;
+	// 1–9 for gzip; 1–9 for xz, where it chooses the dictionary of 1–64 MiB as
+	// the xz program does. 0 is the default: zstd 3, gzip 6, xz 6.
+	Level int
+
+	// Workers is how many cores may work, 0 for all. gzip uses one.
+	Workers int
+}
+
+// Compress returns a writer that writes to w what is written to it, compressed.
+//
+// Close finishes the stream and does not close w. A stream that is given up
+// must not be closed, for then it would look complete; nothing of it stays
+// behind.
+func Compress(w io.Writer, t Type, o Options) (io.WriteCloser, error) {
+	if err := o.check(t); err != nil {
+		return nil, err
+	}
+	if o.Workers == 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	switch t {
+	case Zstd:
+		level := zstd.SpeedDefault
+		if o.Level != 0 {
+			level = zstd.EncoderLevelFromZstd(o.Level)
+		}
+		return zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(o.Workers))
+	case Xz:
+		return newXzWriter(w, o), nil
+	case Gzip:
+		if o.Level == 0 {
+			o.Level = gzip.DefaultCompression
+		}
+		return gzip.NewWriterLevel(w, o.Level)
+	}
+	return nopCloser{w}, nil
+}
+
+func (o Options) check(t Type) error {
+	maximum := 0
+	switch t {
+	case None:
+	case Zstd:
+		maximum = 22
+	case Xz, Gzip:
+		maximum = 9
+	case Bzip2:
+		return fmt.Errorf("compress %s: only reading is supported", t)
+	default:
+		return fmt.Errorf("compress: unsupported compression %q", t)
+	}
+	if o.Level < 0 || o.Level > maximum {
+		return fmt.Errorf("compress %s: level %d is not in 0–%d", t, o.Level, maximum)
+	}
+	if o.Workers < 0 {
+		return fmt.Errorf("compress %s: %d workers", t, o.Workers)
+	}
+	return nil
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }

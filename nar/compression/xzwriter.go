@@ -1,0 +1,197 @@
+package compression
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/ulikunitz/xz"
+)
+
+// The layout of an xz stream (https://tukaani.org/xz/xz-file-format.txt):
+//
+//	header  12  magic, flags (2), CRC32 of the flags
+//	block…      each a multiple of 4 bytes long
+//	index       0x00, number of blocks, then for each block its unpadded and its
+//	            uncompressed size, zeros up to a multiple of 4, CRC32 of it all
+//	footer  12  CRC32 of the next 6 bytes, size of the index in words less one
+//	            (4), flags (2), "YZ"
+//
+// Numbers in the index are LEB128, the others little-endian.
+const (
+	xzHeaderSize = 12
+	xzFooterSize = 12
+)
+
+// An xzWriter cuts its input into blocks of a fixed size, has each encoded as a
+// stream of one block by a goroutine of its own, and joins their blocks under
+// one index, as `xz -T` does. (Streams in a row would be simpler, but there are
+// decoders that stop at the end of the first.)
+type xzWriter struct {
+	w         io.Writer
+	dict      int
+	blockSize int
+	workers   int
+
+	block   []byte
+	pending []chan xzBlock // in the order of the blocks
+	header  []byte         // written already, nil before the first block
+	count   uint64         // of records
+	records []byte
+	err     error
+}
+
+type xzBlock struct {
+	header []byte // of the stream
+	data   []byte
+	record []byte // of the index
+	err    error
+}
+
+func newXzWriter(w io.Writer, o Options) *xzWriter {
+	// The dictionaries of the xz program's presets.
+	dict := [...]int{8 << 20, 1 << 20, 2 << 20, 4 << 20, 4 << 20, 8 << 20, 8 << 20, 16 << 20, 32 << 20, 64 << 20}[o.Level]
+	return &xzWriter{w: w, dict: dict, blockSize: min(2*dict, 64<<20), workers: o.Workers}
+}
+
+func (x *xzWriter) Write(p []byte) (n int, err error) {
+	if x.err != nil {
+		return 0, x.err
+	}
+	for len(p) > 0 {
+		m := min(len(p), x.blockSize-len(x.block))
+		x.block = append(x.block, p[:m]...)
+		p, n = p[m:], n+m
+		if len(x.block) == x.blockSize {
+			if x.err = x.startBlock(); x.err != nil {
+				return n, x.err
+			}
+		}
+	}
+	return n, nil
+}
+
+func (x *xzWriter) startBlock() error {
+	block := x.block
+	x.block = nil
+	if x.workers == 1 {
+		return x.writeBlock(encodeXzBlock(block, x.dict))
+	}
+	if len(x.pending) == x.workers {
+		if err := x.finishBlock(); err != nil {
+			return err
+		}
+	}
+	done := make(chan xzBlock, 1) // buffered: nobody may be waiting any more
+	go func() { done <- encodeXzBlock(block, x.dict) }()
+	x.pending = append(x.pending, done)
+	return nil
+}
+
+func (x *xzWriter) finishBlock() error {
+	b := <-x.pending[0]
+	x.pending = x.pending[1:]
+	return x.writeBlock(b)
+}
+
+func (x *xzWriter) writeBlock(b xzBlock) error {
+	if b.err != nil {
+		return b.err
+	}
+	if x.header == nil {
+		if _, err := x.w.Write(b.header); err != nil {
+			return err
+		}
+		x.header = b.header
+	}
+	x.count++
+	x.records = append(x.records, b.record...)
+	_, err := x.w.Write(b.data)
+	return err
+}
+
+func (x *xzWriter) Close() error {
+	if x.err != nil {
+		return x.err
+	}
+	if x.err = x.finish(); x.err != nil {
+		return x.err
+	}
+	x.err = errors.New("compress xz: writer is closed")
+	return nil
+}
+
+func (x *xzWriter) finish() error {
+	if len(x.block) > 0 || x.count == 0 && len(x.pending) == 0 { // nothing is an empty block
+		if err := x.startBlock(); err != nil {
+			return err
+		}
+	}
+	for len(x.pending) > 0 {
+		if err := x.finishBlock(); err != nil {
+			return err
+		}
+	}
+
+	index := binary.AppendUvarint([]byte{0}, x.count)
+	index = append(index, x.records...)
+	for len(index)%4 != 0 {
+		index = append(index, 0)
+	}
+	index = binary.LittleEndian.AppendUint32(index, crc32.ChecksumIEEE(index))
+
+	tail := binary.LittleEndian.AppendUint32(nil, uint32(len(index)/4-1))
+	tail = append(tail, x.header[6:8]...)
+	footer := binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(tail))
+	footer = append(footer, tail...)
+	footer = append(footer, "YZ"...)
+
+	if _, err := x.w.Write(index); err != nil {
+		return err
+	}
+	_, err := x.w.Write(footer)
+	return err
+}
+
+// encodeXz returns data as an xz stream.
+func encodeXz(data []byte, dict int) ([]byte, error) {
+	var out bytes.Buffer
+	w, err := xz.WriterConfig{DictCap: dict, CheckSum: xz.CRC64}.NewWriter(&out)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(data); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// encodeXzBlock encodes data and takes the stream that comes out apart.
+func encodeXzBlock(data []byte, dict int) xzBlock {
+	s, err := encodeXz(data, dict)
+	if err != nil {
+		return xzBlock{err: fmt.Errorf("compress xz: %w", err)}
+	}
+	footer := s[len(s)-xzFooterSize:]
+	indexSize := 4 * (int(binary.LittleEndian.Uint32(footer[4:])) + 1)
+	start := len(s) - xzFooterSize - indexSize
+	index := s[start : len(s)-xzFooterSize]
+
+	const recordAt = 2 // after the 0x00 and the number of blocks
+	_, n1 := binary.Uvarint(index[recordAt:])
+	size, n2 := binary.Uvarint(index[recordAt+n1:])
+	if index[1] != 1 || size != uint64(len(data)) {
+		return xzBlock{err: fmt.Errorf("compress xz: an index of %d blocks and %d bytes, want 1 and %d", index[1], size, len(data))}
+	}
+	return xzBlock{
+		header: s[:xzHeaderSize],
+		data:   s[xzHeaderSize:start],
+		record: index[recordAt : recordAt+n1+n2],
+	}
+}
