@@ -109,7 +109,7 @@ func componentOf(kind string, m debug.Module) (component, error) {
 	}
 	sum, ok := strings.CutPrefix(m.Sum, "h1:")
 	if !ok {
-		return c, fmt.Errorf("module %s: sum %q, want h1:", m.Path, m.Sum)
+		return c, fmt.Errorf("module %s: sum %q, want an h1 sum", m.Path, m.Sum)
 	}
 	raw, err := base64.StdEncoding.DecodeString(sum)
 	if err != nil {
