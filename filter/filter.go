@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 
-	nixnar "github.com/nix-community/go-nix/pkg/nar"
-
 	"narseal/macho"
 	"narseal/nar"
 )
@@ -209,16 +207,16 @@ func (p *pipe) entry(e *nar.Entry) error {
 		}
 	}
 	switch e.Type {
-	case nixnar.TypeRegular:
+	case nar.TypeRegular:
 		p.res.Regular++
 		p.hits = 0
 		if err := p.contents(e.Size); err != nil {
 			return err
 		}
 		ch.Contents = p.hits > 0
-	case nixnar.TypeDirectory:
+	case nar.TypeDirectory:
 		p.res.Directory++
-	case nixnar.TypeSymlink:
+	case nar.TypeSymlink:
 		p.res.Symlink++
 	}
 	if p.c.Changed != nil && (ch.Name || ch.Target || ch.Contents) {

@@ -22,6 +22,13 @@ const (
 // maxSize is the largest contents whose end, with padding, an int64 can count.
 const maxSize = math.MaxInt64 - 7
 
+// The types of an entry, which are go-nix's.
+const (
+	TypeRegular   = nixnar.TypeRegular
+	TypeDirectory = nixnar.TypeDirectory
+	TypeSymlink   = nixnar.TypeSymlink
+)
+
 // An Entry is one node of an archive: a regular file, a directory or a
 // symlink.
 type Entry struct {
@@ -39,7 +46,7 @@ type Entry struct {
 
 var (
 	errNameEmpty  = errors.New("name is empty")
-	errNameDots   = errors.New("name is . or ..")
+	errNameDots   = errors.New(`name is "." or ".."`)
 	errNameSlash  = errors.New("name holds a slash")
 	errNameNUL    = errors.New("name holds a NUL byte")
 	errTargetNone = errors.New("target is empty")

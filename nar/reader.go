@@ -221,7 +221,7 @@ func (r *Reader) node(c int) error {
 	switch {
 	case r.match(c, tokRegular):
 		c += len(tokRegular)
-		r.entry.Type = nixnar.TypeRegular
+		r.entry.Type = TypeRegular
 		if r.match(c, tokExecutable[:lenExecutable]) {
 			if err := r.expect(c, tokExecutable, `"" after "executable"`); err != nil {
 				return err
@@ -246,7 +246,7 @@ func (r *Reader) node(c int) error {
 		r.state = inContents
 	case r.match(c, tokSymlink):
 		c += len(tokSymlink)
-		r.entry.Type = nixnar.TypeSymlink
+		r.entry.Type = TypeSymlink
 		if err := r.expect(c, tokTarget, `"target"`); err != nil {
 			return err
 		}
@@ -271,7 +271,7 @@ func (r *Reader) node(c int) error {
 		r.state = afterNode
 	case r.match(c, tokDirectory):
 		c += len(tokDirectory)
-		r.entry.Type = nixnar.TypeDirectory
+		r.entry.Type = TypeDirectory
 		if r.at.dirs() == MaxDepth {
 			return r.bad(c, fmt.Errorf("more than %d directories inside each other", MaxDepth))
 		}
@@ -284,7 +284,7 @@ func (r *Reader) node(c int) error {
 		start := r.src.pos + len(tokEntry) + 8
 		r.entry.Name = r.src.buf[start : start+len(r.at.last()) : start+len(r.at.last())]
 	}
-	if r.entry.Type == nixnar.TypeDirectory {
+	if r.entry.Type == TypeDirectory {
 		r.at.enter()
 	}
 	r.src.pos += c

@@ -101,8 +101,8 @@ var violations = []struct {
 
 	// Names.
 	{"empty name", inRoot + str("entry", "(", "name"), 8, str("", "node"), "/", `name is empty: ""`},
-	{"name .", inRoot + str("entry", "(", "name"), 8, str(".", "node"), "/", `name is . or ..: "."`},
-	{"name ..", inRoot + str("entry", "(", "name"), 8, str("..", "node"), "/", `name is . or ..: ".."`},
+	{"name .", inRoot + str("entry", "(", "name"), 8, str(".", "node"), "/", `name is "." or "..": "."`},
+	{"name ..", inRoot + str("entry", "(", "name"), 8, str("..", "node"), "/", `name is "." or "..": ".."`},
 	{"name with a slash", inRoot + str("entry", "(", "name"), 8, str("a/b", "node"), "/", `name holds a slash: "a/b"`},
 	{"name of a slash", inA + str("(", "type", "directory", "entry", "(", "name"), 8, str("/", "node"), "/a", `name holds a slash: "/"`},
 	{"name with NUL", inRoot + str("entry", "(", "name"), 8, str("a\x00", "node"), "/", `name holds a NUL byte: "a\x00"`},

@@ -162,7 +162,7 @@ func (w *Writer) entry(e *Entry) error {
 	}
 	w.sink.add(tokNode)
 	switch e.Type {
-	case nixnar.TypeRegular:
+	case TypeRegular:
 		w.sink.add(tokRegular)
 		if e.Executable {
 			w.sink.add(tokExecutable)
@@ -170,12 +170,12 @@ func (w *Writer) entry(e *Entry) error {
 		w.sink.add(tokContents)
 		w.sink.number(uint64(e.Size))
 		w.state, w.left, w.pad = inFile, e.Size, padding(e.Size)
-	case nixnar.TypeSymlink:
+	case TypeSymlink:
 		w.sink.add(tokSymlink)
 		w.sink.add(tokTarget)
 		w.sink.str(e.Target)
 		w.closeNode()
-	case nixnar.TypeDirectory:
+	case TypeDirectory:
 		w.sink.add(tokDirectory)
 		w.at.enter()
 		w.state = inDirectory
@@ -186,28 +186,28 @@ func (w *Writer) entry(e *Entry) error {
 // checkNode says why e cannot be written, its name and place apart.
 func (w *Writer) checkNode(e *Entry) error {
 	switch e.Type {
-	case nixnar.TypeRegular:
+	case TypeRegular:
 		if e.Size < 0 {
 			return fmt.Errorf("size %d is negative", e.Size)
 		}
 		if e.Size > maxSize {
 			return fmt.Errorf("contents of %d bytes, more than any file can hold", e.Size)
 		}
-	case nixnar.TypeSymlink:
+	case TypeSymlink:
 		if err := checkTarget(e.Target); err != nil {
 			return err
 		}
-	case nixnar.TypeDirectory:
+	case TypeDirectory:
 		if w.at.dirs() == MaxDepth {
 			return fmt.Errorf("more than %d directories inside each other", MaxDepth)
 		}
 	default:
 		return fmt.Errorf("unknown type %q", e.Type)
 	}
-	if e.Type != nixnar.TypeRegular && (e.Size != 0 || e.Executable) {
+	if e.Type != TypeRegular && (e.Size != 0 || e.Executable) {
 		return fmt.Errorf("a %s has neither contents nor an executable flag", e.Type)
 	}
-	if e.Type != nixnar.TypeSymlink && len(e.Target) > 0 {
+	if e.Type != TypeSymlink && len(e.Target) > 0 {
 		return fmt.Errorf("a %s has no target", e.Type)
 	}
 	return nil

@@ -113,8 +113,8 @@ func TestWriterRefuses(t *testing.T) {
 		{"depth 2^63-1", []call{dir(0, ""), file(math.MaxInt, "b", 0)}, "", "depth 9223372036854775807"},
 
 		{"empty name", []call{dir(0, ""), file(1, "", 0)}, "/", "name is empty"},
-		{"name .", []call{dir(0, ""), dir(1, "a"), file(2, ".", 0)}, "/a", "name is . or .."},
-		{"name ..", []call{dir(0, ""), file(1, "..", 0)}, "/", "name is . or .."},
+		{"name .", []call{dir(0, ""), dir(1, "a"), file(2, ".", 0)}, "/a", `name is "." or ".."`},
+		{"name ..", []call{dir(0, ""), file(1, "..", 0)}, "/", `name is "." or ".."`},
 		{"name with a slash", []call{dir(0, ""), file(1, "a/b", 0)}, "/", "name holds a slash"},
 		{"name with NUL", []call{dir(0, ""), file(1, "a\x00b", 0)}, "/", "name holds a NUL byte"},
 		{"name of 256 bytes", []call{dir(0, ""), file(1, strings.Repeat("n", 256), 0)}, "/", "name has 256 bytes"},
