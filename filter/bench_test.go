@@ -7,8 +7,8 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -19,8 +19,13 @@ const benchWindow = 256 << 10
 // programs, half sources.
 func mixedTree(b *testing.B, n int) []byte {
 	const piece = 16 << 10
-	programs := pieces(b, filepath.Join(runtime.GOROOT(), "bin"), piece, n/2, 7)
-	sources := pieces(b, filepath.Join(runtime.GOROOT(), "src"), piece, n/2, 97)
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		b.Skipf("the Go toolchain is needed: %v", err)
+	}
+	goroot := strings.TrimSpace(string(root))
+	programs := pieces(b, filepath.Join(goroot, "bin"), piece, n/2, 7)
+	sources := pieces(b, filepath.Join(goroot, "src"), piece, n/2, 97)
 	var out []byte
 	for len(programs) > 0 && len(sources) > 0 {
 		k := min(piece, len(programs), len(sources))
