@@ -11,7 +11,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-G9XwDqScxe+OLfzCUc2LHKwoN4Zsfo+BSHKOGU2gk+M=";
+  vendorHash = "sha256-o9DTAjBc+c9xxNsCy3p6bcUGQMFefWeol1cNvbXwAcs=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;
