@@ -18,7 +18,8 @@ const (
 	RepairTouched RepairMode = iota
 	// RepairAll recomputes every slot that does not match.
 	RepairAll
-	// RepairNone leaves signatures alone.
+	// RepairNone leaves signatures alone. The images that the rules touch
+	// are still verified, so that Result.Unsealed tells of them.
 	RepairNone
 )
 

@@ -15,7 +15,7 @@ const probeSize = 4096
 func (p *pipe) contents(size int64) error {
 	p.track, p.base = false, 0
 	verdict, need := macho.Unsigned, int64(0)
-	if p.c.Repair != RepairNone || p.c.Inspect {
+	if p.c.Repair != RepairNone || p.c.Inspect || p.c.Rules != nil {
 		var err error
 		if verdict, need, err = p.probe(size); err != nil {
 			return err
@@ -29,7 +29,12 @@ func (p *pipe) contents(size int64) error {
 	}
 	p.track = p.c.Rules != nil
 	p.touched.reset()
-	hold := func(b []byte) error { return p.held.add(b, size, p.holdMemory(), p.c.Scratch) }
+	hold := func(b []byte) error {
+		if err := p.held.add(b, size, p.holdMemory(), p.c.Scratch); err != nil {
+			return fmt.Errorf("hold %q: %w", p.r.Path(), err)
+		}
+		return nil
+	}
 	for verdict == macho.NeedMore {
 		had := p.held.size
 		if err := p.copy(hold, need); err != nil {
@@ -85,7 +90,7 @@ func (p *pipe) holdMemory() int64 {
 func (p *pipe) seal() error {
 	image := p.held.image()
 	mc := macho.Config{Jobs: p.c.Jobs, OnCMS: p.c.OnCMS}
-	touched := p.touched.list
+	touched := p.touched.within(image.Size())
 	all := p.c.Repair == RepairAll
 	var rep *macho.Report
 	var err error
@@ -100,7 +105,7 @@ func (p *pipe) seal() error {
 				rep = merge(rep, now)
 			}
 		}
-	case p.c.Inspect:
+	case p.c.Inspect, len(touched) > 0:
 		rep, err = mc.Verify(image)
 	default:
 		return nil
@@ -119,13 +124,15 @@ func merge(repaired, now *macho.Report) *macho.Report {
 			break
 		}
 		was, is := &repaired.Slices[i], &now.Slices[i]
+		is.Touched = was.Touched
 		switch {
+		case !was.Status.Holds():
+			// What could not be repaired, even where it is stale besides.
+			is.Status, is.Reason = was.Status, was.Reason
 		case is.Status == macho.StatusValid && was.Status == macho.StatusRepaired:
 			*is = *was // with the slots that were recomputed
 		case is.Status == macho.StatusStale && was.Status == macho.StatusRepaired:
 			is.Reason = "damaged where this run changed nothing"
-		case was.Status == macho.StatusCMS:
-			is.Status, is.Reason = was.Status, was.Reason
 		}
 	}
 	return now
@@ -164,13 +171,19 @@ func (p *pipe) judge(rep *macho.Report, touched bool) error {
 
 // refuses tells whether a slice that does not hold ends the run: a run that
 // touched it must not pass it on unless told so, a run that only repairs
-// passes on what was broken before.
+// passes on what was broken before. touched is about the whole image.
 func (p *pipe) refuses(s macho.Slice, touched bool) bool {
+	if p.c.OnCMS == macho.CMSKeep || p.c.Repair == RepairNone {
+		return false
+	}
 	switch s.Status {
 	case macho.StatusCMS:
-		return p.c.OnCMS != macho.CMSKeep
-	case macho.StatusMalformed, macho.StatusUnsupported:
-		return touched && p.c.OnCMS != macho.CMSKeep
+		return s.Touched
+	case macho.StatusUnsupported:
+		return touched && s.Touched
+	case macho.StatusMalformed:
+		// Which bytes are the slice's is not certain.
+		return touched
 	}
 	return false
 }

@@ -31,6 +31,15 @@ func (r *ranges) add(off, n int64) {
 	}
 }
 
+// within returns the places, of which none ends past size.
+func (r *ranges) within(size int64) []macho.Range {
+	if n := len(r.list); n > 0 {
+		last := &r.list[n-1]
+		last.Len = min(last.Len, size-last.Off)
+	}
+	return r.list
+}
+
 func (r *ranges) put(off, end int64) {
 	off -= off % r.block
 	end += (r.block - end%r.block) % r.block
