@@ -1,6 +1,8 @@
 package filter
 
 import (
+	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -52,26 +54,76 @@ func Compile(rules []Rule, enc Encodings) (*Rules, error) {
 	if enc == 0 || enc&^AllEncodings != 0 {
 		return nil, fmt.Errorf("invalid set of encodings %#x", uint8(enc))
 	}
-	r := &Rules{rules: make([]Rule, 0, len(rules)), enc: enc}
-	seen := make(map[string]string, len(rules))
-	for _, rule := range rules {
-		rule, err := rule.normalize()
-		if err != nil {
+	r := &Rules{rules: make([]Rule, len(rules)), enc: enc}
+	for i, rule := range rules {
+		var err error
+		if r.rules[i], err = rule.normalize(); err != nil {
 			return nil, fmt.Errorf("rule %q: %w", rule.From+"="+rule.To, err)
 		}
-		if to, ok := seen[rule.From]; ok {
-			if to != rule.To {
-				return nil, fmt.Errorf("two rules for %q: one gives %q, one %q", rule.From, to, rule.To)
-			}
-			continue
-		}
-		seen[rule.From] = rule.To
-		r.rules = append(r.rules, rule)
-		r.longest = max(r.longest, len(rule.From))
+		r.longest = max(r.longest, len(r.rules[i].From))
+	}
+	if err := r.sort(); err != nil {
+		return nil, err
 	}
 	r.group()
-	r.fillSets()
+	r.fillSets(len(r.groups) > manyHashes)
 	return r, nil
+}
+
+// sort fills order and drops rules that are given twice.
+func (r *Rules) sort() error {
+	// The first 8 characters beside each number save most looks at strings.
+	type keyed struct {
+		key uint64
+		i   int32
+	}
+	keys := make([]keyed, len(r.rules))
+	for i, rule := range r.rules {
+		keys[i] = keyed{binary.BigEndian.Uint64([]byte(rule.From)), int32(i)}
+	}
+	slices.SortFunc(keys, func(a, b keyed) int {
+		if a.key != b.key {
+			return cmp.Compare(a.key, b.key)
+		}
+		return cmp.Or(strings.Compare(r.rules[a.i].From, r.rules[b.i].From), cmp.Compare(a.i, b.i))
+	})
+	r.order = make([]int32, len(r.rules))
+	for k := range keys {
+		r.order[k] = keys[k].i
+	}
+	var twice []int32
+	last := int32(-1)
+	for _, i := range r.order {
+		if last >= 0 && r.rules[i].From == r.rules[last].From {
+			if r.rules[i].To != r.rules[last].To {
+				return fmt.Errorf("two rules for %q: one gives %q, one %q", r.rules[i].From, r.rules[last].To, r.rules[i].To)
+			}
+			twice = append(twice, i)
+			continue
+		}
+		last = i
+	}
+	if len(twice) == 0 {
+		return nil
+	}
+	slices.Sort(twice)
+	r.order = slices.DeleteFunc(r.order, func(i int32) bool {
+		_, drop := slices.BinarySearch(twice, i)
+		return drop
+	})
+	for k, i := range r.order {
+		before, _ := slices.BinarySearch(twice, i)
+		r.order[k] = i - int32(before)
+	}
+	n := 0
+	for i, rule := range r.rules {
+		if _, drop := slices.BinarySearch(twice, int32(i)); !drop {
+			r.rules[n] = rule
+			n++
+		}
+	}
+	r.rules = r.rules[:n]
+	return nil
 }
 
 const (
@@ -83,62 +135,48 @@ const (
 	windowBits  = 32
 )
 
-// fillSets fills the sets that the search asks.
-func (r *Rules) fillSets() {
-	r.pairs, r.kinds = hashPairs(), kindsOf(r.enc)
-	r.many = len(r.groups) > manyHashes
+// fillSets fills the sets that the search asks, for few or many hash parts.
+func (r *Rules) fillSets(many bool) {
+	r.pairs, r.kinds, r.many = hashPairs(), kindsOf(r.enc), many
 	r.windows = newBitset(len(r.groups) * windowBits)
-	for hash := range r.groups {
-		r.windows.add(windowHash(hash[:]))
+	for _, rule := range r.rules {
+		r.windows.add(windowHash([]byte(rule.From)))
 	}
+	// Those in one byte a character are needed in any case: the characters of
+	// wide grams are looked up as such.
 	shapes, size := gramShapes[:1], len(r.groups)*gramBits
-	if !r.many {
-		shapes, size = gramShapes[:], len(r.groups)*gramBitsFew
+	if !many {
+		shapes, size = shapesOf(r.enc|UTF8), len(r.groups)*gramBitsFew
 	}
-	r.grams = newGramSet(size, func(add func(uint64)) {
-		for hash := range r.groups {
-			for i, shape := range shapes {
-				if i > 0 && r.kinds&(1<<i) == 0 {
-					continue // those in one byte a character are always needed
-				}
-				for at := 0; at*shape.enc.width() < sampleStep; at++ {
-					add(shape.gram(hash[at:]))
-				}
+	r.grams = newGramSet(size, func(s gramSet) {
+		for _, rule := range r.rules {
+			for _, shape := range shapes {
+				s.addHash(rule.From, shape)
 			}
 		}
 	})
 }
 
-// group fills groups, order and parent.
+// group fills groups and parent.
 func (r *Rules) group() {
-	r.order = make([]int32, len(r.rules))
-	for i := range r.order {
-		r.order[i] = int32(i)
-	}
-	slices.SortFunc(r.order, func(a, b int32) int {
-		return strings.Compare(r.rules[a].From, r.rules[b].From)
-	})
-	r.groups = make(map[[hashLen]byte]group)
+	r.groups = make(map[[hashLen]byte]group, len(r.rules))
 	r.parent = make([]int32, len(r.rules))
-	for i, rule := range r.order {
-		from := r.rules[rule].From
-		hash := [hashLen]byte([]byte(from))
-		g, ok := r.groups[hash]
-		if !ok {
-			g.lo = int32(i)
+	from := func(i int) string { return r.rules[r.order[i]].From }
+	for lo, hi := 0, 0; lo < len(r.order); lo = hi {
+		hash := from(lo)[:hashLen]
+		for hi = lo; hi < len(r.order) && from(hi)[:hashLen] == hash; hi++ {
+			// Sorted, all that this one extends are among the one before it
+			// and what that one extends.
+			p := hi - 1
+			for p >= lo && !strings.HasPrefix(from(hi), from(p)) {
+				p = int(r.parent[p])
+			}
+			if p < lo {
+				p = -1
+			}
+			r.parent[hi] = int32(p)
 		}
-		g.hi = int32(i) + 1
-		r.groups[hash] = g
-		// Sorted, all that this one extends are among the one before it and
-		// what that one extends.
-		p := int32(i) - 1
-		for p >= g.lo && !strings.HasPrefix(from, r.rules[r.order[p]].From) {
-			p = r.parent[p]
-		}
-		if p < g.lo {
-			p = -1
-		}
-		r.parent[i] = p
+		r.groups[[hashLen]byte([]byte(hash))] = group{int32(lo), int32(hi)}
 	}
 }
 

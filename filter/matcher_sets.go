@@ -60,23 +60,35 @@ type gramSet struct {
 	mul  uint64
 }
 
-// frequent are grams that files are full of. Were one taken for a hit, the
-// search would be slow on them.
-var frequent = [...]uint64{0, 1<<64 - 1, ' ' * ones, '0' * ones, 0x90 * ones, 0xcc * ones}
+// frequent are grams that files are full of and that no hash part has. Were one
+// taken for a hit, the search would be slow on them.
+var frequent = [...]uint64{0, ^uint64(0), ' ' * ones, 0x90 * ones, 0xcc * ones}
 
-// newGramSet returns a set of at least size bits with the grams that each
-// yields, and, if possible, without frequent ones.
-func newGramSet(size int, each func(yield func(gram uint64))) gramSet {
+// newGramSet returns a set of at least size bits that fill has filled, if
+// possible without frequent grams.
+func newGramSet(size int, fill func(gramSet)) gramSet {
 	s := gramSet{newBitset(size), mix1}
-	for range 16 {
-		each(func(gram uint64) { s.bits.add(gram * s.mul) })
-		if !slices.ContainsFunc(frequent[:], s.has) {
-			break
+	for tries := 1; ; tries++ {
+		fill(s)
+		if tries == 16 || !slices.ContainsFunc(frequent[:], s.has) {
+			return s
 		}
 		clear(s.bits)
 		s.mul *= mix2
 	}
-	return s
+}
+
+// addHash adds the grams of that shape which a sample of a hash part can have.
+func (s gramSet) addHash(hash string, shape gramShape) {
+	width := shape.enc.width()
+	text := []byte(hash[:hashLen])
+	for at := 0; at*width < sampleStep; at++ {
+		gram := le64(text[at:])
+		if width > 1 {
+			gram = shape.gram(text[at:])
+		}
+		s.bits.add(gram * s.mul)
+	}
 }
 
 func (s gramSet) has(gram uint64) bool { return s.bits.has(gram * s.mul) }
@@ -101,6 +113,16 @@ var gramShapes = [...]gramShape{{UTF8, 0}, {UTF16, 0}, {UTF16, 1}, {UTF32, 0}, {
 
 // shape returns the only one of a kind that is not 0.
 func (k gramKind) shape() gramShape { return gramShapes[bits.TrailingZeros8(uint8(k))] }
+
+// shapesOf returns the shapes of grams of the encodings.
+func shapesOf(enc Encodings) (shapes []gramShape) {
+	for _, shape := range gramShapes {
+		if enc&shape.enc != 0 {
+			shapes = append(shapes, shape)
+		}
+	}
+	return shapes
+}
 
 // kindsOf returns the kinds of grams of the encodings.
 func kindsOf(enc Encodings) (k gramKind) {

@@ -120,6 +120,15 @@ func compile(t testing.TB, rules []Rule, enc Encodings) *Rules {
 	return r
 }
 
+// compileBoth compiles rules for both ways to search.
+func compileBoth(t testing.TB, rules []Rule, enc Encodings) [2]*Rules {
+	t.Helper()
+	few, many := compile(t, rules, enc), compile(t, rules, enc)
+	few.fillSets(false)
+	many.fillSets(true)
+	return [2]*Rules{few, many}
+}
+
 // check compares what r makes of in, read in chunks, with the oracle.
 func check(t testing.TB, r *Rules, in []byte, chunk func() int) {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -77,8 +78,8 @@ func TestMeanings(t *testing.T) {
 	for _, test := range meanings {
 		t.Run(test.name, func(t *testing.T) {
 			rules := parse(t, test.rules)
-			r := compile(t, rules, AllEncodings)
-			for _, c := range codecs {
+			for i := range 2 * len(codecs) {
+				r, c := compileBoth(t, rules, AllEncodings)[i%2], codecs[i/2]
 				in, want := c.encode(expand(test.in)), c.encode(expand(test.out))
 				if got, _ := oracle(rules, AllEncodings, in); !bytes.Equal(got, want) {
 					t.Fatalf("%s: oracle rewrote %q to %q, want %q", c.name, in, got, want)
@@ -95,14 +96,14 @@ func TestMeanings(t *testing.T) {
 
 // Every encoding, chunk size, offset of the match and distance between two.
 func TestReplaceEveryBoundary(t *testing.T) {
-	hash := compile(t, parse(t, "{A}={B}"), AllEncodings)
-	name := compile(t, parse(t, "{A}={B} {A}-a-name-longer-than-hashes-are-made={C}-b-name-longer-than-hashes-are-made"), AllEncodings)
+	hash := compileBoth(t, parse(t, "{A}={B}"), AllEncodings)
+	name := compileBoth(t, parse(t, "{A}={B} {A}-a-name-longer-than-hashes-are-made={C}-b-name-longer-than-hashes-are-made"), AllEncodings)
 	fill := []byte{'x', 0, 'a', 0, 0, 0, '-', 0xff}
 	for _, c := range codecs {
-		for _, r := range []*Rules{hash, name} {
+		for _, r := range []*Rules{hash[0], hash[1], name[0], name[1]} {
 			match := c.encode(r.Rule(r.Len() - 1).From)
-			for offset := range 2 * 4 * sampleStep {
-				if testing.Short() && offset%5 != 0 {
+			for offset := range blockLen + 4 {
+				if testing.Short() && offset%7 != 0 {
 					continue
 				}
 				var in []byte
@@ -126,10 +127,11 @@ func TestReplaceEveryBoundary(t *testing.T) {
 
 // A match cut off at either end is none.
 func TestReplacePartialMatch(t *testing.T) {
-	r := compile(t, parse(t, "{A}={B} {A}-foo={B}-bar"), AllEncodings)
+	both := compileBoth(t, parse(t, "{A}={B} {A}-foo={B}-bar"), AllEncodings)
 	for _, c := range codecs {
 		match := c.encode(hashA + "-foo")
 		for i := range match {
+			r := both[i%2]
 			check(t, r, match[i:], whole)
 			check(t, r, match[:i], whole)
 			check(t, r, append(bytes.Clone(match[:i]), match...), whole)
@@ -140,13 +142,14 @@ func TestReplacePartialMatch(t *testing.T) {
 
 // Matches in different encodings that share bytes.
 func TestReplaceEncodingsOverlap(t *testing.T) {
-	r := compile(t, parse(t, "{as}={bs} {A}={B}"), AllEncodings)
+	both := compileBoth(t, parse(t, "{as}={bs} {A}={B}"), AllEncodings)
 	for _, c := range codecs {
 		for _, d := range codecs {
 			for _, hash := range []string{hashA, as} {
 				first, second := c.encode(hash), d.encode(as)
 				for share := range 8 {
 					for pad := range 4 {
+						r := both[pad%2]
 						in := append(make([]byte, pad), first[:len(first)-share]...)
 						in = append(in, second...)
 						in = append(in, make([]byte, pad)...)
@@ -163,8 +166,8 @@ func TestReplaceEncodingsOverlap(t *testing.T) {
 func TestReplaceEncodingsSubset(t *testing.T) {
 	rules := parse(t, "{A}={B}")
 	for enc := Encodings(1); enc <= AllEncodings; enc++ {
-		r := compile(t, rules, enc)
-		for _, c := range codecs {
+		for i := range 2 * len(codecs) {
+			r, c := compileBoth(t, rules, enc)[i%2], codecs[i/2]
 			in := c.encode("see " + hashA + "!")
 			check(t, r, in, whole)
 			changed := false
@@ -234,4 +237,87 @@ func TestReplaceManyNames(t *testing.T) {
 	if got, _ := stream(t, r, []byte(in), whole); string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+// Find reports what replace does, and changes nothing.
+func TestFind(t *testing.T) {
+	r := compile(t, parse(t, "{A}={B} {B}-x={C}-y"), AllEncodings)
+	in := []byte(expand("{A} {B} {B}-x {A}") + string(codecs[1].encode(hashA)))
+	before := bytes.Clone(in)
+	_, want := oracle(r.rules, r.enc, in)
+	var got []occurrence
+	settled := r.Find(in, true, func(off, n, rule int) { got = append(got, occurrence{off, n, rule}) })
+	if settled != len(in) || fmt.Sprint(got) != fmt.Sprint(want) || len(got) != 4 {
+		t.Errorf("settled %d of %d, found %v, want %v", settled, len(in), got, want)
+	}
+	if !bytes.Equal(in, before) {
+		t.Error("Find changed what it searched")
+	}
+}
+
+// Rules and data made of few characters, so that occurrences overlap, nearly
+// occur, and meet across encodings.
+func FuzzReplace(f *testing.F) {
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		script := make([]byte, rng.IntN(60))
+		for i := range script {
+			script[i] = byte(rng.Uint32())
+		}
+		f.Add(seed, script)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, script []byte) {
+		if len(script) > 200 {
+			t.Skip("the oracle is slow")
+		}
+		rng := rand.New(rand.NewPCG(seed, 8))
+		rules := similarRules(rng)
+		enc := Encodings(1 + rng.IntN(int(AllEncodings)))
+		var in []byte
+		for _, b := range script {
+			from := rules[rng.IntN(len(rules))].From
+			c := codecs[rng.IntN(len(codecs))]
+			switch b % 8 {
+			case 0:
+				in = append(in, b)
+			case 1:
+				in = append(in, make([]byte, b>>3%5)...)
+			case 2:
+				in = append(in, c.encode(from[rng.IntN(len(from)):])...)
+			case 3:
+				in = append(in, c.encode(from[:rng.IntN(len(from))])...)
+			case 4: // short of some bytes, not characters
+				in = append(in, c.encode(from)[int(b>>3)%4:]...)
+			default:
+				in = append(in, c.encode(from)...)
+			}
+		}
+		for _, r := range compileBoth(t, rules, enc) {
+			check(t, r, in, whole)
+			check(t, r, in, func() int { return 1 + rng.IntN(1+rng.IntN(len(in)+1)) })
+		}
+	})
+}
+
+// similarRules returns rules that do not contradict each other.
+func similarRules(rng *rand.Rand) []Rule {
+	alphabet := base32Chars[:1+rng.IntN(3)]
+	targets := map[string]string{}
+	for range 1 + rng.IntN(8) {
+		hash := make([]byte, hashLen)
+		for i := range hash {
+			hash[i] = alphabet[rng.IntN(len(alphabet))]
+		}
+		targets[string(hash)] = randomHash(rng)
+		for range rng.IntN(4) {
+			name := "-x" + strings.Repeat("0", rng.IntN(4)) + strings.Repeat("-"+string(hash), rng.IntN(2))
+			targets[string(hash)+name] = randomHash(rng) + "-y" + name[2:]
+		}
+	}
+	var rules []Rule
+	for from, to := range targets {
+		rules = append(rules, Rule{from, to})
+	}
+	slices.SortFunc(rules, func(a, b Rule) int { return strings.Compare(a.From, b.From) })
+	return rules
 }
