@@ -38,9 +38,14 @@ type Config struct {
 	OnCMS   macho.CMSPolicy
 	Jobs    int // goroutines that hash; 0: GOMAXPROCS
 
+	// Ordered says that the archive comes from Order.Reader, so that no
+	// entry has to wait for its place.
+	Ordered bool
+
 	// An image of more than HoldMemory bytes is held in what Scratch
-	// returns, which is closed after use. Where Scratch is nil, such an
-	// image is an error.
+	// returns, which is closed after use, and so are renamed entries that
+	// wait for their place and have more than that together. Where Scratch
+	// is nil, these are errors.
 	HoldMemory int64
 	Scratch    func() (Scratch, error)
 
@@ -110,7 +115,8 @@ func (e *SealError) Error() string {
 	return fmt.Sprintf("reseal %q: %s slice at offset %d: %s", e.Path, e.Slice.Arch, e.Slice.Offset, why)
 }
 
-// A RenameError is a renamed entry that cannot stand where the stream is.
+// A RenameError is a renamed entry that belongs before what is already
+// written, or whose new name another entry has.
 type RenameError struct {
 	Path     string // of the entry, in the input
 	From, To string
@@ -135,8 +141,10 @@ func (c *Config) Run(w *nar.Writer, r *nar.Reader) (Result, error) {
 		p.res.Counts = make([]int64, c.Rules.Len())
 		p.found = p.onFound
 	}
+	p.late = spools{limit: p.holdMemory(), open: c.Scratch}
 	err := p.run()
 	p.held.close()
+	p.late.close()
 	return p.res, err
 }
 
@@ -155,6 +163,8 @@ type pipe struct {
 	track   bool  // keep touched
 	touched ranges
 	held    held
+
+	late spools // renamed entries that wait for their place
 }
 
 func (p *pipe) onFound(off, n, rule int) {
@@ -199,11 +209,7 @@ func (p *pipe) entry(e *nar.Entry) error {
 		ch.Target = p.replaceField(e.Target)
 	}
 	if p.w != nil {
-		if err := p.w.WriteEntry(e); err != nil {
-			var order *nar.OrderError
-			if ch.Name && errors.As(err, &order) {
-				return &RenameError{Path: p.r.Path(), From: from, To: string(e.Name), Err: order}
-			}
+		if err := p.begin(e, from); err != nil {
 			return err
 		}
 	}
@@ -225,6 +231,22 @@ func (p *pipe) entry(e *nar.Entry) error {
 		p.c.Changed(ch)
 	}
 	return nil
+}
+
+// begin writes what precedes an entry's contents. An entry that was renamed,
+// from a name that is not empty, may have to wait for its place.
+func (p *pipe) begin(e *nar.Entry, from string) error {
+	var err error
+	if from != "" && from < string(e.Name) && !p.c.Ordered {
+		err = p.w.WriteEntryLate(e, p.late.new())
+	} else {
+		err = p.w.WriteEntry(e)
+	}
+	var order *nar.OrderError
+	if from != "" && errors.As(err, &order) {
+		return &RenameError{Path: p.r.Path(), From: from, To: string(e.Name), Err: order}
+	}
+	return err
 }
 
 // replaceField applies the rules to a name or a target, which lie in the

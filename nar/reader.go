@@ -19,12 +19,14 @@ import (
 type Reader struct {
 	src    *source
 	inside bool // part of a longer stream: more may follow the archive
+	moved  bool // names may stand in any order
 	err    error
 	state  readState
 	at     trail
 	entry  Entry
 	left   int64 // contents not yet taken
 	pad    int   // zeros that follow the contents
+	start  int64 // offset in the stream of the current entry
 }
 
 type readState int
@@ -39,13 +41,22 @@ const (
 )
 
 // NewReader returns a Reader for the archive that r holds, and r is expected
-// to hold nothing else.
+// to hold nothing else. If r has a method Skip(n int64) error, Next passes
+// over contents with it instead of reading them.
 func NewReader(r io.Reader) *Reader {
 	return &Reader{src: newSource(r)}
 }
 
 // Offset is the number of bytes of the stream that were taken so far.
 func (r *Reader) Offset() int64 { return r.src.offset() }
+
+// EntryOffset is where in the stream the entry that Next returned last
+// begins: its "entry", or for the root what follows the archive's magic.
+func (r *Reader) EntryOffset() int64 { return r.start }
+
+// AnyOrder has the Reader accept names in any order, and twice: for an
+// archive that was read before, and whose entries have been moved since.
+func (r *Reader) AnyOrder() { r.moved = true }
 
 // Path is the path of the entry that Next returned last, from the archive's
 // root: "/", "/bin", "/bin/sh". It allocates.
@@ -198,7 +209,7 @@ func (r *Reader) listed() error {
 		return r.bad(c+8, fmt.Errorf("%w: %q", err, name))
 	}
 	r.state = inNode
-	if err := r.at.list(name); err != nil {
+	if err := r.at.list(name); err != nil && !r.moved {
 		return r.bad(c+8, err)
 	}
 	c += 8 + int(n) + padding(int64(n))
@@ -279,6 +290,7 @@ func (r *Reader) node(c int) error {
 	default:
 		return r.expect(c, tokRegular, `"regular", "symlink" or "directory"`)
 	}
+	r.start = r.src.offset()
 	// Nothing above moves the buffer from here on.
 	if named {
 		start := r.src.pos + len(tokEntry) + 8

@@ -80,6 +80,14 @@ func (s *source) skip(n int64) error {
 			n -= have
 			s.pos = s.end
 		}
+		// What is passed over is not known to exist, but what follows is read.
+		if r, ok := s.r.(interface{ Skip(n int64) error }); ok && n > int64(len(s.buf)) && s.err == nil {
+			if err := r.Skip(n); err != nil {
+				return err
+			}
+			s.base += n
+			return nil
+		}
 		if err := s.need(1); err != nil {
 			return err
 		}

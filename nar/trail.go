@@ -42,9 +42,14 @@ func (t *trail) list(name []byte) error {
 	if last := t.last(); bytes.Compare(name, last) <= 0 {
 		err = &OrderError{Name: string(name), Last: string(last)}
 	}
+	t.rename(name)
+	return err
+}
+
+// rename makes name the latest of the innermost directory, whatever was.
+func (t *trail) rename(name []byte) {
 	t.names = append(t.names[:t.start()], name...)
 	t.ends[len(t.ends)-1] = len(t.names)
-	return err
 }
 
 // path is the path of the latest entry from the archive's root.

@@ -28,6 +28,9 @@ type Writer struct {
 	left   int64 // contents still to come
 	pad    int   // zeros that follow the contents
 	state  writeState
+
+	writing []late // late entries that are open, outermost first
+	waiting []late // late entries whose turn comes, by depth and name
 }
 
 type writeState int
@@ -46,8 +49,13 @@ func NewWriter(w io.Writer) *Writer {
 }
 
 // Offset is the number of bytes of the stream that were written so far, those
-// in the buffer included.
-func (w *Writer) Offset() int64 { return w.sink.offset() }
+// in the buffer included and late entries left out.
+func (w *Writer) Offset() int64 {
+	if len(w.writing) > 0 {
+		return w.writing[0].outer.offset()
+	}
+	return w.sink.offset()
+}
 
 // WriteEntry begins an entry: it closes the directories that are deeper than
 // e.Depth, and those must have been listed in full. The Size bytes of a
@@ -126,6 +134,22 @@ func (w *Writer) finish() error {
 }
 
 func (w *Writer) entry(e *Entry) error {
+	if err := w.place(e); err != nil {
+		return err
+	}
+	if w.state != beforeRoot {
+		if err := w.release(e.Depth, e.Name); err != nil {
+			return err
+		}
+		if err := w.at.list(e.Name); err != nil {
+			return w.bad(w.at.path(), err)
+		}
+	}
+	return w.node(e)
+}
+
+// place ends what is before e, and checks that e can follow.
+func (w *Writer) place(e *Entry) error {
 	if err := w.endFile(); err != nil {
 		return err
 	}
@@ -133,20 +157,25 @@ func (w *Writer) entry(e *Entry) error {
 		if e.Depth != 0 || len(e.Name) > 0 {
 			return w.bad("", fmt.Errorf("the first entry must be the root, of depth 0 and without a name, got depth %d and name %q", e.Depth, e.Name))
 		}
-	} else {
-		if e.Depth < 1 || e.Depth > w.at.dirs() {
-			return w.bad("", fmt.Errorf("entry %q has depth %d, but %d directories are open", e.Name, e.Depth, w.at.dirs()))
-		}
-		if err := w.leaveTo(e.Depth); err != nil {
-			return err
-		}
-		if err := checkName(e.Name); err != nil {
-			return w.bad(w.at.dir(), fmt.Errorf("%w: %q", err, e.Name))
-		}
-		if err := w.at.list(e.Name); err != nil {
-			return w.bad(w.at.path(), err)
-		}
+		return nil
 	}
+	if e.Depth < 1 || e.Depth > w.at.dirs() {
+		return w.bad("", fmt.Errorf("entry %q has depth %d, but %d directories are open", e.Name, e.Depth, w.at.dirs()))
+	}
+	if err := w.leaveTo(e.Depth); err != nil {
+		return err
+	}
+	if err := w.settle(e.Depth); err != nil {
+		return err
+	}
+	if err := checkName(e.Name); err != nil {
+		return w.bad(w.at.dir(), fmt.Errorf("%w: %q", err, e.Name))
+	}
+	return nil
+}
+
+// node writes an entry as far as its contents or its first entry.
+func (w *Writer) node(e *Entry) error {
 	if err := w.checkNode(e); err != nil {
 		return w.bad(w.at.path(), err)
 	}
@@ -232,6 +261,12 @@ func (w *Writer) endFile() error {
 // leaveTo closes directories until depth of them are open.
 func (w *Writer) leaveTo(depth int) error {
 	for w.at.dirs() > depth {
+		if err := w.settle(w.at.dirs()); err != nil {
+			return err
+		}
+		if err := w.release(w.at.dirs(), nil); err != nil {
+			return err
+		}
 		if err := w.sink.room(maxHead); err != nil {
 			return err
 		}

@@ -121,7 +121,7 @@ func hintFor(err error) string {
 	case errors.As(err, &sealErr):
 		return hintForSeal(sealErr)
 	case errors.As(err, &rename):
-		if rename.Err != nil && strings.Contains(rename.Err.Error(), "twice") {
+		if rename.IsClash() {
 			return ""
 		}
 		return "the entry belongs before one that is already written; --spool copies the input to a temporary file first, so that it can move"

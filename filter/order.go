@@ -1,0 +1,223 @@
+package filter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"sort"
+
+	nixnar "github.com/nix-community/go-nix/pkg/nar"
+
+	"narseal/nar"
+)
+
+// An Order knows how the entries of a seekable input must be moved so that
+// each directory is sorted by the names that the rules give to its entries.
+// Add looks at the names, and Reader then presents the input with its
+// entries moved, for a run whose Config.Ordered is set.
+//
+// Its memory goes with the number of entries in the open directories while
+// names are read, and afterwards with the number of entries that move.
+type Order struct {
+	rules *Rules
+	lists []list
+	open  []*directory
+	path  func() string
+}
+
+// span is a part of the input: bytes from its start.
+type span struct{ start, end int64 }
+
+// list is what a directory lists and must be moved: runs are its entries in
+// their new order, adjacent ones together.
+type list struct {
+	span
+	runs []span
+}
+
+// directory is an open directory while names are read.
+type directory struct {
+	names   []byte // new ones, end to end
+	ends    []int
+	starts  []int64
+	renamed map[int]string // path in the input, by number of the entry
+}
+
+func (d *directory) name(i int) []byte {
+	start := 0
+	if i > 0 {
+		start = d.ends[i-1]
+	}
+	return d.names[start:d.ends[i]]
+}
+
+// NewOrder returns an Order for these rules.
+func NewOrder(rules *Rules) *Order { return &Order{rules: rules} }
+
+// closeEntry is the length of what closes a directory that is an entry of
+// another: two tokens ")". The root has one.
+const closeEntry, closeRoot = 32, 16
+
+// Add reads an archive to its end. Offsets are those of r.
+func (o *Order) Add(r *nar.Reader) error {
+	o.path = r.Path
+	depth := 0
+	for {
+		e, err := r.Next()
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if err == io.EOF {
+			end := r.Offset() - closeRoot
+			for n := depth; n > 0; n-- {
+				if err := o.leave(o.open[n-1], end-int64(n-1)*closeEntry); err != nil {
+					return err
+				}
+			}
+			slices.SortFunc(o.lists, func(a, b list) int { return int(min(max(a.start-b.start, -1), 1)) })
+			return nil
+		}
+		at := r.EntryOffset()
+		for ; depth > e.Depth; depth-- {
+			if err := o.leave(o.open[depth-1], at-int64(depth-e.Depth)*closeEntry); err != nil {
+				return err
+			}
+		}
+		if depth > 0 {
+			o.list(o.open[depth-1], e, at)
+		}
+		if e.Type == nixnar.TypeDirectory {
+			if depth++; depth > len(o.open) {
+				o.open = append(o.open, new(directory))
+			}
+		}
+	}
+}
+
+// list adds an entry to its directory.
+func (o *Order) list(d *directory, e *nar.Entry, at int64) {
+	if len(e.Name) >= hashLen {
+		hit := false
+		o.rules.replace(e.Name, true, func(int, int, int) { hit = true })
+		if hit {
+			if d.renamed == nil {
+				d.renamed = map[int]string{}
+			}
+			d.renamed[len(d.ends)] = o.path()
+		}
+	}
+	d.names = append(d.names, e.Name...)
+	d.ends = append(d.ends, len(d.names))
+	d.starts = append(d.starts, at)
+}
+
+// leave closes a directory whose list ends at end.
+func (o *Order) leave(d *directory, end int64) error {
+	defer func() {
+		d.names, d.ends, d.starts, d.renamed = d.names[:0], d.ends[:0], d.starts[:0], nil
+	}()
+	if d.renamed == nil {
+		return nil
+	}
+	order := make([]int, len(d.ends))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return bytes.Compare(d.name(a), d.name(b)) })
+	l := list{span: span{d.starts[0], end}}
+	for k, i := range order {
+		if k > 0 && bytes.Equal(d.name(i), d.name(order[k-1])) {
+			return d.clash(order[k-1], i)
+		}
+		s := span{d.starts[i], end}
+		if i+1 < len(d.starts) {
+			s.end = d.starts[i+1]
+		}
+		if n := len(l.runs); n > 0 && l.runs[n-1].end == s.start {
+			l.runs[n-1].end = s.end
+		} else {
+			l.runs = append(l.runs, s)
+		}
+	}
+	if len(l.runs) > 1 {
+		o.lists = append(o.lists, l)
+	}
+	return nil
+}
+
+// clash tells that two entries would have the same name.
+func (d *directory) clash(i, j int) error {
+	from, ok := d.renamed[j]
+	if !ok {
+		from = d.renamed[i]
+	}
+	to := string(d.name(i))
+	return &RenameError{Path: from, From: path.Base(from), To: to, Err: &nar.OrderError{Name: to, Last: to}}
+}
+
+// Moves tells whether any entry must be moved.
+func (o *Order) Moves() bool { return len(o.lists) > 0 }
+
+// Reader presents the first size bytes of in, whose archives Add has read,
+// with the entries moved.
+func (o *Order) Reader(in io.ReaderAt, size int64) io.Reader {
+	m := &movedReader{in: in}
+	o.flatten(span{0, size}, 0, &m.spans)
+	return m
+}
+
+// flatten appends the spans that s becomes by the lists in it, of which the
+// first has the number from or a higher one.
+func (o *Order) flatten(s span, from int, out *[]span) {
+	add := func(s span) {
+		if n := len(*out); n > 0 && (*out)[n-1].end == s.start {
+			(*out)[n-1].end = s.end
+		} else if s.start < s.end {
+			*out = append(*out, s)
+		}
+	}
+	at := func(offset int64) int {
+		return from + sort.Search(len(o.lists)-from, func(i int) bool { return o.lists[from+i].start >= offset })
+	}
+	for i := at(s.start); i < len(o.lists) && o.lists[i].start < s.end; i = at(s.start) {
+		l := &o.lists[i]
+		add(span{s.start, l.start})
+		for _, run := range l.runs {
+			o.flatten(run, i+1, out)
+		}
+		s.start, from = l.end, i+1
+	}
+	add(s)
+}
+
+// movedReader reads spans of an input one after the other.
+type movedReader struct {
+	in    io.ReaderAt
+	spans []span
+}
+
+func (m *movedReader) Read(p []byte) (int, error) {
+	if len(m.spans) == 0 {
+		return 0, io.EOF
+	}
+	s := &m.spans[0]
+	n, err := m.in.ReadAt(p[:min(int64(len(p)), s.end-s.start)], s.start)
+	if s.start += int64(n); s.start == s.end {
+		m.spans = m.spans[1:]
+		return n, nil
+	}
+	if err == io.EOF {
+		err = fmt.Errorf("the input became shorter while it was read: %w", io.ErrUnexpectedEOF)
+	}
+	return n, err
+}
+
+// IsClash tells whether another entry has the new name, which no move can
+// mend.
+func (e *RenameError) IsClash() bool {
+	var order *nar.OrderError
+	return errors.As(e.Err, &order) && order.Name == order.Last
+}
