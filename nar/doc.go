@@ -21,6 +21,9 @@
 // is read and written again is the same byte for byte, and [Writer] cannot
 // be made to produce anything else.
 //
+// [ExportReader] and [ExportWriter] do the same for the streams of many
+// archives that nix-store --export writes, and [Sniff] tells the two apart.
+//
 // The types of nodes and the header that [Reader.Header] and
 // [Writer.WriteHeader] speak are those of github.com/nix-community/go-nix.
 package nar

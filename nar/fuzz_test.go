@@ -218,6 +218,30 @@ func FuzzWriter(f *testing.F) {
 	})
 }
 
+// ExportReader takes exactly what the grammar says, and ExportWriter makes the
+// same bytes of it.
+func FuzzExport(f *testing.F) {
+	for _, s := range seeds(f, "*.export") {
+		f.Add(s)
+	}
+	for _, e := range exports {
+		f.Add(exportStream(e.paths))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var out bytes.Buffer
+		err := copyExport(&out, bytes.NewReader(data), true)
+		if _, ok := decodeExport(data); (err == nil) != ok {
+			t.Fatalf("%v, the oracle says %t", err, ok)
+		}
+		if err == nil && !bytes.Equal(out.Bytes(), data) {
+			t.Fatal("the stream changed")
+		}
+		if err == nil && nar.Sniff(data[:min(len(data), 16)]) != nar.FormatExport {
+			t.Fatal("not told to be an export stream")
+		}
+	})
+}
+
 // The bytes that stand for calls are read as they were meant, or the seeds
 // would be worth nothing.
 func TestCalls(t *testing.T) {

@@ -38,8 +38,20 @@ func fixture(t testing.TB, name string) []byte {
 	return b
 }
 
-// The files of testdata are what nix-store makes of the trees named here.
+// The files of testdata are what nix-store makes of the trees named here, and
+// of the closure that nixExport makes.
 func TestFixtures(t *testing.T) {
+	t.Run("closure.export", func(t *testing.T) {
+		made := nixExport(t, nartest.Nix(t))
+		if *update {
+			if err := os.WriteFile(filepath.Join("testdata", "closure.export"), made, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !bytes.Equal(made, fixture(t, "closure.export")) {
+			t.Error("nix-store makes another file")
+		}
+	})
 	for name, root := range map[string]nartest.Node{
 		"file.nar": nartest.Exec("#!/bin/sh\necho hello\n"),
 		"link.nar": nartest.Symlink("/nix/store/00000000000000000000000000000000-hello/bin/hello"),

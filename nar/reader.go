@@ -1,7 +1,6 @@
 package nar
 
 import (
-	"errors"
 	"fmt"
 	"io"
 
@@ -59,7 +58,7 @@ func (r *Reader) EntryOffset() int64 { return r.start }
 func (r *Reader) AnyOrder() { r.moved = true }
 
 // Path is the path of the entry that Next returned last, from the archive's
-// root: "/", "/bin", "/bin/sh". It allocates.
+// root: "/", "/bin", "/bin/sh". It allocates, and takes time by the depth.
 func (r *Reader) Path() string { return r.at.path() }
 
 // Header is the entry that Next returned last as go-nix's type.
@@ -101,7 +100,7 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 		n, end = int(r.left), io.EOF
 	}
 	if err := r.src.need(n); err != nil {
-		return nil, r.fail(r.truncated(0, "contents", err))
+		return nil, r.fail(r.src.truncated(0, "contents", err))
 	}
 	m := int(min(int64(r.src.end-r.src.pos), r.left))
 	return r.src.buf[r.src.pos : r.src.pos+m : r.src.pos+m], end
@@ -134,8 +133,18 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fail keeps err, so that every later call returns it too.
+// fail keeps err, so that every later call returns it too, and says in it
+// where in the archive it happened.
 func (r *Reader) fail(err error) error {
+	if bad, ok := err.(*FormatError); ok {
+		switch r.state {
+		case atStart, atEnd:
+		case inList:
+			bad.Path = r.at.dir()
+		default:
+			bad.Path = r.at.path()
+		}
+	}
 	r.err = err
 	return err
 }
@@ -143,7 +152,7 @@ func (r *Reader) fail(err error) error {
 func (r *Reader) next() error {
 	switch r.state {
 	case atStart:
-		if err := r.expect(0, tokMagic, `the archive's magic "nix-archive-1"`); err != nil {
+		if err := r.src.expect(0, tokMagic, `the archive's magic "nix-archive-1"`); err != nil {
 			return err
 		}
 		r.src.pos += len(tokMagic)
@@ -162,10 +171,7 @@ func (r *Reader) next() error {
 		}
 	}
 	for r.at.dirs() > 0 {
-		if err := r.src.need(len(tokClose)); err != nil {
-			return r.truncated(0, `"entry" or ")"`, err)
-		}
-		if !r.match(0, tokClose) {
+		if !r.src.match(0, tokClose) {
 			return r.listed()
 		}
 		r.at.leave()
@@ -178,42 +184,35 @@ func (r *Reader) next() error {
 	if r.inside {
 		return io.EOF
 	}
-	switch err := r.src.need(1); {
-	case err == io.EOF:
-		return io.EOF
-	case err != nil:
-		return r.bad(0, fmt.Errorf("after the archive: %w", err))
-	default:
-		return r.bad(0, errors.New("want the end of the input after the archive, got more bytes"))
-	}
+	return r.src.over("the archive")
 }
 
 // listed reads an entry of the innermost directory.
 func (r *Reader) listed() error {
-	if err := r.expect(0, tokEntry, `"entry" "(" "name", or ")"`); err != nil {
+	if err := r.src.expect(0, tokEntry, `"entry" "(" "name", or ")"`); err != nil {
 		return err
 	}
 	c := len(tokEntry)
-	n, err := r.length(c, "the name's length")
+	n, err := r.src.length(c, "the name's length")
 	if err != nil {
 		return err
 	}
 	if n > MaxName {
-		return r.bad(c, fmt.Errorf("name has %d bytes, at most %d are allowed", n, MaxName))
+		return r.src.bad(c, fmt.Errorf("name has %d bytes, at most %d are allowed", n, MaxName))
 	}
-	name, err := r.str(c+8, int(n), "name")
+	name, err := r.src.str(c+8, int(n), "name")
 	if err != nil {
 		return err
 	}
 	if err := checkName(name); err != nil {
-		return r.bad(c+8, fmt.Errorf("%w: %q", err, name))
+		return r.src.bad(c+8, fmt.Errorf("%w: %q", err, name))
 	}
 	r.state = inNode
 	if err := r.at.list(name); err != nil && !r.moved {
-		return r.bad(c+8, err)
+		return r.src.bad(c+8, err)
 	}
 	c += 8 + int(n) + padding(int64(n))
-	if err := r.expect(c, tokEntryNode, `"node"`); err != nil {
+	if err := r.src.expect(c, tokEntryNode, `"node"`); err != nil {
 		return err
 	}
 	return r.node(c + len(tokEntryNode))
@@ -224,71 +223,71 @@ func (r *Reader) listed() error {
 // stays in the buffer until all is known.
 func (r *Reader) node(c int) error {
 	named := c > 0
-	if err := r.expect(c, tokNode, `"(" "type"`); err != nil {
+	if err := r.src.expect(c, tokNode, `"(" "type"`); err != nil {
 		return err
 	}
 	c += len(tokNode)
 	r.entry = Entry{Depth: r.at.dirs()}
 	switch {
-	case r.match(c, tokRegular):
+	case r.src.match(c, tokRegular):
 		c += len(tokRegular)
 		r.entry.Type = TypeRegular
-		if r.match(c, tokExecutable[:lenExecutable]) {
-			if err := r.expect(c, tokExecutable, `"" after "executable"`); err != nil {
+		if r.src.match(c, tokExecutable[:lenExecutable]) {
+			if err := r.src.expect(c, tokExecutable, `"" after "executable"`); err != nil {
 				return err
 			}
 			c += len(tokExecutable)
 			r.entry.Executable = true
 		}
-		if err := r.expect(c, tokContents, `"executable" or "contents"`); err != nil {
+		if err := r.src.expect(c, tokContents, `"executable" or "contents"`); err != nil {
 			return err
 		}
 		c += len(tokContents)
-		n, err := r.length(c, "the contents' length")
+		n, err := r.src.length(c, "the contents' length")
 		if err != nil {
 			return err
 		}
 		if n > maxSize {
-			return r.bad(c, fmt.Errorf("contents of %d bytes, more than any file can hold", n))
+			return r.src.bad(c, fmt.Errorf("contents of %d bytes, more than any file can hold", n))
 		}
 		c += 8
 		r.entry.Size = int64(n)
 		r.left, r.pad = int64(n), padding(int64(n))
 		r.state = inContents
-	case r.match(c, tokSymlink):
+	case r.src.match(c, tokSymlink):
 		c += len(tokSymlink)
 		r.entry.Type = TypeSymlink
-		if err := r.expect(c, tokTarget, `"target"`); err != nil {
+		if err := r.src.expect(c, tokTarget, `"target"`); err != nil {
 			return err
 		}
 		c += len(tokTarget)
-		n, err := r.length(c, "the target's length")
+		n, err := r.src.length(c, "the target's length")
 		if err != nil {
 			return err
 		}
 		if n > MaxTarget {
-			return r.bad(c, fmt.Errorf("target has %d bytes, at most %d are allowed", n, MaxTarget))
+			return r.src.bad(c, fmt.Errorf("target has %d bytes, at most %d are allowed", n, MaxTarget))
 		}
 		c += 8
-		target, err := r.str(c, int(n), "target")
+		target, err := r.src.str(c, int(n), "target")
 		if err != nil {
 			return err
 		}
 		if err := checkTarget(target); err != nil {
-			return r.bad(c, err)
+			return r.src.bad(c, err)
 		}
 		c += int(n) + padding(int64(n))
 		r.entry.Target = target
 		r.state = afterNode
-	case r.match(c, tokDirectory):
+	case r.src.match(c, tokDirectory):
 		c += len(tokDirectory)
 		r.entry.Type = TypeDirectory
 		if r.at.dirs() == MaxDepth {
-			return r.bad(c, fmt.Errorf("more than %d directories inside each other", MaxDepth))
+			return r.src.bad(c, fmt.Errorf("more than %d directories inside each other", MaxDepth))
 		}
 		r.state = inList
 	default:
-		return r.expect(c, tokRegular, `"regular", "symlink" or "directory"`)
+		return r.src.expect(c, tokRegular, `"regular", "symlink" or "directory"`)
 	}
 	r.start = r.src.offset()
 	// Nothing above moves the buffer from here on.
@@ -309,15 +308,15 @@ func (r *Reader) endContents() error {
 		n := r.left
 		r.left = 0
 		if err := r.src.skip(n); err != nil {
-			return r.truncated(0, "contents", err)
+			return r.src.truncated(0, "contents", err)
 		}
 	}
 	if err := r.src.need(r.pad); err != nil {
-		return r.truncated(0, "padding", err)
+		return r.src.truncated(0, "padding", err)
 	}
 	for i, b := range r.src.buf[r.src.pos : r.src.pos+r.pad] {
 		if b != 0 {
-			return r.bad(i, fmt.Errorf("padding: want zeros, got byte %#02x", b))
+			return r.src.bad(i, fmt.Errorf("padding: want zeros, got byte %#02x", b))
 		}
 	}
 	r.src.pos += r.pad
@@ -331,7 +330,7 @@ func (r *Reader) closeNode() error {
 	if r.at.dirs() > 0 {
 		want = tokCloseEntry
 	}
-	if err := r.expect(0, want, `")"`); err != nil {
+	if err := r.src.expect(0, want, `")"`); err != nil {
 		return err
 	}
 	r.src.pos += len(want)
