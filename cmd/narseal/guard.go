@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"sync"
@@ -16,7 +17,7 @@ type stopError struct{ sig syscall.Signal }
 func (e *stopError) Error() string { return "stopped by " + e.sig.String() }
 
 // end ends the process by the signal, as shells expect that one who
-// interrupts a pipeline did so. Go keeps SIGPIPE for its own writes, so that
+// interrupts a pipeline did so. SIGPIPE is ignored in favour of EPIPE, so that
 // one is told by the status that a shell would show.
 func (e *stopError) end() int {
 	if e.sig != syscall.SIGPIPE {
@@ -37,8 +38,15 @@ func guard(ctx context.Context, f func(context.Context) error) error {
 	x := &exits{cancel: cancel}
 	ctx = context.WithValue(ctx, exitsKey{}, x)
 
+	// Otherwise Go ends the process at once when it writes to a pipe that
+	// nobody reads, stderr's too, and nothing is undone.
+	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) { // as nohup has it
+			signal.Notify(signals, s)
+		}
+	}
 	defer signal.Stop(signals)
 
 	done := make(chan error, 1)
@@ -46,6 +54,9 @@ func guard(ctx context.Context, f func(context.Context) error) error {
 	var err error
 	select {
 	case err = <-done:
+		if errors.Is(err, syscall.EPIPE) {
+			err = &stopError{syscall.SIGPIPE}
+		}
 	case s := <-signals:
 		err = &stopError{s.(syscall.Signal)}
 		cancel(err)
@@ -101,6 +112,16 @@ func (x *exits) hold(make func() (undo func(), err error)) (release func(last fu
 		delete(x.undo, id)
 		return last()
 	}, nil
+}
+
+// whole runs f unless the program is ending, and lets it not end meanwhile.
+func (x *exits) whole(f func() error) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ran {
+		return context.Canceled
+	}
+	return f()
 }
 
 func (x *exits) run() {

@@ -34,8 +34,10 @@ func newApp(t *terminal) *cli.App {
 		Name:            "narseal",
 		Usage:           "rewrite store-path hashes in NAR streams and reseal Mach-O signatures",
 		Version:         versionString(),
-		HideHelpCommand: false,
+		HideHelpCommand: true, // see helpCommand
 		Suggest:         true,
+		// A file's name may hold a comma.
+		DisableSliceFlagSeparator: true,
 		// The library would print usage errors to stdout and exit by itself.
 		OnUsageError:   onUsageError,
 		ExitErrHandler: func(*cli.Context, error) {},
@@ -54,11 +56,32 @@ func commands(t *terminal) []*cli.Command {
 		rewriteCommand(t),
 		repairCommand(t),
 	}
+	cs = append(cs, helpCommand())
 	for _, c := range cs {
 		c.OnUsageError = onUsageError
 		c.HideHelpCommand = true
 	}
 	return cs
+}
+
+// helpCommand is the library's, but for the status after an unknown name.
+func helpCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "help",
+		Aliases:   []string{"h"},
+		Usage:     "list the commands, or the options of one",
+		ArgsUsage: "[COMMAND]",
+		Action: func(c *cli.Context) error {
+			name := c.Args().First()
+			switch {
+			case name == "":
+				return cli.ShowAppHelp(c)
+			case c.App.Command(name) == nil:
+				return unknownCommand(c)
+			}
+			return cli.ShowCommandHelp(c, name)
+		},
+	}
 }
 
 // Exit statuses.

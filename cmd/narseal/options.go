@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -24,18 +25,28 @@ func sizeOption(c *cli.Context, name string) (int64, error) {
 	return int64(n), nil
 }
 
-// newScratch makes a temporary file that has no name any more, so that
-// nothing is left of it however the program ends.
-func newScratch() (filter.Scratch, error) {
-	f, err := os.CreateTemp("", "narseal-")
-	if err != nil {
-		return nil, err
+// newScratch returns what makes temporary files that have no name, or none any
+// more, so that nothing is left of them however the program ends.
+func newScratch(x *exits) func() (filter.Scratch, error) {
+	return func() (filter.Scratch, error) {
+		f, err := openUnnamed(os.TempDir(), 0o600)
+		if errors.Is(err, errors.ErrUnsupported) {
+			err = x.whole(func() error {
+				if f, err = os.CreateTemp("", "narseal-"); err != nil {
+					return err
+				}
+				if err := os.Remove(f.Name()); err != nil {
+					f.Close()
+					return fmt.Errorf("unlink: %w", err)
+				}
+				return nil
+			})
+		}
+		if err != nil {
+			return nil, err // not f, which would be a Scratch that is nil inside
+		}
+		return f, nil
 	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("unlink: %w", err)
-	}
-	return f, nil
 }
 
 var jobsFlag = &cli.IntFlag{

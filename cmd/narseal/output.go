@@ -40,6 +40,9 @@ func openOutput(ctx context.Context, name string, stdout io.Writer) (*output, er
 		o := &output{Writer: stdout, commit: func() error { return nil }, abort: func() {}}
 		if f, ok := stdout.(*os.File); ok {
 			o.info, _ = f.Stat()
+			if o.info != nil && o.info.Mode().IsRegular() {
+				o.commit = f.Close // the last moment at which some file systems tell of a failed write
+			}
 			enlargePipe(f)
 			watchReader(f, exitsOf(ctx).cancel)
 		}
@@ -59,6 +62,7 @@ func openOutput(ctx context.Context, name string, stdout io.Writer) (*output, er
 			return nil, fmt.Errorf("output: %w", err)
 		}
 		enlargePipe(f)
+		watchReader(f, exitsOf(ctx).cancel)
 		return &output{Writer: f, commit: f.Close, abort: func() { f.Close() }, info: info}, nil
 	default:
 		// Replace what a symlink points to, not the symlink.
@@ -70,10 +74,52 @@ func openOutput(ctx context.Context, name string, stdout io.Writer) (*output, er
 }
 
 // newFile makes a file that takes name's place, and the permissions of what
-// is there, when it is committed.
+// is there, when it is committed. Where the system has files without a name,
+// nothing is left of it before that, however the program ends.
 func newFile(ctx context.Context, name string, old fs.FileInfo) (*output, error) {
+	perm := fs.FileMode(0o666)
+	if old != nil {
+		perm = old.Mode().Perm()
+	}
+	x := exitsOf(ctx)
+	f, err := openUnnamed(filepath.Dir(name), perm)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return newNamedFile(x, name, old)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("output: %w", err)
+	}
+	if old != nil {
+		// The umask does not count for a file that was there.
+		if err := f.Chmod(perm); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("output: %w", err)
+		}
+	}
+	return &output{
+		Writer: f,
+		commit: func() error {
+			err := f.Sync()
+			if err == nil {
+				err = x.whole(func() error { return linkUnnamed(f, name) })
+			}
+			if err == nil {
+				err = f.Close()
+			}
+			if err != nil {
+				return fmt.Errorf("output: %w", err)
+			}
+			return syncDir(filepath.Dir(name))
+		},
+		abort: func() { f.Close() },
+		info:  old,
+	}, nil
+}
+
+// newNamedFile is newFile by way of a hidden file beside name.
+func newNamedFile(x *exits, name string, old fs.FileInfo) (*output, error) {
 	var f *renameio.PendingFile
-	release, err := exitsOf(ctx).hold(func() (undo func(), err error) {
+	release, err := x.hold(func() (undo func(), err error) {
 		f, err = renameio.NewPendingFile(name, renameio.WithTempDir(filepath.Dir(name)),
 			renameio.WithPermissions(0o666), renameio.WithExistingPermissions())
 		return func() { f.Cleanup() }, err

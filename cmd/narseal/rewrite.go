@@ -120,7 +120,7 @@ func readRules(c *cli.Context, name string) ([]filter.Rule, error) {
 
 // filterConfig reads the options that rewrite and repair share.
 func filterConfig(c *cli.Context) (*filter.Config, error) {
-	cfg := &filter.Config{Scratch: newScratch, Jobs: c.Int("jobs")}
+	cfg := &filter.Config{Scratch: newScratch(exitsOf(c.Context)), Jobs: c.Int("jobs")}
 	var err error
 	if cfg.HoldMemory, err = sizeOption(c, "hold-memory"); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -136,25 +137,49 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	if c.Command != nil && c.Command.Name != "" && c.Command.Name != c.App.Name {
 		hint = "narseal help " + c.Command.Name + " lists the options"
 	}
-	const undefined = "flag provided but not defined: "
+	// The library names options with one dash.
+	const undefined, missing = "flag provided but not defined: -", "flag needs an argument: -"
 	if s, ok := strings.CutPrefix(err.Error(), undefined); ok {
-		if s = strings.TrimSpace(s); len(s) > 2 {
-			s = "-" + s // the library cuts one of the two dashes
-		}
-		err = fmt.Errorf("unknown option %s", s)
+		name := strings.TrimLeft(s, "-")
+		err = fmt.Errorf("unknown option %s", dashed(name))
 		if c.Command != nil {
-			if near := cli.SuggestFlag(c.Command.Flags, strings.TrimLeft(s, "-"), false); near != "" {
+			if near := nearestOption(c.Command.Flags, name); near != "" {
 				hint = "did you mean " + near + "? " + hint
 			}
 		}
+	} else if s, ok := strings.CutPrefix(err.Error(), missing); ok {
+		err = fmt.Errorf("option %s needs an argument", dashed(strings.TrimLeft(s, "-")))
+	} else if before, s, ok := strings.Cut(err.Error(), " for flag -"); ok {
+		name, why, _ := strings.Cut(s, ":")
+		err = fmt.Errorf("%s for option %s:%s", before, dashed(name), why)
 	}
 	return &usageError{err, hint}
+}
+
+// dashed is an option as a user writes it.
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
+
+// nearestOption is the option that a user may have meant by name, by its long
+// form; empty if none is near.
+func nearestOption(flags []cli.Flag, name string) string {
+	near := strings.TrimLeft(cli.SuggestFlag(flags, name, false), "-")
+	for _, f := range flags {
+		if slices.Contains(f.Names(), near) {
+			return dashed(f.Names()[0])
+		}
+	}
+	return ""
 }
 
 func unknownCommand(c *cli.Context) error {
 	name := c.Args().First()
 	hint := "narseal help lists the commands"
-	if near := cli.SuggestCommand(c.App.Commands, name); near != "" {
+	if near := cli.SuggestCommand(c.App.Commands, name); !strings.Contains(near, `""`) {
 		hint = near + " " + hint
 	}
 	return badUsage(hint, "unknown command %q", name)
