@@ -112,7 +112,7 @@ func checkBaseName(s string) error {
 	}
 	for i := range min(len(s), hashLen) {
 		if charClass[s[i]]&classHash == 0 {
-			return fmt.Errorf("%q at offset %d is not a character of a hash part (0-9 and a-z without e, o, t, u)", s[i], i)
+			return fmt.Errorf("%q at offset %d is not a character of a hash part (0-9 and a-z without e, o, t, u)", s[i:i+1], i)
 		}
 	}
 	if len(s) < hashLen {
@@ -122,7 +122,7 @@ func checkBaseName(s string) error {
 		return nil
 	}
 	if s[hashLen] != '-' {
-		return fmt.Errorf("%q at offset %d, want the end or %q after a hash part of %d characters", s[hashLen], hashLen, '-', hashLen)
+		return fmt.Errorf("%q at offset %d, want the end or %q after a hash part of %d characters", s[hashLen:hashLen+1], hashLen, "-", hashLen)
 	}
 	return checkName(s[hashLen+1:])
 }
@@ -141,7 +141,7 @@ func checkName(s string) error {
 	}
 	for i := range len(s) {
 		if charClass[s[i]]&className == 0 {
-			return fmt.Errorf("%q at offset %d is not a character of a store path's name", s[i], hashLen+1+i)
+			return fmt.Errorf("%q at offset %d is not a character of a store path's name", s[i:i+1], hashLen+1+i)
 		}
 	}
 	return nil
