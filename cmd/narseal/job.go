@@ -9,6 +9,7 @@ import (
 
 	"narseal/filter"
 	"narseal/nar"
+	"narseal/nar/compression"
 )
 
 // job is one pass of a filter over one input.
@@ -42,7 +43,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 	if c.IsSet("report") {
 		j.rep = &report{Schema: reportSchema, Command: c.Command.Name}
 	}
-	err = j.run(in, out)
+	err = j.run(c, in, out)
 	if err == nil {
 		err = out.commit()
 	}
@@ -56,26 +57,126 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 	return nil
 }
 
-func (j *job) run(in *input, out *output) error {
-	var r io.Reader = in
-	var w io.Writer = out
-	if j.rep == nil {
-		res, err := j.cfg.Run(nar.NewWriter(w), nar.NewReader(r))
-		j.total = res
+// run passes the input through the filter. What it leaves in out is not
+// complete unless it returns nil.
+func (j *job) run(c *cli.Context, in *input, out io.Writer) (err error) {
+	s, err := openStream(in)
+	if err != nil {
 		return err
 	}
-	before, after := newDigest(), newDigest()
-	r, w = digestReader{r, before}, digestWriter{w, after}
-	var a archiveReport
-	a.watch(j.cfg)
-	res, err := j.cfg.Run(nar.NewWriter(w), nar.NewReader(r))
-	j.total = res
-	a.count(j.cfg, &res)
-	j.rep.archiveReport = &a
-	j.rep.Input = &streamReport{"nar", "none", before.size, before.sri()}
-	if hash := after.sri(); err == nil {
-		j.rep.Output = &streamReport{"nar", "none", after.size, hash}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	t, err := s.outputCompression(c)
+	if err != nil {
+		return err
 	}
+	if c.Bool("spool") {
+		if err := s.spool(exitsOf(c.Context)); err != nil {
+			return err
+		}
+	}
+	packed, err := compression.Compress(out, t, compression.Options{Level: c.Int("level")})
+	if err != nil {
+		return &usageError{err, ""}
+	}
+	r, w := s.Reader, io.Writer(packed)
+	if t == compression.None {
+		w = out
+	}
+	var before, after *digest
+	if j.rep != nil {
+		before, after = newDigest(), newDigest()
+		r, w = digestReader{r, before}, digestWriter{w, after}
+	}
+	if s.at != nil && j.cfg.Rules != nil {
+		moved, err := j.order(s)
+		if err != nil {
+			return err
+		}
+		if moved != nil {
+			r = moved
+			if before != nil {
+				// The digest is of the input as it lies there.
+				if _, err := io.Copy(before, s.Reader); err != nil {
+					return fmt.Errorf("input: %w", err)
+				}
+			}
+		}
+	}
+	if err = j.filter(s.format, w, r); err == nil {
+		err = packed.Close()
+	}
+	if j.rep != nil {
+		j.rep.Input = &streamReport{s.formatName(), string(s.compression), before.size, before.sri()}
+		j.rep.Output = &streamReport{s.formatName(), string(t), after.size, after.sri()}
+	}
+	return err
+}
+
+// order reads the names of a stream that can be read again, and presents it
+// with its entries moved to where their new names belong. Where none moves,
+// it returns nil.
+func (j *job) order(s *stream) (io.Reader, error) {
+	o := filter.NewOrder(j.cfg.Rules)
+	if s.format != nar.FormatExport {
+		if err := o.Add(nar.NewReader(s.at)); err != nil {
+			return nil, err
+		}
+	} else {
+		x := nar.NewExportReader(s.at)
+		for {
+			r, err := x.Next()
+			if err == io.EOF {
+				break
+			}
+			if err == nil {
+				err = o.Add(r)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	j.cfg.Ordered = true
+	if !o.Moves() {
+		return nil, nil
+	}
+	return o.Reader(s.at, s.at.Size()), nil
+}
+
+// filter runs the filter over what a stream holds. What is neither format is
+// read as a NAR, which says what is wrong with it.
+func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
+	if f != nar.FormatExport {
+		nr := nar.NewReader(r)
+		if j.cfg.Ordered {
+			nr.AnyOrder()
+		}
+		var a archiveReport
+		if j.rep != nil {
+			a.watch(j.cfg)
+			j.rep.archiveReport = &a
+		}
+		var err error
+		j.total, err = j.cfg.Run(nar.NewWriter(w), nr)
+		a.count(j.cfg, &j.total)
+		return err
+	}
+	var a *archiveReport
+	begin := func() {
+		if j.rep != nil {
+			a = &archiveReport{}
+			a.watch(j.cfg)
+			j.rep.Archives = append(j.rep.Archives, a)
+		}
+	}
+	end := func(t *nar.Trailer, res *filter.Result) {
+		if a != nil {
+			a.StorePath = t.Path
+			a.count(j.cfg, res)
+		}
+	}
+	var err error
+	j.total, err = j.cfg.RunExport(nar.NewExportWriter(w), nar.NewExportReader(r), begin, end)
 	return err
 }
 

@@ -16,7 +16,7 @@ and special slots are computed anew. What cannot be resealed is passed on as it
 is, named on stderr, and makes the exit status 3.
 
 narseal repair -o good.nar broken.nar`,
-		Flags: append([]cli.Flag{outputFlag, onCMSFlag("keep"), jobsFlag}, commonFlags()...),
+		Flags: append([]cli.Flag{outputFlag, onCMSFlag("keep"), compressionFlag, levelFlag, jobsFlag}, commonFlags()...),
 		Action: func(c *cli.Context) error {
 			t.configure(c)
 			cfg, err := filterConfig(c)

@@ -21,7 +21,7 @@ func rewriteCommand(t *terminal) *cli.Command {
 nix-store --dump /nix/store/OLD | narseal rewrite --map OLD=NEW | nix-store --restore ./new`,
 		Flags: append(append(ruleFlags(), outputFlag,
 			&cli.StringFlag{Name: "repair", Value: "touched", Usage: "which signatures to reseal: those `touched` by the rules, all, or none"},
-			onCMSFlag("fail")), commonFlags()...),
+			onCMSFlag("fail"), compressionFlag, levelFlag, spoolFlag), commonFlags()...),
 		Action: func(c *cli.Context) error {
 			t.configure(c)
 			rules, err := compileRules(c)

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"narseal/nar"
+	"narseal/nar/compression"
+)
+
+var (
+	compressionFlag = &cli.StringFlag{Name: "compression", Value: "same",
+		Usage: "compress the output: `same` as the input, none, zstd, xz or gzip"}
+	levelFlag = &cli.IntFlag{Name: "level", DefaultText: "the format's own",
+		Usage: "`N`: 1 (fast) to 9 (small); zstd to 22"}
+	spoolFlag = &cli.BoolFlag{Name: "spool",
+		Usage: "copy the input to a temporary file first, so that renamed entries can move ahead of others"}
+)
+
+// stream is an input as it is without compression.
+type stream struct {
+	io.Reader
+	format      nar.Format
+	compression compression.Type
+	// at is the stream where it can be read again from its start.
+	at    *section
+	close []func() error
+}
+
+// section is a part of a file. Package nar passes over contents in it by
+// Skip.
+type section struct{ *io.SectionReader }
+
+func (s section) Skip(n int64) error {
+	_, err := s.Seek(n, io.SeekCurrent)
+	return err
+}
+
+// sniffSize is what nar.Sniff wants to see.
+const sniffSize = 16
+
+// openStream tells what an input holds, and decompresses it. Closing the
+// stream does not close the input.
+func openStream(in *input) (*stream, error) {
+	head := make([]byte, sniffSize)
+	n, err := io.ReadFull(in, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, fmt.Errorf("input: %w", err)
+	}
+	head = head[:n]
+	whole := io.MultiReader(&prefix{head}, in)
+	if f := nar.Sniff(head); f != nar.FormatUnknown {
+		s := &stream{Reader: whole, format: f, compression: compression.None}
+		if in.info != nil && in.info.Mode().IsRegular() {
+			start, err := in.file.Seek(int64(-n), io.SeekCurrent)
+			if err != nil {
+				return nil, fmt.Errorf("input: %w", err)
+			}
+			s.at = &section{io.NewSectionReader(in.file, start, in.info.Size()-start)}
+			s.Reader = in.file
+		}
+		return s, nil
+	}
+	r, c, err := compression.Decompress(whole)
+	if err != nil {
+		return nil, fmt.Errorf("input: %w", err)
+	}
+	s := &stream{Reader: r, compression: c, close: []func() error{r.Close}}
+	head = make([]byte, sniffSize)
+	n, err = io.ReadFull(r, head)
+	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, errors.Join(fmt.Errorf("input: %w", err), s.Close())
+	}
+	s.format = nar.Sniff(head[:n])
+	s.Reader = io.MultiReader(&prefix{head[:n]}, r)
+	return s, nil
+}
+
+// prefix reads bytes that were read before. Unlike bytes.Reader it has no
+// WriteTo, which would keep MultiReader from passing large reads on.
+type prefix struct{ b []byte }
+
+func (p *prefix) Read(b []byte) (int, error) {
+	if len(p.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, p.b)
+	p.b = p.b[n:]
+	return n, nil
+}
+
+// spool copies the stream to a temporary file, unless it can be read again
+// as it is.
+func (s *stream) spool(x *exits) error {
+	if s.at != nil {
+		return nil
+	}
+	scratch, err := newScratch(x)()
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	f := scratch.(*os.File)
+	s.close = append(s.close, f.Close)
+	n, err := io.Copy(f, s.Reader)
+	if err != nil {
+		return fmt.Errorf("spool: offset %d: %w", n, err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	s.at, s.Reader = &section{io.NewSectionReader(f, 0, n)}, f
+	return nil
+}
+
+func (s *stream) Close() error {
+	var errs []error
+	for _, c := range s.close {
+		errs = append(errs, c())
+	}
+	s.close = nil
+	return errors.Join(errs...)
+}
+
+// formatName is the stream's format in reports.
+func (s *stream) formatName() string {
+	switch s.format {
+	case nar.FormatNAR:
+		return "nar"
+	case nar.FormatExport:
+		return "export"
+	}
+	return "unknown"
+}
+
+// outputCompression is how --compression and --level want the output.
+func (s *stream) outputCompression(c *cli.Context) (compression.Type, error) {
+	name := c.String("compression")
+	t := s.compression
+	if name != "same" {
+		var err error
+		if t, err = compression.Parse(name); err != nil || name == "" {
+			return "", badUsage("", "--compression %q: want same, none, zstd, xz or gzip", name)
+		}
+	}
+	if t == compression.Bzip2 {
+		return "", badUsage("say --compression xz, or another one", "--compression %s: bzip2 can be read, not written", name)
+	}
+	return t, nil
+}
