@@ -1,0 +1,285 @@
+// Package machotest builds small signed Mach-O images for tests, among them every
+// form of code signature that no signer at hand makes. It shares no code with
+// package macho, so that each checks the other.
+package machotest
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// Magic numbers of blobs (xnu osfmk/kern/cs_blobs.h).
+const (
+	Requirements    = 0xfade0c01
+	Entitlements    = 0xfade7171
+	DEREntitlements = 0xfade7172
+	Constraint      = 0xfade8181
+	CMS             = 0xfade0b01
+)
+
+// Image describes a thin image. The zero value of a field is its usual form.
+type Image struct {
+	Is32      bool
+	BigEndian bool
+	CodeSize  int    // bytes in front of the signature; default 20,000
+	Gap       int    // bytes in front of the signature that lie past the code limit
+	Text      []byte // stands at several places of the code, two of them across a page
+	InfoPlist []byte // the section __TEXT,__info_plist
+
+	Directories []Directory
+	Blobs       []Blob
+	External    map[int][]byte // what special slot -k of every CodeDirectory hashes: other files
+	Bare        bool           // no SuperBlob around the one CodeDirectory
+	Reversed    bool           // blobs in the reverse order of the index
+}
+
+// Directory describes a CodeDirectory.
+type Directory struct {
+	Slot       uint32
+	Version    uint32 // default 0x20400
+	Flags      uint32
+	HashType   uint8 // default 2, SHA-256
+	PageShift  uint8
+	Special    int         // slots at least; more if there are blobs
+	Identifier string      // default "narseal.test"
+	Team       string      // from version 0x20200
+	Platform   uint8       //
+	Scatter    [][2]uint32 // {count, base page}; from version 0x20100
+	PreEncrypt bool        // from version 0x20500
+	Limit64    bool        // the limit stands in codeLimit64 alone; from version 0x20300
+	Linkage    []byte      // from version 0x20600
+}
+
+// Blob is a blob of the SuperBlob: Data follows its magic and length.
+type Blob struct {
+	Slot, Magic uint32
+	Data        []byte
+}
+
+// Layout tells where things lie in a built image.
+type Layout struct {
+	Offset      int64 // of the slice in the image; all else counts from the slice
+	CommandsEnd int64
+	Signature   int64
+	InfoPlist   int64
+	Blobs       map[uint32]int64 // offset of each blob by slot
+	Directories []DirectoryLayout
+}
+
+// DirectoryLayout tells where the slots of a CodeDirectory lie.
+type DirectoryLayout struct {
+	Slot     uint32
+	HashSize int64
+	Hashes   int64 // slot 0
+	Twin     int64 // its pre-encrypt twin; 0: none
+	Pages    []Page
+	Special  map[int]bool // the slots that are set
+}
+
+// Page is one page with its slot.
+type Page struct {
+	Page, Slot int
+	From, To   int64
+}
+
+func digest(hashType uint8, data []byte) []byte {
+	switch hashType {
+	case 1:
+		s := sha1.Sum(data)
+		return s[:]
+	case 2:
+		s := sha256.Sum256(data)
+		return s[:]
+	case 3:
+		s := sha256.Sum256(data)
+		return s[:20]
+	case 4:
+		s := sha512.Sum384(data)
+		return s[:]
+	case 5:
+		s := sha512.Sum512(data)
+		return s[:]
+	}
+	panic(fmt.Sprintf("hash type %d", hashType))
+}
+
+// Build returns the image and where things lie in it.
+func (im Image) Build() ([]byte, *Layout) {
+	if im.CodeSize == 0 {
+		im.CodeSize = 20_000
+	}
+	im.CodeSize = (im.CodeSize + 15) &^ 15
+	im.Directories = slices.Clone(im.Directories)
+	for i := range im.Directories {
+		d := &im.Directories[i]
+		if d.Version == 0 {
+			d.Version = 0x20400
+		}
+		if d.HashType == 0 {
+			d.HashType = 2
+		}
+		if d.Identifier == "" {
+			d.Identifier = "narseal.test"
+		}
+	}
+	layout := &Layout{Signature: int64(im.CodeSize), Blobs: map[uint32]int64{}}
+
+	// The length of a signature does not depend on what it hashes.
+	code := make([]byte, im.CodeSize)
+	length := len(im.sign(code, &Layout{Signature: int64(im.CodeSize), Blobs: map[uint32]int64{}}))
+	im.fill(code, layout, length)
+	return append(code, im.sign(code, layout)...), layout
+}
+
+// fill writes the header, the load commands and the content.
+func (im Image) fill(code []byte, layout *Layout, sigLen int) {
+	state := uint32(1)
+	for i := range code {
+		state = state*1664525 + 1013904223
+		code[i] = byte(state >> 24)
+	}
+	commands := im.commands(layout, sigLen)
+	copy(code, commands)
+	layout.CommandsEnd = int64(len(commands))
+	copy(code[layout.InfoPlist:], im.InfoPlist)
+
+	free := int(layout.CommandsEnd) + len(im.InfoPlist)
+	for _, at := range []int{free + 3, (free + len(code)) / 2, len(code) - len(im.Text), 4096*2 - 7, 4096*3 - 16} {
+		if at >= free && at+len(im.Text) <= len(code) {
+			copy(code[at:], im.Text)
+		}
+	}
+}
+
+// commands returns the header and the load commands.
+func (im Image) commands(layout *Layout, sigLen int) []byte {
+	var order interface {
+		binary.ByteOrder
+		binary.AppendByteOrder
+	} = binary.LittleEndian
+	if im.BigEndian {
+		order = binary.BigEndian
+	}
+	u32 := func(b []byte, values ...int) []byte {
+		for _, v := range values {
+			b = order.AppendUint32(b, uint32(v))
+		}
+		return b
+	}
+	word := func(b []byte, values ...int) []byte {
+		for _, v := range values {
+			if im.Is32 {
+				b = order.AppendUint32(b, uint32(v))
+			} else {
+				b = order.AppendUint64(b, uint64(v))
+			}
+		}
+		return b
+	}
+	name := func(b []byte, s string) []byte { return append(b, append([]byte(s), make([]byte, 16-len(s))...)...) }
+
+	headerLen, segmentLen, sectionLen, segment, magic, cpu := 32, 72, 80, 0x19, 0xfeedfacf, 0x0100000c
+	if im.Is32 {
+		headerLen, segmentLen, sectionLen, segment, magic, cpu = 28, 56, 68, 0x1, 0xfeedface, 12
+	}
+	if im.BigEndian {
+		cpu = cpu&0x01000000 | 18 // ppc
+	}
+	sections := 0
+	if len(im.InfoPlist) > 0 {
+		sections = 1
+	}
+	commandsLen := 2*segmentLen + sections*sectionLen + 24 + 16
+	layout.InfoPlist = int64(headerLen + commandsLen)
+
+	b := u32(nil, magic, cpu, 0, 2, 4, commandsLen, 1)
+	if !im.Is32 {
+		b = u32(b, 0)
+	}
+	b = name(u32(b, segment, segmentLen+sections*sectionLen), "__TEXT")
+	b = u32(word(b, 0x100000000, im.CodeSize, 0, im.CodeSize), 5, 5, sections, 0)
+	if sections > 0 {
+		b = name(name(b, "__info_plist"), "__TEXT")
+		b = u32(word(b, 0x100000000+int(layout.InfoPlist), len(im.InfoPlist)), int(layout.InfoPlist), 0, 0, 0, 0, 0, 0)
+		if !im.Is32 {
+			b = u32(b, 0)
+		}
+	}
+	b = append(u32(b, 0x1b, 24), "0123456789abcdef"...) // LC_UUID
+	b = name(u32(b, segment, segmentLen), "__LINKEDIT")
+	b = u32(word(b, 0x200000000, sigLen, im.CodeSize, sigLen), 1, 1, 0, 0)
+	return u32(b, 0x1d, 16, im.CodeSize, sigLen)
+}
+
+// sign returns the signature of code with some padding.
+func (im Image) sign(code []byte, layout *Layout) []byte {
+	type entry struct {
+		slot uint32
+		data []byte
+	}
+	var entries []entry
+	for _, b := range im.Blobs {
+		data := binary.BigEndian.AppendUint32(nil, b.Magic)
+		data = binary.BigEndian.AppendUint32(data, uint32(8+len(b.Data)))
+		entries = append(entries, entry{b.Slot, append(data, b.Data...)})
+	}
+	special := map[int][]byte{}
+	for _, e := range entries {
+		if e.slot < 0x1000 {
+			special[int(e.slot)] = e.data
+		}
+	}
+	if len(im.InfoPlist) > 0 {
+		special[1] = im.InfoPlist
+	}
+	for k, data := range im.External {
+		special[k] = data
+	}
+	for _, d := range im.Directories {
+		cd, l := d.encode(code[:len(code)-im.Gap], special)
+		layout.Directories = append(layout.Directories, l)
+		entries = append(entries, entry{d.Slot, cd})
+	}
+	slices.SortStableFunc(entries, func(a, b entry) int { return int(a.slot) - int(b.slot) })
+
+	var body []byte
+	offsets := map[uint32]int{}
+	base := 12 + 8*len(entries)
+	if im.Bare {
+		base = 0
+	}
+	place := slices.Clone(entries)
+	if im.Reversed {
+		slices.Reverse(place)
+	}
+	for _, e := range place {
+		offsets[e.slot] = base + len(body)
+		layout.Blobs[e.slot] = layout.Signature + int64(base+len(body))
+		body = append(body, e.data...)
+	}
+	for i := range layout.Directories {
+		d := &layout.Directories[i]
+		at := layout.Blobs[d.Slot]
+		d.Hashes += at
+		if d.Twin != 0 {
+			d.Twin += at
+		}
+	}
+	var b []byte
+	if !im.Bare {
+		b = binary.BigEndian.AppendUint32(b, 0xfade0cc0)
+		b = binary.BigEndian.AppendUint32(b, uint32(base+len(body)))
+		b = binary.BigEndian.AppendUint32(b, uint32(len(entries)))
+		for _, e := range entries {
+			b = binary.BigEndian.AppendUint32(b, e.slot)
+			b = binary.BigEndian.AppendUint32(b, uint32(offsets[e.slot]))
+		}
+	}
+	b = append(b, body...)
+	return append(b, bytes.Repeat([]byte{0xee}, 7)...)
+}

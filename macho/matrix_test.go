@@ -1,0 +1,224 @@
+package macho_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+
+	"narseal/macho"
+	"narseal/macho/machotest"
+)
+
+// opaque hides that an image is in memory, so that it is read like a file.
+type opaque struct{ macho.Bytes }
+
+// views are the ways to hand over an image: both must do the same.
+var views = map[string]func(b []byte) macho.Image{
+	"memory": func(b []byte) macho.Image { return macho.Bytes(b) },
+	"file":   func(b []byte) macho.Image { return opaque{b} },
+}
+
+func mustVerify(t testing.TB, image macho.Image) *macho.Report {
+	t.Helper()
+	report, err := macho.Verify(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// signedSlices returns the slices of a report that have a signature.
+func signedSlices(report *macho.Report) []macho.Slice {
+	var signed []macho.Slice
+	for _, s := range report.Slices {
+		if s.Status != macho.StatusUnsigned {
+			signed = append(signed, s)
+		}
+	}
+	return signed
+}
+
+func TestMatrixValid(t *testing.T) {
+	for _, c := range machotest.Matrix(string(hashA)) {
+		for view, image := range views {
+			signed := signedSlices(mustVerify(t, image(c.Data)))
+			if len(signed) != len(c.Layouts) {
+				t.Errorf("%s: %d signed slices, want %d", c.Name, len(signed), len(c.Layouts))
+				continue
+			}
+			for i, s := range signed {
+				if s.Status != macho.StatusValid {
+					t.Errorf("%s (%s): %s: %s, want valid", c.Name, view, s.Status, s.Reason)
+				}
+				if s.Offset != c.Layouts[i].Offset || len(s.CodeDirectories) != len(c.Layouts[i].Directories) {
+					t.Errorf("%s: slice at %d with %d CodeDirectories, want %d with %d", c.Name,
+						s.Offset, len(s.CodeDirectories), c.Layouts[i].Offset, len(c.Layouts[i].Directories))
+				}
+				if (s.Signature == "cms") != c.CMS {
+					t.Errorf("%s: signature %q", c.Name, s.Signature)
+				}
+			}
+		}
+		if v, _ := probe(t, c.Data); v != macho.Signed {
+			t.Errorf("%s: Probe says %d, want Signed", c.Name, v)
+		}
+	}
+}
+
+// TestMatrixRewrite rewrites the hash in an image and repairs it: the image that
+// was built with the other hash must come out.
+func TestMatrixRewrite(t *testing.T) {
+	fromA, fromB := machotest.Matrix(string(hashA)), machotest.Matrix(string(hashB))
+	for i, a := range fromA {
+		if a.CMS {
+			continue
+		}
+		b := fromB[i]
+		for view, image := range views {
+			for _, jobs := range []int{1, 3} {
+				for _, all := range []bool{false, true} {
+					t.Run(fmt.Sprintf("%s/%s/jobs-%d/all-%v", a.Name, view, jobs, all), func(t *testing.T) {
+						got, touched := rewrite(a.Data, hashA, hashB)
+						if len(touched) < 3 {
+							t.Fatalf("the image holds the hash %d times", len(touched))
+						}
+						slices.Reverse(touched) // in no order
+						if all {
+							touched = nil
+						}
+						report, err := macho.Config{Jobs: jobs}.Repair(image(got), touched)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if !bytes.Equal(got, b.Data) {
+							t.Errorf("the repaired image differs from the one built with the other hash: %+v", report.Slices)
+						}
+						for _, s := range signedSlices(report) {
+							if s.Status != macho.StatusRepaired || !s.Touched {
+								t.Errorf("status %s (%s), touched %v, want repaired and touched", s.Status, s.Reason, s.Touched)
+							}
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// TestMatrixFlip damages a byte of every page of every image. Verify must name
+// that page in the CodeDirectories that have a slot for it, and no other; Repair
+// must change those slots, and nothing else.
+func TestMatrixFlip(t *testing.T) {
+	for _, c := range machotest.Matrix(string(hashA)) {
+		if c.CMS || testing.Short() && len(c.Data) > 256<<10 {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			for i, l := range c.Layouts {
+				offsets := flipOffsets(l)
+				if len(offsets) == 0 {
+					t.Error("no page was damaged")
+				}
+				for _, at := range offsets {
+					checkFlip(t, c, i, at)
+				}
+			}
+		})
+	}
+}
+
+// flipOffsets returns an offset in every page of a slice, past the load commands,
+// but not in the Info.plist section, which is under a special slot too.
+func flipOffsets(l *machotest.Layout) []int64 {
+	var offsets []int64
+	for _, d := range l.Directories {
+		for i, p := range d.Pages {
+			at := p.From + int64(i*37)%(p.To-p.From)
+			if at < l.CommandsEnd+100 {
+				at = p.To - 1
+			}
+			if at >= l.CommandsEnd+100 {
+				offsets = append(offsets, at)
+			}
+		}
+	}
+	slices.Sort(offsets)
+	return slices.Compact(offsets)
+}
+
+// checkFlip damages the byte at an offset of slice i of an image.
+func checkFlip(t *testing.T, c machotest.Case, i int, at int64) {
+	t.Helper()
+	l := c.Layouts[i]
+	damaged := bytes.Clone(c.Data)
+	damaged[l.Offset+at] ^= 0x10
+
+	// What the layout says must be stale, and where its slots are.
+	want := make([][]int, len(l.Directories))
+	var slots []macho.Range
+	for n, d := range l.Directories {
+		want[n] = []int{}
+		for _, p := range d.Pages {
+			if p.From <= at && at < p.To {
+				want[n] = append(want[n], p.Page)
+				slots = append(slots, macho.Range{Off: l.Offset + d.Hashes + int64(p.Slot)*d.HashSize, Len: d.HashSize})
+				if d.Twin != 0 {
+					slots = append(slots, macho.Range{Off: l.Offset + d.Twin + int64(p.Slot)*d.HashSize, Len: d.HashSize})
+				}
+			}
+		}
+	}
+	checkStale := func(report *macho.Report, status macho.Status) {
+		t.Helper()
+		for j, s := range signedSlices(report) {
+			if j != i {
+				if s.Status != macho.StatusValid {
+					t.Errorf("slice %d, which was not damaged, is %s", j, s.Status)
+				}
+				continue
+			}
+			if s.Status != status {
+				t.Fatalf("damaged at %d: status %s (%s), want %s", at, s.Status, s.Reason, status)
+			}
+			for n, cd := range s.CodeDirectories {
+				if cd.Slot != l.Directories[n].Slot || !slices.Equal(cd.Stale, want[n]) || len(cd.StaleSpecial) > 0 {
+					t.Fatalf("damaged at %d: CodeDirectory %#x has stale pages %v and special slots %v, want %v and none",
+						at, cd.Slot, cd.Stale, cd.StaleSpecial, want[n])
+				}
+			}
+		}
+	}
+	checkStale(mustVerify(t, macho.Bytes(damaged)), macho.StatusStale)
+
+	repaired := bytes.Clone(damaged)
+	report, err := macho.Repair(macho.Bytes(repaired), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkStale(report, macho.StatusRepaired)
+	only := bytes.Clone(damaged)
+	for _, r := range slots {
+		copy(only[r.Off:r.Off+r.Len], repaired[r.Off:])
+	}
+	if !bytes.Equal(only, repaired) {
+		t.Fatalf("damaged at %d: repair changed bytes that are in no stale slot", at)
+	}
+	if report := mustVerify(t, macho.Bytes(repaired)); !report.Holds() {
+		t.Fatalf("damaged at %d: the repaired image does not hold: %+v", at, report.Slices)
+	}
+	again := bytes.Clone(repaired)
+	if _, err := macho.Repair(macho.Bytes(again), nil); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(again, repaired) {
+		t.Fatalf("damaged at %d: a second repair changed the image", at)
+	}
+	again[l.Offset+at] ^= 0x10
+	if _, err := macho.Repair(macho.Bytes(again), []macho.Range{{Off: l.Offset + at, Len: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(again, c.Data) {
+		t.Fatalf("damaged at %d: undoing the damage and a touched repair do not give the original", at)
+	}
+}
