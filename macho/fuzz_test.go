@@ -1,0 +1,183 @@
+package macho_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"reflect"
+	"testing"
+
+	"narseal/macho"
+	"narseal/macho/machotest"
+)
+
+// guarded fails the test when a call reaches outside the image.
+type guarded struct {
+	opaque
+	t *testing.T
+}
+
+func (g guarded) check(n int, off int64) {
+	if off < 0 || off+int64(n) > g.Size() {
+		g.t.Errorf("%d bytes at %d of an image of %d", n, off, g.Size())
+	}
+}
+
+func (g guarded) ReadAt(p []byte, off int64) (int, error) {
+	g.check(len(p), off)
+	return g.opaque.ReadAt(p, off)
+}
+
+func (g guarded) WriteAt(p []byte, off int64) (int, error) {
+	g.check(len(p), off)
+	return g.opaque.WriteAt(p, off)
+}
+
+// addSeeds adds the goldens and the matrix, as far as they are small enough to
+// fuzz. Goldens that are missing fail the test.
+func addSeeds(f *testing.F, add func(data []byte)) {
+	for _, name := range goldenNames(f) {
+		if data := readGolden(f, "A", name); len(data) < 100<<10 {
+			add(data)
+		}
+	}
+	for _, c := range machotest.Matrix(string(hashA)) {
+		if len(c.Data) < 32<<10 {
+			add(c.Data)
+		}
+	}
+	data, _ := refusalImage()
+	add(data)
+}
+
+// FuzzProbe checks that Probe asks for no more than it may, comes to a verdict,
+// and that what it calls unsigned has nothing that Verify objects to.
+func FuzzProbe(f *testing.F) {
+	addSeeds(f, func(data []byte) { f.Add(data) })
+	f.Fuzz(func(t *testing.T, data []byte) {
+		v, _ := probe(t, data)
+		if whole, _ := macho.Probe(data, int64(len(data))); whole != v {
+			t.Errorf("Probe of the whole says %d, of prefixes %d", whole, v)
+		}
+		found := false
+		for _, s := range mustVerify(t, macho.Bytes(data)).Slices {
+			found = found || s.Status != macho.StatusUnsigned
+		}
+		if found != (v == macho.Signed) {
+			t.Errorf("Probe says %d, Verify finds a signature: %v", v, found)
+		}
+		if v == macho.Signed && !macho.IsMachO(data) {
+			t.Error("a signed image, and IsMachO says no")
+		}
+	})
+}
+
+// FuzzVerify checks that an image in memory and one that is read give the same
+// report, and that it is left as it is.
+func FuzzVerify(f *testing.F) {
+	addSeeds(f, func(data []byte) { f.Add(data) })
+	f.Fuzz(func(t *testing.T, data []byte) {
+		data = data[:len(data):len(data)]
+		before := bytes.Clone(data)
+		inMemory := mustVerify(t, macho.Bytes(data))
+		read := mustVerify(t, guarded{opaque{data}, t})
+		if !reflect.DeepEqual(inMemory, read) {
+			t.Errorf("in memory %+v, read %+v", inMemory, read)
+		}
+		if !bytes.Equal(data, before) {
+			t.Error("Verify wrote to the image")
+		}
+	})
+}
+
+// FuzzRepair damages an image and repairs it in every way: nothing but slots may
+// change, what is called repaired must be valid, and a second repair must change
+// nothing.
+func FuzzRepair(f *testing.F) {
+	addSeeds(f, func(data []byte) {
+		f.Add(data, uint32(len(data)/2), uint32(7))
+		f.Add(data, uint32(len(data)-60), uint32(32))
+	})
+	f.Fuzz(func(t *testing.T, data []byte, off, n uint32) {
+		damaged := bytes.Clone(data)
+		touched := []macho.Range{}
+		if len(data) > 0 {
+			from := int(off) % len(data)
+			to := min(len(data), from+int(n%70_000))
+			for i := from; i < to; i += 1 + int(n)%5000 {
+				damaged[i] ^= 1
+			}
+			touched = append(touched, macho.Range{Off: int64(from), Len: int64(to - from)})
+		}
+		for _, ranges := range [][]macho.Range{touched, nil} {
+			got := bytes.Clone(damaged)
+			report, err := macho.Repair(guarded{opaque{got}, t}, ranges)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkChanges(t, damaged, got)
+			after := mustVerify(t, macho.Bytes(got))
+			for i, s := range report.Slices {
+				switch s.Status {
+				case macho.StatusStale:
+					t.Errorf("a repair reports %s", s.Status)
+				case macho.StatusRepaired, macho.StatusValid:
+					if ranges == nil && after.Slices[i].Status != macho.StatusValid {
+						t.Errorf("%s, but Verify says %s (%s)", s.Status, after.Slices[i].Status, after.Slices[i].Reason)
+					}
+				}
+			}
+			again := bytes.Clone(got)
+			if _, err := macho.Repair(macho.Bytes(again), ranges); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(again, got) {
+				t.Error("a second repair changed the image")
+			}
+		}
+
+		adhoc := macho.Config{OnCMS: macho.CMSAdhoc}
+		got := bytes.Clone(damaged)
+		if _, err := adhoc.Repair(guarded{opaque{got}, t}, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range mustVerify(t, macho.Bytes(got)).Slices {
+			if s.Status == macho.StatusCMS || s.Status == macho.StatusStale {
+				t.Errorf("after a repair that makes ad-hoc: %s (%s)", s.Status, s.Reason)
+			}
+		}
+	})
+}
+
+// checkChanges checks that every byte that differs lies in an array of slots of
+// something that looks like a CodeDirectory.
+func checkChanges(t *testing.T, before, after []byte) {
+	t.Helper()
+	if bytes.Equal(before, after) {
+		return
+	}
+	restored := bytes.Clone(after)
+	be := binary.BigEndian
+	for pos := 0; ; pos++ {
+		i := bytes.Index(before[pos:], []byte{0xfa, 0xde, 0x0c, 0x02})
+		if i < 0 {
+			break
+		}
+		pos += i
+		var head [108]byte
+		copy(head[:], before[pos:])
+		u32 := func(off int) int { return int(be.Uint32(head[off:])) }
+		size := int(head[36])
+		arrays := [][2]int{{u32(16) - u32(24)*size, u32(16) + u32(28)*size}}
+		if u32(8) >= 0x20500 && u32(92) != 0 {
+			arrays = append(arrays, [2]int{u32(92), u32(92) + u32(28)*size})
+		}
+		for _, a := range arrays {
+			if from, to := pos+a[0], pos+a[1]; from >= 0 && from <= to && to <= len(before) {
+				copy(restored[from:to], before[from:to])
+			}
+		}
+	}
+	if !bytes.Equal(restored, before) {
+		t.Error("a repair changed bytes that are not slots")
+	}
+}
