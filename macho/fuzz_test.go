@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"narseal/macho"
-	"narseal/macho/machotest"
 )
 
 // guarded fails the test when a call reaches outside the image.
@@ -32,28 +31,84 @@ func (g guarded) WriteAt(p []byte, off int64) (int, error) {
 	return g.opaque.WriteAt(p, off)
 }
 
-// addSeeds adds the goldens and the matrix, as far as they are small enough to
-// fuzz. Goldens that are missing fail the test.
-func addSeeds(f *testing.F, add func(data []byte)) {
+// base is an image to be broken.
+type base struct {
+	data []byte
+	sig  int64 // where the signature, or the first of them, begins
+}
+
+// bases returns the goldens and the matrix, but for a few large images.
+// Goldens that are missing fail the test.
+func bases(f *testing.F) []base {
+	var all []base
 	for _, name := range goldenNames(f) {
-		if data := readGolden(f, "A", name); len(data) < 100<<10 {
-			add(data)
+		data := readGolden(f, "A", name)
+		if len(data) < 100<<10 {
+			all = append(all, base{data, int64(bytes.Index(data, []byte{0xfa, 0xde, 0x0c, 0xc0}))})
 		}
 	}
-	for _, c := range machotest.Matrix(string(hashA)) {
-		if len(c.Data) < 32<<10 {
-			add(c.Data)
+	for _, c := range matrixA() {
+		if len(c.Data) < 100<<10 {
+			all = append(all, base{c.Data, c.Layouts[0].Offset + c.Layouts[0].Signature})
 		}
 	}
-	data, _ := refusalImage()
-	add(data)
+	data, l := refusalImage()
+	all = append(all, base{data, l.Signature})
+	return all
+}
+
+// patched returns a copy of the image with the patches applied, each five bytes:
+// where, in the load commands or in the signature, and what to write there. The
+// images are too large to let the fuzzer find those places by itself.
+func (b base) patched(patches []byte) []byte {
+	out := bytes.Clone(b.data)
+	be := binary.BigEndian
+	for ; len(patches) >= 5; patches = patches[5:] {
+		at, value := int64(be.Uint16(patches)&0x3fff), uint32(be.Uint16(patches[3:]))
+		if patches[0]&0x80 != 0 {
+			at = b.sig + at%2048
+		}
+		if patches[0]&0x40 != 0 {
+			at &^= 3
+		}
+		if at+4 > int64(len(out)) {
+			continue
+		}
+		switch patches[2] % 8 {
+		case 0:
+			out[at] = byte(value)
+		case 1:
+			out[at] ^= 1 << (value % 8)
+		case 2:
+			be.PutUint32(out[at:], value)
+		case 3:
+			be.PutUint32(out[at:], -value)
+		case 4:
+			binary.LittleEndian.PutUint32(out[at:], value)
+		case 5:
+			binary.LittleEndian.PutUint32(out[at:], -value)
+		case 6:
+			be.PutUint32(out[at:], be.Uint32(out[at:])+value)
+		case 7:
+			out = out[:int64(len(out))-int64(value)%int64(len(out))]
+		}
+	}
+	return out
 }
 
 // FuzzProbe checks that Probe asks for no more than it may, comes to a verdict,
 // and that what it calls unsigned has nothing that Verify objects to.
 func FuzzProbe(f *testing.F) {
-	addSeeds(f, func(data []byte) { f.Add(data) })
-	f.Fuzz(func(t *testing.T, data []byte) {
+	all := bases(f)
+	for i := range all {
+		f.Add(uint8(i), []byte(nil), []byte(nil))
+		f.Add(uint8(i), []byte("\x80\x08\x02\x00\x03"), []byte(nil))
+		f.Add(uint8(0xff), []byte(nil), all[i].data[:300]) // the header, cut off
+	}
+	f.Fuzz(func(t *testing.T, which uint8, patches, data []byte) {
+		if int(which) < len(all) {
+			data = all[which].patched(patches)
+		}
 		v, _ := probe(t, data)
 		if whole, _ := macho.Probe(data, int64(len(data))); whole != v {
 			t.Errorf("Probe of the whole says %d, of prefixes %d", whole, v)
@@ -74,8 +129,13 @@ func FuzzProbe(f *testing.F) {
 // FuzzVerify checks that an image in memory and one that is read give the same
 // report, and that it is left as it is.
 func FuzzVerify(f *testing.F) {
-	addSeeds(f, func(data []byte) { f.Add(data) })
-	f.Fuzz(func(t *testing.T, data []byte) {
+	all := bases(f)
+	for i := range all {
+		f.Add(uint8(i), []byte(nil))
+		f.Add(uint8(i), []byte("\x80\x40\x01\x00\x03"))
+	}
+	f.Fuzz(func(t *testing.T, which uint8, patches []byte) {
+		data := all[int(which)%len(all)].patched(patches)
 		data = data[:len(data):len(data)]
 		before := bytes.Clone(data)
 		inMemory := mustVerify(t, macho.Bytes(data))
@@ -93,11 +153,13 @@ func FuzzVerify(f *testing.F) {
 // change, what is called repaired must be valid, and a second repair must change
 // nothing.
 func FuzzRepair(f *testing.F) {
-	addSeeds(f, func(data []byte) {
-		f.Add(data, uint32(len(data)/2), uint32(7))
-		f.Add(data, uint32(len(data)-60), uint32(32))
-	})
-	f.Fuzz(func(t *testing.T, data []byte, off, n uint32) {
+	all := bases(f)
+	for i := range all {
+		f.Add(uint8(i), []byte(nil), uint32(len(all[i].data)/2), uint32(7))
+		f.Add(uint8(i), []byte("\x80\x40\x01\x00\x03"), uint32(len(all[i].data)-60), uint32(32))
+	}
+	f.Fuzz(func(t *testing.T, which uint8, patches []byte, off, n uint32) {
+		data := all[int(which)%len(all)].patched(patches)
 		damaged := bytes.Clone(data)
 		touched := []macho.Range{}
 		if len(data) > 0 {
@@ -137,12 +199,17 @@ func FuzzRepair(f *testing.F) {
 
 		adhoc := macho.Config{OnCMS: macho.CMSAdhoc}
 		got := bytes.Clone(damaged)
-		if _, err := adhoc.Repair(guarded{opaque{got}, t}, nil); err != nil {
+		report, err := adhoc.Repair(guarded{opaque{got}, t}, nil)
+		if err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range mustVerify(t, macho.Bytes(got)).Slices {
-			if s.Status == macho.StatusCMS || s.Status == macho.StatusStale {
-				t.Errorf("after a repair that makes ad-hoc: %s (%s)", s.Status, s.Reason)
+		for i, s := range mustVerify(t, macho.Bytes(got)).Slices {
+			// An unknown hash type keeps the other CodeDirectories from being repaired.
+			if !s.Status.Holds() && report.Slices[i].Status.Holds() {
+				t.Errorf("after a repair that makes ad-hoc: %s, then %s (%s)", report.Slices[i].Status, s.Status, s.Reason)
+			}
+			if report.Slices[i].Status == macho.StatusCMS {
+				t.Error("a repair that makes ad-hoc leaves a certificate")
 			}
 		}
 	})

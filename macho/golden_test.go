@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -116,6 +117,60 @@ func TestGoldensValid(t *testing.T) {
 			for _, s := range report.Slices {
 				if s.Status != macho.StatusValid || s.Reason != "" {
 					t.Errorf("%s/%s: %s is %s (%s), want valid", side, name, s.Arch, s.Status, s.Reason)
+				}
+			}
+		}
+	}
+}
+
+// TestGoldenFlip damages a byte of every page of every golden. Verify must name
+// that page in every CodeDirectory of its slice and nothing else, and a repair must
+// change nothing in front of the signature.
+func TestGoldenFlip(t *testing.T) {
+	for _, name := range goldenNames(t) {
+		intact := readGolden(t, "A", name)
+		slices := mustVerify(t, macho.Bytes(intact)).Slices
+		for i, s := range slices {
+			size := s.CodeDirectories[0].PageSize
+			sig := s.Offset + int64(bytes.Index(intact[s.Offset:], []byte{0xfa, 0xde, 0x0c, 0xc0}))
+			for page := int64(0); s.Offset+page*size < sig; page++ {
+				// Page 0 begins with load commands; its end is padding.
+				at := min(s.Offset+(page+1)*size, sig) - 1
+				damaged := bytes.Clone(intact)
+				damaged[at] ^= 0x40
+				check := func(report *macho.Report, status macho.Status) {
+					t.Helper()
+					for j, s := range report.Slices {
+						want, wantStale := macho.StatusValid, []int{}
+						if i == j {
+							want, wantStale = status, []int{int(page)}
+						}
+						if s.Status != want || len(s.CodeDirectories) != len(slices[j].CodeDirectories) {
+							t.Fatalf("%s: damaged at %d: slice %d is %s (%s), want %s", name, at, j, s.Status, s.Reason, want)
+						}
+						for _, cd := range s.CodeDirectories {
+							if !reflect.DeepEqual(cd.Stale, wantStale) || len(cd.StaleSpecial) > 0 {
+								t.Fatalf("%s: damaged at %d: stale %v, special %v, want %v, none", name, at, cd.Stale, cd.StaleSpecial, wantStale)
+							}
+						}
+					}
+				}
+				check(mustVerify(t, macho.Bytes(damaged)), macho.StatusStale)
+				repaired := bytes.Clone(damaged)
+				report, err := macho.Repair(macho.Bytes(repaired), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				check(report, macho.StatusRepaired)
+				if !mustVerify(t, macho.Bytes(repaired)).Holds() || !bytes.Equal(repaired[:sig], damaged[:sig]) {
+					t.Fatalf("%s: damaged at %d: the repair does not hold or changed what is signed", name, at)
+				}
+				repaired[at] ^= 0x40
+				if _, err := macho.Repair(macho.Bytes(repaired), nil); err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(repaired, intact) {
+					t.Fatalf("%s: damaged at %d: undoing the damage and a repair do not give the original", name, at)
 				}
 			}
 		}

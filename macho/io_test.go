@@ -100,7 +100,7 @@ func TestBrokenWrites(t *testing.T) {
 // TestLostWrites has an image that says it wrote and did not: the check after the
 // repair must see that for every kind of slot.
 func TestLostWrites(t *testing.T) {
-	for _, c := range machotest.Matrix(string(hashA)) {
+	for _, c := range matrixA() {
 		damaged, _ := rewrite(c.Data, hashA, hashB)
 		image := &brokenImage{opaque: opaque{damaged}, reads: -1, writes: -1, loseWrites: true}
 		report, err := macho.Config{OnCMS: macho.CMSAdhoc}.Repair(image, nil)

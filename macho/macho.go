@@ -68,13 +68,15 @@ func (c Config) Verify(image Image) (*Report, error) {
 //
 //   - The CMS blob becomes empty (length 8), what it held becomes zeros.
 //   - CS_ADHOC is set, as codesign does for a signature without a certificate
-//     (SecCodeSigner::Signer::prepare in Security.framework's signer.cpp).
+//     (SecCodeSigner::Signer::prepare in Security.framework's signer.cpp); code
+//     with that flag passes for validly signed without a look at the CMS blob
+//     (SecStaticCode::verifySignature in StaticCode.cpp).
 //   - CS_CHECK_EXPIRATION is cleared: it asks for the certificate's expiry.
 //   - CS_REQUIRE_LV is cleared: library validation compares team identifiers, and
 //     only a certificate vouches for one.
-//   - The team identifier (teamOffset) and the platform byte are cleared:
-//     Security.framework compares the former with the certificate
-//     (StaticCode.cpp, validateDirectory), xnu takes the latter from Apple's alone.
+//   - The team identifier (teamOffset) and the platform byte are cleared: the one
+//     must be the certificate's (verifySignature again), the other marks code that
+//     Apple signed (platform in xnu's cs_blobs.h).
 //   - The requirements become an empty set: a designated requirement that names
 //     the certificate would not hold, and codesign --verify tests it.
 //   - The slots are recomputed.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"narseal/macho"
@@ -39,8 +40,11 @@ func signedSlices(report *macho.Report) []macho.Slice {
 	return signed
 }
 
+// matrixA is the matrix with hash A. Tests work on copies of its images.
+var matrixA = sync.OnceValue(func() []machotest.Case { return machotest.Matrix(string(hashA)) })
+
 func TestMatrixValid(t *testing.T) {
-	for _, c := range machotest.Matrix(string(hashA)) {
+	for _, c := range matrixA() {
 		for view, image := range views {
 			signed := signedSlices(mustVerify(t, image(c.Data)))
 			if len(signed) != len(c.Layouts) {
@@ -69,7 +73,7 @@ func TestMatrixValid(t *testing.T) {
 // TestMatrixRewrite rewrites the hash in an image and repairs it: the image that
 // was built with the other hash must come out.
 func TestMatrixRewrite(t *testing.T) {
-	fromA, fromB := machotest.Matrix(string(hashA)), machotest.Matrix(string(hashB))
+	fromA, fromB := matrixA(), machotest.Matrix(string(hashB))
 	for i, a := range fromA {
 		if a.CMS {
 			continue
@@ -110,7 +114,7 @@ func TestMatrixRewrite(t *testing.T) {
 // that page in the CodeDirectories that have a slot for it, and no other; Repair
 // must change those slots, and nothing else.
 func TestMatrixFlip(t *testing.T) {
-	for _, c := range machotest.Matrix(string(hashA)) {
+	for _, c := range matrixA() {
 		if c.CMS || testing.Short() && len(c.Data) > 256<<10 {
 			continue
 		}

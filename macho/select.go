@@ -77,11 +77,12 @@ func (s *slice) selectTouched(g *signature, d *directory, ranges []Range) *selec
 		for _, r := range within(ranges, from, to) {
 			first := max(r.Off-from, 0) / d.hashSize
 			last := (min(r.end(), to) - 1 - from) / d.hashSize
-			for _, e := range d.extents() {
+			extents := d.extents()
+			i := sort.Search(len(extents), func(i int) bool { return extents[i].slot+extents[i].count > first })
+			for ; i < len(extents) && extents[i].slot <= last; i++ {
+				e := extents[i]
 				lo, hi := max(first, e.slot), min(last+1, e.slot+e.count)
-				if lo < hi {
-					add(e.page+lo-e.slot, e.page+hi-e.slot)
-				}
+				add(e.page+lo-e.slot, e.page+hi-e.slot)
 			}
 		}
 	}

@@ -14,7 +14,7 @@ import (
 
 func matrixCase(t testing.TB, name string) machotest.Case {
 	t.Helper()
-	for _, c := range machotest.Matrix(string(hashA)) {
+	for _, c := range matrixA() {
 		if c.Name == name {
 			return c
 		}

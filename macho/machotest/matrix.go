@@ -19,10 +19,7 @@ type Case struct {
 func Matrix(hash string) []Case {
 	m := matrix{text: "/nix/store/" + hash + "-x", plist: "<plist>" + hash + "</plist>"}
 	for shift := range uint8(17) {
-		size := 3000
-		if shift > 0 {
-			size = max(size, 5<<shift+123)
-		}
+		size := max(1200, 5<<shift+123)
 		m.thin(fmt.Sprintf("page-shift-%d", shift), Image{CodeSize: size, Directories: []Directory{{PageShift: shift}}})
 	}
 	for _, shift := range []uint8{17, 18, 19} { // around what is read at once

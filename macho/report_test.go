@@ -1,0 +1,68 @@
+package macho_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"narseal/macho"
+)
+
+// TestReportJSON pins the names and forms of a report's fields.
+func TestReportJSON(t *testing.T) {
+	for _, test := range []struct {
+		name, json string
+		damage     func(b []byte)
+	}{
+		{"dual-x86_64", `{"arch":"x86_64","offset":0,"status":"stale","signature":"adhoc","codeDirectories":[` +
+			`{"slot":0,"hashType":"sha1","pageSize":4096,"slots":5,"stale":[1],"staleSpecial":[2]},` +
+			`{"slot":4096,"hashType":"sha256","pageSize":4096,"slots":5,"stale":[1],"staleSpecial":[2]}],` +
+			`"reason":"stale code slots: 2, special slots: 2"}`,
+			func(b []byte) { b[5000] ^= 1; b[bytes.Index(b, []byte{0xfa, 0xde, 0x0c, 0x01})+20] ^= 1 }},
+		{"lld-arm64", `{"arch":"arm64","offset":0,"status":"valid","signature":"linker-signed","codeDirectories":[` +
+			`{"slot":0,"hashType":"sha256","pageSize":4096,"slots":13,"stale":[],"staleSpecial":[]}],"reason":""}`,
+			func([]byte) {}},
+		{"lld-arm64", `{"arch":"arm64","offset":0,"status":"unsigned","signature":"none","codeDirectories":[],"reason":""}`,
+			func(b []byte) { b[bytes.LastIndex(b[:4096], []byte{0x1d, 0, 0, 0, 16})] = 0x26 }},
+	} {
+		data := readGolden(t, "A", test.name)
+		test.damage(data)
+		got, err := json.Marshal(mustVerify(t, macho.Bytes(data)).Slices[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != test.json {
+			t.Errorf("%s:\n got %s\nwant %s", test.name, got, test.json)
+		}
+	}
+}
+
+func TestHolds(t *testing.T) {
+	for status, want := range map[macho.Status]bool{
+		macho.StatusValid: true, macho.StatusRepaired: true, macho.StatusUnsigned: true,
+		macho.StatusStale: false, macho.StatusCMS: false, macho.StatusMalformed: false, macho.StatusUnsupported: false, "": false,
+	} {
+		if status.Holds() != want {
+			t.Errorf("%q holds: %v, want %v", status, status.Holds(), want)
+		}
+	}
+}
+
+// ExampleRepair changes a byte of a signed image and brings its signature in line.
+func ExampleRepair() {
+	data := exampleImage()
+	data[9000] ^= 1
+	report, err := macho.Verify(macho.Bytes(data))
+	fmt.Println(report.Slices[0].Status, report.Slices[0].CodeDirectories[0].Stale, err)
+	report, err = macho.Repair(macho.Bytes(data), []macho.Range{{Off: 9000, Len: 1}})
+	fmt.Println(report.Slices[0].Status, report.Slices[0].CodeDirectories[0].Stale, err)
+	report, err = macho.Verify(macho.Bytes(data))
+	fmt.Println(report.Slices[0].Status, err)
+	// Output:
+	// stale [2] <nil>
+	// repaired [2] <nil>
+	// valid <nil>
+}
+
+func exampleImage() []byte { return readGolden(new(testing.T), "A", "lld-arm64") }
