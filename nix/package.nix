@@ -11,7 +11,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-o9DTAjBc+c9xxNsCy3p6bcUGQMFefWeol1cNvbXwAcs=";
+  vendorHash = "sha256-9HtQM1JggK3L6ZPD2/qv178IRvwxZRls0p6/DLt6coM=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;
