@@ -73,7 +73,7 @@ func (j *job) parse(src source) error {
 	j.sig = g
 	j.out.special = nil
 	for _, d := range g.dirs {
-		j.out.special = append(j.out.special, d.stored...)
+		j.out.special = append(j.out.special, j.slice.sealed(g, d)...)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ const (
 	StatusCMS         Status = "cms"         // stale or touched, and signed by a certificate
 	StatusMalformed   Status = "malformed"   // cannot be parsed, or does not cover what it must
 	StatusUnsupported Status = "unsupported" // an unknown hash type or version, or encrypted pages
+	StatusBundle      Status = "bundle"      // a file of its bundle is not the one that it seals (Bundles)
 )
 
 // Holds tells whether nothing is wrong with a slice of this status.
@@ -54,10 +55,10 @@ type Slice struct {
 	Reason          string          `json:"reason"` // why it is not valid; empty when there is nothing to say
 
 	// Touched is set by Repair where a touched range lies in the slice, and in
-	// every slice when everything is to be repaired.
+	// every slice when everything is to be repaired; and by Bundles.
 	Touched bool `json:"-"`
 
-	special []specialDigest
+	special []specialDigest // of slots whose content is another file
 }
 
 // CodeDirectory is one of a signature's tables of hashes.

@@ -43,6 +43,23 @@ func (h *hasher) runSpecial(g *signature, sels []*selection) error {
 	return nil
 }
 
+// sealed returns the slots of d whose content is another file of the bundle.
+func (s *slice) sealed(g *signature, d *directory) []specialDigest {
+	if d.hashType.size() == 0 {
+		return nil
+	}
+	var list []specialDigest
+	for _, stored := range d.stored {
+		if stored.k != slotInfoPlist && stored.k != slotResources {
+			continue
+		}
+		if _, inside := s.specialContent(g, d, stored.k); !inside {
+			list = append(list, stored)
+		}
+	}
+	return list
+}
+
 type specialKey struct {
 	content  Range
 	hashType HashType
