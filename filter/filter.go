@@ -50,7 +50,8 @@ type Config struct {
 	Scratch    func() (Scratch, error)
 
 	// The functions below, where not nil, are called in the archive's order
-	// and by one goroutine. Paths are those of the input.
+	// and by one goroutine; but a slice that seals files of its bundle comes
+	// when the bundle's folder ends. Paths are those of the input.
 	Signature func(Signature)          // for each slice that was looked at
 	Unsealed  func(Signature)          // for each slice that Result.Unsealed counts, but one that ends the run
 	Changed   func(Change)             // for each entry that the rules changed
@@ -85,9 +86,11 @@ type Result struct {
 	Regular, Directory, Symlink int64   // entries
 	Counts                      []int64 // replacements, by rule
 	Images, Slices              int64   // signed images, and their slices, that were looked at
+	Hashed                      int64   // bytes, once for every CodeDirectory
 	Repaired                    int64   // slices
-	// Unsealed is the number of slices that the run touched, or was asked
-	// to repair, and whose signature does not hold.
+	// Unsealed is the number of slices that the run touched, in the image or
+	// in a file of its bundle that it seals, or that the run was asked to
+	// repair, and whose signature does not hold.
 	Unsealed int64
 }
 
@@ -143,6 +146,7 @@ func (c *Config) Run(w *nar.Writer, r *nar.Reader) (Result, error) {
 	}
 	p.late = spools{limit: p.holdMemory(), open: c.Scratch}
 	err := p.run()
+	p.bundles.Reach(0)
 	p.held.close()
 	p.late.close()
 	return p.res, err
@@ -163,8 +167,15 @@ type pipe struct {
 	track   bool  // keep touched
 	touched ranges
 	held    held
+	digest  *macho.FileDigest // of what a bundle seals, else nil
 
-	late spools // renamed entries that wait for their place
+	bundles macho.Bundles
+	late    spools // renamed entries that wait for their place
+}
+
+// looks tells whether signatures matter to the run.
+func (p *pipe) looks() bool {
+	return p.c.Repair != RepairNone || p.c.Inspect || p.c.Rules != nil
 }
 
 func (p *pipe) onFound(off, n, rule int) {
@@ -201,6 +212,13 @@ func (p *pipe) run() error {
 func (p *pipe) entry(e *nar.Entry) error {
 	var ch Change
 	var from string
+	p.digest = nil
+	if p.looks() {
+		p.bundles.Reach(e.Depth)
+		if e.Type == nar.TypeRegular && macho.IsBundleFile(e.Name) {
+			p.digest = macho.NewFileDigest()
+		}
+	}
 	if p.c.Rules != nil {
 		if _, ok := p.c.Rules.next(e.Name, 0); ok {
 			from = string(e.Name)
@@ -221,6 +239,10 @@ func (p *pipe) entry(e *nar.Entry) error {
 			return err
 		}
 		ch.Contents = p.hits > 0
+		if p.digest != nil {
+			p.digest.Touched = ch.Contents
+			p.bundles.AddFile(p.r.Path(), p.digest)
+		}
 	case nar.TypeDirectory:
 		p.res.Directory++
 	case nar.TypeSymlink:
@@ -282,6 +304,9 @@ func (p *pipe) copy(sink func([]byte) error, until int64) error {
 }
 
 func (p *pipe) emit(b []byte) error {
+	if p.digest != nil {
+		p.digest.Write(b)
+	}
 	if p.w == nil {
 		return nil
 	}

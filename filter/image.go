@@ -15,7 +15,7 @@ const probeSize = 4096
 func (p *pipe) contents(size int64) error {
 	p.track, p.base = false, 0
 	verdict, need := macho.Unsigned, int64(0)
-	if p.c.Repair != RepairNone || p.c.Inspect || p.c.Rules != nil {
+	if p.looks() {
 		var err error
 		if verdict, need, err = p.probe(size); err != nil {
 			return err
@@ -108,7 +108,11 @@ func (p *pipe) seal() error {
 	case p.c.Inspect, len(touched) > 0:
 		rep, err = mc.Verify(image)
 	default:
-		return nil
+		// Nothing to hash, but the rules may touch what it seals.
+		if rep, err = mc.Repair(image, []macho.Range{}); err == nil {
+			p.watchBundle(rep)
+			return nil
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("signature of %q: %w", p.r.Path(), err)
@@ -141,32 +145,50 @@ func merge(repaired, now *macho.Report) *macho.Report {
 // judge counts a report, passes it on, and decides whether the run may go on.
 func (p *pipe) judge(rep *macho.Report, touched bool) error {
 	p.res.Images++
+	p.res.Hashed += rep.Hashed
+	path := p.r.Path()
+	asked := touched || p.c.Repair == RepairAll
 	var worst error
 	for _, s := range rep.Slices {
 		p.res.Slices++
-		sig := Signature{Path: p.r.Path(), Slice: s}
-		if p.c.Signature != nil {
-			p.c.Signature(sig)
-		}
-		switch s.Status {
-		case macho.StatusRepaired:
+		if s.Status == macho.StatusRepaired {
 			p.res.Repaired++
-			continue
-		case macho.StatusValid, macho.StatusUnsigned:
-			continue
 		}
-		if !touched && p.c.Repair != RepairAll {
-			continue
+		final := worst == nil && asked && p.refuses(s, touched)
+		if final {
+			worst = &SealError{path, s}
 		}
-		p.res.Unsealed++
-		switch {
-		case worst == nil && p.refuses(s, touched):
-			worst = &SealError{sig.Path, s}
-		case p.c.Unsealed != nil:
-			p.c.Unsealed(sig)
-		}
+		p.bundles.AddSlice(path, s, func(s macho.Slice) {
+			if p.c.Signature != nil {
+				p.c.Signature(Signature{path, s})
+			}
+			if !s.Status.Holds() && (asked || s.Touched) {
+				p.unsealed(path, s, final)
+			}
+		})
 	}
 	return worst
+}
+
+// watchBundle minds the slices of an image that the run does not look at, in
+// case that it changes what they seal.
+func (p *pipe) watchBundle(rep *macho.Report) {
+	path := p.r.Path()
+	for _, s := range rep.Slices {
+		p.bundles.AddSlice(path, s, func(s macho.Slice) {
+			if s.Status == macho.StatusBundle && s.Touched {
+				p.unsealed(path, s, false)
+			}
+		})
+	}
+}
+
+// unsealed counts a slice that does not hold; final if it ends the run.
+func (p *pipe) unsealed(path string, s macho.Slice, final bool) {
+	p.res.Unsealed++
+	if p.c.Unsealed != nil && !final {
+		p.c.Unsealed(Signature{path, s})
+	}
 }
 
 // refuses tells whether a slice that does not hold ends the run: a run that
