@@ -55,6 +55,7 @@ func commands(t *terminal) []*cli.Command {
 	cs := []*cli.Command{
 		rewriteCommand(t),
 		repairCommand(t),
+		verifyCommand(t),
 	}
 	cs = append(cs, helpCommand())
 	for _, c := range cs {
@@ -95,3 +96,6 @@ const (
 // errUnsealed ends a run that did its work and passed on a signature that
 // does not hold, which has been said by then.
 var errUnsealed = errors.New("a signature does not hold")
+
+// errFailed ends a run that did what it could and said what it could not do.
+var errFailed = errors.New("not everything could be done")

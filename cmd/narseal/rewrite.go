@@ -126,7 +126,7 @@ func filterConfig(c *cli.Context) (*filter.Config, error) {
 		return nil, err
 	}
 	switch p := c.String("on-cms"); p {
-	case "fail":
+	case "fail", "": // a command that changes nothing has no such option
 		cfg.OnCMS = macho.CMSFail
 	case "keep":
 		cfg.OnCMS = macho.CMSKeep

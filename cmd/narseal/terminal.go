@@ -32,6 +32,14 @@ func (t *terminal) say(kind, format string, args ...any) {
 	fmt.Fprintf(t.stderr, "narseal: %s: %s\n", kind, fmt.Sprintf(format, args...))
 }
 
+// fail says an error, and what can be done about it.
+func (t *terminal) fail(err error) {
+	t.say("error", "%v", err)
+	if hint := hintFor(err); hint != "" {
+		t.say("hint", "%s", hint)
+	}
+}
+
 // warn tells of what the user should know though the run goes on.
 func (t *terminal) warn(format string, args ...any) {
 	if !t.quiet {
@@ -74,11 +82,10 @@ func (t *terminal) finish(err error) int {
 		return stop.end()
 	case err == errUnsealed:
 		return statusUnsealed
+	case err == errFailed:
+		return statusError
 	}
-	t.say("error", "%v", err)
-	if hint := hintFor(err); hint != "" {
-		t.say("hint", "%s", hint)
-	}
+	t.fail(err)
 	switch {
 	case errors.As(err, &usage):
 		return statusUsage

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/dustin/go-humanize"
+
+	"narseal/filter"
+	"narseal/macho"
+)
+
+// signatureList is how verify tells of slices on stdout. Errors of writing
+// stay, and end returns them.
+type signatureList interface {
+	// add tells of a slice in an archive, or with loose in a file of its own.
+	add(input string, loose bool, s filter.Signature)
+	end(*tally) error
+}
+
+// newList returns the list in the format that --format names.
+func newList(format string, w io.Writer, all bool) (signatureList, error) {
+	out := bufio.NewWriter(w)
+	switch format {
+	case "text":
+		return &table{w: out, all: all}, nil
+	case "json":
+		enc := json.NewEncoder(out)
+		enc.SetEscapeHTML(false)
+		return &jsonLines{out, enc}, nil
+	}
+	return nil, badUsage("", "--format %q: want text or json", format)
+}
+
+// tally counts what verify saw.
+type tally struct {
+	files, images, slices int64
+	stale                 int64 // slots, special ones too
+	hashed                int64 // bytes
+	broken                int64 // slices that do not hold
+}
+
+func (n *tally) count(s *macho.Slice) {
+	n.slices++
+	for _, d := range s.CodeDirectories {
+		n.stale += int64(len(d.Stale) + len(d.StaleSpecial))
+	}
+	if !s.Status.Holds() {
+		n.broken++
+	}
+}
+
+func (n *tally) String() string {
+	return fmt.Sprintf("%s, %s, %s; %s; %s hashed; %s",
+		count(n.files, "file", "files"), count(n.images, "signed image", "signed images"), count(n.slices, "slice", "slices"),
+		count(n.stale, "stale slot", "stale slots"), humanize.IBytes(uint64(n.hashed)), n.verdict())
+}
+
+func (n *tally) verdict() string {
+	if n.broken == 0 {
+		return "every signature holds"
+	}
+	return count(n.broken, "signature does not hold", "signatures do not hold")
+}
+
+// jsonLines writes one object a slice and line.
+type jsonLines struct {
+	w   *bufio.Writer
+	enc *json.Encoder
+}
+
+func (l *jsonLines) add(input string, _ bool, s filter.Signature) {
+	_ = l.enc.Encode(struct { // the writer keeps the error
+		Input string `json:"input"`
+		filter.Signature
+	}{input, s})
+}
+
+func (l *jsonLines) end(*tally) error { return l.w.Flush() }
+
+// table writes lines for people: a slice that does not hold with its slots,
+// and with all also the others.
+type table struct {
+	w      *bufio.Writer
+	all    bool
+	headed bool
+}
+
+const tableRow = "%-11s  %-8s  %-13s  %s\n"
+
+func (l *table) add(input string, loose bool, s filter.Signature) {
+	if s.Status.Holds() && !l.all {
+		return
+	}
+	if !l.headed {
+		fmt.Fprintf(l.w, tableRow, "STATUS", "ARCH", "SIGNATURE", "FILE")
+		l.headed = true
+	}
+	name := s.Path
+	if !loose && input != "-" {
+		name = input + ": " + s.Path
+	}
+	fmt.Fprintf(l.w, tableRow, s.Status, s.Arch, s.Signature, printable(name))
+	if s.Reason != "" {
+		fmt.Fprintf(l.w, "  %s\n", printable(s.Reason))
+	}
+	for _, d := range s.CodeDirectories {
+		var parts []string
+		if len(d.Stale) > 0 {
+			parts = append(parts, fmt.Sprintf("stale pages %s of %d", runs(d.Stale), d.Slots))
+		}
+		if len(d.StaleSpecial) > 0 {
+			parts = append(parts, "stale special slots "+specialSlots(d.StaleSpecial))
+		}
+		if len(parts) > 0 {
+			fmt.Fprintf(l.w, "  CodeDirectory %#x, %s: %s\n", d.Slot, d.HashType, strings.Join(parts, "; "))
+		}
+	}
+	_ = l.w.Flush() // as it comes; end returns the error
+}
+
+func (l *table) end(n *tally) error {
+	fmt.Fprintln(l.w, n)
+	return l.w.Flush()
+}
+
+// maxRuns bounds what is shown of a list of pages.
+const maxRuns = 12
+
+// runs shows rising numbers in short: 3, 7-9.
+func runs(list []int) string {
+	var b strings.Builder
+	shown := 0
+	for i := 0; i < len(list); {
+		j := i + 1
+		for j < len(list) && list[j] == list[j-1]+1 {
+			j++
+		}
+		if shown == maxRuns {
+			fmt.Fprintf(&b, ", … (%d in all)", len(list))
+			break
+		}
+		if shown++; shown > 1 {
+			b.WriteString(", ")
+		}
+		b.WriteString(strconv.Itoa(list[i]))
+		if j-i > 1 {
+			fmt.Fprintf(&b, "-%d", list[j-1])
+		}
+		i = j
+	}
+	return b.String()
+}
+
+// specialSlots shows k of each special slot -k: -1, -3.
+func specialSlots(list []int) string {
+	names := make([]string, len(list))
+	for i, k := range list {
+		names[i] = strconv.Itoa(-k)
+	}
+	return strings.Join(names, ", ")
+}
+
+// printable is s for a terminal: as it is, or quoted where it holds what a
+// terminal would act on.
+func printable(s string) string {
+	if utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+		return s
+	}
+	return strconv.Quote(s)
+}
