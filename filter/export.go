@@ -90,6 +90,7 @@ func (r *Result) add(o *Result) {
 	r.Symlink += o.Symlink
 	r.Images += o.Images
 	r.Slices += o.Slices
+	r.Hashed += o.Hashed
 	r.Repaired += o.Repaired
 	r.Unsealed += o.Unsealed
 	for i, n := range o.Counts {
