@@ -90,6 +90,10 @@ func encodeCalls(calls []call) []byte {
 			b = append(b, 0, byte(c.Depth))
 			str(string(c.Name))
 			entry(c.Type, c.Executable, c.Size, string(c.Target))
+		case lateCall:
+			b = append(b, 4, byte(c.Depth))
+			str(string(c.Name))
+			entry(c.Type, c.Executable, c.Size, string(c.Target))
 		case *nixnar.Header:
 			b = append(b, 1)
 			str(c.Path)
@@ -124,13 +128,17 @@ func decodeCalls(b []byte) []call {
 	}
 	var calls []call
 	for len(b) > 0 {
-		switch num() % 4 {
-		case 0:
+		switch op := num() % 5; op {
+		case 0, 4:
 			e := &nar.Entry{Depth: int(int8(num())), Name: []byte(str())}
 			var target string
 			e.Type, e.Executable, e.Size, target = entry()
 			e.Target = []byte(target)
-			calls = append(calls, e)
+			if op == 4 {
+				calls = append(calls, lateCall{e})
+			} else {
+				calls = append(calls, e)
+			}
 		case 1:
 			h := &nixnar.Header{Path: str()}
 			h.Type, h.Executable, h.Size, h.LinkTarget = entry()
@@ -179,6 +187,14 @@ func FuzzWriter(f *testing.F) {
 		for _, headers := range []bool{false, true} {
 			f.Add(encodeCalls(callsOf(f, s, headers)))
 		}
+		// The same with every other entry late.
+		calls := callsOf(f, s, false)
+		for i, c := range calls {
+			if e, ok := c.(*nar.Entry); ok && i%2 == 1 {
+				calls[i] = lateCall{e}
+			}
+		}
+		f.Add(encodeCalls(calls))
 	}
 	f.Fuzz(func(t *testing.T, program []byte) {
 		var out bytes.Buffer

@@ -2,9 +2,9 @@ package nar
 
 import (
 	"bytes"
+	"container/heap"
 	"fmt"
 	"io"
-	"slices"
 )
 
 // A Spool keeps the bytes of an entry until its turn comes. They are written
@@ -19,9 +19,19 @@ type late struct {
 	depth int
 	name  []byte
 	spool Spool
+	size  int64  // bytes in spool
+	parts []part // late entries inside it, in order
+
 	// While it is being written:
 	outer *sink  // where everything else goes
 	last  []byte // the latest entry before it
+}
+
+// part is a late entry inside another. It stays in a Spool of its own, or
+// entries at the bottom of many late directories would be copied as often.
+type part struct {
+	at int64 // bytes of the outer entry's spool before it
+	l  *late
 }
 
 // lateSink is the size of the buffer before a Spool.
@@ -48,11 +58,19 @@ func (w *Writer) entryLate(e *Entry, spool Spool) error {
 	if w.state == beforeRoot {
 		return w.node(e) // the root has no siblings
 	}
-	l := late{depth: e.Depth, name: bytes.Clone(e.Name), spool: spool, outer: w.sink, last: bytes.Clone(w.at.last())}
+	l := &late{depth: e.Depth, name: bytes.Clone(e.Name), spool: spool, outer: w.sink, last: bytes.Clone(w.at.last())}
 	if err := w.at.list(e.Name); err != nil {
 		return w.bad(w.at.path(), err)
 	}
-	w.sink = &sink{w: spool, size: lateSink}
+	// One buffer goes round among late entries inside each other: only the
+	// innermost is written to.
+	if len(w.writing) > 0 {
+		if err := w.sink.flush(); err != nil {
+			return err
+		}
+		w.lateBuf, w.sink.buf = w.sink.buf, nil
+	}
+	w.sink = &sink{w: spool, size: lateSink, buf: w.lateBuf}
 	w.writing = append(w.writing, l)
 	return w.node(e)
 }
@@ -68,20 +86,14 @@ func (w *Writer) settle(depth int) error {
 	if err := w.sink.flush(); err != nil {
 		return err
 	}
-	w.sink = l.outer
+	l.size = w.sink.offset()
+	w.lateBuf, w.sink = w.sink.buf, l.outer
+	if n > 1 {
+		w.sink.buf = w.lateBuf
+	}
 	w.at.rename(l.last)
 	l.outer, l.last = nil, nil
-	i, found := slices.BinarySearchFunc(w.waiting, l, func(a, b late) int {
-		if a.depth != b.depth {
-			return a.depth - b.depth
-		}
-		return bytes.Compare(a.name, b.name)
-	})
-	if found {
-		w.at.rename(l.name)
-		return w.bad(w.at.path(), &OrderError{Name: string(l.name), Last: string(l.name)})
-	}
-	w.waiting = slices.Insert(w.waiting, i, l)
+	heap.Push(&w.waiting, l)
 	return nil
 }
 
@@ -89,28 +101,84 @@ func (w *Writer) settle(depth int) error {
 // before; nil is before the end of the directory. Those of deeper
 // directories are out by then.
 func (w *Writer) release(depth int, before []byte) error {
-	first := len(w.waiting)
-	for first > 0 && w.waiting[first-1].depth == depth {
-		first--
-	}
-	n := first
-	for ; n < len(w.waiting) && (before == nil || bytes.Compare(w.waiting[n].name, before) < 0); n++ {
-		l := w.waiting[n]
+	for len(w.waiting) > 0 && w.waiting[0].depth == depth && (before == nil || bytes.Compare(w.waiting[0].name, before) < 0) {
+		l := heap.Pop(&w.waiting).(*late)
 		if err := w.at.list(l.name); err != nil {
 			return w.bad(w.at.path(), err)
 		}
-		if _, err := l.spool.WriteTo(w.sink); err != nil {
-			return fmt.Errorf("nar: write %q: %w", w.at.path(), err)
+		if n := len(w.writing); n > 0 {
+			outer := w.writing[n-1]
+			outer.parts = append(outer.parts, part{w.sink.offset(), l})
+		} else if err := l.emit(w.sink); err != nil {
+			return fmt.Errorf("nar: write: a late entry of %q: %w", w.at.dir(), err)
 		}
 	}
-	w.waiting = slices.Delete(w.waiting, first, n)
 	return nil
 }
 
-// Write makes a sink what a Spool can write to.
-func (s *sink) Write(p []byte) (int, error) {
-	if err := s.contents(p); err != nil {
-		return 0, err
+// emit writes a late entry, and those inside it.
+func (l *late) emit(to *sink) error {
+	j := &joint{to: to, parts: l.parts}
+	if _, err := l.spool.WriteTo(j); err != nil {
+		return err
 	}
-	return len(p), nil
+	if j.at != l.size {
+		return fmt.Errorf("its spool gave %d bytes back of %d", j.at, l.size)
+	}
+	l.parts = nil
+	return nil
+}
+
+// joint puts the parts of a late entry where they belong between the bytes of
+// its spool.
+type joint struct {
+	to    *sink
+	parts []part
+	at    int64 // bytes of the spool that were written
+}
+
+func (j *joint) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		m := len(p)
+		if len(j.parts) > 0 {
+			if j.parts[0].at == j.at {
+				if err := j.parts[0].l.emit(j.to); err != nil {
+					return n - len(p), err
+				}
+				j.parts = j.parts[1:]
+				continue
+			}
+			m = int(min(int64(m), j.parts[0].at-j.at))
+		}
+		if err := j.to.contents(p[:m]); err != nil {
+			return n - len(p), err
+		}
+		j.at += int64(m)
+		p = p[m:]
+	}
+	return n, nil
+}
+
+// lates is a heap of the late entries whose turn comes: the deepest first, and
+// of those the one with the least name.
+type lates []*late
+
+func (h lates) Len() int      { return len(h) }
+func (h lates) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *lates) Push(l any)   { *h = append(*h, l.(*late)) }
+
+func (h lates) Less(i, j int) bool {
+	if h[i].depth != h[j].depth {
+		return h[i].depth > h[j].depth
+	}
+	return bytes.Compare(h[i].name, h[j].name) < 0
+}
+
+func (h *lates) Pop() any {
+	last := len(*h) - 1
+	l := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return l
 }

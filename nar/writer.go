@@ -29,8 +29,9 @@ type Writer struct {
 	pad    int   // zeros that follow the contents
 	state  writeState
 
-	writing []late // late entries that are open, outermost first
-	waiting []late // late entries whose turn comes, by depth and name
+	writing []*late // late entries that are open, outermost first
+	waiting lates   // late entries whose turn comes
+	lateBuf []byte  // the buffer before the spools, where none is in use
 }
 
 type writeState int
