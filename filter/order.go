@@ -9,8 +9,6 @@ import (
 	"slices"
 	"sort"
 
-	nixnar "github.com/nix-community/go-nix/pkg/nar"
-
 	"narseal/nar"
 )
 
@@ -89,7 +87,7 @@ func (o *Order) Add(r *nar.Reader) error {
 		if depth > 0 {
 			o.list(o.open[depth-1], e, at)
 		}
-		if e.Type == nixnar.TypeDirectory {
+		if e.Type == nar.TypeDirectory {
 			if depth++; depth > len(o.open) {
 				o.open = append(o.open, new(directory))
 			}

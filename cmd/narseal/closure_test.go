@@ -53,7 +53,7 @@ func TestExportedClosure(t *testing.T) {
 		{path: app, tree: nartest.Dir{"bin": nartest.Dir{"hello": nartest.Exec(golden)}, "dep": nartest.File(lib)}, refs: []string{lib}},
 		{path: env, tree: nartest.Dir{hash("a") + "-link": nartest.Symlink(app), "z": nartest.File(lib + " " + app)}, refs: []string{app, lib}},
 	}
-	from, to := nartest.Nix(t), nartest.Nix(t)
+	from := nartest.Nix(t)
 	from.Run(exportOf(closure), "nix-store", "--import")
 	exported := from.Run(nil, "nix-store", "--export", lib, app, env)
 
@@ -71,7 +71,7 @@ func TestExportedClosure(t *testing.T) {
 		if len(out) != len(exported) {
 			t.Fatalf("got a stream of %d bytes, want %d as before", len(out), len(exported))
 		}
-		to = nartest.Nix(t)
+		to := nartest.Nix(t)
 		to.Run(out, "nix-store", "--import")
 		to.Run(nil, "nix-store", "--verify", "--check-contents")
 
