@@ -11,7 +11,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-9HtQM1JggK3L6ZPD2/qv178IRvwxZRls0p6/DLt6coM=";
+  vendorHash = "sha256-Mq9b+lUt3EgzlLfdUIN/PkenPbkDdLzGurOD3QedSiE=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;
