@@ -1,0 +1,201 @@
+package filter
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"narseal/nar"
+)
+
+// References finds the store paths that archives and files mention. It keeps
+// buffers from one call to the next and serves one goroutine.
+type References struct {
+	// StoreDir is the folder of the store paths, such as "/nix/store".
+	StoreDir  string
+	Encodings Encodings
+	// Hashes are hash rules, of which only From counts: hash parts that are
+	// found wherever they stand, as Nix finds those of disallowedReferences,
+	// also without a store path around them. They may be nil.
+	Hashes *Rules
+	// Found is called for each mention: entry by entry, and of each of the two
+	// kinds in the order in which they stand there.
+	Found func(*Mention)
+
+	buf []byte // of Contents
+
+	// The part that is searched; offsets are in bytes from its start.
+	path   func() string
+	at     Mention
+	base   int64 // of the window
+	paths  int64 // where the search for store paths goes on
+	hashes int64 // and that for Hashes
+}
+
+// A Mention is a place that holds a store path, or one of References.Hashes.
+// It is valid during the call that it is given to.
+type Mention struct {
+	Path string // of the entry, in the input
+	Part Part   // of the entry
+	// Offset is in bytes, from the start of the part to the first character:
+	// to that byte of it which is not zero, as the byte order of a wide
+	// encoding cannot always be told.
+	Offset   int64
+	Encoding Encodings // a single one
+	// Base is the base name HASH-NAME of a store path, in one byte a
+	// character. For one of Hashes it is nil, and Hash the rule's number.
+	Base []byte
+	Hash int
+}
+
+// A Part is what of an entry holds a Mention.
+type Part string
+
+// The parts of an entry.
+const (
+	InContents Part = "contents"
+	InTarget   Part = "target"
+	InName     Part = "name"
+)
+
+// Run searches the contents, targets and names of an archive.
+func (f *References) Run(r *nar.Reader) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	path := r.Path // one method value, not one an entry
+	for {
+		e, err := r.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		f.field(path, InName, e.Name)
+		f.field(path, InTarget, e.Target)
+		if e.Type == nar.TypeRegular {
+			if err := f.archived(path, r); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Field searches the name or the target of the entry that has this path.
+func (f *References) Field(path string, part Part, b []byte) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	f.field(func() string { return path }, part, b)
+	return nil
+}
+
+// Contents searches a file that has this path, up to its end.
+func (f *References) Contents(path string, r io.Reader) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	if f.buf == nil {
+		f.buf = make([]byte, refsBuffer)
+	}
+	f.begin(func() string { return path }, InContents)
+	for n, final := 0, false; !final; {
+		m, err := io.ReadFull(r, f.buf[n:])
+		final = err == io.EOF || err == io.ErrUnexpectedEOF
+		if err != nil && !final {
+			return fmt.Errorf("read %q: offset %d: %w", path, f.base+int64(n+m), err)
+		}
+		n += m
+		settled := f.window(f.buf[:n], final)
+		n = copy(f.buf, f.buf[settled:n])
+	}
+	return nil
+}
+
+// refsBuffer is how much of a file is searched at a time, in bytes.
+const refsBuffer = 256 << 10
+
+// maxStoreDir bounds the length of a store's folder, in bytes: PATH_MAX
+// without its NUL.
+const maxStoreDir = 4095
+
+func (f *References) check() error {
+	if d := f.StoreDir; !strings.HasPrefix(d, "/") || strings.HasSuffix(d, "/") || len(d) > maxStoreDir {
+		return fmt.Errorf("store folder %q: want an absolute path without a slash at its end", d)
+	}
+	return nil
+}
+
+// archived searches the contents of the file that r is at.
+func (f *References) archived(path func() string, r *nar.Reader) error {
+	if r.Remaining() < hashLen {
+		return nil
+	}
+	f.begin(path, InContents)
+	for r.Remaining() > 0 {
+		b, err := r.Peek(f.hold())
+		if err != nil && err != io.EOF {
+			return err
+		}
+		r.Discard(f.window(b, int64(len(b)) == r.Remaining()))
+	}
+	return nil
+}
+
+func (f *References) field(path func() string, part Part, b []byte) {
+	if len(b) < hashLen {
+		return
+	}
+	f.begin(path, part)
+	f.window(b, true)
+}
+
+func (f *References) begin(path func() string, part Part) {
+	f.path = path
+	f.at = Mention{Part: part}
+	f.base, f.paths, f.hashes = 0, 0, 0
+}
+
+// hold is how many bytes the longest mention can have.
+func (f *References) hold() int {
+	n := refLen(f.StoreDir, f.Encodings)
+	if f.Hashes != nil {
+		n = max(n, f.Hashes.maxHold()+1)
+	}
+	return n
+}
+
+// window searches b, the bytes at base, and returns how many of them need not
+// be presented again. final says that none follow.
+func (f *References) window(b []byte, final bool) (settled int) {
+	start := int(f.paths - f.base)
+	settled = start + ScanRefs(b[start:], final, f.StoreDir, f.Encodings, func(off int, base []byte, enc Encodings) {
+		f.found(start+off, enc, base, 0)
+	})
+	f.paths = f.base + int64(settled)
+	if f.Hashes != nil {
+		start := int(f.hashes - f.base)
+		n := start + f.Hashes.Find(b[start:], final, func(off, n, rule int) {
+			off += start
+			for b[off] == 0 { // the high bytes of a big-endian character
+				off++
+			}
+			f.found(off, Encodings(n/hashLen), nil, rule)
+		})
+		f.hashes = f.base + int64(n)
+		settled = min(settled, n)
+	}
+	f.base += int64(settled)
+	return settled
+}
+
+// found reports what stands at off of the window.
+func (f *References) found(off int, enc Encodings, base []byte, hash int) {
+	if f.at.Path == "" {
+		f.at.Path = f.path()
+	}
+	f.at.Offset = f.base + int64(off)
+	f.at.Encoding, f.at.Base, f.at.Hash = enc, base, hash
+	f.Found(&f.at)
+}

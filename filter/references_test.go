@@ -1,0 +1,231 @@
+package filter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"narseal/nar"
+	"narseal/nar/nartest"
+)
+
+// seen is a Mention as a value.
+type seen struct {
+	path string
+	part Part
+	off  int64
+	enc  Encodings
+	what string // a base name, or a bare hash part
+}
+
+func (s seen) compare(t seen) int {
+	return strings.Compare(fmt.Sprintf("%+v", s), fmt.Sprintf("%+v", t))
+}
+
+// collect makes References that append to the slice that it returns.
+func collect(t testing.TB, hashes ...string) (*References, *[]seen) {
+	t.Helper()
+	f := &References{StoreDir: dir, Encodings: AllEncodings}
+	var rules []Rule
+	for _, h := range hashes {
+		rules = append(rules, Rule{h, h})
+	}
+	if rules != nil {
+		f.Hashes = compile(t, rules, AllEncodings)
+	}
+	all := &[]seen{}
+	f.Found = func(m *Mention) {
+		what := string(m.Base)
+		if m.Base == nil {
+			what = hashes[m.Hash]
+		}
+		*all = append(*all, seen{m.Path, m.Part, m.Offset, m.Encoding, what})
+	}
+	return f, all
+}
+
+// partOracle says what a part of an entry mentions.
+func partOracle(path string, part Part, in []byte, hashes []string) (all []seen) {
+	for _, m := range refsOracle(in, AllEncodings) {
+		all = append(all, seen{path, part, int64(m.off), m.enc, m.name})
+	}
+	var rules []Rule
+	for _, h := range hashes {
+		rules = append(rules, Rule{h, h})
+	}
+	_, found := oracle(rules, AllEncodings, in)
+	for _, o := range found {
+		h := hashes[o.rule]
+		first := bytes.IndexByte(in[o.off:], h[0])
+		all = append(all, seen{path, part, int64(o.off + first), Encodings(o.n / len(h)), h})
+	}
+	return all
+}
+
+// treeOracle says what a tree mentions.
+func treeOracle(path string, n nartest.Node, hashes []string) (all []seen) {
+	switch n := n.(type) {
+	case nartest.File:
+		all = partOracle(path, InContents, []byte(n), hashes)
+	case nartest.Symlink:
+		all = partOracle(path, InTarget, []byte(n), hashes)
+	case nartest.Dir:
+		for name, child := range n {
+			at := strings.TrimSuffix(path, "/") + "/" + name
+			all = append(all, partOracle(at, InName, []byte(name), hashes)...)
+			all = append(all, treeOracle(at, child, hashes)...)
+		}
+	}
+	return all
+}
+
+func same(t *testing.T, got, want []seen) {
+	t.Helper()
+	got, want = slices.Clone(got), slices.Clone(want)
+	slices.SortFunc(got, seen.compare)
+	slices.SortFunc(want, seen.compare)
+	if !slices.Equal(got, want) {
+		t.Errorf("found\n%+v, want\n%+v", got, want)
+	}
+}
+
+func TestReferencesOfArchive(t *testing.T) {
+	a, b := expand("{A}-name"), expand("{B}-y")
+	text := func(c codec, s string) nartest.File { return nartest.File(c.encode(s)) }
+	tree := nartest.Dir{
+		"8":              text(codecs[0], "x/nix/store/"+a+"/bin:/nix/store/"+b),
+		"16le":           text(codecs[1], "é/nix/store/"+a+" "+hashB),
+		"16be":           text(codecs[2], "/nix/store/"+a),
+		"32le":           text(codecs[3], "/nix/store/"+b),
+		"32be":           text(codecs[4], hashB[1:]+"/nix/store/"+b),
+		"bare-" + hashB:  nartest.File(hashB),
+		"link":           nartest.Symlink("/nix/store/" + b + "/lib"),
+		"none":           nartest.File("/nix/store/" + hashA),
+		"sub-" + hashA:   nartest.Dir{"deep": nartest.Symlink(hashB), "empty": nartest.File("")},
+		"zz" + hashB[1:]: nartest.File("é"),
+	}
+	for name, reader := range map[string]func(io.Reader) io.Reader{
+		"whole": func(r io.Reader) io.Reader { return r }, "by bytes": iotest.OneByteReader,
+	} {
+		for _, hashes := range [][]string{nil, {hashB}, {hashA, hashB}} {
+			f, got := collect(t, hashes...)
+			if err := f.Run(nar.NewReader(reader(bytes.NewReader(nartest.Tree(tree))))); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			want := treeOracle("/", tree, hashes)
+			if len(want) < 7+5*len(hashes) {
+				t.Fatalf("oracle found %+v", want)
+			}
+			same(t, *got, want)
+		}
+	}
+}
+
+func TestReferencesOfOneFile(t *testing.T) {
+	f, got := collect(t)
+	if err := f.Run(nar.NewReader(bytes.NewReader(nartest.Tree(nartest.File("/nix/store/" + hashA + "-n"))))); err != nil {
+		t.Fatal(err)
+	}
+	same(t, *got, []seen{{"/", InContents, 0, UTF8, hashA + "-n"}})
+}
+
+// Around the end of the buffer, and far behind it.
+func TestReferencesAtBufferEnds(t *testing.T) {
+	for _, c := range codecs {
+		name := hashA + "-" + strings.Repeat("n", 60)
+		path := c.encode("/nix/store/" + name)
+		first, hash := bytes.IndexByte(path, '/'), bytes.IndexByte(path, hashA[0])
+		for _, at := range []int{refsBuffer - len(path) - 1, refsBuffer - len(path)/2, refsBuffer - 1, refsBuffer,
+			2*refsBuffer - 100, 3 * refsBuffer} {
+			in := append(make([]byte, at), path...)
+			in = append(in, make([]byte, 77)...)
+			f, got := collect(t, hashA)
+			if err := f.Contents("file", bytes.NewReader(in)); err != nil {
+				t.Fatal(err)
+			}
+			same(t, *got, []seen{
+				{"file", InContents, int64(at + first), c.enc, name},
+				{"file", InContents, int64(at + hash), c.enc, hashA},
+			})
+		}
+	}
+}
+
+func TestReferencesOfFields(t *testing.T) {
+	f, got := collect(t, hashB)
+	for part, b := range map[Part]string{InTarget: "/nix/store/" + hashA + "-t", InName: "n" + hashB} {
+		if err := f.Field("p", part, []byte(b)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same(t, *got, []seen{{"p", InTarget, 0, UTF8, hashA + "-t"}, {"p", InName, 1, UTF8, hashB}})
+}
+
+func TestReferencesErrors(t *testing.T) {
+	archive := nartest.Tree(nartest.Dir{"f": nartest.File(strings.Repeat("x", 100))})
+	f, _ := collect(t, hashA)
+	if err := f.Run(nar.NewReader(bytes.NewReader(archive[:len(archive)/2]))); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("cut archive: %v", err)
+	}
+	broken := errors.New("broken")
+	if err := f.Contents("p", io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(broken))); !errors.Is(err, broken) ||
+		!strings.Contains(err.Error(), `"p": offset 3`) {
+		t.Errorf("failing file: %v", err)
+	}
+	for _, bad := range []string{"", "nix/store", "/nix/store/", "/" + strings.Repeat("x", maxStoreDir)} {
+		f.StoreDir = bad
+		for _, err := range []error{f.Run(nil), f.Field("", InName, nil), f.Contents("", nil)} {
+			if err == nil || !strings.Contains(err.Error(), "store folder") {
+				t.Errorf("store folder %q: %v", bad, err)
+			}
+		}
+	}
+}
+
+func TestReferencesOfAnotherStore(t *testing.T) {
+	f, got := collect(t)
+	f.StoreDir = "/gnu/store"
+	in := "/nix/store/" + hashA + "-x /gnu/store/" + hashB + "-y"
+	if err := f.Contents("p", strings.NewReader(in)); err != nil {
+		t.Fatal(err)
+	}
+	same(t, *got, []seen{{"p", InContents, int64(strings.Index(in, "/gnu")), UTF8, hashB + "-y"}})
+}
+
+func FuzzReferences(f *testing.F) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, c := range codecs {
+		var b []byte
+		for range 4 {
+			b = append(b, c.encode(expand("/nix/store/{A}-n"))...)
+			b = append(b, make([]byte, rng.IntN(5))...)
+			b = append(b, c.encode(hashB)...)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		want := partOracle("p", InContents, in, []string{hashA, hashB})
+		for _, r := range []io.Reader{bytes.NewReader(in), iotest.OneByteReader(bytes.NewReader(in))} {
+			refs, got := collect(t, hashA, hashB)
+			if err := refs.Contents("p", r); err != nil {
+				t.Fatal(err)
+			}
+			same(t, *got, want)
+		}
+		refs, got := collect(t, hashA, hashB)
+		archive := nartest.Tree(nartest.Dir{"p": nartest.File(in)})
+		if err := refs.Run(nar.NewReader(iotest.OneByteReader(bytes.NewReader(archive)))); err != nil {
+			t.Fatal(err)
+		}
+		for i := range *got {
+			(*got)[i].path = "p"
+		}
+		same(t, *got, want)
+	})
+}
