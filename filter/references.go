@@ -19,10 +19,11 @@ type References struct {
 	// also without a store path around them. They may be nil.
 	Hashes *Rules
 	// Found is called for each mention: entry by entry, and of each of the two
-	// kinds in the order in which they stand there.
-	Found func(*Mention)
+	// kinds in the order in which they stand there. Its error ends the search.
+	Found func(*Mention) error
 
 	buf []byte // of Contents
+	err error  // of Found
 
 	// The part that is searched; offsets are in bytes from its start.
 	path   func() string
@@ -72,8 +73,12 @@ func (f *References) Run(r *nar.Reader) error {
 		if err != nil {
 			return err
 		}
-		f.field(path, InName, e.Name)
-		f.field(path, InTarget, e.Target)
+		if err := f.field(path, InName, e.Name); err != nil {
+			return err
+		}
+		if err := f.field(path, InTarget, e.Target); err != nil {
+			return err
+		}
 		if e.Type == nar.TypeRegular {
 			if err := f.archived(path, r); err != nil {
 				return err
@@ -87,8 +92,7 @@ func (f *References) Field(path string, part Part, b []byte) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	f.field(func() string { return path }, part, b)
-	return nil
+	return f.field(func() string { return path }, part, b)
 }
 
 // Contents searches a file that has this path, up to its end.
@@ -108,6 +112,9 @@ func (f *References) Contents(path string, r io.Reader) error {
 		}
 		n += m
 		settled := f.window(f.buf[:n], final)
+		if f.err != nil {
+			return f.err
+		}
 		n = copy(f.buf, f.buf[settled:n])
 	}
 	return nil
@@ -133,26 +140,27 @@ func (f *References) archived(path func() string, r *nar.Reader) error {
 		return nil
 	}
 	f.begin(path, InContents)
-	for r.Remaining() > 0 {
+	for r.Remaining() > 0 && f.err == nil {
 		b, err := r.Peek(f.hold())
 		if err != nil && err != io.EOF {
 			return err
 		}
 		r.Discard(f.window(b, int64(len(b)) == r.Remaining()))
 	}
-	return nil
+	return f.err
 }
 
-func (f *References) field(path func() string, part Part, b []byte) {
+func (f *References) field(path func() string, part Part, b []byte) error {
 	if len(b) < hashLen {
-		return
+		return nil
 	}
 	f.begin(path, part)
 	f.window(b, true)
+	return f.err
 }
 
 func (f *References) begin(path func() string, part Part) {
-	f.path = path
+	f.path, f.err = path, nil
 	f.at = Mention{Part: part}
 	f.base, f.paths, f.hashes = 0, 0, 0
 }
@@ -197,5 +205,7 @@ func (f *References) found(off int, enc Encodings, base []byte, hash int) {
 	}
 	f.at.Offset = f.base + int64(off)
 	f.at.Encoding, f.at.Base, f.at.Hash = enc, base, hash
-	f.Found(&f.at)
+	if err := f.Found(&f.at); err != nil && f.err == nil {
+		f.err = err
+	}
 }

@@ -40,12 +40,13 @@ func collect(t testing.TB, hashes ...string) (*References, *[]seen) {
 		f.Hashes = compile(t, rules, AllEncodings)
 	}
 	all := &[]seen{}
-	f.Found = func(m *Mention) {
+	f.Found = func(m *Mention) error {
 		what := string(m.Base)
 		if m.Base == nil {
 			what = hashes[m.Hash]
 		}
 		*all = append(*all, seen{m.Path, m.Part, m.Offset, m.Encoding, what})
+		return nil
 	}
 	return f, all
 }
@@ -177,6 +178,19 @@ func TestReferencesErrors(t *testing.T) {
 	if err := f.Contents("p", io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(broken))); !errors.Is(err, broken) ||
 		!strings.Contains(err.Error(), `"p": offset 3`) {
 		t.Errorf("failing file: %v", err)
+	}
+	f.Found = func(*Mention) error { return broken }
+	path := "/nix/store/" + hashA + "-x"
+	for _, err := range []error{
+		f.Contents("p", strings.NewReader(path)),
+		f.Field("p", InTarget, []byte(path)),
+		f.Run(nar.NewReader(bytes.NewReader(nartest.Tree(nartest.File(path))))),
+		f.Run(nar.NewReader(bytes.NewReader(nartest.Tree(nartest.Symlink(path))))),
+		f.Run(nar.NewReader(bytes.NewReader(nartest.Tree(nartest.Dir{hashA: nartest.File("")})))),
+	} {
+		if !errors.Is(err, broken) {
+			t.Errorf("Found failed: got %v", err)
+		}
 	}
 	for _, bad := range []string{"", "nix/store", "/nix/store/", "/" + strings.Repeat("x", maxStoreDir)} {
 		f.StoreDir = bad
