@@ -61,7 +61,7 @@ const (
 
 // Run searches the contents, targets and names of an archive.
 func (f *References) Run(r *nar.Reader) error {
-	if err := f.check(); err != nil {
+	if err := CheckStoreDir(f.StoreDir); err != nil {
 		return err
 	}
 	path := r.Path // one method value, not one an entry
@@ -89,7 +89,7 @@ func (f *References) Run(r *nar.Reader) error {
 
 // Field searches the name or the target of the entry that has this path.
 func (f *References) Field(path string, part Part, b []byte) error {
-	if err := f.check(); err != nil {
+	if err := CheckStoreDir(f.StoreDir); err != nil {
 		return err
 	}
 	return f.field(func() string { return path }, part, b)
@@ -97,7 +97,7 @@ func (f *References) Field(path string, part Part, b []byte) error {
 
 // Contents searches a file that has this path, up to its end.
 func (f *References) Contents(path string, r io.Reader) error {
-	if err := f.check(); err != nil {
+	if err := CheckStoreDir(f.StoreDir); err != nil {
 		return err
 	}
 	if f.buf == nil {
@@ -127,9 +127,10 @@ const refsBuffer = 256 << 10
 // without its NUL.
 const maxStoreDir = 4095
 
-func (f *References) check() error {
-	if d := f.StoreDir; !strings.HasPrefix(d, "/") || strings.HasSuffix(d, "/") || len(d) > maxStoreDir {
-		return fmt.Errorf("store folder %q: want an absolute path without a slash at its end", d)
+// CheckStoreDir tells why dir cannot be References.StoreDir.
+func CheckStoreDir(dir string) error {
+	if !strings.HasPrefix(dir, "/") || strings.HasSuffix(dir, "/") || len(dir) > maxStoreDir {
+		return fmt.Errorf("store folder %q: want an absolute path without a slash at its end", dir)
 	}
 	return nil
 }

@@ -81,6 +81,16 @@ func newRule(from, to string) (Rule, error) {
 	return Rule{From: from, To: to}.normalize()
 }
 
+// HashPart returns the hash part of a store path, which may be given as the
+// whole path, as its base name HASH-NAME or as the hash part itself.
+func HashPart(s string) (string, error) {
+	_, base := splitFolder(s)
+	if err := checkBaseName(base); err != nil {
+		return "", err
+	}
+	return base[:hashLen], nil
+}
+
 func splitFolder(s string) (dir, base string) {
 	i := strings.LastIndexByte(s, '/') + 1
 	return s[:i], s[i:]

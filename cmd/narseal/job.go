@@ -189,19 +189,7 @@ func (j *job) writeReport(c *cli.Context, err error) error {
 		j.rep.Error = err.Error()
 		j.rep.Output = nil
 	}
-	b, err := j.rep.encode()
-	if err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	out, err := openOutput(c.Context, c.String("report"), c.App.ErrWriter)
-	if err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	defer out.abort()
-	if _, err := out.Write(b); err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	return out.commit()
+	return writeReport(c, c.String("report"), j.rep)
 }
 
 // summary says in one line what was done.

@@ -56,6 +56,7 @@ func commands(t *terminal) []*cli.Command {
 		rewriteCommand(t),
 		repairCommand(t),
 		verifyCommand(t),
+		refsCommand(t),
 	}
 	cs = append(cs, helpCommand())
 	for _, c := range cs {

@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
 
 	"narseal/filter"
 )
@@ -70,7 +73,20 @@ func (a *archiveReport) count(cfg *filter.Config, res *filter.Result) {
 	}
 }
 
-func (r *report) encode() ([]byte, error) {
-	b, err := json.MarshalIndent(r, "", "  ")
-	return append(b, '\n'), err
+// writeReport writes a report, a struct, to the file with this name; - is
+// stderr.
+func writeReport(c *cli.Context, name string, rep any) error {
+	b, err := json.MarshalIndent(rep, "", "  ")
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	out, err := openOutput(c.Context, name, c.App.ErrWriter)
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	defer out.abort()
+	if _, err := out.Write(append(b, '\n')); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return out.commit()
 }

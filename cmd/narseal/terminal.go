@@ -80,7 +80,7 @@ func (t *terminal) finish(err error) int {
 		return statusDone
 	case errors.As(err, &stop):
 		return stop.end()
-	case err == errUnsealed:
+	case err == errUnsealed, err == errDenied:
 		return statusUnsealed
 	case err == errFailed:
 		return statusError

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"narseal/filter"
+)
+
+const (
+	// maxStorePaths bounds the memory that an input can take by what it
+	// mentions, to about half a gigabyte.
+	maxStorePaths = 1 << 20
+	// maxPlaces is how many entries are named that hold a denied hash.
+	maxPlaces = 20
+)
+
+// refSet is what an input mentions.
+type refSet struct {
+	input  string
+	label  string // what places are shown with: the archive's file
+	dir    string // with the slash at its end
+	only   map[string]bool
+	hashes *filter.Rules
+	paths  map[string]*reference // by base name
+	denied map[int]*reference    // by rule
+
+	// Places in the archive at hand, whose store path comes after it.
+	unnamed []*place
+}
+
+// reference is a store path or a denied hash, as JSON shows it.
+type reference struct {
+	Input     string   `json:"input"`
+	StorePath string   `json:"storePath,omitempty"`
+	Denied    string   `json:"denied,omitempty"` // a hash part
+	Count     int64    `json:"count"`
+	Encodings []string `json:"encodings"`
+	// Of a store path its first place, of a denied hash its first one in
+	// each entry.
+	Places []*place `json:"places"`
+	// Allowed is absent without --allow-only.
+	Allowed *bool `json:"allowed,omitempty"`
+
+	encodings filter.Encodings
+}
+
+type place struct {
+	Archive  string      `json:"archive,omitempty"` // its store path, in an export stream
+	Path     string      `json:"path,omitempty"`    // not of an export stream's references
+	Part     filter.Part `json:"part"`
+	Offset   int64       `json:"offset"`
+	Encoding string      `json:"encoding"`
+}
+
+func newRefSet(input string, r *refsRun) *refSet {
+	return &refSet{
+		input: input, dir: strings.TrimSuffix(r.find.StoreDir, "/") + "/",
+		only: r.only, hashes: r.find.Hashes,
+		paths: map[string]*reference{}, denied: map[int]*reference{},
+	}
+}
+
+func (s *refSet) add(m *filter.Mention) error {
+	ref, most := s.denied[m.Hash], maxPlaces
+	if m.Base != nil {
+		ref, most = s.paths[string(m.Base)], 1
+	}
+	if ref == nil {
+		ref = &reference{Input: s.input}
+		if m.Base == nil {
+			ref.Denied = s.hashes.Rule(m.Hash).From
+			s.denied[m.Hash] = ref
+		} else if err := s.addPath(string(m.Base), ref); err != nil {
+			return err
+		}
+	}
+	ref.Count++
+	ref.encodings |= m.Encoding
+	if n := len(ref.Places); n == 0 || n < most && ref.Places[n-1].Path != m.Path {
+		p := &place{"", m.Path, m.Part, m.Offset, m.Encoding.String()}
+		ref.Places = append(ref.Places, p)
+		s.unnamed = append(s.unnamed, p)
+	}
+	return nil
+}
+
+func (s *refSet) addPath(base string, ref *reference) error {
+	if len(s.paths) == maxStorePaths {
+		return fmt.Errorf("more than %d different store paths are mentioned", maxStorePaths)
+	}
+	ref.StorePath = s.dir + base
+	if s.only != nil {
+		allowed := s.only[base[:strings.IndexByte(base, '-')]]
+		ref.Allowed = &allowed
+	}
+	s.paths[base] = ref
+	return nil
+}
+
+// endArchive ends an archive of an export stream.
+func (s *refSet) endArchive(storePath string) {
+	for _, p := range s.unnamed {
+		p.Archive = storePath
+	}
+	s.unnamed = s.unnamed[:0]
+}
+
+// list returns the denied hashes in the order in which they were given, and
+// the store paths in that of their names.
+func (s *refSet) list() (denied, paths []*reference) {
+	for _, rule := range slices.Sorted(maps.Keys(s.denied)) {
+		denied = append(denied, s.denied[rule])
+	}
+	for _, base := range slices.Sorted(maps.Keys(s.paths)) {
+		paths = append(paths, s.paths[base])
+	}
+	for _, ref := range slices.Concat(denied, paths) {
+		ref.Encodings = strings.Split(ref.encodings.String(), ",")
+	}
+	return denied, paths
+}
+
+// refsReport is what --report writes.
+type refsReport struct {
+	Schema     string       `json:"schema"`
+	Command    string       `json:"command"`
+	Error      string       `json:"error,omitempty"`
+	References []*reference `json:"references"` // the objects of --format json
+}
+
+func (r *refsReport) add(s *refSet) {
+	if r != nil {
+		denied, paths := s.list()
+		r.References = append(append(r.References, denied...), paths...)
+	}
+}
+
+// complain says which of the mentions may not be, and where they are, and
+// returns whether there are any.
+func (s *refSet) complain(t *terminal) bool {
+	denied, paths := s.list()
+	bad := len(denied) > 0
+	for _, ref := range denied {
+		for _, p := range ref.Places {
+			t.say("error", "%s: denied hash %s, %s", s.where(p), ref.Denied, p.Encoding)
+		}
+		if len(ref.Places) == maxPlaces {
+			t.say("error", "%s: denied hash %s: %s in all", printable(s.input), ref.Denied, count(ref.Count, "mention", "mentions"))
+		}
+	}
+	for _, ref := range paths {
+		if ref.Allowed != nil && !*ref.Allowed {
+			bad = true
+			p := ref.Places[0]
+			t.say("error", "%s: %s is not allowed, %s, %s", s.where(p), ref.StorePath, p.Encoding,
+				count(ref.Count, "mention", "mentions"))
+		}
+	}
+	return bad
+}
+
+// where is a place of the input, for people.
+func (s *refSet) where(p *place) string {
+	if s.label == "" {
+		return p.String()
+	}
+	return printable(s.label) + ": " + p.String()
+}
+
+func (p *place) String() string {
+	s := printable(p.Path)
+	if p.Archive != "" {
+		s = strings.TrimSuffix(p.Archive+": "+s, ": ")
+	}
+	if p.Part != filter.InContents {
+		return fmt.Sprintf("%s: %s", s, p.Part)
+	}
+	return fmt.Sprintf("%s: offset %d", s, p.Offset)
+}
+
+// refsOutput is how refs writes to stdout.
+type refsOutput interface {
+	write(*refSet) error
+}
+
+func newRefsOutput(c *cli.Context) (refsOutput, error) {
+	format := c.String("format")
+	if format != "text" && format != "json" {
+		return nil, badUsage("", "--format %q: want text or json", format)
+	}
+	out, err := openOutput(c.Context, "-", c.App.Writer)
+	if err != nil {
+		return nil, err
+	}
+	if format == "json" {
+		w := bufio.NewWriter(out)
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		return &refsJSON{w, enc}, nil
+	}
+	return &refsText{w: tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)}, nil
+}
+
+// refsJSON writes an object a line.
+type refsJSON struct {
+	w   *bufio.Writer
+	enc *json.Encoder
+}
+
+func (o *refsJSON) write(s *refSet) error {
+	denied, paths := s.list()
+	for _, ref := range slices.Concat(denied, paths) {
+		if err := o.enc.Encode(ref); err != nil {
+			return err
+		}
+	}
+	return o.w.Flush()
+}
+
+// refsText writes a table of the store paths.
+type refsText struct {
+	w      *tabwriter.Writer
+	headed bool
+}
+
+func (o *refsText) write(s *refSet) error {
+	_, paths := s.list()
+	for _, ref := range paths {
+		if !o.headed {
+			fmt.Fprintln(o.w, "STORE PATH\tCOUNT\tENCODINGS\tFIRST")
+			o.headed = true
+		}
+		fmt.Fprintf(o.w, "%s\t%d\t%s\t%s\n", ref.StorePath, ref.Count, strings.Join(ref.Encodings, ","),
+			s.where(ref.Places[0]))
+	}
+	return o.w.Flush()
+}

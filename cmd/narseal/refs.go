@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"narseal/filter"
+	"narseal/nar"
+	"narseal/nar/compression"
+)
+
+// inReferences is the part of an export stream that names references.
+const inReferences filter.Part = "references"
+
+func refsCommand(t *terminal) *cli.Command {
+	return &cli.Command{
+		Name:      "refs",
+		Usage:     "list the store paths that archives and files mention",
+		ArgsUsage: "[INPUT...]",
+		Description: `INPUT is a NAR, an export stream, a folder or a file; nothing, or -, is stdin. A
+mention is the whole path, such as /nix/store/HASH-NAME, in contents, symlink
+targets and entry names. --deny also finds the bare hash, as Nix does for
+disallowedReferences. At most 1,048,576 different store paths are listed of an
+input; more are an error.
+
+narseal refs --deny /nix/store/HASH-NAME ./result`,
+		Flags: append([]cli.Flag{
+			&cli.StringSliceFlag{Name: "deny", Usage: "status 3 if this `HASH|PATH` is mentioned, and say where; repeatable"},
+			&cli.StringFlag{Name: "allow-only", Usage: "status 3 if a path is mentioned that is not in `FILE`: a hash or path a line, # starts a comment"},
+			storeDirFlag(),
+			&cli.StringFlag{Name: "encodings", Value: filter.AllEncodings.String(), Usage: "look for paths in these `ENCODINGS`; the wide ones in both byte orders"},
+			&cli.StringFlag{Name: "format", Value: "text", Usage: "`text` for people, or json: an object a line"},
+		}, commonFlags()...),
+		Action: func(c *cli.Context) error {
+			t.configure(c)
+			r, err := newRefsRun(c, t)
+			if err != nil {
+				return err
+			}
+			inputs := c.Args().Slice()
+			if len(inputs) == 0 {
+				inputs = []string{"-"}
+			}
+			return r.report(c, r.run(inputs))
+		},
+	}
+}
+
+func storeDirFlag() cli.Flag {
+	return &cli.StringFlag{Name: "store-dir", Value: "/nix/store", Usage: "the folder `DIR` of the store paths"}
+}
+
+// refsRun is one call of refs.
+type refsRun struct {
+	t     *terminal
+	stdin io.Reader
+	out   refsOutput
+	only  map[string]bool // hash parts; nil: all are allowed
+	find  filter.References
+	set   *refSet     // of the input at hand
+	rep   *refsReport // nil where none was asked for
+}
+
+func newRefsRun(c *cli.Context, t *terminal) (*refsRun, error) {
+	r := &refsRun{t: t, stdin: c.App.Reader}
+	var err error
+	if r.out, err = newRefsOutput(c); err != nil {
+		return nil, err
+	}
+	if r.find.Encodings, err = filter.ParseEncodings(c.String("encodings")); err != nil {
+		return nil, badUsage("", "--encodings: %w", err)
+	}
+	r.find.StoreDir = path.Clean(c.String("store-dir"))
+	if err := filter.CheckStoreDir(r.find.StoreDir); err != nil {
+		return nil, badUsage("", "--store-dir: %w", err)
+	}
+	var deny []filter.Rule
+	for _, s := range c.StringSlice("deny") {
+		hash, err := filter.HashPart(s)
+		if err != nil {
+			return nil, badUsage("", "--deny %q: %w", s, err)
+		}
+		deny = append(deny, filter.Rule{From: hash, To: hash})
+	}
+	if deny != nil {
+		if r.find.Hashes, err = filter.Compile(deny, r.find.Encodings); err != nil {
+			return nil, badUsage("", "--deny: %w", err)
+		}
+	}
+	if c.IsSet("report") {
+		r.rep = &refsReport{Schema: reportSchema, Command: c.Command.Name, References: []*reference{}}
+	}
+	if name := c.String("allow-only"); name != "" {
+		if r.only, err = readAllowed(name); err != nil {
+			return nil, err
+		}
+	}
+	r.find.Found = func(m *filter.Mention) error { return r.set.add(m) }
+	return r, nil
+}
+
+// errDenied ends a run that found what may not be there, and said so.
+var errDenied = errors.New("a path is mentioned that may not be")
+
+// run goes on with the other inputs where one cannot be read.
+func (r *refsRun) run(inputs []string) error {
+	var denied, failed bool
+	for _, name := range inputs {
+		r.set = newRefSet(name, r)
+		err := r.input(name)
+		if err == nil {
+			denied = r.set.complain(r.t) || denied
+			err = r.out.write(r.set)
+			r.rep.add(r.set)
+		}
+		if err != nil {
+			if len(inputs) == 1 {
+				return err
+			}
+			r.t.fail(fmt.Errorf("%s: %w", name, err))
+			failed = true
+		}
+	}
+	switch {
+	case failed:
+		return errFailed
+	case denied:
+		return errDenied
+	}
+	return nil
+}
+
+// report writes the report of a run that ended in err.
+func (r *refsRun) report(c *cli.Context, err error) error {
+	if r.rep == nil {
+		return err
+	}
+	if err != nil {
+		r.rep.Error = err.Error()
+	}
+	if failed := writeReport(c, c.String("report"), r.rep); failed != nil {
+		return errors.Join(err, failed)
+	}
+	return err
+}
+
+// input searches one input.
+func (r *refsRun) input(name string) error {
+	if name != "-" {
+		info, err := os.Stat(name)
+		if err != nil {
+			return fmt.Errorf("input: %w", err)
+		}
+		if info.IsDir() {
+			return r.folder(name)
+		}
+	}
+	in, err := openInput(name, r.stdin)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	s, err := openStream(in)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if name != "-" {
+		r.set.label = name
+	}
+	switch s.format {
+	case nar.FormatNAR:
+		return r.find.Run(nar.NewReader(s))
+	case nar.FormatExport:
+		return r.export(nar.NewExportReader(s))
+	}
+	if name == "-" {
+		return &hintedError{errors.New("input: neither a NAR nor an export stream"), "name a file or a folder to search it as it is"}
+	}
+	if s.compression != compression.None {
+		r.t.warn("%s: holds no archive; searched as it is, compressed by %s", name, s.compression)
+	}
+	r.set.label = ""
+	if _, err := in.file.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("input: %w", err)
+	}
+	return r.find.Contents(name, in.file)
+}
+
+func (r *refsRun) export(x *nar.ExportReader) error {
+	for {
+		archive, err := x.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := r.find.Run(archive); err != nil {
+			return err
+		}
+		trailer, err := x.Trailer()
+		if err != nil {
+			return err
+		}
+		for _, ref := range trailer.References {
+			if err := r.find.Field("", inReferences, []byte(ref)); err != nil {
+				return err
+			}
+		}
+		r.set.endArchive(trailer.Path)
+	}
+}
+
+// folder searches a folder as its archive would be.
+func (r *refsRun) folder(name string) error {
+	var failed error
+	err := walk(name, func(f found) error {
+		if f.inner != "/" {
+			if err := r.find.Field(f.path, filter.InName, []byte(f.entry.Name())); err != nil {
+				return err
+			}
+		}
+		switch f.entry.Type() {
+		case fs.ModeDir:
+		case fs.ModeSymlink:
+			target, err := os.Readlink(f.path)
+			if err != nil {
+				return err
+			}
+			return r.find.Field(f.path, filter.InTarget, []byte(target))
+		case 0:
+			file, _, err := openLoose(f.path)
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			return r.find.Contents(f.path, file)
+		default:
+			return fmt.Errorf("%s: %s has no place in an archive", f.path, f.entry.Type())
+		}
+		return nil
+	}, func(err error) { failed = err })
+	if err == nil {
+		err = failed
+	}
+	return err
+}
+
+// readAllowed reads the hash parts that a file lists.
+func readAllowed(name string) (map[string]bool, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("--allow-only: %w", err)
+	}
+	defer f.Close()
+	allowed := map[string]bool{}
+	lines := bufio.NewScanner(f)
+	for n := 1; lines.Scan(); n++ {
+		line, _, _ := strings.Cut(lines.Text(), "#")
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		hash, err := filter.HashPart(line)
+		if err != nil {
+			return nil, badUsage("", "--allow-only: %s:%d: %q: %w", name, n, line, err)
+		}
+		allowed[hash] = true
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("--allow-only: %s: %w", name, err)
+	}
+	return allowed, nil
+}
