@@ -243,3 +243,16 @@ func FuzzReferences(f *testing.F) {
 		same(t, *got, want)
 	})
 }
+
+func TestHashPart(t *testing.T) {
+	for _, s := range []string{hashA, hashA + "-n", "/nix/store/" + hashA + "-n", "/nix/store/" + hashA} {
+		if got, err := HashPart(s); got != hashA || err != nil {
+			t.Errorf("%q: got %q, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"", hashA[1:], hashA + "x", hashA + "-", "/nix/store/" + hashA + "-n/bin", "e" + hashA[1:]} {
+		if got, err := HashPart(s); got != "" || err == nil {
+			t.Errorf("%q: got %q, want an error", s, got)
+		}
+	}
+}

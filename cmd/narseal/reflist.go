@@ -29,7 +29,8 @@ type refSet struct {
 	dir    string // with the slash at its end
 	only   map[string]bool
 	hashes *filter.Rules
-	paths  map[string]*reference // by base name
+	limit  int
+	paths  map[string]*reference // by base name, at most limit
 	denied map[int]*reference    // by rule
 
 	// Places in the archive at hand, whose store path comes after it.
@@ -63,7 +64,7 @@ type place struct {
 func newRefSet(input string, r *refsRun) *refSet {
 	return &refSet{
 		input: input, dir: strings.TrimSuffix(r.find.StoreDir, "/") + "/",
-		only: r.only, hashes: r.find.Hashes,
+		only: r.only, hashes: r.find.Hashes, limit: maxStorePaths,
 		paths: map[string]*reference{}, denied: map[int]*reference{},
 	}
 }
@@ -93,8 +94,8 @@ func (s *refSet) add(m *filter.Mention) error {
 }
 
 func (s *refSet) addPath(base string, ref *reference) error {
-	if len(s.paths) == maxStorePaths {
-		return fmt.Errorf("more than %d different store paths are mentioned", maxStorePaths)
+	if len(s.paths) == s.limit {
+		return fmt.Errorf("more than %d different store paths are mentioned", s.limit)
 	}
 	ref.StorePath = s.dir + base
 	if s.only != nil {
