@@ -61,7 +61,8 @@ func (c Config) Verify(image Image) (*Report, error) {
 // Nothing but those slots is written. What was written is then read back and
 // checked by other code than wrote it; an error means that this failed, or reading
 // or writing did, and that image must not be used. What cannot be repaired stands
-// in the report with a reason, and nothing of that slice has been written.
+// in the report with a reason, and nothing of that slice has been written. That
+// may be a slice which no range touches: Slice.Touched tells.
 //
 // With CMSAdhoc a slice that is signed by a certificate and would need a repair
 // becomes ad-hoc signed, its length and layout unchanged:

@@ -17,7 +17,7 @@ const (
 	batchSize = 256 << 10
 	// slotRun bounds the slots that are looked at together, for tiny pages.
 	slotRun = 4096
-	// smallWork is how many bytes are hashed without starting a goroutine.
+	// smallWork is how many bytes are worth a goroutine.
 	smallWork = 1 << 20
 )
 
@@ -49,9 +49,7 @@ func (h *hasher) run(sels []*selection) error {
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
-	if total <= smallWork {
-		jobs = 1
-	}
+	jobs = int(min(int64(jobs), 1+total/smallWork))
 	work := func() {
 		w := worker{hasher: h}
 		defer func() { h.hashed.Add(w.done) }()
