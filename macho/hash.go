@@ -22,8 +22,8 @@ const (
 
 const maxDigest = sha512.Size
 
-// String returns the algorithm's name as codesign prints it, "sha256", or
-// "type-9" for one that is not known.
+// String returns the algorithm's name: "sha1", "sha256", "sha256-truncated",
+// "sha384" or "sha512", and "type-9" for a type 9 that is not known.
 func (t HashType) String() string {
 	switch t {
 	case SHA1:

@@ -49,6 +49,13 @@ func TestHolds(t *testing.T) {
 	}
 }
 
+func TestHashTypeNames(t *testing.T) {
+	got, err := json.Marshal([]macho.HashType{macho.SHA1, macho.SHA256, macho.SHA256Truncated, macho.SHA384, macho.SHA512, 9})
+	if want := `["sha1","sha256","sha256-truncated","sha384","sha512","type-9"]`; err != nil || string(got) != want {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+}
+
 // ExampleRepair changes a byte of a signed image and brings its signature in line.
 func ExampleRepair() {
 	data := exampleImage()

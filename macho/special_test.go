@@ -132,6 +132,32 @@ func TestUntouchedStays(t *testing.T) {
 	}
 }
 
+// TestTouchedJoin hands over ranges that overlap, meet, repeat and are empty: each
+// page is hashed once.
+func TestTouchedJoin(t *testing.T) {
+	c := matrixCase(t, "hash-type-2")
+	got := bytes.Clone(c.Data)
+	for _, at := range []int{5000, 8191, 8192, 9000, 17_000} {
+		got[at] ^= 1
+	}
+	want := bytes.Clone(got)
+	if _, err := macho.Repair(macho.Bytes(want), nil); err != nil {
+		t.Fatal(err)
+	}
+	report, err := macho.Repair(macho.Bytes(got), []macho.Range{
+		{Off: 8192, Len: 1000}, {Off: 5000, Len: 1}, {Off: 4990, Len: 3202}, {Off: 5000, Len: 1}, {Off: 17_000, Len: 1}, {Off: 0, Len: 0},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("the repair differs from one of everything")
+	}
+	if cd := report.Slices[0].CodeDirectories[0]; !slices.Equal(cd.Stale, []int{1, 2, 4}) || report.Hashed != 2*4096+(20_000-4*4096) {
+		t.Errorf("repaired pages %v, %d bytes hashed", cd.Stale, report.Hashed)
+	}
+}
+
 func TestTouchedOutside(t *testing.T) {
 	c := matrixCase(t, "hash-type-2")
 	size := int64(len(c.Data))

@@ -30,17 +30,17 @@ func (d Directory) encode(code []byte, special map[int][]byte) ([]byte, Director
 
 	be := binary.BigEndian
 	b := make([]byte, headerLen(d.Version))
-	put := func(off int, v int) { be.PutUint32(b[off:], uint32(v)) }
+	put := func(off int, v int64) { be.PutUint32(b[off:], uint32(v)) }
 	add := func(off int, data []byte) {
-		put(off, len(b))
+		put(off, int64(len(b)))
 		b = append(b, data...)
 	}
 	put(0, 0xfade0c02)
-	put(8, int(d.Version))
-	put(12, int(d.Flags))
-	put(24, d.Special)
-	put(28, len(l.Pages))
-	put(32, limit)
+	put(8, int64(d.Version))
+	put(12, int64(d.Flags))
+	put(24, int64(d.Special))
+	put(28, int64(len(l.Pages)))
+	put(32, int64(limit))
 	b[36], b[37], b[38], b[39] = byte(l.HashSize), d.HashType, d.Platform, d.PageShift
 	add(20, append([]byte(d.Identifier), 0))
 	if d.Scatter != nil {
@@ -61,7 +61,7 @@ func (d Directory) encode(code []byte, special map[int][]byte) ([]byte, Director
 	if d.Linkage != nil {
 		b[96] = d.HashType
 		add(100, d.Linkage)
-		put(104, len(d.Linkage))
+		put(104, int64(len(d.Linkage)))
 	}
 
 	zeros := make([]byte, l.HashSize)
@@ -83,7 +83,7 @@ func (d Directory) encode(code []byte, special map[int][]byte) ([]byte, Director
 		l.Twin = int64(len(b))
 		add(92, slots)
 	}
-	put(4, len(b))
+	put(4, int64(len(b)))
 	return b, l
 }
 

@@ -165,13 +165,13 @@ func (im Image) commands(layout *Layout, sigLen int) []byte {
 	if im.BigEndian {
 		order = binary.BigEndian
 	}
-	u32 := func(b []byte, values ...int) []byte {
+	u32 := func(b []byte, values ...int64) []byte {
 		for _, v := range values {
 			b = order.AppendUint32(b, uint32(v))
 		}
 		return b
 	}
-	word := func(b []byte, values ...int) []byte {
+	word := func(b []byte, values ...int64) []byte {
 		for _, v := range values {
 			if im.Is32 {
 				b = order.AppendUint32(b, uint32(v))
@@ -183,37 +183,38 @@ func (im Image) commands(layout *Layout, sigLen int) []byte {
 	}
 	name := func(b []byte, s string) []byte { return append(b, append([]byte(s), make([]byte, 16-len(s))...)...) }
 
-	headerLen, segmentLen, sectionLen, segment, magic, cpu := 32, 72, 80, 0x19, 0xfeedfacf, 0x0100000c
+	size, length := int64(im.CodeSize), int64(sigLen)
+	headerLen, segmentLen, sectionLen, segment, magic, cpu := int64(32), int64(72), int64(80), int64(0x19), int64(0xfeedfacf), int64(0x0100000c)
 	if im.Is32 {
 		headerLen, segmentLen, sectionLen, segment, magic, cpu = 28, 56, 68, 0x1, 0xfeedface, 12
 	}
 	if im.BigEndian {
 		cpu = cpu&0x01000000 | 18 // ppc
 	}
-	sections := 0
+	sections := int64(0)
 	if len(im.InfoPlist) > 0 {
 		sections = 1
 	}
 	commandsLen := 2*segmentLen + sections*sectionLen + 24 + 16
-	layout.InfoPlist = int64(headerLen + commandsLen)
+	layout.InfoPlist = headerLen + commandsLen
 
 	b := u32(nil, magic, cpu, 0, 2, 4, commandsLen, 1)
 	if !im.Is32 {
 		b = u32(b, 0)
 	}
 	b = name(u32(b, segment, segmentLen+sections*sectionLen), "__TEXT")
-	b = u32(word(b, 0x100000000, im.CodeSize, 0, im.CodeSize), 5, 5, sections, 0)
+	b = u32(word(b, 0x100000000, size, 0, size), 5, 5, sections, 0)
 	if sections > 0 {
 		b = name(name(b, "__info_plist"), "__TEXT")
-		b = u32(word(b, 0x100000000+int(layout.InfoPlist), len(im.InfoPlist)), int(layout.InfoPlist), 0, 0, 0, 0, 0, 0)
+		b = u32(word(b, 0x100000000+layout.InfoPlist, int64(len(im.InfoPlist))), layout.InfoPlist, 0, 0, 0, 0, 0, 0)
 		if !im.Is32 {
 			b = u32(b, 0)
 		}
 	}
 	b = append(u32(b, 0x1b, 24), "0123456789abcdef"...) // LC_UUID
 	b = name(u32(b, segment, segmentLen), "__LINKEDIT")
-	b = u32(word(b, 0x200000000, sigLen, im.CodeSize, sigLen), 1, 1, 0, 0)
-	return u32(b, 0x1d, 16, im.CodeSize, sigLen)
+	b = u32(word(b, 0x200000000, length, size, length), 1, 1, 0, 0)
+	return u32(b, 0x1d, 16, size, length)
 }
 
 // sign returns the signature of code with some padding.
