@@ -41,7 +41,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 	j := &job{cfg: cfg}
 	cfg.Unsealed = func(s filter.Signature) { t.warnUnsealed(s.Path, &s.Slice) }
 	if c.IsSet("report") {
-		j.rep = &report{Schema: reportSchema, Command: c.Command.Name}
+		j.rep = newReport(c)
 	}
 	err = j.run(c, in, out)
 	if err == nil {

@@ -10,17 +10,15 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/dustin/go-humanize"
-
 	"narseal/filter"
-	"narseal/macho"
 )
 
 // signatureList is how verify tells of slices on stdout. Errors of writing
 // stay, and end returns them.
 type signatureList interface {
-	// add tells of a slice in an archive, or with loose in a file of its own.
-	add(input string, loose bool, s filter.Signature)
+	// add tells of a slice in an archive, which has a store path if it is one
+	// of an export stream, or with loose in a file of its own.
+	add(input, storePath string, loose bool, s filter.Signature)
 	end(*tally) error
 }
 
@@ -38,48 +36,18 @@ func newList(format string, w io.Writer, all bool) (signatureList, error) {
 	return nil, badUsage("", "--format %q: want text or json", format)
 }
 
-// tally counts what verify saw.
-type tally struct {
-	files, images, slices int64
-	stale                 int64 // slots, special ones too
-	hashed                int64 // bytes
-	broken                int64 // slices that do not hold
-}
-
-func (n *tally) count(s *macho.Slice) {
-	n.slices++
-	for _, d := range s.CodeDirectories {
-		n.stale += int64(len(d.Stale) + len(d.StaleSpecial))
-	}
-	if !s.Status.Holds() {
-		n.broken++
-	}
-}
-
-func (n *tally) String() string {
-	return fmt.Sprintf("%s, %s, %s; %s; %s hashed; %s",
-		count(n.files, "file", "files"), count(n.images, "signed image", "signed images"), count(n.slices, "slice", "slices"),
-		count(n.stale, "stale slot", "stale slots"), humanize.IBytes(uint64(n.hashed)), n.verdict())
-}
-
-func (n *tally) verdict() string {
-	if n.broken == 0 {
-		return "every signature holds"
-	}
-	return count(n.broken, "signature does not hold", "signatures do not hold")
-}
-
 // jsonLines writes one object a slice and line.
 type jsonLines struct {
 	w   *bufio.Writer
 	enc *json.Encoder
 }
 
-func (l *jsonLines) add(input string, _ bool, s filter.Signature) {
+func (l *jsonLines) add(input, storePath string, _ bool, s filter.Signature) {
 	_ = l.enc.Encode(struct { // the writer keeps the error
-		Input string `json:"input"`
+		Input     string `json:"input"`
+		StorePath string `json:"storePath,omitempty"`
 		filter.Signature
-	}{input, s})
+	}{input, storePath, s})
 }
 
 func (l *jsonLines) end(*tally) error { return l.w.Flush() }
@@ -94,7 +62,7 @@ type table struct {
 
 const tableRow = "%-11s  %-8s  %-13s  %s\n"
 
-func (l *table) add(input string, loose bool, s filter.Signature) {
+func (l *table) add(input, storePath string, loose bool, s filter.Signature) {
 	if s.Status.Holds() && !l.all {
 		return
 	}
@@ -102,9 +70,9 @@ func (l *table) add(input string, loose bool, s filter.Signature) {
 		fmt.Fprintf(l.w, tableRow, "STATUS", "ARCH", "SIGNATURE", "FILE")
 		l.headed = true
 	}
-	name := s.Path
+	name := storePath + s.Path
 	if !loose && input != "-" {
-		name = input + ": " + s.Path
+		name = input + ": " + name
 	}
 	fmt.Fprintf(l.w, tableRow, s.Status, s.Arch, s.Signature, printable(name))
 	if s.Reason != "" {

@@ -15,7 +15,8 @@ import (
 // a macho.Image that cannot be written.
 type looseFile struct {
 	*os.File
-	path  string
+	path  string // for people
+	stat  unix.Stat_t
 	state fileState
 }
 
@@ -34,28 +35,29 @@ func stateOf(st *unix.Stat_t) fileState {
 // errNotRegular is a name that turned out to be something else than a file.
 var errNotRegular = errors.New("not a regular file")
 
-// openLoose opens a regular file. It follows no symlink in the last element
-// of path, and waits for nobody where that is a FIFO or a device.
-func openLoose(path string) (*looseFile, *unix.Stat_t, error) {
+// openLoose opens a regular file, which is called path in errors. It follows
+// no symlink in the last element of its name, and waits for nobody where that
+// is a FIFO or a device.
+func openLoose(name, path string) (*looseFile, error) {
 	fd, err := ignoringEINTR(func() (int, error) {
-		return unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		return unix.Open(name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	})
 	if err == unix.ELOOP || err == unix.ENXIO {
 		err = errNotRegular // a symlink, a socket or a FIFO by now
 	}
 	if err != nil {
-		return nil, nil, &os.PathError{Op: "open", Path: path, Err: err}
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		unix.Close(fd)
-		return nil, nil, &os.PathError{Op: "stat", Path: path, Err: err}
+		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		unix.Close(fd)
-		return nil, nil, &os.PathError{Op: "open", Path: path, Err: errNotRegular}
+		return nil, &os.PathError{Op: "open", Path: path, Err: errNotRegular}
 	}
-	return &looseFile{os.NewFile(uintptr(fd), path), path, stateOf(&st)}, &st, nil
+	return &looseFile{os.NewFile(uintptr(fd), name), path, st, stateOf(&st)}, nil
 }
 
 func ignoringEINTR(call func() (int, error)) (int, error) {
@@ -88,7 +90,7 @@ func (f *looseFile) unchanged() error {
 	return nil
 }
 
-// probeLoose tells whether a file has a signature, be it well-formed or not.
+// probe tells whether a file has a signature, be it well-formed or not.
 func (f *looseFile) probe(buf []byte) (signed bool, err error) {
 	size := f.Size()
 	prefix, err := f.prefix(buf, 8)

@@ -238,7 +238,7 @@ func (r *refsRun) folder(name string) error {
 			}
 			return r.find.Field(f.path, filter.InTarget, []byte(target))
 		case 0:
-			file, _, err := openLoose(f.path)
+			file, err := openLoose(f.real, f.path)
 			if err != nil {
 				return err
 			}

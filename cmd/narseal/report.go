@@ -11,9 +11,18 @@ import (
 
 // report is what --report writes.
 type report struct {
-	Schema  string        `json:"schema"`
-	Command string        `json:"command"`
-	Input   *streamReport `json:"input"`
+	Schema  string `json:"schema"`
+	Command string `json:"command"`
+	*inputReport
+	// Inputs are in place of the above where a command had several.
+	Inputs []*inputReport `json:"inputs,omitempty"`
+}
+
+// inputReport is what a command did with one input.
+type inputReport struct {
+	// Name is of one of several inputs, as the user gave it.
+	Name  string        `json:"name,omitempty"`
+	Input *streamReport `json:"input"`
 	// Output is absent where none was written, and where the run failed.
 	Output *streamReport `json:"output,omitempty"`
 	Error  string        `json:"error,omitempty"`
@@ -22,13 +31,17 @@ type report struct {
 	Archives []*archiveReport `json:"archives,omitempty"`
 }
 
+func newReport(c *cli.Context) *report {
+	return &report{Schema: reportSchema, Command: c.Command.Name, inputReport: &inputReport{}}
+}
+
 // streamReport describes an input or an output. Size and NarHash are of the
-// uncompressed stream.
+// uncompressed stream; of a directory there is the size of its files alone.
 type streamReport struct {
 	Format      string `json:"format"`
 	Compression string `json:"compression"`
 	Size        int64  `json:"size"`
-	NarHash     string `json:"narHash"`
+	NarHash     string `json:"narHash,omitempty"`
 }
 
 // archiveReport describes one archive.

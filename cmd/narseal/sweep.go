@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"narseal/filter"
 	"narseal/macho"
 )
 
@@ -15,16 +16,24 @@ import (
 // them in the order of the walk. It reads files piece by piece.
 type sweep struct {
 	jobs int
-	// examine says what is to be done with a signed image; its result becomes
-	// looked.report. It runs on several goroutines at once.
+	// examine says what is to be reported of a signed image. It runs on
+	// several goroutines at once. A report may come with an error.
 	examine func(f *looseFile, cfg macho.Config) (*macho.Report, error)
+	// What was found is told by one goroutine; a slice that seals files of
+	// its bundle comes when the bundle's folder ends.
+	slice func(filter.Signature)
+	fail  func(error)
+	tally *tally
+
+	bundles macho.Bundles
 }
 
 // looked is what a sweep found of a name.
 type looked struct {
 	found
-	report *macho.Report // nil where there is no signature
-	digest *macho.FileDigest
+	size   int64
+	report *macho.Report     // nil where there is no signature
+	digest *macho.FileDigest // of what may be sealed by a bundle
 	err    error
 	done   chan struct{}
 }
@@ -33,14 +42,12 @@ const (
 	// largeFile is from where a file is hashed by all processors at once:
 	// until then, one has it done in a few milliseconds.
 	largeFile = 16 << 20
-	// maxBundleFile bounds what is read of a file that is none of a bundle's.
-	maxBundleFile = 256 << 20
 	// ahead is how many names the walk may be ahead of what was told.
 	ahead = 128
 )
 
-// run walks root and tells each of every name, by one goroutine.
-func (s *sweep) run(ctx context.Context, root string, each func(*looked)) error {
+// run sweeps a file, or a folder and all that lies in it.
+func (s *sweep) run(ctx context.Context, root string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	order := make(chan *looked, ahead)
@@ -55,63 +62,55 @@ func (s *sweep) run(ctx context.Context, root string, each func(*looked)) error 
 			}
 		}()
 	}
-	put := func(l *looked) error {
-		select {
-		case order <- l:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 	go func() {
 		defer close(order)
 		defer close(todo)
-		_ = walk(root, func(f found) error {
-			l := &looked{found: f, done: make(chan struct{})}
-			if !f.entry.Type().IsRegular() {
+		put := func(l *looked) error {
+			l.done = make(chan struct{})
+			if l.entry == nil || !l.entry.Type().IsRegular() {
 				close(l.done)
-				return put(l)
 			}
-			if err := put(l); err != nil {
-				return err
+			select {
+			case order <- l:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
 			}
-			todo <- l // never more than order holds
-			return nil
-		}, func(err error) {
-			l := &looked{err: err, done: make(chan struct{})}
-			close(l.done)
-			_ = put(l)
-		})
+		}
+		_ = walk(root, func(f found) error {
+			l := &looked{found: f}
+			err := put(l)
+			if err == nil && f.entry.Type().IsRegular() {
+				todo <- l // has room: never more than order holds
+			}
+			return err
+		}, func(err error) { _ = put(&looked{err: err}) })
 	}()
 	for l := range order {
 		<-l.done
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		each(l)
+		s.tell(l)
 	}
+	s.bundles.Reach(0)
 	return ctx.Err()
 }
 
 // look opens a file and examines it.
 func (s *sweep) look(ctx context.Context, l *looked, slots *semaphore.Weighted, buf []byte) error {
-	f, _, err := openLoose(l.path)
+	f, err := openLoose(l.real, l.path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	signed, err := f.probe(buf)
-	if err != nil {
-		return err
-	}
-	if macho.IsBundleFile(path.Base(l.inner)) && f.Size() <= maxBundleFile {
+	l.size = f.Size()
+	if macho.IsBundleFile(path.Base(l.inner)) {
 		l.digest = macho.NewFileDigest()
 		if _, err := io.Copy(l.digest, io.NewSectionReader(f, 0, f.Size())); err != nil {
-			return fmt.Errorf("read %s: %w", l.path, err)
+			return fmt.Errorf("%s: %w", l.path, err)
 		}
 	}
-	if !signed {
-		return nil
+	signed, err := f.probe(buf)
+	if err != nil || !signed {
+		return err
 	}
 	cfg := macho.Config{Jobs: 1}
 	if f.Size() >= largeFile {
@@ -123,4 +122,28 @@ func (s *sweep) look(ctx context.Context, l *looked, slots *semaphore.Weighted, 
 	defer slots.Release(int64(cfg.Jobs))
 	l.report, err = s.examine(f, cfg)
 	return err
+}
+
+// tell passes on what was found.
+func (s *sweep) tell(l *looked) {
+	if l.err != nil {
+		s.fail(l.err)
+	}
+	if l.entry == nil {
+		return
+	}
+	s.bundles.Reach(l.depth())
+	s.tally.add(l)
+	if l.digest != nil {
+		s.bundles.AddFile(l.inner, l.digest)
+	}
+	if l.report == nil {
+		return
+	}
+	for _, slice := range l.report.Slices {
+		s.bundles.AddSlice(l.inner, slice, func(slice macho.Slice) {
+			s.tally.count(&slice)
+			s.slice(filter.Signature{Path: l.path, Slice: slice})
+		})
+	}
 }

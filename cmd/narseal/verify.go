@@ -19,8 +19,9 @@ func verifyCommand(t *terminal) *cli.Command {
 		Name:      "verify",
 		Usage:     "report every signature, change nothing",
 		ArgsUsage: "[INPUT…]",
-		Description: `INPUT is a NAR, a folder (such as a store path) or a Mach-O file; nothing, or -, is
-stdin. The exit status is 3 where a signature does not hold.
+		Description: `INPUT is a NAR or an export stream, raw or compressed, a folder (such as a store
+path) or a Mach-O file; nothing, or -, is stdin. The exit status is 3 where a
+signature does not hold.
 
 narseal verify ./result`,
 		Flags: append([]cli.Flag{
@@ -39,12 +40,15 @@ narseal verify ./result`,
 				names = []string{"-"}
 			}
 			for _, name := range names {
-				if err := v.input(c.Context, name); err != nil {
-					v.fail(fmt.Errorf("%s: %w", name, err))
-				}
+				v.input(c.Context, name)
 			}
-			if err := v.list.end(&v.tally); err != nil {
+			if err := v.list.end(&v.total); err != nil {
 				return fmt.Errorf("output: %w", err)
+			}
+			if c.IsSet("report") {
+				if err := v.rep.write(c); err != nil {
+					return err
+				}
 			}
 			return v.status()
 		},
@@ -53,24 +57,24 @@ narseal verify ./result`,
 
 // verifier is one call of verify.
 type verifier struct {
-	t      *terminal
-	stdin  io.Reader
-	cfg    *filter.Config
-	list   signatureList
-	name   string // of the input at hand
-	loose  bool   // it is no archive
-	tally  tally
-	failed bool
+	t     *terminal
+	stdin io.Reader
+	cfg   *filter.Config
+	list  signatureList
+	rep   *sweepReport
+	total tally
+	// Of the input at hand:
+	name  string
+	tally *tally
 }
 
 func newVerifier(c *cli.Context, t *terminal) (*verifier, error) {
-	v := &verifier{t: t, stdin: c.App.Reader}
+	v := &verifier{t: t, stdin: c.App.Reader, rep: newSweepReport(c)}
 	var err error
 	if v.cfg, err = filterConfig(c); err != nil {
 		return nil, err
 	}
 	v.cfg.Repair, v.cfg.Inspect = filter.RepairNone, true
-	v.cfg.Signature = v.slice
 	out, err := openOutput(c.Context, "-", c.App.Writer)
 	if err != nil {
 		return nil, err
@@ -79,23 +83,27 @@ func newVerifier(c *cli.Context, t *terminal) (*verifier, error) {
 	return v, err
 }
 
-// input verifies what one argument names.
-func (v *verifier) input(ctx context.Context, name string) error {
-	v.name, v.loose = name, false
+// input verifies what one argument names, and says what goes wrong.
+func (v *verifier) input(ctx context.Context, name string) {
+	v.name, v.tally = name, &tally{}
+	in := v.rep.begin(name)
+	err := v.open(ctx, name, in)
+	if err != nil {
+		v.fail(fmt.Errorf("%s: %w", name, err))
+	}
+	in.end(v.tally, err)
+	v.total.sum(v.tally)
+}
+
+func (v *verifier) open(ctx context.Context, name string, rep *inputReport) error {
 	if name != "-" {
-		info, err := os.Stat(name)
+		kind, err := looseKind(name)
 		if err != nil {
-			return unwrapPath(err)
+			return err
 		}
-		if info.IsDir() {
-			return v.files(ctx, name)
-		}
-		if info.Mode().IsRegular() {
-			if is, err := isMachO(name); err != nil {
-				return unwrapPath(err)
-			} else if is {
-				return v.files(ctx, name)
-			}
+		if kind != "" {
+			rep.Input = &streamReport{Format: kind, Compression: "none"}
+			return v.files(ctx, name, rep)
 		}
 	}
 	in, err := openInput(name, v.stdin)
@@ -103,56 +111,173 @@ func (v *verifier) input(ctx context.Context, name string) error {
 		return err
 	}
 	defer in.Close()
-	res, err := v.cfg.Run(nil, nar.NewReader(in))
-	v.tally.files += res.Regular
-	v.tally.images += res.Images
-	v.tally.hashed += res.Hashed
-	return err
+	return v.stream(ctx, in, rep)
 }
+
+// looseKind tells what a name is that holds no archive: a directory, or a
+// Mach-O file. Else it is empty.
+func looseKind(name string) (string, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return "", unwrapPath(err)
+	}
+	switch {
+	case info.IsDir():
+		return "directory", nil
+	case !info.Mode().IsRegular():
+		return "", nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return "", unwrapPath(err)
+	}
+	defer f.Close()
+	prefix := make([]byte, machoPrefix)
+	n, err := io.ReadFull(f, prefix)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return "", unwrapPath(err)
+	}
+	if macho.IsMachO(prefix[:n]) {
+		return "file", nil
+	}
+	return "", nil
+}
+
+// machoPrefix is what macho.IsMachO looks at, in bytes.
+const machoPrefix = 8
 
 // files verifies a loose file, or all in a folder.
-func (v *verifier) files(ctx context.Context, root string) error {
-	v.loose = true
-	var bundles macho.Bundles
-	s := &sweep{jobs: v.cfg.Jobs, examine: func(f *looseFile, cfg macho.Config) (*macho.Report, error) {
-		rep, err := cfg.Verify(f)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f.path, err)
-		}
-		return rep, f.unchanged()
-	}}
-	err := s.run(ctx, root, func(l *looked) {
-		if l.err != nil {
-			v.fail(l.err)
-			return
-		}
-		bundles.Reach(l.depth())
-		if l.entry.Type().IsRegular() {
-			v.tally.files++
-		}
-		if l.digest != nil {
-			bundles.AddFile(l.inner, l.digest)
-		}
-		if l.report == nil {
-			return
-		}
-		v.tally.images++
-		v.tally.hashed += l.report.Hashed
-		for _, s := range l.report.Slices {
-			bundles.AddSlice(l.inner, s, func(s macho.Slice) { v.slice(filter.Signature{Path: l.path, Slice: s}) })
-		}
-	})
-	bundles.Reach(0)
+func (v *verifier) files(ctx context.Context, root string, rep *inputReport) error {
+	s := &sweep{
+		jobs: v.cfg.Jobs,
+		examine: func(f *looseFile, cfg macho.Config) (*macho.Report, error) {
+			found, err := cfg.Verify(f)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", f.path, err)
+			}
+			if err := f.unchanged(); err != nil {
+				return nil, err
+			}
+			return found, nil
+		},
+		slice: func(s filter.Signature) {
+			v.list.add(v.name, "", true, s)
+			rep.add(s)
+		},
+		fail:  v.fail,
+		tally: v.tally,
+	}
+	return s.run(ctx, root)
+}
+
+// stream verifies what an archive, or a stream of them, holds.
+func (v *verifier) stream(ctx context.Context, in *input, rep *inputReport) error {
+	s, err := openStream(in)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	r := s.Reader
+	var sum *digest
+	if v.rep.wanted {
+		sum = newDigest()
+		r = digestReader{r, sum}
+	}
+	switch s.format {
+	case nar.FormatExport:
+		err = v.export(r, rep)
+	case nar.FormatNAR:
+		err = v.archive(r, rep)
+	default:
+		err = v.unknown(ctx, r, rep)
+	}
+	if sum != nil {
+		rep.Input = &streamReport{s.formatName(), string(s.compression), sum.size, sum.sri()}
+	}
 	return err
 }
 
-func (v *verifier) slice(s filter.Signature) {
-	v.tally.count(&s.Slice)
-	v.list.add(v.name, v.loose, s)
+func (v *verifier) archive(r io.Reader, rep *inputReport) error {
+	v.cfg.Signature = func(s filter.Signature) {
+		v.tally.count(&s.Slice)
+		v.list.add(v.name, "", false, s)
+		rep.add(s)
+	}
+	res, err := v.cfg.Run(nil, nar.NewReader(r))
+	v.tally.addResult(&res)
+	return err
 }
 
+// export verifies each archive of an export stream. An archive's store path
+// stands behind it, and what is to be told of it waits until then.
+func (v *verifier) export(r io.Reader, rep *inputReport) error {
+	var wait []filter.Signature
+	tell := func(storePath string) {
+		for _, s := range wait {
+			v.list.add(v.name, storePath, false, s)
+		}
+		wait = nil
+	}
+	v.cfg.Signature = func(s filter.Signature) {
+		v.tally.count(&s.Slice)
+		wait = append(wait, s)
+	}
+	res, err := v.cfg.RunExport(nil, nar.NewExportReader(r), nil, func(t *nar.Trailer, res *filter.Result) {
+		rep.archive(t.Path, wait, res)
+		tell(t.Path)
+	})
+	tell("") // of an archive that was cut off
+	v.tally.addResult(&res)
+	return err
+}
+
+// unknown verifies what is no archive: a Mach-O image that is not in a file
+// of its own. Of all else it says why it is no archive.
+func (v *verifier) unknown(ctx context.Context, r io.Reader, rep *inputReport) error {
+	head := make([]byte, machoPrefix)
+	n, err := io.ReadFull(r, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	r = io.MultiReader(&prefix{head[:n]}, r)
+	if !macho.IsMachO(head[:n]) {
+		return v.archive(r, rep)
+	}
+	f, err := v.cfg.Scratch()
+	if err != nil {
+		return fmt.Errorf("temporary file: %w", err)
+	}
+	defer f.Close()
+	size, err := io.Copy(io.NewOffsetWriter(f, 0), r)
+	if err != nil {
+		return err
+	}
+	found, err := macho.Config{Jobs: v.cfg.Jobs}.Verify(imageAt{f, size})
+	if err != nil {
+		return err
+	}
+	v.tally.entries.Regular++
+	v.tally.images++
+	v.tally.hashed += found.Hashed
+	for _, s := range found.Slices {
+		v.tally.count(&s)
+		sig := filter.Signature{Path: v.name, Slice: s}
+		v.list.add(v.name, "", true, sig)
+		rep.add(sig)
+	}
+	return ctx.Err()
+}
+
+// imageAt is an image in what can be read and written anywhere.
+type imageAt struct {
+	filter.Scratch
+	size int64
+}
+
+func (i imageAt) Size() int64 { return i.size }
+
 func (v *verifier) fail(err error) {
-	v.failed = true
+	v.tally.failed++
 	v.t.fail(err)
 }
 
@@ -160,26 +285,12 @@ func (v *verifier) fail(err error) {
 // signature that does not hold.
 func (v *verifier) status() error {
 	switch {
-	case v.failed:
+	case v.total.failed > 0:
 		return errFailed
-	case v.tally.broken > 0:
+	case v.total.broken > 0:
 		return errUnsealed
 	}
 	return nil
-}
-
-func isMachO(name string) (bool, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	prefix := make([]byte, 8)
-	n, err := io.ReadFull(f, prefix)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return false, err
-	}
-	return macho.IsMachO(prefix[:n]), nil
 }
 
 // unwrapPath leaves out the path of an error that will be said with it.

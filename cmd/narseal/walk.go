@@ -10,6 +10,7 @@ import (
 // found is a name that a walk came by.
 type found struct {
 	path  string // as the user would write it
+	real  string // without symlinks in the way
 	inner string // from the root of the walk: "/", "/bin", "/bin/sh"
 	entry fs.DirEntry
 }
@@ -47,6 +48,6 @@ func walk(path string, each func(found) error, failed func(error)) error {
 			inner += filepath.ToSlash(rel)
 			shown = filepath.Join(path, rel)
 		}
-		return each(found{shown, inner, entry})
+		return each(found{shown, name, inner, entry})
 	})
 }
