@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/blacktop/go-macho v1.1.296
+	github.com/creack/pty v1.1.24
 	github.com/dustin/go-humanize v1.0.0
 	github.com/google/renameio/v2 v2.0.2
 	github.com/klauspost/compress v1.20.3

@@ -26,7 +26,8 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the scripts in testdata/script. Beside testscript's own
 // commands they have those below, and in the environment TESTDATA, the
-// repository's folder of fixtures.
+// repository's folder of fixtures, A and B, the hashes of the golden pairs,
+// and two rules: AB, A=B, and SAMPLE, that of the sample.
 func TestScripts(t *testing.T) {
 	testdata, err := filepath.Abs("../../testdata")
 	if err != nil {
@@ -37,7 +38,15 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("TESTDATA", testdata)
+			for name, value := range map[string]string{
+				"TESTDATA": testdata,
+				"A":        hashA,
+				"B":        hashB,
+				"AB":       hashA + "=" + hashB,
+				"SAMPLE":   sampleHash + "=" + sampleOther,
+			} {
+				env.Setenv(name, value)
+			}
 			env.Values[scriptT{}] = env.T().(testing.TB)
 			return nil
 		},

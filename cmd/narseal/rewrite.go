@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -87,6 +90,9 @@ func compileRules(c *cli.Context) (*filter.Rules, error) {
 		}
 		rules = append(rules, more...)
 	}
+	if files := c.StringSlice("map-file"); len(rules) == 0 && len(files) > 0 {
+		return nil, badUsage("", "--map-file: no rules in %s", strings.Join(files, ", "))
+	}
 	if len(rules) == 0 {
 		return nil, badUsage("say --map OLD=NEW, or --map-file FILE", "no rules: nothing to rewrite")
 	}
@@ -112,6 +118,9 @@ func readRules(c *cli.Context, name string) ([]filter.Rule, error) {
 		r = f
 	}
 	rules, err := filter.ParseRules(r, name)
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+		return nil, fmt.Errorf("--map-file: %w", err)
+	}
 	if err != nil {
 		return nil, badUsage("", "--map-file: %w", err)
 	}
