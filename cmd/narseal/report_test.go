@@ -56,7 +56,7 @@ func sri(b []byte) string {
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-func stream(b []byte) string {
+func streamOf(b []byte) string {
 	return `{"format": "nar", "compression": "none", "size": ` + strconv.Itoa(len(b)) + `, "narHash": "` + sri(b) + `"}`
 }
 
@@ -70,8 +70,8 @@ func TestReport(t *testing.T) {
 	report := readReport(t, name)
 	is(t, "schema", report["schema"], `"narseal/1"`)
 	is(t, "command", report["command"], `"rewrite"`)
-	is(t, "input", report["input"], stream(in))
-	is(t, "output", report["output"], stream(out))
+	is(t, "input", report["input"], streamOf(in))
+	is(t, "output", report["output"], streamOf(out))
 	is(t, "entries", report["entries"], `{"regular": 4, "directory": 3, "symlink": 1}`)
 	// By the bytes: one in each slice's text, one in the name, target and file.
 	n := bytes.Count(in, []byte(hashA))
