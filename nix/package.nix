@@ -11,7 +11,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-Mq9b+lUt3EgzlLfdUIN/PkenPbkDdLzGurOD3QedSiE=";
+  vendorHash = "sha256-KcgXcGytK00u0SrDu9rvdiPpQJqFoThDBcDCDB8xVVs=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;
