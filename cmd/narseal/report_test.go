@@ -65,7 +65,7 @@ func TestReport(t *testing.T) {
 	in, out := goldenNAR(t, "A", "lld-universal"), goldenNAR(t, "B", "lld-universal")
 	name := filepath.Join(t.TempDir(), "report.json")
 	other := strings.Repeat("c", 32)
-	narseal(bytes.NewReader(in), "rewrite", "-m", other+"="+hashA, "-m", hashA+"="+hashB, "--report", name).
+	invoke(bytes.NewReader(in), "rewrite", "-m", other+"="+hashA, "-m", hashA+"="+hashB, "--report", name).
 		want(t, statusDone, out)
 	report := readReport(t, name)
 	is(t, "schema", report["schema"], `"narseal/1"`)
@@ -121,7 +121,7 @@ func TestReportNarHash(t *testing.T) {
 	if err := os.WriteFile(in, readTestdata(t, "sample.nar"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	narseal(nil, "rewrite", "-m", sampleHash+"="+sampleOther, "--report", name, "-o", out, in).want(t, statusDone, nil)
+	invoke(nil, "rewrite", "-m", sampleHash+"="+sampleOther, "--report", name, "-o", out, in).want(t, statusDone, nil)
 	report := readReport(t, name)
 	for key, file := range map[string]string{"input": in, "output": out} {
 		nar, err := os.ReadFile(file)
@@ -140,7 +140,7 @@ func TestReportNarHash(t *testing.T) {
 func TestReportOfFailure(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "report.json")
 	in := goldenNAR(t, "A", "lld-arm64")
-	o := narseal(bytes.NewReader(in[:len(in)-8]), "rewrite", "-m", hashA+"="+hashB, "--report", name)
+	o := invoke(bytes.NewReader(in[:len(in)-8]), "rewrite", "-m", hashA+"="+hashB, "--report", name)
 	if o.status != statusError {
 		t.Fatalf("status %d, %s", o.status, o.stderr)
 	}

@@ -22,8 +22,8 @@ type outcome struct {
 	stdout, stderr string
 }
 
-// narseal runs the program in this process.
-func narseal(stdin io.Reader, args ...string) outcome {
+// invoke runs the program in this process.
+func invoke(stdin io.Reader, args ...string) outcome {
 	var stdout, stderr bytes.Buffer
 	status := run(context.Background(), append([]string{"narseal"}, args...), stdin, &stdout, &stderr)
 	return outcome{status, stdout.String(), stderr.String()}
@@ -120,11 +120,11 @@ func TestRewriteGoldens(t *testing.T) {
 				if err := os.WriteFile(file, way.in, 0o666); err != nil {
 					t.Fatal(err)
 				}
-				narseal(nil, "rewrite", "--map", way.rule, file).want(t, statusDone, way.out)
-				narseal(bytes.NewReader(way.in), "rewrite", "--map", way.rule).want(t, statusDone, way.out)
-				narseal(iotest.HalfReader(bytes.NewReader(way.in)), "rewrite", "--map", way.rule, "-").want(t, statusDone, way.out)
-				narseal(bytes.NewReader(way.in), "rewrite", "--map", way.rule, "--hold-memory", "1").want(t, statusDone, way.out)
-				narseal(nil, "rewrite", "--map", way.rule, "--output", out, file).want(t, statusDone, nil)
+				invoke(nil, "rewrite", "--map", way.rule, file).want(t, statusDone, way.out)
+				invoke(bytes.NewReader(way.in), "rewrite", "--map", way.rule).want(t, statusDone, way.out)
+				invoke(iotest.HalfReader(bytes.NewReader(way.in)), "rewrite", "--map", way.rule, "-").want(t, statusDone, way.out)
+				invoke(bytes.NewReader(way.in), "rewrite", "--map", way.rule, "--hold-memory", "1").want(t, statusDone, way.out)
+				invoke(nil, "rewrite", "--map", way.rule, "--output", out, file).want(t, statusDone, nil)
 				if got, err := os.ReadFile(out); err != nil || !bytes.Equal(got, way.out) {
 					t.Errorf("--output: %v, %s", err, difference(got, way.out))
 				}
@@ -198,8 +198,8 @@ func TestRewriteWithoutMatch(t *testing.T) {
 	rule := strings.Repeat("c", 32) + "=" + strings.Repeat("d", 32)
 	for _, name := range goldens(t) {
 		in := goldenNAR(t, "A", name)
-		narseal(bytes.NewReader(in), "rewrite", "--map", rule).want(t, statusDone, in)
-		narseal(bytes.NewReader(in), "rewrite", "--map", rule, "--repair", "all").want(t, statusDone, in)
+		invoke(bytes.NewReader(in), "rewrite", "--map", rule).want(t, statusDone, in)
+		invoke(bytes.NewReader(in), "rewrite", "--map", rule, "--repair", "all").want(t, statusDone, in)
 	}
 }
 
@@ -264,7 +264,7 @@ func TestRewriteCut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for i, n := range cuts(len(f.in)) {
-				o := narseal(bytes.NewReader(f.in[:n]), "rewrite", "--map", f.rule)
+				o := invoke(bytes.NewReader(f.in[:n]), "rewrite", "--map", f.rule)
 				if o.status != statusError || !strings.HasPrefix(o.stderr, "narseal: error: nar: read") ||
 					!strings.Contains(o.stderr, io.ErrUnexpectedEOF.Error()) {
 					t.Fatalf("cut at %d: status %d, stderr %s", n, o.status, o.stderr)
@@ -295,7 +295,7 @@ func TestRewriteCutForNix(t *testing.T) {
 	nartest.Tool(t, "nix-store")
 	f := fixtures(t)["small"]
 	for n := len(f.in) - 1; n > 0; n -= 61 {
-		o := narseal(bytes.NewReader(f.in[:n]), "rewrite", "--map", f.rule)
+		o := invoke(bytes.NewReader(f.in[:n]), "rewrite", "--map", f.rule)
 		if _, err := nartest.TryRestore(t, []byte(o.stdout)); err == nil {
 			t.Fatalf("cut at %d: nix-store restores the output", n)
 		}
@@ -316,7 +316,7 @@ func TestRewriteCutLeavesNoFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, out := range []string{fresh, old} {
-				narseal(nil, "rewrite", "--map", f.rule, "-o", out, in).want(t, statusError, nil)
+				invoke(nil, "rewrite", "--map", f.rule, "-o", out, in).want(t, statusError, nil)
 			}
 			list, err := os.ReadDir(dir)
 			if err != nil || len(list) != 2 {
@@ -333,7 +333,7 @@ func TestRewriteCutLeavesNoFile(t *testing.T) {
 func TestRewriteTrailingBytes(t *testing.T) {
 	for name, f := range fixtures(t) {
 		for _, more := range [][]byte{{0}, make([]byte, 8), f.in[:24], bytes.Repeat([]byte("x"), 300<<10)} {
-			o := narseal(bytes.NewReader(append(bytes.Clone(f.in), more...)), "rewrite", "--map", f.rule)
+			o := invoke(bytes.NewReader(append(bytes.Clone(f.in), more...)), "rewrite", "--map", f.rule)
 			if o.status != statusError || len(o.stdout) >= len(f.out) || !strings.Contains(o.stderr, "offset "+strconv.Itoa(len(f.in))) {
 				t.Errorf("%s with %d bytes after it: status %d, %d bytes of output, %s", name, len(more), o.status, len(o.stdout), o.stderr)
 			}
