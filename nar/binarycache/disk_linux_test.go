@@ -1,0 +1,122 @@
+package binarycache_test
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"narseal/nar/binarycache"
+	"narseal/nar/compression"
+)
+
+// mount mounts a tmpfs, or skips the test where this is not allowed.
+func mount(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			t.Skip("mounting needs root: ", err)
+		}
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// noise does not compress.
+func noise(n int) string {
+	b := make([]byte, n)
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return string(b)
+}
+
+func TestFullDisk(t *testing.T) {
+	dir := mount(t, "4m")
+	fill(t, dir,
+		member{base: hash("a") + "-a", nar: nar("broken " + noise(2<<20)), compression: compression.None},
+		member{base: hash("b") + "-b", nar: nar("broken " + noise(1<<20)), compression: compression.None})
+	before := read(t, dir)
+	o := binarycache.Options{Prune: true}
+	repairing(&o)
+	sum, err := binarycache.Rewrite(t.Context(), binarycache.NewFolder(dir), o)
+	if !errors.Is(err, syscall.ENOSPC) || sum.Paths[binarycache.Failed] == 0 {
+		t.Fatalf("got %+v, %v", sum, err)
+	}
+	valid(t, dir)
+	after := read(t, dir)
+	for name := range before {
+		if after[name] != before[name] {
+			t.Errorf("%s has changed", name)
+		}
+	}
+	// With room, the run goes on to its end.
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=16m"); err != nil {
+		t.Fatal(err)
+	}
+	if sum, _ := rewrite(t, dir, o); sum.Paths[binarycache.Changed] != 2 {
+		t.Errorf("with room: %s", statuses(sum))
+	}
+	valid(t, dir)
+	if n := len(read(t, dir)); n != len(before) {
+		t.Errorf("%d files, want %d", n, len(before))
+	}
+}
+
+func TestFullOutput(t *testing.T) {
+	out := filepath.Join(mount(t, "1m"), "cache")
+	dir := newCache(t, member{base: hash("a") + "-a", nar: nar("whole " + noise(2<<20)), compression: compression.None})
+	before := read(t, dir)
+	sum, err := binarycache.Rewrite(t.Context(), binarycache.NewFolder(dir), binarycache.Options{Output: binarycache.NewFolder(out)})
+	if !errors.Is(err, syscall.ENOSPC) || sum.Paths[binarycache.Failed] != 1 {
+		t.Errorf("got %+v, %v", sum, err)
+	}
+	if !maps.Equal(read(t, dir), before) {
+		t.Error("the input has changed")
+	}
+	if got := read(t, out); len(got) != 1 { // nix-cache-info
+		t.Errorf("the output: %d files", len(got))
+	}
+}
+
+func TestReadOnlyCache(t *testing.T) {
+	dir := mount(t, "4m")
+	fill(t, dir, member{base: hash("a") + "-a", nar: nar("broken")})
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	before := read(t, dir)
+	o := binarycache.Options{}
+	repairing(&o)
+	if _, err := binarycache.Rewrite(t.Context(), binarycache.NewFolder(dir), o); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("in place: %v", err)
+	}
+	o.DryRun = true
+	if sum, _ := rewrite(t, dir, o); statuses(sum) != "changed=1" {
+		t.Errorf("dry run: %s", statuses(sum))
+	}
+	o.DryRun = false
+	out := t.TempDir()
+	o.Output = binarycache.NewFolder(out)
+	if sum, _ := rewrite(t, dir, o); statuses(sum) != "changed=1" {
+		t.Errorf("to an output: %s", statuses(sum))
+	}
+	valid(t, out)
+	if !maps.Equal(read(t, dir), before) {
+		t.Error("files have changed")
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".narseal")); err == nil {
+		t.Error("a state folder in a read-only cache")
+	}
+}

@@ -1,0 +1,16 @@
+// Package binarycache verifies and rewrites Nix binary caches: narinfo files and
+// the NARs that they name, in a [Store] of objects.
+//
+// Nothing in a cache is believed before it is checked: a NAR's file and contents
+// have to be of the sizes and hashes that its narinfo states.
+//
+// A cache is valid at every moment of a rewrite. A new NAR is an object of its own,
+// named by its hash; a narinfo is replaced in one step, after the NAR that it names
+// is there; and NARs are only ever deleted when no narinfo names them.
+//
+// Formats: narinfo and nix-cache-info are lines of "Key: value"
+// (https://nix.dev/manual/nix/latest/protocols/nix-archive and
+// src/libstore/nar-info.cc in Nix); HASH.ls files are JSON
+// (https://nix.dev/manual/nix/latest/store/types/http-binary-cache-store,
+// write-nar-listing).
+package binarycache

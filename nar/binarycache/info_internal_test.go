@@ -1,0 +1,211 @@
+package binarycache
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/nix-community/go-nix/pkg/narinfo"
+	"github.com/nix-community/go-nix/pkg/narinfo/signature"
+)
+
+// Published by cache.nixos.org, signed by its key.
+const published = `StorePath: /nix/store/syd87l2rxw8cbsxmxl853h0r6pdwhwjr-curl-7.82.0-bin
+URL: nar/05ra3y72i3qjri7xskf9qj8kb29r6naqy1sqpbs3azi3xcigmj56.nar.xz
+Compression: xz
+FileHash: sha256:05ra3y72i3qjri7xskf9qj8kb29r6naqy1sqpbs3azi3xcigmj56
+FileSize: 68852
+NarHash: sha256:1b4sb93wp679q4zx9k1ignby1yna3z7c4c2ri3wphylbc2dwsys0
+NarSize: 196040
+References: 0jqd0rlxzra1rs38rdxl43yh6rxchgc6-curl-7.82.0 6w8g7njm4mck5dmjxws0z1xnrxvl81xa-glibc-2.34-115 j5jxw3iy7bbz4a57fh9g2xm2gxmyal8h-zlib-1.2.12 yxvjs9drzsphm9pcf42a4byzj1kb9m7k-openssl-1.1.1n
+Deriver: 5rwxzi7pal3qhpsyfc16gzkh939q1np6-curl-7.82.0.drv
+Sig: cache.nixos.org-1:TsTTb3WGTZKphvYdBHXwo6weVILmTytUjLB+vcX89fOjjRicCHmKA4RCPMVLkj6TMJ4GMX3HPVWRdD1hkeKZBQ==
+`
+
+const publishedKey = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
+
+func TestFingerprint(t *testing.T) {
+	key, err := signature.ParsePublicKey(publishedKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := parseInfo([]byte(published), "/nix/store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !key.Verify(n.fingerprint(), n.Signatures[0]) {
+		t.Errorf("the published signature does not hold for %q", n.fingerprint())
+	}
+
+	// Nix keeps references in a set: neither their order nor repetition counts.
+	refs := strings.Fields(n.fieldOf("References"))
+	n2, err := parseInfo([]byte(strings.Replace(published, refs[0]+" "+refs[1], refs[1]+" "+refs[0]+" "+refs[1], 1)), "/nix/store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !key.Verify(n2.fingerprint(), n.Signatures[0]) {
+		t.Errorf("other order: %q", n2.fingerprint())
+	}
+
+	// A hash in another encoding is the same hash.
+	n3, err := parseInfo([]byte(strings.Replace(published, n.NarHash.String(), fmt.Sprintf("sha256:%x", n.NarHash.Digest()), 1)), "/nix/store")
+	if err != nil || !key.Verify(n3.fingerprint(), n.Signatures[0]) {
+		t.Errorf("in hexadecimal: %v, %v", n3, err)
+	}
+
+	other := strings.ReplaceAll(published, "/nix/store", "/opt/my/store")
+	n4, err := parseInfo([]byte(other), "/opt/my/store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := n4.fingerprint(), strings.ReplaceAll(n.fingerprint(), "/nix/store/", "/opt/my/store/"); got != want {
+		t.Errorf("other store:\ngot  %q\nwant %q", got, want)
+	}
+}
+
+func (n *info) fieldOf(key string) string {
+	for _, l := range n.lines {
+		if l.key == key {
+			return strings.TrimPrefix(l.text, key+": ")
+		}
+	}
+	return ""
+}
+
+func TestInfoIsKept(t *testing.T) {
+	for _, s := range []string{
+		published,
+		published + "Unknown: a: b: c\nUnknown: twice\nEmpty:\nOdd:value\n",
+		strings.Replace(published, "Deriver: 5rwxzi7pal3qhpsyfc16gzkh939q1np6-curl-7.82.0.drv", "Deriver: unknown-deriver", 1),
+		published + "System: x86_64-linux\nCA: fixed:r:sha256:1b4sb93wp679q4zx9k1ignby1yna3z7c4c2ri3wphylbc2dwsys0\n",
+	} {
+		n, err := parseInfo([]byte(s), "/nix/store")
+		if err != nil {
+			t.Errorf("%v in\n%s", err, s)
+			continue
+		}
+		if got := string(n.encode()); got != s {
+			t.Errorf("got\n%s\nwant\n%s", got, s)
+		}
+	}
+}
+
+func TestSet(t *testing.T) {
+	n := &info{lines: []line{{"A", "A: 1"}, {"B", "B:2"}, {"B", "B: 3"}}}
+	n.set("A", "new", "")
+	n.set("C", "after A", "A")
+	n.set("D", "first", "nothing")
+	if got, want := string(n.encode()), "D: first\nA: new\nC: after A\nB:2\nB: 3\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if !n.drop("B") || n.drop("B") {
+		t.Error("drop says otherwise")
+	}
+	if got, want := string(n.encode()), "D: first\nA: new\nC: after A\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestBadInfos(t *testing.T) {
+	swap := func(from, to string) string {
+		if !strings.Contains(published, from) {
+			t.Fatalf("no %q", from)
+		}
+		return strings.Replace(published, from, to, 1)
+	}
+	for name, c := range map[string]struct{ text, want string }{
+		"empty":               {"", "line 1"},
+		"no colon":            {published + "x\n", "line 11"},
+		"an empty line":       {published + "\n", "line 11"},
+		"no key":              {published + ": x\n", "line 11"},
+		"no blank":            {swap("NarSize: ", "NarSize:"), "line 7"},
+		"twice":               {published + "NarSize: 1\n", "line 11: NarSize stands twice"},
+		"missing dash":        {swap("pdwhwjr-curl", "pdwhwjrccurl"), "want HASH-NAME"},
+		"missing name":        {swap("-curl-7.82.0-bin", "-"), "want HASH-NAME"},
+		"short hash":          {swap("syd87", "yd87"), "want HASH-NAME"},
+		"hash with e":         {swap("syd87", "eyd87"), "base32"},
+		"slash in the name":   {swap("curl-7.82.0-bin", "curl/bin"), "invalid character"},
+		"long name":           {swap("curl-7.82.0-bin", strings.Repeat("x", 212)), "at most 211"},
+		"relative":            {swap("/nix/store/syd", "syd"), "is not in /nix/store"},
+		"other store":         {swap("/nix/store/", "/nix/store2/"), "is not in /nix/store"},
+		"bad reference":       {swap("6w8g7njm4mck5dmjxws0z1xnrxvl81xa-glibc", "glibc"), "References"},
+		"double blank":        {swap("0jqd0rlxzra1rs38rdxl43yh6rxchgc6-curl-7.82.0 ", "0jqd0rlxzra1rs38rdxl43yh6rxchgc6-curl-7.82.0  "), "References"},
+		"bad deriver":         {swap("5rwxzi7pal3qhpsyfc16gzkh939q1np6-curl-7.82.0.drv", "x.drv"), "Deriver"},
+		"negative":            {swap("NarSize: 196040", "NarSize: -1"), "NarSize"},
+		"zero":                {swap("NarSize: 196040", "NarSize: 0"), "out of range"},
+		"huge":                {swap("NarSize: 196040", "NarSize: 9223372036854775808"), "out of range"},
+		"more than huge":      {swap("NarSize: 196040", "NarSize: 99999999999999999999"), "NarSize"},
+		"absolute URL":        {swap("URL: nar/", "URL: /nar/"), "URL"},
+		"URL elsewhere":       {swap("URL: nar/", "URL: https://example.org/nar/"), "URL"},
+		"URL above":           {swap("URL: nar/", "URL: ../nar/"), "URL"},
+		"URL hidden":          {swap("URL: nar/", "URL: .narseal/"), "URL"},
+		"URL of a narinfo":    {swap("URL: nar/05ra3y72i3qjri7xskf9qj8kb29r6naqy1sqpbs3azi3xcigmj56.nar.xz", "URL: nix-cache-info"), "URL"},
+		"compression":         {swap("Compression: xz", "Compression: br"), `unsupported compression "br"`},
+		"short digest":        {swap("NarHash: sha256:1", "NarHash: sha256:"), "NarHash"},
+		"no algorithm":        {swap("NarHash: sha256:", "NarHash: "), "NarHash"},
+		"another algorithm":   {swap("NarHash: sha256:1b4sb93wp679q4zx9k1ignby1yna3z7c4c2ri3wphylbc2dwsys0", "NarHash: md5:d41d8cd98f00b204e9800998ecf8427e"), "md5 is not supported"},
+		"signature":           {swap("Sig: cache.nixos.org-1:", "Sig: cache.nixos.org-1"), "line 10"},
+		"carriage returns":    {strings.ReplaceAll(published, "\n", "\r\n"), "\\r"},
+		"something with NULs": {"\x00\x00\x00", "line 1"},
+	} {
+		_, err := parseInfo([]byte(c.text), "/nix/store")
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func TestCacheInfos(t *testing.T) {
+	for text, want := range map[string]string{
+		"StoreDir: /nix/store\nWantMassQuery: 1\nPriority: 40\n": "/nix/store",
+		"StoreDir: /gnu/store\n":                                 "/gnu/store",
+		"StoreDir:/gnu/store":                                    "/gnu/store",
+		"WantMassQuery: 1\n":                                     "/nix/store",
+		"":                                                       "/nix/store",
+	} {
+		c, err := parseCacheInfo([]byte(text))
+		if err != nil || c.storeDir != want {
+			t.Errorf("%q: got %+v, %v, want %s", text, c, err, want)
+		}
+	}
+	for _, text := range []string{"StoreDir: nix/store\n", "StoreDir: /nix/store/\n", "StoreDir: /\n", "<html>\n"} {
+		if c, err := parseCacheInfo([]byte(text)); err == nil {
+			t.Errorf("%q: got %+v and no error", text, c)
+		}
+	}
+}
+
+// What is parsed is written as it came, go-nix reads it where it knows the keys, and
+// the fingerprints agree in the usual store.
+func FuzzInfo(f *testing.F) {
+	f.Add([]byte(published))
+	f.Add([]byte(published + "Unknown: x\n"))
+	f.Add([]byte(strings.Replace(published, "Compression: xz\n", "", 1)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n, err := parseInfo(b, "/nix/store")
+		if err != nil {
+			return
+		}
+		if got := string(n.encode()); strings.TrimSuffix(got, "\n") != strings.TrimSuffix(string(b), "\n") {
+			t.Fatalf("got %q, want %q", got, b)
+		}
+		if infoName(n.base) != n.base[:32]+".narinfo" || !isInfoName(infoName(n.base)) {
+			t.Fatalf("the name %q", infoName(n.base))
+		}
+		theirs, err := narinfo.Parse(strings.NewReader(string(b)))
+		if err != nil {
+			return // an unknown key, or ": " in a value
+		}
+		if err := theirs.Check(); err != nil && theirs.Compression != "none" {
+			t.Fatalf("go-nix: %v", err)
+		}
+		for i, r := range theirs.References {
+			if i > 0 && r <= theirs.References[i-1] {
+				return // go-nix does not sort
+			}
+		}
+		if got, want := n.fingerprint(), theirs.Fingerprint(); len(theirs.References) > 0 && got != want {
+			t.Fatalf("fingerprint %q, go-nix's %q", got, want)
+		}
+	})
+}

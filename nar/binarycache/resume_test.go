@@ -1,0 +1,206 @@
+package binarycache_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"narseal/nar/binarycache"
+	"narseal/nar/compression"
+)
+
+var kills = flag.Int("kills", 4, "how often TestKilled kills a run")
+
+// swapping is a closure that a swap of two hashes would undo if it were done twice.
+func swapping(n int) (members []member) {
+	for i := range n {
+		base := fmt.Sprintf("%032d-path", i)
+		text := fmt.Sprintf("%d: %s %s %s", i, hash("l"), hash("m"), strings.Repeat("text ", 1000))
+		members = append(members, member{base: base, nar: nar(text), compression: compression.Gzip, refs: []string{hash("l") + "-x"}})
+	}
+	return members
+}
+
+func swap(o *binarycache.Options) { replacing(o, hash("l"), hash("m"), hash("m"), hash("l")) }
+
+// A run that is canceled is continued, and what is finished is not filtered again.
+func TestContinues(t *testing.T) {
+	const n = 12
+	for _, output := range []bool{false, true} {
+		dir := newCache(t, swapping(n)...)
+		whole := newCache(t, swapping(n)...)
+		o := binarycache.Options{}
+		swap(&o)
+		rewrite(t, whole, o)
+		want := valid(t, whole)
+		at := dir
+		if output {
+			at = t.TempDir()
+			o.Output = binarycache.NewFolder(at)
+		}
+
+		replace := o.Filter
+		var filtered atomic.Int64 // first passes that were whole
+		o.Filter = func(ctx context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
+			if !p.Again {
+				filtered.Add(1)
+			}
+			return replace(ctx, p, dst, src)
+		}
+		runs, reported := 0, map[string]int{}
+		for {
+			runs++
+			ctx, cancel := context.WithCancel(t.Context())
+			done := 0
+			o.Done = func(r binarycache.Result) {
+				if r.Err != nil {
+					t.Error(r.Err)
+				}
+				if r.Status == binarycache.Changed {
+					reported[r.Info]++
+					if done++; done == 5 {
+						cancel()
+					}
+				}
+			}
+			sum, err := binarycache.Rewrite(ctx, binarycache.NewFolder(dir), o)
+			cancel()
+			valid(t, at)
+			if err == nil {
+				if sum.Paths[binarycache.Finished] == 0 {
+					t.Errorf("output %v: the last run: %s", output, statuses(sum))
+				}
+				break
+			}
+			if !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+		}
+		if runs != 3 {
+			t.Errorf("output %v: %d runs, want 3", output, runs)
+		}
+		// A run that is cut short may have one path in hand.
+		if f := filtered.Load(); f < n || f > n+2 {
+			t.Errorf("output %v: %d paths filtered, want %d", output, f, n)
+		}
+		for name, times := range reported {
+			if times != 1 {
+				t.Errorf("output %v: %s was done %d times", output, name, times)
+			}
+		}
+		if got := valid(t, at); !maps.Equal(got, want) {
+			t.Errorf("output %v: the contents differ from those of one run", output)
+		}
+		if _, err := os.Stat(filepath.Join(at, ".narseal")); err == nil {
+			t.Errorf("output %v: state stays behind", output)
+		}
+	}
+}
+
+// Failed paths are tried again by the next run, and the others are not.
+func TestFailedAreTriedAgain(t *testing.T) {
+	dir := newCache(t, swapping(3)...)
+	bad := fmt.Sprintf("%032d.narinfo", 1)
+	good := read(t, dir)[bad]
+	write(t, dir, map[string]string{bad: good + "garbage\n"})
+	o := binarycache.Options{}
+	swap(&o)
+	if sum, _ := rewrite(t, dir, o); statuses(sum) != "changed=2 failed=1" {
+		t.Errorf("first: %s", statuses(sum))
+	}
+	write(t, dir, map[string]string{bad: good})
+	if sum, _ := rewrite(t, dir, o); statuses(sum) != "changed=1 finished=2" {
+		t.Errorf("second: %s", statuses(sum))
+	}
+	valid(t, dir)
+}
+
+const killedEnv = "BINARYCACHE_TEST_KILLED"
+
+// TestKilledHelper is not a test: it is the process that TestKilled kills.
+func TestKilledHelper(t *testing.T) {
+	dir := os.Getenv(killedEnv)
+	if dir == "" {
+		t.Skip("run by TestKilled")
+	}
+	o := binarycache.Options{Jobs: 2, Prune: true}
+	swap(&o)
+	rewrite(t, dir, o)
+}
+
+// kill -9 at any moment leaves a valid cache, and the next run completes it.
+func TestKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts many processes")
+	}
+	const n = 40
+	dir := newCache(t, swapping(n)...)
+	before := read(t, dir)
+	want := valid(t, dir)
+	for path, content := range want {
+		want[path] = strings.NewReplacer(hash("l"), hash("m"), hash("m"), hash("l")).Replace(content)
+	}
+	start := func() *exec.Cmd {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledHelper$", "-test.count=1")
+		cmd.Env = append(os.Environ(), killedEnv+"="+dir)
+		return cmd
+	}
+	began := time.Now()
+	if out, err := start().CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	span := time.Since(began)
+
+	interrupted := 0
+	for i := range *kills {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		write(t, dir, before)
+		for round := 0; ; round++ {
+			cmd := start()
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			timer := time.AfterFunc(rand.N(span+span/4), func() { cmd.Process.Kill() })
+			err := cmd.Wait()
+			timer.Stop()
+			now := valid(t, dir) // at every moment
+			if len(now) != n {
+				t.Fatalf("kill %d: %d paths, want %d", i, len(now), n)
+			}
+			if err == nil {
+				break
+			}
+			interrupted++
+			if round == 3 { // let it come to its end
+				if out, err := start().CombinedOutput(); err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+				break
+			}
+		}
+		if got := valid(t, dir); !maps.Equal(got, want) {
+			t.Fatalf("kill %d: the contents are not what one run makes", i)
+		}
+		files := read(t, dir)
+		if len(files) != len(before) {
+			t.Errorf("kill %d: %d files, want %d", i, len(files), len(before))
+		}
+	}
+	if interrupted == 0 {
+		t.Error("no run was interrupted")
+	}
+	t.Logf("%d runs of about %v interrupted", interrupted, span)
+}
