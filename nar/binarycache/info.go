@@ -59,9 +59,6 @@ func parseInfo(b []byte, dir string) (*info, error) {
 				return nil, fmt.Errorf("line %d: %s stands twice", i+1, key)
 			}
 			seen[key] = true
-			if _, err := narinfo.Parse(strings.NewReader(key + ": " + value + "\n")); err != nil {
-				return nil, fmt.Errorf("line %d: %q: %w", i+1, clip(l), err)
-			}
 			fmt.Fprintf(&plain, "%s: %s\n", key, value)
 		}
 		n.lines = append(n.lines, line{key, l})
@@ -72,42 +69,55 @@ func parseInfo(b []byte, dir string) (*info, error) {
 		}
 	}
 	var err error
-	if n.NarInfo, err = narinfo.Parse(&plain); err != nil {
-		return nil, err
+	if n.NarInfo, err = narinfo.Parse(bytes.NewReader(plain.Bytes())); err != nil {
+		return nil, n.blame(err)
 	}
 	return n, n.check(dir)
+}
+
+// blame finds the line that go-nix's parser has refused with err.
+func (n *info) blame(err error) error {
+	for i, l := range n.lines {
+		if _, ok := known[l.key]; !ok {
+			continue
+		}
+		if _, err := narinfo.Parse(strings.NewReader(l.text + "\n")); err != nil {
+			return fmt.Errorf("line %d: %q: %w", i+1, clip(l.text), err)
+		}
+	}
+	return err
 }
 
 // check checks what go-nix's parser does not, whose own Check knows one store only.
 func (n *info) check(dir string) (err error) {
 	if n.base, err = splitStorePath(dir, n.StorePath); err != nil {
-		return fmt.Errorf("StorePath: %w", err)
+		return fmt.Errorf("in StorePath: %w", err)
 	}
 	if !fs.ValidPath(n.URL) || strings.HasPrefix(n.URL, ".") || !strings.Contains(n.URL, ".nar") {
-		return fmt.Errorf("URL: %q is not the name of a NAR in the cache", clip(n.URL))
+		return fmt.Errorf("in URL: %q is not the name of a NAR in the cache", clip(n.URL))
 	}
 	if n.compression, err = compression.Parse(n.Compression); err != nil {
-		return fmt.Errorf("Compression: %w", err)
+		return fmt.Errorf("in Compression: %w", err)
 	}
 	for _, h := range []struct {
 		key  string
 		hash *nixhash.HashWithEncoding
 	}{{"NarHash", n.NarHash}, {"FileHash", n.FileHash}} {
 		if h.hash != nil && h.hash.Algo() != nixhash.SHA256 {
-			return fmt.Errorf("%s: %s is not supported, want sha256", h.key, h.hash.Algo())
+			return fmt.Errorf("in %s: %s is not supported, want sha256", h.key, h.hash.Algo())
 		}
 	}
 	if n.NarSize == 0 || n.NarSize > 1<<62 || n.FileSize > 1<<62 {
-		return fmt.Errorf("NarSize %d, FileSize %d: out of range", n.NarSize, n.FileSize)
+		return fmt.Errorf("sizes out of range: NarSize %d, FileSize %d", n.NarSize, n.FileSize)
 	}
 	for _, r := range n.References {
 		if err := checkBaseName(r); err != nil {
-			return fmt.Errorf("References: %w", err)
+			return fmt.Errorf("in References: %w", err)
 		}
 	}
 	if n.Deriver != "" {
 		if err := checkBaseName(n.Deriver); err != nil {
-			return fmt.Errorf("Deriver: %w", err)
+			return fmt.Errorf("in Deriver: %w", err)
 		}
 	}
 	return nil

@@ -71,7 +71,8 @@ type Path struct {
 	StorePath   string
 	NarSize     int64
 	Compression compression.Type
-	Again       bool // Filter has seen this NAR before
+	Again       bool // Filter has seen this NAR to its end before, and it is being written
+	Retry       bool // Filter has asked for this by ErrRetry
 }
 
 // Status says how a path ended.
@@ -110,6 +111,10 @@ type Summary struct {
 	Paths  map[Status]int
 	Pruned int // objects deleted
 }
+
+// ErrRetry, wrapped by an error of Filter, has Filter called once more for this NAR,
+// from its beginning and with a new dst.
+var ErrRetry = errors.New("to be tried in another way")
 
 // Sentinels, wrapped by the errors of Results.
 var (

@@ -23,7 +23,7 @@ func (r *run) open(ctx context.Context, t task, res *Result) (*info, infoID, err
 	}
 	n, err := parseInfo(b, r.cache.storeDir)
 	if err == nil && infoName(n.base) != t.name {
-		err = fmt.Errorf("StorePath: %s belongs into %s", n.StorePath, infoName(n.base))
+		err = fmt.Errorf("in StorePath: %s belongs into %s", n.StorePath, infoName(n.base))
 	}
 	if err != nil {
 		return nil, infoID{}, fmt.Errorf("%s: %w", t.name, err)
@@ -49,13 +49,13 @@ func (r *run) checkTrust(n *info) error {
 }
 
 // filter passes the NAR of n through Filter, checks it, and returns what came out.
-func (r *run) filter(ctx context.Context, n *info, again bool, dst, copyTo io.Writer) (out sum, err error) {
+func (r *run) filter(ctx context.Context, n *info, p Path, dst, copyTo io.Writer) (out sum, err error) {
 	c, err := openNAR(ctx, r.in, n, copyTo)
 	if err != nil {
 		return out, err
 	}
 	defer c.Close()
-	if !again {
+	if !p.Again && !p.Retry {
 		c.progress = r.Progress
 	}
 	m := newMeter()
@@ -65,8 +65,8 @@ func (r *run) filter(ctx context.Context, n *info, again bool, dst, copyTo io.Wr
 		dst = io.MultiWriter(m, dst)
 	}
 	if r.Filter != nil {
-		p := &Path{n.StorePath, int64(n.NarSize), n.compression, again}
-		err = r.Filter(ctx, p, dst, c)
+		p.StorePath, p.NarSize, p.Compression = n.StorePath, int64(n.NarSize), n.compression
+		err = r.Filter(ctx, &p, dst, c)
 	} else {
 		_, err = io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{c}, make([]byte, 256<<10))
 	}
@@ -85,7 +85,7 @@ func (r *run) verify(ctx context.Context, t task, res *Result) error {
 	defer c.Close()
 	c.progress = r.Progress
 	if r.Filter != nil {
-		err = r.Filter(ctx, &Path{n.StorePath, int64(n.NarSize), n.compression, false}, io.Discard, c)
+		err = r.Filter(ctx, &Path{StorePath: n.StorePath, NarSize: int64(n.NarSize), Compression: n.compression}, io.Discard, c)
 	}
 	res.Status = Verified
 	return c.finish(err)
@@ -104,16 +104,10 @@ func (r *run) rewrite(ctx context.Context, t task, res *Result) error {
 		return fmt.Errorf("%s: %w: two paths would become %s", n.StorePath, ErrConflict, t.out)
 	}
 
-	var copied *upload
-	var copyTo io.Writer
-	if !r.inPlace && !r.DryRun {
-		if copied, err = r.newUpload(ctx); err != nil {
-			return err
-		}
+	content, pass, copied, err := r.firstPass(ctx, n)
+	if copied != nil {
 		defer copied.Abort()
-		copyTo = copied
 	}
-	content, err := r.filter(ctx, n, false, nil, copyTo)
 	if err != nil {
 		return err
 	}
@@ -147,7 +141,7 @@ func (r *run) rewrite(ctx context.Context, t task, res *Result) error {
 		if copied != nil {
 			copied.Abort()
 		}
-		if err := r.writeNAR(ctx, n, next, content, res); err != nil {
+		if err := r.writeNAR(ctx, n, next, pass, content, res); err != nil {
 			return err
 		}
 	case copied != nil:
@@ -168,6 +162,28 @@ func (r *run) rewrite(ctx context.Context, t task, res *Result) error {
 		return asOutput(err)
 	}
 	return r.put(ctx, out, b)
+}
+
+// firstPass sees what a NAR becomes, and checks it. If there is another cache to
+// write, the NAR's file is copied meanwhile, for most NARs do not change.
+func (r *run) firstPass(ctx context.Context, n *info) (content sum, pass Path, copied *upload, err error) {
+	for {
+		var copyTo io.Writer
+		if !r.inPlace && !r.DryRun {
+			if copied, err = r.newUpload(ctx); err != nil {
+				return content, pass, nil, err
+			}
+			copyTo = copied
+		}
+		content, err = r.filter(ctx, n, pass, nil, copyTo)
+		if pass.Retry || !errors.Is(err, ErrRetry) {
+			return content, pass, copied, err
+		}
+		pass.Retry = true
+		if copied != nil {
+			copied.Abort()
+		}
+	}
 }
 
 // isDone says whether the journal has a result for a narinfo, and the cache has it.
@@ -258,7 +274,7 @@ func (r *run) sign(n *info, res *Result) error {
 }
 
 // writeNAR writes the NAR that n's becomes, which is known to be content.
-func (r *run) writeNAR(ctx context.Context, n, next *info, content sum, res *Result) error {
+func (r *run) writeNAR(ctx context.Context, n, next *info, pass Path, content sum, res *Result) error {
 	c := r.Compression
 	if c == "" {
 		c = n.compression
@@ -277,7 +293,8 @@ func (r *run) writeNAR(ctx context.Context, n, next *info, content sum, res *Res
 	if err != nil {
 		return err
 	}
-	got, err := r.filter(ctx, n, true, w, nil)
+	pass.Again = true
+	got, err := r.filter(ctx, n, pass, w, nil)
 	if err == nil && got != content {
 		err = fmt.Errorf("%s: filtered again, the NAR has become %s, and was %s", n.StorePath, got, content)
 	}

@@ -3,6 +3,7 @@ package binarycache_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -376,5 +377,45 @@ func TestBadFilters(t *testing.T) {
 	}})
 	if sum.Paths[binarycache.Failed] != 3 || !strings.Contains(results[hash("a")+".narinfo"].Err.Error(), "filtered again") || !maps.Equal(read(t, dir), before) {
 		t.Errorf("unsteady filter: %s, %v", statuses(sum), results)
+	}
+}
+
+// A filter may ask for a second start, with whatever it has written forgotten.
+func TestRetry(t *testing.T) {
+	for _, output := range []bool{false, true} {
+		dir := newCache(t, closure()...)
+		o := binarycache.Options{}
+		repairing(&o)
+		at := dir
+		if output {
+			at = t.TempDir()
+			o.Output = binarycache.NewFolder(at)
+		}
+		var calls []string
+		o.Filter = func(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
+			calls = append(calls, fmt.Sprint(p.Retry, p.Again))
+			if !p.Retry {
+				if _, err := io.WriteString(dst, "lost"); err != nil {
+					return err
+				}
+				return fmt.Errorf("out of order: %w", binarycache.ErrRetry)
+			}
+			_, err := io.WriteString(dst, "new")
+			return err
+		}
+		o.Hashes = map[string]bool{hash("q"): true}
+		rewrite(t, dir, o)
+		if got := fmt.Sprint(calls); got != "[false false true false true true]" {
+			t.Errorf("output %v: calls with (retry, again): %s", output, got)
+		}
+		if got := valid(t, at)["/nix/store/"+hash("q")+"-other"]; got != "new" {
+			t.Errorf("output %v: got %q", output, got)
+		}
+
+		// But not for ever.
+		o.Filter = func(context.Context, *binarycache.Path, io.Writer, io.Reader) error { return binarycache.ErrRetry }
+		if sum, _ := rewrite(t, dir, o); statuses(sum) != "failed=1" {
+			t.Errorf("output %v: %s", output, statuses(sum))
+		}
 	}
 }
