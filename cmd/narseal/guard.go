@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -128,7 +130,8 @@ func (x *exits) run() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.ran = true
-	for _, undo := range x.undo {
-		undo()
+	// Like defer: what was made last may need what was made before.
+	for _, id := range slices.Backward(slices.Sorted(maps.Keys(x.undo))) {
+		x.undo[id]()
 	}
 }

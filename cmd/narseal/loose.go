@@ -82,10 +82,10 @@ func (f *looseFile) WriteAt([]byte, int64) (int, error) {
 func (f *looseFile) unchanged() error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return &os.PathError{Op: "stat", Path: f.path, Err: err}
+		return fmt.Errorf("stat: %w", err)
 	}
 	if stateOf(&st) != f.state {
-		return fmt.Errorf("%s: the file changed while it was read", f.path)
+		return errors.New("the file changed while it was read")
 	}
 	return nil
 }

@@ -24,6 +24,8 @@ type sweep struct {
 	slice func(filter.Signature)
 	fail  func(error)
 	tally *tally
+	// looked, if not nil, is called for each name.
+	looked func(*looked)
 
 	bundles macho.Bundles
 }
@@ -131,6 +133,9 @@ func (s *sweep) tell(l *looked) {
 	}
 	if l.entry == nil {
 		return
+	}
+	if s.looked != nil {
+		s.looked(l)
 	}
 	s.bundles.Reach(l.depth())
 	s.tally.add(l)

@@ -50,6 +50,13 @@ func (r *inputReport) add(s filter.Signature) {
 	}
 }
 
+// change adds a file that was replaced.
+func (r *inputReport) change(c filter.Change) {
+	if r.archiveReport != nil {
+		r.Changed = append(r.Changed, c)
+	}
+}
+
 // archive adds an archive of an export stream.
 func (r *inputReport) archive(storePath string, all []filter.Signature, res *filter.Result) {
 	if r.archiveReport == nil {

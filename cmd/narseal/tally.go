@@ -89,7 +89,7 @@ func (n *tally) verdict() string {
 		s = "no signature"
 	}
 	if n.failed > 0 {
-		s += fmt.Sprintf("; %d could not be read", n.failed)
+		s += "; " + count(n.failed, "error", "errors")
 	}
 	return s
 }

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,7 +43,7 @@ func linkUnnamed(f *os.File, name string) error {
 	}
 	// No call replaces a file by one without a name.
 	for {
-		hidden := filepath.Join(filepath.Dir(name), fmt.Sprintf(".narseal-%016x", rand.Uint64()))
+		hidden := hiddenName(name)
 		err := link(hidden)
 		if errors.Is(err, fs.ErrExist) {
 			continue

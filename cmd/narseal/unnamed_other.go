@@ -12,3 +12,5 @@ import (
 func openUnnamed(string, fs.FileMode) (*os.File, error) { return nil, errors.ErrUnsupported }
 
 func linkUnnamed(*os.File, string) error { return errors.ErrUnsupported }
+
+func procPath(f *os.File) string { return f.Name() }

@@ -152,11 +152,11 @@ func (v *verifier) files(ctx context.Context, root string, rep *inputReport) err
 		jobs: v.cfg.Jobs,
 		examine: func(f *looseFile, cfg macho.Config) (*macho.Report, error) {
 			found, err := cfg.Verify(f)
+			if err == nil {
+				err = f.unchanged()
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", f.path, err)
-			}
-			if err := f.unchanged(); err != nil {
-				return nil, err
 			}
 			return found, nil
 		},

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxAttribute bounds an extended attribute, in bytes: XATTR_SIZE_MAX of
+// Linux. Resource forks of macOS, which are attributes too, have no bound; such
+// a large one is lost.
+const maxAttribute = 64 << 10
+
+// copyAttributes copies extended attributes between open files, and returns
+// the names of those that it could not.
+func copyAttributes(to, from int) (lost []string, err error) {
+	names, err := attributeNames(from)
+	if err == unix.ENOTSUP || err == unix.ENOSYS {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the extended attributes: %w", err)
+	}
+	value := make([]byte, maxAttribute)
+	for _, name := range names {
+		n, err := unix.Fgetxattr(from, name, value)
+		if err == nil {
+			err = unix.Fsetxattr(to, name, value[:n], 0)
+		}
+		if err != nil {
+			lost = append(lost, name)
+		}
+	}
+	return lost, nil
+}
+
+func attributeNames(fd int) ([]string, error) {
+	for {
+		n, err := unix.Flistxattr(fd, nil)
+		if n == 0 || err != nil {
+			return nil, err
+		}
+		buf := make([]byte, n)
+		n, err = unix.Flistxattr(fd, buf)
+		if err == unix.ERANGE {
+			continue // there are more by now
+		}
+		if err != nil {
+			return nil, err
+		}
+		return strings.FieldsFunc(string(buf[:n]), func(r rune) bool { return r == 0 }), nil
+	}
+}

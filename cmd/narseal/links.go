@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"narseal/macho"
+)
+
+// links keeps the hard links among the names of a walk together: the first is
+// worked on, and the others are linked to what took its place.
+type links struct {
+	mu  sync.Mutex
+	all map[inode]*linked
+}
+
+type inode struct{ dev, ino uint64 }
+
+// linked is a file with several names.
+type linked struct {
+	names  uint64 // that it had
+	seen   uint64
+	size   int64
+	mtime  unix.Timespec
+	done   chan struct{}
+	report *macho.Report
+	err    error
+	path   string // of the first name, for people
+	now    string // what took the first one's place; empty: nothing did
+}
+
+// claim tells whether f is the first of its names, which then has to call
+// finish. For all others it waits until that is done.
+func (s *links) claim(f *looseFile) (l *linked, first bool) {
+	key := inode{f.state.dev, f.state.ino}
+	s.mu.Lock()
+	l = s.all[key]
+	// An inode's number may be given to another file once it is free.
+	if l == nil || l.size != f.state.size || l.mtime != f.state.mtime {
+		l = &linked{names: uint64(f.stat.Nlink), size: f.state.size, mtime: f.state.mtime,
+			path: f.path, done: make(chan struct{})}
+		if s.all == nil {
+			s.all = map[inode]*linked{}
+		}
+		s.all[key] = l
+		first = true
+	}
+	if l.seen++; l.seen == l.names {
+		delete(s.all, key)
+	}
+	s.mu.Unlock()
+	if !first {
+		<-l.done
+	}
+	return l, first
+}
+
+func (l *linked) finish(now string, rep *macho.Report, err error) {
+	l.now, l.report, l.err = now, rep, err
+	close(l.done)
+}
+
+// outside calls f for each replaced file that has names the walk did not come
+// by, and still its old contents under them.
+func (s *links) outside(f func(path string, names uint64)) {
+	for _, l := range s.all {
+		if l.now != "" {
+			f(l.path, l.names-l.seen)
+		}
+	}
+}
+
+// relink makes name another name of the file now.
+func relink(x *exits, now string, f *looseFile) error {
+	name := f.Name()
+	hidden := hiddenName(name)
+	return x.whole(func() error {
+		if err := os.Link(now, hidden); err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		err := unix.Lstat(name, &st)
+		if s := stateOf(&st); err == nil && (s.dev != f.state.dev || s.ino != f.state.ino || s.size != f.state.size || s.mtime != f.state.mtime) {
+			err = fmt.Errorf("%s: the file changed while its other name was repaired", f.path)
+		}
+		if err == nil {
+			err = os.Rename(hidden, name)
+		}
+		if err != nil {
+			os.Remove(hidden)
+			return err
+		}
+		return syncDir(filepath.Dir(name))
+	})
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+)
+
+// successor is a new file that is to take the place of a loose file. It has
+// no name until then where the system can do that, else a hidden one.
+type successor struct {
+	*os.File
+	size int64
+	path string // by which it can be opened meanwhile
+	// commit makes it durable and puts it into its place.
+	commit func() error
+	// abort leaves nothing of it. It does nothing after commit.
+	abort func()
+}
+
+// newSuccessor makes an empty successor of the file called name.
+func newSuccessor(x *exits, name string) (*successor, error) {
+	dir := filepath.Dir(name)
+	f, err := openUnnamed(dir, 0o600)
+	if err == nil {
+		return &successor{
+			File: f,
+			path: procPath(f),
+			commit: func() error {
+				if err := f.Sync(); err != nil {
+					return err
+				}
+				if err := x.whole(func() error { return linkUnnamed(f, name) }); err != nil {
+					return err
+				}
+				return syncDir(dir)
+			},
+			abort: func() { f.Close() },
+		}, nil
+	}
+	if !errors.Is(err, errors.ErrUnsupported) {
+		return nil, err
+	}
+	var p *renameio.PendingFile
+	release, err := x.hold(func() (undo func(), err error) {
+		p, err = renameio.NewPendingFile(name, renameio.WithTempDir(dir), renameio.WithPermissions(0o600), renameio.IgnoreUmask())
+		return func() { p.Cleanup() }, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &successor{
+		File: p.File,
+		path: p.Name(),
+		commit: func() error {
+			if err := release(p.CloseAtomicallyReplace); err != nil {
+				p.Cleanup()
+				return err
+			}
+			return syncDir(dir)
+		},
+		abort: func() { release(p.Cleanup) },
+	}, nil
+}
+
+// hiddenName is a new name beside name.
+func hiddenName(name string) string {
+	return filepath.Join(filepath.Dir(name), fmt.Sprintf(".narseal-%016x", rand.Uint64()))
+}
+
+// Size is that of what was copied.
+func (s *successor) Size() int64 { return s.size }
+
+// inherit gives the successor what f has beside its contents: owner, extended
+// attributes, mode and modification time. It is an error where owner or mode
+// cannot be kept; of the attributes it returns those that could not.
+func (s *successor) inherit(f *looseFile) (lost []string, err error) {
+	fd := int(s.Fd())
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("stat of the new file: %w", err)
+	}
+	if st.Uid != f.stat.Uid || st.Gid != f.stat.Gid {
+		if err := unix.Fchown(fd, int(f.stat.Uid), int(f.stat.Gid)); err != nil {
+			return nil, fmt.Errorf("keep the owner %d:%d: %w", f.stat.Uid, f.stat.Gid, err)
+		}
+	}
+	if lost, err = copyAttributes(fd, int(f.Fd())); err != nil {
+		return nil, err
+	}
+	// After chown, which takes setuid and setgid away.
+	if err := unix.Fchmod(fd, uint32(f.stat.Mode)&0o7777); err != nil {
+		return nil, fmt.Errorf("keep the mode %#o: %w", f.stat.Mode&0o7777, err)
+	}
+	if err := os.Chtimes(s.path, time.Time{}, time.Unix(f.stat.Mtim.Unix())); err != nil {
+		return nil, fmt.Errorf("keep the modification time: %w", err)
+	}
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("stat of the new file: %w", err)
+	}
+	if st.Mode != f.stat.Mode || st.Uid != f.stat.Uid || st.Gid != f.stat.Gid {
+		return nil, fmt.Errorf("the new file has mode %#o and owner %d:%d, want %#o and %d:%d",
+			st.Mode, st.Uid, st.Gid, f.stat.Mode, f.stat.Uid, f.stat.Gid)
+	}
+	return lost, nil
+}
