@@ -50,8 +50,8 @@ var exports = []struct {
 		Signature: bytes.Repeat([]byte("s"), 4095),
 	}}}},
 	{"over a small buffer", []exported{
-		{nartest.File(pattern(2 * smallBuffer)), nar.Trailer{Path: pathA, References: manyReferences(200)}},
-		{nartest.File(pattern(smallBuffer)), nar.Trailer{Path: pathB}},
+		{nartest.File(pattern(smallBuffer)), nar.Trailer{Path: pathA, References: manyReferences(50)}},
+		{nartest.File(pattern(1000)), nar.Trailer{Path: pathB}},
 	}},
 }
 
@@ -266,8 +266,8 @@ func TestExportCut(t *testing.T) {
 			if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.As(err, &bad) || bad.Offset != int64(cut) {
 				t.Fatalf("cut at %d of %d: %v", cut, len(data), err)
 			}
-			if _, ok := decodeExport(out.Bytes()); ok {
-				t.Fatalf("cut at %d of %d: what was written is a complete stream", cut, len(data))
+			if !bytes.HasPrefix(data, out.Bytes()) || out.Len() == len(data) {
+				t.Fatalf("cut at %d of %d: %d bytes were written", cut, len(data), out.Len())
 			}
 			x := nar.NewExportReaderSize(bytes.NewReader(data[:cut]), smallBuffer)
 			var first error
