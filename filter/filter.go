@@ -139,6 +139,7 @@ func (e *RenameError) Unwrap() error { return e.Err }
 // and the Result says what was done until then.
 func (c *Config) Run(w *nar.Writer, r *nar.Reader) (Result, error) {
 	p := &pipe{c: c, r: r, w: w}
+	p.out = p.emit // once, not for each file
 	if c.Rules != nil {
 		p.hold = c.Rules.maxHold()
 		p.res.Counts = make([]int64, c.Rules.Len())
@@ -159,6 +160,7 @@ type pipe struct {
 	w     *nar.Writer
 	hold  int // bytes that the rules may hold back
 	found func(off, n, rule int)
+	out   func([]byte) error
 	res   Result
 
 	// Of the entry at hand:

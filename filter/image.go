@@ -22,7 +22,7 @@ func (p *pipe) contents(size int64) error {
 		}
 	}
 	if verdict == macho.Unsigned {
-		return p.copy(p.emit, size)
+		return p.copy(p.out, size)
 	}
 	if err := p.held.reset(); err != nil {
 		return err
@@ -49,10 +49,10 @@ func (p *pipe) contents(size int64) error {
 	}
 	if verdict == macho.Unsigned {
 		p.track = false
-		if err := p.held.writeTo(p.emit); err != nil {
+		if err := p.held.writeTo(p.out); err != nil {
 			return err
 		}
-		return p.copy(p.emit, size)
+		return p.copy(p.out, size)
 	}
 	if err := p.copy(hold, size); err != nil {
 		return err
@@ -60,7 +60,7 @@ func (p *pipe) contents(size int64) error {
 	if err := p.seal(); err != nil {
 		return err
 	}
-	return p.held.writeTo(p.emit)
+	return p.held.writeTo(p.out)
 }
 
 // probe looks at the start of the file at hand.
