@@ -11,7 +11,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-fSk5G9/+L0BGtbiMdjS42ztdyVnBYIA8f9xYBF56nPI=";
+  vendorHash = "sha256-I8ZNmYs8hDSSggO9BqhWSe0TzKI4PvrDjWRYyCcFSiQ=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;

@@ -77,7 +77,7 @@ func (p *inPlace) path(ctx context.Context, path string, jobs int) {
 	}
 	if err == nil {
 		rep.Input = &streamReport{Format: kind, Compression: "none"}
-		s := &sweep{jobs: jobs, examine: p.examine, fail: p.fail, tally: p.tally, slice: func(s filter.Signature) {
+		s := &sweep{jobs: jobs, examine: p.examine, fail: p.fail, tally: p.tally, progress: p.t.progress, slice: func(s filter.Signature) {
 			rep.add(s)
 			if !s.Status.Holds() {
 				p.t.warnUnsealed(s.Path, &s.Slice)

@@ -15,6 +15,8 @@ type input struct {
 	name string // as the user gave it, "-" for stdin
 	info fs.FileInfo
 	file *os.File
+	// progress counts what is read of the input.
+	progress *progress
 }
 
 // inputArg is the one INPUT of a command, "-" where none is given.
@@ -36,8 +38,8 @@ func inputArg(c *cli.Context) (string, error) {
 }
 
 // openInput opens the file with this name, or stdin.
-func openInput(name string, stdin io.Reader) (*input, error) {
-	in := &input{name: name, Reader: stdin}
+func openInput(name string, stdin io.Reader, p *progress) (*input, error) {
+	in := &input{name: name, Reader: stdin, progress: p}
 	if name == "-" {
 		if isTerminal(stdin) {
 			return nil, badUsage("name a file, or pipe an archive in: nix-store --dump PATH | narseal …",
@@ -65,6 +67,19 @@ func openInput(name string, stdin io.Reader) (*input, error) {
 	in.info = info
 	enlargePipe(in.file)
 	return in, nil
+}
+
+// left is the number of bytes that a regular file has from where it will be
+// read. It is 0 for all else.
+func (in *input) left() int64 {
+	if in.info == nil || !in.info.Mode().IsRegular() {
+		return 0
+	}
+	at, err := in.file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0 // reading will tell
+	}
+	return max(in.info.Size()-at, 0)
 }
 
 func (in *input) Close() error {

@@ -25,7 +25,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 	if err != nil {
 		return err
 	}
-	in, err := openInput(name, c.App.Reader)
+	in, err := openInput(name, c.App.Reader, t.progress)
 	if err != nil {
 		return err
 	}
@@ -93,15 +93,16 @@ func (j *job) run(c *cli.Context, in *input, out io.Writer) (err error) {
 			return err
 		}
 		if moved != nil {
-			r = moved
 			if before != nil {
 				// The digest is of the input as it lies there.
 				if _, err := io.Copy(before, s.Reader); err != nil {
 					return fmt.Errorf("input: %w", err)
 				}
 			}
+			r = s.count(moved, s.at.Size())
 		}
 	}
+	r, j.cfg.Entered = s.progress.follow(r)
 	if err = j.filter(s.format, w, r); err == nil {
 		err = packed.Close()
 	}

@@ -14,6 +14,7 @@ import (
 
 func (t *terminal) configure(c *cli.Context) {
 	t.quiet, t.verbose = c.Bool("quiet"), c.Bool("verbose")
+	t.startProgress(c.String("progress"))
 }
 
 // sizeOption reads a size such as 256MiB, 1G or 4096.

@@ -192,7 +192,7 @@ type refsOutput interface {
 	write(*refSet) error
 }
 
-func newRefsOutput(c *cli.Context) (refsOutput, error) {
+func newRefsOutput(c *cli.Context, t *terminal) (refsOutput, error) {
 	format := c.String("format")
 	if format != "text" && format != "json" {
 		return nil, badUsage("", "--format %q: want text or json", format)
@@ -201,13 +201,14 @@ func newRefsOutput(c *cli.Context) (refsOutput, error) {
 	if err != nil {
 		return nil, err
 	}
+	beside := t.beside(out)
 	if format == "json" {
-		w := bufio.NewWriter(out)
+		w := bufio.NewWriter(beside)
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false)
 		return &refsJSON{w, enc}, nil
 	}
-	return &refsText{w: tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)}, nil
+	return &refsText{w: tabwriter.NewWriter(beside, 0, 8, 2, ' ', 0)}, nil
 }
 
 // refsJSON writes an object a line.

@@ -72,7 +72,7 @@ type refsRun struct {
 func newRefsRun(c *cli.Context, t *terminal) (*refsRun, error) {
 	r := &refsRun{t: t, stdin: c.App.Reader}
 	var err error
-	if r.out, err = newRefsOutput(c); err != nil {
+	if r.out, err = newRefsOutput(c, t); err != nil {
 		return nil, err
 	}
 	if r.find.Encodings, err = filter.ParseEncodings(c.String("encodings")); err != nil {
@@ -163,7 +163,7 @@ func (r *refsRun) input(name string) error {
 			return r.folder(name)
 		}
 	}
-	in, err := openInput(name, r.stdin)
+	in, err := openInput(name, r.stdin, r.t.progress)
 	if err != nil {
 		return err
 	}
@@ -178,9 +178,13 @@ func (r *refsRun) input(name string) error {
 	}
 	switch s.format {
 	case nar.FormatNAR:
-		return r.find.Run(nar.NewReader(s))
+		follow, entered := s.progress.follow(s)
+		archive := nar.NewReader(follow)
+		entered(archive.Path)
+		return r.find.Run(archive)
 	case nar.FormatExport:
-		return r.export(nar.NewExportReader(s))
+		follow, entered := s.progress.follow(s)
+		return r.export(nar.NewExportReader(follow), entered)
 	}
 	if name == "-" {
 		return &hintedError{errors.New("input: neither a NAR nor an export stream"), "name a file or a folder to search it as it is"}
@@ -192,10 +196,10 @@ func (r *refsRun) input(name string) error {
 	if _, err := in.file.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("input: %w", err)
 	}
-	return r.find.Contents(name, in.file)
+	return r.find.Contents(name, s.count(in.file, in.left()))
 }
 
-func (r *refsRun) export(x *nar.ExportReader) error {
+func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) error {
 	for {
 		archive, err := x.Next()
 		if err == io.EOF {
@@ -204,6 +208,7 @@ func (r *refsRun) export(x *nar.ExportReader) error {
 		if err != nil {
 			return err
 		}
+		entered(archive.Path)
 		if err := r.find.Run(archive); err != nil {
 			return err
 		}
@@ -243,7 +248,8 @@ func (r *refsRun) folder(name string) error {
 				return err
 			}
 			defer file.Close()
-			return r.find.Contents(f.path, file)
+			r.t.progress.at(&f.path)
+			return r.find.Contents(f.path, r.t.progress.count(file))
 		default:
 			return fmt.Errorf("%s: %s has no place in an archive", f.path, f.entry.Type())
 		}

@@ -29,6 +29,8 @@ type stream struct {
 	// at is the stream where it can be read again from its start.
 	at    *section
 	close []func() error
+
+	progress *progress
 }
 
 // section is a part of a file. Package nar passes over contents in it by
@@ -46,22 +48,24 @@ const sniffSize = 16
 // openStream tells what an input holds, and decompresses it. Closing the
 // stream does not close the input.
 func openStream(in *input) (*stream, error) {
+	in.progress.begin(in.left())
+	raw := in.progress.count(in)
 	head := make([]byte, sniffSize)
-	n, err := io.ReadFull(in, head)
+	n, err := io.ReadFull(raw, head)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return nil, fmt.Errorf("input: %w", err)
 	}
 	head = head[:n]
-	whole := io.MultiReader(&prefix{head}, in)
+	whole := io.MultiReader(&prefix{head}, raw)
 	if f := nar.Sniff(head); f != nar.FormatUnknown {
-		s := &stream{Reader: whole, format: f, compression: compression.None}
+		s := &stream{Reader: whole, format: f, compression: compression.None, progress: in.progress}
 		if in.info != nil && in.info.Mode().IsRegular() {
 			start, err := in.file.Seek(int64(-n), io.SeekCurrent)
 			if err != nil {
 				return nil, fmt.Errorf("input: %w", err)
 			}
 			s.at = &section{io.NewSectionReader(in.file, start, in.info.Size()-start)}
-			s.Reader = in.file
+			s.Reader = s.count(in.file, s.at.Size())
 		}
 		return s, nil
 	}
@@ -69,7 +73,7 @@ func openStream(in *input) (*stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("input: %w", err)
 	}
-	s := &stream{Reader: r, compression: c, close: []func() error{r.Close}}
+	s := &stream{Reader: r, compression: c, close: []func() error{r.Close}, progress: in.progress}
 	head = make([]byte, sniffSize)
 	n, err = io.ReadFull(r, head)
 	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -112,8 +116,14 @@ func (s *stream) spool(x *exits) error {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	s.at, s.Reader = &section{io.NewSectionReader(f, 0, n)}, f
+	s.at, s.Reader = &section{io.NewSectionReader(f, 0, n)}, s.count(f, n)
 	return nil
+}
+
+// count tells of r, with so many bytes, as what is read from now on.
+func (s *stream) count(r io.Reader, size int64) io.Reader {
+	s.progress.begin(size)
+	return s.progress.count(r)
 }
 
 func (s *stream) Close() error {

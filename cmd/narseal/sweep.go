@@ -25,7 +25,8 @@ type sweep struct {
 	fail  func(error)
 	tally *tally
 	// looked, if not nil, is called for each name.
-	looked func(*looked)
+	looked   func(*looked)
+	progress *progress
 
 	bundles macho.Bundles
 }
@@ -89,7 +90,9 @@ func (s *sweep) run(ctx context.Context, root string) error {
 		}, func(err error) { _ = put(&looked{err: err}) })
 	}()
 	for l := range order {
+		s.progress.at(&l.path)
 		<-l.done
+		s.progress.add(l.size)
 		s.tell(l)
 	}
 	s.bundles.Reach(0)

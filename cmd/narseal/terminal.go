@@ -23,13 +23,23 @@ type terminal struct {
 	stderr  io.Writer
 	quiet   bool
 	verbose bool
+
+	progress *progress // nil where none is asked for
+	drawn    bool      // a line of progress stands on the terminal
+	midLine  bool      // a line of data that is not complete stands there
+	ended    bool      // no line of progress may follow
 }
 
 func (t *terminal) say(kind, format string, args ...any) {
+	t.line("narseal: %s: %s\n", kind, fmt.Sprintf(format, args...))
+}
+
+func (t *terminal) line(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.clear()
 	// Nobody is left to be told that stderr cannot be written.
-	fmt.Fprintf(t.stderr, "narseal: %s: %s\n", kind, fmt.Sprintf(format, args...))
+	fmt.Fprintf(t.stderr, format, args...)
 }
 
 // fail says an error, and what can be done about it.
@@ -64,14 +74,13 @@ func describeState(s *macho.Slice) string {
 // inform tells what -v asks for.
 func (t *terminal) inform(format string, args ...any) {
 	if t.verbose {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		fmt.Fprintf(t.stderr, "narseal: %s\n", fmt.Sprintf(format, args...))
+		t.line("narseal: %s\n", fmt.Sprintf(format, args...))
 	}
 }
 
 // finish says how the run ended and returns the exit status.
 func (t *terminal) finish(err error) int {
+	t.endProgress()
 	var usage *usageError
 	var sealErr *filter.SealError
 	var stop *stopError

@@ -79,7 +79,7 @@ func newVerifier(c *cli.Context, t *terminal) (*verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.list, err = newList(c.String("format"), out, c.Bool("all"))
+	v.list, err = newList(c.String("format"), t.beside(out), c.Bool("all"))
 	return v, err
 }
 
@@ -106,7 +106,7 @@ func (v *verifier) open(ctx context.Context, name string, rep *inputReport) erro
 			return v.files(ctx, name, rep)
 		}
 	}
-	in, err := openInput(name, v.stdin)
+	in, err := openInput(name, v.stdin, v.t.progress)
 	if err != nil {
 		return err
 	}
@@ -164,8 +164,9 @@ func (v *verifier) files(ctx context.Context, root string, rep *inputReport) err
 			v.list.add(v.name, "", true, s)
 			rep.add(s)
 		},
-		fail:  v.fail,
-		tally: v.tally,
+		fail:     v.fail,
+		tally:    v.tally,
+		progress: v.t.progress,
 	}
 	return s.run(ctx, root)
 }
@@ -177,7 +178,8 @@ func (v *verifier) stream(ctx context.Context, in *input, rep *inputReport) erro
 		return err
 	}
 	defer s.Close()
-	r := s.Reader
+	r, entered := s.progress.follow(s.Reader)
+	v.cfg.Entered = entered
 	var sum *digest
 	if v.rep.wanted {
 		sum = newDigest()
