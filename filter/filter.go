@@ -266,9 +266,16 @@ func (p *pipe) begin(e *nar.Entry, from string) error {
 	} else {
 		err = p.w.WriteEntry(e)
 	}
+	if from != "" && err != nil {
+		return p.renameError(err, from, e.Name)
+	}
+	return err
+}
+
+func (p *pipe) renameError(err error, from string, to []byte) error {
 	var order *nar.OrderError
-	if from != "" && errors.As(err, &order) {
-		return &RenameError{Path: p.r.Path(), From: from, To: string(e.Name), Err: order}
+	if errors.As(err, &order) {
+		return &RenameError{Path: p.r.Path(), From: from, To: string(to), Err: order}
 	}
 	return err
 }
