@@ -59,7 +59,7 @@ type Config struct {
 }
 
 // A Scratch holds what is too large for memory: as a rule an unlinked
-// temporary file.
+// temporary file. Several goroutines read and write it at once.
 type Scratch interface {
 	io.ReaderAt
 	io.WriterAt

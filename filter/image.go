@@ -49,7 +49,7 @@ func (p *pipe) contents(size int64) error {
 	}
 	if verdict == macho.Unsigned {
 		p.track = false
-		if err := p.held.writeTo(p.out); err != nil {
+		if err := p.release(); err != nil {
 			return err
 		}
 		return p.copy(p.out, size)
@@ -60,7 +60,20 @@ func (p *pipe) contents(size int64) error {
 	if err := p.seal(); err != nil {
 		return err
 	}
-	return p.held.writeTo(p.out)
+	return p.release()
+}
+
+// release passes the held image on.
+func (p *pipe) release() error {
+	var failed error // of the output, which says where it failed
+	err := p.held.writeTo(func(b []byte) error {
+		failed = p.out(b)
+		return failed
+	})
+	if err != nil && failed == nil {
+		return fmt.Errorf("hold %q: %w", p.r.Path(), err)
+	}
+	return err
 }
 
 // probe looks at the start of the file at hand.

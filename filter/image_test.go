@@ -1,0 +1,299 @@
+package filter_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+
+	"narseal/filter"
+	"narseal/macho"
+	"narseal/macho/machotest"
+	"narseal/nar"
+	"narseal/nar/nartest"
+)
+
+var (
+	oldHash, newHash = hashOf('c'), hashOf('d')
+	elsewhere        = filter.Rule{From: hashOf('f'), To: hashOf('g')} // matches nothing
+	theRule          = filter.Rule{From: oldHash, To: newHash}
+)
+
+// sealRun is what a run made of one image.
+type sealRun struct {
+	image      []byte // nil if the archive is not complete
+	res        filter.Result
+	signatures []filter.Signature
+	unsealed   []filter.Signature
+	err        error
+}
+
+func seal(t *testing.T, c filter.Config, rule filter.Rule, image []byte) (r sealRun) {
+	t.Helper()
+	c.Rules = compile(t, rule)
+	c.Signature = func(s filter.Signature) { r.signatures = append(r.signatures, s) }
+	c.Unsealed = func(s filter.Signature) { r.unsealed = append(r.unsealed, s) }
+	var out bytes.Buffer
+	r.res, r.err = c.Run(nar.NewWriter(&out), nar.NewReader(bytes.NewReader(nartest.Tree(nartest.Dir{"x": nartest.Exec(image)}))))
+	in := nar.NewReader(&out)
+	for {
+		e, err := in.Next()
+		if err != nil {
+			if err != io.EOF {
+				r.image = nil
+			}
+			if (err == io.EOF) != (r.err == nil) {
+				t.Fatalf("the run ended with %v, reading the output with %v", r.err, err)
+			}
+			return r
+		}
+		if e.Type == nar.TypeRegular {
+			if r.image, err = io.ReadAll(in); err != nil && r.err == nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// status wants one slice with this status.
+func (r sealRun) status(t *testing.T, want ...macho.Status) {
+	t.Helper()
+	var got []macho.Status
+	for _, s := range r.signatures {
+		if s.Path != "/x" {
+			t.Errorf("path %q, want /x", s.Path)
+		}
+		got = append(got, s.Status)
+	}
+	if len(got) != len(want) {
+		t.Fatalf("statuses %q, want %q", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("statuses %q, want %q", got, want)
+		}
+	}
+}
+
+// passes wants the image to be passed on like this, with so many slices that
+// do not hold.
+func (r sealRun) passes(t *testing.T, image []byte, unsealed int64) {
+	t.Helper()
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	if !bytes.Equal(r.image, image) {
+		t.Error("another image comes out than what is wanted")
+	}
+	if r.res.Unsealed != unsealed || int64(len(r.unsealed)) != unsealed {
+		t.Errorf("%d slices counted and %d told that do not hold, want %d", r.res.Unsealed, len(r.unsealed), unsealed)
+	}
+}
+
+// refuses wants the run to end before the archive is complete.
+func (r sealRun) refuses(t *testing.T, status macho.Status) {
+	t.Helper()
+	var e *filter.SealError
+	if !errors.As(r.err, &e) {
+		t.Fatalf("got error %v, want a SealError", r.err)
+	}
+	if e.Path != "/x" || e.Slice.Status != status {
+		t.Errorf("error about %q, %s, want /x, %s", e.Path, e.Slice.Status, status)
+	}
+}
+
+// plainImage is an image with the hash at a few places, of which the first
+// page holds none.
+func plainImage(hash string, dirs ...machotest.Directory) ([]byte, *machotest.Layout) {
+	if dirs == nil {
+		dirs = []machotest.Directory{{PageShift: 12}}
+	}
+	return machotest.Image{CodeSize: 40_000, Text: []byte("/nix/store/" + hash + "-x"), Directories: dirs}.Build()
+}
+
+// damaged is a copy in which a byte is inverted.
+func damaged(b []byte, at int64) []byte {
+	b = bytes.Clone(b)
+	b[at] ^= 0xff
+	return b
+}
+
+// rewritten is what the rule makes of the bytes, signatures aside.
+func rewritten(b []byte) []byte { return bytes.ReplaceAll(b, []byte(oldHash), []byte(newHash)) }
+
+// untouchedPlace lies in a page without the hash.
+func untouchedPlace(t *testing.T, image []byte, l *machotest.Layout) int64 {
+	t.Helper()
+	for _, p := range l.Directories[0].Pages {
+		page := image[l.Offset+p.From : l.Offset+p.To]
+		if p.From > 0 && bytes.Equal(page, rewritten(page)) && !bytes.Contains(page, []byte(oldHash[:8])) {
+			return l.Offset + p.From + 100
+		}
+	}
+	t.Fatal("every page holds the hash")
+	return 0
+}
+
+var allPolicies = []macho.CMSPolicy{macho.CMSFail, macho.CMSKeep, macho.CMSAdhoc}
+
+func TestSealDamagedBefore(t *testing.T) {
+	a, l := plainImage(oldHash)
+	b, _ := plainImage(newHash)
+	at := untouchedPlace(t, a, l)
+	in := damaged(a, at)
+	for _, policy := range allPolicies {
+		// The slots of touched pages are renewed, the damaged page keeps its own.
+		r := seal(t, filter.Config{OnCMS: policy}, theRule, in)
+		r.passes(t, damaged(b, at), 1)
+		r.status(t, macho.StatusStale)
+		if r.unsealed[0].Reason == "" {
+			t.Error("no reason is given")
+		}
+
+		r = seal(t, filter.Config{OnCMS: policy, Repair: filter.RepairAll}, theRule, in)
+		r.status(t, macho.StatusRepaired)
+		r.passes(t, r.image, 0)
+		if rep, err := macho.Verify(macho.Bytes(r.image)); err != nil || rep.Slices[0].Status != macho.StatusValid {
+			t.Errorf("the image that came out: %v, %+v", err, rep)
+		}
+		if code := l.Signature; !bytes.Equal(r.image[:code], damaged(b, at)[:code]) {
+			t.Error("more than the signature was changed")
+		}
+
+		r = seal(t, filter.Config{OnCMS: policy, Repair: filter.RepairNone}, theRule, in)
+		r.passes(t, rewritten(in), 1)
+		r = seal(t, filter.Config{OnCMS: policy, Repair: filter.RepairNone, Inspect: true}, theRule, in)
+		r.passes(t, rewritten(in), 1)
+		r.status(t, macho.StatusStale)
+
+		// Where the rules match nothing, the damage is nobody's business,
+		// unless the run is asked to look.
+		r = seal(t, filter.Config{OnCMS: policy}, elsewhere, in)
+		r.passes(t, in, 0)
+		r.status(t)
+		r = seal(t, filter.Config{OnCMS: policy, Inspect: true}, elsewhere, in)
+		r.passes(t, in, 0)
+		r.status(t, macho.StatusStale)
+		r = seal(t, filter.Config{OnCMS: policy, Repair: filter.RepairAll}, elsewhere, in)
+		r.passes(t, r.image, 0)
+		r.status(t, macho.StatusRepaired)
+	}
+}
+
+func cmsImage(t *testing.T) ([]byte, *machotest.Layout) {
+	t.Helper()
+	for _, c := range machotest.Matrix(oldHash) {
+		if c.CMS && len(c.Layouts) == 1 {
+			return c.Data, c.Layouts[0]
+		}
+	}
+	t.Fatal("no image signed by a certificate")
+	return nil, nil
+}
+
+func TestSealCertificate(t *testing.T) {
+	a, l := cmsImage(t)
+	for _, repair := range []filter.RepairMode{filter.RepairTouched, filter.RepairAll} {
+		seal(t, filter.Config{Repair: repair}, theRule, a).refuses(t, macho.StatusCMS)
+
+		r := seal(t, filter.Config{Repair: repair, OnCMS: macho.CMSKeep}, theRule, a)
+		r.passes(t, rewritten(a), 1)
+		r.status(t, macho.StatusCMS)
+
+		r = seal(t, filter.Config{Repair: repair, OnCMS: macho.CMSAdhoc}, theRule, a)
+		r.passes(t, r.image, 0)
+		r.status(t, macho.StatusRepaired)
+		if rep, err := macho.Verify(macho.Bytes(r.image)); err != nil || rep.Slices[0].Status != macho.StatusValid || rep.Slices[0].Signature != "adhoc" {
+			t.Errorf("the image that came out: %v, %+v", err, rep)
+		}
+		for _, policy := range allPolicies {
+			seal(t, filter.Config{Repair: repair, OnCMS: policy}, elsewhere, a).passes(t, a, 0)
+		}
+	}
+	seal(t, filter.Config{Repair: filter.RepairNone}, theRule, a).passes(t, rewritten(a), 1)
+
+	// Broken before, and not by the rules.
+	broken := damaged(a, untouchedPlace(t, a, l))
+	seal(t, filter.Config{}, elsewhere, broken).passes(t, broken, 0)
+	seal(t, filter.Config{Repair: filter.RepairAll}, elsewhere, broken).refuses(t, macho.StatusCMS)
+	seal(t, filter.Config{Repair: filter.RepairAll, OnCMS: macho.CMSKeep}, elsewhere, broken).passes(t, broken, 1)
+}
+
+// Of a fat image only the slices that the rules touch can end the run.
+func TestSealFat(t *testing.T) {
+	adhoc, la := plainImage(oldHash)
+	certified, lc := cmsImage(t)
+	broken := damaged(certified, untouchedPlace(t, certified, lc))
+	clean := bytes.ReplaceAll(broken, []byte(oldHash), []byte(hashOf('h'))) // not touched, and stale
+	fat := func(second []byte) []byte {
+		return machotest.Fat(false, false, machotest.Slice{CPU: 7, Data: adhoc, Layout: la}, machotest.Slice{CPU: 12, Data: second, Layout: lc})
+	}
+	in := fat(clean)
+	want := bytes.Clone(in)
+	b, _ := plainImage(newHash)
+	copy(want[la.Offset:], b)
+	r := seal(t, filter.Config{}, theRule, in)
+	r.passes(t, want, 1)
+	r.status(t, macho.StatusRepaired, macho.StatusCMS)
+
+	seal(t, filter.Config{}, theRule, fat(certified)).refuses(t, macho.StatusCMS)
+}
+
+// A touched image whose signature nobody can read, or compute, is not passed
+// on unless that is asked for; an untouched one is.
+func TestSealUnknown(t *testing.T) {
+	one, l := plainImage(oldHash)
+	unknown := bytes.Clone(one)
+	unknown[l.Blobs[0]+37] = 9 // hash type
+	two, l2 := plainImage(oldHash, machotest.Directory{PageShift: 12}, machotest.Directory{Slot: 0x1000, HashType: 1, PageShift: 12})
+	oneOfTwo := bytes.Clone(two)
+	oneOfTwo[l2.Blobs[0x1000]+37] = 9
+	for name, test := range map[string]struct {
+		in     []byte
+		status macho.Status
+	}{
+		"hash type":           {unknown, macho.StatusUnsupported},
+		"one of two":          {oneOfTwo, macho.StatusUnsupported},
+		"magic":               {damaged(one, l.Signature), macho.StatusMalformed},
+		"code slots":          {damaged(one, l.Blobs[0]+31), macho.StatusMalformed},
+		"command":             {damaged(one, l.CommandsEnd-12), macho.StatusMalformed},
+		"length of signature": {damaged(one, l.Signature+4), macho.StatusMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := test.in
+			for _, repair := range []filter.RepairMode{filter.RepairTouched, filter.RepairAll} {
+				for _, policy := range []macho.CMSPolicy{macho.CMSFail, macho.CMSAdhoc} {
+					seal(t, filter.Config{Repair: repair, OnCMS: policy}, theRule, in).refuses(t, test.status)
+				}
+				r := seal(t, filter.Config{Repair: repair, OnCMS: macho.CMSKeep}, theRule, in)
+				if r.err != nil || r.res.Unsealed != 1 {
+					t.Errorf("kept: %v, %d unsealed", r.err, r.res.Unsealed)
+				}
+				r.status(t, test.status)
+			}
+			seal(t, filter.Config{Repair: filter.RepairNone}, theRule, in).passes(t, rewritten(in), 1)
+			seal(t, filter.Config{}, elsewhere, in).passes(t, in, 0)
+			seal(t, filter.Config{Repair: filter.RepairAll}, elsewhere, in).passes(t, in, 1)
+		})
+	}
+}
+
+// What carries no signature is nobody's business, and is not held either.
+func TestSealUnsigned(t *testing.T) {
+	one, l := plainImage(oldHash)
+	unsigned := bytes.Clone(one)
+	copy(unsigned[l.CommandsEnd-16:], []byte{0x26, 0, 0, 0}) // LC_FUNCTION_STARTS in place of LC_CODE_SIGNATURE
+	for name, in := range map[string][]byte{
+		"unsigned image": unsigned,
+		"short":          one[:6],
+		"class":          append([]byte{0xca, 0xfe, 0xba, 0xbe, 0, 0, 0, 65}, oldHash...),
+		"archive":        append([]byte("!<arch>\n"), one...),
+		"text":           []byte(oldHash),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := seal(t, filter.Config{Inspect: true, HoldMemory: 1}, theRule, in) // without a Scratch, holding would fail
+			r.passes(t, rewritten(in), 0)
+			r.status(t)
+		})
+	}
+}
