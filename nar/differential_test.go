@@ -1,9 +1,11 @@
 package nar_test
 
 import (
+	"bufio"
 	"bytes"
-	"context"
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -14,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +32,7 @@ var (
 	differentialN       = flag.Int("differential.n", 200, "archives to compare with nix-store and go-nix")
 	differentialSeed    = flag.Uint64("differential.seed", 1, "what the archives are made from")
 	differentialWorkers = flag.Int("differential.workers", 2, "nix-store processes at once")
+	differentialServer  = flag.Bool("differential.server", false, "restore many archives by a nix-store process (needs cc)")
 )
 
 // TestDifferential makes archives by mutation and compares what this package
@@ -36,9 +40,8 @@ var (
 // the model of the other reader must say why by a rule, and must have
 // foretold exactly what the other reader did.
 //
-//	go test ./nar -run 'TestDifferential$' -v -timeout 0 -differential.n 100000
+//	go test ./nar -run 'TestDifferential$' -v -timeout 0 -differential.n 100000 -differential.server
 func TestDifferential(t *testing.T) {
-	nixStore := nartest.Tool(t, "nix-store")
 	var (
 		mu    sync.Mutex
 		next  uint64
@@ -46,7 +49,7 @@ func TestDifferential(t *testing.T) {
 		wg    sync.WaitGroup
 	)
 	for range *differentialWorkers {
-		dir := t.TempDir()
+		nix := newRestorer(t)
 		wg.Go(func() {
 			for {
 				mu.Lock()
@@ -57,7 +60,7 @@ func TestDifferential(t *testing.T) {
 					return
 				}
 				data := mutant(rand.New(rand.NewPCG(*differentialSeed, i)))
-				lines, err := compare(nixStore, dir, data)
+				lines, err := compare(nix, data)
 				if err != nil {
 					t.Errorf("archive %d of seed %d: %v\n%q", i, *differentialSeed, err, data)
 				}
@@ -79,7 +82,7 @@ func TestDifferential(t *testing.T) {
 }
 
 // compare returns what is to be counted, and an error for what no rule explains.
-func compare(nixStore, dir string, data []byte) ([]string, error) {
+func compare(nix *restorer, data []byte) ([]string, error) {
 	ours, err := readAll(bytes.NewReader(data))
 	lines := []string{"narseal: takes"}
 	if err != nil {
@@ -91,7 +94,7 @@ func compare(nixStore, dir string, data []byte) ([]string, error) {
 		run   func() (verdict, error)
 		order bool // the items come in an order that counts
 	}{
-		{"nix-store", likeNix(data), func() (verdict, error) { return runNix(nixStore, dir, data) }, false},
+		{"nix-store", likeNix(data), func() (verdict, error) { return nix.run(data) }, false},
 		{"go-nix", likeGoNix(data), func() (verdict, error) { return runGoNix(data) }, true},
 	} {
 		theirs, runErr := other.run()
@@ -122,32 +125,101 @@ func compare(nixStore, dir string, data []byte) ([]string, error) {
 // diskPath is an item's path below the place where it is restored.
 func diskPath(it item) string { return strings.TrimSuffix(it.Path, "/") }
 
-// runNix has nix-store restore an archive, and reads the tree.
-func runNix(nixStore, dir string, data []byte) (verdict, error) {
-	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
-	if err := os.WriteFile(in, data, 0o644); err != nil {
-		return verdict{}, err
+// A restorer has nix-store restore archives, by a process each, or by a server.
+type restorer struct {
+	nixStore, dir string
+	to            io.Writer // the server's input, or nil
+	from          *bufio.Scanner
+}
+
+func newRestorer(t *testing.T) *restorer {
+	n := &restorer{nixStore: nartest.Tool(t, "nix-store"), dir: t.TempDir()}
+	if !*differentialServer {
+		return n
+	}
+	library := filepath.Join(n.dir, "server.so")
+	cc := exec.Command(nartest.Tool(t, "cc", "clang", "clang-14"), "-shared", "-fPIC", "-o", library, "testdata/restore-server.c")
+	if out, err := cc.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	cmd := n.command()
+	cmd.Env = append(cmd.Env, "LD_PRELOAD="+library)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the server: %v", err)
+		}
+	})
+	n.to, n.from = stdin, bufio.NewScanner(stdout)
+	return n
+}
+
+func (n *restorer) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(n.nixStore, args...)
+	cmd.Env = []string{"HOME=" + n.dir, "NIX_CONF_DIR=" + n.dir, "PATH=" + os.Getenv("PATH")}
+	return cmd
+}
+
+// restore restores the archive of a file, and returns nix-store's exit status
+// and messages.
+func (n *restorer) restore(in, out string) (int, []byte, error) {
+	if n.to != nil {
+		if _, err := fmt.Fprintf(n.to, "%s\n%s\n", in, out); err != nil {
+			return 0, nil, err
+		}
+		if !n.from.Scan() {
+			return 0, nil, fmt.Errorf("the server is gone: %w", cmp.Or(n.from.Err(), io.EOF))
+		}
+		status, err := strconv.Atoi(n.from.Text())
+		if err != nil {
+			return 0, nil, err
+		}
+		msg, err := os.ReadFile(in + ".err")
+		return status, msg, err
 	}
 	f, err := os.Open(in) // os/exec would copy from anything but a file
 	if err != nil {
-		return verdict{}, err
+		return 0, nil, err
 	}
 	defer f.Close()
-	defer os.RemoveAll(out)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, nixStore, "--restore", out)
-	cmd.Env = []string{"HOME=" + dir, "NIX_CONF_DIR=" + dir, "PATH=" + os.Getenv("PATH")}
+	cmd := n.command("--restore", out)
 	cmd.Stdin = f
+	hang := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer hang.Stop()
 	msg, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		return verdict{}, fmt.Errorf("hangs")
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return exit.ExitCode(), msg, nil
 	}
+	return 0, msg, err
+}
+
+// run has nix-store restore an archive, and reads the tree.
+func (n *restorer) run(data []byte) (verdict, error) {
+	in, out := filepath.Join(n.dir, "in"), filepath.Join(n.dir, "out")
+	if err := os.WriteFile(in, data, 0o644); err != nil {
+		return verdict{}, err
+	}
+	defer os.RemoveAll(out)
+	status, msg, err := n.restore(in, out)
 	if err != nil {
-		if !bytes.Contains(msg, []byte("error:")) {
-			return verdict{}, fmt.Errorf("%w: %s", err, msg)
-		}
+		return verdict{}, err
+	}
+	if status == 1 && bytes.Contains(msg, []byte("error:")) {
 		return verdict{}, nil
+	}
+	if status != 0 {
+		return verdict{}, fmt.Errorf("hangs or crashes: status %d: %s", status, msg)
 	}
 	v := verdict{ok: true}
 	err = filepath.WalkDir(out, func(p string, d fs.DirEntry, err error) error {
