@@ -62,6 +62,7 @@ func commands(t *terminal) []*cli.Command {
 	for _, c := range cs {
 		c.OnUsageError = onUsageError
 		c.HideHelpCommand = true
+		c.Before = reportApart
 	}
 	return cs
 }
