@@ -10,11 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	nixnar "github.com/nix-community/go-nix/pkg/nar"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"narseal/macho/machotest"
 	"narseal/nar/nartest"
 )
 
@@ -53,6 +55,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status":    cmdStatus,
 			"mknar":     cmdMknar,
+			"image":     cmdImage,
+			"sealed":    cmdSealed,
 			"entries":   cmdEntries,
 			"replace":   cmdReplace,
 			"damage":    cmdDamage,
@@ -128,6 +132,36 @@ func readNode(path string) (nartest.Node, error) {
 		return nartest.File(data), err
 	}
 	return nil, fmt.Errorf("%s: %s has no place in an archive", path, info.Mode())
+}
+
+// cmdImage writes an image of package machotest's matrix:
+//
+//	image FILE CASE
+func cmdImage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: image FILE CASE")
+	}
+	for _, c := range machotest.Matrix(strings.Repeat("a", 32)) {
+		if c.Name == args[1] {
+			ts.Check(os.WriteFile(ts.MkAbs(args[0]), c.Data, 0o777))
+			return
+		}
+	}
+	ts.Fatalf("no case %q in the matrix", args[1])
+}
+
+// cmdSealed writes an image whose special slot -1 holds the hash of a file:
+//
+//	sealed FILE INFO-PLIST
+func cmdSealed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: sealed FILE INFO-PLIST")
+	}
+	data, _ := machotest.Image{
+		Directories: []machotest.Directory{{PageShift: 12}},
+		External:    map[int][]byte{1: []byte(ts.ReadFile(args[1]))},
+	}.Build()
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o777))
 }
 
 // cmdEntries lists an archive on stdout as go-nix reads it, a line an entry:
