@@ -190,4 +190,3 @@ func mutateBytes(rnd *rand.Rand, data []byte) []byte {
 	}
 	return data
 }
-
