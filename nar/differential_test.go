@@ -265,7 +265,7 @@ func runGoNix(data []byte) (verdict, error) {
 // The models agree with this package where no rule is in use: else a rule
 // could stand for anything.
 func TestModels(t *testing.T) {
-	for i := range uint64(20000) {
+	for i := range uint64(8000) {
 		data := mutant(rand.New(rand.NewPCG(2, i)))
 		err := rewriteSmall(io.Discard, bytes.NewReader(data))
 		nix, goNix := likeNix(data), likeGoNix(data)

@@ -168,7 +168,7 @@ func TestWriterLateSpoolFails(t *testing.T) {
 // Late entries cost the same however many wait, and in whatever order they
 // came; those inside each other have one buffer.
 func TestWriterLateMany(t *testing.T) {
-	const n = 100_000
+	const n = 30_000
 	w := nar.NewWriter(io.Discard)
 	if err := w.WriteEntry(dir(0, "")); err != nil {
 		t.Fatal(err)

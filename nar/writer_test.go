@@ -244,16 +244,16 @@ func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
 // What leaves a Writer before Close is never a complete archive, wherever the
 // edges of the buffer fall.
 func TestWriterKeepsTheEnd(t *testing.T) {
-	for size := 256<<10 - 200; size < 256<<10+200; size++ {
+	for size := smallBuffer - 200; size < smallBuffer+200; size++ {
 		var out bytes.Buffer
-		w := nar.NewWriter(&out)
+		w := nar.NewWriterSize(&out, smallBuffer)
 		// In parts that go through the buffer.
 		contents := pattern(size)
 		if err := w.WriteEntry(file(0, "", int64(size))); err != nil {
 			t.Fatal(err)
 		}
 		for len(contents) > 0 {
-			n := min(len(contents), 60<<10)
+			n := min(len(contents), 1000)
 			if _, err := w.Write(contents[:n]); err != nil {
 				t.Fatal(err)
 			}
