@@ -16,6 +16,7 @@ type commands struct {
 	sigOff     int64  // dataoff of the first one
 	sigSize    int64  // datasize of the first one
 	infoPlist  Range  // the __TEXT,__info_plist section; Len 0: none
+	uuid       Range  // the UUID in the first LC_UUID; Len 0: none
 	encrypted  bool   // LC_ENCRYPTION_INFO with a cryptid
 	fault      string // why reading stopped before the last command
 }
@@ -130,6 +131,10 @@ func (s *slice) readCommand(src source, order binary.ByteOrder, cmd uint32, pos 
 			return err
 		}
 		c.encrypted = c.encrypted || order.Uint32(b[16:]) != 0
+	case lcUUID:
+		if size == uuidCommandSize && c.uuid.Len == 0 {
+			c.uuid = Range{pos + 8, uuidCommandSize - 8}
+		}
 	case lcSegment, lcSegment64:
 		return s.readSections(src, order, cmd == lcSegment64, pos, size)
 	}

@@ -12,10 +12,12 @@ const (
 
 	lcSegment          = 0x1  // LC_SEGMENT
 	lcSegment64        = 0x19 // LC_SEGMENT_64
+	lcUUID             = 0x1b // LC_UUID
 	lcCodeSignature    = 0x1d // LC_CODE_SIGNATURE
 	lcEncryptionInfo   = 0x21 // LC_ENCRYPTION_INFO
 	lcEncryptionInfo64 = 0x2c // LC_ENCRYPTION_INFO_64
 
+	uuidCommandSize   = 24 // sizeof(struct uuid_command)
 	codeSignatureSize = 16 // sizeof(struct linkedit_data_command)
 )
 
