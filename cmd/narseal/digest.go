@@ -48,6 +48,11 @@ func (d *digest) Write(p []byte) (int, error) {
 func (d *digest) sri() string {
 	close(d.full)
 	sum := <-d.done
+	return sriOf(sum)
+}
+
+// sriOf returns a SHA-256 as a subresource integrity string.
+func sriOf(sum [sha256.Size]byte) string {
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 

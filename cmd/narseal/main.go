@@ -57,6 +57,7 @@ func commands(t *terminal) []*cli.Command {
 		repairCommand(t),
 		verifyCommand(t),
 		refsCommand(t),
+		addressCommand(t),
 	}
 	cs = append(cs, helpCommand())
 	for _, c := range cs {

@@ -140,6 +140,25 @@ func (c *countedReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// countAt is count for random access.
+func (p *progress) countAt(r io.ReaderAt) io.ReaderAt {
+	if p == nil {
+		return r
+	}
+	return &countedReaderAt{r, p}
+}
+
+type countedReaderAt struct {
+	r io.ReaderAt
+	p *progress
+}
+
+func (c *countedReaderAt) ReadAt(b []byte, off int64) (int, error) {
+	n, err := c.r.ReadAt(b, off)
+	c.p.add(int64(n))
+	return n, err
+}
+
 // follow returns a reader by which the entry at hand is known: path, once it
 // was given to entered, is asked for it before each read. So it costs nothing
 // where entries are small, and one that takes long is shown.

@@ -35,7 +35,7 @@ narseal refs --deny /nix/store/HASH-NAME ./result`,
 		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "deny", Usage: "status 3 if this `HASH|PATH` is mentioned, and say where; repeatable"},
 			&cli.StringFlag{Name: "allow-only", Usage: "status 3 if a path is mentioned that is not in `FILE`: a hash or path a line, # starts a comment"},
-			storeDirFlag(),
+			storeDirFlag(defaultStoreDir),
 			&cli.StringFlag{Name: "encodings", Value: filter.AllEncodings.String(), Usage: "look for paths in these `ENCODINGS`; the wide ones in both byte orders"},
 			&cli.StringFlag{Name: "format", Value: "text", Usage: "`text` for people, or json: an object a line"},
 		}, commonFlags()...),
@@ -54,9 +54,12 @@ narseal refs --deny /nix/store/HASH-NAME ./result`,
 	}
 }
 
-func storeDirFlag() cli.Flag {
-	return &cli.StringFlag{Name: "store-dir", Value: "/nix/store", Usage: "the folder `DIR` of the store paths"}
+func storeDirFlag(def string) cli.Flag {
+	return &cli.StringFlag{Name: "store-dir", DefaultText: def, Usage: "the folder `DIR` of the store paths"}
 }
+
+// defaultStoreDir is where almost every store is.
+const defaultStoreDir = "/nix/store"
 
 // refsRun is one call of refs.
 type refsRun struct {
@@ -78,7 +81,10 @@ func newRefsRun(c *cli.Context, t *terminal) (*refsRun, error) {
 	if r.find.Encodings, err = filter.ParseEncodings(c.String("encodings")); err != nil {
 		return nil, badUsage("", "--encodings: %w", err)
 	}
-	r.find.StoreDir = path.Clean(c.String("store-dir"))
+	r.find.StoreDir = defaultStoreDir
+	if c.IsSet("store-dir") {
+		r.find.StoreDir = path.Clean(c.String("store-dir"))
+	}
 	if err := filter.CheckStoreDir(r.find.StoreDir); err != nil {
 		return nil, badUsage("", "--store-dir: %w", err)
 	}
