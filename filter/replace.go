@@ -28,6 +28,13 @@ func (r *Rules) replace(b []byte, final bool, found func(off, n, rule int)) (set
 	})
 }
 
+// Apply returns s with the rules applied.
+func (r *Rules) Apply(s string) string {
+	b := []byte(s)
+	r.replace(b, true, func(_, _, _ int) {})
+	return string(b)
+}
+
 // each calls f for each match of which all bytes that decide it are in b, and
 // returns the number of settled bytes.
 func (r *Rules) each(b []byte, final bool, f func(match)) (settled int) {

@@ -56,16 +56,23 @@ func commands(t *terminal) []*cli.Command {
 		rewriteCommand(t),
 		repairCommand(t),
 		verifyCommand(t),
+		cacheCommand(t),
 		refsCommand(t),
 		addressCommand(t),
 	}
 	cs = append(cs, helpCommand())
+	equip(cs)
+	return cs
+}
+
+// equip gives commands, and theirs, what all of them have.
+func equip(cs []*cli.Command) {
 	for _, c := range cs {
 		c.OnUsageError = onUsageError
 		c.HideHelpCommand = true
 		c.Before = reportApart
+		equip(c.Subcommands)
 	}
-	return cs
 }
 
 // helpCommand is the library's, but for the status after an unknown name.

@@ -38,21 +38,27 @@ const (
 // much is left, and the entry at hand. A nil *progress tells nothing. Its
 // methods may be called by several goroutines at once.
 type progress struct {
-	t     *terminal
-	width func() int // of the terminal; nil where stderr is none
-	task  atomic.Pointer[task]
-	entry atomic.Pointer[string]
-	quit  chan struct{}
+	t      *terminal
+	width  func() int // of the terminal; nil where stderr is none
+	task   atomic.Pointer[task]
+	entry  atomic.Pointer[string]
+	quit   chan struct{}
+	slow   bool // the first line, too, comes only after logEvery
+	logged bool // where stderr is no terminal; held by t.mu
 }
+
+// progressLines is no mode that a user can ask for: it is what auto means to a
+// command whose runs are so long that also those who read a log want to know.
+const progressLines = "lines"
 
 // startProgress begins what --progress asks for.
 func (t *terminal) startProgress(mode string) {
 	f, _ := t.stderr.(*os.File)
 	tty := isTerminal(t.stderr)
-	if mode != "always" && (mode == "never" || t.quiet || !tty || os.Getenv("TERM") == "dumb") {
+	if mode != "always" && mode != progressLines && (mode == "never" || t.quiet || !tty || os.Getenv("TERM") == "dumb") {
 		return
 	}
-	p := &progress{t: t, quit: make(chan struct{})}
+	p := &progress{t: t, quit: make(chan struct{}), slow: mode == progressLines}
 	if tty {
 		p.width = func() int {
 			if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
@@ -73,6 +79,9 @@ func (p *progress) run() {
 	wait, every := progressDelay, redrawEvery
 	if p.width == nil {
 		every = logEvery
+	}
+	if p.slow {
+		wait = logEvery
 	}
 	for {
 		select {

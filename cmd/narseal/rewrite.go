@@ -23,8 +23,7 @@ func rewriteCommand(t *terminal) *cli.Command {
 
 nix-store --dump /nix/store/OLD | narseal rewrite --map OLD=NEW | nix-store --restore ./new`,
 		Flags: append(append(ruleFlags(), outputFlag,
-			&cli.StringFlag{Name: "repair", Value: "touched", Usage: "which signatures to reseal: those `touched` by the rules, all, or none"},
-			onCMSFlag("fail"), compressionFlag, levelFlag, spoolFlag), commonFlags()...),
+			repairFlag, onCMSFlag("fail"), compressionFlag, levelFlag, spoolFlag), commonFlags()...),
 		Action: func(c *cli.Context) error {
 			t.configure(c)
 			rules, err := compileRules(c)
@@ -36,18 +35,27 @@ nix-store --dump /nix/store/OLD | narseal rewrite --map OLD=NEW | nix-store --re
 				return err
 			}
 			cfg.Rules = rules
-			switch m := c.String("repair"); m {
-			case "touched":
-				cfg.Repair = filter.RepairTouched
-			case "all":
-				cfg.Repair = filter.RepairAll
-			case "none":
-				cfg.Repair = filter.RepairNone
-			default:
-				return badUsage("", "--repair %q: want touched, all or none", m)
+			if cfg.Repair, err = repairMode(c); err != nil {
+				return err
 			}
 			return runFilter(c, t, cfg)
 		},
+	}
+}
+
+var repairFlag = &cli.StringFlag{Name: "repair", Value: "touched",
+	Usage: "which signatures to reseal: those `touched` by the rules, all, or none"}
+
+func repairMode(c *cli.Context) (filter.RepairMode, error) {
+	switch m := c.String("repair"); m {
+	case "touched":
+		return filter.RepairTouched, nil
+	case "all":
+		return filter.RepairAll, nil
+	case "none":
+		return filter.RepairNone, nil
+	default:
+		return 0, badUsage("", "--repair %q: want touched, all or none", m)
 	}
 }
 

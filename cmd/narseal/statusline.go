@@ -27,6 +27,7 @@ func (t *terminal) draw(p *progress) {
 // logProgress shows how far the run is where stderr is no terminal.
 func (t *terminal) logProgress(p *progress) {
 	fmt.Fprintf(t.stderr, "narseal: progress: %s\n", p.line(logWidth))
+	p.logged = true
 }
 
 // clear takes the line of progress away.
@@ -44,7 +45,7 @@ func (t *terminal) endProgress() {
 	t.clear()
 	if t.progress != nil && !t.ended {
 		close(t.progress.quit)
-		if p := t.progress; p.width == nil {
+		if p := t.progress; p.width == nil && (!p.slow || p.logged) {
 			p.task.Load().finish()
 			p.at(nil)
 			t.logProgress(p)

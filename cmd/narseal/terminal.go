@@ -15,6 +15,7 @@ import (
 
 	"narseal/filter"
 	"narseal/macho"
+	"narseal/nar/binarycache"
 )
 
 // terminal is the one place that writes to stderr.
@@ -142,6 +143,8 @@ func hintFor(err error) string {
 			return ""
 		}
 		return "the entry belongs before one that is already written; --spool copies the input to a temporary file first, so that it can move"
+	case errors.Is(err, binarycache.ErrConflict):
+		return "rules that swap paths need another cache to write: --output CACHE; a path that is not meant is left out by --path"
 	case errors.Is(err, context.Canceled):
 		return ""
 	}
@@ -151,7 +154,7 @@ func hintFor(err error) string {
 func onUsageError(c *cli.Context, err error, _ bool) error {
 	hint := "narseal help lists commands and options"
 	if c.Command != nil && c.Command.Name != "" && c.Command.Name != c.App.Name {
-		hint = "narseal help " + c.Command.Name + " lists the options"
+		hint = helpCall(c.Command) + " lists the options"
 	}
 	// The library names options with one dash.
 	const undefined, missing = "flag provided but not defined: -", "flag needs an argument: -"
@@ -192,10 +195,21 @@ func nearestOption(flags []cli.Flag, name string) string {
 	return ""
 }
 
+// helpCall is how a user asks for the help of a command.
+func helpCall(c *cli.Command) string {
+	if strings.Count(c.HelpName, " ") > 1 { // a command of a command
+		return c.HelpName + " --help"
+	}
+	return "narseal help " + c.Name
+}
+
 func unknownCommand(c *cli.Context) error {
 	name := c.Args().First()
-	hint := "narseal help lists the commands"
-	if near := cli.SuggestCommand(c.App.Commands, name); !strings.Contains(near, `""`) {
+	hint, commands := "narseal help lists the commands", c.App.Commands
+	if sub := c.Command.Subcommands; c.Command.Name != c.App.Name && len(sub) > 0 {
+		hint, commands = helpCall(c.Command)+" lists the commands", sub
+	}
+	if near := cli.SuggestCommand(commands, name); !strings.Contains(near, `""`) {
 		hint = near + " " + hint
 	}
 	return badUsage(hint, "unknown command %q", name)

@@ -40,7 +40,7 @@ type checkedNAR struct {
 	fileSum,
 	narSum *meter
 	dec      io.ReadCloser
-	progress *Progress // may be nil
+	progress func(int) // may be nil
 }
 
 // openNAR opens the NAR of n. If copyTo is not nil, the file is written to it as
@@ -89,7 +89,7 @@ func (c *checkedNAR) Read(p []byte) (int, error) {
 		return 0, mismatch(c.info.URL, "NarSize", "more", c.info.NarSize)
 	}
 	if c.progress != nil {
-		c.progress.Bytes.Add(int64(n))
+		c.progress(n)
 	}
 	return n, err
 }

@@ -106,7 +106,8 @@ func (f *Folder) Delete(_ context.Context, name string) error {
 	return nil
 }
 
-func (f *Folder) Create(context.Context) (Pending, error) {
+// Create makes a file that goes away, too, when ctx is canceled.
+func (f *Folder) Create(ctx context.Context) (Pending, error) {
 	dir := filepath.Join(f.root, stateFolder)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
@@ -117,7 +118,9 @@ func (f *Folder) Create(context.Context) (Pending, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pendingFile{File: file, folder: f}, nil
+	p := &pendingFile{File: file, folder: f}
+	p.keep = context.AfterFunc(ctx, func() { os.Remove(name) })
+	return p, nil
 }
 
 const tempPrefix = "new-"
@@ -125,6 +128,7 @@ const tempPrefix = "new-"
 type pendingFile struct {
 	*os.File
 	folder *Folder
+	keep   func() bool // from being removed; false if it is too late
 	ended  bool
 }
 
@@ -142,6 +146,9 @@ func (p *pendingFile) Commit(name string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}
+	if !p.keep() {
+		return context.Canceled
+	}
 	if err := os.Rename(p.Name(), path); err != nil {
 		return err
 	}
@@ -154,6 +161,7 @@ func (p *pendingFile) Abort() {
 		return
 	}
 	p.ended = true
+	p.keep()
 	p.Close()
 	os.Remove(p.Name())
 }

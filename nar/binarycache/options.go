@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
@@ -62,8 +61,11 @@ type Options struct {
 	// Done is called for each path, one at a time.
 	Done func(Result)
 
-	// Progress is counted up, if not nil, while the run goes on.
-	Progress *Progress
+	// Planned, if not nil, is called once, with the number of paths and the bytes
+	// of their NARs; and Read for bytes of NARs that were read for the first time,
+	// by many goroutines at once.
+	Planned func(paths int, bytes int64)
+	Read    func(n int)
 }
 
 // A Path is one of a cache's store paths.
@@ -100,12 +102,6 @@ type Result struct {
 	FileSize         int64  // of the new file
 }
 
-// Progress counts paths, and bytes of NARs as they are checked.
-type Progress struct {
-	Paths, TotalPaths atomic.Int64
-	Bytes, TotalBytes atomic.Int64
-}
-
 // A Summary counts the paths of a run by how they ended.
 type Summary struct {
 	Paths  map[Status]int
@@ -120,5 +116,5 @@ var ErrRetry = errors.New("to be tried in another way")
 var (
 	ErrMismatch  = errors.New("does not match its narinfo")
 	ErrUntrusted = errors.New("not signed by a trusted key")
-	ErrConflict  = errors.New("another path takes this place")
+	ErrConflict  = errors.New("another path has this name")
 )

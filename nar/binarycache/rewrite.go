@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nix-community/go-nix/pkg/nixhash"
+
 	"narseal/nar/compression"
 )
 
@@ -56,7 +58,7 @@ func (r *run) filter(ctx context.Context, n *info, p Path, dst, copyTo io.Writer
 	}
 	defer c.Close()
 	if !p.Again && !p.Retry {
-		c.progress = r.Progress
+		c.progress = r.Read
 	}
 	m := newMeter()
 	if dst == nil {
@@ -73,6 +75,9 @@ func (r *run) filter(ctx context.Context, n *info, p Path, dst, copyTo io.Writer
 	return m.sum(), c.finish(err)
 }
 
+// narHash is what the narinfo states, in the usual form.
+func narHash(n *info) string { return n.NarHash.Format(nixhash.NixBase32, true) }
+
 func (r *run) verify(ctx context.Context, t task, res *Result) error {
 	n, _, err := r.open(ctx, t, res)
 	if err != nil {
@@ -83,11 +88,11 @@ func (r *run) verify(ctx context.Context, t task, res *Result) error {
 		return err
 	}
 	defer c.Close()
-	c.progress = r.Progress
+	c.progress = r.Read
 	if r.Filter != nil {
 		err = r.Filter(ctx, &Path{StorePath: n.StorePath, NarSize: int64(n.NarSize), Compression: n.compression}, io.Discard, c)
 	}
-	res.Status = Verified
+	res.Status, res.NarHash = Verified, narHash(n)
 	return c.finish(err)
 }
 
@@ -111,7 +116,7 @@ func (r *run) rewrite(ctx context.Context, t task, res *Result) error {
 	if err != nil {
 		return err
 	}
-	res.NarHash, res.NewHash = sum{hash: [32]byte(n.NarHash.Digest())}.String(), content.String()
+	res.NarHash, res.NewHash = narHash(n), content.String()
 
 	next, err := r.next(n, content, res)
 	if err != nil {
@@ -210,7 +215,7 @@ func (r *run) isThere(ctx context.Context, name string, want *info) (bool, error
 	if err == nil && got.fingerprint() == want.fingerprint() {
 		return true, nil
 	}
-	return false, fmt.Errorf("%w: %s exists, and is not what %s becomes", ErrConflict, name, want.StorePath)
+	return false, fmt.Errorf("renamed to %s: %w: the cache has a %s of other contents", want.StorePath, ErrConflict, name)
 }
 
 // next is the narinfo of what a path becomes, but for its file and signatures.

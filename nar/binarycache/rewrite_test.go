@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -240,15 +241,19 @@ func TestSelection(t *testing.T) {
 		"since":         {binarycache.Options{Since: old}, "verified=2"},
 		"since earlier": {binarycache.Options{Since: old.Add(-1)}, "verified=3"},
 	} {
-		var p binarycache.Progress
-		c.o.Progress = &p
+		var paths, done int
+		var bytes int64
+		var read atomic.Int64
+		c.o.Planned = func(n int, b int64) { paths, bytes = n, b }
+		c.o.Read = func(n int) { read.Add(int64(n)) }
+		c.o.Done = func(binarycache.Result) { done++ }
 		c.o.Jobs = 2
 		sum, err := binarycache.Verify(t.Context(), binarycache.NewFolder(dir), c.o)
 		if got := statuses(sum); err != nil || got != c.want {
 			t.Errorf("%s: %s, %v, want %s", name, got, err, c.want)
 		}
-		if p.Paths.Load() != p.TotalPaths.Load() || p.Bytes.Load() != p.TotalBytes.Load() {
-			t.Errorf("%s: progress ends at %d of %d paths, %d of %d bytes", name, p.Paths.Load(), p.TotalPaths.Load(), p.Bytes.Load(), p.TotalBytes.Load())
+		if done != paths || read.Load() != bytes {
+			t.Errorf("%s: progress ends at %d of %d paths, %d of %d bytes", name, done, paths, read.Load(), bytes)
 		}
 	}
 }

@@ -149,9 +149,6 @@ func (r *run) do(ctx context.Context, t task, work func(context.Context, task, *
 		}
 		res.Status, res.Err = Failed, err
 	}
-	if r.Progress != nil {
-		r.Progress.Paths.Add(1)
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.summary.Paths[res.Status]++
@@ -244,6 +241,7 @@ func (r *run) plan(ctx context.Context) ([]task, error) {
 	}
 	slices.SortFunc(tasks, func(a, b task) int { return strings.Compare(a.name, b.name) })
 
+	var bytes int64
 	owners := map[string]int{}
 	r.taken = map[string]bool{}
 	for i := range tasks {
@@ -257,9 +255,7 @@ func (r *run) plan(ctx context.Context) ([]task, error) {
 		if err != nil {
 			continue
 		}
-		if r.Progress != nil {
-			r.Progress.TotalBytes.Add(int64(n.NarSize))
-		}
+		bytes += int64(n.NarSize)
 		if r.out != nil {
 			t.out = infoName(r.rename(n.base))
 		}
@@ -270,8 +266,8 @@ func (r *run) plan(ctx context.Context) ([]task, error) {
 			r.taken[t.out] = true
 		}
 	}
-	if r.Progress != nil {
-		r.Progress.TotalPaths.Store(int64(len(tasks)))
+	if r.Planned != nil {
+		r.Planned(len(tasks), bytes)
 	}
 	return tasks, nil
 }

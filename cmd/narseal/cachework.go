@@ -1,0 +1,319 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"narseal/filter"
+	"narseal/nar"
+	"narseal/nar/binarycache"
+)
+
+// cacheWork is one call of a cache command.
+type cacheWork struct {
+	t     *terminal
+	cfg   *filter.Config // which each path gets a copy of
+	write bool
+	name  string // of the cache, as the user gave it
+	out   io.Writer
+	list  signatureList // of verify, else nil
+	rep   *cacheReport
+	total tally
+
+	unsealed bool // a path was passed on, or refused, with a signature that does not hold
+	failed   bool
+	outErr   error
+
+	mu    sync.Mutex
+	found map[string]*pathFound // by store path, until it is told
+}
+
+// pathFound is what the filter has found of a path. It is told when the path is done,
+// for only then is it known that the NAR was the right one.
+type pathFound struct {
+	archiveReport
+	unsealed []filter.Signature
+	result   filter.Result
+}
+
+// newCacheWork begins the work of a command of which cfg is known.
+func newCacheWork(c *cli.Context, t *terminal, cfg *filter.Config, o *binarycache.Options) (*cacheWork, error) {
+	t.configure(c)
+	if c.String("progress") == "auto" && !t.quiet && !isTerminal(t.stderr) {
+		t.startProgress(progressLines)
+	}
+	w := &cacheWork{t: t, cfg: cfg, name: c.Args().First(), found: map[string]*pathFound{}}
+	out, err := openOutput(c.Context, "-", c.App.Writer)
+	if err != nil {
+		return nil, err
+	}
+	w.out = t.beside(out)
+	if c.IsSet("report") {
+		w.rep = newCacheReport(c)
+	}
+	cfg.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)
+	o.Filter, o.Done = w.filter, w.done
+	return w, nil
+}
+
+func verifyCache(c *cli.Context, t *terminal) error {
+	cache, _, err := cacheArg(c)
+	if err != nil {
+		return err
+	}
+	o, err := cacheOptions(c)
+	if err != nil {
+		return err
+	}
+	cfg, err := filterConfig(c)
+	if err != nil {
+		return err
+	}
+	cfg.Repair, cfg.Inspect = filter.RepairNone, true
+	w, err := newCacheWork(c, t, cfg, &o)
+	if err != nil {
+		return err
+	}
+	if w.list, err = newList(c.String("format"), w.out, c.Bool("all")); err != nil {
+		return err
+	}
+	sum, err := w.run(c, &o, func(ctx context.Context) (binarycache.Summary, error) {
+		return binarycache.Verify(ctx, cache, o)
+	})
+	if err != nil && len(sum.Paths) == 0 {
+		return err
+	}
+	if err := errors.Join(err, w.list.end(&w.total)); err != nil {
+		return err
+	}
+	return w.status(w.total.broken > 0)
+}
+
+func rewriteCache(c *cli.Context, t *terminal, cfg *filter.Config) error {
+	cache, dir, err := cacheArg(c)
+	if err != nil {
+		return err
+	}
+	o, err := cacheOptions(c)
+	if err != nil {
+		return err
+	}
+	if err := changeOptions(c, dir, &o); err != nil {
+		return err
+	}
+	w, err := newCacheWork(c, t, cfg, &o)
+	if err != nil {
+		return err
+	}
+	w.write = true
+	if cfg.Rules != nil {
+		o.Rename = cfg.Rules.Apply
+	}
+	o.Work = describeWork(c, cfg, &o)
+	sum, err := w.run(c, &o, func(ctx context.Context) (binarycache.Summary, error) {
+		return binarycache.Rewrite(ctx, cache, o)
+	})
+	if err != nil {
+		return err
+	}
+	t.inform("%s", summarize(sum, o.DryRun))
+	return w.status(w.unsealed)
+}
+
+// run runs the work, with progress, and writes the report. When the program is stopped,
+// it gets the time to clear away what it is writing.
+func (w *cacheWork) run(c *cli.Context, o *binarycache.Options, work func(context.Context) (binarycache.Summary, error)) (binarycache.Summary, error) {
+	o.Planned = func(paths int, bytes int64) { w.t.progress.beginItems(int64(paths), bytes) }
+	o.Read = func(n int) { w.t.progress.add(int64(n)) }
+	ended := make(chan struct{})
+	release, err := exitsOf(c.Context).hold(func() (func(), error) {
+		return func() {
+			select {
+			case <-ended:
+			case <-time.After(2 * time.Second):
+			}
+		}, nil
+	})
+	if err != nil {
+		return binarycache.Summary{}, err
+	}
+	sum, err := work(c.Context)
+	close(ended)
+	err = errors.Join(err, w.outErr, release(func() error { return nil }))
+	if w.rep != nil {
+		err = errors.Join(err, w.rep.write(c, sum, err))
+	}
+	return sum, err
+}
+
+// status is how the command ends: what could not be done outweighs a signature that
+// does not hold.
+func (w *cacheWork) status(unsealed bool) error {
+	switch {
+	case w.failed:
+		return errFailed
+	case unsealed:
+		return errUnsealed
+	}
+	return nil
+}
+
+// describeWork names all that decides what becomes of a path.
+func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.Options) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "narseal %s cache %s\nrepair %d\non-cms %d\ncompression %s %d\n",
+		versionString(), c.Command.Name, cfg.Repair, cfg.OnCMS, o.Compression, o.Level)
+	for _, k := range o.SecretKeys {
+		fmt.Fprintf(&b, "key %s\n", k.ToPublicKey())
+	}
+	if cfg.Rules != nil {
+		fmt.Fprintf(&b, "encodings %s\n", c.String("encodings"))
+		for i := range cfg.Rules.Len() {
+			r := cfg.Rules.Rule(i)
+			fmt.Fprintf(&b, "%s=%s\n", r.From, r.To)
+		}
+	}
+	return b.String()
+}
+
+// filter is binarycache's Filter.
+func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
+	w.t.progress.at(&p.StorePath)
+	cfg := *w.cfg
+	f := &pathFound{}
+	f.StorePath = p.StorePath
+	f.watch(&cfg)
+	cfg.Inspect = w.cfg.Inspect || w.rep != nil && !p.Again
+	cfg.Unsealed = func(s filter.Signature) { f.unsealed = append(f.unsealed, s) }
+
+	r := nar.NewReader(src)
+	if p.Retry {
+		ordered, closer, err := reordered(&cfg, src)
+		if err != nil {
+			return err
+		}
+		defer closer.Close()
+		r = nar.NewReader(ordered)
+		r.AnyOrder()
+		cfg.Ordered = true
+	}
+	var dw *nar.Writer
+	if w.write {
+		dw = nar.NewWriter(dst)
+	}
+	var err error
+	f.result, err = cfg.Run(dw, r)
+	var rename *filter.RenameError
+	if errors.As(err, &rename) && !rename.IsClash() && !p.Retry {
+		return fmt.Errorf("%w (%w)", err, binarycache.ErrRetry)
+	}
+	f.count(&cfg, &f.result)
+	if !p.Again {
+		w.mu.Lock()
+		w.found[p.StorePath] = f
+		w.mu.Unlock()
+	}
+	return err
+}
+
+// reordered copies a NAR to a temporary file, which closer frees, and presents it with
+// its entries in the order of their new names.
+func reordered(cfg *filter.Config, src io.Reader) (r io.Reader, closer io.Closer, err error) {
+	f, err := cfg.Scratch()
+	if err != nil {
+		return nil, nil, fmt.Errorf("temporary file: %w", err)
+	}
+	size, err := io.Copy(io.NewOffsetWriter(f, 0), src)
+	if err == nil {
+		o := filter.NewOrder(cfg.Rules)
+		at := section{io.NewSectionReader(f, 0, size)}
+		if err = o.Add(nar.NewReader(at)); err == nil {
+			return o.Reader(at, size), f, nil
+		}
+	}
+	return nil, nil, errors.Join(err, f.Close())
+}
+
+// done is binarycache's Done.
+func (w *cacheWork) done(r binarycache.Result) {
+	w.t.progress.addItem()
+	w.mu.Lock()
+	f := w.found[r.StorePath]
+	delete(w.found, r.StorePath)
+	w.mu.Unlock()
+
+	name := r.StorePath
+	if name == "" {
+		name = r.Info
+	}
+	for _, warning := range r.Warnings {
+		w.t.warn("%s: %s", name, warning)
+	}
+	if r.Err != nil {
+		w.total.failed++
+		var seal *filter.SealError
+		if errors.As(r.Err, &seal) {
+			w.unsealed = true
+		} else {
+			w.failed = true
+		}
+		err := r.Err
+		if !strings.Contains(err.Error(), name) {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+		w.t.fail(err)
+	} else if f != nil {
+		w.tell(r, f)
+	}
+	if r.Status == binarycache.Changed {
+		if _, err := fmt.Fprintln(w.out, r.NewStorePath); err != nil && w.outErr == nil {
+			w.outErr = fmt.Errorf("output: %w", err)
+		}
+		w.t.inform("changed %s: %s by rules, %s resealed", name, count(f.result.Replacements(), "replacement", "replacements"),
+			count(f.result.Repaired, "signature", "signatures"))
+	}
+	if w.rep != nil {
+		w.rep.add(r, f)
+	}
+}
+
+// tell tells of the signatures of a path that was checked.
+func (w *cacheWork) tell(r binarycache.Result, f *pathFound) {
+	w.total.addResult(&f.result)
+	for _, s := range f.Signatures {
+		w.total.count(&s.Slice)
+		if w.list != nil {
+			w.list.add(w.name, r.StorePath, false, s)
+		}
+	}
+	for _, s := range f.unsealed {
+		w.unsealed = true
+		w.t.warnUnsealed(r.StorePath+s.Path, &s.Slice)
+	}
+}
+
+// summarize says in one line how a run went.
+func summarize(s binarycache.Summary, dry bool) string {
+	changed := "changed"
+	if dry {
+		changed = "would change"
+	}
+	text := fmt.Sprintf("%s %s, %d unchanged", count(int64(s.Paths[binarycache.Changed]), "path", "paths"), changed, s.Paths[binarycache.Unchanged])
+	for _, more := range []struct {
+		n    int
+		what string
+	}{{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Failed], "failed"}, {s.Pruned, "objects deleted"}} {
+		if more.n > 0 {
+			text += fmt.Sprintf(", %d %s", more.n, more.what)
+		}
+	}
+	return text
+}
