@@ -55,16 +55,16 @@ func (r *cacheReport) add(res binarycache.Result, f *pathFound) {
 	case f != nil:
 		p.archiveReport = &f.archiveReport
 		f.StorePath = "" // it stands above
-		p.NarHash = sriOf(res.NarHash)
+		p.NarHash = sriOfNix(res.NarHash)
 		if res.Status == binarycache.Changed {
-			p.NewStorePath, p.NewNarHash = res.NewStorePath, sriOf(res.NewHash)
+			p.NewStorePath, p.NewNarHash = res.NewStorePath, sriOfNix(res.NewHash)
 		}
 	}
 	r.Paths = append(r.Paths, p)
 }
 
-// sriOf is a hash in the form of the reports.
-func sriOf(s string) string {
+// sriOfNix is a hash in the form of the reports.
+func sriOfNix(s string) string {
 	h, err := nixhash.ParseAny(s, nil)
 	if err != nil {
 		return ""
