@@ -108,6 +108,9 @@ func TestScanRefs(t *testing.T) {
 func TestScanRefsEveryBoundary(t *testing.T) {
 	for _, c := range codecs {
 		for offset := range 4 * sampleStep {
+			if offset%exhaustiveStep != 0 {
+				continue
+			}
 			in := append(make([]byte, offset), c.encode(expand("/nix/store/{A}-name /nix/store/{B}-n"))...)
 			in = append(in, make([]byte, offset%5)...)
 			want := refsOracle(in, AllEncodings)

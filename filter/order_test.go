@@ -138,8 +138,8 @@ func TestMovesExhaustively(t *testing.T) {
 		}
 		for i, a := range all {
 			checkMoves(t, tree, []filter.Rule{a}, 0)
-			for _, b := range all[i+1:] {
-				if a.From != b.From {
+			for k, b := range all[i+1:] {
+				if a.From != b.From && k%filter.ExhaustiveStep == 0 {
 					checkMoves(t, tree, []filter.Rule{a, b}, 0)
 				}
 			}

@@ -1,0 +1,4 @@
+package filter
+
+// ExhaustiveStep is for the tests outside the package.
+const ExhaustiveStep = exhaustiveStep
