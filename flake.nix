@@ -6,6 +6,7 @@
   outputs =
     { self, nixpkgs }:
     let
+      version = self.shortRev or "dirty";
       systems = [
         "x86_64-linux"
         "aarch64-linux"
@@ -16,10 +17,14 @@
     in
     {
       packages = forEach (pkgs: {
-        default = pkgs.callPackage ./nix/package.nix {
-          version = self.shortRev or "dirty";
-        };
+        default = pkgs.callPackage ./nix/package.nix { inherit version; };
       });
+
+      # nixpkgs with narseal, and with its replaceDependencies.
+      overlays.default = final: _: {
+        narseal = final.callPackage ./nix/package.nix { inherit version; };
+        replaceDependencies = final.callPackage ./nix/replace-dependencies.nix { };
+      };
 
       # What scripts/test needs.
       devShells = forEach (pkgs: {

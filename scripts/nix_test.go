@@ -2,8 +2,10 @@ package scripts
 
 import (
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -18,6 +20,22 @@ func TestVendorHash(t *testing.T) {
 	}
 }
 
+// TestNixParses has Nix read every expression, those that no other test evaluates too.
+func TestNixParses(t *testing.T) {
+	nixInstantiate := nartest.Tool(t, "nix-instantiate")
+	files, err := filepath.Glob("../nix/*.nix")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files: %v", err)
+	}
+	for _, file := range append(files, "../flake.nix") {
+		cmd := exec.Command(nixInstantiate, "--parse", file)
+		cmd.Env = append(os.Environ(), "NIX_STATE_DIR="+t.TempDir())
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+}
+
 // stubs stand for what of nixpkgs the flake and the package use.
 const stubs = `
 	lib = {
@@ -26,13 +44,17 @@ const stubs = `
 		licenses.mit = "MIT";
 		platforms.unix = [];
 	};
-	pkgs = {
-		callPackage = file: args: import file ({ inherit lib; buildGoModule = args: args; } // args);
+	pkgsOf = final: {
+		inherit lib;
+		callPackage = file: args: let f = import file; in f (builtins.intersectAttrs (builtins.functionArgs f) final // args);
+		buildGoModule = args: args;
+		runCommandLocal = name: env: script: throw "nothing is built here";
 		mkShell = args: args;
 		go = "go";
 		nix = "nix";
 		llvmPackages = { clang-unwrapped = "clang"; lld = "lld"; llvm = "llvm"; };
 	};
+	pkgs = pkgsOf pkgs;
 	nixpkgs = { inherit lib; legacyPackages = lib.genAttrs [
 		"x86_64-linux" "aarch64-linux" "x86_64-darwin" "aarch64-darwin"
 	] (_: pkgs); };
@@ -44,7 +66,13 @@ func TestFlakeEvaluates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expr := "let " + stubs + ` in (import ` + root + `/flake.nix).outputs { self.shortRev = "0123abc"; inherit nixpkgs; }`
+	expr := "let " + stubs + `
+		outputs = (import ` + root + `/flake.nix).outputs { self.shortRev = "0123abc"; inherit nixpkgs; };
+		overlay = outputs.overlays.default (pkgsOf (pkgs // overlay) // overlay) pkgs;
+	in {
+		inherit (outputs) packages devShells;
+		overlay = builtins.mapAttrs (_: v: v.version or (builtins.functionArgs v)) overlay;
+	}`
 	var got struct {
 		Packages map[string]struct {
 			Default struct {
@@ -55,6 +83,10 @@ func TestFlakeEvaluates(t *testing.T) {
 			}
 		}
 		DevShells map[string]any
+		Overlay   struct {
+			Narseal             string
+			ReplaceDependencies map[string]bool
+		}
 	}
 	out := store.Run(nil, "nix-instantiate", "--eval", "--strict", "--json", "--expr", expr)
 	if err := json.Unmarshal(out, &got); err != nil {
@@ -62,6 +94,11 @@ func TestFlakeEvaluates(t *testing.T) {
 	}
 	if len(got.Packages) != 4 || len(got.DevShells) != 4 {
 		t.Errorf("packages for %d systems and shells for %d, want 4 each", len(got.Packages), len(got.DevShells))
+	}
+	if got.Overlay.Narseal != "0123abc" || !reflect.DeepEqual(got.Overlay.ReplaceDependencies, map[string]bool{
+		"drv": false, "replacements": false, "cutoffPackages": true, "verbose": true, "narsealFlags": true,
+	}) {
+		t.Errorf("overlay: %+v", got.Overlay)
 	}
 	p := got.Packages["aarch64-darwin"].Default
 	if p.Pname != "narseal" || p.Version != "0123abc" || p.Meta.MainProgram != "narseal" {
