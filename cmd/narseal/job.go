@@ -40,14 +40,20 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 	}
 	j := &job{cfg: cfg}
 	cfg.Unsealed = func(s filter.Signature) { t.warnUnsealed(s.Path, &s.Slice) }
+	var file *output
 	if c.IsSet("report") {
+		// What cannot be made is better known before the work than after it.
+		if file, err = openReport(c); err != nil {
+			return err
+		}
+		defer file.abort()
 		j.rep = newReport(c)
 	}
 	err = j.run(c, in, out)
 	if err == nil {
 		err = out.commit()
 	}
-	if err := errors.Join(err, j.writeReport(c, err)); err != nil {
+	if err := errors.Join(err, j.writeReport(file, err)); err != nil {
 		return err
 	}
 	t.inform("%s", j.summary())
@@ -86,6 +92,10 @@ func (j *job) run(c *cli.Context, in *input, out io.Writer) (err error) {
 	if j.rep != nil {
 		before, after = newDigest(), newDigest()
 		r, w = digestReader{r, before}, digestWriter{w, after}
+		defer func() {
+			j.rep.Input = &streamReport{s.formatName(), string(s.compression), before.size, before.sri()}
+			j.rep.Output = &streamReport{s.formatName(), string(t), after.size, after.sri()}
+		}()
 	}
 	if s.at != nil && j.cfg.Rules != nil {
 		moved, err := j.order(s)
@@ -105,10 +115,6 @@ func (j *job) run(c *cli.Context, in *input, out io.Writer) (err error) {
 	r, j.cfg.Entered = s.progress.follow(r)
 	if err = j.filter(s.format, w, r); err == nil {
 		err = packed.Close()
-	}
-	if j.rep != nil {
-		j.rep.Input = &streamReport{s.formatName(), string(s.compression), before.size, before.sri()}
-		j.rep.Output = &streamReport{s.formatName(), string(t), after.size, after.sri()}
 	}
 	return err
 }
@@ -182,7 +188,7 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 }
 
 // writeReport writes the report of a run that ended in err.
-func (j *job) writeReport(c *cli.Context, err error) error {
+func (j *job) writeReport(file *output, err error) error {
 	if j.rep == nil {
 		return nil
 	}
@@ -190,7 +196,7 @@ func (j *job) writeReport(c *cli.Context, err error) error {
 		j.rep.Error = err.Error()
 		j.rep.Output = nil
 	}
-	return writeReport(c, c.String("report"), j.rep)
+	return file.writeReport(j.rep)
 }
 
 // summary says in one line what was done.

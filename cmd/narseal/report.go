@@ -86,20 +86,37 @@ func (a *archiveReport) count(cfg *filter.Config, res *filter.Result) {
 	}
 }
 
-// writeReport writes a report, a struct, to the file with this name; - is
-// stderr.
-func writeReport(c *cli.Context, name string, rep any) error {
+// openReport opens the file of --report; - is stderr.
+func openReport(c *cli.Context) (*output, error) {
+	out, err := openOutput(c.Context, c.String("report"), c.App.ErrWriter)
+	if err != nil {
+		return nil, fmt.Errorf("report: %w", err)
+	}
+	return out, nil
+}
+
+// writeReport writes a report, a struct, to what openReport returned, and has
+// it appear.
+func (o *output) writeReport(rep any) error {
 	b, err := json.MarshalIndent(rep, "", "  ")
+	if err == nil {
+		_, err = o.Write(append(b, '\n'))
+	}
+	if err == nil {
+		err = o.commit()
+	}
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	out, err := openOutput(c.Context, name, c.App.ErrWriter)
+	return nil
+}
+
+// writeReport writes a report to the file of --report.
+func writeReport(c *cli.Context, rep any) error {
+	out, err := openReport(c)
 	if err != nil {
-		return fmt.Errorf("report: %w", err)
+		return err
 	}
 	defer out.abort()
-	if _, err := out.Write(append(b, '\n')); err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	return out.commit()
+	return out.writeReport(rep)
 }
