@@ -148,7 +148,7 @@ func runAddress(c *cli.Context, t *terminal, cfg *filter.AddressConfig) (err err
 	if c.IsSet("report") {
 		name = c.String("report")
 	}
-	if err := writeReport(c, rep); err != nil {
+	if err := writeReport(c, name, rep); err != nil {
 		return err
 	}
 	if a.Result.Unsealed > 0 {

@@ -43,7 +43,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 	var file *output
 	if c.IsSet("report") {
 		// What cannot be made is better known before the work than after it.
-		if file, err = openReport(c); err != nil {
+		if file, err = openReport(c, c.String("report")); err != nil {
 			return err
 		}
 		defer file.abort()

@@ -152,7 +152,7 @@ func (r *refsRun) report(c *cli.Context, err error) error {
 	if err != nil {
 		r.rep.Error = err.Error()
 	}
-	if failed := writeReport(c, r.rep); failed != nil {
+	if failed := writeReport(c, c.String("report"), r.rep); failed != nil {
 		return errors.Join(err, failed)
 	}
 	return err

@@ -86,9 +86,9 @@ func (a *archiveReport) count(cfg *filter.Config, res *filter.Result) {
 	}
 }
 
-// openReport opens the file of --report; - is stderr.
-func openReport(c *cli.Context) (*output, error) {
-	out, err := openOutput(c.Context, c.String("report"), c.App.ErrWriter)
+// openReport opens a report's file; - is stderr.
+func openReport(c *cli.Context, name string) (*output, error) {
+	out, err := openOutput(c.Context, name, c.App.ErrWriter)
 	if err != nil {
 		return nil, fmt.Errorf("report: %w", err)
 	}
@@ -111,9 +111,10 @@ func (o *output) writeReport(rep any) error {
 	return nil
 }
 
-// writeReport writes a report to the file of --report.
-func writeReport(c *cli.Context, rep any) error {
-	out, err := openReport(c)
+// writeReport writes a report, a struct, to the file with this name; - is
+// stderr.
+func writeReport(c *cli.Context, name string, rep any) error {
+	out, err := openReport(c, name)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (r *sweepReport) write(c *cli.Context) error {
 	} else {
 		r.inputReport = nil
 	}
-	return writeReport(c, &r.report)
+	return writeReport(c, c.String("report"), &r.report)
 }
 
 func newArchiveReport(storePath string) *archiveReport {
