@@ -27,12 +27,12 @@ same for Nix 2.17 to 2.34. They leave wide encodings of the hash alone. Nix
 refuses the result where a signature covers the hash. signatures leaves the
 signatures' hashes and LC_UUID out too, and takes the hash in every encoding.
 
-narseal address --self /nix/store/HASH-NAME -o out.nar in.nar`,
+  narseal address --self /nix/store/HASH-NAME -o out.nar in.nar`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "self", Usage: "the store path `PATH` that the NAR has now"},
 			storeDirFlag("the folder of --self"),
 			&cli.StringSliceFlag{Name: "references", Usage: "the store paths `PATHS` that it refers to, separated by commas or blanks; repeatable"},
-			&cli.StringFlag{Name: "modulo", Value: filter.ModuloNix.String(), Usage: "what the address leaves out: `nix`, nix-2.17 or signatures"},
+			choice("modulo", filter.ModuloNix.String(), "nix|nix-2.17|signatures", "what the address leaves out"),
 			outputFlag, jobsFlag,
 		}, commonFlags()...),
 		Action: func(c *cli.Context) error {

@@ -28,20 +28,14 @@ on stderr, stays as it is and makes the exit status 1; the others go on.
 	return &cli.Command{
 		Name:  "cache",
 		Usage: "verify, repair or rewrite a whole binary cache",
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return unknownCommand(c)
-			}
-			return cli.ShowSubcommandHelp(c)
-		},
 		Subcommands: []*cli.Command{
 			{
 				Name:        "verify",
 				Usage:       "check every NAR and report every signature, change nothing",
 				ArgsUsage:   "CACHE",
-				Description: about + "\nnarseal cache verify ./cache",
+				Description: about + "\n  narseal cache verify ./cache",
 				Flags: append(append([]cli.Flag{
-					&cli.StringFlag{Name: "format", Value: "text", Usage: "`text` for people, or json: one object a slice and line"},
+					choice("format", "text", "text|json", "text for people, or json: one object a slice and line"),
 					&cli.BoolFlag{Name: "all", Usage: "list the signatures that hold, too"},
 				}, selectionFlags()...), cacheCommonFlags()...),
 				Action: func(c *cli.Context) error { return verifyCache(c, t) },
@@ -53,7 +47,7 @@ on stderr, stays as it is and makes the exit status 1; the others go on.
 				Description: about + `
 The store paths that change are listed on stdout.
 
-narseal cache repair --secret-key-file ./key ./cache`,
+  narseal cache repair --secret-key-file ./key ./cache`,
 				Flags: append(append(append([]cli.Flag{onCMSFlag("keep")}, changeFlags()...), selectionFlags()...), cacheCommonFlags()...),
 				Action: func(c *cli.Context) error {
 					cfg, err := filterConfig(c)
@@ -73,7 +67,7 @@ The rules apply to store paths, references and derivers, too. A store path that 
 rename gets a new narinfo; without --prune the old one stays. The store paths that
 change are listed on stdout, as they are called then.
 
-narseal cache rewrite --map OLD=NEW --secret-key-file ./key --output ./new ./cache`,
+  narseal cache rewrite --map OLD=NEW --secret-key-file ./key -o ./new ./cache`,
 				Flags: append(append(append(append(ruleFlags(), repairFlag, onCMSFlag("fail")), changeFlags()...), selectionFlags()...), cacheCommonFlags()...),
 				Action: func(c *cli.Context) error {
 					rules, err := compileRules(c)
@@ -85,9 +79,7 @@ narseal cache rewrite --map OLD=NEW --secret-key-file ./key --output ./new ./cac
 						return err
 					}
 					cfg.Rules = rules
-					if cfg.Repair, err = repairMode(c); err != nil {
-						return err
-					}
+					cfg.Repair = repairModes[c.String("repair")]
 					return rewriteCache(c, t, cfg)
 				},
 			},
@@ -100,7 +92,7 @@ func changeFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write a new `CACHE` and leave the old one alone"},
 		&cli.StringSliceFlag{Name: "secret-key-file", Usage: "sign what changes with the key in `FILE`; repeatable"},
-		&cli.StringFlag{Name: "compression", Value: "same", Usage: "compress the NARs that change: `same` as before, none, zstd, xz or gzip"},
+		choice("compression", "same", "same|none|zstd|xz|gzip", "compress the NARs that change, or not, or in the same way as before"),
 		levelFlag,
 		&cli.BoolFlag{Name: "prune", Usage: "delete what was replaced: NARs that no narinfo names any more, narinfos of renamed paths"},
 		&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "say what would change, and change nothing"},

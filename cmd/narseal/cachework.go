@@ -82,9 +82,7 @@ func verifyCache(c *cli.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	if w.list, err = newList(c.String("format"), w.out, c.Bool("all")); err != nil {
-		return err
-	}
+	w.list = newList(c.String("format"), w.out, c.Bool("all"))
 	sum, err := w.run(c, &o, func(ctx context.Context) (binarycache.Summary, error) {
 		return binarycache.Verify(ctx, cache, o)
 	})

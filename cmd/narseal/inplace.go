@@ -42,7 +42,7 @@ func repairInPlace(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		}
 	}
 	if c.NArg() == 0 {
-		return badUsage("narseal repair --in-place PATH…", "--in-place wants a PATH")
+		return badUsage("narseal repair --in-place PATH...", "--in-place wants a PATH")
 	}
 	x := exitsOf(c.Context)
 	p := &inPlace{t: t, exits: x, cms: cfg.OnCMS, rep: newSweepReport(c), dirs: folders{exits: x}, replaced: map[string]bool{}}

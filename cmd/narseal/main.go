@@ -14,6 +14,9 @@ import (
 // version is stamped by scripts/release.
 var version = "devel"
 
+// program is what users call the program, whatever its file is called.
+const program = "narseal"
+
 func main() {
 	os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
@@ -31,23 +34,28 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 func newApp(t *terminal) *cli.App {
 	return &cli.App{
-		Name:            "narseal",
-		Usage:           "rewrite store-path hashes in NAR streams and reseal Mach-O signatures",
-		Version:         versionString(),
+		Name:     program,
+		HelpName: program,
+		Usage:    "rewrite store-path hashes in NAR streams and reseal Mach-O signatures",
+		Version:  versionString(),
+		Description: `Nothing but the hashes, and the page hashes of the signatures over them, changes:
+lengths stay, and an archive in which nothing matches comes out byte for byte
+the same.
+
+  nix-store --dump /nix/store/OLD |
+    narseal rewrite --map OLD=NEW |
+    nix-store --restore ./new`,
 		HideHelpCommand: true, // see helpCommand
-		Suggest:         true,
 		// A file's name may hold a comma.
 		DisableSliceFlagSeparator: true,
 		// The library would print usage errors to stdout and exit by itself.
 		OnUsageError:   onUsageError,
 		ExitErrHandler: func(*cli.Context, error) {},
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return unknownCommand(c)
-			}
-			return cli.ShowAppHelp(c)
-		},
-		Commands: commands(t),
+		Flags:          []cli.Flag{cli.HelpFlag},
+		// Not reached but by --help with arguments.
+		CommandNotFound: func(c *cli.Context, _ string) { showHelp(c.App.Writer, c) },
+		Action:          needsCommand,
+		Commands:        commands(t),
 	}
 }
 
@@ -61,38 +69,8 @@ func commands(t *terminal) []*cli.Command {
 		addressCommand(t),
 	}
 	cs = append(cs, helpCommand())
-	equip(cs)
+	prepare(cs)
 	return cs
-}
-
-// equip gives commands, and theirs, what all of them have.
-func equip(cs []*cli.Command) {
-	for _, c := range cs {
-		c.OnUsageError = onUsageError
-		c.HideHelpCommand = true
-		c.Before = reportApart
-		equip(c.Subcommands)
-	}
-}
-
-// helpCommand is the library's, but for the status after an unknown name.
-func helpCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "help",
-		Aliases:   []string{"h"},
-		Usage:     "list the commands, or the options of one",
-		ArgsUsage: "[COMMAND]",
-		Action: func(c *cli.Context) error {
-			name := c.Args().First()
-			switch {
-			case name == "":
-				return cli.ShowAppHelp(c)
-			case c.App.Command(name) == nil:
-				return unknownCommand(c)
-			}
-			return cli.ShowCommandHelp(c, name)
-		},
-	}
 }
 
 // Exit statuses.

@@ -8,22 +8,11 @@ import (
 
 	"github.com/cheggaaa/pb/v3"
 	"github.com/mattn/go-runewidth"
-	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 )
 
-var progressFlag = &cli.StringFlag{
-	Name:  "progress",
-	Value: "auto",
-	Usage: "tell on stderr how far a long run is: `auto` (on a terminal, after one second), always or never",
-	Action: func(_ *cli.Context, mode string) error {
-		switch mode {
-		case "auto", "always", "never":
-			return nil
-		}
-		return badUsage("", "--progress %q: want auto, always or never", mode)
-	},
-}
+var progressFlag = choice("progress", "auto", "auto|always|never",
+	"tell on stderr how far a long run is; auto: on a terminal, after one second")
 
 const (
 	progressDelay = time.Second

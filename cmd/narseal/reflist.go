@@ -193,16 +193,12 @@ type refsOutput interface {
 }
 
 func newRefsOutput(c *cli.Context, t *terminal) (refsOutput, error) {
-	format := c.String("format")
-	if format != "text" && format != "json" {
-		return nil, badUsage("", "--format %q: want text or json", format)
-	}
 	out, err := openOutput(c.Context, "-", c.App.Writer)
 	if err != nil {
 		return nil, err
 	}
 	beside := t.beside(out)
-	if format == "json" {
+	if c.String("format") == "json" {
 		w := bufio.NewWriter(beside)
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false)

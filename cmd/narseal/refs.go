@@ -31,13 +31,13 @@ targets and entry names. --deny also finds the bare hash, as Nix does for
 disallowedReferences. At most 1,048,576 different store paths are listed of an
 input; more are an error.
 
-narseal refs --deny /nix/store/HASH-NAME ./result`,
+  narseal refs --deny /nix/store/HASH-NAME ./result`,
 		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "deny", Usage: "status 3 if this `HASH|PATH` is mentioned, and say where; repeatable"},
 			&cli.StringFlag{Name: "allow-only", Usage: "status 3 if a path is mentioned that is not in `FILE`: a hash or path a line, # starts a comment"},
 			storeDirFlag(defaultStoreDir),
 			&cli.StringFlag{Name: "encodings", Value: filter.AllEncodings.String(), Usage: "look for paths in these `ENCODINGS`; the wide ones in both byte orders"},
-			&cli.StringFlag{Name: "format", Value: "text", Usage: "`text` for people, or json: an object a line"},
+			choice("format", "text", "text|json", "text for people, or json: an object a line"),
 		}, commonFlags()...),
 		Action: func(c *cli.Context) error {
 			t.configure(c)

@@ -10,19 +10,20 @@ func repairCommand(t *terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "repair",
 		Usage:     "reseal every signature that does not hold, and change nothing else",
-		ArgsUsage: "[INPUT] | --in-place PATH…",
-		Description: `INPUT is a NAR; nothing, or -, is stdin. Whatever damaged a signature, its page
+		ArgsUsage: "[INPUT] | --in-place PATH...",
+		Description: `INPUT is a NAR or an export stream, raw or compressed; nothing, or -, is stdin.
+Whatever damaged a signature, its page
 and special slots are computed anew. What cannot be resealed is passed on as it
 is, named on stderr, and makes the exit status 3.
 
-narseal repair -o good.nar broken.nar
+  narseal repair -o good.nar broken.nar
 
 With --in-place PATH is a file, or a folder with all that lies in it. A file is
 replaced by a new one, which keeps mode, owner, time and attributes, and only if
 it needs it. Hard links among the PATHs stay linked to each other; a name outside of
 them keeps the old contents. Symlinks in folders are not followed.
 
-narseal repair --in-place ./Some.app`,
+  narseal repair --in-place ./Some.app`,
 		Flags: append([]cli.Flag{inPlaceFlag, outputFlag, onCMSFlag("keep"), compressionFlag, levelFlag, jobsFlag}, commonFlags()...),
 		Action: func(c *cli.Context) error {
 			t.configure(c)

@@ -19,9 +19,14 @@ func rewriteCommand(t *terminal) *cli.Command {
 		Name:      "rewrite",
 		Usage:     "rewrite store-path hashes in a NAR and reseal the signatures that this breaks",
 		ArgsUsage: "[INPUT]",
-		Description: `INPUT is a NAR; nothing, or -, is stdin. Everything keeps its length.
+		Description: `INPUT is a NAR or an export stream, raw or compressed; nothing, or -, is stdin.
+Everything keeps its length. All rules apply at once, never to what another one
+put there. A file signed by a certificate that a rule touches cannot be resealed
+and ends the run, unless --on-cms says otherwise.
 
-nix-store --dump /nix/store/OLD | narseal rewrite --map OLD=NEW | nix-store --restore ./new`,
+  nix-store --dump /nix/store/OLD |
+    narseal rewrite --map OLD=NEW |
+    nix-store --restore ./new`,
 		Flags: append(append(ruleFlags(), outputFlag,
 			repairFlag, onCMSFlag("fail"), compressionFlag, levelFlag, spoolFlag), commonFlags()...),
 		Action: func(c *cli.Context) error {
@@ -35,29 +40,13 @@ nix-store --dump /nix/store/OLD | narseal rewrite --map OLD=NEW | nix-store --re
 				return err
 			}
 			cfg.Rules = rules
-			if cfg.Repair, err = repairMode(c); err != nil {
-				return err
-			}
+			cfg.Repair = repairModes[c.String("repair")]
 			return runFilter(c, t, cfg)
 		},
 	}
 }
 
-var repairFlag = &cli.StringFlag{Name: "repair", Value: "touched",
-	Usage: "which signatures to reseal: those `touched` by the rules, all, or none"}
-
-func repairMode(c *cli.Context) (filter.RepairMode, error) {
-	switch m := c.String("repair"); m {
-	case "touched":
-		return filter.RepairTouched, nil
-	case "all":
-		return filter.RepairAll, nil
-	case "none":
-		return filter.RepairNone, nil
-	default:
-		return 0, badUsage("", "--repair %q: want touched, all or none", m)
-	}
-}
+var repairFlag = choice("repair", "touched", "touched|all|none", "which signatures to reseal: those that the rules touched, all, or none")
 
 func ruleFlags() []cli.Flag {
 	return []cli.Flag{
@@ -77,9 +66,23 @@ func commonFlags() []cli.Flag {
 	}
 }
 
+var (
+	repairModes = map[string]filter.RepairMode{
+		"touched": filter.RepairTouched,
+		"all":     filter.RepairAll,
+		"none":    filter.RepairNone,
+	}
+	cmsPolicies = map[string]macho.CMSPolicy{
+		"":      macho.CMSFail, // a command that changes nothing has no such option
+		"fail":  macho.CMSFail,
+		"keep":  macho.CMSKeep,
+		"adhoc": macho.CMSAdhoc,
+	}
+)
+
 func onCMSFlag(def string) cli.Flag {
-	return &cli.StringFlag{Name: "on-cms", Value: def,
-		Usage: "an image signed by a certificate, which nobody else can renew: `fail`, keep it as it is, or make it adhoc"}
+	return choice("on-cms", def, "fail|keep|adhoc",
+		"an image signed by a certificate, which only its owner can renew: fail, keep it as it is, or make the signature ad-hoc")
 }
 
 // compileRules reads --map and --map-file.
@@ -138,20 +141,10 @@ func readRules(c *cli.Context, name string) ([]filter.Rule, error) {
 
 // filterConfig reads the options that rewrite and repair share.
 func filterConfig(c *cli.Context) (*filter.Config, error) {
-	cfg := &filter.Config{Scratch: newScratch(exitsOf(c.Context)), Jobs: c.Int("jobs")}
+	cfg := &filter.Config{Scratch: newScratch(exitsOf(c.Context)), Jobs: c.Int("jobs"), OnCMS: cmsPolicies[c.String("on-cms")]}
 	var err error
 	if cfg.HoldMemory, err = sizeOption(c, "hold-memory"); err != nil {
 		return nil, err
-	}
-	switch p := c.String("on-cms"); p {
-	case "fail", "": // a command that changes nothing has no such option
-		cfg.OnCMS = macho.CMSFail
-	case "keep":
-		cfg.OnCMS = macho.CMSKeep
-	case "adhoc":
-		cfg.OnCMS = macho.CMSAdhoc
-	default:
-		return nil, badUsage("", "--on-cms %q: want fail, keep or adhoc", p)
 	}
 	return cfg, nil
 }

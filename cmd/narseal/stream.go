@@ -13,10 +13,9 @@ import (
 )
 
 var (
-	compressionFlag = &cli.StringFlag{Name: "compression", Value: "same",
-		Usage: "compress the output: `same` as the input, none, zstd, xz or gzip"}
-	levelFlag = &cli.IntFlag{Name: "level", DefaultText: "the format's own",
-		Usage: "`N`: 1 (fast) to 9 (small); zstd to 22"}
+	compressionFlag = choice("compression", "same", "same|none|zstd|xz|gzip", "compress the output, or not, or in the same way as the input")
+	levelFlag       = &cli.IntFlag{Name: "level", DefaultText: "the format's own",
+		Usage: "compress at level `N`: 1 (fast) to 9 (small), zstd to 22"}
 	spoolFlag = &cli.BoolFlag{Name: "spool",
 		Usage: "copy the input to a temporary file first, so that renamed entries can move ahead of others"}
 )
@@ -152,8 +151,8 @@ func (s *stream) outputCompression(c *cli.Context) (compression.Type, error) {
 	t := s.compression
 	if name != "same" {
 		var err error
-		if t, err = compression.Parse(name); err != nil || name == "" {
-			return "", badUsage("", "--compression %q: want same, none, zstd, xz or gzip", name)
+		if t, err = compression.Parse(name); err != nil {
+			return "", badUsage("", "--compression: %w", err)
 		}
 	}
 	if t == compression.Bzip2 {

@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 
-	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
 	"narseal/filter"
@@ -94,6 +91,8 @@ func (t *terminal) finish(err error) int {
 		return statusUnsealed
 	case err == errFailed:
 		return statusError
+	case err == errNoCommand:
+		return statusUsage
 	}
 	t.fail(err)
 	switch {
@@ -149,70 +148,6 @@ func hintFor(err error) string {
 		return ""
 	}
 	return ""
-}
-
-func onUsageError(c *cli.Context, err error, _ bool) error {
-	hint := "narseal help lists commands and options"
-	if c.Command != nil && c.Command.Name != "" && c.Command.Name != c.App.Name {
-		hint = helpCall(c.Command) + " lists the options"
-	}
-	// The library names options with one dash.
-	const undefined, missing = "flag provided but not defined: -", "flag needs an argument: -"
-	if s, ok := strings.CutPrefix(err.Error(), undefined); ok {
-		name := strings.TrimLeft(s, "-")
-		err = fmt.Errorf("unknown option %s", dashed(name))
-		if c.Command != nil {
-			if near := nearestOption(c.Command.Flags, name); near != "" {
-				hint = "did you mean " + near + "? " + hint
-			}
-		}
-	} else if s, ok := strings.CutPrefix(err.Error(), missing); ok {
-		err = fmt.Errorf("option %s needs an argument", dashed(strings.TrimLeft(s, "-")))
-	} else if before, s, ok := strings.Cut(err.Error(), " for flag -"); ok {
-		name, why, _ := strings.Cut(s, ":")
-		err = fmt.Errorf("%s for option %s:%s", before, dashed(name), why)
-	}
-	return &usageError{err, hint}
-}
-
-// dashed is an option as a user writes it.
-func dashed(name string) string {
-	if len(name) == 1 {
-		return "-" + name
-	}
-	return "--" + name
-}
-
-// nearestOption is the option that a user may have meant by name, by its long
-// form; empty if none is near.
-func nearestOption(flags []cli.Flag, name string) string {
-	near := strings.TrimLeft(cli.SuggestFlag(flags, name, false), "-")
-	for _, f := range flags {
-		if slices.Contains(f.Names(), near) {
-			return dashed(f.Names()[0])
-		}
-	}
-	return ""
-}
-
-// helpCall is how a user asks for the help of a command.
-func helpCall(c *cli.Command) string {
-	if strings.Count(c.HelpName, " ") > 1 { // a command of a command
-		return c.HelpName + " --help"
-	}
-	return "narseal help " + c.Name
-}
-
-func unknownCommand(c *cli.Context) error {
-	name := c.Args().First()
-	hint, commands := "narseal help lists the commands", c.App.Commands
-	if sub := c.Command.Subcommands; c.Command.Name != c.App.Name && len(sub) > 0 {
-		hint, commands = helpCall(c.Command)+" lists the commands", sub
-	}
-	if near := cli.SuggestCommand(commands, name); !strings.Contains(near, `""`) {
-		hint = near + " " + hint
-	}
-	return badUsage(hint, "unknown command %q", name)
 }
 
 // isTerminal tells whether a stream of the program is a terminal.

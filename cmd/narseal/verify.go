@@ -18,14 +18,14 @@ func verifyCommand(t *terminal) *cli.Command {
 	return &cli.Command{
 		Name:      "verify",
 		Usage:     "report every signature, change nothing",
-		ArgsUsage: "[INPUT…]",
+		ArgsUsage: "[INPUT...]",
 		Description: `INPUT is a NAR or an export stream, raw or compressed, a folder (such as a store
 path) or a Mach-O file; nothing, or -, is stdin. The exit status is 3 where a
 signature does not hold.
 
-narseal verify ./result`,
+  narseal verify ./result`,
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "format", Value: "text", Usage: "`text` for people, or json: one object a slice and line"},
+			choice("format", "text", "text|json", "text for people, or json: one object a slice and line"),
 			&cli.BoolFlag{Name: "all", Usage: "list the signatures that hold, too"},
 			jobsFlag,
 		}, commonFlags()...),
@@ -79,8 +79,8 @@ func newVerifier(c *cli.Context, t *terminal) (*verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.list, err = newList(c.String("format"), t.beside(out), c.Bool("all"))
-	return v, err
+	v.list = newList(c.String("format"), t.beside(out), c.Bool("all"))
+	return v, nil
 }
 
 // input verifies what one argument names, and says what goes wrong.
