@@ -3,7 +3,6 @@ package macho_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"testing"
 
 	"narseal/macho"
@@ -55,21 +54,3 @@ func TestHashTypeNames(t *testing.T) {
 		t.Errorf("%s, %v, want %s", got, err, want)
 	}
 }
-
-// ExampleRepair changes a byte of a signed image and brings its signature in line.
-func ExampleRepair() {
-	data := exampleImage()
-	data[9000] ^= 1
-	report, err := macho.Verify(macho.Bytes(data))
-	fmt.Println(report.Slices[0].Status, report.Slices[0].CodeDirectories[0].Stale, err)
-	report, err = macho.Repair(macho.Bytes(data), []macho.Range{{Off: 9000, Len: 1}})
-	fmt.Println(report.Slices[0].Status, report.Slices[0].CodeDirectories[0].Stale, err)
-	report, err = macho.Verify(macho.Bytes(data))
-	fmt.Println(report.Slices[0].Status, err)
-	// Output:
-	// stale [2] <nil>
-	// repaired [2] <nil>
-	// valid <nil>
-}
-
-func exampleImage() []byte { return readGolden(new(testing.T), "A", "lld-arm64") }
