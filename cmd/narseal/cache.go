@@ -67,6 +67,10 @@ The rules apply to store paths, references and derivers, too. A store path that 
 rename gets a new narinfo; without --prune the old one stays. The store paths that
 change are listed on stdout, as they are called then.
 
+A run that is stopped is continued by the next one with the same rules. Where rules
+would undo themselves, as a swap does, a cache that is changed in place keeps in
+CACHE/.narseal a record of what is done.
+
   narseal cache rewrite --map OLD=NEW --secret-key-file ./key -o ./new ./cache`,
 				Flags: append(append(append(append(ruleFlags(), repairFlag, onCMSFlag("fail")), changeFlags()...), selectionFlags()...), cacheCommonFlags()...),
 				Action: func(c *cli.Context) error {

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/base64"
+	"crypto/sha256"
 	"slices"
 	"strings"
 
@@ -63,13 +63,13 @@ func (r *cacheReport) add(res binarycache.Result, f *pathFound) {
 	r.Paths = append(r.Paths, p)
 }
 
-// sriOfNix is a hash in the form of the reports.
+// sriOfNix is sriOf for a hash as narinfos have it; empty if there is none.
 func sriOfNix(s string) string {
 	h, err := nixhash.ParseAny(s, nil)
 	if err != nil {
 		return ""
 	}
-	return h.Algo().String() + "-" + base64.StdEncoding.EncodeToString(h.Digest())
+	return sriOf([sha256.Size]byte(h.Digest()))
 }
 
 func (r *cacheReport) write(c *cli.Context, sum binarycache.Summary, err error) error {

@@ -113,7 +113,7 @@ func rewriteCache(c *cli.Context, t *terminal, cfg *filter.Config) error {
 	}
 	w.write = true
 	if cfg.Rules != nil {
-		o.Rename = cfg.Rules.Apply
+		o.Rename, o.Once = cfg.Rules.Apply, !idempotent(cfg.Rules)
 	}
 	o.Work = describeWork(c, cfg, &o)
 	sum, err := w.run(c, &o, func(ctx context.Context) (binarycache.Summary, error) {
@@ -162,6 +162,16 @@ func (w *cacheWork) status(unsealed bool) error {
 		return errUnsealed
 	}
 	return nil
+}
+
+// idempotent tells whether rules find nothing in what they have written.
+func idempotent(rules *filter.Rules) bool {
+	for i := range rules.Len() {
+		if to := rules.Rule(i).To; rules.Apply(to) != to {
+			return false
+		}
+	}
+	return true
 }
 
 // describeWork names all that decides what becomes of a path.

@@ -139,14 +139,33 @@ func (j *journal) records() (rs []record) {
 	return rs
 }
 
-// close ends the journal, and removes it if the work is finished.
-func (j *journal) close(finished bool) error {
+// close ends the journal. If the work is finished, nothing is left of it, or with keep
+// only the changes.
+func (j *journal) close(finished, keep bool) error {
 	if j.file == nil {
 		return nil
 	}
 	err := j.file.Close()
-	if finished {
-		err = errors.Join(err, os.Remove(j.path))
+	if err != nil || !finished {
+		return err
 	}
-	return err
+	changes := j.records()
+	if !keep || len(changes) == 0 {
+		return os.Remove(j.path)
+	}
+	name := filepath.Join(filepath.Dir(j.path), tempPrefix+filepath.Base(j.path))
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(f)
+	for _, r := range changes {
+		if err := enc.Encode(r); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(name, j.path)
 }

@@ -19,14 +19,14 @@ func TestJournal(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := j.close(false); err != nil {
+	if err := j.close(false, false); err != nil {
 		t.Fatal(err)
 	}
 	whole, err := os.ReadFile(j.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if other, err := openJournal(dir, "other work"); err != nil || len(other.done) > 0 || other.close(true) != nil {
+	if other, err := openJournal(dir, "other work"); err != nil || len(other.done) > 0 || other.close(true, false) != nil {
 		t.Errorf("of other work: %+v, %v", other, err)
 	}
 
@@ -48,7 +48,7 @@ func TestJournal(t *testing.T) {
 		if err := j.add(b); err != nil {
 			t.Fatal(err)
 		}
-		if err := j.close(false); err != nil {
+		if err := j.close(false, false); err != nil {
 			t.Fatal(err)
 		}
 		j, err = openJournal(dir, "work")
@@ -61,7 +61,18 @@ func TestJournal(t *testing.T) {
 		if got := j.records(); hasA && (len(got) != 1 || got[0] != a) {
 			t.Errorf("cut at %d: records %+v", n, got)
 		}
-		if err := j.close(true); err != nil {
+		// Of finished work the changes may be kept.
+		if err := j.close(true, true); err != nil {
+			t.Fatal(err)
+		}
+		if j, err = openJournal(dir, "work"); err != nil {
+			t.Fatal(err)
+		}
+		_, hasB = j.find(b.In)
+		if got, ok := j.find(a.In); hasB || ok != hasA || ok && got != a {
+			t.Errorf("cut at %d, finished: %+v", n, j.done)
+		}
+		if err := j.close(true, false); err != nil {
 			t.Fatal(err)
 		}
 	}

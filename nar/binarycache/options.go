@@ -29,6 +29,11 @@ type Options struct {
 	// that was cut short is continued by one of the same Work. "" is not continued.
 	Work string
 
+	// Once says that doing Work twice is not the same as doing it once, as with a
+	// rule that swaps two hashes. Then the cache, if it is changed in place, keeps a
+	// record of what has changed also after the end, and no run does it again.
+	Once bool
+
 	// Output is the cache to write. nil changes the cache in place.
 	Output Store
 

@@ -32,7 +32,40 @@ func swapping(n int) (members []member) {
 	return members
 }
 
-func swap(o *binarycache.Options) { replacing(o, hash("l"), hash("m"), hash("m"), hash("l")) }
+func swap(o *binarycache.Options) {
+	replacing(o, hash("l"), hash("m"), hash("m"), hash("l"))
+	o.Once = true
+}
+
+// Once is once, also for a run that comes later.
+func TestOnce(t *testing.T) {
+	for _, once := range []bool{false, true} {
+		dir := newCache(t, swapping(3)...)
+		before := valid(t, dir)
+		o := binarycache.Options{}
+		swap(&o)
+		o.Once = once
+		rewrite(t, dir, o)
+		after := valid(t, dir)
+		fill(t, dir, member{base: hash("z") + "-new", nar: nar(hash("l"))})
+		sum, _ := rewrite(t, dir, o)
+		want, contents := "changed=4", before
+		if once {
+			want, contents = "changed=1 finished=3", after
+		}
+		got := valid(t, dir)
+		if got["/nix/store/"+hash("z")+"-new"] != string(nar(hash("m"))) {
+			t.Errorf("once %v: the new path: %q", once, got["/nix/store/"+hash("z")+"-new"])
+		}
+		delete(got, "/nix/store/"+hash("z")+"-new")
+		if statuses(sum) != want || !maps.Equal(got, contents) {
+			t.Errorf("once %v: %s, want %s", once, statuses(sum), want)
+		}
+		if _, err := os.Stat(filepath.Join(dir, ".narseal")); (err == nil) != once {
+			t.Errorf("once %v: state: %v", once, err)
+		}
+	}
+}
 
 // A run that is canceled is continued, and what is finished is not filtered again.
 func TestContinues(t *testing.T) {
@@ -102,8 +135,8 @@ func TestContinues(t *testing.T) {
 		if got := valid(t, at); !maps.Equal(got, want) {
 			t.Errorf("output %v: the contents differ from those of one run", output)
 		}
-		if _, err := os.Stat(filepath.Join(at, ".narseal")); err == nil {
-			t.Errorf("output %v: state stays behind", output)
+		if _, err := os.Stat(filepath.Join(at, ".narseal")); (err == nil) == output {
+			t.Errorf("output %v: state: %v", output, err)
 		}
 	}
 }
@@ -195,6 +228,7 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("kill %d: the contents are not what one run makes", i)
 		}
 		files := read(t, dir)
+		maps.DeleteFunc(files, func(name, _ string) bool { return strings.HasPrefix(name, ".narseal/") })
 		if len(files) != len(before) {
 			t.Errorf("kill %d: %d files, want %d", i, len(files), len(before))
 		}

@@ -69,7 +69,7 @@ func Verify(ctx context.Context, s Store, o Options) (Summary, error) {
 // A path that fails is in its Result, stays as it was and does not stop the others.
 // The error is of the run as a whole: of listing the cache, or of writing to it.
 // After a run that was cut short, or in which paths failed, the next one of the same
-// Work skips what is finished.
+// Work skips what is finished. See also Options.Once.
 func Rewrite(ctx context.Context, s Store, o Options) (sum Summary, err error) {
 	r := &run{Options: o, in: s, out: o.Output, journal: newJournal()}
 	if r.out == nil {
@@ -93,7 +93,7 @@ func Rewrite(ctx context.Context, s Store, o Options) (sum Summary, err error) {
 		}
 	}
 	defer func() {
-		err = errors.Join(err, r.journal.close(err == nil && sum.Paths[Failed] == 0))
+		err = errors.Join(err, r.journal.close(err == nil && sum.Paths[Failed] == 0, r.inPlace && o.Once))
 	}()
 	if sum, err = r.run(ctx, r.rewrite); err == nil && o.Prune {
 		err = r.prune(ctx)
