@@ -22,6 +22,8 @@ type cacheReport struct {
 	Summary map[binarycache.Status]int `json:"summary"`
 	Pruned  int                        `json:"pruned"`
 	Paths   []*pathReport              `json:"paths"`
+
+	out *output
 }
 
 // pathReport is of one path. It has what the filter found unless the path failed, or was
@@ -37,11 +39,16 @@ type pathReport struct {
 	*archiveReport
 }
 
-func newCacheReport(c *cli.Context) *cacheReport {
+func newCacheReport(c *cli.Context) (*cacheReport, error) {
+	out, err := openReport(c, c.String("report"))
+	if err != nil {
+		return nil, err
+	}
 	return &cacheReport{
+		out:    out,
 		Schema: reportSchema, Command: "cache " + c.Command.Name, Paths: []*pathReport{},
 		Cache: c.Args().First(), Output: c.String("output"), DryRun: c.Bool("dry-run"),
-	}
+	}, nil
 }
 
 func (r *cacheReport) add(res binarycache.Result, f *pathFound) {
@@ -72,11 +79,11 @@ func sriOfNix(s string) string {
 	return sriOf([sha256.Size]byte(h.Digest()))
 }
 
-func (r *cacheReport) write(c *cli.Context, sum binarycache.Summary, err error) error {
+func (r *cacheReport) write(sum binarycache.Summary, err error) error {
 	if err != nil {
 		r.Error = err.Error()
 	}
 	r.Summary, r.Pruned = sum.Paths, sum.Pruned
 	slices.SortFunc(r.Paths, func(a, b *pathReport) int { return strings.Compare(a.StorePath, b.StorePath) })
-	return writeReport(c, c.String("report"), r)
+	return r.out.writeReport(r)
 }

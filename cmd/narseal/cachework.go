@@ -57,7 +57,9 @@ func newCacheWork(c *cli.Context, t *terminal, cfg *filter.Config, o *binarycach
 	}
 	w.out = t.beside(out)
 	if c.IsSet("report") {
-		w.rep = newCacheReport(c)
+		if w.rep, err = newCacheReport(c); err != nil {
+			return nil, err
+		}
 	}
 	cfg.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)
 	o.Filter, o.Done = w.filter, w.done
@@ -129,6 +131,9 @@ func rewriteCache(c *cli.Context, t *terminal, cfg *filter.Config) error {
 // run runs the work, with progress, and writes the report. When the program is stopped,
 // it gets the time to clear away what it is writing.
 func (w *cacheWork) run(c *cli.Context, o *binarycache.Options, work func(context.Context) (binarycache.Summary, error)) (binarycache.Summary, error) {
+	if w.rep != nil {
+		defer w.rep.out.abort()
+	}
 	o.Planned = func(paths int, bytes int64) { w.t.progress.beginItems(int64(paths), bytes) }
 	o.Read = func(n int) { w.t.progress.add(int64(n)) }
 	ended := make(chan struct{})
@@ -147,7 +152,7 @@ func (w *cacheWork) run(c *cli.Context, o *binarycache.Options, work func(contex
 	close(ended)
 	err = errors.Join(err, w.outErr, release(func() error { return nil }))
 	if w.rep != nil {
-		err = errors.Join(err, w.rep.write(c, sum, err))
+		err = errors.Join(err, w.rep.write(sum, err))
 	}
 	return sum, err
 }
