@@ -146,7 +146,13 @@ func (c *Config) Run(w *nar.Writer, r *nar.Reader) (Result, error) {
 		p.found = p.onFound
 	}
 	p.late = spools{limit: p.holdMemory(), open: c.Scratch}
+	if w == nil && c.Rules == nil && c.Repair == RepairNone && c.Inspect {
+		p.ahead = newAhead(c.Jobs)
+	}
 	err := p.run()
+	if p.ahead != nil {
+		err = errors.Join(err, p.ahead.finish())
+	}
 	p.bundles.Reach(0)
 	p.held.close()
 	p.late.close()
@@ -172,6 +178,7 @@ type pipe struct {
 	digest  *macho.FileDigest // of what a bundle seals, else nil
 
 	bundles macho.Bundles
+	ahead   *ahead // nil unless the run only looks
 	late    spools // renamed entries that wait for their place
 }
 
@@ -216,7 +223,7 @@ func (p *pipe) entry(e *nar.Entry) error {
 	var from string
 	p.digest = nil
 	if p.looks() {
-		p.bundles.Reach(e.Depth)
+		p.reach(e.Depth)
 		if e.Type == nar.TypeRegular && macho.IsBundleFile(e.Name) {
 			p.digest = macho.NewFileDigest()
 		}
@@ -243,7 +250,10 @@ func (p *pipe) entry(e *nar.Entry) error {
 		ch.Contents = p.hits > 0
 		if p.digest != nil {
 			p.digest.Touched = ch.Contents
-			p.bundles.AddFile(p.r.Path(), p.digest)
+			path, digest := p.r.Path(), p.digest
+			if err := p.inTurn(func() { p.bundles.AddFile(path, digest) }); err != nil {
+				return err
+			}
 		}
 	case nar.TypeDirectory:
 		p.res.Directory++

@@ -27,6 +27,14 @@ func (p *pipe) contents(size int64) error {
 	if err := p.held.reset(); err != nil {
 		return err
 	}
+	if p.ahead != nil {
+		if err := p.ahead.room(min(size, p.holdMemory()), p.holdMemory()); err != nil {
+			return err
+		}
+		if p.held.mem == nil {
+			p.held.mem = p.ahead.buffer()
+		}
+	}
 	p.track = p.c.Rules != nil
 	p.touched.reset()
 	hold := func(b []byte) error {
@@ -57,14 +65,62 @@ func (p *pipe) contents(size int64) error {
 	if err := p.copy(hold, size); err != nil {
 		return err
 	}
-	if err := p.seal(); err != nil {
+	if p.ahead == nil {
+		if err := p.seal(); err != nil {
+			return err
+		}
+		return p.release()
+	}
+	if err := p.release(); err != nil {
 		return err
 	}
-	return p.release()
+	return p.look()
+}
+
+// look verifies the held image in a run that only looks: a small one on
+// another goroutine, a large one at once and on all.
+func (p *pipe) look() error {
+	if p.held.scratch != nil || p.held.size >= wholeImage {
+		if err := p.ahead.finish(); err != nil {
+			return err
+		}
+		return p.seal()
+	}
+	path := p.r.Path()
+	p.ahead.verify(p.held.mem, func(rep *macho.Report, err error) error {
+		if err != nil {
+			return fmt.Errorf("signature of %q: %w", path, err)
+		}
+		return p.judge(path, rep, false)
+	})
+	p.held.mem = nil
+	return nil
+}
+
+// inTurn calls f when all images before are told of.
+func (p *pipe) inTurn(f func()) error {
+	if p.ahead == nil {
+		f()
+		return nil
+	}
+	p.ahead.then(f)
+	return p.ahead.room(0, p.holdMemory())
+}
+
+// reach tells the bundles that an entry with this many folders around it comes.
+func (p *pipe) reach(depth int) {
+	if p.ahead == nil || len(p.ahead.queue) == 0 {
+		p.bundles.Reach(depth)
+		return
+	}
+	p.ahead.reach(depth, p.bundles.Reach)
 }
 
 // release passes the held image on.
 func (p *pipe) release() error {
+	if p.w == nil && p.digest == nil {
+		return nil
+	}
 	var failed error // of the output, which says where it failed
 	err := p.held.writeTo(func(b []byte) error {
 		failed = p.out(b)
@@ -130,7 +186,7 @@ func (p *pipe) seal() error {
 	if err != nil {
 		return fmt.Errorf("signature of %q: %w", p.r.Path(), err)
 	}
-	return p.judge(rep, len(touched) > 0)
+	return p.judge(p.r.Path(), rep, len(touched) > 0)
 }
 
 // merge tells of each slice what holds after a repair, and whether the
@@ -156,10 +212,9 @@ func merge(repaired, now *macho.Report) *macho.Report {
 }
 
 // judge counts a report, passes it on, and decides whether the run may go on.
-func (p *pipe) judge(rep *macho.Report, touched bool) error {
+func (p *pipe) judge(path string, rep *macho.Report, touched bool) error {
 	p.res.Images++
 	p.res.Hashed += rep.Hashed
-	path := p.r.Path()
 	asked := touched || p.c.Repair == RepairAll
 	var worst error
 	for _, s := range rep.Slices {
