@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"narseal/macho/machotest"
 	"narseal/nar/nartest"
 )
@@ -40,6 +42,7 @@ func BenchmarkVerify(b *testing.B) {
 
 	b.Run("sha256", func(b *testing.B) {
 		b.SetBytes(int64(len(large)))
+		defer cpuSpeed(b, len(large))()
 		for b.Loop() {
 			hashPages(large)
 		}
@@ -47,6 +50,7 @@ func BenchmarkVerify(b *testing.B) {
 	verify := func(name string, size int) {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(size))
+			defer cpuSpeed(b, size)()
 			for b.Loop() {
 				if status := run(context.Background(), []string{"narseal", "verify", filepath.Join(dir, name)}, nil, io.Discard, os.Stderr); status != 0 {
 					b.Fatal("status ", status)
@@ -59,6 +63,7 @@ func BenchmarkVerify(b *testing.B) {
 	verify("nar", len(archive))
 	b.Run("pipe", func(b *testing.B) {
 		b.SetBytes(int64(len(archive)))
+		defer cpuSpeed(b, len(archive))()
 		for b.Loop() {
 			r, w, err := os.Pipe()
 			if err != nil {
@@ -74,6 +79,22 @@ func BenchmarkVerify(b *testing.B) {
 			r.Close()
 		}
 	})
+}
+
+// cpuSpeed reports the bytes for each second of one processor's work, which
+// tells more than the time where a machine has others to serve.
+func cpuSpeed(b *testing.B, size int) func() {
+	used := func() int64 {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return u.Utime.Nano() + u.Stime.Nano()
+	}
+	before := used()
+	return func() {
+		b.ReportMetric(float64(size)*float64(b.N)/1e6/(float64(used()-before)/1e9), "MB/cpu-s")
+	}
 }
 
 func writeBench(b *testing.B, name string, data []byte) {
