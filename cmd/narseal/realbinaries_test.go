@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"narseal/macho"
+)
+
+// TestRealBinaries takes programs that others signed and published, which
+// scripts/real-binaries fetches: they verify, a damaged page is named, and
+// repair follows each change and back again to the byte.
+func TestRealBinaries(t *testing.T) {
+	folder := os.Getenv("NARSEAL_REAL_BINARIES")
+	if folder == "" {
+		t.Skip("NARSEAL_REAL_BINARIES is not set: scripts/real-binaries FOLDER fetches them")
+	}
+	list, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) == 0 {
+		t.Fatalf("%s is empty", folder)
+	}
+	for _, pkg := range list {
+		images := 0
+		err := filepath.WalkDir(filepath.Join(folder, pkg.Name()), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			if err == nil && macho.IsMachO(data) {
+				images++
+				t.Run(pkg.Name()+"/"+d.Name(), func(t *testing.T) { testRealBinary(t, data) })
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if images == 0 {
+			t.Errorf("%s holds no image", pkg.Name())
+		}
+	}
+}
+
+// realSlice is what the test reads of verify's JSON.
+type realSlice struct {
+	Arch            string
+	Offset          int64
+	Status          string
+	Signature       string
+	CodeDirectories []struct {
+		HashType     string
+		PageSize     int64
+		Slots        int
+		Stale        []int
+		StaleSpecial []int
+	}
+}
+
+func verifyReal(t *testing.T, name string, wantStatus int) []realSlice {
+	t.Helper()
+	cmd := exec.Command("narseal", "verify", "--format", "json", name)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if status, stderr := runStatus(t, cmd); status != wantStatus {
+		t.Fatalf("verify: status %d, want %d: %s%s", status, wantStatus, &out, stderr)
+	}
+	var all []realSlice
+	for dec := json.NewDecoder(&out); dec.More(); {
+		var s realSlice
+		if err := dec.Decode(&s); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+func repairReal(t *testing.T, name string) []byte {
+	t.Helper()
+	if status, stderr := runStatus(t, exec.Command("narseal", "repair", "--in-place", name)); status != 0 || stderr != "" {
+		t.Fatalf("repair: status %d: %s", status, stderr)
+	}
+	verifyReal(t, name, 0)
+	return readFile(t, name)
+}
+
+func testRealBinary(t *testing.T, original []byte) {
+	name := filepath.Join(t.TempDir(), "image")
+	writeFile(t, name, original)
+	slices := verifyReal(t, name, 0)
+	signed := 0
+	for i, s := range slices {
+		if s.Status == "unsigned" {
+			continue
+		}
+		signed++
+		if s.Status != "valid" || len(s.CodeDirectories) == 0 {
+			t.Fatalf("%s: %+v", s.Arch, s)
+		}
+		t.Logf("%s, %s, %d CodeDirectories, %d pages of %s", s.Arch, s.Signature,
+			len(s.CodeDirectories), s.CodeDirectories[0].Slots, s.CodeDirectories[0].HashType)
+		if s.Signature == "cms" {
+			continue // which nobody can repair
+		}
+		cd := s.CodeDirectories[0]
+		at := s.Offset + int64(cd.Slots/2)*cd.PageSize + 7
+		damaged := bytes.Clone(original)
+		damaged[at] ^= 0x40
+		writeFile(t, name, damaged)
+		for j, got := range verifyReal(t, name, 3) {
+			for k, d := range got.CodeDirectories {
+				hit := j == i
+				page := (at - s.Offset) / max(d.PageSize, 1)
+				if len(d.StaleSpecial) != 0 || hit != (len(d.Stale) == 1) || hit && int64(d.Stale[0]) != page {
+					t.Errorf("%s: CodeDirectory %d of %s: stale pages %v, special slots %v; page %d of %s was damaged",
+						s.Arch, k, got.Arch, d.Stale, d.StaleSpecial, page, s.Arch)
+				}
+			}
+		}
+		// A slot for each CodeDirectory changes, at most, and nothing else.
+		repaired := repairReal(t, name)
+		const longest = 64
+		if n := differing(repaired, damaged); n == 0 || n > longest*len(s.CodeDirectories) {
+			t.Errorf("%s: repair changed %d bytes", s.Arch, n)
+		}
+		repaired[at] ^= 0x40
+		writeFile(t, name, repaired)
+		verifyReal(t, name, 3)
+		if !bytes.Equal(repairReal(t, name), original) {
+			t.Errorf("%s: repaired after the damage was undone, it is not what it was", s.Arch)
+		}
+	}
+	if signed == 0 {
+		t.Error("no signed slice")
+	}
+}
+
+func differing(a, b []byte) int {
+	n := 0
+	for i := range a {
+		if a[i] != b[i] {
+			n++
+		}
+	}
+	return n
+}
