@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"slices"
 	"sort"
+	"strings"
 
 	"narseal/nar"
 )
@@ -23,7 +23,6 @@ type Order struct {
 	rules *Rules
 	lists []list
 	open  []*directory
-	path  func() string
 }
 
 // span is a part of the input: bytes from its start.
@@ -41,7 +40,8 @@ type directory struct {
 	names   []byte // new ones, end to end
 	ends    []int
 	starts  []int64
-	renamed map[int]string // path in the input, by number of the entry
+	self    string         // its name in the input; its path would be as long as it is deep
+	renamed map[int]string // name in the input, by number of the entry
 }
 
 func (d *directory) name(i int) []byte {
@@ -61,7 +61,6 @@ const closeEntry, closeRoot = 32, 16
 
 // Add reads an archive to its end. Offsets are those of r.
 func (o *Order) Add(r *nar.Reader) error {
-	o.path = r.Path
 	depth := 0
 	for {
 		e, err := r.Next()
@@ -84,6 +83,10 @@ func (o *Order) Add(r *nar.Reader) error {
 				return err
 			}
 		}
+		self := ""
+		if e.Type == nar.TypeDirectory {
+			self = string(e.Name)
+		}
 		if depth > 0 {
 			o.list(o.open[depth-1], e, at)
 		}
@@ -91,21 +94,19 @@ func (o *Order) Add(r *nar.Reader) error {
 			if depth++; depth > len(o.open) {
 				o.open = append(o.open, new(directory))
 			}
+			o.open[depth-1].self = self
 		}
 	}
 }
 
 // list adds an entry to its directory.
 func (o *Order) list(d *directory, e *nar.Entry, at int64) {
-	if len(e.Name) >= hashLen {
-		hit := false
-		o.rules.replace(e.Name, true, func(int, int, int) { hit = true })
-		if hit {
-			if d.renamed == nil {
-				d.renamed = map[int]string{}
-			}
-			d.renamed[len(d.ends)] = o.path()
+	if _, hit := o.rules.next(e.Name, 0); hit {
+		if d.renamed == nil {
+			d.renamed = map[int]string{}
 		}
+		d.renamed[len(d.ends)] = string(e.Name)
+		o.rules.replace(e.Name, true, func(int, int, int) {})
 	}
 	d.names = append(d.names, e.Name...)
 	d.ends = append(d.ends, len(d.names))
@@ -128,7 +129,7 @@ func (o *Order) leave(d *directory, end int64) error {
 	l := list{span: span{d.starts[0], end}}
 	for k, i := range order {
 		if k > 0 && bytes.Equal(d.name(i), d.name(order[k-1])) {
-			return d.clash(order[k-1], i)
+			return o.clash(d, order[k-1], i)
 		}
 		s := span{d.starts[i], end}
 		if i+1 < len(d.starts) {
@@ -146,14 +147,19 @@ func (o *Order) leave(d *directory, end int64) error {
 	return nil
 }
 
-// clash tells that two entries would have the same name.
-func (d *directory) clash(i, j int) error {
+// clash tells that two entries of an open directory would have the same name.
+func (o *Order) clash(d *directory, i, j int) error {
 	from, ok := d.renamed[j]
 	if !ok {
 		from = d.renamed[i]
 	}
+	var path strings.Builder
+	for _, dir := range o.open[1 : slices.Index(o.open, d)+1] {
+		path.WriteString("/" + dir.self)
+	}
+	path.WriteString("/" + from)
 	to := string(d.name(i))
-	return &RenameError{Path: from, From: path.Base(from), To: to, Err: &nar.OrderError{Name: to, Last: to}}
+	return &RenameError{Path: path.String(), From: from, To: to, Err: &nar.OrderError{Name: to, Last: to}}
 }
 
 // Moves tells whether any entry must be moved.

@@ -16,6 +16,7 @@ import (
 type job struct {
 	cfg   *filter.Config
 	rep   *report // nil where none was asked for
+	room  int64   // for paths in it
 	total filter.Result
 }
 
@@ -47,7 +48,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 			return err
 		}
 		defer file.abort()
-		j.rep = newReport(c)
+		j.rep, j.room = newReport(c), maxReportPaths
 	}
 	err = j.run(c, in, out)
 	if err == nil {
@@ -160,7 +161,7 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 		}
 		var a archiveReport
 		if j.rep != nil {
-			a.watch(j.cfg)
+			a.watch(j.cfg, &j.room)
 			j.rep.archiveReport = &a
 		}
 		var err error
@@ -172,7 +173,7 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 	begin := func() {
 		if j.rep != nil {
 			a = &archiveReport{}
-			a.watch(j.cfg)
+			a.watch(j.cfg, &j.room)
 			j.rep.Archives = append(j.rep.Archives, a)
 		}
 	}

@@ -23,7 +23,7 @@ import (
 // TestMain also lets the test binary be narseal itself: scripts and tests
 // find it on PATH under that name.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"narseal": main})
+	testscript.Main(m, map[string]func(){"narseal": main, "peak": peak})
 }
 
 // TestScripts runs the scripts in testdata/script. Beside testscript's own

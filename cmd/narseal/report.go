@@ -52,7 +52,15 @@ type archiveReport struct {
 	Rules      []ruleReport       `json:"rules"`
 	Changed    []filter.Change    `json:"changed"`
 	Signatures []filter.Signature `json:"signatures"`
+	// Omitted is the number of changes and signatures that are not listed,
+	// see maxReportPaths.
+	Omitted int64 `json:"omitted,omitempty"`
 }
+
+// maxReportPaths bounds the paths that a report lists, in bytes: those of deep
+// folders inside each other are as long as all that lies above, and would take
+// far more memory than the archive has bytes.
+const maxReportPaths = 128 << 20
 
 type entriesReport struct {
 	Regular   int64 `json:"regular"`
@@ -68,12 +76,26 @@ type ruleReport struct {
 
 const reportSchema = "narseal/1"
 
-// watch has cfg's next run collected.
-func (a *archiveReport) watch(cfg *filter.Config) {
+// watch has cfg's next run collected, while there is room for its paths.
+func (a *archiveReport) watch(cfg *filter.Config, room *int64) {
 	a.Changed, a.Signatures = []filter.Change{}, []filter.Signature{}
+	fits := func(path string) bool {
+		if *room -= int64(len(path)); *room < 0 {
+			a.Omitted++
+		}
+		return *room >= 0
+	}
 	cfg.Inspect = true
-	cfg.Changed = func(c filter.Change) { a.Changed = append(a.Changed, c) }
-	cfg.Signature = func(s filter.Signature) { a.Signatures = append(a.Signatures, s) }
+	cfg.Changed = func(c filter.Change) {
+		if fits(c.Path) {
+			a.Changed = append(a.Changed, c)
+		}
+	}
+	cfg.Signature = func(s filter.Signature) {
+		if fits(s.Path) {
+			a.Signatures = append(a.Signatures, s)
+		}
+	}
 }
 
 // count adds what a run counted.

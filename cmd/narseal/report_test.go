@@ -152,3 +152,23 @@ func TestReportOfFailure(t *testing.T) {
 		t.Errorf("error is %v, stderr %s", report["error"], o.stderr)
 	}
 }
+
+// The paths of 10,000 folders inside each other have together more than a
+// thousand times as many bytes as the archive: a report says how many it
+// leaves out.
+func TestReportOfDeepTree(t *testing.T) {
+	if testing.Short() || raceEnabled {
+		t.Skip("takes several seconds")
+	}
+	const depth = 10_000
+	name := filepath.Join(t.TempDir(), "report.json")
+	invoke(bytes.NewReader(nested(depth, hashA)), "rewrite", "-m", hashA+"="+hashB, "--report", name).
+		want(t, statusDone, nested(depth, hashB))
+	report := readReport(t, name)
+	n := len(report["changed"].([]any))
+	is(t, "omitted", report["omitted"], strconv.Itoa(depth-1-n))
+	// 33 bytes more for each folder.
+	if paths := 33 * n * (n + 1) / 2; paths > maxReportPaths || paths < maxReportPaths*9/10 {
+		t.Errorf("%d paths of %d bytes are listed", n, paths)
+	}
+}
