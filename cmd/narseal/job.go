@@ -16,7 +16,7 @@ import (
 type job struct {
 	cfg   *filter.Config
 	rep   *report // nil where none was asked for
-	room  int64   // for paths in it
+	room  int64   // for paths in it, of all archives
 	total filter.Result
 }
 
@@ -161,7 +161,7 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 		}
 		var a archiveReport
 		if j.rep != nil {
-			a.watch(j.cfg, &j.room)
+			a.watch(j.cfg)
 			j.rep.archiveReport = &a
 		}
 		var err error
@@ -172,8 +172,8 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 	var a *archiveReport
 	begin := func() {
 		if j.rep != nil {
-			a = &archiveReport{}
-			a.watch(j.cfg, &j.room)
+			a = &archiveReport{room: &j.room}
+			a.watch(j.cfg)
 			j.rep.Archives = append(j.rep.Archives, a)
 		}
 	}

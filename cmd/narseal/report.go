@@ -55,6 +55,8 @@ type archiveReport struct {
 	// Omitted is the number of changes and signatures that are not listed,
 	// see maxReportPaths.
 	Omitted int64 `json:"omitted,omitempty"`
+
+	room *int64 // for paths; nil: all of maxReportPaths
 }
 
 // maxReportPaths bounds the paths that a report lists, in bytes: those of deep
@@ -77,13 +79,17 @@ type ruleReport struct {
 const reportSchema = "narseal/1"
 
 // watch has cfg's next run collected, while there is room for its paths.
-func (a *archiveReport) watch(cfg *filter.Config, room *int64) {
+func (a *archiveReport) watch(cfg *filter.Config) {
 	a.Changed, a.Signatures = []filter.Change{}, []filter.Signature{}
+	if a.room == nil {
+		room := int64(maxReportPaths)
+		a.room = &room
+	}
 	fits := func(path string) bool {
-		if *room -= int64(len(path)); *room < 0 {
+		if *a.room -= int64(len(path)); *a.room < 0 {
 			a.Omitted++
 		}
-		return *room >= 0
+		return *a.room >= 0
 	}
 	cfg.Inspect = true
 	cfg.Changed = func(c filter.Change) {
