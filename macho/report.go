@@ -1,11 +1,5 @@
 package macho
 
-import (
-	"bytes"
-	"fmt"
-	"io"
-)
-
 // Status is what Verify or Repair found of a slice.
 type Status string
 
@@ -79,35 +73,4 @@ type specialDigest struct {
 	k        int
 	hashType HashType
 	digest   []byte
-}
-
-// CheckSpecial compares the special slot -k of every CodeDirectory with the
-// digest of data. It serves the slots whose content is another file than the
-// image: 1, a bundle's Info.plist, and 3, its _CodeSignature/CodeResources.
-// present tells whether any CodeDirectory has that slot; if none has, nothing
-// is read and ok is false. The slots are those that the image held when the
-// report was made.
-func (s *Slice) CheckSpecial(k int, data io.Reader) (ok, present bool, err error) {
-	var writers []io.Writer
-	var sums []func() bool
-	for _, d := range s.special {
-		if d.k != k {
-			continue
-		}
-		h := d.hashType.new()
-		writers = append(writers, h)
-		sums = append(sums, func() bool { return bytes.Equal(h.Sum(nil)[:len(d.digest)], d.digest) })
-	}
-	if len(sums) == 0 {
-		return false, false, nil
-	}
-	if _, err := io.Copy(io.MultiWriter(writers...), data); err != nil {
-		return false, true, fmt.Errorf("macho: read the content of special slot -%d: %w", k, err)
-	}
-	for _, holds := range sums {
-		if !holds() {
-			return false, true, nil
-		}
-	}
-	return true, true, nil
 }

@@ -2,11 +2,8 @@ package macho_test
 
 import (
 	"bytes"
-	"errors"
 	"slices"
-	"strings"
 	"testing"
-	"testing/iotest"
 
 	"narseal/macho"
 	"narseal/macho/machotest"
@@ -165,32 +162,6 @@ func TestTouchedOutside(t *testing.T) {
 		if _, err := macho.Repair(macho.Bytes(c.Data), []macho.Range{r}); err == nil {
 			t.Errorf("no error for the range %+v", r)
 		}
-	}
-}
-
-func TestCheckSpecial(t *testing.T) {
-	s := mustVerify(t, macho.Bytes(matrixCase(t, "bundle").Data)).Slices[0]
-	for _, test := range []struct {
-		k           int
-		data        string
-		ok, present bool
-	}{
-		{1, "Info.plist", true, true},
-		{1, "Info.plisT", false, true},
-		{3, "CodeResources", true, true},
-		{3, "", false, true},
-		{4, "anything", false, false},
-		{0, "anything", false, false},
-		{-1, "anything", false, false},
-	} {
-		ok, present, err := s.CheckSpecial(test.k, strings.NewReader(test.data))
-		if err != nil || ok != test.ok || present != test.present {
-			t.Errorf("CheckSpecial(%d, %q) = %v, %v, %v, want %v, %v", test.k, test.data, ok, present, err, test.ok, test.present)
-		}
-	}
-	broken := errors.New("broken")
-	if _, _, err := s.CheckSpecial(1, iotest.ErrReader(broken)); !errors.Is(err, broken) {
-		t.Errorf("error %v, want the reader's", err)
 	}
 }
 
