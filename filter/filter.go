@@ -56,6 +56,12 @@ type Config struct {
 	Unsealed  func(Signature)          // for each slice that Result.Unsealed counts, but one that ends the run
 	Changed   func(Change)             // for each entry that the rules changed
 	Entered   func(path func() string) // for each entry, before its contents
+
+	// Deep, where not nil, has packed contents looked into for occurrences of
+	// the Rules, which cannot be replaced there; Hidden is called for each,
+	// and its error ends the run. In the Mention, Hash is the rule.
+	Deep   *Deep
+	Hidden func(*Mention) error
 }
 
 // A Scratch holds what is too large for memory: as a rule an unlinked
@@ -145,6 +151,10 @@ func (c *Config) Run(w *nar.Writer, r *nar.Reader) (Result, error) {
 		p.res.Counts = make([]int64, c.Rules.Len())
 		p.found = p.onFound
 	}
+	if c.Rules != nil && c.Deep != nil {
+		p.diver = newDiver(c.Deep, &References{Hashes: c.Rules, Found: c.Hidden})
+		defer p.diver.close()
+	}
 	p.late = spools{limit: p.holdMemory(), open: c.Scratch}
 	if w == nil && c.Rules == nil && c.Repair == RepairNone && c.Inspect {
 		p.ahead = newAhead(c.Jobs)
@@ -179,6 +189,7 @@ type pipe struct {
 
 	bundles macho.Bundles
 	ahead   *ahead // nil unless the run only looks
+	diver   *diver // nil: packed contents are not looked into
 	late    spools // renamed entries that wait for their place
 }
 
@@ -247,6 +258,11 @@ func (p *pipe) entry(e *nar.Entry) error {
 		if err := p.contents(e.Size); err != nil {
 			return err
 		}
+		if p.diver != nil {
+			if err := p.diver.end(); err != nil {
+				return err
+			}
+		}
 		ch.Contents = p.hits > 0
 		if p.digest != nil {
 			p.digest.Touched = ch.Contents
@@ -312,6 +328,9 @@ func (p *pipe) copy(sink func([]byte) error, until int64) error {
 		n := len(b)
 		if p.c.Rules != nil {
 			n = p.c.Rules.replace(b, int64(len(b)) == p.r.Remaining(), p.found)
+		}
+		if p.diver != nil {
+			p.diver.push(b[:n])
 		}
 		if err := sink(b[:n]); err != nil {
 			return err

@@ -14,6 +14,13 @@ const probeSize = 4096
 // held, all else as it comes.
 func (p *pipe) contents(size int64) error {
 	p.track, p.base = false, 0
+	if p.diver != nil {
+		head, err := p.r.Peek(int(min(size, headSize)))
+		if err != nil && err != io.EOF {
+			return err
+		}
+		p.diver.begin(p.r.Path, head)
+	}
 	verdict, need := macho.Unsigned, int64(0)
 	if p.looks() {
 		var err error

@@ -49,10 +49,10 @@ func (t Type) Extension() string {
 // magicSize is how many bytes Detect looks at: xz has the longest magic.
 const magicSize = 6
 
-// detect tells the compression of a stream by its first bytes. What starts like
+// Detect tells the compression of a stream by its first bytes. What starts like
 // none of them is None: a NAR, raw, starts with the length 13, and an export
 // stream with the number 1, neither of which is a magic number here.
-func detect(head []byte) Type {
+func Detect(head []byte) Type {
 	has := func(magic string) bool {
 		return len(head) >= len(magic) && string(head[:len(magic)]) == magic
 	}

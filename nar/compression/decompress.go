@@ -55,7 +55,7 @@ func decompress(r io.Reader, free int64) (io.ReadCloser, Type, error) {
 	if err != nil && err != io.EOF {
 		return nil, "", err
 	}
-	d := &decompressor{format: detect(head), src: src, buffered: br, freeOutput: free}
+	d := &decompressor{format: Detect(head), src: src, buffered: br, freeOutput: free}
 	switch d.format {
 	case None:
 		return io.NopCloser(br), None, nil
