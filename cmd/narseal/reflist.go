@@ -30,11 +30,27 @@ type refSet struct {
 	only   map[string]bool
 	hashes *filter.Rules
 	limit  int
-	paths  map[string]*reference // by base name, at most limit
+	paths  map[refKey]*reference // at most limit
 	denied map[int]*reference    // by rule
 
 	// Places in the archive at hand, whose store path comes after it.
 	unnamed []*place
+}
+
+// refKey is a base name, in full sight or in what is packed.
+type refKey struct {
+	base   string
+	hidden bool
+}
+
+func (a refKey) compare(b refKey) int {
+	if n := strings.Compare(a.base, b.base); n != 0 || a.hidden == b.hidden {
+		return n
+	}
+	if a.hidden {
+		return 1
+	}
+	return -1
 }
 
 // reference is a store path or a denied hash, as JSON shows it.
@@ -44,8 +60,10 @@ type reference struct {
 	Denied    string   `json:"denied,omitempty"` // a hash part
 	Count     int64    `json:"count"`
 	Encodings []string `json:"encodings"`
-	// Of a store path its first place, of a denied hash its first one in
-	// each entry.
+	// Hidden is of a store path where a rewrite cannot reach it.
+	Hidden bool `json:"hidden,omitempty"`
+	// Of a store path in full sight its first place, of others the first one
+	// in each entry or member.
 	Places []*place `json:"places"`
 	// Allowed is absent without --allow-only.
 	Allowed *bool `json:"allowed,omitempty"`
@@ -56,6 +74,8 @@ type reference struct {
 type place struct {
 	Archive  string      `json:"archive,omitempty"` // its store path, in an export stream
 	Path     string      `json:"path,omitempty"`    // not of an export stream's references
+	Member   string      `json:"member,omitempty"`  // as in filter.Mention
+	Packed   string      `json:"packed,omitempty"`  // likewise
 	Part     filter.Part `json:"part"`
 	Offset   int64       `json:"offset"`
 	Encoding string      `json:"encoding"`
@@ -65,44 +85,47 @@ func newRefSet(input string, r *refsRun) *refSet {
 	return &refSet{
 		input: input, dir: strings.TrimSuffix(r.find.StoreDir, "/") + "/",
 		only: r.only, hashes: r.find.Hashes, limit: maxStorePaths,
-		paths: map[string]*reference{}, denied: map[int]*reference{},
+		paths: map[refKey]*reference{}, denied: map[int]*reference{},
 	}
 }
 
 func (s *refSet) add(m *filter.Mention) error {
 	ref, most := s.denied[m.Hash], maxPlaces
 	if m.Base != nil {
-		ref, most = s.paths[string(m.Base)], 1
+		ref = s.paths[refKey{string(m.Base), m.Packed != ""}]
+		if m.Packed == "" {
+			most = 1
+		}
 	}
 	if ref == nil {
 		ref = &reference{Input: s.input}
 		if m.Base == nil {
 			ref.Denied = s.hashes.Rule(m.Hash).From
 			s.denied[m.Hash] = ref
-		} else if err := s.addPath(string(m.Base), ref); err != nil {
+		} else if err := s.addPath(refKey{string(m.Base), m.Packed != ""}, ref); err != nil {
 			return err
 		}
 	}
 	ref.Count++
 	ref.encodings |= m.Encoding
-	if n := len(ref.Places); n == 0 || n < most && ref.Places[n-1].Path != m.Path {
-		p := &place{"", m.Path, m.Part, m.Offset, m.Encoding.String()}
+	if n := len(ref.Places); n == 0 || n < most && (ref.Places[n-1].Path != m.Path || ref.Places[n-1].Member != m.Member) {
+		p := &place{"", m.Path, m.Member, m.Packed, m.Part, m.Offset, m.Encoding.String()}
 		ref.Places = append(ref.Places, p)
 		s.unnamed = append(s.unnamed, p)
 	}
 	return nil
 }
 
-func (s *refSet) addPath(base string, ref *reference) error {
+func (s *refSet) addPath(key refKey, ref *reference) error {
 	if len(s.paths) == s.limit {
 		return fmt.Errorf("more than %d different store paths are mentioned", s.limit)
 	}
-	ref.StorePath = s.dir + base
+	ref.StorePath, ref.Hidden = s.dir+key.base, key.hidden
 	if s.only != nil {
-		allowed := s.only[base[:strings.IndexByte(base, '-')]]
+		allowed := s.only[key.base[:strings.IndexByte(key.base, '-')]]
 		ref.Allowed = &allowed
 	}
-	s.paths[base] = ref
+	s.paths[key] = ref
 	return nil
 }
 
@@ -120,8 +143,8 @@ func (s *refSet) list() (denied, paths []*reference) {
 	for _, rule := range slices.Sorted(maps.Keys(s.denied)) {
 		denied = append(denied, s.denied[rule])
 	}
-	for _, base := range slices.Sorted(maps.Keys(s.paths)) {
-		paths = append(paths, s.paths[base])
+	for _, key := range slices.SortedFunc(maps.Keys(s.paths), refKey.compare) {
+		paths = append(paths, s.paths[key])
 	}
 	for _, ref := range slices.Concat(denied, paths) {
 		ref.Encodings = strings.Split(ref.encodings.String(), ",")
@@ -177,7 +200,10 @@ func (s *refSet) where(p *place) string {
 }
 
 func (p *place) String() string {
-	s := printable(p.Path)
+	s := printable(p.Path + p.Member)
+	if p.Packed != "" {
+		s += " (" + p.Packed + ")"
+	}
 	if p.Archive != "" {
 		s = strings.TrimSuffix(p.Archive+": "+s, ": ")
 	}
@@ -238,6 +264,9 @@ func (o *refsText) write(s *refSet) error {
 		}
 		fmt.Fprintf(o.w, "%s\t%d\t%s\t%s\n", ref.StorePath, ref.Count, strings.Join(ref.Encodings, ","),
 			s.where(ref.Places[0]))
+		for _, p := range ref.Places[1:] {
+			fmt.Fprintf(o.w, "\t\t\t%s\n", s.where(p))
+		}
 	}
 	return o.w.Flush()
 }

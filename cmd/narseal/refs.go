@@ -28,8 +28,9 @@ func refsCommand(t *terminal) *cli.Command {
 		Description: `INPUT is a NAR, an export stream, a folder or a file; nothing, or -, is stdin. A
 mention is the whole path, such as /nix/store/HASH-NAME, in contents, symlink
 targets and entry names. --deny also finds the bare hash, as Nix does for
-disallowedReferences. At most 1,048,576 different store paths are listed of an
-input; more are an error.
+disallowedReferences. --deep finds those that are packed, where a rewrite cannot
+reach them; they are listed by themselves. At most 1,048,576 different store
+paths are listed of an input; more are an error.
 
   narseal refs --deny /nix/store/HASH-NAME ./result`,
 		Flags: append([]cli.Flag{
@@ -38,7 +39,8 @@ input; more are an error.
 			storeDirFlag(defaultStoreDir),
 			&cli.StringFlag{Name: "encodings", Value: filter.AllEncodings.String(), Usage: "look for paths in these `ENCODINGS`; the wide ones in both byte orders"},
 			choice("format", "text", "text|json", "text for people, or json: an object a line"),
-		}, commonFlags()...),
+			&cli.BoolFlag{Name: "deep", Usage: "look into packed files, too: gzip, xz, zstd, bzip2, zip, and tar"},
+		}, append(deepFlags(), commonFlags()...)...),
 		Action: func(c *cli.Context) error {
 			t.configure(c)
 			r, err := newRefsRun(c, t)
@@ -106,6 +108,11 @@ func newRefsRun(c *cli.Context, t *terminal) (*refsRun, error) {
 	}
 	if name := c.String("allow-only"); name != "" {
 		if r.only, err = readAllowed(name); err != nil {
+			return nil, err
+		}
+	}
+	if c.Bool("deep") {
+		if r.find.Deep, err = deepConfig(c, t); err != nil {
 			return nil, err
 		}
 	}

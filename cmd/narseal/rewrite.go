@@ -28,7 +28,9 @@ and ends the run, unless --on-cms says otherwise.
     narseal rewrite --map OLD=NEW |
     nix-store --restore ./new`,
 		Flags: append(append(ruleFlags(), outputFlag,
-			repairFlag, onCMSFlag("fail"), compressionFlag, levelFlag, spoolFlag), commonFlags()...),
+			repairFlag, onCMSFlag("fail"), compressionFlag, levelFlag, spoolFlag,
+			&cli.BoolFlag{Name: "deep-warn", Usage: "look into packed files, and warn of what is hidden there from the rules"},
+		), append(deepFlags(), commonFlags()...)...),
 		Action: func(c *cli.Context) error {
 			t.configure(c)
 			rules, err := compileRules(c)
@@ -41,7 +43,16 @@ and ends the run, unless --on-cms says otherwise.
 			}
 			cfg.Rules = rules
 			cfg.Repair = repairModes[c.String("repair")]
-			return runFilter(c, t, cfg)
+			if !c.Bool("deep-warn") {
+				return runFilter(c, t, cfg)
+			}
+			hidden, err := watchHidden(c, t, cfg)
+			if err != nil {
+				return err
+			}
+			err = runFilter(c, t, cfg)
+			hidden.end()
+			return err
 		},
 	}
 }
