@@ -30,6 +30,8 @@ type Deep struct {
 
 	HoldMemory int64 // as in Config
 	Scratch    func() (Scratch, error)
+
+	free int64 // bytes that may expand at any ratio
 }
 
 // The limits that serve nearly everyone.
@@ -40,7 +42,7 @@ const (
 )
 
 const (
-	// freeSize is what may expand at any ratio, in bytes.
+	// freeSize is Deep.free where that is not set.
 	freeSize = 64 << 20
 	// maxWarnings bounds what is said about one file.
 	maxWarnings = 10
@@ -84,6 +86,9 @@ func newDiver(deep *Deep, f *References) *diver {
 	}
 	if d.Ratio == 0 {
 		d.Ratio = DefaultDeepRatio
+	}
+	if d.free == 0 {
+		d.free = freeSize
 	}
 	return d
 }

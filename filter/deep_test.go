@@ -124,7 +124,7 @@ const mentionText = "x /nix/store/" + hashA + "-n y"
 
 var (
 	mentionBase = hashA + "-n"
-	filler      = strings.Repeat("filler that can be packed well, ", 5000)
+	filler      = strings.Repeat("filler that can be packed well, ", 5000) // 160,000 bytes
 )
 
 func TestDeep(t *testing.T) {
@@ -229,7 +229,7 @@ func TestDeepWarns(t *testing.T) {
 	damaged[len("PK..")+26+len("bad")+20] ^= 0xff
 	encrypted := []byte(zipped(zip.Deflate, file{"secret", filler}))
 	encrypted[bytes.LastIndex(encrypted, []byte("PK\x01\x02"))+8] |= 1
-	bomb := gzipped(strings.Repeat("\x00", 80<<20))
+	bomb := gzipped(strings.Repeat("\x00", 4<<20))
 	for name, test := range map[string]struct {
 		deep  Deep
 		data  string
@@ -248,7 +248,9 @@ func TestDeepWarns(t *testing.T) {
 		"size":            {Deep{Size: 100_000}, gzipped(filler + filler + mentionText), 0, []string{"/: expands to more than 100000 bytes"}},
 		"size of all": {Deep{Size: 400_000}, zipped(zip.Deflate, file{"a", filler + mentionText}, file{"b", filler + mentionText},
 			file{"c", filler + mentionText}, file{"d", mentionText}), 2, []string{"/!c: expands to more than 400000 bytes"}},
-		"ratio": {Deep{Ratio: 500}, bomb, 0, []string{"/: expands more than 500:1"}},
+		"ratio":             {Deep{Ratio: 500, free: 1 << 20}, bomb, 0, []string{"/: expands more than 500:1"}},
+		"ratio is enough":   {Deep{Ratio: 2000, free: 1 << 20}, bomb, 0, nil},
+		"under the minimum": {Deep{Ratio: 500}, bomb, 0, nil},
 	} {
 		got, warnings := deepOf(t, test.deep, nartest.File(test.data))
 		if len(got) != test.found {
@@ -271,8 +273,8 @@ func matches(pattern, s string) bool {
 
 func TestDeepWarningsAreBounded(t *testing.T) {
 	var files []file
-	for i := range 50 {
-		files = append(files, file{fmt.Sprint(i, ".gz"), "\x1f\x8b" + filler})
+	for i := range 2 * maxWarnings {
+		files = append(files, file{fmt.Sprint(i, ".gz"), "\x1f\x8b not gzip"})
 	}
 	_, warnings := deepOf(t, Deep{}, nartest.Dir{"a": nartest.File(tarred(files...)), "b": nartest.File(tarred(files...))})
 	if len(warnings) != 2*maxWarnings {
@@ -290,7 +292,7 @@ func TestDeepSparse(t *testing.T) {
 	if err != nil {
 		t.Skipf("no sparse archive: %v", err)
 	}
-	_, warnings := deepOf(t, Deep{}, nartest.File(out))
+	_, warnings := deepOf(t, Deep{free: 1 << 20}, nartest.File(out))
 	if len(warnings) != 1 || !strings.HasPrefix(warnings[0], "/!big: expands ") {
 		t.Errorf("warnings %q", warnings)
 	}

@@ -158,7 +158,7 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	switch {
 	case b.d.left < 0:
 		err = &b.d.over
-	case b.out > freeSize && b.out/b.d.Ratio > b.in():
+	case b.out > b.d.free && b.out/b.d.Ratio > b.in():
 		err = fmt.Errorf("expands more than %d:1", b.d.Ratio)
 	}
 	var known *onceError
