@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"narseal/filter"
 	"narseal/nar/nartest"
 )
 
@@ -153,22 +154,29 @@ func TestReportOfFailure(t *testing.T) {
 	}
 }
 
-// The paths of 10,000 folders inside each other have together more than a
-// thousand times as many bytes as the archive: a report says how many it
-// leaves out.
-func TestReportOfDeepTree(t *testing.T) {
-	if testing.Short() || raceEnabled {
-		t.Skip("takes several seconds")
+// A report lists paths while there is room for them, and then says how many
+// it leaves out.
+func TestReportRoom(t *testing.T) {
+	room := int64(100)
+	first, second := archiveReport{room: &room}, archiveReport{room: &room}
+	var cfg filter.Config
+	first.watch(&cfg)
+	long := "/" + strings.Repeat("x", 59)
+	cfg.Changed(filter.Change{Path: long})
+	cfg.Changed(filter.Change{Path: long})
+	cfg.Signature(filter.Signature{Path: "/y"})
+	if len(first.Changed) != 1 || len(first.Signatures) != 0 || first.Omitted != 2 {
+		t.Errorf("%d changes, %d signatures, %d left out; want 1, 0, 2", len(first.Changed), len(first.Signatures), first.Omitted)
 	}
-	const depth = 10_000
-	name := filepath.Join(t.TempDir(), "report.json")
-	invoke(bytes.NewReader(nested(depth, hashA)), "rewrite", "-m", hashA+"="+hashB, "--report", name).
-		want(t, statusDone, nested(depth, hashB))
-	report := readReport(t, name)
-	n := len(report["changed"].([]any))
-	is(t, "omitted", report["omitted"], strconv.Itoa(depth-1-n))
-	// 33 bytes more for each folder.
-	if paths := 33 * n * (n + 1) / 2; paths > maxReportPaths || paths < maxReportPaths*9/10 {
-		t.Errorf("%d paths of %d bytes are listed", n, paths)
+	second.watch(&cfg)
+	cfg.Signature(filter.Signature{Path: "/y"})
+	if len(second.Signatures) != 0 || second.Omitted != 1 {
+		t.Errorf("another archive: %d signatures, %d left out; want 0, 1", len(second.Signatures), second.Omitted)
+	}
+	var third archiveReport
+	third.watch(&cfg)
+	cfg.Changed(filter.Change{Path: long})
+	if len(third.Changed) != 1 || third.Omitted != 0 {
+		t.Errorf("on its own: %d changes, %d left out; want 1, 0", len(third.Changed), third.Omitted)
 	}
 }
