@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/mikelolasagasti/xz"
 )
@@ -69,7 +68,7 @@ func decompress(r io.Reader, free int64) (io.ReadCloser, Type, error) {
 	case Xz:
 		d.dec, err = xz.NewReader(br, maxXzDictionary)
 	case Gzip:
-		d.dec, err = gzip.NewReader(br)
+		d.dec, err = newGzipReader(br)
 	case Bzip2:
 		d.dec = bzip2.NewReader(br)
 	}
