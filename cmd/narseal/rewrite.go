@@ -63,6 +63,7 @@ func ruleFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "map", Aliases: []string{"m"}, Usage: "replace a hash, or a base name HASH-NAME: `OLD=NEW`; repeatable"},
 		&cli.StringSliceFlag{Name: "map-file", Usage: "read rules from `FILE`, one a line: OLD=NEW or OLD NEW; # starts a comment"},
+		&cli.StringFlag{Name: "encodings", Value: filter.AllEncodings.String(), Usage: "replace in text of these `ENCODINGS`; the wide ones in both byte orders"},
 	}
 }
 
@@ -119,7 +120,11 @@ func compileRules(c *cli.Context) (*filter.Rules, error) {
 	if len(rules) == 0 {
 		return nil, badUsage("say --map OLD=NEW, or --map-file FILE", "no rules: nothing to rewrite")
 	}
-	compiled, err := filter.Compile(rules, filter.AllEncodings)
+	encodings, err := filter.ParseEncodings(c.String("encodings"))
+	if err != nil {
+		return nil, badUsage("", "--encodings: %w", err)
+	}
+	compiled, err := filter.Compile(rules, encodings)
 	if err != nil {
 		return nil, badUsage("", "rules: %w", err)
 	}
