@@ -31,13 +31,14 @@ const (
 	groupRules      = "Rules"
 	groupPaths      = "Store paths"
 	groupSignatures = "Signatures"
+	groupDeep       = "Packed files"
 	groupSelection  = "Selection"
 	groupInput      = "Input and output"
 	groupResources  = "Resources"
 	groupReports    = "Reports and messages"
 )
 
-var groups = []string{groupRules, groupPaths, groupSignatures, groupSelection, groupInput, groupResources, groupReports}
+var groups = []string{groupRules, groupPaths, groupSignatures, groupDeep, groupSelection, groupInput, groupResources, groupReports}
 
 // groupOf has the group of each option. One name means the same everywhere.
 var groupOf = map[string]string{
@@ -56,6 +57,11 @@ var groupOf = map[string]string{
 	"allow-only":          groupPaths,
 	"encodings":           groupPaths,
 	"store-dir":           groupPaths,
+	"deep":                groupDeep,
+	"deep-warn":           groupDeep,
+	"deep-depth":          groupDeep,
+	"deep-size":           groupDeep,
+	"deep-ratio":          groupDeep,
 	"repair":              groupSignatures,
 	"on-cms":              groupSignatures,
 	"in-place":            groupInput,
