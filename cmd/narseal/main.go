@@ -68,7 +68,7 @@ func commands(t *terminal) []*cli.Command {
 		refsCommand(t),
 		addressCommand(t),
 	}
-	cs = append(cs, helpCommand())
+	cs = append(cs, completionCommand(), helpCommand(), manCommand())
 	prepare(cs)
 	return cs
 }

@@ -26,6 +26,8 @@ type list struct {
 
 type item struct{ term, text string }
 
+const headingCommands = "Commands"
+
 // The groups of options, in the order in which help has them.
 const (
 	groupRules      = "Rules"
@@ -123,13 +125,17 @@ func (p *page) describe(s string) {
 }
 
 func (p *page) listCommands(cs []*cli.Command) {
-	l := list{heading: "Commands"}
+	p.lists = append(p.lists, list{heading: headingCommands, items: commandItems(cs)})
+}
+
+func commandItems(cs []*cli.Command) []item {
+	var items []item
 	for _, c := range cs {
 		if !c.Hidden {
-			l.items = append(l.items, item{c.Name, c.Usage})
+			items = append(items, item{c.Name, c.Usage})
 		}
 	}
-	p.lists = append(p.lists, l)
+	return items
 }
 
 // listOptions lists options by their groups; the library puts --help and

@@ -20,16 +20,6 @@ func testApp() *cli.App {
 	return app
 }
 
-// eachCommand calls f for every command that a user is told of.
-func eachCommand(cs []*cli.Command, f func(*cli.Command)) {
-	for _, c := range cs {
-		if !c.Hidden {
-			f(c)
-			eachCommand(c.Subcommands, f)
-		}
-	}
-}
-
 func TestEveryCommandIsExplained(t *testing.T) {
 	app := testApp()
 	grouped := map[string]bool{"help": true, "version": true}
