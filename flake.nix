@@ -35,6 +35,9 @@
             pkgs.llvmPackages.clang-unwrapped
             pkgs.llvmPackages.lld
             pkgs.llvmPackages.llvm
+            pkgs.zsh
+            pkgs.fish
+            pkgs.mandoc
           ];
         };
       });

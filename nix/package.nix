@@ -1,6 +1,8 @@
 {
   lib,
+  stdenv,
   buildGoModule,
+  installShellFiles,
   version ? "unstable",
 }:
 
@@ -20,6 +22,16 @@ buildGoModule {
     "-w"
     "-X main.version=${version}"
   ];
+
+  nativeBuildInputs = [ installShellFiles ];
+  postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    $out/bin/narseal man .
+    installManPage *.1
+    installShellCompletion --cmd narseal \
+      --bash <($out/bin/narseal completion bash) \
+      --zsh <($out/bin/narseal completion zsh) \
+      --fish <($out/bin/narseal completion fish)
+  '';
 
   meta = {
     description = "Rewrites store hashes in NARs and reseals the Mach-O code signatures";

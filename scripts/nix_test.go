@@ -42,6 +42,7 @@ const stubs = `
 		cleanSource = toString;
 		genAttrs = names: f: builtins.listToAttrs (map (name: { inherit name; value = f name; }) names);
 		licenses.mit = "MIT";
+		optionalString = cond: s: if cond then s else "";
 		platforms.unix = [];
 	};
 	pkgsOf = final: {
@@ -50,7 +51,12 @@ const stubs = `
 		buildGoModule = args: args;
 		runCommandLocal = name: env: script: throw "nothing is built here";
 		mkShell = args: args;
+		stdenv = { buildPlatform.canExecute = _: true; hostPlatform = {}; };
+		installShellFiles = "installShellFiles";
 		go = "go";
+		zsh = "zsh";
+		fish = "fish";
+		mandoc = "mandoc";
 		nix = "nix";
 		llvmPackages = { clang-unwrapped = "clang"; lld = "lld"; llvm = "llvm"; };
 	};
