@@ -128,6 +128,7 @@ func runAddress(c *cli.Context, t *terminal, cfg *filter.AddressConfig) (err err
 		}
 	}
 	t.progress.begin(2 * s.at.Size()) // to be hashed, and to be rewritten
+	exitsOf(c.Context).end()
 	a, err := cfg.Run(out, t.progress.countAt(s.at), s.at.Size())
 	if err != nil {
 		return hintForAddress(err)

@@ -122,6 +122,38 @@ func TestReaderGone(t *testing.T) {
 	}
 }
 
+// A reader who goes when it has the whole archive, as nix-store does, is no
+// reader that is gone.
+func TestReaderHasAll(t *testing.T) {
+	in := readTestdata(t, "sample.nar")
+	export := exported("/nix/store/"+sampleHash+"-hello-1.0", nil, in)
+	for _, test := range []struct {
+		in   []byte
+		args []string
+	}{
+		{in, []string{"rewrite", "-m", sampleRule}},
+		{in, []string{"rewrite", "-m", sampleRule, "--spool"}},
+		{in, []string{"repair"}},
+		{in, []string{"address", "--self", "/nix/store/" + sampleHash + "-hello-1.0", "--report", os.DevNull}},
+		{export, []string{"rewrite", "-m", sampleRule}},
+	} {
+		for range 20 {
+			r, w := pipe(t)
+			c := newChild(test.args...)
+			c.Stdin, c.Stdout = bytes.NewReader(test.in), w
+			c.start(t)
+			w.Close()
+			if _, err := io.ReadFull(r, make([]byte, len(test.in))); err != nil {
+				t.Fatalf("%q: %v", test.args, err)
+			}
+			r.Close()
+			if status := c.ended(t); status != 0 {
+				t.Fatalf("%q: status %d; stderr: %s", test.args, status, &c.stderr)
+			}
+		}
+	}
+}
+
 // The same for a reader who reads a little of a long output.
 func TestReaderTakesLittle(t *testing.T) {
 	r, w := pipe(t)

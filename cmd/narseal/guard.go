@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"os"
 	"os/signal"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -74,6 +76,7 @@ type exitsKey struct{}
 // exits is what must be undone when the program ends early.
 type exits struct {
 	cancel context.CancelCauseFunc
+	ending atomic.Bool // see end
 	mu     sync.Mutex
 	ran    bool
 	undo   map[int]func()
@@ -83,6 +86,31 @@ type exits struct {
 func exitsOf(ctx context.Context) *exits {
 	x, _ := ctx.Value(exitsKey{}).(*exits)
 	return x
+}
+
+// readerGone ends the program because nobody reads its output.
+func (x *exits) readerGone() {
+	if !x.ending.Load() {
+		x.cancel(&stopError{syscall.SIGPIPE})
+	}
+}
+
+// end is called before the end of an archive is written. A reader who has that may
+// go, as nix-store does, and has all that there is; of another the write tells.
+func (x *exits) end() { x.ending.Store(true) }
+
+// endReader calls end before it returns io.EOF.
+type endReader struct {
+	io.Reader
+	end func()
+}
+
+func (r *endReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err == io.EOF {
+		r.end()
+	}
+	return n, err
 }
 
 // hold makes something that must not be left behind if the program ends

@@ -113,7 +113,7 @@ func (j *job) run(c *cli.Context, in *input, out io.Writer) (err error) {
 			r = s.count(moved, s.at.Size())
 		}
 	}
-	r, j.cfg.Entered = s.progress.follow(r)
+	r, j.cfg.Entered = s.progress.follow(&endReader{r, exitsOf(c.Context).end})
 	if err = j.filter(s.format, w, r); err == nil {
 		err = packed.Close()
 	}

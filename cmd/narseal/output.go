@@ -44,7 +44,7 @@ func openOutput(ctx context.Context, name string, stdout io.Writer) (*output, er
 				o.commit = f.Close // the last moment at which some file systems tell of a failed write
 			}
 			enlargePipe(f)
-			watchReader(f, exitsOf(ctx).cancel)
+			watchReader(f, exitsOf(ctx).readerGone)
 		}
 		return o, nil
 	}
@@ -62,7 +62,7 @@ func openOutput(ctx context.Context, name string, stdout io.Writer) (*output, er
 			return nil, fmt.Errorf("output: %w", err)
 		}
 		enlargePipe(f)
-		watchReader(f, exitsOf(ctx).cancel)
+		watchReader(f, exitsOf(ctx).readerGone)
 		return &output{Writer: f, commit: f.Close, abort: func() { f.Close() }, info: info}, nil
 	default:
 		// Replace what a symlink points to, not the symlink.

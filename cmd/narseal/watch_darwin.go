@@ -1,17 +1,15 @@
 package main
 
 import (
-	"context"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// watchReader cancels the run as soon as nobody can read what is written to
-// f any more, also while the run waits for its input. poll(2) of macOS does
+// watchReader calls gone as soon as nobody can read what is written to f any
+// more, also while the run waits for its input. poll(2) of macOS does
 // not tell a hang-up to who asked for no other events, so this is a kqueue.
-func watchReader(f *os.File, cancel context.CancelCauseFunc) {
+func watchReader(f *os.File, gone func()) {
 	info, err := f.Stat()
 	if err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
 		return
@@ -36,7 +34,7 @@ func watchReader(f *os.File, cancel context.CancelCauseFunc) {
 			}
 			changes = nil
 			if n > 0 && events[0].Flags&unix.EV_EOF != 0 {
-				cancel(&stopError{syscall.SIGPIPE})
+				gone()
 				return
 			}
 		}

@@ -1,17 +1,15 @@
 package main
 
 import (
-	"context"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// watchReader cancels the run as soon as nobody can read what is written to
-// f any more, also while the run waits for its input. It works for pipes and
+// watchReader calls gone as soon as nobody can read what is written to f any
+// more, also while the run waits for its input. It works for pipes and
 // sockets; everything else has no reader that could go.
-func watchReader(f *os.File, cancel context.CancelCauseFunc) {
+func watchReader(f *os.File, gone func()) {
 	info, err := f.Stat()
 	if err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
 		return
@@ -28,7 +26,7 @@ func watchReader(f *os.File, cancel context.CancelCauseFunc) {
 				return // the next write tells
 			}
 			if n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
-				cancel(&stopError{syscall.SIGPIPE})
+				gone()
 				return
 			}
 		}

@@ -2,11 +2,8 @@
 
 package main
 
-import (
-	"context"
-	"os"
-)
+import "os"
 
 // watchReader does nothing: here only the next write tells that the reader
 // is gone.
-func watchReader(*os.File, context.CancelCauseFunc) {}
+func watchReader(*os.File, func()) {}
