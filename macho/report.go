@@ -52,6 +52,10 @@ type Slice struct {
 	// every slice when everything is to be repaired; and by Bundles.
 	Touched bool `json:"-"`
 
+	// Regions, by rising offset, are what lies in the slice. Report.Locate sets
+	// them.
+	Regions []Region `json:"-"`
+
 	special []specialDigest // of slots whose content is another file
 }
 
