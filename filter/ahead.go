@@ -44,13 +44,16 @@ func newAhead(jobs int) *ahead {
 }
 
 // verify looks at an image, which it keeps, and calls tell in its turn.
-func (a *ahead) verify(mem []byte, tell func(*macho.Report, error) error) {
+func (a *ahead) verify(mem []byte, locate bool, tell func(*macho.Report, error) error) {
 	w := &pending{mem: mem, done: make(chan struct{}), tell: tell, depth: -1}
 	a.queue = append(a.queue, w)
 	a.bytes += int64(cap(mem))
 	go func() {
 		a.slots <- struct{}{}
 		w.report, w.err = macho.Config{Jobs: 1}.Verify(macho.Bytes(mem))
+		if w.err == nil && locate {
+			w.err = w.report.Locate(macho.Bytes(mem))
+		}
 		<-a.slots
 		close(w.done)
 	}()

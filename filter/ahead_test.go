@@ -22,7 +22,7 @@ func TestLookAheadMemory(t *testing.T) {
 		if b == nil {
 			b = make([]byte, 0, size)
 		}
-		a.verify(b[:size], func(*macho.Report, error) error {
+		a.verify(b[:size], false, func(*macho.Report, error) error {
 			if told != i {
 				t.Errorf("told of image %d, want %d", i, told)
 			}

@@ -35,7 +35,9 @@ type Config struct {
 	// Inspect verifies every signed image, also where the run has no other
 	// reason to hash it.
 	Inspect bool
-	OnCMS   macho.CMSPolicy
+	// Locate sets the Regions of slices that do not hold.
+	Locate bool
+	OnCMS  macho.CMSPolicy
 	Jobs    int // goroutines that hash; 0: GOMAXPROCS
 
 	// Ordered says that the archive comes from Order.Reader, so that no

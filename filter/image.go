@@ -94,7 +94,7 @@ func (p *pipe) look() error {
 		return p.seal()
 	}
 	path := p.r.Path()
-	p.ahead.verify(p.held.mem, func(rep *macho.Report, err error) error {
+	p.ahead.verify(p.held.mem, p.c.Locate, func(rep *macho.Report, err error) error {
 		if err != nil {
 			return fmt.Errorf("signature of %q: %w", path, err)
 		}
@@ -189,6 +189,9 @@ func (p *pipe) seal() error {
 			p.watchBundle(rep)
 			return nil
 		}
+	}
+	if err == nil && p.c.Locate {
+		err = rep.Locate(image)
 	}
 	if err != nil {
 		return fmt.Errorf("signature of %q: %w", p.r.Path(), err)
