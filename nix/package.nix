@@ -37,6 +37,6 @@ buildGoModule {
     description = "Rewrites store hashes in NARs and reseals the Mach-O code signatures";
     license = lib.licenses.mit;
     mainProgram = "narseal";
-    platforms = lib.platforms.unix;
+    platforms = lib.platforms.linux ++ lib.platforms.darwin;
   };
 }

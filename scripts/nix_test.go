@@ -43,7 +43,7 @@ const stubs = `
 		genAttrs = names: f: builtins.listToAttrs (map (name: { inherit name; value = f name; }) names);
 		licenses.mit = "MIT";
 		optionalString = cond: s: if cond then s else "";
-		platforms.unix = [];
+		platforms = { linux = []; darwin = []; };
 	};
 	pkgsOf = final: {
 		inherit lib;
