@@ -317,7 +317,7 @@ func TestSignals(t *testing.T) {
 		"b": nartest.File(strings.Repeat("/nix/store/"+hashB+"\n", 20_000)),
 	})
 	rounds := 9
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		rounds = 4
 	}
 	// The time that all of it takes is what the moments are taken from.

@@ -23,6 +23,10 @@ import (
 // TestMain also lets the test binary be narseal itself: scripts and tests
 // find it on PATH under that name.
 func TestMain(m *testing.M) {
+	if raceEnabled {
+		// A process with the race detector would wait a second at its end.
+		os.Setenv("GORACE", "atexit_sleep_ms=0")
+	}
 	testscript.Main(m, map[string]func(){"narseal": main, "peak": peak})
 }
 
@@ -42,6 +46,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			for name, value := range map[string]string{
 				"TESTDATA": testdata,
+				"GORACE":   os.Getenv("GORACE"),
 				"A":        hashA,
 				"B":        hashB,
 				"AB":       hashA + "=" + hashB,
