@@ -38,7 +38,7 @@ type Config struct {
 	// Locate sets the Regions of slices that do not hold.
 	Locate bool
 	OnCMS  macho.CMSPolicy
-	Jobs    int // goroutines that hash; 0: GOMAXPROCS
+	Jobs   int // goroutines that hash; 0: GOMAXPROCS
 
 	// Ordered says that the archive comes from Order.Reader, so that no
 	// entry has to wait for its place.
