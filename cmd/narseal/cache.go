@@ -35,7 +35,7 @@ on stderr, stays as it is and makes the exit status 1; the others go on.
 				ArgsUsage:   "CACHE",
 				Description: about + "\n  narseal cache verify ./cache",
 				Flags: append(append([]cli.Flag{
-					choice("format", "text", "text|json", "text for people, or json: one object a slice and line"),
+					formatFlag(),
 					&cli.BoolFlag{Name: "all", Usage: "list the signatures that hold, too"},
 				}, selectionFlags()...), cacheCommonFlags()...),
 				Action: func(c *cli.Context) error { return verifyCache(c, t) },

@@ -283,6 +283,9 @@ func (w *cacheWork) done(r binarycache.Result) {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
 		w.t.fail(err)
+		if w.list != nil {
+			w.list.fail(err)
+		}
 	} else if f != nil {
 		w.tell(r, f)
 	}

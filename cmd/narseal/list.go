@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -10,7 +11,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/urfave/cli/v2"
+
 	"narseal/filter"
+	"narseal/macho"
 )
 
 // signatureList is how verify tells of slices on stdout. Errors of writing
@@ -19,16 +23,25 @@ type signatureList interface {
 	// add tells of a slice in an archive, which has a store path if it is one
 	// of an export stream, or with loose in a file of its own.
 	add(input, storePath string, loose bool, s filter.Signature)
+	// fail tells of what could not be read, which stderr has been told.
+	fail(error)
 	end(*tally) error
+}
+
+func formatFlag() cli.Flag {
+	return choice("format", "text", "text|json|github", "text for people, json: one object a slice and line, or github: annotations and a job summary of a workflow")
 }
 
 // newList returns the list in the format that --format names.
 func newList(format string, w io.Writer, all bool) signatureList {
 	out := bufio.NewWriter(w)
-	if format == "json" {
+	switch format {
+	case "json":
 		enc := json.NewEncoder(out)
 		enc.SetEscapeHTML(false)
 		return &jsonLines{out, enc}
+	case "github":
+		return newGithub(w)
 	}
 	return &table{w: out, all: all}
 }
@@ -46,6 +59,8 @@ func (l *jsonLines) add(input, storePath string, _ bool, s filter.Signature) {
 		filter.Signature
 	}{input, storePath, s})
 }
+
+func (l *jsonLines) fail(error) {}
 
 func (l *jsonLines) end(*tally) error { return l.w.Flush() }
 
@@ -67,14 +82,36 @@ func (l *table) add(input, storePath string, loose bool, s filter.Signature) {
 		fmt.Fprintf(l.w, tableRow, "STATUS", "ARCH", "SIGNATURE", "FILE")
 		l.headed = true
 	}
-	name := storePath + s.Path
-	if !loose && input != "-" {
-		name = input + ": " + name
-	}
+	name := shownName(input, storePath, loose, s.Path)
 	fmt.Fprintf(l.w, tableRow, s.Status, s.Arch, s.Signature, printable(name))
 	if s.Reason != "" {
 		fmt.Fprintf(l.w, "  %s\n", printable(s.Reason))
 	}
+	for _, line := range describeSlots(&s.Slice) {
+		fmt.Fprintf(l.w, "  %s\n", line)
+	}
+	_ = l.w.Flush() // as it comes; end returns the error
+}
+
+func (l *table) fail(error) {}
+
+func (l *table) end(n *tally) error {
+	fmt.Fprintln(l.w, n)
+	return l.w.Flush()
+}
+
+// shownName is how a file is named to people.
+func shownName(input, storePath string, loose bool, path string) string {
+	name := storePath + path
+	if !loose && input != "-" {
+		name = input + ": " + name
+	}
+	return name
+}
+
+// describeSlots has a line for each CodeDirectory with stale slots.
+func describeSlots(s *macho.Slice) []string {
+	var lines []string
 	for _, d := range s.CodeDirectories {
 		var parts []string
 		if len(d.Stale) > 0 {
@@ -84,15 +121,33 @@ func (l *table) add(input, storePath string, loose bool, s filter.Signature) {
 			parts = append(parts, "stale special slots "+specialSlots(d.StaleSpecial))
 		}
 		if len(parts) > 0 {
-			fmt.Fprintf(l.w, "  CodeDirectory %#x, %s: %s\n", d.Slot, d.HashType, strings.Join(parts, "; "))
+			lines = append(lines, fmt.Sprintf("CodeDirectory %#x, %s: %s", d.Slot, d.HashType, strings.Join(parts, "; ")))
 		}
 	}
-	_ = l.w.Flush() // as it comes; end returns the error
+	return lines
 }
 
-func (l *table) end(n *tally) error {
-	fmt.Fprintln(l.w, n)
-	return l.w.Flush()
+// lists tells several lists.
+type lists []signatureList
+
+func (ls lists) add(input, storePath string, loose bool, s filter.Signature) {
+	for _, l := range ls {
+		l.add(input, storePath, loose, s)
+	}
+}
+
+func (ls lists) fail(err error) {
+	for _, l := range ls {
+		l.fail(err)
+	}
+}
+
+func (ls lists) end(n *tally) error {
+	var errs []error
+	for _, l := range ls {
+		errs = append(errs, l.end(n))
+	}
+	return errors.Join(errs...)
 }
 
 // maxRuns bounds what is shown of a list of pages.

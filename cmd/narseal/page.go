@@ -75,6 +75,7 @@ var groupOf = map[string]string{
 	"hold-memory":         groupResources,
 	"format":              groupReports,
 	"all":                 groupReports,
+	"html":                groupReports,
 	"report":              groupReports,
 	"progress":            groupReports,
 	"quiet":               groupReports,
@@ -223,6 +224,7 @@ var exitStatuses = list{heading: "Exit status", items: []item{
 var environment = list{heading: "Environment", items: []item{
 	{"TMPDIR", "the folder of temporary files (default: /tmp); none of them has a name that could be left behind"},
 	{"TERM", "dumb: no progress unless asked for"},
+	{"GITHUB_STEP_SUMMARY", "with --format github, the file to which the job summary is appended"},
 }}
 
 // commandAt finds a command by the names that lead to it. Where there is

@@ -7,17 +7,21 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// reportApart refuses a --report that would take the place of the output or
-// of an input.
+// reportApart refuses a --report or --html that would take the place of the
+// output, of an input, or of each other.
 func reportApart(c *cli.Context) error {
-	name := c.String("report")
-	if name == "" {
-		return nil
-	}
-	for _, other := range append([]string{c.String("output")}, c.Args().Slice()...) {
-		if other != "" && other != "-" && samePath(name, other) {
-			return badUsage("", "--report %s: the report would overwrite %s", name, other)
+	others := append([]string{c.String("output")}, c.Args().Slice()...)
+	for _, option := range []string{"report", "html"} {
+		name := c.String(option)
+		if name == "" || name == "-" {
+			continue
 		}
+		for _, other := range others {
+			if other != "" && other != "-" && samePath(name, other) {
+				return badUsage("", "--%s %s: the report would overwrite %s", option, name, other)
+			}
+		}
+		others = append(others, name)
 	}
 	return nil
 }

@@ -25,19 +25,20 @@ signature does not hold.
 
   narseal verify ./result`,
 		Flags: append([]cli.Flag{
-			choice("format", "text", "text|json", "text for people, or json: one object a slice and line"),
+			formatFlag(),
+			&cli.StringFlag{Name: "html", Usage: "write a page with the bad pages of each image to `FILE`, to be looked at"},
 			&cli.BoolFlag{Name: "all", Usage: "list the signatures that hold, too"},
 			jobsFlag,
 		}, commonFlags()...),
 		Action: func(c *cli.Context) error {
 			t.configure(c)
-			v, err := newVerifier(c, t)
-			if err != nil {
-				return err
-			}
 			names := c.Args().Slice()
 			if len(names) == 0 {
 				names = []string{"-"}
+			}
+			v, err := newVerifier(c, t, names)
+			if err != nil {
+				return err
 			}
 			for _, name := range names {
 				v.input(c.Context, name)
@@ -68,7 +69,7 @@ type verifier struct {
 	tally *tally
 }
 
-func newVerifier(c *cli.Context, t *terminal) (*verifier, error) {
+func newVerifier(c *cli.Context, t *terminal, inputs []string) (*verifier, error) {
 	v := &verifier{t: t, stdin: c.App.Reader, rep: newSweepReport(c)}
 	var err error
 	if v.cfg, err = filterConfig(c); err != nil {
@@ -80,6 +81,14 @@ func newVerifier(c *cli.Context, t *terminal) (*verifier, error) {
 		return nil, err
 	}
 	v.list = newList(c.String("format"), t.beside(out), c.Bool("all"))
+	if name := c.String("html"); name != "" {
+		file, err := openOutput(c.Context, name, c.App.Writer)
+		if err != nil {
+			return nil, fmt.Errorf("--html: %w", err)
+		}
+		v.cfg.Locate = true
+		v.list = lists{v.list, &picture{out: file, inputs: inputs}}
+	}
 	return v, nil
 }
 
@@ -152,6 +161,9 @@ func (v *verifier) files(ctx context.Context, root string, rep *inputReport) err
 		jobs: v.cfg.Jobs,
 		examine: func(f *looseFile, cfg macho.Config) (*macho.Report, error) {
 			found, err := cfg.Verify(f)
+			if err == nil && v.cfg.Locate {
+				err = found.Locate(f)
+			}
 			if err == nil {
 				err = f.unchanged()
 			}
@@ -254,7 +266,11 @@ func (v *verifier) unknown(ctx context.Context, r io.Reader, rep *inputReport) e
 	if err != nil {
 		return err
 	}
-	found, err := macho.Config{Jobs: v.cfg.Jobs}.Verify(imageAt{f, size})
+	image := imageAt{f, size}
+	found, err := macho.Config{Jobs: v.cfg.Jobs}.Verify(image)
+	if err == nil && v.cfg.Locate {
+		err = found.Locate(image)
+	}
 	if err != nil {
 		return err
 	}
@@ -281,6 +297,7 @@ func (i imageAt) Size() int64 { return i.size }
 func (v *verifier) fail(err error) {
 	v.tally.failed++
 	v.t.fail(err)
+	v.list.fail(err)
 }
 
 // status is how the command ends: what could not be read outweighs a
