@@ -14,9 +14,9 @@ func watchReader(f *os.File, gone func()) {
 	if err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
 		return
 	}
+	// No events are asked for: errors and hang-ups always come.
+	fds := []unix.PollFd{{Fd: int32(f.Fd())}}
 	go func() {
-		// No events are asked for: errors and hang-ups always come.
-		fds := []unix.PollFd{{Fd: int32(f.Fd())}}
 		for {
 			n, err := unix.Poll(fds, -1)
 			if err == unix.EINTR {
