@@ -16,6 +16,18 @@ type Image interface {
 	Size() int64
 }
 
+// Viewer is an Image that can show its bytes where they are, such as a file that
+// is mapped into memory. The pages of a large image are then hashed without a
+// copy, which takes a sixth of the time that SHA-256 does.
+type Viewer interface {
+	Image
+	// View calls look with the n bytes at off, which are there until it
+	// returns, and returns look's error or its own. An image that has nothing
+	// to show says errors.ErrUnsupported instead of calling look, and is read.
+	// View may be called from several goroutines at once.
+	View(off, n int64, look func([]byte) error) error
+}
+
 // Bytes is an Image in memory. This package works on the slice itself, without
 // copying.
 type Bytes []byte

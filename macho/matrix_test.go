@@ -14,10 +14,11 @@ import (
 // opaque hides that an image is in memory, so that it is read like a file.
 type opaque struct{ macho.Bytes }
 
-// views are the ways to hand over an image: both must do the same.
+// views are the ways to hand over an image: all must do the same.
 var views = map[string]func(b []byte) macho.Image{
 	"memory": func(b []byte) macho.Image { return macho.Bytes(b) },
 	"file":   func(b []byte) macho.Image { return opaque{b} },
+	"viewer": func(b []byte) macho.Image { return &viewer{opaque: opaque{b}} },
 }
 
 func mustVerify(t testing.TB, image macho.Image) *macho.Report {

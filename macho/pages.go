@@ -2,6 +2,7 @@ package macho
 
 import (
 	"bytes"
+	"errors"
 	"hash"
 	"runtime"
 	"slices"
@@ -15,6 +16,9 @@ const (
 	// enough that taking it costs nothing, and what is read of a file at once.
 	// Pages that are larger are hashed one by one.
 	batchSize = 256 << 10
+	// viewSize is how much of a Viewer one goroutine takes at a time: the
+	// system's work on a mapping is large next to that on a read.
+	viewSize = 1 << 20
 	// slotRun bounds the slots that are looked at together, for tiny pages.
 	slotRun = 4096
 	// smallWork is how many bytes are worth a goroutine.
@@ -44,7 +48,11 @@ type unit struct {
 
 // run hashes the selected pages and sets stale of each selection.
 func (h *hasher) run(sels []*selection) error {
-	next, total := units(sels)
+	batch := int64(batchSize)
+	if _, ok := h.image.(Viewer); ok {
+		batch = viewSize
+	}
+	next, total := units(sels, batch)
 	jobs := h.jobs
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
@@ -92,8 +100,8 @@ func (h *hasher) failed() bool {
 
 // units returns an iterator, safe for several goroutines, over the work that the
 // selections ask for, and about how many bytes that is. Selections that need the
-// same bytes share a unit.
-func units(sels []*selection) (next func() (unit, bool), total int64) {
+// same bytes share a unit. Units of small pages end at multiples of batch.
+func units(sels []*selection, batch int64) (next func() (unit, bool), total int64) {
 	large := map[Range][]*selection{}
 	var small []*selection
 	var spans []Range // batches with a selected page, in rising order for each selection
@@ -103,8 +111,8 @@ func units(sels []*selection) (next func() (unit, bool), total int64) {
 			first, _ := sel.dir.pageRange(r.page)
 			_, last := sel.dir.pageRange(r.page + r.count - 1)
 			total += last - first
-			if p <= batchSize {
-				first -= first % batchSize
+			if p <= batch {
+				first -= first % batch
 				spans = append(spans, Range{first, last - first})
 				continue
 			}
@@ -113,7 +121,7 @@ func units(sels []*selection) (next func() (unit, bool), total int64) {
 				large[Range{from, to - from}] = append(large[Range{from, to - from}], sel)
 			}
 		}
-		if p <= batchSize && len(sel.runs) > 0 {
+		if p <= batch && len(sel.runs) > 0 {
 			small = append(small, sel)
 		}
 	}
@@ -141,7 +149,7 @@ func units(sels []*selection) (next func() (unit, bool), total int64) {
 			return unit{}, false
 		}
 		from := max(pos, spans[0].Off)
-		pos = from + batchSize
+		pos = from + batch
 		return unit{from, pos, false, small}, true
 	}, total
 }
@@ -192,20 +200,18 @@ func (w *worker) doBatch(u unit) error {
 	if len(parts) == 0 {
 		return nil
 	}
-	data, err := w.read(&w.data, w.slice.off+from, to-from)
-	if err != nil {
-		return err
-	}
-	for _, p := range parts {
-		for r := p.run; r.count > 0; {
-			n := min(r.count, slotRun)
-			if err := w.compare(p.sel, extent{r.page, r.slot, n}, data, from); err != nil {
-				return err
+	return w.look(w.slice.off+from, to-from, func(data []byte) error {
+		for _, p := range parts {
+			for r := p.run; r.count > 0; {
+				n := min(r.count, slotRun)
+				if err := w.compare(p.sel, extent{r.page, r.slot, n}, data, from); err != nil {
+					return err
+				}
+				r = extent{r.page + n, r.slot + n, r.count - n}
 			}
-			r = extent{r.page + n, r.slot + n, r.count - n}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // compare hashes the pages of a run, which lie in data, which begins at from.
@@ -287,6 +293,25 @@ func (w *worker) mismatch(sel *selection, a int, page, slot int64, sum []byte) e
 	}
 	d := sel.dir
 	return writeFull(w.image, sum, w.slice.off+d.off+d.arrays()[a]+slot*d.hashSize)
+}
+
+// look calls f with n bytes at an offset of the image.
+func (w *worker) look(off, n int64, f func([]byte) error) error {
+	if v, ok := w.image.(Viewer); ok && n >= batchSize {
+		called := false
+		err := v.View(off, n, func(b []byte) error {
+			called = true
+			return f(b)
+		})
+		if called || !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	data, err := w.read(&w.data, off, n)
+	if err != nil {
+		return err
+	}
+	return f(data)
 }
 
 // read returns n bytes at an offset of the image, read into *buf or, in memory,

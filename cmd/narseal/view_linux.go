@@ -1,0 +1,52 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+)
+
+// View makes the file a macho.Viewer: it maps the bytes. On Linux alone: macOS
+// checks the pages of a signed file that it maps, and may kill the process that
+// touches a stale one.
+func (f *looseFile) View(off, n int64, look func([]byte) error) (err error) {
+	lead := off % int64(os.Getpagesize())
+	mapped, err := unix.Mmap(int(f.Fd()), off-lead, int(lead+n), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		// Some file systems cannot map, others are out of what it takes.
+		return fmt.Errorf("%w: map: %w", errors.ErrUnsupported, err)
+	}
+	defer func() {
+		if e := unix.Munmap(mapped); e != nil && err == nil {
+			err = fmt.Errorf("unmap: %w", e)
+		}
+	}()
+	return f.faults(off, n, func() error { return look(mapped[lead:]) })
+}
+
+// faults turns into an error what the system says of mapped bytes that it
+// cannot read: it sends SIGBUS, for a disk that fails as for a file cut short.
+func (f *looseFile) faults(off, n int64, look func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		r := recover()
+		if r == nil {
+			return
+		}
+		if _, ok := r.(interface{ Addr() uintptr }); !ok {
+			panic(r)
+		}
+		cause := error(unix.EIO)
+		if info, e := f.Stat(); e != nil {
+			cause = e
+		} else if info.Size() < off+n {
+			cause = io.ErrUnexpectedEOF
+		}
+		err = fmt.Errorf("read %d bytes at offset %d: %w", n, off, cause)
+	}()
+	return look()
+}
