@@ -13,7 +13,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-I8ZNmYs8hDSSggO9BqhWSe0TzKI4PvrDjWRYyCcFSiQ=";
+  vendorHash = "sha256-PtCU1JpiPLYQrlG2IvFCdqUvJOrAl7jOOfc45yAipYg=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;
