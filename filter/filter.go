@@ -242,7 +242,7 @@ func (p *pipe) entry(e *nar.Entry) error {
 		}
 	}
 	if p.c.Rules != nil {
-		if _, ok := p.c.Rules.next(e.Name, 0); ok {
+		if p.c.Rules.in(e.Name) {
 			from = string(e.Name)
 			ch.Name = p.replaceField(e.Name)
 		}

@@ -130,9 +130,14 @@ const (
 	manyHashes = 1000 // more hash parts are searched by skipMany
 
 	// Bits of the sets for each hash part, at least.
-	gramBits    = 320
-	gramBitsFew = 4096
-	windowBits  = 32
+	gramBits   = 320
+	windowBits = 32
+	// Few hash parts have more, so that nearly no sample passes by chance: as
+	// much as stays in the first-level cache, and no more than half of a
+	// second-level one.
+	gramBitsFew = 16384
+	minBitsFew  = 1 << 16
+	maxBitsFew  = 1 << 22
 )
 
 // fillSets fills the sets that the search asks, for few or many hash parts.
@@ -146,7 +151,7 @@ func (r *Rules) fillSets(many bool) {
 	// wide grams are looked up as such.
 	shapes, size := gramShapes[:1], len(r.groups)*gramBits
 	if !many {
-		shapes, size = shapesOf(r.enc|UTF8), len(r.groups)*gramBitsFew
+		shapes, size = shapesOf(r.enc|UTF8), max(minBitsFew, min(len(r.groups)*gramBitsFew, maxBitsFew))
 	}
 	r.grams = newGramSet(size, func(s gramSet) {
 		for _, rule := range r.rules {

@@ -101,7 +101,7 @@ func (o *Order) Add(r *nar.Reader) error {
 
 // list adds an entry to its directory.
 func (o *Order) list(d *directory, e *nar.Entry, at int64) {
-	if _, hit := o.rules.next(e.Name, 0); hit {
+	if o.rules.in(e.Name) {
 		if d.renamed == nil {
 			d.renamed = map[int]string{}
 		}

@@ -35,6 +35,15 @@ func (r *Rules) Apply(s string) string {
 	return string(b)
 }
 
+// in tells whether a rule occurs in b.
+func (r *Rules) in(b []byte) bool {
+	if len(b) < hashLen {
+		return false
+	}
+	_, ok := r.next(b, 0)
+	return ok
+}
+
 // each calls f for each match of which all bytes that decide it are in b, and
 // returns the number of settled bytes.
 func (r *Rules) each(b []byte, final bool, f func(match)) (settled int) {
@@ -42,6 +51,9 @@ func (r *Rules) each(b []byte, final bool, f func(match)) (settled int) {
 	end := len(b)
 	if !final {
 		end = max(0, len(b)-r.maxHold())
+	}
+	if len(b) < hashLen {
+		return end
 	}
 	for settled < end {
 		m, ok := r.next(b, settled)
