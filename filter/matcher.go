@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Rules is a compiled set of rules. It does not change and is safe for
@@ -65,8 +66,10 @@ func Compile(rules []Rule, enc Encodings) (*Rules, error) {
 	if err := r.sort(); err != nil {
 		return nil, err
 	}
-	r.group()
-	r.fillSets(len(r.groups) > manyHashes)
+	var wg sync.WaitGroup
+	wg.Go(r.group)
+	r.fillSets(len(r.rules) > manyRules)
+	wg.Wait()
 	return r, nil
 }
 
@@ -93,8 +96,8 @@ func (r *Rules) sort() error {
 	}
 	var twice []int32
 	last := int32(-1)
-	for _, i := range r.order {
-		if last >= 0 && r.rules[i].From == r.rules[last].From {
+	for k, i := range r.order {
+		if last >= 0 && keys[k].key == keys[k-1].key && r.rules[i].From == r.rules[last].From {
 			if r.rules[i].To != r.rules[last].To {
 				return fmt.Errorf("two rules for %q: one gives %q, one %q", r.rules[i].From, r.rules[last].To, r.rules[i].To)
 			}
@@ -127,12 +130,12 @@ func (r *Rules) sort() error {
 }
 
 const (
-	manyHashes = 1000 // more hash parts are searched by skipMany
+	manyRules = 1000 // more are searched by skipMany
 
-	// Bits of the sets for each hash part, at least.
+	// Bits of the sets for each rule, at least.
 	gramBits   = 320
 	windowBits = 32
-	// Few hash parts have more, so that nearly no sample passes by chance: as
+	// Few rules have more, so that nearly no sample passes by chance: as
 	// much as stays in the first-level cache, and no more than half of a
 	// second-level one.
 	gramBitsFew = 16384
@@ -140,18 +143,18 @@ const (
 	maxBitsFew  = 1 << 22
 )
 
-// fillSets fills the sets that the search asks, for few or many hash parts.
+// fillSets fills the sets that the search asks, for few or many rules.
 func (r *Rules) fillSets(many bool) {
 	r.pairs, r.kinds, r.many = hashPairs(), kindsOf(r.enc), many
-	r.windows = newBitset(len(r.groups) * windowBits)
+	r.windows = newBitset(len(r.rules) * windowBits)
 	for _, rule := range r.rules {
 		r.windows.add(windowHash([]byte(rule.From)))
 	}
 	// Those in one byte a character are needed in any case: the characters of
 	// wide grams are looked up as such.
-	shapes, size := gramShapes[:1], len(r.groups)*gramBits
+	shapes, size := gramShapes[:1], len(r.rules)*gramBits
 	if !many {
-		shapes, size = shapesOf(r.enc|UTF8), max(minBitsFew, min(len(r.groups)*gramBitsFew, maxBitsFew))
+		shapes, size = shapesOf(r.enc|UTF8), max(minBitsFew, min(len(r.rules)*gramBitsFew, maxBitsFew))
 	}
 	r.grams = newGramSet(size, func(s gramSet) {
 		for _, rule := range r.rules {

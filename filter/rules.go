@@ -189,6 +189,12 @@ func ParseRules(r io.Reader, name string) ([]Rule, error) {
 
 // parseLine reads one line of a rules file; ok is false where it holds no rule.
 func parseLine(line string) (rule Rule, ok bool, err error) {
+	// Nearly every line is a rule and nothing else. No rule holds a blank.
+	if strings.IndexByte(line, ' ') < 0 {
+		if rule, err = ParseRule(line); err == nil {
+			return rule, true, nil
+		}
+	}
 	fields := strings.Fields(line)
 	for i, f := range fields {
 		if f[0] == '#' {
