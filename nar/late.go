@@ -58,6 +58,9 @@ func (w *Writer) entryLate(e *Entry, spool Spool) error {
 	if w.state == beforeRoot {
 		return w.node(e) // the root has no siblings
 	}
+	if err := w.endRelay(); err != nil {
+		return err
+	}
 	l := &late{depth: e.Depth, name: bytes.Clone(e.Name), spool: spool, outer: w.sink, last: bytes.Clone(w.at.last())}
 	if err := w.at.list(e.Name); err != nil {
 		return w.bad(w.at.path(), err)

@@ -119,10 +119,22 @@ func (r *Reader) Discard(n int) {
 // taken.
 func (r *Reader) Remaining() int64 { return r.left }
 
-// Read reads the current file's contents, and returns io.EOF at their end.
+// Read reads the current file's contents, and returns io.EOF at their end. Into
+// 64 KiB or more it may read without the Reader's buffer between.
 func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, r.err
+	}
+	if r.err == nil && int64(len(p)) > r.left {
+		p = p[:r.left]
+	}
+	if r.err == nil && len(p) >= r.src.size/4 && r.src.bare() {
+		n, err := r.src.readInto(p)
+		r.left -= int64(n)
+		if err != nil {
+			err = r.fail(r.src.truncated(0, "contents", err))
+		}
+		return n, err
 	}
 	b, err := r.Peek(1)
 	if err != nil {

@@ -19,6 +19,11 @@ type source struct {
 	pos, end int   // buf[pos:end] is read and not taken
 	base     int64 // offset in the stream of buf[0]
 	err      error // of r, kept until the buffer is used up
+
+	// Where Writer.Relay was called:
+	to       *sink // takes what was taken from here
+	mark     int   // buf[mark:pos] was taken and not passed on
+	withheld bool  // nothing is passed on
 }
 
 func newSource(r io.Reader) *source { return &source{r: r, size: bufferSize} }
@@ -39,33 +44,75 @@ func (s *source) fill(n int) error {
 	if s.buf == nil {
 		s.buf = make([]byte, s.size)
 	}
+	if err := s.clear(n); err != nil {
+		return err
+	}
+	for s.end-s.pos < n {
+		m, err := s.read(s.buf[s.end:])
+		s.end += m
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read reads some bytes, or fails with the error that ended the input.
+func (s *source) read(p []byte) (int, error) {
+	for range 100 {
+		if s.err != nil {
+			return 0, s.err
+		}
+		var n int
+		n, s.err = s.r.Read(p)
+		if n < 0 || n > len(p) {
+			s.err = errors.New("nar: the input's Read returned an impossible count")
+			return 0, s.err
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+	if s.err == nil {
+		s.err = io.ErrNoProgress
+	}
+	return 0, s.err
+}
+
+// bare tells whether nothing is in the buffer, and nothing needs to go through it.
+func (s *source) bare() bool { return s.pos == s.end && (s.to == nil || s.withheld) }
+
+// readInto takes bytes without the buffer, where it is bare.
+func (s *source) readInto(p []byte) (int, error) {
+	n, err := s.read(p)
+	s.base += int64(n)
+	return n, err
+}
+
+// clear makes room for n bytes from pos on.
+func (s *source) clear(n int) error {
+	first := s.pos
+	if s.to != nil {
+		// Small reads are passed on together.
+		if s.pos+n <= len(s.buf) && s.end <= len(s.buf)/2 {
+			return nil
+		}
+		if err := s.pass(); err != nil {
+			return err
+		}
+		first = s.mark
+	}
 	// What is left is short (a field, or what a matcher holds back), and
 	// reading into all the rest keeps the reads large.
-	if s.pos > 0 {
-		copy(s.buf, s.buf[s.pos:s.end])
-		s.base += int64(s.pos)
-		s.end -= s.pos
-		s.pos = 0
+	if first > 0 {
+		copy(s.buf, s.buf[first:s.end])
+		s.base += int64(first)
+		s.pos -= first
+		s.end -= first
+		s.mark = 0
 	}
-	if n > len(s.buf) {
+	if s.pos+n > len(s.buf) {
 		return errors.New("nar: internal error: a look ahead beyond the buffer")
-	}
-	for idle := 0; s.end < n; {
-		if s.err != nil {
-			return s.err
-		}
-		m, err := s.r.Read(s.buf[s.end:])
-		if m < 0 || m > len(s.buf)-s.end {
-			s.err = errors.New("nar: the input's Read returned an impossible count")
-			return s.err
-		}
-		s.end += m
-		s.err = err
-		if m > 0 {
-			idle = 0
-		} else if idle++; err == nil && idle == 100 {
-			s.err = io.ErrNoProgress
-		}
 	}
 	return nil
 }
@@ -81,7 +128,7 @@ func (s *source) skip(n int64) error {
 			s.pos = s.end
 		}
 		// What is passed over is not known to exist, but what follows is read.
-		if r, ok := s.r.(interface{ Skip(n int64) error }); ok && n > int64(len(s.buf)) && s.err == nil {
+		if r, ok := s.r.(interface{ Skip(n int64) error }); ok && n > int64(len(s.buf)) && s.err == nil && s.to == nil {
 			if err := r.Skip(n); err != nil {
 				return err
 			}

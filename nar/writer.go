@@ -28,6 +28,7 @@ type Writer struct {
 	left   int64 // contents still to come
 	pad    int   // zeros that follow the contents
 	state  writeState
+	relay  *Reader // which passes on what it reads; nil: everything is encoded here
 
 	writing []*late // late entries that are open, outermost first
 	waiting lates   // late entries whose turn comes
@@ -54,6 +55,10 @@ func NewWriter(w io.Writer) *Writer {
 func (w *Writer) Offset() int64 {
 	if len(w.writing) > 0 {
 		return w.writing[0].outer.offset()
+	}
+	if w.relays() {
+		s := w.relay.src
+		return w.sink.offset() + int64(s.pos-s.mark)
 	}
 	return w.sink.offset()
 }
@@ -101,8 +106,10 @@ func (w *Writer) Write(p []byte) (int, error) {
 	if more := int64(len(p)) - w.left; more > 0 {
 		return 0, w.fail(w.bad(w.at.path(), fmt.Errorf("contents: %d bytes more than the entry's size", more)))
 	}
-	if err := w.sink.contents(p); err != nil {
-		return 0, w.fail(err)
+	if !w.relays() {
+		if err := w.sink.contents(p); err != nil {
+			return 0, w.fail(err)
+		}
 	}
 	w.left -= int64(len(p))
 	return len(p), nil
@@ -129,6 +136,9 @@ func (w *Writer) finish() error {
 		return err
 	}
 	if err := w.leaveTo(0); err != nil || w.inside {
+		return err
+	}
+	if err := w.finishRelay(); err != nil {
 		return err
 	}
 	return w.sink.flush()
@@ -180,6 +190,26 @@ func (w *Writer) node(e *Entry) error {
 	if err := w.checkNode(e); err != nil {
 		return w.bad(w.at.path(), err)
 	}
+	if w.relay == nil {
+		if err := w.encode(e); err != nil {
+			return err
+		}
+	}
+	switch e.Type {
+	case TypeRegular:
+		w.state, w.left, w.pad = inFile, e.Size, padding(e.Size)
+	case TypeSymlink:
+		w.closeNode()
+	case TypeDirectory:
+		w.at.enter()
+		w.state = inDirectory
+	}
+	return nil
+}
+
+// encode puts an entry into the buffer as far as its contents, its first entry
+// or the node's end.
+func (w *Writer) encode(e *Entry) error {
 	if err := w.sink.room(maxHead); err != nil {
 		return err
 	}
@@ -199,16 +229,12 @@ func (w *Writer) node(e *Entry) error {
 		}
 		w.sink.add(tokContents)
 		w.sink.number(uint64(e.Size))
-		w.state, w.left, w.pad = inFile, e.Size, padding(e.Size)
 	case TypeSymlink:
 		w.sink.add(tokSymlink)
 		w.sink.add(tokTarget)
 		w.sink.str(e.Target)
-		w.closeNode()
 	case TypeDirectory:
 		w.sink.add(tokDirectory)
-		w.at.enter()
-		w.state = inDirectory
 	}
 	return nil
 }
@@ -251,10 +277,12 @@ func (w *Writer) endFile() error {
 	if w.left > 0 {
 		return w.bad(w.at.path(), fmt.Errorf("contents: %d bytes of the entry's size are missing", w.left))
 	}
-	if err := w.sink.room(maxHead); err != nil {
-		return err
+	if w.relay == nil {
+		if err := w.sink.room(maxHead); err != nil {
+			return err
+		}
+		w.sink.zeros(w.pad)
 	}
-	w.sink.zeros(w.pad)
 	w.closeNode()
 	return nil
 }
@@ -268,8 +296,10 @@ func (w *Writer) leaveTo(depth int) error {
 		if err := w.release(w.at.dirs(), nil); err != nil {
 			return err
 		}
-		if err := w.sink.room(maxHead); err != nil {
-			return err
+		if w.relay == nil {
+			if err := w.sink.room(maxHead); err != nil {
+				return err
+			}
 		}
 		w.at.leave()
 		w.closeNode()
@@ -279,12 +309,13 @@ func (w *Writer) leaveTo(depth int) error {
 
 // closeNode writes the ")" of a node and, below the root, that of its entry.
 func (w *Writer) closeNode() {
-	if w.at.dirs() > 0 {
-		w.sink.add(tokCloseEntry)
-		w.state = inDirectory
-	} else {
-		w.sink.add(tokClose)
-		w.state = rootWritten
+	token := tokCloseEntry
+	w.state = inDirectory
+	if w.at.dirs() == 0 {
+		token, w.state = tokClose, rootWritten
+	}
+	if w.relay == nil {
+		w.sink.add(token)
 	}
 }
 
