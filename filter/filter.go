@@ -161,6 +161,9 @@ func (c *Config) Run(w *nar.Writer, r *nar.Reader) (Result, error) {
 	if w == nil && c.Rules == nil && c.Repair == RepairNone && c.Inspect {
 		p.ahead = newAhead(c.Jobs)
 	}
+	if w != nil {
+		w.Relay(r)
+	}
 	err := p.run()
 	if p.ahead != nil {
 		err = errors.Join(err, p.ahead.finish())

@@ -14,6 +14,7 @@ type held struct {
 	mem     []byte
 	scratch Scratch
 	size    int64
+	out     int64 // leading bytes that were passed on already
 }
 
 // keepMemory is the memory that stays with a run between two images.
@@ -24,7 +25,7 @@ func (h *held) reset() error {
 	if cap(h.mem) > keepMemory {
 		h.mem = nil
 	}
-	h.mem, h.size = h.mem[:0], 0
+	h.mem, h.size, h.out = h.mem[:0], 0, 0
 	if h.scratch == nil {
 		return nil
 	}
@@ -65,19 +66,38 @@ func (h *held) add(b []byte, total, limit int64, open func() (Scratch, error)) e
 			return fmt.Errorf("temporary file: %w", err)
 		}
 	} else {
-		if n := len(h.mem) + len(b); n > cap(h.mem) {
-			// Doubling, but not past what is expected: memory is bounded by
-			// twice what came, and by the image's size.
-			c := max(2*cap(h.mem), n, 64<<10)
-			if int64(c) > total && total >= int64(n) {
-				c = int(total)
-			}
-			h.mem = append(make([]byte, 0, c), h.mem...)
-		}
+		h.grow(len(b), total)
 		h.mem = append(h.mem, b...)
 	}
 	h.size += int64(len(b))
 	return nil
+}
+
+// grow makes room in memory for n bytes more of an image of total bytes.
+func (h *held) grow(n int, total int64) {
+	if n += len(h.mem); n > cap(h.mem) {
+		// Doubling, but not past what is expected: memory is bounded by twice
+		// what came, and by the image's size.
+		c := max(2*cap(h.mem), n, 64<<10)
+		if int64(c) > total && total >= int64(n) {
+			c = int(total)
+		}
+		h.mem = append(make([]byte, 0, c), h.mem...)
+	}
+}
+
+// readSize is how much is read into memory at once: it is still in the
+// second-level cache when it is passed on.
+const readSize = 256 << 10
+
+// readFrom reads some of an image of total bytes into memory.
+func (h *held) readFrom(r io.Reader, total int64) error {
+	h.grow(1, total)
+	free := h.mem[len(h.mem):cap(h.mem)]
+	n, err := r.Read(free[:min(len(free), readSize)])
+	h.mem = h.mem[:len(h.mem)+n]
+	h.size += int64(n)
+	return err
 }
 
 // image is what macho works on.
@@ -88,16 +108,23 @@ func (h *held) image() macho.Image {
 	return scratchImage{h.scratch, h.size}
 }
 
-// writeTo hands the image to sink.
+// passOn hands what is before end, and was not yet, to sink. It is in memory.
+func (h *held) passOn(end int64, sink func([]byte) error) error {
+	if end <= h.out {
+		return nil
+	}
+	b := h.mem[h.out:end]
+	h.out = end
+	return sink(b)
+}
+
+// writeTo hands the rest of the image to sink.
 func (h *held) writeTo(sink func([]byte) error) error {
 	if h.scratch == nil {
-		if len(h.mem) == 0 {
-			return nil
-		}
-		return sink(h.mem)
+		return h.passOn(h.size, sink)
 	}
-	buf := make([]byte, 256<<10)
-	for off := int64(0); off < h.size; {
+	buf := make([]byte, readSize)
+	for off := h.out; off < h.size; {
 		n := int(min(int64(len(buf)), h.size-off))
 		if m, err := h.scratch.ReadAt(buf[:n], off); m < n {
 			if err == nil || err == io.EOF {

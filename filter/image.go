@@ -42,6 +42,11 @@ func (p *pipe) contents(size int64) error {
 			p.held.mem = p.ahead.buffer()
 		}
 	}
+	if p.w != nil {
+		if err := p.w.Withhold(); err != nil {
+			return err
+		}
+	}
 	p.track = p.c.Rules != nil
 	p.touched.reset()
 	hold := func(b []byte) error {
@@ -69,7 +74,7 @@ func (p *pipe) contents(size int64) error {
 		}
 		return p.copy(p.out, size)
 	}
-	if err := p.copy(hold, size); err != nil {
+	if err := p.gather(size, hold); err != nil {
 		return err
 	}
 	if p.ahead == nil {
@@ -82,6 +87,36 @@ func (p *pipe) contents(size int64) error {
 		return err
 	}
 	return p.look()
+}
+
+// gather holds the rest of a signed image. Where that is in memory it is read
+// there at once, and what no repair will change is passed on while it is fresh.
+func (p *pipe) gather(size int64, hold func([]byte) error) error {
+	if size > p.holdMemory() {
+		return p.copy(hold, size)
+	}
+	fixed := int64(0)
+	for first := true; p.r.Remaining() > 0; first = false {
+		if err := p.held.readFrom(p.r, size); err != nil {
+			return err
+		}
+		if first {
+			fixed = macho.Fixed(p.held.mem, size)
+		}
+		n := len(p.held.mem) - int(p.base)
+		b := p.held.mem[p.base:]
+		if p.c.Rules != nil {
+			n = p.c.Rules.replace(b, p.r.Remaining() == 0, p.found)
+		}
+		if p.diver != nil {
+			p.diver.push(b[:n])
+		}
+		p.base += int64(n)
+		if err := p.held.passOn(min(p.base, fixed), p.out); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // look verifies the held image in a run that only looks: a small one on
@@ -135,6 +170,9 @@ func (p *pipe) release() error {
 	})
 	if err != nil && failed == nil {
 		return fmt.Errorf("hold %q: %w", p.r.Path(), err)
+	}
+	if err == nil && p.w != nil {
+		err = p.w.Resume()
 	}
 	return err
 }

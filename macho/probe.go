@@ -47,6 +47,23 @@ func Probe(prefix []byte, size int64) (v Verdict, need int64) {
 	return Unsigned, 0
 }
 
+// Fixed tells from the first bytes of a Signed file of size bytes how many bytes
+// at its start no Repair will change: those before the signature of a thin image.
+// It is 0 for a fat file, where each slice has a signature, and where the prefix
+// does not tell.
+func Fixed(prefix []byte, size int64) int64 {
+	src := &prefixSource{prefix: prefix[:min(int64(len(prefix)), size)], total: size}
+	all, err := parseContainer(src)
+	if err != nil || len(all) != 1 || all[0].off != 0 {
+		return 0
+	}
+	s := all[0]
+	if err := s.readHeader(src, true); err != nil || !s.thin || s.commands.signatures != 1 {
+		return 0
+	}
+	return max(0, min(s.commands.sigOff, size))
+}
+
 // signed tells whether a slice may carry a signature, be it well-formed or not.
 // What a slice of a lying table hides behind the beginning of the next one
 // cannot be seen, so that it counts as signed.

@@ -194,26 +194,34 @@ func (in *inputs) text(chars string, n int) []byte {
 // images is 200 signed Mach-O images, more than 1 GiB, of which one in twenty
 // holds oldHash.
 func (in *inputs) images(w *nar.Writer) error {
-	var built [2][]byte
-	for i, v := range []string{"devel", "/nix/store/" + oldHash + "-x"} {
+	build := func(pkg, version string) ([]byte, error) {
 		out := filepath.Join(in.dir, "image")
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-buildid= -X main.version="+v, "-o", out, "./cmd/narseal")
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -buildid= -X main.version="+version, "-o", out, pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=darwin", "GOARCH=arm64")
 		if msg, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%w: %s", err, msg)
+			return nil, fmt.Errorf("%w: %s", err, msg)
 		}
-		var err error
-		if built[i], err = os.ReadFile(out); err != nil {
-			return err
-		}
+		return os.ReadFile(out)
+	}
+	small, err := build("cmd/asm", "")
+	if err != nil {
+		return err
+	}
+	large, err := build("./cmd/narseal", "devel")
+	if err != nil {
+		return err
+	}
+	touched, err := build("./cmd/narseal", "/nix/store/"+oldHash+"-x")
+	if err != nil {
+		return err
 	}
 	if err := directory(w, 0, ""); err != nil {
 		return err
 	}
 	for i := range 200 {
-		image := built[0]
+		image := [][]byte{small, large}[i%2]
 		if i%20 == 19 {
-			image = built[1]
+			image = touched
 		}
 		if err := file(w, 1, fmt.Sprintf("image%03d", i), image); err != nil {
 			return err
