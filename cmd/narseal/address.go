@@ -131,7 +131,7 @@ func runAddress(c *cli.Context, t *terminal, cfg *filter.AddressConfig) (err err
 	exitsOf(c.Context).end()
 	a, err := cfg.Run(out, t.progress.countAt(s.at), s.at.Size())
 	if err != nil {
-		return hintForAddress(err)
+		return hintForAddress(s.explain(err))
 	}
 	if err := out.commit(); err != nil {
 		return err

@@ -123,7 +123,7 @@ func cacheCommonFlags() []cli.Flag {
 // cacheArg opens the CACHE that a command works on.
 func cacheArg(c *cli.Context) (*binarycache.Folder, string, error) {
 	if c.NArg() != 1 {
-		return nil, "", badUsage("options stand before CACHE", "cache %s takes one CACHE, got %d", c.Command.Name, c.NArg())
+		return nil, "", badUsage(helpHint(c.Command, "options"), "cache %s takes one CACHE, got %d", c.Command.Name, c.NArg())
 	}
 	dir, err := cacheFolder(c.Args().First())
 	if err != nil {
@@ -229,8 +229,8 @@ func changeOptions(c *cli.Context, dir string, o *binarycache.Options) error {
 	o.DryRun, o.Prune, o.Level = c.Bool("dry-run"), c.Bool("prune"), c.Int("level")
 	if s := c.String("compression"); s != "same" {
 		t, err := compression.Parse(s)
-		if err != nil || s == "" || t == compression.Bzip2 {
-			return badUsage("", "--compression %q: want same, none, zstd, xz or gzip", s)
+		if err != nil {
+			return badUsage("", "--compression: %w", err)
 		}
 		o.Compression = t
 	}

@@ -56,13 +56,14 @@ func (g *github) add(input, storePath string, loose bool, s filter.Signature) {
 
 func (g *github) fail(err error) {
 	g.errors = append(g.errors, err.Error())
-	g.annotate("", "narseal", err.Error())
+	g.annotate("", "narseal", harmless(err.Error()))
 }
 
-// annotate writes an error about a file, or none where that is empty or stdin.
+// annotate writes an error about a file, or about none where that is empty,
+// stdin, or nothing that a log should show.
 func (g *github) annotate(file, title, message string) {
 	properties := "title=" + githubProperty(title)
-	if file != "" && file != "-" {
+	if file != "" && file != "-" && harmless(file) == file {
 		properties = "file=" + githubProperty(file) + "," + properties
 	}
 	fmt.Fprintf(g.w, "::error %s::%s\n", properties, githubData(message))

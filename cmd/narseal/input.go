@@ -27,14 +27,7 @@ func inputArg(c *cli.Context) (string, error) {
 	case 1:
 		return c.Args().First(), nil
 	}
-	hint := "narseal help " + c.Command.Name + " shows how it is called"
-	for _, a := range c.Args().Slice()[1:] {
-		if len(a) > 1 && a[0] == '-' {
-			hint = fmt.Sprintf("options such as %s stand before INPUT", a)
-			break
-		}
-	}
-	return "", badUsage(hint, "%s takes one INPUT, got %d", c.Command.Name, c.NArg())
+	return "", badUsage(helpHint(c.Command, "options"), "%s takes one INPUT, got %d", c.Command.Name, c.NArg())
 }
 
 // openInput opens the file with this name, or stdin.

@@ -114,7 +114,7 @@ func (j *job) run(c *cli.Context, in *input, out io.Writer) (err error) {
 		}
 	}
 	r, j.cfg.Entered = s.progress.follow(&endReader{r, exitsOf(c.Context).end})
-	if err = j.filter(s.format, w, r); err == nil {
+	if err = s.explain(j.filter(s.format, w, r)); err == nil {
 		err = packed.Close()
 	}
 	return err

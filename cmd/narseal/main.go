@@ -26,7 +26,7 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	t := &terminal{stderr: stderr}
 	app := newApp(t)
-	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
+	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, besideWriter{stderr, t}
 	return t.finish(guard(ctx, func(ctx context.Context) error {
 		return app.RunContext(ctx, args)
 	}))

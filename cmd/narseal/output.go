@@ -32,10 +32,26 @@ type output struct {
 // openOutput opens what -o names. An empty name is stdout unless that is a
 // terminal.
 func openOutput(ctx context.Context, name string, stdout io.Writer) (*output, error) {
+	o, err := openTo(ctx, name, stdout)
+	if err != nil {
+		return nil, fmt.Errorf("output: %w", err)
+	}
+	commit := o.commit
+	o.commit = func() error {
+		if err := commit(); err != nil {
+			return fmt.Errorf("output: %w", err)
+		}
+		return nil
+	}
+	return o, nil
+}
+
+// openTo is openOutput for whatever is written.
+func openTo(ctx context.Context, name string, stdout io.Writer) (*output, error) {
 	if name == "" || name == "-" {
 		if name == "" && isTerminal(stdout) {
 			return nil, badUsage("redirect it, name a file with -o FILE, or say -o - if this is what you want",
-				"output: refusing to write an archive to a terminal")
+				"refusing to write an archive to a terminal")
 		}
 		o := &output{Writer: stdout, commit: func() error { return nil }, abort: func() {}}
 		if f, ok := stdout.(*os.File); ok {
@@ -52,14 +68,14 @@ func openOutput(ctx context.Context, name string, stdout io.Writer) (*output, er
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return nil, fmt.Errorf("output: %w", err)
+		return nil, err
 	case info.IsDir():
-		return nil, fmt.Errorf("output: %s is a directory", name)
+		return nil, fmt.Errorf("%s is a directory", name)
 	case !info.Mode().IsRegular():
 		// A device or a FIFO cannot be replaced, only written.
 		f, err := os.OpenFile(name, os.O_WRONLY, 0)
 		if err != nil {
-			return nil, fmt.Errorf("output: %w", err)
+			return nil, err
 		}
 		enlargePipe(f)
 		watchReader(f, exitsOf(ctx).readerGone)
@@ -67,7 +83,7 @@ func openOutput(ctx context.Context, name string, stdout io.Writer) (*output, er
 	default:
 		// Replace what a symlink points to, not the symlink.
 		if name, err = filepath.EvalSymlinks(name); err != nil {
-			return nil, fmt.Errorf("output: %w", err)
+			return nil, err
 		}
 	}
 	return newFile(ctx, name, info)
@@ -87,13 +103,13 @@ func newFile(ctx context.Context, name string, old fs.FileInfo) (*output, error)
 		return newNamedFile(x, name, old)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("output: %w", err)
+		return nil, err
 	}
 	if old != nil {
 		// The umask does not count for a file that was there.
 		if err := f.Chmod(perm); err != nil {
 			f.Close()
-			return nil, fmt.Errorf("output: %w", err)
+			return nil, err
 		}
 	}
 	return &output{
@@ -107,7 +123,7 @@ func newFile(ctx context.Context, name string, old fs.FileInfo) (*output, error)
 				err = f.Close()
 			}
 			if err != nil {
-				return fmt.Errorf("output: %w", err)
+				return err
 			}
 			return syncDir(filepath.Dir(name))
 		},
@@ -125,14 +141,14 @@ func newNamedFile(x *exits, name string, old fs.FileInfo) (*output, error) {
 		return func() { f.Cleanup() }, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("output: %w", err)
+		return nil, err
 	}
 	return &output{
 		Writer: f,
 		commit: func() error {
 			if err := release(f.CloseAtomicallyReplace); err != nil {
 				f.Cleanup()
-				return fmt.Errorf("output: %w", err)
+				return err
 			}
 			return syncDir(filepath.Dir(name))
 		},

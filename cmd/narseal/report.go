@@ -116,7 +116,7 @@ func (a *archiveReport) count(cfg *filter.Config, res *filter.Result) {
 
 // openReport opens a report's file; - is stderr.
 func openReport(c *cli.Context, name string) (*output, error) {
-	out, err := openOutput(c.Context, name, c.App.ErrWriter)
+	out, err := openTo(c.Context, name, c.App.ErrWriter)
 	if err != nil {
 		return nil, fmt.Errorf("report: %w", err)
 	}

@@ -125,6 +125,14 @@ func (s *stream) count(r io.Reader, size int64) io.Reader {
 	return s.progress.count(r)
 }
 
+// explain adds to an error about a stream that is no archive what is wanted.
+func (s *stream) explain(err error) error {
+	if err == nil || s.format != nar.FormatUnknown {
+		return err
+	}
+	return &hintedError{err, "an archive is what nix-store --dump or nix-store --export makes, raw or compressed"}
+}
+
 func (s *stream) Close() error {
 	var errs []error
 	for _, c := range s.close {

@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -29,7 +33,7 @@ type terminal struct {
 }
 
 func (t *terminal) say(kind, format string, args ...any) {
-	t.line("narseal: %s: %s\n", kind, fmt.Sprintf(format, args...))
+	t.line("narseal: %s: %s", kind, fmt.Sprintf(format, args...))
 }
 
 func (t *terminal) line(format string, args ...any) {
@@ -37,12 +41,31 @@ func (t *terminal) line(format string, args ...any) {
 	defer t.mu.Unlock()
 	t.clear()
 	// Nobody is left to be told that stderr cannot be written.
-	fmt.Fprintf(t.stderr, format, args...)
+	fmt.Fprintln(t.stderr, harmless(fmt.Sprintf(format, args...)))
 }
 
-// fail says an error, and what can be done about it.
+// harmless is s as one line of which a terminal, and what reads the logs of a
+// workflow, takes nothing for a command: names may hold any byte.
+func harmless(s string) string {
+	var b strings.Builder
+	for i, w := 0, 0; i < len(s); i += w {
+		var r rune
+		r, w = utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && w == 1 || !unicode.IsPrint(r) {
+			quoted := strconv.Quote(s[i : i+w])
+			b.WriteString(quoted[1 : len(quoted)-1])
+			continue
+		}
+		b.WriteString(s[i : i+w])
+	}
+	return b.String()
+}
+
+// fail says an error, or each of several, and what can be done about it.
 func (t *terminal) fail(err error) {
-	t.say("error", "%v", err)
+	for _, e := range parted(err) {
+		t.say("error", "%v", e)
+	}
 	if hint := hintFor(err); hint != "" {
 		t.say("hint", "%s", hint)
 	}
@@ -66,13 +89,34 @@ func describeState(s *macho.Slice) string {
 	if s.Reason == "" {
 		return string(s.Status)
 	}
+	if strings.HasPrefix(s.Reason, string(s.Status)) {
+		return s.Reason
+	}
 	return string(s.Status) + ": " + s.Reason
+}
+
+// parted is what errors.Join joined.
+func parted(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	var text []string
+	for _, e := range joined.Unwrap() {
+		text = append(text, e.Error())
+		all = append(all, parted(e)...)
+	}
+	if strings.Join(text, "\n") != err.Error() {
+		return []error{err} // by fmt.Errorf, in a sentence
+	}
+	return all
 }
 
 // inform tells what -v asks for.
 func (t *terminal) inform(format string, args ...any) {
 	if t.verbose {
-		t.line("narseal: %s\n", fmt.Sprintf(format, args...))
+		t.line("narseal: %s", fmt.Sprintf(format, args...))
 	}
 }
 

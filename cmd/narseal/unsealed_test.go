@@ -53,7 +53,7 @@ func TestUnsealed(t *testing.T) {
 		{"damaged before", damaged, "", 3, complete, []string{`warning: "/x": arm64 slice at offset 0: stale: damaged where this run changed nothing`}},
 		{"damaged before", damaged, "--on-cms keep", 3, complete, []string{"warning: "}},
 		{"damaged before", damaged, "--repair all", 0, complete, nil},
-		{"not resealed", adhoc, "--repair none", 3, complete, []string{`warning: "/x": arm64 slice at offset 0: stale: `}},
+		{"not resealed", adhoc, "--repair none", 3, complete, []string{`warning: "/x": arm64 slice at offset 0: stale code slots: `}},
 	} {
 		t.Run(test.name+" "+test.args, func(t *testing.T) {
 			in := nartest.Tree(nartest.Dir{"x": nartest.Exec(test.image)})

@@ -82,7 +82,7 @@ func newVerifier(c *cli.Context, t *terminal, inputs []string) (*verifier, error
 	}
 	v.list = newList(c.String("format"), t.beside(out), c.Bool("all"))
 	if name := c.String("html"); name != "" {
-		file, err := openOutput(c.Context, name, c.App.Writer)
+		file, err := openTo(c.Context, name, c.App.Writer)
 		if err != nil {
 			return nil, fmt.Errorf("--html: %w", err)
 		}
@@ -203,7 +203,7 @@ func (v *verifier) stream(ctx context.Context, in *input, rep *inputReport) erro
 	case nar.FormatNAR:
 		err = v.archive(r, rep)
 	default:
-		err = v.unknown(ctx, r, rep)
+		err = s.explain(v.unknown(ctx, r, rep))
 	}
 	if sum != nil {
 		rep.Input = &streamReport{s.formatName(), string(s.compression), sum.size, sum.sri()}
