@@ -190,9 +190,9 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 func readHashes(c *cli.Context) (map[string]bool, error) {
 	hashes := map[string]bool{}
 	add := func(s string) error {
-		h, err := binarycache.HashPart(s)
+		h, err := filter.HashPart(s)
 		if err != nil {
-			return badUsage("", "--path: %w", err)
+			return badUsage("", "--path %q: %w", s, err)
 		}
 		hashes[h] = true
 		return nil

@@ -2,7 +2,6 @@ package binarycache
 
 import (
 	"fmt"
-	"path"
 	"strings"
 
 	"github.com/nix-community/go-nix/pkg/nixbase32"
@@ -35,21 +34,6 @@ func splitStorePath(dir, p string) (string, error) {
 		return "", fmt.Errorf("store path %q is not in %s, the cache's store", p, dir)
 	}
 	return base, checkBaseName(base)
-}
-
-// HashPart returns the hash part of s: a hash, a base name HASH-NAME, or a store path.
-func HashPart(s string) (string, error) {
-	h := path.Base(s)
-	if len(h) > hashLen {
-		if err := checkBaseName(h); err != nil {
-			return "", err
-		}
-		return h[:hashLen], nil
-	}
-	if len(h) != hashLen || nixbase32.ValidateString(h) != nil {
-		return "", fmt.Errorf("%q is neither a hash of %d characters nor a store path", s, hashLen)
-	}
-	return h, nil
 }
 
 const infoSuffix = ".narinfo"

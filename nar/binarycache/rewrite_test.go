@@ -258,20 +258,6 @@ func TestSelection(t *testing.T) {
 	}
 }
 
-func TestHashPart(t *testing.T) {
-	h := hash("a")
-	for _, s := range []string{h, h + "-x", "/nix/store/" + h + "-x", "/nix/store/" + h} {
-		if got, err := binarycache.HashPart(s); got != h || err != nil {
-			t.Errorf("%q: got %q, %v", s, got, err)
-		}
-	}
-	for _, s := range []string{"", "x", h[1:], h + "x", h + "_x", h + "-", h + "-a b", hash("e"), "/nix/store/" + h + "-x/bin"} {
-		if got, err := binarycache.HashPart(s); err == nil {
-			t.Errorf("%q: got %q and no error", s, got)
-		}
-	}
-}
-
 func TestListings(t *testing.T) {
 	lib := hash("l") + "-lib"
 	names := `{"version":1,"root":{"type":"directory","entries":{"` + lib + `":{"type":"regular","size":1,"narOffset":300},"m":{"type":"regular","size":1,"narOffset":500}}}}`
