@@ -100,9 +100,6 @@ func (p *pipe) gather(size int64, hold func([]byte) error) error {
 		if err := p.held.readFrom(p.r, size); err != nil {
 			return err
 		}
-		if first {
-			fixed = macho.Fixed(p.held.mem, size)
-		}
 		n := len(p.held.mem) - int(p.base)
 		b := p.held.mem[p.base:]
 		if p.c.Rules != nil {
@@ -112,6 +109,10 @@ func (p *pipe) gather(size int64, hold func([]byte) error) error {
 			p.diver.push(b[:n])
 		}
 		p.base += int64(n)
+		if first {
+			// As the repair will see it: the rules may have changed even that.
+			fixed = macho.Fixed(p.held.mem[:p.base], size)
+		}
 		if err := p.held.passOn(min(p.base, fixed), p.out); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	"narseal/filter"
@@ -295,5 +296,31 @@ func TestSealUnsigned(t *testing.T) {
 			r.passes(t, rewritten(in), 0)
 			r.status(t)
 		})
+	}
+}
+
+// TestSealChangedHeader has the rules change where the signature is: an
+// occurrence in UTF-16 lies over the offset and the size in the load command.
+// What is passed on early must go by the new offset.
+func TestSealChangedHeader(t *testing.T) {
+	const at = 0x300030 // in UTF-16: 00; 0x7a0030 is 0z
+	image, layout := machotest.Image{CodeSize: at, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+	image = append(image, make([]byte, 2*at-len(image))...)
+	from, to := "0z00"+strings.Repeat("a", 28), "0000"+strings.Repeat("a", 28)
+	for i, c := range []byte(from) {
+		copy(image[int(layout.CommandsEnd)-8+2*i:], []byte{c, 0})
+	}
+	for _, hold := range []int64{0, 1 << 20} {
+		var made scratches
+		c := filter.Config{HoldMemory: hold, Scratch: made.new}
+		r := seal(t, c, filter.Rule{From: from, To: to}, image)
+		if r.err != nil || r.res.Replacements() != 1 {
+			t.Fatalf("%d replacements, error %v", r.res.Replacements(), r.err)
+		}
+		r.status(t, macho.StatusRepaired)
+		rep, err := macho.Verify(macho.Bytes(r.image))
+		if err != nil || len(rep.Slices) != 1 || rep.Slices[0].Status != macho.StatusValid {
+			t.Errorf("with %d bytes held the output is %+v, %v", hold, rep, err)
+		}
 	}
 }

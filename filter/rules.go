@@ -187,13 +187,22 @@ func ParseRules(r io.Reader, name string) ([]Rule, error) {
 	return rules, nil
 }
 
+// isWord tells whether a line is one word, no comment, and all of it ASCII.
+func isWord(line string) bool {
+	for i := range len(line) {
+		if c := line[i]; c <= ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return line != "" && line[0] != '#'
+}
+
 // parseLine reads one line of a rules file; ok is false where it holds no rule.
 func parseLine(line string) (rule Rule, ok bool, err error) {
-	// Nearly every line is a rule and nothing else. No rule holds a blank.
-	if strings.IndexByte(line, ' ') < 0 {
-		if rule, err = ParseRule(line); err == nil {
-			return rule, true, nil
-		}
+	// Nearly every line is one word.
+	if isWord(line) {
+		rule, err = ParseRule(line)
+		return rule, err == nil, err
 	}
 	fields := strings.Fields(line)
 	for i, f := range fields {

@@ -80,7 +80,7 @@ func TestParseRuleErrors(t *testing.T) {
 }
 
 func TestParseRules(t *testing.T) {
-	file := expand("# a comment\r\n\r\n{A}={B}\r\n  {B}\t{C}  # and why\n\n#{D}={D}\n/nix/store/{C}-x {D}-x\n{D}-x={A}-y")
+	file := expand("# a comment\r\n\r\n{A}={B}\r\n  {B}\t{C}  # and why\n\n#{D}={D}\n#/nix/store/{D}-x={A}-x\n\t#/x/{D}={A}\n#\u0085/x/{D}={A}\n/nix/store/{C}-x {D}-x\n{D}-x={A}-y")
 	got, err := ParseRules(iotest.OneByteReader(strings.NewReader(file)), "rules")
 	if err != nil {
 		t.Fatal(err)
@@ -96,6 +96,8 @@ func TestParseRulesErrors(t *testing.T) {
 		"{A}={B}\n\n{A}":                   `rules:3: rule "{A}": got no "="`,
 		"{A} {B} {C}":                      "rules:1: got 3 words",
 		"{A} = {B}":                        "rules:1: got 3 words",
+		"junk\t/x/{A}={B}":                 `rules:1: rule "junk /x/{A}={B}"`,
+		"junk\u00a0/x/{A}={B}":             `rules:1: rule "junk /x/{A}={B}"`,
 		"{A} x{B}":                         `rules:1: rule "{A} x{B}": new "x{B}"`,
 		"\n" + strings.Repeat(" ", 20<<10): "rules:2: bufio.Scanner: token too long",
 	} {
