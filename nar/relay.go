@@ -12,8 +12,9 @@ const relayTail = 16
 // Relay has w pass on what is taken from r, as it stands in r's buffer with
 // the changes that the caller made there, instead of copying and encoding it
 // again. Everything else is as without it: each entry that r.Next returns is
-// given to WriteEntry, and contents to Write before they are taken; both check
-// what they check otherwise, and write nothing. WriteEntryLate ends it.
+// given to WriteEntry, and contents, as Peek shows them, to Write before they
+// are taken; both check what they check otherwise, and write nothing.
+// WriteEntryLate ends it.
 //
 // It is for an archive from its start, and for one that is a stream of its own
 // on both sides. Otherwise nothing happens, and w encodes.
@@ -77,6 +78,11 @@ func (w *Writer) finishRelay() error {
 	err := w.relay.src.passAll()
 	w.relay.src.to, w.relay = nil, nil
 	return err
+}
+
+// shows tells whether p is what is taken next, where it lies.
+func (s *source) shows(p []byte) bool {
+	return len(p) == 0 || len(p) <= s.end-s.pos && &p[0] == &s.buf[s.pos]
 }
 
 // A passError is one of the output, met while the input was read.

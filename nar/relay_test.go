@@ -220,6 +220,10 @@ func TestRelayRefuses(t *testing.T) {
 			_, err := w.Write([]byte("abcd"))
 			return errors.Join(next(w, r), err)
 		},
+		"other contents": func(w *nar.Writer, r *nar.Reader) error {
+			_, err := w.Write([]byte("abc"))
+			return errors.Join(next(w, r), next(w, r), err)
+		},
 		"entry left out":    func(w *nar.Writer, r *nar.Reader) error { _, err := r.Next(); return errors.Join(err, next(w, r)) },
 		"closed before end": func(w *nar.Writer, r *nar.Reader) error { return errors.Join(w.WriteEntry(dir(0, "")), w.Close()) },
 		"names out of order": func(w *nar.Writer, r *nar.Reader) error {

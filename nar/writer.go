@@ -71,6 +71,9 @@ func (w *Writer) WriteEntry(e *Entry) error {
 		return w.err
 	}
 	if err := w.entry(e); err != nil {
+		if bad, ok := err.(*FormatError); ok && w.relay != nil {
+			bad.Offset = w.relay.start // what was taken goes further
+		}
 		return w.fail(err)
 	}
 	return nil
@@ -106,10 +109,12 @@ func (w *Writer) Write(p []byte) (int, error) {
 	if more := int64(len(p)) - w.left; more > 0 {
 		return 0, w.fail(w.bad(w.at.path(), fmt.Errorf("contents: %d bytes more than the entry's size", more)))
 	}
-	if !w.relays() {
-		if err := w.sink.contents(p); err != nil {
-			return 0, w.fail(err)
+	if w.relays() {
+		if !w.relay.src.shows(p) {
+			return 0, w.fail(w.bad(w.at.path(), errors.New("contents: other bytes than those that are passed on")))
 		}
+	} else if err := w.sink.contents(p); err != nil {
+		return 0, w.fail(err)
 	}
 	w.left -= int64(len(p))
 	return len(p), nil
