@@ -33,6 +33,8 @@ func TestErrorsArePartedByLine(t *testing.T) {
 		{a, "narseal: error: a\\nb\n"},
 		{errors.Join(a, b), "narseal: error: a\\nb\nnarseal: error: b\n"},
 		{errors.Join(errors.Join(a, c), b), "narseal: error: a\\nb\nnarseal: error: c\nnarseal: error: b\nnarseal: hint: do\n"},
+		{fmt.Errorf("x: %w", errors.Join(a, b)), "narseal: error: x: a\\nb\nnarseal: error: x: b\n"},
+		{fmt.Errorf("x: %w!", errors.Join(a, b)), "narseal: error: x: a\\nb\\nb!\n"},
 		{fmt.Errorf("%w (%w)", a, b), "narseal: error: a\\nb (b)\n"},
 	} {
 		var stderr bytes.Buffer

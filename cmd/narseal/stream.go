@@ -127,7 +127,8 @@ func (s *stream) count(r io.Reader, size int64) io.Reader {
 
 // explain adds to an error about a stream that is no archive what is wanted.
 func (s *stream) explain(err error) error {
-	if err == nil || s.format != nar.FormatUnknown {
+	var bad *nar.FormatError
+	if s.format != nar.FormatUnknown || !errors.As(err, &bad) || bad.Op != "read" {
 		return err
 	}
 	return &hintedError{err, "an archive is what nix-store --dump or nix-store --export makes, raw or compressed"}

@@ -95,8 +95,19 @@ func describeState(s *macho.Slice) string {
 	return string(s.Status) + ": " + s.Reason
 }
 
-// parted is what errors.Join joined.
+// parted is what errors.Join joined, each with what was said before all of it.
 func parted(err error) []error {
+	if inner := errors.Unwrap(err); inner != nil {
+		all := parted(inner)
+		before, ok := strings.CutSuffix(err.Error(), inner.Error())
+		if len(all) == 1 || !ok {
+			return []error{err}
+		}
+		for i, e := range all {
+			all[i] = fmt.Errorf("%s%w", before, e)
+		}
+		return all
+	}
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return []error{err}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,28 +26,35 @@ func (f *looseFile) View(off, n int64, look func([]byte) error) (err error) {
 			err = fmt.Errorf("unmap: %w", e)
 		}
 	}()
-	return f.faults(off, n, func() error { return look(mapped[lead:]) })
+	return f.faults(off-lead, mapped, func() error { return look(mapped[lead:]) })
 }
 
-// faults turns into an error what the system says of mapped bytes that it
-// cannot read: it sends SIGBUS, for a disk that fails as for a file cut short.
-func (f *looseFile) faults(off, n int64, look func() error) (err error) {
+// faults turns into an error what the system says of bytes, mapped from an
+// offset on, that it cannot read: it sends SIGBUS, for a disk that fails as for
+// a file cut short.
+func (f *looseFile) faults(off int64, mapped []byte, look func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		r := recover()
 		if r == nil {
 			return
 		}
-		if _, ok := r.(interface{ Addr() uintptr }); !ok {
+		fault, ok := r.(interface{ Addr() uintptr })
+		if !ok {
 			panic(r)
 		}
+		at := fault.Addr() - uintptr(unsafe.Pointer(unsafe.SliceData(mapped)))
+		if at >= uintptr(len(mapped)) {
+			panic(r)
+		}
+		off += int64(at)
 		cause := error(unix.EIO)
 		if info, e := f.Stat(); e != nil {
 			cause = e
-		} else if info.Size() < off+n {
+		} else if info.Size() <= off {
 			cause = io.ErrUnexpectedEOF
 		}
-		err = fmt.Errorf("read %d bytes at offset %d: %w", n, off, cause)
+		err = fmt.Errorf("read: offset %d: %w", off, cause)
 	}()
 	return look()
 }
