@@ -149,16 +149,21 @@ func (t *pairTable) likely(w uint64) gramKind {
 }
 
 var hashPairs = sync.OnceValue(func() *pairTable {
-	t := new(pairTable)
-	for pair := range t.even {
-		for i, shape := range gramShapes {
-			if shape.allows(0, byte(pair)) && shape.allows(1, byte(pair>>8)) {
-				t.even[pair] |= 1 << i
-			}
-			if shape.allows(2, byte(pair)) && shape.allows(3, byte(pair>>8)) {
-				t.odd[pair] |= 1 << i
+	// What a byte at each of these offsets can be part of.
+	var kinds [4][256]gramKind
+	for at := range kinds {
+		for c := range kinds[at] {
+			for i, shape := range gramShapes {
+				if shape.allows(at, byte(c)) {
+					kinds[at][c] |= 1 << i
+				}
 			}
 		}
+	}
+	t := new(pairTable)
+	for pair := range t.even {
+		t.even[pair] = kinds[0][byte(pair)] & kinds[1][pair>>8]
+		t.odd[pair] = kinds[2][byte(pair)] & kinds[3][pair>>8]
 	}
 	return t
 })

@@ -194,34 +194,32 @@ func (in *inputs) text(chars string, n int) []byte {
 // images is 200 signed Mach-O images, more than 1 GiB, of which one in twenty
 // holds oldHash.
 func (in *inputs) images(w *nar.Writer) error {
-	build := func(pkg, version string) ([]byte, error) {
+	build := func(pkg, id string) ([]byte, error) {
 		out := filepath.Join(in.dir, "image")
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -buildid= -X main.version="+version, "-o", out, pkg)
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -buildid="+id, "-o", out, pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=darwin", "GOARCH=arm64")
 		if msg, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%w: %s", err, msg)
 		}
 		return os.ReadFile(out)
 	}
-	small, err := build("cmd/asm", "")
-	if err != nil {
-		return err
-	}
-	large, err := build("./cmd/narseal", "devel")
-	if err != nil {
-		return err
-	}
-	touched, err := build("./cmd/narseal", "/nix/store/"+oldHash+"-x")
-	if err != nil {
-		return err
+	var plain, touched [2][]byte
+	for i, pkg := range []string{"cmd/asm", "./cmd/narseal"} {
+		var err error
+		if plain[i], err = build(pkg, ""); err != nil {
+			return err
+		}
+		if touched[i], err = build(pkg, "/nix/store/"+oldHash+"-x"); err != nil {
+			return err
+		}
 	}
 	if err := directory(w, 0, ""); err != nil {
 		return err
 	}
 	for i := range 200 {
-		image := [][]byte{small, large}[i%2]
-		if i%20 == 19 {
-			image = touched
+		image := plain[i%2]
+		if i%20 == 19-i/20%2 {
+			image = touched[i%2]
 		}
 		if err := file(w, 1, fmt.Sprintf("image%03d", i), image); err != nil {
 			return err
