@@ -107,14 +107,15 @@ func testRealBinary(t *testing.T, original []byte) {
 		}
 		t.Logf("%s, %s, %d CodeDirectories, %d pages of %s", s.Arch, s.Signature,
 			len(s.CodeDirectories), s.CodeDirectories[0].Slots, s.CodeDirectories[0].HashType)
-		if s.Signature == "cms" {
-			continue // which nobody can repair
-		}
 		cd := s.CodeDirectories[0]
 		at := s.Offset + int64(cd.Slots/2)*cd.PageSize + 7
 		damaged := bytes.Clone(original)
 		damaged[at] ^= 0x40
 		writeFile(t, name, damaged)
+		if s.Signature == "cms" {
+			testRealCertificate(t, name, damaged, i)
+			continue
+		}
 		for j, got := range verifyReal(t, name, 3) {
 			for k, d := range got.CodeDirectories {
 				hit := j == i
@@ -140,6 +141,25 @@ func testRealBinary(t *testing.T, original []byte) {
 	}
 	if signed == 0 {
 		t.Error("no signed slice")
+	}
+}
+
+// testRealCertificate has a damaged slice that a certificate signs: it is left
+// alone, and holds once it is made ad-hoc.
+func testRealCertificate(t *testing.T, name string, damaged []byte, slice int) {
+	if got := verifyReal(t, name, 3)[slice].Status; got != "cms" {
+		t.Errorf("damaged, slice %d is %s, want cms", slice, got)
+	}
+	for _, policy := range []string{"keep", "fail"} {
+		if status, _ := runStatus(t, exec.Command("narseal", "repair", "--in-place", "--on-cms", policy, name)); status != 3 || !bytes.Equal(readFile(t, name), damaged) {
+			t.Errorf("--on-cms %s: status %d, want 3, and the file as it was", policy, status)
+		}
+	}
+	if status, stderr := runStatus(t, exec.Command("narseal", "repair", "--in-place", "--on-cms", "adhoc", name)); status != 0 {
+		t.Fatalf("--on-cms adhoc: status %d: %s", status, stderr)
+	}
+	if got := verifyReal(t, name, 0)[slice]; got.Status != "valid" || got.Signature != "adhoc" {
+		t.Errorf("made ad-hoc, slice %d is %s, %s", slice, got.Status, got.Signature)
 	}
 }
 
