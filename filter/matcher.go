@@ -56,12 +56,20 @@ func Compile(rules []Rule, enc Encodings) (*Rules, error) {
 		return nil, fmt.Errorf("invalid set of encodings %#x", uint8(enc))
 	}
 	r := &Rules{rules: make([]Rule, len(rules)), enc: enc}
-	for i, rule := range rules {
-		var err error
-		if r.rules[i], err = rule.normalize(); err != nil {
-			return nil, fmt.Errorf("rule %q: %w", rule.From+"="+rule.To, err)
+	errs := halves(len(rules), func(lo, hi int) error {
+		for i, rule := range rules[lo:hi] {
+			var err error
+			if r.rules[lo+i], err = rule.normalize(); err != nil {
+				return fmt.Errorf("rule %q: %w", rule.From+"="+rule.To, err)
+			}
 		}
-		r.longest = max(r.longest, len(r.rules[i].From))
+		return nil
+	})
+	if err := cmp.Or(errs[0], errs[1]); err != nil {
+		return nil, err
+	}
+	for _, rule := range r.rules {
+		r.longest = max(r.longest, len(rule.From))
 	}
 	if err := r.sort(); err != nil {
 		return nil, err
@@ -73,23 +81,53 @@ func Compile(rules []Rule, enc Encodings) (*Rules, error) {
 	return r, nil
 }
 
-// sort fills order and drops rules that are given twice.
-func (r *Rules) sort() error {
-	// The first 8 characters beside each number save most looks at strings.
-	type keyed struct {
-		key uint64
-		i   int32
-	}
-	keys := make([]keyed, len(r.rules))
-	for i, rule := range r.rules {
-		keys[i] = keyed{binary.BigEndian.Uint64([]byte(rule.From)), int32(i)}
-	}
-	slices.SortFunc(keys, func(a, b keyed) int {
+// halves calls f for both halves of n things, at once.
+func halves(n int, f func(lo, hi int) error) (errs [2]error) {
+	var wg sync.WaitGroup
+	wg.Go(func() { errs[1] = f(n/2, n) })
+	errs[0] = f(0, n/2)
+	wg.Wait()
+	return errs
+}
+
+// keyed is a rule's number beside the first 8 characters of its From, which
+// save most looks at strings.
+type keyed struct {
+	key uint64
+	i   int32
+}
+
+// sorted returns the rules in the order of From, then of their numbers.
+func (r *Rules) sorted() []keyed {
+	compare := func(a, b keyed) int {
 		if a.key != b.key {
 			return cmp.Compare(a.key, b.key)
 		}
 		return cmp.Or(strings.Compare(r.rules[a.i].From, r.rules[b.i].From), cmp.Compare(a.i, b.i))
+	}
+	keys := make([]keyed, len(r.rules))
+	halves(len(keys), func(lo, hi int) error {
+		for i := lo; i < hi; i++ {
+			keys[i] = keyed{binary.BigEndian.Uint64([]byte(r.rules[i].From)), int32(i)}
+		}
+		slices.SortFunc(keys[lo:hi], compare)
+		return nil
 	})
+	merged := make([]keyed, 0, len(keys))
+	a, b := keys[:len(keys)/2], keys[len(keys)/2:]
+	for len(a) > 0 && len(b) > 0 {
+		if compare(a[0], b[0]) < 0 {
+			merged, a = append(merged, a[0]), a[1:]
+		} else {
+			merged, b = append(merged, b[0]), b[1:]
+		}
+	}
+	return append(append(merged, a...), b...)
+}
+
+// sort fills order and drops rules that are given twice.
+func (r *Rules) sort() error {
+	keys := r.sorted()
 	r.order = make([]int32, len(r.rules))
 	for k := range keys {
 		r.order[k] = keys[k].i

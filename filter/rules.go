@@ -1,10 +1,8 @@
 package filter
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -155,73 +153,4 @@ func checkName(s string) error {
 		}
 	}
 	return nil
-}
-
-// maxRuleLine bounds a line of a rules file, in bytes: two base names behind
-// two folders of at most PATH_MAX bytes, and a comment.
-const maxRuleLine = 16 << 10
-
-// ParseRules reads a rules file: a rule a line, OLD=NEW or OLD and NEW with
-// white space between them, each as ParseRule takes it. Empty lines are
-// skipped; a "#" at the start of a line or after white space begins a comment;
-// a line may end in CR LF. An error names the file, by name, and the line.
-// A file without rules yields none; Compile refuses that.
-func ParseRules(r io.Reader, name string) ([]Rule, error) {
-	var rules []Rule
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxRuleLine)
-	n := 0
-	for lines.Scan() {
-		n++
-		rule, ok, err := parseLine(lines.Text())
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", name, n, err)
-		}
-		if ok {
-			rules = append(rules, rule)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("%s:%d: %w", name, n+1, err)
-	}
-	return rules, nil
-}
-
-// isWord tells whether a line is one word, no comment, and all of it ASCII.
-func isWord(line string) bool {
-	for i := range len(line) {
-		if c := line[i]; c <= ' ' || c >= 0x7f {
-			return false
-		}
-	}
-	return line != "" && line[0] != '#'
-}
-
-// parseLine reads one line of a rules file; ok is false where it holds no rule.
-func parseLine(line string) (rule Rule, ok bool, err error) {
-	// Nearly every line is one word.
-	if isWord(line) {
-		rule, err = ParseRule(line)
-		return rule, err == nil, err
-	}
-	fields := strings.Fields(line)
-	for i, f := range fields {
-		if f[0] == '#' {
-			fields = fields[:i]
-			break
-		}
-	}
-	switch len(fields) {
-	case 0:
-		return Rule{}, false, nil
-	case 1:
-		rule, err = ParseRule(fields[0])
-	case 2:
-		if rule, err = newRule(fields[0], fields[1]); err != nil {
-			err = fmt.Errorf("rule %q: %w", fields[0]+" "+fields[1], err)
-		}
-	default:
-		err = fmt.Errorf("got %d words, want OLD=NEW or OLD NEW", len(fields))
-	}
-	return rule, err == nil, err
 }
