@@ -49,6 +49,16 @@ func FuzzReader(f *testing.F) {
 		if !bytes.HasPrefix(data, out.Bytes()) {
 			t.Fatal("what was written is not what was read")
 		}
+		// What is relayed is what is encoded, as far as that came.
+		var relayed bytes.Buffer
+		w, rr := nar.NewWriterSize(&relayed, smallBuffer), nar.NewReaderSize(bytes.NewReader(data), smallBuffer)
+		w.Relay(rr)
+		if relay := pass(rr, w); (relay == nil) != (err == nil) || err != nil && relay.Error() != err.Error() {
+			t.Fatalf("relayed: %v, encoded: %v", relay, err)
+		}
+		if _, ok := decode(relayed.Bytes()); ok != (err == nil) || !bytes.HasPrefix(data, relayed.Bytes()) {
+			t.Fatalf("relayed: %q", &relayed)
+		}
 		// Once more in small pieces, and with the contents skipped.
 		r := nar.NewReaderSize(iotest.HalfReader(bytes.NewReader(data)), smallBuffer)
 		var again error
