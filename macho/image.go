@@ -18,11 +18,12 @@ type Image interface {
 
 // Viewer is an Image that can show its bytes where they are, such as a file that
 // is mapped into memory. The pages of a large image are then hashed without a
-// copy, which takes a sixth of the time that SHA-256 does.
+// copy, which would cost a good part of the time that hashing does.
 type Viewer interface {
 	Image
-	// View calls look with the n bytes at off, which are there until it
-	// returns, and returns look's error or its own. An image that has nothing
+	// View calls look with the n bytes at off, in [0, Size), and returns look's
+	// error or its own. look neither changes nor keeps them. They are what
+	// ReadAt would read, bytes written before included. An image that has nothing
 	// to show says errors.ErrUnsupported instead of calling look, and is read.
 	// View may be called from several goroutines at once.
 	View(off, n int64, look func([]byte) error) error

@@ -50,7 +50,7 @@ func Probe(prefix []byte, size int64) (v Verdict, need int64) {
 // Fixed tells from the first bytes of a Signed file of size bytes how many bytes
 // at its start no Repair will change: those before the signature of a thin image.
 // It is 0 for a fat file, where each slice has a signature, and where the prefix
-// does not tell.
+// does not hold all load commands.
 func Fixed(prefix []byte, size int64) int64 {
 	src := &prefixSource{prefix: prefix[:min(int64(len(prefix)), size)], total: size}
 	all, err := parseContainer(src)

@@ -14,10 +14,12 @@ const relayTail = 16
 // again. Everything else is as without it: each entry that r.Next returns is
 // given to WriteEntry, and contents, as Peek shows them, to Write before they
 // are taken; both check what they check otherwise, and write nothing.
-// WriteEntryLate ends it.
+// contents that are not what is taken next, where they lie, are an error.
+// WriteEntryLate ends it; Close fails unless r.Next has returned io.EOF.
 //
-// It is for an archive from its start, and for one that is a stream of its own
-// on both sides. Otherwise nothing happens, and w encodes.
+// Relay is called before the first call of r.Next and w.WriteEntry, for an
+// archive that is a stream of its own on both sides. Otherwise nothing happens,
+// and w encodes: a caller need not know which.
 func (w *Writer) Relay(r *Reader) {
 	if w.inside || r.inside || w.state != beforeRoot || r.state != atStart || w.err != nil || r.err != nil {
 		return
@@ -28,6 +30,7 @@ func (w *Writer) Relay(r *Reader) {
 
 // Withhold begins contents that are written in another way than they are taken:
 // until Resume, what is taken is not passed on, and what Write gets is written.
+// Without Relay it does nothing. Its error is the output's, and sticky.
 func (w *Writer) Withhold() error {
 	if w.err != nil || w.relay == nil {
 		return w.err
@@ -39,7 +42,8 @@ func (w *Writer) Withhold() error {
 	return nil
 }
 
-// Resume ends what Withhold began.
+// Resume ends what Withhold began: what was taken meanwhile is dropped, and what
+// was written leaves the buffer. Its error is the output's, and sticky.
 func (w *Writer) Resume() error {
 	if w.err != nil || w.relay == nil {
 		return w.err

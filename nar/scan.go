@@ -69,6 +69,9 @@ func (s *source) expect(c int, want []byte, what string) error {
 	if err != nil {
 		return err
 	}
+	if n > maxToken && s.offset() == 0 {
+		return s.bad(c, fmt.Errorf("want %s, the input begins with %q", what, s.buf[s.pos:s.pos+8]))
+	}
 	if n > maxToken {
 		return s.bad(c, fmt.Errorf("want %s, got a string of %d bytes", what, n))
 	}

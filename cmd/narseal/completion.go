@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -25,7 +26,11 @@ func completionCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			write := shells[c.Args().First()]
 			if write == nil || c.NArg() != 1 {
-				return badUsage(helpHint(c.Command, "places for the script"), "completion wants bash, zsh or fish, got %q", c.Args().Slice())
+				got := "nothing"
+				if c.Args().Present() {
+					got = strconv.Quote(strings.Join(c.Args().Slice(), " "))
+				}
+				return badUsage(helpHint(c.Command, "places for the script"), "completion wants bash, zsh or fish, got %s", got)
 			}
 			write(c.App.Writer, completions(c.App))
 			return nil

@@ -55,7 +55,7 @@ func openInput(name string, stdin io.Reader, p *progress) (*input, error) {
 	}
 	if info.IsDir() {
 		return nil, &hintedError{fmt.Errorf("input: %s is a directory, want a NAR", name),
-			"nix-store --dump " + name + " | narseal …"}
+			"nix-store --dump " + name + " | narseal …; repair --in-place, verify and refs take folders"}
 	}
 	in.info = info
 	enlargePipe(in.file)

@@ -214,10 +214,10 @@ func unquoteUsage(usage string) (value, text string) {
 }
 
 var exitStatuses = list{heading: "Exit status", items: []item{
-	{"0", "done, and every signature in the output holds"},
+	{"0", "done, and every signature that the run touched holds"},
 	{"1", "an error: bad input, or it could not be read or written"},
 	{"2", "wrong usage; nothing was read or written"},
-	{"3", "a signature does not hold: verify found it, or rewrite or repair could not reseal it; " +
+	{"3", "a signature does not hold: verify found it, or rewrite or repair could not, or was not to, reseal it; " +
 		"or refs found what may not be there"},
 }}
 

@@ -7,21 +7,33 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// reportApart refuses a --report or --html that would take the place of the
-// output, of an input, or of each other.
+// reportApart refuses what is written where it would take the place of
+// something that is read, or written besides.
 func reportApart(c *cli.Context) error {
-	others := append([]string{c.String("output")}, c.Args().Slice()...)
-	for _, option := range []string{"report", "html"} {
-		name := c.String(option)
-		if name == "" || name == "-" {
-			continue
+	type use struct{ as, name string }
+	var others []use
+	for _, option := range []string{"map-file", "secret-key-file"} {
+		for _, name := range c.StringSlice(option) {
+			others = append(others, use{"--" + option + " ", name})
 		}
+	}
+	others = append(others, use{"--allow-only ", c.String("allow-only")})
+	rest := []use{{"--output ", c.String("output")}}
+	for _, name := range c.Args().Slice() {
+		rest = append(rest, use{"the input ", name})
+	}
+	for _, option := range []string{"output", "report", "html"} {
+		name := c.String(option)
 		for _, other := range others {
-			if other != "" && other != "-" && samePath(name, other) {
-				return badUsage("", "--%s %s: the report would overwrite %s", option, name, other)
+			if name != "" && name != "-" && other.name != "" && other.name != "-" && samePath(name, other.name) {
+				return badUsage("", "--%s %s would overwrite %s%s", option, name, other.as, other.name)
 			}
 		}
-		others = append(others, name)
+		if option == "output" { // of the input, its command says more
+			others = append(others, rest...)
+		} else {
+			others = append(others, use{"--" + option + " ", name})
+		}
 	}
 	return nil
 }

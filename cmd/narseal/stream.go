@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/macho"
 	"narseal/nar"
 	"narseal/nar/compression"
 )
@@ -25,6 +26,7 @@ type stream struct {
 	io.Reader
 	format      nar.Format
 	compression compression.Type
+	image       bool // begins as a Mach-O file does
 	// at is the stream where it can be read again from its start.
 	at    *section
 	close []func() error
@@ -78,7 +80,7 @@ func openStream(in *input) (*stream, error) {
 	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, errors.Join(fmt.Errorf("input: %w", err), s.Close())
 	}
-	s.format = nar.Sniff(head[:n])
+	s.format, s.image = nar.Sniff(head[:n]), macho.IsMachO(head[:n])
 	s.Reader = io.MultiReader(&prefix{head[:n]}, r)
 	return s, nil
 }
@@ -130,6 +132,9 @@ func (s *stream) explain(err error) error {
 	var bad *nar.FormatError
 	if s.format != nar.FormatUnknown || !errors.As(err, &bad) || bad.Op != "read" {
 		return err
+	}
+	if s.image {
+		return &hintedError{err, "narseal verify, and narseal repair --in-place, take Mach-O files as they are"}
 	}
 	return &hintedError{err, "an archive is what nix-store --dump or nix-store --export makes, raw or compressed"}
 }

@@ -81,7 +81,9 @@ func newVerifier(c *cli.Context, t *terminal, inputs []string) (*verifier, error
 		return nil, err
 	}
 	v.list = newList(c.String("format"), t.beside(out), c.Bool("all"))
-	if name := c.String("html"); name != "" {
+	if name := c.String("html"); name == "-" {
+		return nil, badUsage("", "--html -: want the name of a file, stdout is for the list")
+	} else if name != "" {
 		file, err := openTo(c.Context, name, c.App.Writer)
 		if err != nil {
 			return nil, fmt.Errorf("--html: %w", err)
