@@ -46,7 +46,7 @@ func (w *Writer) WriteEntryLate(e *Entry, spool Spool) error {
 		return w.err
 	}
 	if err := w.entryLate(e, spool); err != nil {
-		return w.fail(err)
+		return w.failEntry(err)
 	}
 	return nil
 }

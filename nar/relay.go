@@ -92,17 +92,6 @@ func (s *source) shows(p []byte) bool {
 // A passError is one of the output, met while the input was read.
 type passError struct{ error }
 
-func (e *passError) Unwrap() error { return e.error }
-
-// passed is err without what it was wrapped in while the input was read.
-func passed(err error) (error, bool) {
-	var p *passError
-	if errors.As(err, &p) {
-		return p.error, true
-	}
-	return nil, false
-}
-
 // pass passes on what was taken, but for its last bytes.
 func (s *source) pass() error {
 	if s.withheld {

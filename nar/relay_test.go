@@ -251,3 +251,45 @@ func next(w *nar.Writer, r *nar.Reader) error {
 	}
 	return w.WriteEntry(e)
 }
+
+// An entry that does not fit is told of with the same offset, relayed or not.
+func TestRelayOffsets(t *testing.T) {
+	data := nartest.Tree(nartest.Dir{"a": nartest.File("abc"), "b": nartest.File("")})
+	for _, late := range []bool{false, true} {
+		for _, name := range []string{"a", "/"} {
+			var errs []string
+			for _, relay := range []bool{false, true} {
+				r, w := nar.NewReader(bytes.NewReader(data)), nar.NewWriter(io.Discard)
+				if relay {
+					w.Relay(r)
+				}
+				var err error
+				for err == nil {
+					var e *nar.Entry
+					if e, err = r.Next(); err != nil {
+						t.Fatal(err)
+					}
+					write := w.WriteEntry
+					if string(e.Name) == "b" {
+						copy(e.Name, name)
+						if late {
+							write = func(e *nar.Entry) error { return w.WriteEntryLate(e, new(bytes.Buffer)) }
+						}
+					}
+					if err = write(e); err != nil {
+						break
+					}
+					b, _ := r.Peek(3)
+					if _, err := w.Write(b); err != nil {
+						t.Fatal(err)
+					}
+					r.Discard(len(b))
+				}
+				errs = append(errs, err.Error())
+			}
+			if errs[0] != errs[1] {
+				t.Errorf("late %t, name %q: encoded: %s; relayed: %s", late, name, errs[0], errs[1])
+			}
+		}
+	}
+}

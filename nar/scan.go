@@ -107,8 +107,8 @@ func (s *source) str(c, n int, what string) ([]byte, error) {
 
 // truncated makes err, the source's, an error that says what was wanted.
 func (s *source) truncated(c int, what string, err error) error {
-	if p, ok := passed(err); ok {
-		return p
+	if p, ok := err.(*passError); ok {
+		return p.error
 	}
 	if err == io.EOF {
 		return s.badAt(s.base+int64(s.end), fmt.Errorf("want %s, but the input ends here: %w", what, io.ErrUnexpectedEOF))
@@ -122,8 +122,8 @@ func (s *source) over(what string) error {
 	case err == io.EOF:
 		return io.EOF
 	case err != nil:
-		if p, ok := passed(err); ok {
-			return p
+		if p, ok := err.(*passError); ok {
+			return p.error
 		}
 		return s.bad(0, fmt.Errorf("after %s: %w", what, err))
 	default:

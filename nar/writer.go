@@ -71,10 +71,7 @@ func (w *Writer) WriteEntry(e *Entry) error {
 		return w.err
 	}
 	if err := w.entry(e); err != nil {
-		if bad, ok := err.(*FormatError); ok && w.relay != nil {
-			bad.Offset = w.relay.start // what was taken goes further
-		}
-		return w.fail(err)
+		return w.failEntry(err)
 	}
 	return nil
 }
@@ -322,6 +319,14 @@ func (w *Writer) closeNode() {
 	if w.relay == nil {
 		w.sink.add(token)
 	}
+}
+
+// failEntry is fail for an entry, of which the head was taken where it is relayed.
+func (w *Writer) failEntry(err error) error {
+	if bad, ok := err.(*FormatError); ok && w.relay != nil {
+		bad.Offset = w.relay.start
+	}
+	return w.fail(err)
 }
 
 // fail keeps err, so that every later call returns it too.
