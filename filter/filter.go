@@ -330,20 +330,27 @@ func (p *pipe) copy(sink func([]byte) error, until int64) error {
 		if err != nil && err != io.EOF {
 			return err
 		}
-		n := len(b)
-		if p.c.Rules != nil {
-			n = p.c.Rules.replace(b, int64(len(b)) == p.r.Remaining(), p.found)
-		}
-		if p.diver != nil {
-			p.diver.push(b[:n])
-		}
+		n := p.settle(b, int64(len(b)) == p.r.Remaining())
 		if err := sink(b[:n]); err != nil {
 			return err
 		}
 		p.r.Discard(n)
-		p.base += int64(n)
 	}
 	return nil
+}
+
+// settle replaces in the window b, which final says is the last one, looks into
+// what is packed there, and returns how many bytes are done with.
+func (p *pipe) settle(b []byte, final bool) int {
+	n := len(b)
+	if p.c.Rules != nil {
+		n = p.c.Rules.replace(b, final, p.found)
+	}
+	if p.diver != nil {
+		p.diver.push(b[:n])
+	}
+	p.base += int64(n)
+	return n
 }
 
 func (p *pipe) emit(b []byte) error {

@@ -100,15 +100,7 @@ func (p *pipe) gather(size int64, hold func([]byte) error) error {
 		if err := p.held.readFrom(p.r, size); err != nil {
 			return err
 		}
-		n := len(p.held.mem) - int(p.base)
-		b := p.held.mem[p.base:]
-		if p.c.Rules != nil {
-			n = p.c.Rules.replace(b, p.r.Remaining() == 0, p.found)
-		}
-		if p.diver != nil {
-			p.diver.push(b[:n])
-		}
-		p.base += int64(n)
+		p.settle(p.held.mem[p.base:], p.r.Remaining() == 0)
 		if first {
 			// As the repair will see it: the rules may have changed even that.
 			fixed = macho.Fixed(p.held.mem[:p.base], size)
