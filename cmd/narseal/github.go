@@ -63,7 +63,7 @@ func (g *github) fail(err error) {
 // stdin, or nothing that a log should show.
 func (g *github) annotate(file, title, message string) {
 	properties := "title=" + githubProperty(title)
-	if file != "" && file != "-" && harmless(file) == file {
+	if file != "" && file != "-" && isHarmless(file) {
 		properties = "file=" + githubProperty(file) + "," + properties
 	}
 	fmt.Fprintf(g.w, "::error %s::%s\n", properties, githubData(message))

@@ -47,6 +47,9 @@ func (t *terminal) line(format string, args ...any) {
 // harmless is s as one line of which a terminal, and what reads the logs of a
 // workflow, takes nothing for a command: names may hold any byte.
 func harmless(s string) string {
+	if isHarmless(s) {
+		return s
+	}
 	var b strings.Builder
 	for i, w := 0, 0; i < len(s); i += w {
 		var r rune
