@@ -69,24 +69,44 @@ func skipFew(b []byte, base int, grams gramSet) int {
 func skipMany(b []byte, base int, grams gramSet, pairs *pairTable) int {
 	for ; len(b)-base >= blockEnd; base += blockLen {
 		s := b[base : base+blockEnd : base+blockEnd]
-		w := le64(s[sample1:])
-		if k := pairs.likely(w); k != 0 && (k != kindUTF8 || grams.has(w)) {
-			break
-		}
-		w = le64(s[sample2:])
-		if k := pairs.likely(w); k != 0 && (k != kindUTF8 || grams.has(w)) {
-			break
-		}
-		w = le64(s[sample3:])
-		if k := pairs.likely(w); k != 0 && (k != kindUTF8 || grams.has(w)) {
-			break
-		}
-		w = le64(s[sample4:])
-		if k := pairs.likely(w); k != 0 && (k != kindUTF8 || grams.has(w)) {
+		if (pairs.likely(le64(s[sample1:])) != 0 || pairs.likely(le64(s[sample2:])) != 0 ||
+			pairs.likely(le64(s[sample3:])) != 0 || pairs.likely(le64(s[sample4:])) != 0) &&
+			blockHas(b, base, &grams, pairs) {
 			break
 		}
 	}
 	return base
+}
+
+// blockHas reports whether the block of b at base has a sample that skipMany
+// looks for. Not inlined, it leaves skipMany's loop its registers.
+//
+//go:noinline
+func blockHas(b []byte, base int, grams *gramSet, pairs *pairTable) bool {
+	s := b[base : base+blockEnd : base+blockEnd]
+	w1, w2, w3, w4 := le64(s[sample1:]), le64(s[sample2:]), le64(s[sample3:]), le64(s[sample4:])
+	k1, k2, k3, k4 := pairs.kind(w1), pairs.kind(w2), pairs.kind(w3), pairs.kind(w4)
+	// In text of which much could be hash parts, what is beside a sample tells
+	// little, and grams is asked at once.
+	if k1|k2|k3|k4 == kindUTF8 && k1+k2+k3+k4 > kindUTF8 {
+		return k1 != 0 && grams.has(w1) || k2 != 0 && grams.has(w2) ||
+			k3 != 0 && grams.has(w3) || k4 != 0 && grams.has(w4)
+	}
+	return k1 != 0 && sampleHas(b, base+sample1, k1, grams, pairs) ||
+		k2 != 0 && sampleHas(b, base+sample2, k2, grams, pairs) ||
+		k3 != 0 && sampleHas(b, base+sample3, k3, grams, pairs) ||
+		k4 != 0 && sampleHas(b, base+sample4, k4, grams, pairs)
+}
+
+// sampleHas reports whether the sample at p, of kind k, is one that skipMany
+// looks for. A hash part has 24 more characters around a gram, so the gram
+// before it or the one behind is of its kind too.
+func sampleHas(b []byte, p int, k gramKind, grams *gramSet, pairs *pairTable) bool {
+	if pairs.kind(le64(b[p-gramLen:]))&k == 0 &&
+		(p+2*gramLen > len(b) || pairs.kind(le64(b[p+gramLen:]))&k == 0) {
+		return false
+	}
+	return k != kindUTF8 || grams.has(le64(b[p:]))
 }
 
 // sample returns the first match that starts at from or later, in the
