@@ -228,7 +228,7 @@ func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer
 	if errors.As(err, &rename) && !rename.IsClash() && !p.Retry {
 		return fmt.Errorf("%w (%w)", err, binarycache.ErrRetry)
 	}
-	f.count(&cfg, &f.result)
+	f.count(&cfg, &f.result, false)
 	if !p.Again {
 		w.mu.Lock()
 		w.found[p.StorePath] = f

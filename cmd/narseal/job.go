@@ -159,14 +159,14 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 		if j.cfg.Ordered {
 			nr.AnyOrder()
 		}
-		var a archiveReport
 		if j.rep != nil {
+			a := &archiveReport{}
 			a.watch(j.cfg)
-			j.rep.archiveReport = &a
+			defer func() { a.count(j.cfg, &j.total, true) }()
+			j.rep.archiveReport = a
 		}
 		var err error
 		j.total, err = j.cfg.Run(nar.NewWriter(w), nr)
-		a.count(j.cfg, &j.total)
 		return err
 	}
 	var a *archiveReport
@@ -180,7 +180,7 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 	end := func(t *nar.Trailer, res *filter.Result) {
 		if a != nil {
 			a.StorePath = t.Path
-			a.count(j.cfg, res)
+			a.count(j.cfg, res, false)
 		}
 	}
 	var err error

@@ -47,8 +47,10 @@ type streamReport struct {
 // archiveReport describes one archive.
 type archiveReport struct {
 	// StorePath is of archives in an export stream.
-	StorePath  string             `json:"storePath,omitempty"`
-	Entries    entriesReport      `json:"entries"`
+	StorePath string        `json:"storePath,omitempty"`
+	Entries   entriesReport `json:"entries"`
+	// Rules are all of the run's; where it has several archives, only those
+	// that this one has matches of.
 	Rules      []ruleReport       `json:"rules"`
 	Changed    []filter.Change    `json:"changed"`
 	Signatures []filter.Signature `json:"signatures"`
@@ -104,13 +106,15 @@ func (a *archiveReport) watch(cfg *filter.Config) {
 	}
 }
 
-// count adds what a run counted.
-func (a *archiveReport) count(cfg *filter.Config, res *filter.Result) {
+// count adds what a run counted; unused rules, too, if asked to.
+func (a *archiveReport) count(cfg *filter.Config, res *filter.Result, unused bool) {
 	a.Entries = entriesReport{res.Regular, res.Directory, res.Symlink}
 	a.Rules = []ruleReport{}
 	for i, n := range res.Counts {
-		r := cfg.Rules.Rule(i)
-		a.Rules = append(a.Rules, ruleReport{r.From, r.To, n})
+		if n > 0 || unused {
+			r := cfg.Rules.Rule(i)
+			a.Rules = append(a.Rules, ruleReport{r.From, r.To, n})
+		}
 	}
 }
 

@@ -97,6 +97,25 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// Of several archives, each has the rules that it has matches of.
+func TestReportRulesOfArchives(t *testing.T) {
+	archive := func(text nartest.File) []byte {
+		return exported("/nix/store/"+strings.Repeat("d", 32)+"-x", nil, nartest.Tree(text))
+	}
+	first := archive(nartest.File(hashA + " " + hashA))
+	in := append(first[:len(first)-8], archive("none")...) // without its end of the stream
+	name := filepath.Join(t.TempDir(), "report.json")
+	invoke(bytes.NewReader(in), "rewrite", "-m", hashB+"="+hashA, "-m", hashA+"="+hashB, "--report", name).
+		want(t, statusDone, bytes.ReplaceAll(in, []byte(hashA), []byte(hashB)))
+	archives := readReport(t, name)["archives"].([]any)
+	if len(archives) != 2 {
+		t.Fatalf("got %d archives, want 2", len(archives))
+	}
+	for i, want := range []string{`[{"from": "` + hashA + `", "to": "` + hashB + `", "count": 2}]`, `[]`} {
+		is(t, "rules", archives[i].(map[string]any)["rules"], want)
+	}
+}
+
 // stalePages lists the pages of 4 KiB from from that differ between the sides
 // of a golden pair, up to the signature at to.
 func stalePages(t *testing.T, name string, from, to int) string {
