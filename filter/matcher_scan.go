@@ -64,38 +64,59 @@ func skipFew(b []byte, base int, grams gramSet) int {
 }
 
 // skipMany is skipFew for a set that is too full to tell much or too large to
-// stay in a cache. It looks there only for what may be a gram of a hash part at
-// all, and takes each that may be one in a wide encoding for a hit.
+// stay in a cache. It asks it only for what may be a gram of a hash part at all,
+// and takes each that may be one in a wide encoding for a hit.
 func skipMany(b []byte, base int, grams gramSet, pairs *pairTable) int {
-	for ; len(b)-base >= blockEnd; base += blockLen {
+	for hit := false; len(b)-base >= blockEnd; base += blockLen {
 		s := b[base : base+blockEnd : base+blockEnd]
-		if (pairs.likely(le64(s[sample1:])) != 0 || pairs.likely(le64(s[sample2:])) != 0 ||
-			pairs.likely(le64(s[sample3:])) != 0 || pairs.likely(le64(s[sample4:])) != 0) &&
-			blockHas(b, base, &grams, pairs) {
-			break
+		if pairs.likely(le64(s[sample1:])) != 0 || pairs.likely(le64(s[sample2:])) != 0 ||
+			pairs.likely(le64(s[sample3:])) != 0 || pairs.likely(le64(s[sample4:])) != 0 {
+			if base, hit = lookCloser(b, base, &grams, pairs); hit {
+				break
+			}
 		}
 	}
 	return base
 }
 
-// blockHas reports whether the block of b at base has a sample that skipMany
-// looks for. Not inlined, it leaves skipMany's loop its registers.
+// lookCloser reports whether the block of b at base has a sample that skipMany
+// looks for, or one of the next, and returns the last block that it looked at.
+// Not inlined, it leaves skipMany's loop its registers.
 //
 //go:noinline
-func blockHas(b []byte, base int, grams *gramSet, pairs *pairTable) bool {
+func lookCloser(b []byte, base int, grams *gramSet, pairs *pairTable) (last int, hit bool) {
 	s := b[base : base+blockEnd : base+blockEnd]
 	w1, w2, w3, w4 := le64(s[sample1:]), le64(s[sample2:]), le64(s[sample3:]), le64(s[sample4:])
 	k1, k2, k3, k4 := pairs.kind(w1), pairs.kind(w2), pairs.kind(w3), pairs.kind(w4)
-	// In text of which much could be hash parts, what is beside a sample tells
-	// little, and grams is asked at once.
 	if k1|k2|k3|k4 == kindUTF8 && k1+k2+k3+k4 > kindUTF8 {
-		return k1 != 0 && grams.has(w1) || k2 != 0 && grams.has(w2) ||
-			k3 != 0 && grams.has(w3) || k4 != 0 && grams.has(w4)
+		return skipDense(b, base, grams)
 	}
-	return k1 != 0 && sampleHas(b, base+sample1, k1, grams, pairs) ||
+	return base, k1 != 0 && sampleHas(b, base+sample1, k1, grams, pairs) ||
 		k2 != 0 && sampleHas(b, base+sample2, k2, grams, pairs) ||
 		k3 != 0 && sampleHas(b, base+sample3, k3, grams, pairs) ||
 		k4 != 0 && sampleHas(b, base+sample4, k4, grams, pairs)
+}
+
+// denseBlocks is how far skipDense goes on, in blocks.
+const denseBlocks = 16
+
+// skipDense is lookCloser for text of which much could be hash parts, so that
+// what is beside a sample tells little: it asks grams for all samples. It goes
+// on as long as none has a byte of 0, which those in wide encodings have.
+func skipDense(b []byte, base int, grams *gramSet) (last int, hit bool) {
+	for n := 0; n < denseBlocks && len(b)-base >= blockEnd; n++ {
+		s := b[base : base+blockEnd : base+blockEnd]
+		w1, w2, w3, w4 := le64(s[sample1:]), le64(s[sample2:]), le64(s[sample3:]), le64(s[sample4:])
+		// Sets the high bit of a byte that is 0, and of some others.
+		if n > 0 && ((w1-ones)&^w1|(w2-ones)&^w2|(w3-ones)&^w3|(w4-ones)&^w4)&(0x80*ones) != 0 {
+			break
+		}
+		if grams.has(w1) || grams.has(w2) || grams.has(w3) || grams.has(w4) {
+			return base, true
+		}
+		base += blockLen
+	}
+	return base - blockLen, false
 }
 
 // sampleHas reports whether the sample at p, of kind k, is one that skipMany

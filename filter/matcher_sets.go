@@ -35,6 +35,14 @@ func (s bitset) has(h uint64) bool {
 	return s[h>>44&uint64(len(s)-1)]&(1<<(h>>38&63)) != 0
 }
 
+// union adds what other has, which is of the same size or nil, and returns s.
+func (s bitset) union(other bitset) bitset {
+	for i, w := range other {
+		s[i] |= w
+	}
+	return s
+}
+
 // windowHash is the hash of hashLen bytes for a bitset.
 func windowHash(b []byte) uint64 {
 	b = b[:hashLen:hashLen]

@@ -90,6 +90,9 @@ func HashPart(s string) (string, error) {
 }
 
 func splitFolder(s string) (dir, base string) {
+	if strings.IndexByte(s, '/') < 0 { // the quicker search
+		return "", s
+	}
 	i := strings.LastIndexByte(s, '/') + 1
 	return s[:i], s[i:]
 }

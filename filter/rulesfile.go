@@ -77,6 +77,7 @@ type piece struct {
 }
 
 func (p *piece) parse() error {
+	p.rules = make([]Rule, 0, strings.Count(p.text, "\n")+1)
 	for text := p.text; text != ""; {
 		var line string
 		line, text, _ = strings.Cut(text, "\n")

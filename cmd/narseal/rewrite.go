@@ -112,6 +112,10 @@ func compileRules(c *cli.Context) (*filter.Rules, error) {
 		if err != nil {
 			return nil, err
 		}
+		if rules == nil {
+			rules = more // as large as the file
+			continue
+		}
 		rules = append(rules, more...)
 	}
 	if files := c.StringSlice("map-file"); len(rules) == 0 && len(files) > 0 {

@@ -1,0 +1,183 @@
+package filter
+
+import (
+	"cmp"
+	"fmt"
+	"hash/maphash"
+	"math/bits"
+	"slices"
+	"strings"
+)
+
+// A ruleIndex finds rules by their From.
+type ruleIndex struct {
+	rules []Rule
+
+	// slots is a hash table of the hash parts: 0 is free, i+1 is the only rule
+	// i, ^g is groups[g].
+	slots  []int32
+	seed   maphash.Seed
+	groups []group
+	order  []int32 // rules by group, in a group by From
+	parent []int32 // beside order: the place of the longest From that this one extends, or -1
+
+	longest int // length of the longest From
+}
+
+// group is the rules that share a hash part, if there are several:
+// order[lo:hi].
+type group struct{ lo, hi int32 }
+
+// newRuleIndex returns an index of the rules or, where some are given twice,
+// all but the first of these in ascending order.
+func newRuleIndex(rules []Rule) (x *ruleIndex, twice []int32, err error) {
+	x = &ruleIndex{rules: rules, seed: maphash.MakeSeed()}
+	x.slots = make([]int32, 1<<bits.Len(uint(2*len(rules)-1)))
+	var shared []int  // slots of several rules
+	var other []int32 // for each rule another one of its hash part, or 0; never the first
+	for i, rule := range rules {
+		x.longest = max(x.longest, len(rule.From))
+		slot := x.slot(rule.From[:hashLen])
+		if x.slots[slot] == 0 {
+			x.slots[slot] = int32(i) + 1
+			continue
+		}
+		if other == nil {
+			other = make([]int32, len(rules))
+		}
+		first := x.slots[slot] - 1
+		if other[first] == 0 {
+			shared = append(shared, slot)
+		}
+		other[i], other[first] = other[first], int32(i)
+	}
+	for _, slot := range shared {
+		lo := len(x.order)
+		first := x.slots[slot] - 1
+		x.order = append(x.order, first)
+		for i := other[first]; i != 0; i = other[i] {
+			x.order = append(x.order, i)
+		}
+		again, err := x.sort(x.order[lo:])
+		if err != nil {
+			return nil, nil, err
+		}
+		twice = append(twice, again...)
+		x.slots[slot] = ^int32(len(x.groups))
+		x.groups = append(x.groups, group{int32(lo), int32(len(x.order))})
+	}
+	if twice != nil {
+		slices.Sort(twice)
+		return nil, twice, nil
+	}
+	x.nest()
+	return x, nil, nil
+}
+
+// sort sorts the rules of a group and returns those that are given twice, but
+// for the first of each.
+func (x *ruleIndex) sort(group []int32) (twice []int32, err error) {
+	slices.SortFunc(group, func(i, j int32) int {
+		return cmp.Or(strings.Compare(x.rules[i].From, x.rules[j].From), cmp.Compare(i, j))
+	})
+	last := x.rules[group[0]]
+	for _, i := range group[1:] {
+		rule := x.rules[i]
+		if rule.From != last.From {
+			last = rule
+			continue
+		}
+		if rule.To != last.To {
+			return nil, fmt.Errorf("two rules for %q: one gives %q, one %q", rule.From, last.To, rule.To)
+		}
+		twice = append(twice, i)
+	}
+	return twice, nil
+}
+
+// nest fills parent.
+func (x *ruleIndex) nest() {
+	x.parent = make([]int32, len(x.order))
+	for _, g := range x.groups {
+		for i := g.lo; i < g.hi; i++ {
+			// Sorted, all that this one extends are among the one before it
+			// and what that one extends.
+			p := i - 1
+			for p >= g.lo && !strings.HasPrefix(x.from(i), x.from(p)) {
+				p = x.parent[p]
+			}
+			if p < g.lo {
+				p = -1
+			}
+			x.parent[i] = p
+		}
+	}
+}
+
+// from returns the From of the rule at a place in order.
+func (x *ruleIndex) from(place int32) string { return x.rules[x.order[place]].From }
+
+// slot returns the number of a hash part's slot, or of the one that is free
+// for it.
+func (x *ruleIndex) slot(hash string) int {
+	slot := int(maphash.String(x.seed, hash)) & (len(x.slots) - 1)
+	for ; ; slot = (slot + 1) & (len(x.slots) - 1) {
+		i := x.slots[slot]
+		switch {
+		case i == 0:
+			return slot
+		case i < 0:
+			i = x.order[x.groups[^i].lo]
+		default:
+			i--
+		}
+		if x.rules[i].From[:hashLen] == hash {
+			return slot
+		}
+	}
+}
+
+// lookup returns the longest rule whose From begins text, which holds at least
+// a hash part.
+func (x *ruleIndex) lookup(text []byte) (rule int, ok bool) {
+	i := x.slots[x.slot(string(text[:hashLen]))]
+	if i >= 0 {
+		if i--; i < 0 {
+			return 0, false
+		}
+		from := x.rules[i].From
+		return int(i), len(from) <= len(text) && from == string(text[:len(from)])
+	}
+	// The last From that is not above text, or one that it extends.
+	text = text[:min(len(text), x.longest)]
+	g := x.groups[^i]
+	lo, hi := g.lo, g.hi
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		if x.from(mid) <= string(text) {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	place := lo - 1
+	if place < g.lo {
+		return 0, false
+	}
+	common := commonPrefix(x.from(place), text)
+	for place >= 0 && len(x.from(place)) > common {
+		place = x.parent[place]
+	}
+	if place < 0 {
+		return 0, false
+	}
+	return int(x.order[place]), true
+}
+
+func commonPrefix(a string, b []byte) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
