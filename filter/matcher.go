@@ -57,15 +57,18 @@ func Compile(rules []Rule, enc Encodings) (*Rules, error) {
 	if err := cmp.Or(errs[0], errs[1]); err != nil {
 		return nil, err
 	}
+	r := &Rules{enc: enc}
+	var sets sync.WaitGroup
+	sets.Go(func() { r.fillSets(checked, len(checked) > manyRules) })
 	index, twice, err := newRuleIndex(checked)
+	sets.Wait()
 	if twice != nil {
 		index, _, err = newRuleIndex(without(checked, twice))
 	}
 	if err != nil {
 		return nil, err
 	}
-	r := &Rules{ruleIndex: index, enc: enc}
-	r.fillSets(len(r.rules) > manyRules)
+	r.ruleIndex = index
 	return r, nil
 }
 
@@ -95,7 +98,7 @@ const (
 	manyRules = 200 // more are searched by skipMany
 
 	// Bits of the sets for each rule, at least.
-	gramBits   = 320
+	gramBits   = 160
 	windowBits = 32
 	// Grams have more where it is not too much, so that nearly no sample
 	// passes by chance: as much as stays in the first-level cache, and no more
@@ -106,22 +109,22 @@ const (
 )
 
 // fillSets fills the sets that the search asks, for few or many rules.
-func (r *Rules) fillSets(many bool) {
+func (r *Rules) fillSets(rules []Rule, many bool) {
 	r.pairs, r.kinds, r.many = hashPairs(), kindsOf(r.enc), many
-	r.windows = newBitset(len(r.rules) * windowBits)
-	for _, rule := range r.rules {
+	r.windows = newBitset(len(rules) * windowBits)
+	for _, rule := range rules {
 		r.windows.add(windowHash([]byte(rule.From)))
 	}
-	size := max(len(r.rules)*gramBits, minBitsFew, min(len(r.rules)*gramBitsFew, maxBitsFew))
+	size := max(len(rules)*gramBits, minBitsFew, min(len(rules)*gramBitsFew, maxBitsFew))
 	if many {
-		r.grams = r.gramsOfMany(size)
+		r.grams = gramsOfMany(rules, size)
 		return
 	}
 	// Those in one byte a character are needed in any case: the characters of
 	// wide grams are looked up as such.
 	shapes := shapesOf(r.enc | UTF8)
 	r.grams = newGramSet(size, func(s gramSet) {
-		for _, rule := range r.rules {
+		for _, rule := range rules {
 			for _, shape := range shapes {
 				s.addHash(rule.From, shape)
 			}
@@ -131,12 +134,12 @@ func (r *Rules) fillSets(many bool) {
 
 // gramsOfMany returns the set for skipMany, which asks it for grams in one byte
 // a character only.
-func (r *Rules) gramsOfMany(size int) gramSet {
+func gramsOfMany(rules []Rule, size int) gramSet {
 	var mu sync.Mutex
 	var all bitset
-	halves(len(r.rules), func(lo, hi int) error {
+	halves(len(rules), func(lo, hi int) error {
 		s := gramSet{newBitset(size), mix1}
-		for _, rule := range r.rules[lo:hi] {
+		for _, rule := range rules[lo:hi] {
 			s.addHash(rule.From, gramShapes[0])
 		}
 		mu.Lock()

@@ -55,8 +55,8 @@ func (r *Rules) next(b []byte, from int) (m match, ok bool) {
 func skipFew(b []byte, base int, grams gramSet) int {
 	for ; len(b)-base >= blockEnd; base += blockLen {
 		s := b[base : base+blockEnd : base+blockEnd]
-		if grams.has(le64(s[sample1:])) || grams.has(le64(s[sample2:])) ||
-			grams.has(le64(s[sample3:])) || grams.has(le64(s[sample4:])) {
+		if grams.likely(le64(s[sample1:])) || grams.likely(le64(s[sample2:])) ||
+			grams.likely(le64(s[sample3:])) || grams.likely(le64(s[sample4:])) {
 			break
 		}
 	}

@@ -62,7 +62,8 @@ func (s bitset) window(text []byte, from int) int {
 	return -1
 }
 
-// A gramSet holds the grams that were added to it, and some more.
+// A gramSet holds the grams that were added to it, and some more. A gram has two
+// bits of a word: that of its hash in a bitset, and another.
 type gramSet struct {
 	bits bitset
 	mul  uint64
@@ -78,7 +79,7 @@ func newGramSet(size int, fill func(gramSet)) gramSet {
 	s := gramSet{newBitset(size), mix1}
 	for tries := 1; ; tries++ {
 		fill(s)
-		if tries == 16 || !slices.ContainsFunc(frequent[:], s.has) {
+		if tries == 16 || !slices.ContainsFunc(frequent[:], s.likely) {
 			return s
 		}
 		clear(s.bits)
@@ -95,11 +96,28 @@ func (s gramSet) addHash(hash string, shape gramShape) {
 		if width > 1 {
 			gram = shape.gram(text[at:])
 		}
-		s.bits.add(gram * s.mul)
+		s.add(gram)
 	}
 }
 
-func (s gramSet) has(gram uint64) bool { return s.bits.has(gram * s.mul) }
+// find returns the place of a gram's word, and its bits there.
+func (s gramSet) find(gram uint64) (word, mask uint64) {
+	h := gram * s.mul
+	return h >> 44 & uint64(len(s.bits)-1), 1<<(h>>38&63) | 1<<(h>>32&63)
+}
+
+func (s gramSet) add(gram uint64) {
+	word, mask := s.find(gram)
+	s.bits[word] |= mask
+}
+
+func (s gramSet) has(gram uint64) bool {
+	word, mask := s.find(gram)
+	return s.bits[word]&mask == mask
+}
+
+// likely is has without a look at one of the bits.
+func (s gramSet) likely(gram uint64) bool { return s.bits.has(gram * s.mul) }
 
 // A gramKind says how the 8 bytes of a gram can lie in a hash part, as a bit
 // set; no more than one bit holds for any gram.

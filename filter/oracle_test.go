@@ -124,8 +124,8 @@ func compile(t testing.TB, rules []Rule, enc Encodings) *Rules {
 func compileBoth(t testing.TB, rules []Rule, enc Encodings) [2]*Rules {
 	t.Helper()
 	few, many := compile(t, rules, enc), compile(t, rules, enc)
-	few.fillSets(false)
-	many.fillSets(true)
+	few.fillSets(few.rules, false)
+	many.fillSets(many.rules, true)
 	return [2]*Rules{few, many}
 }
 

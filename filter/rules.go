@@ -51,11 +51,13 @@ func ParseRule(s string) (Rule, error) {
 	// A name may hold "=" itself, so the right one splits s into a valid rule.
 	// Where none does, the first tells what is wrong.
 	var first error
-	for i := 0; i < len(s); i++ {
-		if s[i] != '=' {
-			continue
+	for left := 0; ; {
+		n := strings.IndexByte(s[left:], '=')
+		if n < 0 {
+			break
 		}
-		rule, err := newRule(s[:i], s[i+1:])
+		left += n + 1
+		rule, err := newRule(s[:left-1], s[left:])
 		if err == nil {
 			return rule, nil
 		}

@@ -113,10 +113,10 @@ func compileRules(c *cli.Context) (*filter.Rules, error) {
 			return nil, err
 		}
 		if rules == nil {
-			rules = more // as large as the file
-			continue
+			rules = more
+		} else {
+			rules = append(rules, more...)
 		}
-		rules = append(rules, more...)
 	}
 	if files := c.StringSlice("map-file"); len(rules) == 0 && len(files) > 0 {
 		return nil, badUsage("", "--map-file: no rules in %s", strings.Join(files, ", "))
