@@ -76,9 +76,10 @@ func (h *held) add(b []byte, total, limit int64, open func() (Scratch, error)) e
 // grow makes room in memory for n bytes more of an image of total bytes.
 func (h *held) grow(n int, total int64) {
 	if n += len(h.mem); n > cap(h.mem) {
-		// Doubling, but not past what is expected: memory is bounded by twice
-		// what came, and by the image's size.
-		c := max(2*cap(h.mem), n, 64<<10)
+		// Not past what is expected: memory is bounded by 8 times what came, of
+		// which the system gives what is used, and by the image's size. Its
+		// price is why the steps are so large.
+		c := max(8*cap(h.mem), n, 1<<20)
 		if int64(c) > total && total >= int64(n) {
 			c = int(total)
 		}
