@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"fmt"
 	"io"
@@ -189,36 +188,20 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 // readHashes reads --path.
 func readHashes(c *cli.Context) (map[string]bool, error) {
 	hashes := map[string]bool{}
-	add := func(s string) error {
-		h, err := filter.HashPart(s)
-		if err != nil {
-			return badUsage("", "--path %q: %w", s, err)
-		}
-		hashes[h] = true
-		return nil
-	}
 	for _, s := range c.StringSlice("path") {
 		if s != "-" {
-			if err := add(s); err != nil {
-				return nil, err
+			hash, err := filter.HashPart(s)
+			if err != nil {
+				return nil, badUsage("", "--path %q: %w", s, err)
 			}
+			hashes[hash] = true
 			continue
 		}
 		if slices.Contains(c.StringSlice("map-file"), "-") {
 			return nil, badUsage("put the rules into a file", "--path -: stdin holds the rules already")
 		}
-		lines := bufio.NewScanner(c.App.Reader)
-		for lines.Scan() {
-			l := strings.TrimSpace(lines.Text())
-			if l == "" || l[0] == '#' {
-				continue
-			}
-			if err := add(l); err != nil {
-				return nil, err
-			}
-		}
-		if err := lines.Err(); err != nil {
-			return nil, fmt.Errorf("--path -: %w", err)
+		if err := addHashes(hashes, c.App.Reader, "--path", "-"); err != nil {
+			return nil, err
 		}
 	}
 	return hashes, nil

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -275,30 +273,4 @@ func (r *refsRun) folder(name string) error {
 		err = failed
 	}
 	return err
-}
-
-// readAllowed reads the hash parts that a file lists.
-func readAllowed(name string) (map[string]bool, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("--allow-only: %w", err)
-	}
-	defer f.Close()
-	allowed := map[string]bool{}
-	lines := bufio.NewScanner(f)
-	for n := 1; lines.Scan(); n++ {
-		line, _, _ := strings.Cut(lines.Text(), "#")
-		if line = strings.TrimSpace(line); line == "" {
-			continue
-		}
-		hash, err := filter.HashPart(line)
-		if err != nil {
-			return nil, badUsage("", "--allow-only: %s:%d: %q: %w", name, n, line, err)
-		}
-		allowed[hash] = true
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("--allow-only: %s: %w", name, err)
-	}
-	return allowed, nil
 }
