@@ -27,9 +27,7 @@ func manCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			pages := []*page{appPage(c.App)}
-			eachCommand(c.App.Commands, func(c *cli.Command) { pages = append(pages, commandPage(c)) })
-			for _, p := range pages {
+			for _, p := range manPages(c.App) {
 				name := filepath.Join(c.Args().First(), p.manName()+".1")
 				if err := os.WriteFile(name, p.man(c.App.Version, date), 0o666); err != nil {
 					return fmt.Errorf("man: %w", err)
@@ -38,6 +36,20 @@ func manCommand() *cli.Command {
 			return nil
 		},
 	}
+}
+
+// manPages are those of the program and of each command, which is read by
+// itself: what holds for all of them stands on each.
+func manPages(app *cli.App) []*page {
+	pages := []*page{appPage(app)}
+	eachCommand(app.Commands, func(c *cli.Command) {
+		p := commandPage(c)
+		if len(c.Subcommands) == 0 {
+			p.lists = append(p.lists, exitStatuses, environment)
+		}
+		pages = append(pages, p)
+	})
+	return pages
 }
 
 // eachCommand calls f for every command that a user is told of, and theirs.

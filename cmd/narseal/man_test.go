@@ -61,6 +61,11 @@ func TestManPages(t *testing.T) {
 				t.Errorf("%s does not have %q", name, e)
 			}
 		}
+		for _, i := range append(exitStatuses.items, environment.items...) {
+			if name != "narseal-cache.1" && !strings.Contains(text, oneBlank(i.term+" "+i.text)) {
+				t.Errorf("%s does not have %q with %q", name, i.term, i.text)
+			}
+		}
 		if !strings.Contains(text, "1970-01-02") {
 			t.Errorf("%s does not have the date of SOURCE_DATE_EPOCH", name)
 		}
