@@ -219,6 +219,33 @@ func TestReplaceManyRules(t *testing.T) {
 	}
 }
 
+// Hashes in and behind text that could all be hash parts, which is searched in
+// another way, at every place that blocks and windows give them.
+func TestReplaceInDenseText(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	text := func(n int) (b []byte) {
+		for len(b) < n {
+			b = append(b, randomHash(rng)...)
+		}
+		return b[:n]
+	}
+	both := compileBoth(t, randomRules(rng, 300), AllEncodings)
+	for n := range 2000 {
+		rule := both[0].Rule(rng.IntN(both[0].Len()))
+		c := codecs[n%len(codecs)]
+		in := text(n)
+		in = append(in, make([]byte, rng.IntN(3))...)
+		in = append(in, c.encode(rule.From)...)
+		in = append(in, text(rng.IntN(200))...)
+		for _, r := range both {
+			_, got := stream(t, r, in, whole)
+			if len(got) != 1 || r.Rule(got[0].rule) != rule {
+				t.Fatalf("%d characters before %s in %s: found %v, want it", n, rule.From, c.name, got)
+			}
+		}
+	}
+}
+
 // 10,000 names of one hash part, each a prefix of others.
 func TestReplaceManyNames(t *testing.T) {
 	var rules []Rule
