@@ -66,22 +66,21 @@ func (h *held) add(b []byte, total, limit int64, open func() (Scratch, error)) e
 			return fmt.Errorf("temporary file: %w", err)
 		}
 	} else {
-		h.grow(len(b), total)
+		h.grow(len(b), min(total, limit))
 		h.mem = append(h.mem, b...)
 	}
 	h.size += int64(len(b))
 	return nil
 }
 
-// grow makes room in memory for n bytes more of an image of total bytes.
-func (h *held) grow(n int, total int64) {
+// grow makes room in memory for n bytes more, where most bytes are the most
+// that can come. What is taken follows what came, at most 8 times of it but for
+// the first step: fewer steps touch less memory.
+func (h *held) grow(n int, most int64) {
 	if n += len(h.mem); n > cap(h.mem) {
-		// Not past what is expected: memory is bounded by 8 times what came, of
-		// which the system gives what is used, and by the image's size. Its
-		// price is why the steps are so large.
 		c := max(8*cap(h.mem), n, 1<<20)
-		if int64(c) > total && total >= int64(n) {
-			c = int(total)
+		if int64(c) > most && most >= int64(n) {
+			c = int(most)
 		}
 		h.mem = append(make([]byte, 0, c), h.mem...)
 	}

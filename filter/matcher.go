@@ -103,9 +103,9 @@ const (
 	// Grams have more where it is not too much, so that nearly no sample
 	// passes by chance: as much as stays in the first-level cache, and no more
 	// than half of a second-level one.
-	gramBitsFew = 16384
-	minBitsFew  = 1 << 16
-	maxBitsFew  = 1 << 22
+	gramBitsWanted    = 16384
+	minGramBits       = 1 << 16
+	maxGramBitsWanted = 1 << 22
 )
 
 // fillSets fills the sets that the search asks, for few or many rules.
@@ -115,7 +115,7 @@ func (r *Rules) fillSets(rules []Rule, many bool) {
 	for _, rule := range rules {
 		r.windows.add(windowHash([]byte(rule.From)))
 	}
-	size := max(len(rules)*gramBits, minBitsFew, min(len(rules)*gramBitsFew, maxBitsFew))
+	size := max(len(rules)*gramBits, minGramBits, min(len(rules)*gramBitsWanted, maxGramBitsWanted))
 	if many {
 		r.grams = gramsOfMany(rules, size)
 		return
@@ -133,7 +133,7 @@ func (r *Rules) fillSets(rules []Rule, many bool) {
 }
 
 // gramsOfMany returns the set for skipMany, which asks it for grams in one byte
-// a character only.
+// a character only, and seldom for frequent ones.
 func gramsOfMany(rules []Rule, size int) gramSet {
 	var mu sync.Mutex
 	var all bitset

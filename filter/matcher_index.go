@@ -28,8 +28,9 @@ type ruleIndex struct {
 // order[lo:hi].
 type group struct{ lo, hi int32 }
 
-// newRuleIndex returns an index of the rules or, where some are given twice,
-// all but the first of these in ascending order.
+// newRuleIndex returns an index of the rules or, where some are given twice, the
+// numbers of all but the first of these in ascending order. Two rules that
+// replace the same thing by different ones are an error.
 func newRuleIndex(rules []Rule) (x *ruleIndex, twice []int32, err error) {
 	x = &ruleIndex{rules: rules, seed: maphash.MakeSeed()}
 	x.slots = make([]int32, 1<<bits.Len(uint(2*len(rules)-1)))

@@ -64,8 +64,8 @@ func skipFew(b []byte, base int, grams gramSet) int {
 }
 
 // skipMany is skipFew for a set that is too full to tell much or too large to
-// stay in a cache. It asks it only for what may be a gram of a hash part at all,
-// and takes each that may be one in a wide encoding for a hit.
+// stay in a cache. It looks for what may be a gram of a hash part at all, before
+// it asks the set, and takes each that may be one in a wide encoding for a hit.
 func skipMany(b []byte, base int, grams gramSet, pairs *pairTable) int {
 	for hit := false; len(b)-base >= blockEnd; base += blockLen {
 		s := b[base : base+blockEnd : base+blockEnd]
@@ -80,7 +80,8 @@ func skipMany(b []byte, base int, grams gramSet, pairs *pairTable) int {
 }
 
 // lookCloser reports whether the block of b at base has a sample that skipMany
-// looks for, or one of the next, and returns the last block that it looked at.
+// looks for, or one of the blocks behind it that it goes on to, and returns the
+// last that it looked at.
 // Not inlined, it leaves skipMany's loop its registers.
 //
 //go:noinline
@@ -101,8 +102,9 @@ func lookCloser(b []byte, base int, grams *gramSet, pairs *pairTable) (last int,
 const denseBlocks = 16
 
 // skipDense is lookCloser for text of which much could be hash parts, so that
-// what is beside a sample tells little: it asks grams for all samples. It goes
-// on as long as none has a byte of 0, which those in wide encodings have.
+// what is beside a sample tells little: it asks grams for all samples, in up to
+// denseBlocks blocks, and ends where one has a byte of 0, as those in wide
+// encodings have.
 func skipDense(b []byte, base int, grams *gramSet) (last int, hit bool) {
 	for n := 0; n < denseBlocks && len(b)-base >= blockEnd; n++ {
 		s := b[base : base+blockEnd : base+blockEnd]
@@ -120,8 +122,8 @@ func skipDense(b []byte, base int, grams *gramSet) (last int, hit bool) {
 }
 
 // sampleHas reports whether the sample at p, of kind k, is one that skipMany
-// looks for. A hash part has 24 more characters around a gram, so the gram
-// before it or the one behind is of its kind too.
+// looks for. A hash part has at least 24 more characters around a gram, so
+// the gram before it or the one behind is of its kind too.
 func sampleHas(b []byte, p int, k gramKind, grams *gramSet, pairs *pairTable) bool {
 	if pairs.kind(le64(b[p-gramLen:]))&k == 0 &&
 		(p+2*gramLen > len(b) || pairs.kind(le64(b[p+gramLen:]))&k == 0) {

@@ -57,7 +57,11 @@ func ParseRule(s string) (Rule, error) {
 			break
 		}
 		left += n + 1
-		rule, err := newRule(s[:left-1], s[left:])
+		from, to := s[:left-1], s[left:]
+		if first != nil && len(baseName(from)) != len(baseName(to)) {
+			continue // no rule; and there may be very many
+		}
+		rule, err := newRule(from, to)
 		if err == nil {
 			return rule, nil
 		}
@@ -89,6 +93,11 @@ func HashPart(s string) (string, error) {
 		return "", err
 	}
 	return base[:hashLen], nil
+}
+
+func baseName(s string) string {
+	_, base := splitFolder(s)
+	return base
 }
 
 func splitFolder(s string) (dir, base string) {

@@ -3,6 +3,7 @@ package filter
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -111,6 +112,20 @@ func TestParseRulesErrors(t *testing.T) {
 	}
 	if rules, err := ParseRules(strings.NewReader("# nothing\n"), "rules"); err != nil || len(rules) != 0 {
 		t.Errorf("got %q and error %v from a file without rules", rules, err)
+	}
+}
+
+// Lines without rules take no memory for any.
+func TestParseRulesOfEmptyLines(t *testing.T) {
+	text := strings.Repeat("\n", 8<<20)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := ParseRules(strings.NewReader(text), "rules"); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 4*uint64(len(text)) {
+		t.Errorf("%d bytes were allocated for %d", n, len(text))
 	}
 }
 

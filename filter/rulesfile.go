@@ -65,6 +65,10 @@ func ParseRules(r io.Reader, name string) ([]Rule, error) {
 	return rules, nil
 }
 
+// minRuleLine is the length of the shortest rule's line: two hash parts, "="
+// and a newline.
+const minRuleLine = 2*hashLen + 2
+
 // rulesPiece is how much of a rules file one goroutine takes, in bytes.
 const rulesPiece = 256 << 10
 
@@ -77,7 +81,7 @@ type piece struct {
 }
 
 func (p *piece) parse() error {
-	p.rules = make([]Rule, 0, strings.Count(p.text, "\n")+1)
+	p.rules = make([]Rule, 0, len(p.text)/minRuleLine+1)
 	for text := p.text; text != ""; {
 		var line string
 		line, text, _ = strings.Cut(text, "\n")
