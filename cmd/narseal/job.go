@@ -172,7 +172,7 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 	var a *archiveReport
 	begin := func() {
 		if j.rep != nil {
-			a = &archiveReport{room: &j.room}
+			a = &archiveReport{Rules: []ruleReport{}, room: &j.room}
 			a.watch(j.cfg)
 			j.rep.Archives = append(j.rep.Archives, a)
 		}
@@ -185,6 +185,9 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 	}
 	var err error
 	j.total, err = j.cfg.RunExport(nar.NewExportWriter(w), nar.NewExportReader(r), begin, end)
+	if j.rep != nil {
+		j.rep.Totals = ruleReports(j.cfg, &j.total, true)
+	}
 	return err
 }
 

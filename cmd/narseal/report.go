@@ -29,6 +29,8 @@ type inputReport struct {
 	// Of one archive; an export stream has Archives instead.
 	*archiveReport
 	Archives []*archiveReport `json:"archives,omitempty"`
+	// Totals are of all archives of an export stream together.
+	Totals []ruleReport `json:"totals,omitempty"`
 }
 
 func newReport(c *cli.Context) *report {
@@ -49,8 +51,8 @@ type archiveReport struct {
 	// StorePath is of archives in an export stream.
 	StorePath string        `json:"storePath,omitempty"`
 	Entries   entriesReport `json:"entries"`
-	// Rules are all of the run's; where it has several archives, only those
-	// that this one has matches of.
+	// Rules are all of the run's, but in an export stream or a cache only
+	// those that match in this archive.
 	Rules      []ruleReport       `json:"rules"`
 	Changed    []filter.Change    `json:"changed"`
 	Signatures []filter.Signature `json:"signatures"`
@@ -109,13 +111,18 @@ func (a *archiveReport) watch(cfg *filter.Config) {
 // count adds what a run counted; unused rules, too, if asked to.
 func (a *archiveReport) count(cfg *filter.Config, res *filter.Result, unused bool) {
 	a.Entries = entriesReport{res.Regular, res.Directory, res.Symlink}
-	a.Rules = []ruleReport{}
+	a.Rules = ruleReports(cfg, res, unused)
+}
+
+func ruleReports(cfg *filter.Config, res *filter.Result, unused bool) []ruleReport {
+	rules := []ruleReport{}
 	for i, n := range res.Counts {
 		if n > 0 || unused {
 			r := cfg.Rules.Rule(i)
-			a.Rules = append(a.Rules, ruleReport{r.From, r.To, n})
+			rules = append(rules, ruleReport{r.From, r.To, n})
 		}
 	}
+	return rules
 }
 
 // openReport opens a report's file; - is stderr.

@@ -97,7 +97,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// Of several archives, each has the rules that it has matches of.
+// Of an export stream's archives, each has the rules that match in it.
 func TestReportRulesOfArchives(t *testing.T) {
 	archive := func(text nartest.File) []byte {
 		return exported("/nix/store/"+strings.Repeat("d", 32)+"-x", nil, nartest.Tree(text))
@@ -107,7 +107,10 @@ func TestReportRulesOfArchives(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "report.json")
 	invoke(bytes.NewReader(in), "rewrite", "-m", hashB+"="+hashA, "-m", hashA+"="+hashB, "--report", name).
 		want(t, statusDone, bytes.ReplaceAll(in, []byte(hashA), []byte(hashB)))
-	archives := readReport(t, name)["archives"].([]any)
+	report := readReport(t, name)
+	is(t, "totals", report["totals"], `[{"from": "`+hashB+`", "to": "`+hashA+`", "count": 0},
+		{"from": "`+hashA+`", "to": "`+hashB+`", "count": 2}]`)
+	archives := report["archives"].([]any)
 	if len(archives) != 2 {
 		t.Fatalf("got %d archives, want 2", len(archives))
 	}
