@@ -170,6 +170,7 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 		return err
 	}
 	var a *archiveReport
+	room := ruleRoom(maxReportRules)
 	begin := func() {
 		if j.rep != nil {
 			a = &archiveReport{Rules: []ruleReport{}, room: &j.room}
@@ -180,7 +181,7 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 	end := func(t *nar.Trailer, res *filter.Result) {
 		if a != nil {
 			a.StorePath = t.Path
-			a.count(j.cfg, res, false)
+			a.count(j.cfg, res, room.take(len(res.Counts)))
 		}
 	}
 	var err error

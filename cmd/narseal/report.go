@@ -51,8 +51,8 @@ type archiveReport struct {
 	// StorePath is of archives in an export stream.
 	StorePath string        `json:"storePath,omitempty"`
 	Entries   entriesReport `json:"entries"`
-	// Rules are all of the run's, but in an export stream or a cache only
-	// those that match in this archive.
+	// Rules are all of the run's; in a cache, and in an export stream whose
+	// archives have listed maxReportRules, only those that match.
 	Rules      []ruleReport       `json:"rules"`
 	Changed    []filter.Change    `json:"changed"`
 	Signatures []filter.Signature `json:"signatures"`
@@ -67,6 +67,22 @@ type archiveReport struct {
 // folders inside each other are as long as all that lies above, and would take
 // far more memory than the archive has bytes.
 const maxReportPaths = 128 << 20
+
+// maxReportRules bounds the rules that the archives of an export stream list
+// whether they match or not: many archives times many rules are too much.
+const maxReportRules = 1 << 20
+
+// ruleRoom is how many more they may list.
+type ruleRoom int
+
+// take reports whether n more fit.
+func (r *ruleRoom) take(n int) bool {
+	if n > int(*r) {
+		return false
+	}
+	*r -= ruleRoom(n)
+	return true
+}
 
 type entriesReport struct {
 	Regular   int64 `json:"regular"`

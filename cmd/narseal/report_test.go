@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -97,7 +98,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// Of an export stream's archives, each has the rules that match in it.
+// Each archive of an export stream has the rules with its own counts.
 func TestReportRulesOfArchives(t *testing.T) {
 	archive := func(text nartest.File) []byte {
 		return exported("/nix/store/"+strings.Repeat("d", 32)+"-x", nil, nartest.Tree(text))
@@ -114,8 +115,28 @@ func TestReportRulesOfArchives(t *testing.T) {
 	if len(archives) != 2 {
 		t.Fatalf("got %d archives, want 2", len(archives))
 	}
-	for i, want := range []string{`[{"from": "` + hashA + `", "to": "` + hashB + `", "count": 2}]`, `[]`} {
-		is(t, "rules", archives[i].(map[string]any)["rules"], want)
+	for i, count := range []string{"2", "0"} {
+		is(t, "rules", archives[i].(map[string]any)["rules"], `[{"from": "`+hashB+`", "to": "`+hashA+`", "count": 0},
+			{"from": "`+hashA+`", "to": "`+hashB+`", "count": `+count+`}]`)
+	}
+}
+
+// Rules that do not match are listed while there is room for them.
+func TestReportRulesRoom(t *testing.T) {
+	room := ruleRoom(5)
+	for i, want := range []bool{true, true, false} {
+		if got := room.take(2); got != want {
+			t.Errorf("archive %d lists all of its 2 rules: %v, want %v", i, got, want)
+		}
+	}
+	rules, err := filter.Compile([]filter.Rule{{From: hashA, To: hashB}, {From: hashB, To: hashA}}, filter.UTF8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a archiveReport
+	a.count(&filter.Config{Rules: rules}, &filter.Result{Counts: []int64{0, 3}}, false)
+	if want := []ruleReport{{hashB, hashA, 3}}; !slices.Equal(a.Rules, want) {
+		t.Errorf("without room, rules are %v, want %v", a.Rules, want)
 	}
 }
 
