@@ -88,7 +88,7 @@ func newRule(from, to string) (Rule, error) {
 // HashPart returns the hash part of a store path, which may be given as the
 // whole path, as its base name HASH-NAME or as the hash part itself.
 func HashPart(s string) (string, error) {
-	_, base := splitFolder(s)
+	base := baseName(s)
 	if err := checkBaseName(base); err != nil {
 		return "", err
 	}

@@ -16,7 +16,7 @@ import (
 type job struct {
 	cfg   *filter.Config
 	rep   *report // nil where none was asked for
-	room  int64   // for paths in it, of all archives
+	room  room    // for paths in it, of all archives
 	total filter.Result
 }
 
@@ -160,17 +160,18 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 			nr.AnyOrder()
 		}
 		if j.rep != nil {
-			a := &archiveReport{}
-			a.watch(j.cfg)
-			defer func() { a.count(j.cfg, &j.total, true) }()
-			j.rep.archiveReport = a
+			j.rep.archiveReport = &archiveReport{}
+			j.rep.watch(j.cfg)
 		}
 		var err error
 		j.total, err = j.cfg.Run(nar.NewWriter(w), nr)
+		if j.rep != nil {
+			j.rep.count(j.cfg, &j.total, true)
+		}
 		return err
 	}
 	var a *archiveReport
-	room := ruleRoom(maxReportRules)
+	rules := room(maxReportRules)
 	begin := func() {
 		if j.rep != nil {
 			a = &archiveReport{Rules: []ruleReport{}, room: &j.room}
@@ -181,7 +182,7 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 	end := func(t *nar.Trailer, res *filter.Result) {
 		if a != nil {
 			a.StorePath = t.Path
-			a.count(j.cfg, res, room.take(len(res.Counts)))
+			a.count(j.cfg, res, rules.take(len(res.Counts)))
 		}
 	}
 	var err error

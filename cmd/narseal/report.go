@@ -60,7 +60,7 @@ type archiveReport struct {
 	// see maxReportPaths.
 	Omitted int64 `json:"omitted,omitempty"`
 
-	room *int64 // for paths; nil: all of maxReportPaths
+	room *room // for paths; nil: all of maxReportPaths
 }
 
 // maxReportPaths bounds the paths that a report lists, in bytes: those of deep
@@ -72,16 +72,13 @@ const maxReportPaths = 128 << 20
 // whether they match or not: many archives times many rules are too much.
 const maxReportRules = 1 << 20
 
-// ruleRoom is how many more they may list.
-type ruleRoom int
+// room is what is left of such a bound.
+type room int64
 
-// take reports whether n more fit.
-func (r *ruleRoom) take(n int) bool {
-	if n > int(*r) {
-		return false
-	}
-	*r -= ruleRoom(n)
-	return true
+// take reports whether n more fit. When something did not, nothing does.
+func (r *room) take(n int) bool {
+	*r -= room(n)
+	return *r >= 0
 }
 
 type entriesReport struct {
@@ -102,14 +99,15 @@ const reportSchema = "narseal/1"
 func (a *archiveReport) watch(cfg *filter.Config) {
 	a.Changed, a.Signatures = []filter.Change{}, []filter.Signature{}
 	if a.room == nil {
-		room := int64(maxReportPaths)
-		a.room = &room
+		all := room(maxReportPaths)
+		a.room = &all
 	}
 	fits := func(path string) bool {
-		if *a.room -= int64(len(path)); *a.room < 0 {
+		ok := a.room.take(len(path))
+		if !ok {
 			a.Omitted++
 		}
-		return *a.room >= 0
+		return ok
 	}
 	cfg.Inspect = true
 	cfg.Changed = func(c filter.Change) {

@@ -123,9 +123,9 @@ func TestReportRulesOfArchives(t *testing.T) {
 
 // Rules that do not match are listed while there is room for them.
 func TestReportRulesRoom(t *testing.T) {
-	room := ruleRoom(5)
+	left := room(5)
 	for i, want := range []bool{true, true, false} {
-		if got := room.take(2); got != want {
+		if got := left.take(2); got != want {
 			t.Errorf("archive %d lists all of its 2 rules: %v, want %v", i, got, want)
 		}
 	}
@@ -200,8 +200,8 @@ func TestReportOfFailure(t *testing.T) {
 // A report lists paths while there is room for them, and then says how many
 // it leaves out.
 func TestReportRoom(t *testing.T) {
-	room := int64(100)
-	first, second := archiveReport{room: &room}, archiveReport{room: &room}
+	left := room(100)
+	first, second := archiveReport{room: &left}, archiveReport{room: &left}
 	var cfg filter.Config
 	first.watch(&cfg)
 	long := "/" + strings.Repeat("x", 59)
