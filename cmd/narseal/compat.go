@@ -125,10 +125,16 @@ func (r *endReader) Read(p []byte) (int, error) {
 
 type output struct {
 	*atomicfile.Output
-	info fs.FileInfo
+	info  fs.FileInfo
+	label string
 }
 
-func (o *output) commit() error { return o.Commit() }
+func (o *output) commit() error {
+	if err := o.Commit(); err != nil {
+		return fmt.Errorf("%s%w", o.label, err)
+	}
+	return nil
+}
 func (o *output) abort()        { o.Abort() }
 
 // openOutput opens what -o names. An empty name is stdout unless that is a terminal.
@@ -141,6 +147,7 @@ func openOutput(ctx context.Context, name string, stdout io.Writer) (*output, er
 	if err != nil {
 		return nil, fmt.Errorf("output: %w", err)
 	}
+	o.label = "output: "
 	return o, nil
 }
 
@@ -156,13 +163,13 @@ func openTo(ctx context.Context, name string, stdout io.Writer) (*output, error)
 	reg := exitsOf(ctx).Registry
 	if name == "" || name == "-" {
 		o := atomicfile.Stream(reg, stdout)
-		return &output{o, o.Info}, nil
+		return &output{o, o.Info, ""}, nil
 	}
 	o, err := atomicfile.Create(reg, name)
 	if err != nil {
 		return nil, err
 	}
-	return &output{o, o.Info}, nil
+	return &output{o, o.Info, ""}, nil
 }
 
 func sameFile(in, out fs.FileInfo) bool { return atomicfile.SameFile(in, out) }

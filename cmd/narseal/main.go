@@ -32,7 +32,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	app := newApp(t)
 	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, t.base().Stderr()
 	return finish(t, cleanup.Run(ctx, func(ctx context.Context, reg *cleanup.Registry) error {
-		return app.RunContext(context.WithValue(ctx, exitsKey{}, reg), args)
+		return app.RunContext(context.WithValue(ctx, exitsKey{}, reg), arrange(app, args))
 	}))
 }
 

@@ -27,13 +27,6 @@ func prepare(cs []*cli.Command) {
 			continue
 		}
 		c.Before = reportApart
-		action := c.Action
-		c.Action = func(c *cli.Context) error {
-			if err := checkArgs(c); err != nil {
-				return err
-			}
-			return action(c)
-		}
 	}
 }
 
@@ -49,22 +42,7 @@ func needsCommand(c *cli.Context) error {
 	return errNoCommand
 }
 
-// checkArgs refuses an option that stands behind an INPUT, where the library
-// would take it for another one.
-func checkArgs(c *cli.Context) error {
-	for _, arg := range c.Args().Slice() {
-		if len(arg) < 2 || arg[0] != '-' {
-			continue
-		}
-		if _, err := os.Lstat(arg); err != nil {
-			return badUsage("a file of that name is ./"+arg, "options such as %s stand before what they apply to", arg)
-		}
-	}
-	return nil
-}
-
-// onUsageError says what is wrong with the options, in the library's stead,
-// which names them with one dash.
+// onUsageError says what is wrong with the options. The library would name them with one dash.
 func onUsageError(c *cli.Context, err error, _ bool) error {
 	flags := visible(append(slices.Clone(c.Command.Flags), cli.VersionFlag))
 	hint := helpHint(c.Command, "options")
@@ -72,6 +50,11 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	if name, ok := strings.CutPrefix(s, "flag provided but not defined: -"); ok {
 		// A name with three dashes comes with one of them.
 		name = strings.TrimLeft(name, "-")
+		for _, file := range []string{"-" + name, "--" + name} {
+			if _, err := os.Lstat(file); err == nil {
+				return badUsage("the file of that name is ./"+file, "unknown option %s", dashed(name))
+			}
+		}
 		var names []string
 		for _, f := range flags {
 			names = append(names, f.Names()[0])
