@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"narseal/macho"
+	"narseal/macho/bundle"
 	"narseal/nar"
 )
 
@@ -190,9 +191,9 @@ type pipe struct {
 	track   bool  // keep touched
 	touched ranges
 	held    held
-	digest  *macho.FileDigest // of what a bundle seals, else nil
+	digest  *bundle.FileDigest // of what a bundle seals, else nil
 
-	bundles macho.Bundles
+	bundles bundle.Checker
 	ahead   *ahead // nil unless the run only looks
 	diver   *diver // nil: packed contents are not looked into
 	late    spools // renamed entries that wait for their place
@@ -240,8 +241,8 @@ func (p *pipe) entry(e *nar.Entry) error {
 	p.digest = nil
 	if p.looks() {
 		p.reach(e.Depth)
-		if e.Type == nar.TypeRegular && macho.IsBundleFile(e.Name) {
-			p.digest = macho.NewFileDigest()
+		if e.Type == nar.TypeRegular && bundle.IsSealedFile(e.Name) {
+			p.digest = bundle.NewFileDigest()
 		}
 	}
 	if p.c.Rules != nil {

@@ -103,7 +103,7 @@ func (p *pipe) gather(size int64, hold func([]byte) error) error {
 		p.settle(p.held.mem[p.base:], p.r.Remaining() == 0)
 		if first {
 			// As the repair will see it: the rules may have changed even that.
-			fixed = macho.Fixed(p.held.mem[:p.base], size)
+			fixed = macho.FixedPrefix(p.held.mem[:p.base], size)
 		}
 		if err := p.held.passOn(min(p.base, fixed), p.out); err != nil {
 			return err
@@ -203,9 +203,9 @@ func (p *pipe) seal() error {
 	var err error
 	switch {
 	case all:
-		rep, err = mc.Repair(image, nil)
+		rep, err = mc.Repair(image)
 	case p.c.Repair == RepairTouched && len(touched) > 0:
-		if rep, err = mc.Repair(image, touched); err == nil {
+		if rep, err = mc.RepairTouched(image, touched); err == nil {
 			// The rest of the image may have been damaged before.
 			var now *macho.Report
 			if now, err = mc.Verify(image); err == nil {
@@ -216,7 +216,7 @@ func (p *pipe) seal() error {
 		rep, err = mc.Verify(image)
 	default:
 		// Nothing to hash, but the rules may touch what it seals.
-		if rep, err = mc.Repair(image, []macho.Range{}); err == nil {
+		if rep, err = mc.RepairTouched(image, nil); err == nil {
 			p.watchBundle(rep)
 			return nil
 		}
@@ -240,7 +240,7 @@ func merge(repaired, now *macho.Report) *macho.Report {
 		was, is := &repaired.Slices[i], &now.Slices[i]
 		is.Touched = was.Touched
 		switch {
-		case !was.Status.Holds():
+		case !was.Status.OK():
 			// What could not be repaired, even where it is stale besides.
 			is.Status, is.Reason = was.Status, was.Reason
 		case is.Status == macho.StatusValid && was.Status == macho.StatusRepaired:
@@ -271,7 +271,7 @@ func (p *pipe) judge(path string, rep *macho.Report, touched bool) error {
 			if p.c.Signature != nil {
 				p.c.Signature(Signature{path, s})
 			}
-			if !s.Status.Holds() && (asked || s.Touched) {
+			if !s.Status.OK() && (asked || s.Touched) {
 				p.unsealed(path, s, final)
 			}
 		})

@@ -29,7 +29,7 @@ const (
 	// ModuloNix217 is ModuloNix with nothing appended, as in Nix 2.17 to 2.34.
 	ModuloNix217
 	// ModuloSignatures first makes zero, in each regular file, what
-	// macho.SealRanges says. Then it makes each occurrence of the hash part
+	// macho.DerivedRanges says. Then it makes each occurrence of the hash part
 	// zero in all encodings, from left to right; in a wide encoding all of
 	// its bytes. For each it appends what ModuloNix appends; for a wide one
 	// the offset is that of the first byte that is not zero, and behind it
@@ -207,7 +207,7 @@ func sealedInFile(r *nar.Reader, in io.ReaderAt, off, size int64) ([]macho.Range
 	if !macho.IsMachO(prefix) {
 		return nil, nil
 	}
-	ranges, err := macho.SealRanges(readOnlyImage{io.NewSectionReader(in, off, size)})
+	ranges, err := macho.DerivedRanges(readOnlyImage{io.NewSectionReader(in, off, size)})
 	if err != nil {
 		return nil, fmt.Errorf("signature of %q: %w", r.Path(), err)
 	}

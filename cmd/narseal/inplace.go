@@ -79,7 +79,7 @@ func (p *inPlace) path(ctx context.Context, path string, jobs int) {
 		rep.Input = &streamReport{Format: kind, Compression: "none"}
 		s := &sweep{jobs: jobs, examine: p.examine, fail: p.fail, tally: p.tally, progress: p.t.progress, slice: func(s filter.Signature) {
 			rep.add(s)
-			if !s.Status.Holds() {
+			if !s.Status.OK() {
 				p.t.warnUnsealed(s.Path, &s.Slice)
 			}
 		}, looked: func(l *looked) {
@@ -208,7 +208,7 @@ func (p *inPlace) replace(f *looseFile, cfg macho.Config) (*macho.Report, error)
 	if next.size != f.Size() {
 		return nil, fmt.Errorf("copy: offset %d: %w", next.size, io.ErrUnexpectedEOF)
 	}
-	rep, err := cfg.Repair(next, nil)
+	rep, err := cfg.Repair(next)
 	if err != nil {
 		return nil, err
 	}

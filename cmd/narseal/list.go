@@ -75,7 +75,7 @@ type table struct {
 const tableRow = "%-11s  %-8s  %-13s  %s\n"
 
 func (l *table) add(input, storePath string, loose bool, s filter.Signature) {
-	if s.Status.Holds() && !l.all {
+	if s.Status.OK() && !l.all {
 		return
 	}
 	if !l.headed {

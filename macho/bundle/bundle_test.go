@@ -1,4 +1,4 @@
-package macho_test
+package bundle_test
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"narseal/macho"
+	"narseal/macho/bundle"
 	"narseal/macho/machotest"
 )
 
@@ -22,18 +23,22 @@ func sealedSlice(t *testing.T, external map[int][]byte) macho.Slice {
 		im.Directories = append(im.Directories, d)
 	}
 	data, _ := im.Build()
-	return mustVerify(t, macho.Bytes(data)).Slices[0]
+	report, err := macho.Verify(macho.Bytes(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report.Slices[0]
 }
 
-func fileDigest(data string) *macho.FileDigest {
-	d := macho.NewFileDigest()
+func fileDigest(data string) *bundle.FileDigest {
+	d := bundle.NewFileDigest()
 	for i := range len(data) { // in pieces
 		d.Write([]byte(data[i : i+1]))
 	}
 	return d
 }
 
-func TestBundles(t *testing.T) {
+func TestChecker(t *testing.T) {
 	both := map[int][]byte{1: []byte("plist"), 3: []byte("resources")}
 	plist := map[int][]byte{1: []byte("plist")}
 	type file struct{ path, data string }
@@ -61,27 +66,27 @@ func TestBundles(t *testing.T) {
 		{"no CodeResources there", both, "/A.app/A", []file{{"/A.app/CodeResources", "other"}}, macho.StatusValid},
 	} {
 		for _, touched := range []bool{false, true} {
-			var b macho.Bundles
+			var c bundle.Checker
 			var got []macho.Slice
 			tell := func(s macho.Slice) { got = append(got, s) }
 			add := func(f file) {
 				d := fileDigest(f.data)
 				d.Touched = touched
-				b.AddFile(f.path, d)
+				c.AddFile(f.path, d)
 			}
 			for _, f := range test.files {
 				if !strings.Contains(f.path, "_CodeSignature") {
 					add(f)
 				}
 			}
-			b.AddSlice(test.image, sealedSlice(t, test.external), tell)
+			c.AddSlice(test.image, sealedSlice(t, test.external), tell)
 			for _, f := range test.files {
 				if strings.Contains(f.path, "_CodeSignature") {
 					add(f)
 				}
 			}
-			b.Reach(0)
-			b.Reach(0)
+			c.Reach(0)
+			c.Reach(0)
 			if len(got) != 1 {
 				t.Fatalf("%s: told %d times", test.name, len(got))
 			}
@@ -96,34 +101,33 @@ func TestBundles(t *testing.T) {
 	}
 }
 
-// TestBundlesReach wants a slice told when the walk leaves its bundle, and not
-// before.
-func TestBundlesReach(t *testing.T) {
-	var b macho.Bundles
+// TestReach wants a slice back when the walk leaves its bundle, and not before.
+func TestReach(t *testing.T) {
+	var c bundle.Checker
 	told := 0
 	s := sealedSlice(t, map[int][]byte{1: []byte("plist")})
-	b.AddSlice("/x/A.app/Contents/MacOS/A", s, func(macho.Slice) { told++ })
+	c.AddSlice("/x/A.app/Contents/MacOS/A", s, func(macho.Slice) { told++ })
 	for _, depth := range []int{6, 5, 4} { // Contents/Resources has four folders around it
-		b.Reach(depth)
+		c.Reach(depth)
 		if told != 0 {
 			t.Fatalf("told at depth %d", depth)
 		}
 	}
-	b.Reach(3) // what lies beside Contents is not in it
+	c.Reach(3) // what lies beside Contents is not in it
 	if told != 1 {
 		t.Errorf("told %d times after its end", told)
 	}
 }
 
-// TestBundlesBounds wants bounded memory for hostile trees: too many sealed
+// TestBounds wants bounded memory for hostile trees: too many sealed
 // slices in one bundle do not pass as valid, too deep ones are told at once.
-func TestBundlesBounds(t *testing.T) {
+func TestBounds(t *testing.T) {
 	s := sealedSlice(t, map[int][]byte{1: []byte("plist")})
-	var b macho.Bundles
+	var c bundle.Checker
 	const n = 5000
 	broken, told := 0, 0
 	for i := range n {
-		b.AddSlice(fmt.Sprintf("/A.app/%d", i), s, func(s macho.Slice) {
+		c.AddSlice(fmt.Sprintf("/A.app/%d", i), s, func(s macho.Slice) {
 			told++
 			if s.Status == macho.StatusBundle {
 				broken++
@@ -134,27 +138,27 @@ func TestBundlesBounds(t *testing.T) {
 		t.Errorf("%d of %d told at once, %d of them as broken", told, n, broken)
 	}
 	first := told
-	b.Reach(0)
+	c.Reach(0)
 	if told != n || broken != first {
 		t.Errorf("%d of %d told, %d as broken", told, n, broken)
 	}
 	told = 0
-	b.AddSlice(strings.Repeat("/d", 100)+"/A", s, func(macho.Slice) { told++ })
+	c.AddSlice(strings.Repeat("/d", 100)+"/A", s, func(macho.Slice) { told++ })
 	if told != 1 {
 		t.Error("a bundle at depth 100 waits")
 	}
 }
 
-// TestBundlesWorse wants what is wrong with the image itself kept.
-func TestBundlesWorse(t *testing.T) {
+// TestWorse wants what is wrong with the image itself kept.
+func TestWorse(t *testing.T) {
 	s := sealedSlice(t, map[int][]byte{1: []byte("plist")})
 	s.Status, s.Reason = macho.StatusStale, "stale code slots: 1"
-	var b macho.Bundles
-	b.AddSlice("/A.app/A", s, func(got macho.Slice) {
+	var c bundle.Checker
+	c.AddSlice("/A.app/A", s, func(got macho.Slice) {
 		if got.Status != macho.StatusStale || !strings.HasPrefix(got.Reason, s.Reason+"; bundle: ") {
 			t.Errorf("%s: %s", got.Status, got.Reason)
 		}
 	})
-	b.AddFile("/A.app/Info.plist", fileDigest("other"))
-	b.Reach(0)
+	c.AddFile("/A.app/Info.plist", fileDigest("other"))
+	c.Reach(0)
 }

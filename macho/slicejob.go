@@ -2,8 +2,8 @@ package macho
 
 import "fmt"
 
-// job is the work on one slice that has a signature which is not refused.
-type job struct {
+// sliceJob is the work on one slice that has a signature which is not refused.
+type sliceJob struct {
 	Config
 	image Image
 	slice *slice
@@ -15,7 +15,7 @@ type job struct {
 
 // run reports on each slice of the image; work does what is to be done with one
 // whose signature is not refused.
-func (c Config) run(image Image, work func(*job) error) (*Report, error) {
+func (c Config) run(image Image, work func(*sliceJob) error) (*Report, error) {
 	src := &window{image: image}
 	all, err := parseContainer(src)
 	if err != nil {
@@ -44,7 +44,7 @@ func (c Config) run(image Image, work func(*job) error) (*Report, error) {
 			}
 			continue
 		}
-		j := &job{Config: c, image: image, slice: s, out: out, total: &report.Hashed}
+		j := &sliceJob{Config: c, image: image, slice: s, out: out, total: &report.Hashed}
 		if err := j.parse(src); err != nil {
 			return nil, err
 		}
@@ -56,7 +56,7 @@ func (c Config) run(image Image, work func(*job) error) (*Report, error) {
 }
 
 // parse reads the signature. If it is refused, the report says so and sig is nil.
-func (j *job) parse(src source) error {
+func (j *sliceJob) parse(src source) error {
 	g, err := j.slice.readSignature(src)
 	if err != nil {
 		return err
@@ -71,9 +71,9 @@ func (j *job) parse(src source) error {
 		return nil
 	}
 	j.sig = g
-	j.out.special = nil
+	j.out.External = nil
 	for _, d := range g.dirs {
-		j.out.special = append(j.out.special, j.slice.sealed(g, d)...)
+		j.out.External = append(j.out.External, j.slice.external(g, d)...)
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ func (d *directory) describe() CodeDirectory {
 	return out
 }
 
-func (j *job) verify() error {
+func (j *sliceJob) verify() error {
 	if j.sig == nil {
 		return nil
 	}
@@ -111,7 +111,7 @@ func (j *job) verify() error {
 
 // selectSlots chooses what to hash: all of it, or what touches the ranges, which
 // count from the start of the slice.
-func (j *job) selectSlots(all bool, ranges []Range) {
+func (j *sliceJob) selectSlots(all bool, ranges []Range) {
 	j.sels = nil
 	for _, d := range j.sig.dirs {
 		switch {
@@ -125,7 +125,7 @@ func (j *job) selectSlots(all bool, ranges []Range) {
 }
 
 // hash compares the selected slots, and with write sets those that differ.
-func (j *job) hash(write bool) error {
+func (j *sliceJob) hash(write bool) error {
 	h := &hasher{image: j.image, slice: j.slice, write: write, jobs: j.Jobs}
 	if err := h.run(j.sels); err != nil {
 		return err
@@ -138,7 +138,7 @@ func (j *job) hash(write bool) error {
 }
 
 // describeStale says in words how many slots differ; empty: none.
-func (j *job) describeStale() string {
+func (j *sliceJob) describeStale() string {
 	pages, special := 0, 0
 	for _, sel := range j.sels {
 		pages += len(sel.stale)
@@ -156,7 +156,7 @@ func (j *job) describeStale() string {
 }
 
 // finish writes the outcome into the report.
-func (j *job) finish(status Status, reason string) {
+func (j *sliceJob) finish(status Status, reason string) {
 	j.out.Status, j.out.Reason = status, reason
 	for _, sel := range j.sels {
 		for i := range j.out.CodeDirectories {

@@ -11,9 +11,9 @@ import (
 	"narseal/macho/machotest"
 )
 
-func sealRanges(t *testing.T, image macho.Image) []macho.Range {
+func derivedRanges(t *testing.T, image macho.Image) []macho.Range {
 	t.Helper()
-	ranges, err := macho.SealRanges(image)
+	ranges, err := macho.DerivedRanges(image)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,28 +25,28 @@ func sealRanges(t *testing.T, image macho.Image) []macho.Range {
 	return ranges
 }
 
-// unsealed is data with the ranges and the hash made zero.
-func unsealed(t *testing.T, data, hash []byte) []byte {
+// underived is data with the ranges and the hash made zero.
+func underived(t *testing.T, data, hash []byte) []byte {
 	t.Helper()
 	out := bytes.Clone(data)
-	for _, r := range sealRanges(t, macho.Bytes(data)) {
+	for _, r := range derivedRanges(t, macho.Bytes(data)) {
 		clear(out[r.Off : r.Off+r.Len])
 	}
 	return bytes.ReplaceAll(out, hash, make([]byte, len(hash)))
 }
 
 // What is left of two images that differ in a hash is the same.
-func TestSealRangesOfPairs(t *testing.T) {
+func TestDerivedRangesOfPairs(t *testing.T) {
 	for _, name := range goldenNames(t) {
 		a, b := readGolden(t, "A", name), readGolden(t, "B", name)
-		if bytes.Equal(a, b) || !bytes.Equal(unsealed(t, a, hashA), unsealed(t, b, hashB)) {
+		if bytes.Equal(a, b) || !bytes.Equal(underived(t, a, hashA), underived(t, b, hashB)) {
 			t.Errorf("%s: more than the hash and what is derived from it differs", name)
 		}
 	}
 	matrixB := machotest.Matrix(string(hashB))
 	for i, a := range matrixA() {
 		b := matrixB[i]
-		if bytes.Equal(a.Data, b.Data) || !bytes.Equal(unsealed(t, a.Data, hashA), unsealed(t, b.Data, hashB)) {
+		if bytes.Equal(a.Data, b.Data) || !bytes.Equal(underived(t, a.Data, hashA), underived(t, b.Data, hashB)) {
 			t.Errorf("%s: more than the hash and what is derived from it differs", a.Name)
 		}
 	}
@@ -54,10 +54,10 @@ func TestSealRangesOfPairs(t *testing.T) {
 
 // The ranges are the slots that were put there and, of special slots that are
 // not set, zeros.
-func TestSealRangesOfMatrix(t *testing.T) {
+func TestDerivedRangesOfMatrix(t *testing.T) {
 	for _, c := range matrixA() {
 		covered := make([]bool, len(c.Data))
-		for _, r := range sealRanges(t, opaque{c.Data}) {
+		for _, r := range derivedRanges(t, opaque{c.Data}) {
 			for i := range r.Len {
 				covered[r.Off+i] = true
 			}
@@ -99,11 +99,11 @@ func TestSealRangesOfMatrix(t *testing.T) {
 }
 
 // LC_UUID is where debug/macho finds it, in slices that are signed.
-func TestSealRangesOfUUID(t *testing.T) {
+func TestDerivedRangesOfUUID(t *testing.T) {
 	seen := 0
 	for _, name := range goldenNames(t) {
 		data := readGolden(t, "A", name)
-		ranges := sealRanges(t, macho.Bytes(data))
+		ranges := derivedRanges(t, macho.Bytes(data))
 		each := func(f *debugmacho.File, base int64) {
 			pos := base + 28
 			if f.Magic == debugmacho.Magic64 {
@@ -138,18 +138,18 @@ func TestSealRangesOfUUID(t *testing.T) {
 }
 
 // What has no signature, or a malformed one, has no ranges.
-func TestSealRangesOfNothing(t *testing.T) {
+func TestDerivedRangesOfNothing(t *testing.T) {
 	data := bytes.Clone(readGolden(t, "A", "go-arm64"))
 	i := bytes.Index(data, []byte{0xfa, 0xde, 0x0c, 0x02})
 	data[i+7]-- // the CodeDirectory's length
 	data[i+6]--
 	for _, b := range [][]byte{nil, []byte("#!/bin/sh"), data, data[:len(data)/2]} {
-		if ranges := sealRanges(t, macho.Bytes(b)); len(ranges) != 0 {
+		if ranges := derivedRanges(t, macho.Bytes(b)); len(ranges) != 0 {
 			t.Errorf("%d bytes: got %+v", len(b), ranges)
 		}
 	}
 	image := &brokenImage{opaque: opaque{readGolden(t, "A", "go-arm64")}, writes: 0}
-	if _, err := macho.SealRanges(image); !errors.Is(err, errBroken) {
+	if _, err := macho.DerivedRanges(image); !errors.Is(err, errBroken) {
 		t.Errorf("failing image: got error %v", err)
 	}
 }

@@ -1,6 +1,6 @@
 package macho
 
-// SealRanges returns, sorted and apart from each other, the bytes of image
+// DerivedRanges returns, sorted and apart from each other, the bytes of image
 // that are derived from its other bytes: in each slice whose signature is
 // well-formed
 //
@@ -13,9 +13,9 @@ package macho
 //
 // Where they lie does not depend on the hashes that they hold. Image is only
 // read.
-func SealRanges(image Image) ([]Range, error) {
+func DerivedRanges(image Image) ([]Range, error) {
 	var all []Range
-	_, err := Config{}.run(image, func(j *job) error {
+	_, err := Config{}.run(image, func(j *sliceJob) error {
 		if j.sig == nil {
 			return nil
 		}
