@@ -163,7 +163,7 @@ func (c *Config) Run(w *nar.Writer, r *nar.Reader) (Result, error) {
 		p.ahead = newAhead(c.Jobs)
 	}
 	if w != nil {
-		w.Relay(r)
+		w.PassThrough(r)
 	}
 	err := p.run()
 	if p.ahead != nil {
@@ -294,7 +294,7 @@ func (p *pipe) entry(e *nar.Entry) error {
 func (p *pipe) begin(e *nar.Entry, from string) error {
 	var err error
 	if from != "" && from < string(e.Name) && !p.c.Ordered {
-		err = p.w.WriteEntryLate(e, p.late.new())
+		err = p.w.WriteEntryDeferred(e, p.late.new())
 	} else {
 		err = p.w.WriteEntry(e)
 	}

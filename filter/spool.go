@@ -16,7 +16,7 @@ type spools struct {
 	end     int64 // of what is in scratch
 }
 
-// spool is one entry: a nar.Spool.
+// spool is one entry: a nar.Spill.
 type spool struct {
 	s       *spools
 	mem     []byte

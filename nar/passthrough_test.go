@@ -15,7 +15,7 @@ import (
 
 // edit passes an archive from r to w with changes that rnd makes: bytes of
 // contents, targets and names, contents that are withheld and written in
-// another way, and entries that come late. It makes the same ones whether w
+// another way, and entries that are deferred. It makes the same ones whether w
 // relays or not.
 func edit(w *nar.Writer, r *nar.Reader, rnd *rand.Rand) error {
 	for {
@@ -33,7 +33,7 @@ func edit(w *nar.Writer, r *nar.Reader, rnd *rand.Rand) error {
 		case n > 0 && rnd.IntN(8) == 0:
 			// Behind its siblings, most of the time.
 			e.Name[n-1] = '~'
-			err = w.WriteEntryLate(e, new(bytes.Buffer))
+			err = w.WriteEntryDeferred(e, new(bytes.Buffer))
 		default:
 			err = w.WriteEntry(e)
 		}
@@ -105,14 +105,14 @@ func editContents(w *nar.Writer, r *nar.Reader, rnd *rand.Rand) error {
 
 // What a Writer relays is what it would encode, whatever the reads and the
 // buffer's size.
-func TestRelay(t *testing.T) {
+func TestPassThrough(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	run := func(data []byte, seed uint64, wrap func(io.Reader) io.Reader, size int, relay bool) ([]byte, error) {
+	run := func(data []byte, seed uint64, wrap func(io.Reader) io.Reader, size int, passThrough bool) ([]byte, error) {
 		var out bytes.Buffer
 		w := nar.NewWriterSize(&out, size)
 		r := nar.NewReaderSize(wrap(bytes.NewReader(data)), size)
-		if relay {
-			w.Relay(r)
+		if passThrough {
+			w.PassThrough(r)
 		}
 		err := edit(w, r, rand.New(rand.NewPCG(seed, 0)))
 		if err == nil && w.Offset() != int64(out.Len()) {
@@ -154,13 +154,13 @@ func TestRelay(t *testing.T) {
 
 // An output that fails makes the Writer's own error, though a Reader meets it,
 // and not an archive that is complete.
-func TestRelayOutputFails(t *testing.T) {
+func TestPassThroughOutputFails(t *testing.T) {
 	full := errors.New("disk full")
 	data := nartest.Tree(nartest.Dir{"a": nartest.File(pattern(300 << 10)), "b": nartest.Exec("x"), "c": nartest.File(pattern(70 << 10))})
 	for _, limit := range []int{0, 1, 1000, 128 << 10, 256<<10 - 1, 256 << 10, 300 << 10, len(data) - 1} {
 		out := &limited{left: limit, err: full}
 		r, w := nar.NewReader(bytes.NewReader(data)), nar.NewWriter(out)
-		w.Relay(r)
+		w.PassThrough(r)
 		err := pass(r, w)
 		if !errors.Is(err, full) || !strings.HasPrefix(err.Error(), "nar: write: offset ") {
 			t.Errorf("output of %d bytes: %v", limit, err)
@@ -176,13 +176,13 @@ func TestRelayOutputFails(t *testing.T) {
 
 // An archive that is cut, or at fault, or followed by more, is not passed on as
 // a complete one, and comes as far as a Writer would have it.
-func TestRelayKeepsTheEnd(t *testing.T) {
+func TestPassThroughKeepsTheEnd(t *testing.T) {
 	check := func(data, in []byte) {
 		t.Helper()
 		for _, wrap := range []func(io.Reader) io.Reader{iotest.OneByteReader, func(r io.Reader) io.Reader { return r }} {
 			var out bytes.Buffer
 			r, w := nar.NewReaderSize(wrap(bytes.NewReader(in)), smallBuffer), nar.NewWriterSize(&out, smallBuffer)
-			w.Relay(r)
+			w.PassThrough(r)
 			var bad *nar.FormatError
 			if err := pass(r, w); !errors.As(err, &bad) || bad.Op != "read" {
 				t.Fatalf("%d bytes of %d: %v", len(in), len(data), err)
@@ -211,7 +211,7 @@ func TestRelayKeepsTheEnd(t *testing.T) {
 }
 
 // A Writer that relays refuses calls that do not fit what is read.
-func TestRelayRefuses(t *testing.T) {
+func TestPassThroughRefuses(t *testing.T) {
 	data := nartest.Tree(nartest.Dir{"a": nartest.File("abc"), "b": nartest.File("")})
 	for name, use := range map[string]func(w *nar.Writer, r *nar.Reader) error{
 		"closed early":  func(w *nar.Writer, r *nar.Reader) error { return w.Close() },
@@ -232,7 +232,7 @@ func TestRelayRefuses(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		r, w := nar.NewReader(bytes.NewReader(data)), nar.NewWriter(&out)
-		w.Relay(r)
+		w.PassThrough(r)
 		err := use(w, r)
 		var bad *nar.FormatError
 		if !errors.As(err, &bad) || bad.Op != "write" {
@@ -252,16 +252,16 @@ func next(w *nar.Writer, r *nar.Reader) error {
 	return w.WriteEntry(e)
 }
 
-// An entry that does not fit is told of with the same offset, relayed or not.
-func TestRelayOffsets(t *testing.T) {
+// An entry that does not fit is told of with the same offset, passed or not.
+func TestPassThroughOffsets(t *testing.T) {
 	data := nartest.Tree(nartest.Dir{"a": nartest.File("abc"), "b": nartest.File("")})
-	for _, late := range []bool{false, true} {
+	for _, deferred := range []bool{false, true} {
 		for _, name := range []string{"a", "/"} {
 			var errs []string
-			for _, relay := range []bool{false, true} {
+			for _, passThrough := range []bool{false, true} {
 				r, w := nar.NewReader(bytes.NewReader(data)), nar.NewWriter(io.Discard)
-				if relay {
-					w.Relay(r)
+				if passThrough {
+					w.PassThrough(r)
 				}
 				var err error
 				for err == nil {
@@ -272,8 +272,8 @@ func TestRelayOffsets(t *testing.T) {
 					write := w.WriteEntry
 					if string(e.Name) == "b" {
 						copy(e.Name, name)
-						if late {
-							write = func(e *nar.Entry) error { return w.WriteEntryLate(e, new(bytes.Buffer)) }
+						if deferred {
+							write = func(e *nar.Entry) error { return w.WriteEntryDeferred(e, new(bytes.Buffer)) }
 						}
 					}
 					if err = write(e); err != nil {
@@ -288,7 +288,7 @@ func TestRelayOffsets(t *testing.T) {
 				errs = append(errs, err.Error())
 			}
 			if errs[0] != errs[1] {
-				t.Errorf("late %t, name %q: encoded: %s; relayed: %s", late, name, errs[0], errs[1])
+				t.Errorf("deferred %t, name %q: encoded: %s; passed: %s", deferred, name, errs[0], errs[1])
 			}
 		}
 	}

@@ -15,9 +15,9 @@ import (
 	"narseal/nar/nartest"
 )
 
-// lateCalls is calls that write a tree with some entries late: such an entry
+// deferredCalls is calls that write a tree with some entries deferred: such an entry
 // comes anywhere before its place.
-func lateCalls(rnd *rand.Rand, e *nar.Entry, n nartest.Node, late bool) []call {
+func deferredCalls(rnd *rand.Rand, e *nar.Entry, n nartest.Node, deferred bool) []call {
 	entry := *e
 	var calls []call
 	switch n := n.(type) {
@@ -34,8 +34,8 @@ func lateCalls(rnd *rand.Rand, e *nar.Entry, n nartest.Node, late bool) []call {
 		entry.Type = nar.TypeDirectory
 		calls = []call{&entry}
 		type child struct {
-			name string
-			late bool
+			name     string
+			deferred bool
 		}
 		var order []child
 		for i, name := range slices.Sorted(maps.Keys(n)) {
@@ -46,21 +46,21 @@ func lateCalls(rnd *rand.Rand, e *nar.Entry, n nartest.Node, late bool) []call {
 			}
 		}
 		for _, c := range order {
-			calls = append(calls, lateCalls(rnd, &nar.Entry{Depth: e.Depth + 1, Name: []byte(c.name)}, n[c.name], c.late)...)
+			calls = append(calls, deferredCalls(rnd, &nar.Entry{Depth: e.Depth + 1, Name: []byte(c.name)}, n[c.name], c.deferred)...)
 		}
 	}
-	if late {
-		calls[0] = lateCall{&entry}
+	if deferred {
+		calls[0] = deferredCall{&entry}
 	}
 	return calls
 }
 
-// Late entries end where they belong, whatever order they come in.
-func TestWriterLate(t *testing.T) {
+// Deferred entries end where they belong, whatever order they come in.
+func TestWriterDeferred(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	each(t, func(t *testing.T, root nartest.Node, data []byte) {
 		for range 50 {
-			calls := append(lateCalls(rnd, &nar.Entry{}, root, rnd.IntN(2) == 0), closeCall{})
+			calls := append(deferredCalls(rnd, &nar.Entry{}, root, rnd.IntN(2) == 0), closeCall{})
 			var out bytes.Buffer
 			w := nar.NewWriterSize(&out, smallBuffer)
 			for i, c := range calls {
@@ -78,24 +78,24 @@ func TestWriterLate(t *testing.T) {
 	})
 }
 
-func TestWriterLateRefuses(t *testing.T) {
-	late := func(e *nar.Entry) call { return lateCall{e} }
+func TestWriterDeferredRefuses(t *testing.T) {
+	deferred := func(e *nar.Entry) call { return deferredCall{e} }
 	for _, c := range []struct {
 		name  string
 		calls []call
 		path  string
 		want  string
 	}{
-		{"after a greater sibling", []call{dir(0, ""), file(1, "b", 0), late(file(1, "a", 0))}, "/a", `names out of order: "a" after "b"`},
-		{"name of an entry that is out", []call{dir(0, ""), file(1, "a", 0), late(file(1, "a", 0))}, "/a", "name given twice"},
-		{"name of a later entry", []call{dir(0, ""), late(file(1, "a", 0)), file(1, "a", 0), closeCall{}}, "/a", "name given twice"},
-		{"two of a name", []call{dir(0, ""), late(file(1, "a", 0)), late(file(1, "a", 0)), closeCall{}}, "/a", "name given twice"},
-		{"in a late directory", []call{dir(0, ""), late(dir(1, "d")), late(file(2, "a", 0)), late(dir(2, "a")), dir(1, "c")}, "/d/a", "name given twice"},
-		{"bad name", []call{dir(0, ""), late(file(1, "a/b", 0))}, "/", "name holds a slash"},
-		{"bad target", []call{dir(0, ""), late(link(1, "a", ""))}, "/a", "target is empty"},
-		{"contents missing", []call{dir(0, ""), late(file(1, "a", 2)), "x", closeCall{}}, "/a", "1 bytes of the entry's size are missing"},
-		{"below a late file", []call{dir(0, ""), late(file(1, "a", 0)), file(2, "b", 0)}, "", "depth 2"},
-		{"two roots", []call{late(dir(0, "")), late(dir(0, ""))}, "", "depth 0"},
+		{"after a greater sibling", []call{dir(0, ""), file(1, "b", 0), deferred(file(1, "a", 0))}, "/a", `names out of order: "a" after "b"`},
+		{"name of an entry that is out", []call{dir(0, ""), file(1, "a", 0), deferred(file(1, "a", 0))}, "/a", "name given twice"},
+		{"name of a later entry", []call{dir(0, ""), deferred(file(1, "a", 0)), file(1, "a", 0), closeCall{}}, "/a", "name given twice"},
+		{"two of a name", []call{dir(0, ""), deferred(file(1, "a", 0)), deferred(file(1, "a", 0)), closeCall{}}, "/a", "name given twice"},
+		{"in a deferred directory", []call{dir(0, ""), deferred(dir(1, "d")), deferred(file(2, "a", 0)), deferred(dir(2, "a")), dir(1, "c")}, "/d/a", "name given twice"},
+		{"bad name", []call{dir(0, ""), deferred(file(1, "a/b", 0))}, "/", "name holds a slash"},
+		{"bad target", []call{dir(0, ""), deferred(link(1, "a", ""))}, "/a", "target is empty"},
+		{"contents missing", []call{dir(0, ""), deferred(file(1, "a", 2)), "x", closeCall{}}, "/a", "1 bytes of the entry's size are missing"},
+		{"below a deferred file", []call{dir(0, ""), deferred(file(1, "a", 0)), file(2, "b", 0)}, "", "depth 2"},
+		{"two roots", []call{deferred(dir(0, "")), deferred(dir(0, ""))}, "", "depth 0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out bytes.Buffer
@@ -121,21 +121,21 @@ func TestWriterLateRefuses(t *testing.T) {
 	}
 }
 
-// faultySpool fails to take or to give back what it was given.
-type faultySpool struct {
+// faultySpill fails to take or to give back what it was given.
+type faultySpill struct {
 	bytes.Buffer
 	take, give error
 	lose       bool
 }
 
-func (s *faultySpool) Write(p []byte) (int, error) {
+func (s *faultySpill) Write(p []byte) (int, error) {
 	if s.take != nil {
 		return 0, s.take
 	}
 	return s.Buffer.Write(p)
 }
 
-func (s *faultySpool) WriteTo(w io.Writer) (int64, error) {
+func (s *faultySpill) WriteTo(w io.Writer) (int64, error) {
 	if s.give != nil {
 		return 0, s.give
 	}
@@ -145,18 +145,18 @@ func (s *faultySpool) WriteTo(w io.Writer) (int64, error) {
 	return s.Buffer.WriteTo(w)
 }
 
-func TestWriterLateSpoolFails(t *testing.T) {
+func TestWriterDeferredSpillFails(t *testing.T) {
 	fault := errors.New("fault")
-	for _, s := range []*faultySpool{{take: fault}, {give: fault}, {lose: true}} {
+	for _, s := range []*faultySpill{{take: fault}, {give: fault}, {lose: true}} {
 		var out bytes.Buffer
 		w := nar.NewWriter(&out)
 		if err := w.WriteEntry(dir(0, "")); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.WriteEntryLate(file(1, "a", 0), s); err != nil {
+		if err := w.WriteEntryDeferred(file(1, "a", 0), s); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.Close(); !errors.Is(err, fault) && !(s.lose && err != nil && strings.Contains(err.Error(), "gave 183 bytes back of 184")) {
+		if err := w.Close(); !errors.Is(err, fault) && !(s.lose && err != nil && strings.Contains(err.Error(), "returned 183 bytes of 184")) {
 			t.Errorf("Close gives %v", err)
 		}
 		if out.Len() > 0 {
@@ -165,16 +165,16 @@ func TestWriterLateSpoolFails(t *testing.T) {
 	}
 }
 
-// Late entries cost the same however many wait, and in whatever order they
+// Deferred entries cost the same however many wait, and in whatever order they
 // came; those inside each other have one buffer.
-func TestWriterLateMany(t *testing.T) {
+func TestWriterDeferredMany(t *testing.T) {
 	const n = 30_000
 	w := nar.NewWriter(io.Discard)
 	if err := w.WriteEntry(dir(0, "")); err != nil {
 		t.Fatal(err)
 	}
 	for i := range n {
-		if err := w.WriteEntryLate(file(1, fmt.Sprintf("z%08d", n-i), 0), new(bytes.Buffer)); err != nil {
+		if err := w.WriteEntryDeferred(file(1, fmt.Sprintf("z%08d", n-i), 0), new(bytes.Buffer)); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.WriteEntry(file(1, fmt.Sprintf("a%08d", i), 0)); err != nil {
@@ -190,10 +190,10 @@ func TestWriterLateMany(t *testing.T) {
 		w := nar.NewWriter(io.Discard)
 		err := w.WriteEntry(dir(0, ""))
 		for i := 1; err == nil && i <= levels; i++ {
-			err = w.WriteEntryLate(dir(i, "d"), new(bytes.Buffer))
+			err = w.WriteEntryDeferred(dir(i, "d"), new(bytes.Buffer))
 		}
 		if err == nil {
-			err = w.WriteEntryLate(file(levels+1, "f", size), new(bytes.Buffer))
+			err = w.WriteEntryDeferred(file(levels+1, "f", size), new(bytes.Buffer))
 		}
 		if err == nil {
 			_, err = w.Write(make([]byte, size))
