@@ -12,7 +12,7 @@ buildGoModule {
 
   src = lib.cleanSource ../.;
 
-  # Made by scripts/vendor-hash --write.
+  # scripts/vendor-hash --write
   vendorHash = "sha256-PtCU1JpiPLYQrlG2IvFCdqUvJOrAl7jOOfc45yAipYg=";
 
   subPackages = [ "cmd/narseal" ];
