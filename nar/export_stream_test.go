@@ -82,9 +82,15 @@ func trailerBytes(t nar.Trailer) string {
 	return s + u64(1) + str(string(t.Signature))
 }
 
-var storePath = regexp.MustCompile(`^(/[^\x00]*)?/[0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9a-zA-Z+\-._?=]{1,211}$`)
+// The store directory does not end in a slash, or is the root, and the name does not start with the component "." or "..".
+var (
+	storePath = regexp.MustCompile(`^(/[^\x00]*[^\x00/])?/[0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9a-zA-Z+\-._?=]{1,211}$`)
+	dotName   = regexp.MustCompile(`/.{32}-\.\.?(-[^/]*)?$`)
+)
 
-func isStorePath(s string) bool { return len(s) <= 4095 && storePath.MatchString(s) }
+func isStorePath(s string) bool {
+	return len(s) <= 4095 && storePath.MatchString(s) && !dotName.MatchString(s)
+}
 
 // decodeExport is the oracle for streams, as decode is for archives.
 func decodeExport(b []byte) (paths []exported, ok bool) {
@@ -310,24 +316,24 @@ func TestExportViolations(t *testing.T) {
 		{"another archive", archive, 0, archive, "got 0x1"},
 		{"magic of more than 32 bits", archive, 0, u64(1<<32 | 0x4558494e), "got 0x14558494e"},
 		{"empty path", magic, 8, str("") + u64(0), "the trailer's path is empty"},
-		{"relative path", magic, 8, str(pathA[1:]), "is not an absolute path"},
-		{"path with NUL", magic, 8, str("/\x00" + pathA), "is not an absolute path"},
-		{"path of a store", magic, 8, str("/nix/store"), "is not a store path: want a hash of 32 characters, a dash and a name"},
-		{"path with a slash", magic, 8, str(pathA + "/bin"), "is not a store path"},
-		{"path without a name", magic, 8, str(pathA[:len(pathA)-1]), "is not a store path"},
-		{"path without a dash", magic, 8, str(strings.Replace(pathA, "-", "_", 1)), "is not a store path"},
-		{"path of a short hash", magic, 8, str("/nix/store/0123-a"), "is not a store path"},
-		{"path with e in its hash", magic, 8, str(strings.Replace(pathA, "0", "e", 1)), "is not a store path"},
-		{"path with a space", magic, 8, str(pathA + " b"), "' ' may not stand in a name"},
-		{"path with another letter", magic, 8, str(pathA + "ä"), "may not stand in a name"},
-		{"path with a long name", magic, 8, str(pathA + strings.Repeat("n", 211)), "the name has 212 bytes, at most 211"},
+		{"relative path", magic, 8, str(pathA[1:]), "want an absolute path"},
+		{"path with NUL", magic, 8, str("/\x00" + pathA), "want an absolute path"},
+		{"path of a store", magic, 8, str("/nix/store"), `store path "/nix/store": "t" at offset 1 is not a character of a hash part`},
+		{"path with a slash", magic, 8, str(pathA + "/bin"), "hash part has 3 characters, want 32"},
+		{"path without a name", magic, 8, str(pathA[:len(pathA)-1]), "empty name"},
+		{"path without a dash", magic, 8, str(strings.Replace(pathA, "-", "_", 1)), `"_" at offset 32`},
+		{"path of a short hash", magic, 8, str("/nix/store/0123-a"), `"-" at offset 4 is not a character of a hash part`},
+		{"path with e in its hash", magic, 8, str(strings.Replace(pathA, "0", "e", 1)), `"e" at offset 0 is not a character of a hash part`},
+		{"path with a space", magic, 8, str(pathA + " b"), `" " at offset 34 is not a character of a store path's name`},
+		{"path with another letter", magic, 8, str(pathA + "ä"), "is not a character of a store path's name"},
+		{"path with a long name", magic, 8, str(pathA + strings.Repeat("n", 211)), "name has 212 characters, want at most 211"},
 		{"path of 4096 bytes", magic, 0, str(strings.Repeat("/", 4096-len(pathA)) + pathA), "the trailer's path has 4096 bytes, at most 4095"},
 		{"path of length 2^64-1", magic, 0, u64(1<<64-1) + pathA, "has 18446744073709551615 bytes"},
 		{"path with wrong padding", magic, 8 + len(pathA), string(append(nartest.Strings(pathA)[:8+len(pathA)], "x\x00\x00\x00\x00"...)), "padding after the trailer's path"},
 		{"reference missing", path + u64(1), 8, str("") + u64(0), "a reference is empty"},
 		{"2^64-1 references", path + u64(1<<64-1) + str(pathA), 8, str("") + u64(0), "a reference is empty"},
-		{"reference that is none", path + u64(2) + str(pathA), 8, str("glibc"), `a reference: "glibc" is not an absolute path`},
-		{"deriver that is none", refs, 8, str("unknown-deriver") + u64(0), `the deriver: "unknown-deriver" is not an absolute path`},
+		{"reference that is none", path + u64(2) + str(pathA), 8, str("glibc"), `a reference: store path "glibc": want DIR/HASH-NAME`},
+		{"deriver that is none", refs, 8, str("unknown-deriver") + u64(0), `the deriver: store path "unknown-deriver": want DIR/HASH-NAME`},
 		{"signature flag 2", deriver, 0, u64(2) + str("s"), "want 0, or 1 before a signature, got 2"},
 		{"long signature", deriver + u64(1), 0, str(strings.Repeat("s", 4096)), "the signature has 4096 bytes, at most 4095"},
 		{"signature of length 2^63", deriver + u64(1), 0, u64(1<<63) + "s", "the signature has 9223372036854775808 bytes"},
@@ -419,8 +425,8 @@ func TestExportWriterRefuses(t *testing.T) {
 		{"next after close", func(x *nar.ExportWriter) error { _ = x.Close(); return next(x) }, "was closed"},
 		{"archive that failed, trailer", func(x *nar.ExportWriter) error { _ = archive(x).WriteEntry(dir(5, "")); return x.WriteTrailer(ok) }, "depth 5"},
 		{"archive that failed, close", func(x *nar.ExportWriter) error { _ = archive(x).WriteEntry(dir(5, "")); return x.Close() }, "depth 5"},
-		{"no path", trailer(nar.Trailer{}), "is not an absolute path"},
-		{"path that is none", trailer(nar.Trailer{Path: "/nix/store/x"}), "is not a store path"},
+		{"no path", trailer(nar.Trailer{}), `store path "": want DIR/HASH-NAME`},
+		{"path that is none", trailer(nar.Trailer{Path: "/nix/store/x"}), "hash part has 1 characters, want 32"},
 		{"reference that is none", trailer(nar.Trailer{Path: pathA, References: []string{pathB, ""}}), "reference"},
 		{"deriver that is none", trailer(nar.Trailer{Path: pathA, Deriver: "x"}), "deriver"},
 		{"long signature", trailer(nar.Trailer{Path: pathA, Signature: make([]byte, 4096)}), "signature has 4096 bytes"},

@@ -40,8 +40,8 @@ const (
 )
 
 // NewReader returns a Reader for the archive that r holds, and r is expected
-// to hold nothing else. If r has a method Skip(n int64) error, Next passes
-// over contents with it instead of reading them.
+// to hold nothing else. If r is a Skipper, Next passes over contents with it
+// instead of reading them.
 func NewReader(r io.Reader) *Reader {
 	return &Reader{src: newSource(r)}
 }

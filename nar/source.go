@@ -128,7 +128,7 @@ func (s *source) skip(n int64) error {
 			s.pos = s.end
 		}
 		// What is passed over is not known to exist, but what follows is read.
-		if r, ok := s.r.(interface{ Skip(n int64) error }); ok && n > int64(len(s.buf)) && s.err == nil && s.to == nil {
+		if r, ok := s.r.(Skipper); ok && n > int64(len(s.buf)) && s.err == nil && s.to == nil {
 			if err := r.Skip(n); err != nil {
 				return err
 			}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/nix-community/go-nix/pkg/nixbase32"
+	"narseal/nar/storepath"
 )
 
 // A Trailer is what an export stream says about an archive, after it. Paths
@@ -20,44 +20,25 @@ type Trailer struct {
 	Signature []byte
 }
 
-// Limits of a trailer. Nix has none but for the name (StorePath::MaxPathLen):
-// these keep a hostile stream from filling the memory.
+// Limits of a trailer. Nix has none but for the name (storepath.MaxName): these
+// keep a hostile stream from filling the memory.
 const (
 	maxStorePath = MaxTarget // PATH_MAX less the NUL
-	maxStoreName = 211       // bytes after the hash and the dash
 	maxSignature = 4095      // bytes; that of an RSA key of 4096 bits has 512
 	maxTrailer   = 16 << 20  // bytes of references, each with 32 more
 )
 
-// hashLen is the length of a store path's hash part in characters.
-const hashLen = 32
-
-// checkStorePath says why path cannot be a store path: a folder, and in it a
-// base name of hash, dash and name (Nix, src/libstore/path.cc).
+// checkStorePath returns an error unless path is a store path, of any store directory, the root included.
 func checkStorePath(path string) error {
 	if len(path) > maxStorePath {
 		return fmt.Errorf("store path has %d bytes, at most %d are allowed", len(path), maxStorePath)
 	}
-	if !strings.HasPrefix(path, "/") || strings.IndexByte(path, 0) >= 0 {
-		return fmt.Errorf("%q is not an absolute path", path)
+	if strings.LastIndexByte(path, '/') == 0 {
+		_, err := storepath.BaseIn("", path)
+		return err
 	}
-	base := path[strings.LastIndexByte(path, '/')+1:]
-	if len(base) < hashLen+2 || base[hashLen] != '-' || nixbase32.ValidateString(base[:hashLen]) != nil {
-		return fmt.Errorf("%q is not a store path: want a hash of %d characters, a dash and a name", path, hashLen)
-	}
-	name := base[hashLen+1:]
-	if len(name) > maxStoreName {
-		return fmt.Errorf("%q is not a store path: the name has %d bytes, at most %d are allowed", path, len(name), maxStoreName)
-	}
-	for i := range len(name) {
-		switch c := name[i]; {
-		case '0' <= c && c <= '9', 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z':
-		case strings.IndexByte("+-._?=", c) >= 0:
-		default:
-			return fmt.Errorf("%q is not a store path: %q may not stand in a name", path, c)
-		}
-	}
-	return nil
+	_, _, err := storepath.Split(path)
+	return err
 }
 
 var errTrailerSize = fmt.Errorf("the references have more than %d bytes", maxTrailer)
