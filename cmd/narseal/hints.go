@@ -8,7 +8,7 @@ import (
 )
 
 // hintForSeal says what can be done about an image that cannot be resealed.
-func hintForSeal(e *filter.SealError) string {
+func hintForSeal(e *filter.SignatureError) string {
 	if e.Slice.Status == macho.StatusCMS {
 		return "--on-cms adhoc replaces the certificate's signature by an ad-hoc one, --on-cms keep passes the broken image on"
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
-	"narseal/filter"
+	"narseal/filter/spill"
 )
 
 func (t *terminal) configure(c *cli.Context) {
@@ -28,8 +28,8 @@ func sizeOption(c *cli.Context, name string) (int64, error) {
 
 // newScratch returns what makes temporary files that have no name, or none any
 // more, so that nothing is left of them however the program ends.
-func newScratch(x *exits) func() (filter.Scratch, error) {
-	return func() (filter.Scratch, error) {
+func newScratch(x *exits) func() (spill.File, error) {
+	return func() (spill.File, error) {
 		f, err := openUnnamed(os.TempDir(), 0o600)
 		if errors.Is(err, errors.ErrUnsupported) {
 			err = x.whole(func() error {

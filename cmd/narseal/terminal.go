@@ -138,7 +138,7 @@ func (t *terminal) inform(format string, args ...any) {
 func (t *terminal) finish(err error) int {
 	t.endProgress()
 	var usage *usageError
-	var sealErr *filter.SealError
+	var sealErr *filter.SignatureError
 	var stop *stopError
 	switch {
 	case err == nil:
@@ -186,7 +186,7 @@ func (e *hintedError) Unwrap() error { return e.error }
 func hintFor(err error) string {
 	var usage *usageError
 	var hinted *hintedError
-	var sealErr *filter.SealError
+	var sealErr *filter.SignatureError
 	var rename *filter.RenameError
 	switch {
 	case errors.As(err, &usage):
