@@ -39,7 +39,6 @@ type listRenamer struct {
 type listFrame struct {
 	end  byte // '}' or ']'
 	role listRole
-	next listRole // of the value that follows
 	last [2]string
 }
 

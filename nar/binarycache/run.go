@@ -356,7 +356,13 @@ func Infos(ctx context.Context, s Store) func(yield func(*Info, error) bool) {
 				yield(nil, err)
 				return
 			}
+			if !strings.HasSuffix(o.Name, infoSuffix) {
+				continue
+			}
 			if !isInfoName(o.Name) {
+				if !yield(nil, fmt.Errorf("%s: not the name of a narinfo, want HASH%s", o.Name, infoSuffix)) {
+					return
+				}
 				continue
 			}
 			var n *Info
