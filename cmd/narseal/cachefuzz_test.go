@@ -90,7 +90,7 @@ var cacheChanges = []func(name, outside, how, text string) error{
 	func(name, outside, how, _ string) error { return os.Symlink("../outside/"+how, name) },
 	func(name, _, _, _ string) error { return syscall.Mkfifo(name, 0o666) },
 	func(name, _, _, _ string) error { return os.Mkdir(name, 0o777) },
-	func(name, outside, how, _ string) error { return os.Link(filepath.Join(outside, "keep"), name) },
+	func(name, outside, how, _ string) error { return os.Link(filepath.Join(outside, "linked"), name) },
 	func(name, _, _, text string) error { return os.WriteFile(name, []byte(text), 0o666) },
 	func(name, _, how, text string) error { return forge(name, how, text) },
 	func(string, string, string, string) error { return nil }, // it is only removed
@@ -140,6 +140,10 @@ func newHostileCache(t *testing.T, dir string) *hostileCache {
 		if err := os.WriteFile(name, []byte(sentinelText), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	// A hard link shows what it is a link to: of it, only the contents may not change.
+	if err := os.WriteFile(filepath.Join(c.outside, "linked"), []byte("linked\n"), 0o666); err != nil {
+		t.Fatal(err)
 	}
 	return c
 }
