@@ -191,13 +191,17 @@ func idempotent(set *rules.Set) bool {
 	return true
 }
 
-// describeWork names all that decides what becomes of a path.
+// describeWork names all that decides what becomes of a path. Where the work must not be done twice, that is the rules
+// alone: another key, compression or version of the program does not make it other work.
 func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.RewriteOptions) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "narseal %s cache %s\nrepair %d\non-cms %d\ncompression %s %d\n",
-		versionString(), c.Command.Name, cfg.Signatures.Repair, cfg.Signatures.OnCMS, o.Compression, o.Level)
-	for _, k := range o.SecretKeys {
-		fmt.Fprintf(&b, "key %s\n", k.ToPublicKey())
+	fmt.Fprintf(&b, "cache %s\n", c.Command.Name)
+	if !o.Once || o.Output != nil {
+		fmt.Fprintf(&b, "narseal %s\nrepair %d\non-cms %d\ncompression %s %d\n",
+			versionString(), cfg.Signatures.Repair, cfg.Signatures.OnCMS, o.Compression, o.Level)
+		for _, k := range o.SecretKeys {
+			fmt.Fprintf(&b, "key %s\n", k.ToPublicKey())
+		}
 	}
 	if cfg.Rules != nil {
 		fmt.Fprintf(&b, "encodings %s\n", c.String("encodings"))
