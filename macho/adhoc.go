@@ -43,7 +43,7 @@ func (j *sliceJob) makeAdhoc(all bool, ranges []Range) error {
 		}
 	}
 
-	if err := j.parse(&window{image: j.image}); err != nil {
+	if err := j.parse(newWindow(j.image)); err != nil {
 		return err
 	}
 	if j.sig == nil || j.out.Signature == "cms" {

@@ -4,20 +4,23 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"hash"
 	"io"
 	"runtime"
 	"sync"
 )
 
-// audit checks the slots that were written. It shares no code with what wrote
-// them but the names of the hashes: it finds each CodeDirectory again in the
-// image, reads its fields again, and works out pages and slots on its own.
+// audit checks the slots that were written. It shares no code with the repair except the names of the hashes: it finds
+// each CodeDirectory again in the image, reads its fields again, and computes pages and slots on its own.
 func (j *sliceJob) audit() error {
+	a := auditor{image: j.image, slice: j.slice.off, sig: j.slice.off + j.slice.commands.sigOff}
+	if err := a.readIndex(j.slice.commands.sigSize); err != nil {
+		return err
+	}
 	for _, sel := range j.sels {
 		if len(sel.stale)+len(sel.staleSpecial) == 0 {
 			continue
 		}
-		a := auditor{image: j.image, slice: j.slice.off, sig: j.slice.off + j.slice.commands.sigOff}
 		if err := a.open(sel.dir.slot); err != nil {
 			return err
 		}
@@ -33,40 +36,51 @@ func (j *sliceJob) audit() error {
 	return nil
 }
 
-// auditor checks slots of one CodeDirectory. Its offsets count from the start of
-// the image.
+// auditor checks slots of one CodeDirectory. Its offsets count from the start of the image.
 type auditor struct {
 	image      Image
 	slice, sig int64
+	index      []byte // of the SuperBlob; nil: the signature is a CodeDirectory
 	cd         int64
 	head       [108]byte // zeros past the end of the CodeDirectory
 }
 
 func (a *auditor) u32(off int) int64 { return int64(binary.BigEndian.Uint32(a.head[off:])) }
 
-// read returns n bytes at off.
-func (a *auditor) read(off int64, n int) ([]byte, error) {
-	b := make([]byte, n)
-	if _, err := io.ReadFull(io.NewSectionReader(a.image, off, int64(n)), b); err != nil {
-		return nil, fmt.Errorf("macho: check of the repair: read %d bytes at offset %d: %w", n, off, err)
+// read fills b with the bytes at off.
+func (a *auditor) read(b []byte, off int64) error {
+	if n, err := a.image.ReadAt(b, off); n < len(b) {
+		if err == nil || err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("macho: check of the repair: read %d bytes at offset %d: %w", len(b), off, err)
 	}
-	return b, nil
+	return nil
+}
+
+// readIndex reads the index of the signature, which has size bytes.
+func (a *auditor) readIndex(size int64) error {
+	head := make([]byte, 12)
+	if err := a.read(head, a.sig); err != nil {
+		return err
+	}
+	if binary.BigEndian.Uint32(head) == magicCodeDirectory {
+		return nil
+	}
+	n := 8 * int64(binary.BigEndian.Uint32(head[8:]))
+	if n > size-12 {
+		return fmt.Errorf("macho: check of the repair: an index of %d bytes in a signature of %d", n, size)
+	}
+	a.index = make([]byte, n)
+	return a.read(a.index, a.sig+12)
 }
 
 // find returns the offset of a blob.
 func (a *auditor) find(slot uint32) (int64, error) {
-	b, err := a.read(a.sig, 12)
-	if err != nil {
-		return 0, err
-	}
-	if slot == 0 && binary.BigEndian.Uint32(b) == magicCodeDirectory {
+	if a.index == nil && slot == 0 {
 		return a.sig, nil
 	}
-	for i := range int64(binary.BigEndian.Uint32(b[8:])) {
-		record, err := a.read(a.sig+12+8*i, 8)
-		if err != nil {
-			return 0, err
-		}
+	for record := a.index; len(record) > 0; record = record[8:] {
 		if binary.BigEndian.Uint32(record) == slot {
 			return a.sig + int64(binary.BigEndian.Uint32(record[4:])), nil
 		}
@@ -74,24 +88,23 @@ func (a *auditor) find(slot uint32) (int64, error) {
 	return 0, fmt.Errorf("macho: check of the repair: no blob %#x", slot)
 }
 
+// open reads the header of the CodeDirectory in a slot of the index.
 func (a *auditor) open(slot uint32) error {
 	var err error
 	if a.cd, err = a.find(slot); err != nil {
 		return err
 	}
-	start, err := a.read(a.cd, 8)
-	if err != nil {
+	a.head = [len(a.head)]byte{}
+	if err := a.read(a.head[:8], a.cd); err != nil {
 		return err
 	}
-	head, err := a.read(a.cd, min(len(a.head), int(binary.BigEndian.Uint32(start[4:]))))
-	copy(a.head[:], head)
-	return err
+	return a.read(a.head[:min(int64(len(a.head)), a.u32(4))], a.cd)
 }
 
 func (a *auditor) hashType() HashType { return HashType(a.head[37]) }
 func (a *auditor) hashSize() int64    { return int64(a.head[36]) }
 
-// codeLimit is codeLimit64 where there is one.
+// codeLimit returns codeLimit64 if it is set, and codeLimit otherwise.
 func (a *auditor) codeLimit() int64 {
 	if limit := binary.BigEndian.Uint64(a.head[56:]); a.u32(8) >= 0x20300 && limit != 0 {
 		return int64(limit)
@@ -101,6 +114,9 @@ func (a *auditor) codeLimit() int64 {
 
 // checkPages checks the slots of pages, which are in rising order.
 func (a *auditor) checkPages(pages []int, jobs int) error {
+	if len(pages) == 0 {
+		return nil
+	}
 	slots, err := a.slotsOf(pages)
 	if err != nil {
 		return err
@@ -115,9 +131,9 @@ func (a *auditor) checkPages(pages []int, jobs int) error {
 	for n := range jobs {
 		check := func() {
 			from, to := n*len(pages)/jobs, (n+1)*len(pages)/jobs
-			buf := make([]byte, 32<<10)
+			c := a.newChecker()
 			for i := from; i < to && errs[n] == nil; i++ {
-				errs[n] = a.checkPage(int64(pages[i]), slots[i], buf)
+				errs[n] = c.checkPage(int64(pages[i]), slots[i])
 			}
 		}
 		if n == jobs-1 {
@@ -149,9 +165,9 @@ func (a *auditor) slotsOf(pages []int) ([]int64, error) {
 		return slots, nil
 	}
 	slot := int64(0) // of the first page of the record
+	record := make([]byte, 24)
 	for i := 0; i < len(pages); scatter += 24 {
-		record, err := a.read(a.cd+scatter, 24)
-		if err != nil {
+		if err := a.read(record, a.cd+scatter); err != nil {
 			return nil, err
 		}
 		count, first := int64(binary.BigEndian.Uint32(record)), int64(binary.BigEndian.Uint32(record[4:]))
@@ -166,29 +182,6 @@ func (a *auditor) slotsOf(pages []int) ([]int64, error) {
 	return slots, nil
 }
 
-// checkPage checks the slot of a page, and its twin if there is one.
-func (a *auditor) checkPage(page, slot int64, buf []byte) error {
-	from, to := int64(0), a.codeLimit()
-	if shift := a.head[39]; shift != 0 {
-		from = page << shift
-		to = min(to, from+1<<shift)
-	}
-	arrays := []int64{a.u32(16)}
-	if twin := a.u32(92); a.u32(8) >= 0x20500 && twin != 0 {
-		arrays = append(arrays, twin)
-	}
-	sum, err := a.hash(a.slice+from, to-from, buf)
-	if err != nil {
-		return err
-	}
-	for _, array := range arrays {
-		if err := a.compare(a.cd+array+slot*a.hashSize(), sum); err != nil {
-			return fmt.Errorf("%w (page %d)", err, page)
-		}
-	}
-	return nil
-}
-
 // checkSpecial checks special slot -k.
 func (a *auditor) checkSpecial(k int, infoPlist Range) error {
 	from, size := a.slice+infoPlist.Off, infoPlist.Len
@@ -197,41 +190,77 @@ func (a *auditor) checkSpecial(k int, infoPlist Range) error {
 		if from, err = a.find(uint32(k)); err != nil {
 			return err
 		}
-		head, err := a.read(from, 8)
-		if err != nil {
+		head := make([]byte, 8)
+		if err := a.read(head, from); err != nil {
 			return err
 		}
 		size = int64(binary.BigEndian.Uint32(head[4:]))
 	}
-	sum, err := a.hash(from, size, make([]byte, 32<<10))
-	if err != nil {
+	c := a.newChecker()
+	if err := c.hash(from, size); err != nil {
 		return err
 	}
-	if err := a.compare(a.cd+a.u32(16)-int64(k)*a.hashSize(), sum); err != nil {
+	if err := c.compare(a.cd + a.u32(16) - int64(k)*a.hashSize()); err != nil {
 		return fmt.Errorf("%w (special slot -%d)", err, k)
 	}
 	return nil
 }
 
-func (a *auditor) hash(off, n int64, buf []byte) ([]byte, error) {
-	h := a.hashType().New()
-	copied, err := io.CopyBuffer(h, io.NewSectionReader(a.image, off, n), buf)
-	if err == nil && copied < n {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		return nil, fmt.Errorf("macho: check of the repair: read %d bytes at offset %d: %w", n, off, err)
-	}
-	return h.Sum(nil)[:a.hashSize()], nil
+// checker hashes for an auditor. Its buffers serve one goroutine.
+type checker struct {
+	*auditor
+	h      hash.Hash
+	buf    []byte
+	sum    []byte
+	stored []byte
 }
 
-func (a *auditor) compare(at int64, sum []byte) error {
-	stored, err := a.read(at, len(sum))
-	if err != nil {
+func (a *auditor) newChecker() *checker {
+	return &checker{auditor: a, h: a.hashType().New(), buf: make([]byte, 32<<10), stored: make([]byte, a.hashSize())}
+}
+
+// checkPage checks the slot of a page, and its pre-encrypt slot if there is one.
+func (c *checker) checkPage(page, slot int64) error {
+	from, to := int64(0), c.codeLimit()
+	if shift := c.head[39]; shift != 0 {
+		from = page << shift
+		to = min(to, from+1<<shift)
+	}
+	if err := c.hash(c.slice+from, to-from); err != nil {
 		return err
 	}
-	if !bytes.Equal(stored, sum) {
-		return fmt.Errorf("macho: check of the repair: slot at offset %d holds %x, want %x", at, stored, sum)
+	err := c.compare(c.cd + c.u32(16) + slot*c.hashSize())
+	if twin := c.u32(92); err == nil && c.u32(8) >= 0x20500 && twin != 0 {
+		err = c.compare(c.cd + twin + slot*c.hashSize())
+	}
+	if err != nil {
+		return fmt.Errorf("%w (page %d)", err, page)
+	}
+	return nil
+}
+
+// hash sets sum to the hash of n bytes at off.
+func (c *checker) hash(off, n int64) error {
+	c.h.Reset()
+	for n > 0 {
+		part := c.buf[:min(n, int64(len(c.buf)))]
+		if err := c.read(part, off); err != nil {
+			return err
+		}
+		c.h.Write(part)
+		off, n = off+int64(len(part)), n-int64(len(part))
+	}
+	c.sum = c.h.Sum(c.sum[:0])
+	return nil
+}
+
+// compare compares the slot at an offset with sum.
+func (c *checker) compare(at int64) error {
+	if err := c.read(c.stored, at); err != nil {
+		return err
+	}
+	if sum := c.sum[:c.hashSize()]; !bytes.Equal(c.stored, sum) {
+		return fmt.Errorf("macho: check of the repair: slot at offset %d holds %x, want %x", at, c.stored, sum)
 	}
 	return nil
 }

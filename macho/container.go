@@ -8,9 +8,8 @@ import (
 	"slices"
 )
 
-// IsMachO tells whether a file that begins with prefix could be a Mach-O image,
-// thin or fat. It looks at eight bytes at most; with fewer than four it says
-// no, with fewer than eight it cannot tell a fat image from a Java class.
+// IsMachO reports whether a file that begins with prefix could be a Mach-O image, thin or fat. Eight bytes are enough. With
+// fewer than four it returns false, with fewer than eight it also returns true for a Java class.
 func IsMachO(prefix []byte) bool {
 	if len(prefix) < 4 {
 		return false
@@ -23,7 +22,7 @@ func IsMachO(prefix []byte) bool {
 	return len(prefix) < 8 || fatCountFits(magic, binary.BigEndian.Uint32(prefix[4:]))
 }
 
-// thinMagic reads the magic of a thin image: its byte order and word size.
+// thinMagic returns the byte order and the word size of a thin image, by its magic.
 func thinMagic(b []byte) (order binary.ByteOrder, is64, ok bool) {
 	switch binary.BigEndian.Uint32(b) {
 	case magic32:
@@ -54,25 +53,25 @@ func fatRecordSize(magic uint32) uint32 {
 	return 32
 }
 
-// slice is one architecture of an image as the container gives it.
+// slice is one architecture of an image, as the container describes it.
 type slice struct {
 	arch      string
-	off, size int64  // in the image; off+size is never past its end
-	fault     string // of the container
-	thin      bool   // begins with a thin magic
+	off, size int64  // in the image; off+size is not past its end
+	fault     string // what is malformed in the container
+	thin      bool   // begins with the magic of a thin image
 	commands  commands
 }
 
-// end is the first byte after the slice.
+// end returns the offset of the first byte after the slice.
 func (s *slice) end() int64 { return s.off + s.size }
 
-// parseContainer returns the slices of an image in the order of its fat table,
-// without what their bytes say. It returns none for what is no Mach-O image.
+// parseContainer returns the slices of an image in the order of its fat table, and does not read their contents. It
+// returns none if src is no Mach-O image.
 //
-// As readers differ in which slice they use of a table that lies, a slice that
-// shares bytes with another one or with the table is at fault. Such a slice is
-// cut short at the beginning of the next one, so that all the slices together
-// are never longer than the image.
+// A slice that shares bytes with another one or with the table gets a fault: the kernel refuses the file
+// (fatfile_validate_fatarches in bsd/kern/mach_fat.c of xnu), and other readers differ in which slice they use. Such a
+// slice is cut where the next one begins. All slices together are therefore never longer than the image, and no byte is
+// parsed for two of them.
 func parseContainer(src source) ([]*slice, error) {
 	if src.size() < 8 {
 		return nil, nil
@@ -107,7 +106,7 @@ func byOffset(all []*slice) []*slice {
 	return order
 }
 
-// fatTable decodes the records of a fat header, each cut to the size of the file.
+// fatTable decodes the records of a fat header. Slices are cut at the end of the file.
 func fatTable(magic uint32, table []byte, size int64) []*slice {
 	var all []*slice
 	be := binary.BigEndian
@@ -132,8 +131,8 @@ func fatTable(magic uint32, table []byte, size int64) []*slice {
 	return all
 }
 
-// cutOverlaps marks every slice that shares bytes with another one or with the
-// fat header and cuts it where the next one begins. order is sorted by offset.
+// cutOverlaps sets the fault of every slice that shares bytes with another one or with the fat header, and cuts it where
+// the next one begins. order is sorted by offset.
 func cutOverlaps(order []*slice, tableEnd int64) {
 	order = slices.DeleteFunc(order, func(s *slice) bool { return s.size == 0 })
 	reach := int64(0) // the furthest end of the slices before this one

@@ -16,7 +16,7 @@ type sliceJob struct {
 // run reports on each slice of the image; work does what is to be done with one
 // whose signature is not refused.
 func (c Config) run(image Image, work func(*sliceJob) error) (*Report, error) {
-	src := &window{image: image}
+	src := newWindow(image)
 	all, err := parseContainer(src)
 	if err != nil {
 		return nil, err
@@ -164,7 +164,9 @@ func (j *sliceJob) finish(status Status, reason string) {
 			if cd.Slot != sel.dir.slot {
 				continue
 			}
-			cd.Stale = append(cd.Stale, sel.stale...)
+			if len(sel.stale) > 0 {
+				cd.Stale = sel.stale
+			}
 			cd.StaleSpecial = append(cd.StaleSpecial, sel.staleSpecial...)
 		}
 	}

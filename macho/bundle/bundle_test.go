@@ -142,6 +142,19 @@ func TestBounds(t *testing.T) {
 	if told != n || broken != first {
 		t.Errorf("%d of %d told, %d as broken", told, n, broken)
 	}
+
+	// A report with many stale slots takes the place of many reports.
+	large := s
+	large.CodeDirectories = []macho.CodeDirectory{{Stale: make([]int, 600_000)}}
+	told = 0
+	for range 3 {
+		c.AddSlice("/A.app/A", large, func(macho.Slice) { told++ })
+	}
+	if told != 2 {
+		t.Errorf("%d of 3 slices with 600,000 stale slots wait, want 1", 3-told)
+	}
+	c.Reach(0)
+
 	told = 0
 	c.AddSlice(strings.Repeat("/d", 100)+"/A", s, func(macho.Slice) { told++ })
 	if told != 1 {
