@@ -18,7 +18,7 @@ import (
 
 var errBroken = errors.New("broken disk")
 
-// brokenImage fails after some reads or writes, or does not write at all.
+// brokenImage fails after some reads or writes, or silently drops writes.
 type brokenImage struct {
 	opaque
 	mu            sync.Mutex
@@ -53,7 +53,7 @@ func (b *brokenImage) WriteAt(p []byte, off int64) (int, error) {
 	return b.opaque.WriteAt(p, off)
 }
 
-// TestBrokenReads fails each read in turn: an error must come back, never a report.
+// TestBrokenReads fails each read in turn. The result must be an error, never a report.
 func TestBrokenReads(t *testing.T) {
 	for _, name := range []string{"special", "fat-64-false-unordered-false", "page-shift-18", "cms"} {
 		c := matrixCase(t, name)
@@ -97,8 +97,8 @@ func TestBrokenWrites(t *testing.T) {
 	}
 }
 
-// TestLostWrites has an image that says it wrote and did not: the check after the
-// repair must see that for every kind of slot.
+// TestLostWrites checks an image that drops writes without an error. The check after the repair must detect that for
+// every kind of slot.
 func TestLostWrites(t *testing.T) {
 	for _, c := range matrixA() {
 		damaged, _ := rewrite(c.Data, hashA, hashB)

@@ -14,7 +14,7 @@ import (
 // opaque hides that an image is in memory, so that it is read like a file.
 type opaque struct{ macho.Bytes }
 
-// views are the ways to hand over an image: all must do the same.
+// views has the kinds of Image for the same bytes. The results must not depend on the kind.
 var views = map[string]func(b []byte) macho.Image{
 	"memory": func(b []byte) macho.Image { return macho.Bytes(b) },
 	"file":   func(b []byte) macho.Image { return opaque{b} },
@@ -30,7 +30,7 @@ func mustVerify(t testing.TB, image macho.Image) *macho.Report {
 	return report
 }
 
-// repair is Repair where touched is nil, and RepairTouched elsewhere.
+// repair calls Repair if touched is nil, and RepairTouched otherwise.
 func repair(c macho.Config, image macho.Image, touched []macho.Range) (*macho.Report, error) {
 	if touched == nil {
 		return c.Repair(image)
@@ -79,8 +79,8 @@ func TestMatrixValid(t *testing.T) {
 	}
 }
 
-// TestMatrixRewrite rewrites the hash in an image and repairs it: the image that
-// was built with the other hash must come out.
+// TestMatrixRewrite rewrites the hash in an image and repairs it. The result must be the image that was built with the
+// other hash.
 func TestMatrixRewrite(t *testing.T) {
 	fromA, fromB := matrixA(), machotest.Matrix(string(hashB))
 	for i, a := range fromA {
@@ -94,7 +94,7 @@ func TestMatrixRewrite(t *testing.T) {
 					t.Run(fmt.Sprintf("%s/%s/jobs-%d/all-%v", a.Name, view, jobs, all), func(t *testing.T) {
 						got, touched := rewrite(a.Data, hashA, hashB)
 						if len(touched) < 3 {
-							t.Fatalf("the image holds the hash %d times", len(touched))
+							t.Fatalf("the hash is in the image %d times", len(touched))
 						}
 						slices.Reverse(touched) // in no order
 						if all {
@@ -119,9 +119,8 @@ func TestMatrixRewrite(t *testing.T) {
 	}
 }
 
-// TestMatrixFlip damages a byte of every page of every image. Verify must name
-// that page in the CodeDirectories that have a slot for it, and no other; Repair
-// must change those slots, and nothing else.
+// TestMatrixFlip damages a byte of every page of every image. Verify must report that page, and no other, in the
+// CodeDirectories that have a slot for it. Repair must change those slots, and nothing else.
 func TestMatrixFlip(t *testing.T) {
 	for _, c := range matrixA() {
 		if c.CMS || testing.Short() && len(c.Data) > 256<<10 {
@@ -141,9 +140,8 @@ func TestMatrixFlip(t *testing.T) {
 	}
 }
 
-// flipOffsets returns an offset in every page of a slice, past the load commands,
-// but not in the Info.plist section, which is under a special slot too. Of a large
-// slice it takes some of the pages.
+// flipOffsets returns an offset in every page of a slice, after the load commands and outside the Info.plist section,
+// which a special slot covers too. For a large slice it returns some of the pages.
 func flipOffsets(l *machotest.Layout) []int64 {
 	var offsets []int64
 	for _, d := range l.Directories {
@@ -177,7 +175,7 @@ func checkFlip(t *testing.T, c machotest.Case, i int, at int64) {
 	damaged := bytes.Clone(c.Data)
 	damaged[l.Offset+at] ^= 0x10
 
-	// What the layout says must be stale, and where its slots are.
+	// The pages that must be stale, and the places of their slots, by the layout.
 	want := make([][]int, len(l.Directories))
 	var slots []macho.Range
 	for n, d := range l.Directories {
@@ -228,7 +226,7 @@ func checkFlip(t *testing.T, c machotest.Case, i int, at int64) {
 		t.Fatalf("damaged at %d: repair changed bytes that are in no stale slot", at)
 	}
 	if report := mustVerify(t, macho.Bytes(repaired)); !report.OK() {
-		t.Fatalf("damaged at %d: the repaired image does not hold: %+v", at, report.Slices)
+		t.Fatalf("damaged at %d: the repaired image is invalid: %+v", at, report.Slices)
 	}
 	again := bytes.Clone(repaired)
 	if _, err := macho.Repair(macho.Bytes(again)); err != nil {

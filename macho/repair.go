@@ -1,7 +1,7 @@
 package macho
 
-// repair brings the slots of the slice in line with its content: all of them, or
-// those that the ranges touch, which count from the start of the image.
+// repair recomputes stale slots of the slice: all, or those that the ranges touch, which count from the start of the
+// image.
 func (j *sliceJob) repair(all bool, ranges []Range) error {
 	s := j.slice
 	var inSlice []Range

@@ -2,19 +2,18 @@ package macho
 
 import "fmt"
 
-// sliceJob is the work on one slice that has a signature which is not refused.
+// sliceJob is the work on one slice with a signature.
 type sliceJob struct {
 	Config
 	image Image
 	slice *slice
 	sig   *signature
-	sels  []*selection // of the CodeDirectories with a known hash type
+	sels  []*selection // of the CodeDirectories whose hash type is known
 	out   *Slice
 	total *int64 // bytes hashed
 }
 
-// run reports on each slice of the image; work does what is to be done with one
-// whose signature is not refused.
+// run reports on each slice of the image, and calls work for each that has a signature.
 func (c Config) run(image Image, work func(*sliceJob) error) (*Report, error) {
 	src := newWindow(image)
 	all, err := parseContainer(src)
@@ -55,7 +54,7 @@ func (c Config) run(image Image, work func(*sliceJob) error) (*Report, error) {
 	return report, nil
 }
 
-// parse reads the signature. If it is refused, the report says so and sig is nil.
+// parse reads the signature. If it is refused, the report gets the reason and sig stays nil.
 func (j *sliceJob) parse(src source) error {
 	g, err := j.slice.readSignature(src)
 	if err != nil {
@@ -109,8 +108,7 @@ func (j *sliceJob) verify() error {
 	return nil
 }
 
-// selectSlots chooses what to hash: all of it, or what touches the ranges, which
-// count from the start of the slice.
+// selectSlots selects the slots to hash: all, or those that the ranges touch, which count from the start of the slice.
 func (j *sliceJob) selectSlots(all bool, ranges []Range) {
 	j.sels = nil
 	for _, d := range j.sig.dirs {
@@ -124,7 +122,7 @@ func (j *sliceJob) selectSlots(all bool, ranges []Range) {
 	}
 }
 
-// hash compares the selected slots, and with write sets those that differ.
+// hash compares the selected slots with their content, and with write sets those that differ.
 func (j *sliceJob) hash(write bool) error {
 	h := &hasher{image: j.image, slice: j.slice, write: write, jobs: j.Jobs}
 	if err := h.run(j.sels); err != nil {
@@ -137,7 +135,7 @@ func (j *sliceJob) hash(write bool) error {
 	return nil
 }
 
-// describeStale says in words how many slots differ; empty: none.
+// describeStale says how many slots are stale, for a reason. It returns "" if none is.
 func (j *sliceJob) describeStale() string {
 	pages, special := 0, 0
 	for _, sel := range j.sels {
@@ -155,7 +153,7 @@ func (j *sliceJob) describeStale() string {
 	return fmt.Sprintf("stale code slots: %d, special slots: %d", pages, special)
 }
 
-// finish writes the outcome into the report.
+// finish sets the result in the report.
 func (j *sliceJob) finish(status Status, reason string) {
 	j.out.Status, j.out.Reason = status, reason
 	for _, sel := range j.sels {

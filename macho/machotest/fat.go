@@ -12,8 +12,8 @@ type Slice struct {
 	Layout *Layout // nil if Data is no signed image; Fat sets its Offset
 }
 
-// Fat puts slices into a fat image, with fat64 one with 64-bit offsets. With
-// unordered the first record of the table is the last slice in the file.
+// Fat returns a fat image of slices, with fat64 one with 64-bit offsets. With unordered, the first record of the table
+// is the last slice in the file.
 func Fat(fat64, unordered bool, all ...Slice) []byte {
 	be := binary.BigEndian
 	magic, record := uint32(0xcafebabe), 20

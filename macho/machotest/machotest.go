@@ -1,6 +1,5 @@
-// Package machotest builds small signed Mach-O images for tests, among them every
-// form of code signature that no signer at hand makes. It shares no code with
-// package macho, so that each checks the other.
+// Package machotest builds small signed Mach-O images for tests, including forms of code signatures that no available
+// signer makes. It shares no code with package macho, so each checks the other.
 package machotest
 
 import (
@@ -22,18 +21,18 @@ const (
 	CMS             = 0xfade0b01
 )
 
-// Image describes a thin image. The zero value of a field is its usual form.
+// Image describes a thin image. The zero value of a field is the usual case.
 type Image struct {
 	Is32      bool
 	BigEndian bool
-	CodeSize  int    // bytes in front of the signature; default 20,000
-	Gap       int    // bytes in front of the signature that lie past the code limit
-	Text      []byte // stands at several places of the code, two of them across a page
+	CodeSize  int    // bytes before the signature; default 20,000
+	Gap       int    // bytes between the code limit and the signature
+	Text      []byte // appears in several places of the code, in two of them across a page boundary
 	InfoPlist []byte // the section __TEXT,__info_plist
 
 	Directories []Directory
 	Blobs       []Blob
-	External    map[int][]byte // what special slot -k of every CodeDirectory hashes: other files
+	External    map[int][]byte // contents of other files, which special slot -k of every CodeDirectory hashes
 	Bare        bool           // no SuperBlob around the one CodeDirectory
 	Reversed    bool           // blobs in the reverse order of the index
 }
@@ -45,13 +44,13 @@ type Directory struct {
 	Flags      uint32
 	HashType   uint8 // default 2, SHA-256
 	PageShift  uint8
-	Special    int         // slots at least; more if there are blobs
-	Identifier string      // default "narseal.test"
-	Team       string      // from version 0x20200
-	Platform   uint8       //
+	Special    int    // minimum number of slots; more if there are blobs
+	Identifier string // default "narseal.test"
+	Team       string // from version 0x20200
+	Platform   uint8
 	Scatter    [][2]uint32 // {count, base page}; from version 0x20100
 	PreEncrypt bool        // from version 0x20500
-	Limit64    bool        // the limit stands in codeLimit64 alone; from version 0x20300
+	Limit64    bool        // only codeLimit64 is set; from version 0x20300
 	Linkage    []byte      // from version 0x20600
 }
 
@@ -61,9 +60,9 @@ type Blob struct {
 	Data        []byte
 }
 
-// Layout tells where things lie in a built image.
+// Layout has the places of things in an image.
 type Layout struct {
-	Offset      int64 // of the slice in the image; all else counts from the slice
+	Offset      int64 // of the slice in the image; all other offsets count from the slice
 	CommandsEnd int64
 	Signature   int64
 	InfoPlist   int64
@@ -71,7 +70,7 @@ type Layout struct {
 	Directories []DirectoryLayout
 }
 
-// DirectoryLayout tells where the slots of a CodeDirectory lie.
+// DirectoryLayout has the places of the slots of a CodeDirectory.
 type DirectoryLayout struct {
 	Slot     uint32
 	HashSize int64
@@ -108,7 +107,7 @@ func digest(hashType uint8, data []byte) []byte {
 	panic(fmt.Sprintf("hash type %d", hashType))
 }
 
-// Build returns the image and where things lie in it.
+// Build returns the image and its layout.
 func (im Image) Build() ([]byte, *Layout) {
 	if im.CodeSize == 0 {
 		im.CodeSize = 20_000
@@ -136,7 +135,7 @@ func (im Image) Build() ([]byte, *Layout) {
 	return append(code, im.sign(code, layout)...), layout
 }
 
-// fill writes the header, the load commands and the content.
+// fill writes the header, the load commands and the contents.
 func (im Image) fill(code []byte, layout *Layout, sigLen int) {
 	state := uint32(1)
 	for i := range code {
@@ -217,7 +216,7 @@ func (im Image) commands(layout *Layout, sigLen int) []byte {
 	return u32(b, 0x1d, 16, size, length)
 }
 
-// sign returns the signature of code with some padding.
+// sign returns the signature of code, with some padding.
 func (im Image) sign(code []byte, layout *Layout) []byte {
 	type entry struct {
 		slot uint32

@@ -13,16 +13,16 @@ type Case struct {
 	CMS     bool      // a slice is signed by a certificate
 }
 
-// Matrix returns an image of every form of signature. hash, 32 characters, stands
-// in the code, in what special slots hash and in the identifier. Matrices of
-// different hashes differ in these places and in the slots that depend on them.
+// Matrix returns an image for every form of signature. hash has 32 characters and appears in the code, in the contents
+// of special slots and in the identifier. Matrices of different hashes differ only in these places and in the slots
+// that depend on them.
 func Matrix(hash string) []Case {
 	m := matrix{text: "/nix/store/" + hash + "-x", plist: "<plist>" + hash + "</plist>"}
 	for shift := range uint8(17) {
 		size := max(1200, 5<<shift+123)
 		m.thin(fmt.Sprintf("page-shift-%d", shift), Image{CodeSize: size, Directories: []Directory{{PageShift: shift}}})
 	}
-	for _, shift := range []uint8{17, 18, 19} { // around what is read at once
+	for _, shift := range []uint8{17, 18, 19} { // around the size of a batch
 		m.thin(fmt.Sprintf("page-shift-%d", shift), Image{CodeSize: 3<<shift + 99, Directories: []Directory{{PageShift: shift}, {Slot: 0x1000, HashType: 1, PageShift: shift}}})
 	}
 	for t := range uint8(5) {
@@ -61,7 +61,7 @@ func (m *matrix) thin(name string, im Image) {
 	m.cases = append(m.cases, Case{name, data, []*Layout{layout}, cms})
 }
 
-// directories adds the rare parts of CodeDirectories and many of them together.
+// directories adds images with rare parts of CodeDirectories, and with several CodeDirectories.
 func (m *matrix) directories() {
 	m.thin("code-limit-64", Image{Directories: []Directory{{Version: 0x20300, Limit64: true, PageShift: 12}}})
 	m.thin("pre-encrypt", Image{Directories: []Directory{{Version: 0x20500, PreEncrypt: true, PageShift: 12}}})
@@ -85,7 +85,7 @@ func (m *matrix) directories() {
 	m.thin("big", Image{CodeSize: 1<<20 + 123456, Directories: []Directory{{HashType: 1, PageShift: 12}, {Slot: 0x1000, PageShift: 14}}})
 }
 
-// special adds special slots with their blobs.
+// special adds images with special slots and their blobs.
 func (m *matrix) special(hash string) {
 	blobs := []Blob{
 		{2, Requirements, append(make([]byte, 4), m.text...)},
