@@ -17,7 +17,11 @@ type commands struct {
 	infoPlist  Range  // the section __TEXT,__info_plist; Len 0: none
 	uuid       Range  // the UUID in the first LC_UUID; Len 0: none
 	encrypted  bool   // has an LC_ENCRYPTION_INFO with a cryptid
-	fault      string // the first thing that is malformed, after which reading may have stopped
+	fileType   uint32
+	executable []Range // segments that are mapped executable, by the order of their commands
+	macOS      bool    // a command says that the code is for macOS
+	elsewhere  bool    // a command says that the code is for another platform
+	fault      string  // the first thing that is malformed, after which reading may have stopped
 }
 
 // readHeader reads the Mach-O header and the load commands of a slice, if it is a thin image. With quick it stops at the
@@ -55,6 +59,8 @@ func (s *slice) parseHeader(src source, quick bool) error {
 	}
 	order, is64, _ := thinMagic(head)
 	s.arch = archName(order.Uint32(head[4:]), order.Uint32(head[8:]))
+	s.header = [2]uint32{order.Uint32(head[4:]), order.Uint32(head[8:])}
+	c.fileType = order.Uint32(head[12:])
 	ncmds, sizeofcmds := order.Uint32(head[16:]), order.Uint32(head[20:])
 	pos := int64(28)
 	if is64 {
@@ -147,13 +153,46 @@ func (s *slice) readCommand(src source, order binary.ByteOrder, cmd uint32, pos 
 		if size == uuidCommandSize && c.uuid.Len == 0 {
 			c.uuid = Range{pos + 8, uuidCommandSize - 8}
 		}
+	case lcVersionMacOS:
+		c.macOS = true
+	case lcVersionIPhoneOS, lcVersionTVOS, lcVersionWatchOS:
+		c.elsewhere = true
+	case lcBuildVersion:
+		if size < 12 {
+			return nil
+		}
+		b, err := s.command(src, pos, 12)
+		if err != nil {
+			return err
+		}
+		if order.Uint32(b[8:]) == platformMacOS {
+			c.macOS = true
+		} else {
+			c.elsewhere = true
+		}
 	case lcSegment, lcSegment64:
 		return s.readSections(src, order, cmd == lcSegment64, pos, size)
 	}
 	return nil
 }
 
-// readSections looks for the section __TEXT,__info_plist in a segment command.
+// needsSignature reports whether the kernel does not run this slice without a signature: it is a program, dylib, bundle or
+// dylinker for macOS on arm64. Code that names no platform may be for macOS.
+func (s *slice) needsSignature() bool {
+	c := &s.commands
+	return s.thin && s.header[0] == cpuARM64 && c.loadable() && (c.macOS || !c.elsewhere)
+}
+
+// loadable reports whether the kernel or dyld loads files of this type.
+func (c *commands) loadable() bool {
+	switch c.fileType {
+	case typeExecute, typeDylib, typeDylinker, typeBundle:
+		return true
+	}
+	return false
+}
+
+// readSections looks for the section __TEXT,__info_plist in a segment command, and for the segment's protection.
 func (s *slice) readSections(src source, order binary.ByteOrder, is64 bool, pos int64, size uint32) error {
 	header, record := segmentSizes(is64)
 	if header > int64(size) {
@@ -165,6 +204,16 @@ func (s *slice) readSections(src source, order binary.ByteOrder, is64 bool, pos 
 		return err
 	}
 	n := int64(order.Uint32(b[header-8:]))
+	if order.Uint32(b[header-12:])&protExecute != 0 { // initprot
+		off, length := uint64(order.Uint32(b[32:])), uint64(order.Uint32(b[36:]))
+		if is64 {
+			off, length = order.Uint64(b[40:]), order.Uint64(b[48:])
+		}
+		if length > 0 {
+			// A range that does not fit becomes one that is past the end of every slice.
+			s.commands.executable = append(s.commands.executable, Range{int64(min(off, 1<<61)), int64(min(length, 1<<61))})
+		}
+	}
 	if header+n*record > int64(size) {
 		s.commands.setFault("segment command at %d has size %d, too short for %d sections", pos, size, n)
 		n = (int64(size) - header) / record

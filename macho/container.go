@@ -8,8 +8,9 @@ import (
 	"slices"
 )
 
-// IsMachO reports whether a file that begins with prefix could be a Mach-O image, thin or fat. Eight bytes are enough. With
-// fewer than four it returns false, with fewer than eight it also returns true for a Java class.
+// IsMachO reports whether a file that begins with prefix could be a Mach-O image, thin or fat. With fewer than four bytes it
+// returns false. Eight bytes are enough, except for a Java class, which is like a fat image of 45 slices or more: IsMachO
+// returns true until the prefix covers the table of that image. For today's classes 4096 bytes do.
 func IsMachO(prefix []byte) bool {
 	if len(prefix) < 4 {
 		return false
@@ -19,7 +20,18 @@ func IsMachO(prefix []byte) bool {
 		_, _, ok := thinMagic(prefix)
 		return ok
 	}
-	return len(prefix) < 8 || fatCountFits(magic, binary.BigEndian.Uint32(prefix[4:]))
+	if len(prefix) < 8 {
+		return true
+	}
+	n := binary.BigEndian.Uint32(prefix[4:])
+	if !fatCountFits(magic, n) {
+		return false
+	}
+	tableEnd := 8 + int(n)*int(fatRecordSize(magic))
+	if magic == magicFat64 || n <= plainFatSlices || len(prefix) < tableEnd {
+		return true
+	}
+	return kernelAccepts(fatTable(magic, prefix[8:tableEnd], math.MaxInt64), int64(tableEnd))
 }
 
 // thinMagic returns the byte order and the word size of a thin image, by its magic.
@@ -40,9 +52,6 @@ func thinMagic(b []byte) (order binary.ByteOrder, is64, ok bool) {
 }
 
 func fatCountFits(magic, n uint32) bool {
-	if magic == magicFat {
-		return 1 <= n && n <= maxFatSlices
-	}
 	return 1 <= n && n <= (maxFatTable-8)/fatRecordSize(magic)
 }
 
@@ -56,9 +65,12 @@ func fatRecordSize(magic uint32) uint32 {
 // slice is one architecture of an image, as the container describes it.
 type slice struct {
 	arch      string
-	off, size int64  // in the image; off+size is not past its end
-	fault     string // what is malformed in the container
-	thin      bool   // begins with the magic of a thin image
+	off, size int64     // in the image; off+size is not past its end
+	cpu       [2]uint32 // cputype and cpusubtype, of a fat image those of its table
+	fat64     bool      // in a fat image with 64-bit offsets
+	header    [2]uint32 // cputype and cpusubtype of the Mach-O header
+	fault     string    // what is malformed in the container
+	thin      bool      // begins with the magic of a thin image
 	commands  commands
 }
 
@@ -96,8 +108,37 @@ func parseContainer(src source) ([]*slice, error) {
 		return nil, err
 	}
 	all := fatTable(magic, table, src.size())
+	if magic == magicFat && n > plainFatSlices && !kernelAccepts(all, tableEnd) {
+		return nil, nil
+	}
 	cutOverlaps(byOffset(all), tableEnd)
 	return all, nil
+}
+
+// kernelAccepts reports whether the kernel accepts a fat table: every slice lies between the table and the end of the
+// file, none shares bytes with another one, and none has the cputype and cpusubtype of another one
+// (fatfile_validate_fatarches in bsd/kern/mach_fat.c of xnu).
+func kernelAccepts(all []*slice, tableEnd int64) bool {
+	reach := tableEnd
+	for _, s := range byOffset(all) {
+		if s.fault != "" || s.off < reach {
+			return false
+		}
+		reach = s.end()
+	}
+	return sameArchitecture(all) == nil
+}
+
+// sameArchitecture returns a slice whose cputype and cpusubtype an earlier one has, or nil.
+func sameArchitecture(all []*slice) *slice {
+	seen := map[[2]uint32]bool{}
+	for _, s := range all {
+		if seen[s.cpu] {
+			return s
+		}
+		seen[s.cpu] = true
+	}
+	return nil
 }
 
 func byOffset(all []*slice) []*slice {
@@ -115,7 +156,7 @@ func fatTable(magic uint32, table []byte, size int64) []*slice {
 		if magic == magicFat64 {
 			off, length = be.Uint64(r[8:]), be.Uint64(r[16:])
 		}
-		s := &slice{arch: archName(be.Uint32(r), be.Uint32(r[4:]))}
+		s := &slice{arch: archName(be.Uint32(r), be.Uint32(r[4:])), cpu: [2]uint32{be.Uint32(r), be.Uint32(r[4:])}, fat64: magic == magicFat64}
 		s.off = int64(min(off, math.MaxInt64))
 		switch {
 		case off > uint64(size):

@@ -28,7 +28,7 @@ func DerivedRanges(image Image) ([]Range, error) {
 		uuid := j.slice.commands.uuid
 		add(uuid.Off, uuid.Len)
 		return nil
-	})
+	}, nil)
 	if err != nil {
 		return nil, err
 	}

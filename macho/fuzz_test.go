@@ -106,7 +106,10 @@ func FuzzProbe(f *testing.F) {
 		if int(which) < len(all) {
 			data = all[which].patched(patches)
 		}
-		v, _ := probe(t, data)
+		v, read := probe(t, data)
+		if v == macho.Unsigned && !equalReports(macho.UnsignedReport(data[:read], int64(len(data))), mustVerify(t, macho.Bytes(data))) {
+			t.Errorf("the report from a prefix of %d bytes differs from Verify's", read)
+		}
 		if whole, _ := macho.Probe(data, int64(len(data))); whole != v {
 			t.Errorf("Probe of the whole says %d, of prefixes %d", whole, v)
 		}

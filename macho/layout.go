@@ -16,6 +16,26 @@ const (
 	lcCodeSignature    = 0x1d // LC_CODE_SIGNATURE
 	lcEncryptionInfo   = 0x21 // LC_ENCRYPTION_INFO
 	lcEncryptionInfo64 = 0x2c // LC_ENCRYPTION_INFO_64
+	lcVersionMacOS     = 0x24 // LC_VERSION_MIN_MACOSX
+	lcVersionIPhoneOS  = 0x25 // LC_VERSION_MIN_IPHONEOS
+	lcVersionTVOS      = 0x2f // LC_VERSION_MIN_TVOS
+	lcVersionWatchOS   = 0x30 // LC_VERSION_MIN_WATCHOS
+	lcBuildVersion     = 0x32 // LC_BUILD_VERSION
+
+	platformMacOS = 1 // PLATFORM_MACOS
+
+	typeExecute  = 2 // MH_EXECUTE
+	typeDylib    = 6 // MH_DYLIB
+	typeDylinker = 7 // MH_DYLINKER
+	typeBundle   = 8 // MH_BUNDLE
+
+	protExecute = 4 // VM_PROT_EXECUTE of osfmk/mach/vm_prot.h
+
+	cpuI386  = 7
+	cpuX8664 = 0x01000007
+	cpuARM64 = 0x0100000c
+	cpuPPC   = 18
+	cpuPPC64 = 0x01000012
 
 	uuidCommandSize   = 24 // sizeof(struct uuid_command)
 	codeSignatureSize = 16 // sizeof(struct linkedit_data_command)
@@ -29,12 +49,15 @@ const (
 //	8  nfat records of {cputype, cpusubtype, offset, size, align} u32, or with
 //	   magicFat64 of {cputype u32, cpusubtype u32, offset u64, size u64, align u32, reserved u32}
 //
-// all big-endian. A Java class begins with the same four bytes, then a u16 minor and a u16 major version of at least 45:
-// a count of 45 or more means a class file. The bound on the table is that of dyld and the kernel, which read it from the
-// first page of the file.
+// all big-endian. The kernel reads the table from the first page of the file, so the count is at most 204 or 818.
+//
+// A Java class begins with the same four bytes, then a u16 minor and a u16 major version of at least 45. From 43 slices
+// on, a file is an image only if the kernel accepts its whole table: no class has ranges that lie behind the table, within
+// the file and apart from each other.
 const (
-	maxFatSlices = 42
-	maxFatTable  = 16 << 10
+	plainFatSlices = 42
+	maxFatTable    = 16 << 10
+	smallFatTable  = 4 << 10 // where pages have 4096 bytes
 )
 
 // Signature data is big-endian in every image. From xnu osfmk/kern/cs_blobs.h.

@@ -70,6 +70,22 @@ func FixedPrefix(prefix []byte, size int64) int64 {
 	return max(0, min(s.commands.sigOff, size))
 }
 
+// UnsignedReport returns the report that Verify would return for a file of size bytes for which Probe returned Unsigned,
+// from the prefix that Probe was given.
+func UnsignedReport(prefix []byte, size int64) *Report {
+	src := &prefixSource{prefix: prefix[:min(int64(len(prefix)), size)], total: size}
+	all, err := parseContainer(src)
+	for _, s := range all {
+		if err == nil {
+			err = s.readHeader(src, false)
+		}
+	}
+	if err != nil {
+		return &Report{Slices: []Slice{}} // Probe has not returned Unsigned
+	}
+	return newReport(all)
+}
+
 // signed reports whether a slice may have a signature, well-formed or not. A slice that was cut because of a malformed fat
 // table may have one in the part that was cut off, so it counts as signed.
 func (s *slice) signed() bool {

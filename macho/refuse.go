@@ -221,12 +221,7 @@ func (d *directory) refuseLayout() *refusal {
 // refuseSpecial lists the combinations of a blob and its special slot that the kernel refuses: one without the other. It
 // checks the CodeDirectory that the kernel would use (csblob_find_special_slot_blob in bsd/kern/ubc_subr.c of xnu).
 func (g *signature) refuseSpecial() *refusal {
-	var best *directory
-	for _, d := range g.dirs {
-		if d.kernelRank() > 0 && (best == nil || d.kernelRank() > best.kernelRank()) {
-			best = d
-		}
-	}
+	best := g.best()
 	if best == nil {
 		return nil
 	}

@@ -11,6 +11,7 @@ const (
 	StatusCMS         Status = "cms"         // stale or touched, and signed by a certificate
 	StatusMalformed   Status = "malformed"   // cannot be parsed, or leaves code uncovered
 	StatusUnsupported Status = "unsupported" // an unknown hash type or version, or encrypted pages
+	StatusRefused     Status = "refused"     // every hash matches, but the kernel refuses it; the reason names the rule
 	StatusBundle      Status = "bundle"      // a file of its bundle is not the one that was sealed (package bundle)
 )
 
@@ -50,6 +51,13 @@ type Slice struct {
 	// Touched is set by RepairTouched if a touched range lies in the slice, by Repair in every slice, and by package
 	// bundle if a file of the bundle is touched.
 	Touched bool `json:"-"`
+
+	// NeedsSignature is set if the kernel does not run this slice without a signature: it is a program, dylib, bundle or
+	// dylinker for macOS on arm64. If its status is StatusUnsigned, it does not run.
+	NeedsSignature bool `json:"-"`
+
+	// Warnings lists what some kernels refuse, by version. They do not affect the status.
+	Warnings []string `json:"-"`
 
 	// Regions has the parts of the slice by rising offset. Report.Locate sets it.
 	Regions []Region `json:"-"`

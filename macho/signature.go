@@ -45,6 +45,9 @@ type directory struct {
 	identOffset   int64
 	special, code int64 // number of slots
 	limit         int64 // codeLimit64, or codeLimit where that is 0
+	limit32       int64 // codeLimit, the only one that the kernel reads
+	platform      uint8
+	team          string
 	hashSize      int64
 	hashType      HashType
 	pageShift     uint8
@@ -172,7 +175,9 @@ func (r *sigReader) directory(sigOff int64, b blob) *directory {
 	}
 	d.flags = r.u32(b.off + cdFlags)
 	d.hashOffset, d.identOffset = at(16), at(20)
-	d.special, d.code, d.limit = at(24), at(28), at(32)
+	d.special, d.code, d.limit32 = at(24), at(28), at(32)
+	d.limit = d.limit32
+	d.platform = r.u8(b.off + cdPlatform)
 	d.hashSize, d.hashType, d.pageShift = int64(r.u8(b.off+36)), HashType(r.u8(b.off+37)), r.u8(b.off+39)
 	if d.version >= versionScatter {
 		d.scatterOffset = at(44)
@@ -201,6 +206,9 @@ func (r *sigReader) details(b blob, d *directory) {
 		r.scatter(b, d)
 	}
 	d.identLen, d.teamLen = r.stringLen(b, d.identOffset), r.stringLen(b, d.teamOffset)
+	if d.teamLen > 0 {
+		d.team = r.string(b.off+d.teamOffset, d.teamLen-1)
+	}
 	size := int64(d.hashType.size())
 	for k := int64(1); k <= min(d.special, int64(lastSpecial)) && d.hashOffset >= k*size; k++ {
 		stored := r.bytes(b.off+d.hashOffset-k*size, int(size))
@@ -224,6 +232,17 @@ func (r *sigReader) stringLen(b blob, off int64) int64 {
 		pos += n
 	}
 	return -1
+}
+
+// string returns the n bytes at off.
+func (r *sigReader) string(off, n int64) string {
+	var s []byte
+	for n > 0 && r.err == nil && !r.spent {
+		part := min(n, 1024)
+		s = append(s, r.bytes(off, int(part))...)
+		off, n = off+part, n-part
+	}
+	return string(s)
 }
 
 // scatter reads the scatter list of d.

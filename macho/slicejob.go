@@ -1,6 +1,12 @@
 package macho
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"narseal/macho/internal/audit"
+)
 
 // sliceJob is the work on one slice with a signature.
 type sliceJob struct {
@@ -11,47 +17,95 @@ type sliceJob struct {
 	sels  []*selection // of the CodeDirectories whose hash type is known
 	out   *Slice
 	total *int64 // bytes hashed
+
+	convert func() error // set by repair if the slice has to become ad-hoc signed
 }
 
-// run reports on each slice of the image, and calls work for each that has a signature.
-func (c Config) run(image Image, work func(*sliceJob) error) (*Report, error) {
+func (j *sliceJob) wrap(err error) error {
+	return fmt.Errorf("%w (slice %s at %d)", err, j.slice.arch, j.slice.off)
+}
+
+// run reports on each slice of the image. It calls work for each that has a signature, then after, if not nil, for all of
+// them, and applies the rules to what is still valid.
+func (c Config) run(image Image, work func(*sliceJob) error, after func([]*sliceJob) error) (*Report, error) {
 	src := newWindow(image)
 	all, err := parseContainer(src)
 	if err != nil {
 		return nil, err
 	}
-	report := &Report{Slices: []Slice{}}
-	found := false
 	for _, s := range all {
 		if err := s.readHeader(src, false); err != nil {
 			return nil, err
 		}
-		found = found || s.thin
 	}
-	if !found {
-		return report, nil
-	}
-	for _, s := range all {
-		report.Slices = append(report.Slices, Slice{
-			Arch: s.arch, Offset: s.off, Status: StatusUnsigned, Signature: "none", CodeDirectories: []CodeDirectory{},
-		})
-		out := &report.Slices[len(report.Slices)-1]
-		if !s.signed() {
-			out.Reason = s.fault
-			if out.Reason == "" {
-				out.Reason = s.commands.fault
-			}
-			continue
+	report := newReport(all)
+	var jobs []*sliceJob
+	for i := range report.Slices {
+		if s := all[i]; s.signed() {
+			jobs = append(jobs, &sliceJob{Config: c, image: image, slice: s, out: &report.Slices[i], total: &report.Hashed})
 		}
-		j := &sliceJob{Config: c, image: image, slice: s, out: out, total: &report.Hashed}
+	}
+	for _, j := range jobs {
 		if err := j.parse(src); err != nil {
 			return nil, err
 		}
 		if err := work(j); err != nil {
-			return nil, fmt.Errorf("%w (slice %s at %d)", err, s.arch, s.off)
+			return nil, j.wrap(err)
 		}
 	}
+	if after != nil {
+		if err := after(jobs); err != nil {
+			return nil, err
+		}
+	}
+	if err := applyRules(image, all, jobs); err != nil {
+		return nil, err
+	}
 	return report, nil
+}
+
+// newReport returns the report of an image before anything is verified. It has no slices if none is a Mach-O image.
+func newReport(all []*slice) *Report {
+	report := &Report{Slices: []Slice{}}
+	if !slices.ContainsFunc(all, func(s *slice) bool { return s.thin }) {
+		return report
+	}
+	for _, s := range all {
+		report.Slices = append(report.Slices, Slice{
+			Arch: s.arch, Offset: s.off, Status: StatusUnsigned, Signature: "none", CodeDirectories: []CodeDirectory{},
+			NeedsSignature: s.needsSignature(), Reason: cmp.Or(s.fault, s.commands.fault),
+		})
+	}
+	return report
+}
+
+// applyRules makes slices refused that are valid or repaired, but that the kernel refuses.
+func applyRules(image Image, all []*slice, jobs []*sliceJob) error {
+	signed := slices.DeleteFunc(jobs, func(j *sliceJob) bool { return j.sig == nil })
+	together := checkTogether(all, signed)
+	repaired, broken := false, false
+	var offsets []int64
+	for _, j := range signed {
+		offsets = append(offsets, j.slice.off)
+		j.out.Warnings = j.slice.warnings(j.sig, len(all))
+		v := cmp.Or(j.slice.checkRules(j.sig), together)
+		repaired, broken = repaired || j.out.Status == StatusRepaired, broken || v != nil
+		switch {
+		case v == nil:
+		case j.out.Status == StatusValid:
+			j.out.Status, j.out.Reason = StatusRefused, v.String()
+		case j.out.Status == StatusRepaired:
+			j.out.Status, j.out.Reason = StatusRefused, v.String()+"; the stale slots were repaired"
+		}
+	}
+	if !repaired || broken {
+		return nil
+	}
+	rule, err := audit.Rules(image, offsets)
+	if err == nil && rule != "" {
+		err = fmt.Errorf("macho: check of the repair: the kernel refuses the image by its rule %s", rule)
+	}
+	return err
 }
 
 // parse reads the signature. If it is refused, the report gets the reason and sig stays nil.
@@ -60,7 +114,8 @@ func (j *sliceJob) parse(src source) error {
 	if err != nil {
 		return err
 	}
-	j.out.Signature = g.kind()
+	j.sig = nil
+	j.out.Signature, j.out.Reason = g.kind(), ""
 	j.out.CodeDirectories = []CodeDirectory{}
 	for _, d := range g.dirs {
 		j.out.CodeDirectories = append(j.out.CodeDirectories, d.describe())
@@ -133,6 +188,22 @@ func (j *sliceJob) hash(write bool) error {
 	}
 	*j.total += h.hashed.Load()
 	return nil
+}
+
+// audit checks the slots that were written.
+func (j *sliceJob) audit() error {
+	c := &j.slice.commands
+	s := audit.Slice{
+		Offset: j.slice.off, Signature: j.slice.off + c.sigOff, Size: c.sigSize,
+		InfoPlist: j.slice.off + c.infoPlist.Off, InfoPlistSize: c.infoPlist.Len,
+	}
+	var written []audit.Written
+	for _, sel := range j.sels {
+		if len(sel.stale)+len(sel.staleSpecial) > 0 {
+			written = append(written, audit.Written{Slot: sel.dir.slot, Pages: sel.stale, Special: sel.staleSpecial})
+		}
+	}
+	return audit.Slots(j.image, s, written, j.Jobs)
 }
 
 // describeStale says how many slots are stale, for a reason. It returns "" if none is.

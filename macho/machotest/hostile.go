@@ -30,6 +30,7 @@ func Hostile(size int) []Case {
 	add("7 directories of SHA-512, all stale", staleDirectories(size))
 	add("11 large blobs, 7 directories", largeBlobs(size))
 	add("Info.plist over all code, 7 directories", wholeInfoPlist(size))
+	add("executable segments and scatter records", segmentsAndScatter(size))
 	slice := loadCommands(20_000, 0x7f, 8, true)
 	add("511 slices, one range", overlappingSlices(size, slice))
 	add("511 slices of load commands, unsigned", disjointSlices(size, false))
@@ -254,6 +255,36 @@ func largeBlobs(size int) []byte {
 func wholeInfoPlist(size int) []byte {
 	data, _ := Image{CodeSize: size, InfoPlist: make([]byte, size*9/10), Directories: seven(12)}.Build()
 	return data
+}
+
+// segmentsAndScatter returns a signed image with many executable segments that name all pages, each of which has a scatter
+// record.
+func segmentsAndScatter(size int) []byte {
+	const page = 4096
+	segments := size * 3 / 4 / 72
+	code := (size*9/10 + page - 1) / page * page
+	commands := make([]byte, 0, segments*72+16)
+	for range segments {
+		at := len(commands)
+		commands = append(commands, make([]byte, 72)...)
+		le.PutUint32(commands[at:], 0x19)
+		le.PutUint32(commands[at+4:], 72)
+		le.PutUint64(commands[at+48:], uint64(code))
+		le.PutUint32(commands[at+60:], 4)
+	}
+	d := Directory{Version: 0x20100, HashType: 1, PageShift: 12}
+	for i := range code / page {
+		d.Scatter = append(d.Scatter, [2]uint32{1, uint32(i)})
+	}
+	image := make([]byte, code)
+	sign := func() []byte {
+		d.Identifier = "x"
+		b, _ := d.encode(image, nil)
+		return superBlob(repeated(1, 0), b)
+	}
+	commands = append(commands, codeSignature(code, len(sign()))...)
+	copy(image, append(header(segments+1, len(commands)), commands...))
+	return append(image, sign()...)
 }
 
 // fat64 returns a fat image with a table of these ranges, and the rest of its body.

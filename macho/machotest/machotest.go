@@ -23,12 +23,15 @@ const (
 
 // Image describes a thin image. The zero value of a field is the usual case.
 type Image struct {
-	Is32      bool
-	BigEndian bool
-	CodeSize  int    // bytes before the signature; default 20,000
-	Gap       int    // bytes between the code limit and the signature
-	Text      []byte // appears in several places of the code, in two of them across a page boundary
-	InfoPlist []byte // the section __TEXT,__info_plist
+	Is32       bool
+	BigEndian  bool
+	CPU        uint32 // default arm64; arm with Is32, ppc64 and ppc with BigEndian
+	FileType   uint32 // default MH_EXECUTE
+	Executable int    // end of the executable segment; default the last whole page below the code limit
+	CodeSize   int    // bytes before the signature; default 20,000
+	Gap        int    // bytes between the code limit and the signature
+	Text       []byte // appears in several places of the code, in two of them across a page boundary
+	InfoPlist  []byte // the section __TEXT,__info_plist
 
 	Directories []Directory
 	Blobs       []Blob
@@ -113,6 +116,9 @@ func (im Image) Build() ([]byte, *Layout) {
 		im.CodeSize = 20_000
 	}
 	im.CodeSize = (im.CodeSize + 15) &^ 15
+	if im.FileType == 0 {
+		im.FileType = 2
+	}
 	im.Directories = slices.Clone(im.Directories)
 	for i := range im.Directories {
 		d := &im.Directories[i]
@@ -124,6 +130,15 @@ func (im Image) Build() ([]byte, *Layout) {
 		}
 		if d.Identifier == "" {
 			d.Identifier = "narseal.test"
+		}
+	}
+	if im.Executable == 0 {
+		// The kernel does not execute code in a partial page at the end.
+		im.Executable = im.CodeSize - im.Gap
+		for _, d := range im.Directories {
+			if d.PageShift >= 12 && d.PageShift <= 14 {
+				im.Executable &^= 1<<d.PageShift - 1
+			}
 		}
 	}
 	layout := &Layout{Signature: int64(im.CodeSize), Blobs: map[uint32]int64{}}
@@ -190,6 +205,10 @@ func (im Image) commands(layout *Layout, sigLen int) []byte {
 	if im.BigEndian {
 		cpu = cpu&0x01000000 | 18 // ppc
 	}
+	if im.CPU != 0 {
+		cpu = int64(im.CPU)
+	}
+	text := int64(im.Executable)
 	sections := int64(0)
 	if len(im.InfoPlist) > 0 {
 		sections = 1
@@ -197,12 +216,12 @@ func (im Image) commands(layout *Layout, sigLen int) []byte {
 	commandsLen := 2*segmentLen + sections*sectionLen + 24 + 16
 	layout.InfoPlist = headerLen + commandsLen
 
-	b := u32(nil, magic, cpu, 0, 2, 4, commandsLen, 1)
+	b := u32(nil, magic, cpu, 0, int64(im.FileType), 4, commandsLen, 1)
 	if !im.Is32 {
 		b = u32(b, 0)
 	}
 	b = name(u32(b, segment, segmentLen+sections*sectionLen), "__TEXT")
-	b = u32(word(b, 0x100000000, size, 0, size), 5, 5, sections, 0)
+	b = u32(word(b, 0x100000000, text, 0, text), 5, 5, sections, 0)
 	if sections > 0 {
 		b = name(name(b, "__info_plist"), "__TEXT")
 		b = u32(word(b, 0x100000000+layout.InfoPlist, int64(len(im.InfoPlist))), layout.InfoPlist, 0, 0, 0, 0, 0, 0)
@@ -212,7 +231,7 @@ func (im Image) commands(layout *Layout, sigLen int) []byte {
 	}
 	b = append(u32(b, 0x1b, 24), "0123456789abcdef"...) // LC_UUID
 	b = name(u32(b, segment, segmentLen), "__LINKEDIT")
-	b = u32(word(b, 0x200000000, length, size, length), 1, 1, 0, 0)
+	b = u32(word(b, 0x200000000, size-text+length, text, size-text+length), 1, 1, 0, 0)
 	return u32(b, 0x1d, 16, size, length)
 }
 

@@ -1,7 +1,12 @@
-package macho
+// Package audit checks repaired images for package macho. It shares no code with that package: it finds each CodeDirectory
+// again in the image, reads its fields again, and computes pages, slots and rules on its own.
+package audit
 
 import (
 	"bytes"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
 	"hash"
@@ -10,25 +15,38 @@ import (
 	"sync"
 )
 
-// audit checks the slots that were written. It shares no code with the repair except the names of the hashes: it finds
-// each CodeDirectory again in the image, reads its fields again, and computes pages and slots on its own.
-func (j *sliceJob) audit() error {
-	a := auditor{image: j.image, slice: j.slice.off, sig: j.slice.off + j.slice.commands.sigOff}
-	if err := a.readIndex(j.slice.commands.sigSize); err != nil {
+// Slice says where a slice and its signature are. Offsets count from the start of the image.
+type Slice struct {
+	Offset          int64
+	Signature, Size int64 // of the signature
+	InfoPlist       int64 // the section __TEXT,__info_plist
+	InfoPlistSize   int64
+}
+
+// Written has the slots of a CodeDirectory that a repair has written: those of pages, in rising order, and special slots
+// -k.
+type Written struct {
+	Slot    uint32 // of the CodeDirectory in the SuperBlob
+	Pages   []int
+	Special []int
+}
+
+// Slots returns an error unless all slots that were written are the hashes of their content. At most jobs goroutines hash
+// at a time; 0 means GOMAXPROCS.
+func Slots(image io.ReaderAt, s Slice, written []Written, jobs int) error {
+	a := auditor{image: image, slice: s.Offset, sig: s.Signature}
+	if err := a.readIndex(s.Size); err != nil {
 		return err
 	}
-	for _, sel := range j.sels {
-		if len(sel.stale)+len(sel.staleSpecial) == 0 {
-			continue
-		}
-		if err := a.open(sel.dir.slot); err != nil {
+	for _, w := range written {
+		if err := a.open(w.Slot); err != nil {
 			return err
 		}
-		if err := a.checkPages(sel.stale, j.Jobs); err != nil {
+		if err := a.checkPages(w.Pages, jobs); err != nil {
 			return err
 		}
-		for _, k := range sel.staleSpecial {
-			if err := a.checkSpecial(k, j.slice.commands.infoPlist); err != nil {
+		for _, k := range w.Special {
+			if err := a.checkSpecial(k, s); err != nil {
 				return err
 			}
 		}
@@ -38,7 +56,7 @@ func (j *sliceJob) audit() error {
 
 // auditor checks slots of one CodeDirectory. Its offsets count from the start of the image.
 type auditor struct {
-	image      Image
+	image      io.ReaderAt
 	slice, sig int64
 	index      []byte // of the SuperBlob; nil: the signature is a CodeDirectory
 	cd         int64
@@ -64,7 +82,7 @@ func (a *auditor) readIndex(size int64) error {
 	if err := a.read(head, a.sig); err != nil {
 		return err
 	}
-	if binary.BigEndian.Uint32(head) == magicCodeDirectory {
+	if binary.BigEndian.Uint32(head) == 0xfade0c02 { // CSMAGIC_CODEDIRECTORY
 		return nil
 	}
 	n := 8 * int64(binary.BigEndian.Uint32(head[8:]))
@@ -101,8 +119,20 @@ func (a *auditor) open(slot uint32) error {
 	return a.read(a.head[:min(int64(len(a.head)), a.u32(4))], a.cd)
 }
 
-func (a *auditor) hashType() HashType { return HashType(a.head[37]) }
-func (a *auditor) hashSize() int64    { return int64(a.head[36]) }
+func (a *auditor) hashSize() int64 { return int64(a.head[36]) }
+
+// newHash returns a hash of the CodeDirectory's type, whose sum may be longer than hashSize.
+func (a *auditor) newHash() hash.Hash {
+	switch a.head[37] {
+	case 1:
+		return sha1.New()
+	case 4:
+		return sha512.New384()
+	case 5:
+		return sha512.New()
+	}
+	return sha256.New()
+}
 
 // codeLimit returns codeLimit64 if it is set, and codeLimit otherwise.
 func (a *auditor) codeLimit() int64 {
@@ -183,8 +213,8 @@ func (a *auditor) slotsOf(pages []int) ([]int64, error) {
 }
 
 // checkSpecial checks special slot -k.
-func (a *auditor) checkSpecial(k int, infoPlist Range) error {
-	from, size := a.slice+infoPlist.Off, infoPlist.Len
+func (a *auditor) checkSpecial(k int, s Slice) error {
+	from, size := s.InfoPlist, s.InfoPlistSize
 	if k != 1 {
 		var err error
 		if from, err = a.find(uint32(k)); err != nil {
@@ -216,7 +246,7 @@ type checker struct {
 }
 
 func (a *auditor) newChecker() *checker {
-	return &checker{auditor: a, h: a.hashType().New(), buf: make([]byte, 32<<10), stored: make([]byte, a.hashSize())}
+	return &checker{auditor: a, h: a.newHash(), buf: make([]byte, 32<<10), stored: make([]byte, a.hashSize())}
 }
 
 // checkPage checks the slot of a page, and its pre-encrypt slot if there is one.
