@@ -82,7 +82,7 @@ func (g *signature) refuseBlobs() *refusal {
 		index = 0
 	}
 	end := index
-	for _, i := range g.byOffset() {
+	for _, i := range g.order {
 		b := g.blobs[i]
 		switch {
 		case b.off < index:

@@ -49,32 +49,22 @@ func (r rule) broken(format string, args ...any) *violation {
 
 // checkRules returns the first rule that the slice breaks, or nil. refuse must have returned nil for its signature g.
 func (s *slice) checkRules(g *signature) *violation {
-	for _, check := range []func(*signature) *violation{s.checkDirectories, s.checkCodeLimit, s.checkCoverage, s.checkPlace} {
-		if v := check(g); v != nil {
-			return v
-		}
+	if v := s.checkDirectories(g); v != nil {
+		return v
 	}
-	return nil
-}
-
-// kernelDirectories returns the CodeDirectories that the kernel reads, in the order of the index. It does not read one in
-// the last slot that Security.framework does.
-func (g *signature) kernelDirectories() []*directory {
-	var all []*directory
-	for _, b := range g.blobs {
-		for _, d := range g.dirs {
-			if b.isDirectory() && d.slot == b.slot && d.slot != slotAlternateLast {
-				all = append(all, d)
-			}
-		}
+	if v := g.checkCodeLimit(); v != nil {
+		return v
 	}
-	return all
+	if v := s.checkCoverage(g); v != nil {
+		return v
+	}
+	return s.checkPlace()
 }
 
 // best returns the CodeDirectory that the kernel uses, or nil.
 func (g *signature) best() *directory {
 	var best *directory
-	for _, d := range g.kernelDirectories() {
+	for _, d := range g.kernelDirs {
 		if d.kernelRank() > 0 && (best == nil || d.kernelRank() > best.kernelRank()) {
 			best = d
 		}
@@ -84,7 +74,7 @@ func (g *signature) best() *directory {
 
 // checkDirectories checks each CodeDirectory by itself, and their hash types together.
 func (s *slice) checkDirectories(g *signature) *violation {
-	dirs := g.kernelDirectories()
+	dirs := g.kernelDirs
 	if len(dirs) == 0 {
 		return ruleDirectorySlot.broken("the only CodeDirectory is in slot %#x, the kernel reads 0x0 and 0x1000 to 0x1004", slotAlternateLast)
 	}
@@ -118,8 +108,8 @@ func (s *slice) checkDirectories(g *signature) *violation {
 }
 
 // checkCodeLimit checks the limit, of which the kernel reads the 32-bit one only.
-func (s *slice) checkCodeLimit(g *signature) *violation {
-	for _, d := range g.kernelDirectories() {
+func (g *signature) checkCodeLimit() *violation {
+	for _, d := range g.kernelDirs {
 		if d.limit32 == 0 {
 			return ruleCodeLimit.broken("CodeDirectory %#x has code limit 0 and 64-bit code limit %d, which the kernel does not read", d.slot, d.limit)
 		}
@@ -168,8 +158,11 @@ func (s *slice) checkCoverage(g *signature) *violation {
 // coveredRuns returns the pages that have a slot, as few runs as possible, so that an image of many scatter records and
 // many segments is checked in a time in proportion to its size.
 func (d *directory) coveredRuns() []extent {
+	if d.scatterOffset == 0 {
+		return d.extents()
+	}
 	var runs []extent
-	for _, e := range d.extents() {
+	for _, e := range d.scatter {
 		if n := len(runs); n > 0 && runs[n-1].page+runs[n-1].count == e.page {
 			runs[n-1].count += e.count
 			continue
@@ -192,7 +185,7 @@ func uncovered(runs []extent, first, last int64) int64 {
 }
 
 // checkPlace checks where in the image the slice is.
-func (s *slice) checkPlace(*signature) *violation {
+func (s *slice) checkPlace() *violation {
 	if !s.commands.loadable() {
 		return nil
 	}
@@ -264,7 +257,7 @@ func (a signer) difference(b signer) string {
 // warnings lists what some kernels refuse.
 func (s *slice) warnings(g *signature, slices int) []string {
 	var all []string
-	for _, d := range g.kernelDirectories() {
+	for _, d := range g.kernelDirs {
 		if d.length < headerSize(versionLinkage) {
 			all = append(all, fmt.Sprintf("CodeDirectory %#x has %d bytes: since xnu-7195 (macOS 11) kernels refuse fewer than %d", d.slot, d.length, headerSize(versionLinkage)))
 		}

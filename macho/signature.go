@@ -14,8 +14,10 @@ type signature struct {
 	count         uint32 // of index records; 0 for a bare CodeDirectory
 	indexed       bool   // the index fits, and blobs has all of it
 	blobs         []blob // in the order of the index
+	order         []int  // indices of blobs by rising offset
 	dirs          []*directory
-	refusal       *refusal // what is wrong before the CodeDirectories; they have then been read in part only
+	kernelDirs    []*directory // those that the kernel reads, in the order of the index
+	refusal       *refusal     // what is wrong before the CodeDirectories; they have then been read in part only
 }
 
 // blob is an entry of a SuperBlob's index and the header of the blob that it names.
@@ -80,7 +82,7 @@ func (s *slice) readSignature(src source) (*signature, error) {
 	g.magic, g.length = r.u32(0), r.u32(4)
 	switch g.magic {
 	case magicCodeDirectory:
-		g.blobs = []blob{{magic: g.magic, length: g.length, headed: true}}
+		g.blobs, g.order = []blob{{magic: g.magic, length: g.length, headed: true}}, []int{0}
 		g.indexed = true
 	case magicSuperBlob:
 		g.readIndex(&r)
@@ -98,6 +100,9 @@ func (s *slice) readSignature(src source) (*signature, error) {
 			r.details(b, d)
 		}
 		g.dirs = append(g.dirs, d)
+		if d.slot != slotAlternateLast { // which only Security.framework reads
+			g.kernelDirs = append(g.kernelDirs, d)
+		}
 	}
 	if g.refusal == nil && r.spent {
 		g.refusal = malformed("parsing the signature takes more than %d bytes", budget(src.size()))
@@ -118,7 +123,8 @@ func (g *signature) readIndex(r *sigReader) {
 		at := superBlobHeader + 8*int64(i)
 		g.blobs[i] = blob{slot: r.u32(at), off: int64(r.u32(at + 4))}
 	}
-	for _, i := range g.byOffset() {
+	g.sortBlobs()
+	for _, i := range g.order {
 		b := &g.blobs[i]
 		if b.off+blobHeader <= g.size {
 			b.headed, b.magic, b.length = true, r.u32(b.off), r.u32(b.off+4)
@@ -126,14 +132,13 @@ func (g *signature) readIndex(r *sigReader) {
 	}
 }
 
-// byOffset returns the indices of the blobs by rising offset.
-func (g *signature) byOffset() []int {
-	order := make([]int, len(g.blobs))
-	for i := range order {
-		order[i] = i
+// sortBlobs sets order.
+func (g *signature) sortBlobs() {
+	g.order = make([]int, len(g.blobs))
+	for i := range g.order {
+		g.order[i] = i
 	}
-	slices.SortStableFunc(order, func(i, j int) int { return int(g.blobs[i].off - g.blobs[j].off) })
-	return order
+	slices.SortStableFunc(g.order, func(i, j int) int { return int(g.blobs[i].off - g.blobs[j].off) })
 }
 
 // sigReader reads numbers of a signature. Outside of it they are 0.

@@ -243,7 +243,7 @@ func TestGoNixDefects(t *testing.T) {
 		}
 	})
 	for name, paths := range map[string][]string{
-		"writer takes a directory twice":       {"/", "/a", "/a"},
+		"writer takes a directory twice":    {"/", "/a", "/a"},
 		"writer takes the name .":           {"/", "/."},
 		"writer takes a root twice":         {"/", "/"},
 		"writer takes a name over NAME_MAX": {"/", "/" + strings.Repeat("n", 256)},
