@@ -241,6 +241,11 @@ func merge(repaired, now *macho.Report) *macho.Report {
 		was, is := &repaired.Slices[i], &now.Slices[i]
 		is.Touched = was.Touched
 		switch {
+		case was.Status == macho.StatusRefused:
+			// Verify says so too, or what is worse.
+			if is.Status == macho.StatusRefused {
+				*is = *was // with the slots that were recomputed
+			}
 		case !was.Status.OK():
 			// It could not be repaired, and may be stale too.
 			is.Status, is.Reason = was.Status, was.Reason

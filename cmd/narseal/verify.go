@@ -155,8 +155,8 @@ func looseKind(name string) (string, error) {
 	return "", nil
 }
 
-// machoPrefix is what macho.IsMachO looks at, in bytes.
-const machoPrefix = 8
+// machoPrefix is enough for macho.IsMachO to tell an image from a Java class.
+const machoPrefix = 4096
 
 // files verifies a loose file, or all in a folder.
 func (v *verifier) files(ctx context.Context, root string, rep *inputReport) error {
