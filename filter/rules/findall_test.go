@@ -2,30 +2,12 @@ package rules
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"narseal/filter/rules/rulestest"
 )
-
-// allOracle tries every rule in every encoding at each place.
-func allOracle(rules []Rule, enc Encodings, in []byte) (found []occurrence) {
-	for i, rule := range rules {
-		for _, c := range codecs {
-			form := c.encode(rule.From)
-			for at := 0; enc&c.enc != 0 && at+len(form) <= len(in); at++ {
-				if bytes.HasPrefix(in[at:], form) {
-					found = append(found, occurrence{Off: at, N: len(form), Rule: i})
-				}
-			}
-		}
-	}
-	slices.SortFunc(found, func(a, b occurrence) int { return cmp.Or(cmp.Compare(a.Off, b.Off), cmp.Compare(b.N, a.N)) })
-	return found
-}
 
 // checkAll compares FindAll, in windows of the sizes that chunk gives, with the oracle.
 func checkAll(t testing.TB, r *Set, in []byte, chunk func() int) {
@@ -49,7 +31,7 @@ func checkAll(t testing.TB, r *Set, in []byte, chunk func() int) {
 			break
 		}
 	}
-	if want := allOracle(r.rules, r.enc, in); fmt.Sprint(found) != fmt.Sprint(want) {
+	if want := rulestest.All(r.rules, uint8(r.enc), in); fmt.Sprint(found) != fmt.Sprint(want) {
 		t.Fatalf("in %q found %v, want %v", in, found, want)
 	}
 	if !bytes.Equal(in, before) {

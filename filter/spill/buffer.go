@@ -56,6 +56,9 @@ func (b *Buffer) Close() {
 // Size returns the number of bytes of the data.
 func (b *Buffer) Size() int64 { return b.size }
 
+// Memory returns how many bytes of memory the Buffer takes.
+func (b *Buffer) Memory() int64 { return int64(cap(b.mem)) }
+
 // Spilled reports whether the data is in a File.
 func (b *Buffer) Spilled() bool { return b.file != nil }
 

@@ -59,7 +59,7 @@ func decompress(r io.Reader, free int64) (io.ReadCloser, Type, error) {
 // is an error that wraps ErrMemory. Else used is the most that the reader takes until Close.
 //
 // It reads more than Decompress before it returns: the header of the first frame or block. Later ones that ask for a
-// larger window or dictionary than both the first and 8 MiB end in an error.
+// larger window or dictionary than both the first and 2 MiB end in an error.
 func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, used int64, err error) {
 	d, err := newDecompressor(r, freeOutput)
 	if err != nil {

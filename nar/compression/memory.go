@@ -13,12 +13,12 @@ import (
 var ErrMemory = errors.New("too large a window")
 
 const (
-	// freeWindow is the window or dictionary that later frames or blocks of a stream may have in any case: what the
-	// tools take without --long, --ultra or -9.
-	freeWindow = 8 << 20
+	// freeWindow is the window or dictionary that later frames or blocks of a stream may have in any case: what zstd
+	// takes at its default level.
+	freeWindow = 2 << 20
 
 	// What decoders take besides the window, in bytes, measured and rounded up.
-	zstdMemory  = 4 << 20
+	zstdMemory  = 3 << 19
 	xzMemory    = 3 << 20
 	gzipMemory  = 256 << 10
 	bzip2Memory = 5 << 20
@@ -48,8 +48,7 @@ func (d *decompressor) overhead() int64 {
 func (d *decompressor) window() (int64, error) {
 	switch d.format {
 	case Zstd:
-		head, err := d.peek(zstd.HeaderMaxSize)
-		return zstdWindow(head), err
+		return d.zstdWindow()
 	case Xz:
 		head, err := d.peek(xzFirstBlock + maxXzHeader)
 		return xzDictionary(head), err
@@ -69,20 +68,28 @@ func (d *decompressor) peek(n int) ([]byte, error) {
 	return head, nil
 }
 
-// zstdWindow returns the window of a stream that begins with head. A damaged header has none.
-func zstdWindow(head []byte) int64 {
-	var h zstd.Header
-	if h.Decode(head) != nil {
-		return freeWindow
+// zstdWindow returns the window of the first frame that is not skippable. A damaged header has none.
+func (d *decompressor) zstdWindow() (int64, error) {
+	for at := int64(0); at+zstd.HeaderMaxSize <= inputBuffer; {
+		head, err := d.peek(int(at) + zstd.HeaderMaxSize)
+		if err != nil {
+			return 0, err
+		}
+		var h zstd.Header
+		if at > int64(len(head)) || h.Decode(head[at:]) != nil {
+			return freeWindow, nil
+		}
+		if h.Skippable {
+			at += int64(h.HeaderSize) + int64(h.SkippableSize)
+			continue
+		}
+		window := h.WindowSize
+		if h.SingleSegment {
+			window = h.FrameContentSize
+		}
+		return int64(max(freeWindow, min(window, maxZstdWindow))), nil
 	}
-	window := h.WindowSize
-	if h.SingleSegment {
-		window = h.FrameContentSize
-	}
-	if h.Skippable {
-		window = maxZstdWindow // that of the frame after it, which is too far away
-	}
-	return int64(max(freeWindow, min(window, maxZstdWindow)))
+	return maxZstdWindow, nil // the frame is too far away
 }
 
 // xzDictionary returns the LZMA2 dictionary of the first block of a stream that begins with head. A damaged header has
