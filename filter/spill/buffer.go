@@ -88,7 +88,7 @@ func (b *Buffer) Append(p []byte, total int64) error {
 // spill moves the data to a File.
 func (b *Buffer) spill(total int64) error {
 	if b.opts.Open == nil {
-		return fmt.Errorf("%d bytes, at most %d can be kept in memory", total, b.opts.Limit())
+		return fmt.Errorf("%w: %d bytes, at most %d in memory", ErrFull, total, b.opts.Limit())
 	}
 	f, err := b.opts.open()
 	if err != nil {
