@@ -6,12 +6,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/binary"
+	"io"
 	"slices"
 	"strings"
 	"testing"
 
 	"narseal/filter/rules"
 	"narseal/filter/rules/rulestest"
+	"narseal/filter/spill"
 	"narseal/nar"
 	"narseal/nar/compression"
 	"narseal/nar/nartest"
@@ -265,4 +267,43 @@ func TestScannerIncomplete(t *testing.T) {
 	if l, u := (&Scanner{Encodings: rules.AllEncodings}).Incomplete(); l != 0 || u != 0 {
 		t.Error("a Scanner that searched nothing is incomplete")
 	}
+}
+
+// A zip archive that is too large, or has too large a directory, is a limit.
+func TestUnpackZipLimits(t *testing.T) {
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for range maxZipDirectory/(zipEntrySize+1) + 1 {
+		w.CreateHeader(&zip.FileHeader{Name: "n"})
+	}
+	w.Close()
+	data := b.Bytes()
+	long := io.MultiReader(strings.NewReader(zipLocal), io.LimitReader(zeroReader{}, maxZip))
+	for want, in := range map[string]io.Reader{"its directory has more than 16777216 bytes": bytes.NewReader(data), "a zip archive of more than 268435456 bytes": long} {
+		f, _ := collect(t)
+		var warned error
+		f.Unpack = &Unpack{
+			Warn:  func(_ string, err error) { warned = err },
+			Spill: spill.Options{Memory: 1 << 20, Open: func() (spill.File, error) { return discard{bytes.NewReader(data)}, nil }},
+		}
+		if err := f.File("f", in); err != nil {
+			t.Fatal(err)
+		}
+		if !isLimit(warned) || warned.Error() != want {
+			t.Errorf("got warning %v, want %q", warned, want)
+		}
+	}
+}
+
+// discard is a spill file that has its contents already.
+type discard struct{ *bytes.Reader }
+
+func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+func (discard) Close() error                           { return nil }
+
+type zeroReader struct{}
+
+func (zeroReader) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
