@@ -2,6 +2,7 @@ package filter
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"narseal/filter/refs"
@@ -177,7 +178,11 @@ func (p *pipe) file(size int64) error {
 func (p *pipe) begin(e *nar.Entry, from string) error {
 	var err error
 	if from != "" && from < string(e.Name) && !p.ordered {
-		err = p.w.WriteEntryDeferred(e, p.deferred.New())
+		item, full := p.deferred.New()
+		if full != nil {
+			return fmt.Errorf("rename %q to %q: %w", p.r.Path(), e.Name, full)
+		}
+		err = p.w.WriteEntryDeferred(e, item)
 	} else {
 		err = p.w.WriteEntry(e)
 	}

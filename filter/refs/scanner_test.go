@@ -63,11 +63,13 @@ func partOracle(path string, part Part, in []byte, hashes []string) (all []seen)
 	for _, h := range hashes {
 		list = append(list, rules.Rule{From: h, To: h})
 	}
-	_, found := rulestest.Replace(list, uint8(rules.AllEncodings), in)
-	for _, o := range found {
+	for _, o := range rulestest.All(list, uint8(rules.AllEncodings), in) {
 		h := hashes[o.Rule]
 		first := bytes.IndexByte(in[o.Off:], h[0])
-		all = append(all, seen{path, part, int64(o.Off + first), rules.Encodings(o.N / len(h)), h})
+		s := seen{path, part, int64(o.Off + first), rules.Encodings(o.N / len(h)), h}
+		if !slices.Contains(all, s) { // in both byte orders it is one
+			all = append(all, s)
+		}
 	}
 	return all
 }

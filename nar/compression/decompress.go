@@ -44,25 +44,61 @@ func Decompress(r io.Reader) (io.ReadCloser, Type, error) {
 }
 
 func decompress(r io.Reader, free int64) (io.ReadCloser, Type, error) {
+	d, err := newDecompressor(r, free)
+	if err != nil {
+		return nil, "", err
+	}
+	return d.open(maxZstdWindow)
+}
+
+// DecompressWithin is Decompress with a bound on the memory that the reader takes, in bytes. A stream that asks for more
+// is an error that wraps ErrMemory. Else used is the most that the reader takes until Close.
+//
+// It reads more than Decompress before it returns: the header of the first frame or block. Later ones that ask for a
+// larger window or dictionary than both the first and 2 MiB end in an error.
+func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, used int64, err error) {
+	d, err := newDecompressor(r, freeOutput)
+	if err != nil {
+		return nil, "", 0, err
+	}
+	window, err := d.window()
+	if err != nil {
+		return nil, "", 0, err
+	}
+	used = window + d.overhead()
+	if used > memory {
+		return nil, d.format, 0, fmt.Errorf("decompress %s: %w: it takes %d bytes of memory, %d are left", d.format, ErrMemory, used, max(memory, 0))
+	}
+	dec, t, err = d.open(window)
+	return dec, t, used, err
+}
+
+func newDecompressor(r io.Reader, free int64) (*decompressor, error) {
 	src := &source{r: r}
 	br := bufio.NewReaderSize(src, inputBuffer)
 	head, err := br.Peek(magicSize)
 	if err != nil && err != io.EOF {
-		return nil, "", err
+		return nil, err
 	}
-	d := &decompressor{format: Detect(head), src: src, buffered: br, freeOutput: free}
+	return &decompressor{format: Detect(head), src: src, buffered: br, freeOutput: free}, nil
+}
+
+// open makes the decoder, which refuses a larger window or dictionary.
+func (d *decompressor) open(window int64) (io.ReadCloser, Type, error) {
+	br := d.buffered
+	var err error
 	switch d.format {
 	case None:
 		return io.NopCloser(br), None, nil
 	case Zstd:
 		var dec *zstd.Decoder
-		dec, err = zstd.NewReader(br, zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderMaxWindow(maxZstdWindow), zstd.WithDecoderMaxMemory(maxZstdWindow))
+		window := uint64(min(window, maxZstdWindow))
+		dec, err = zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(window), zstd.WithDecoderMaxMemory(window))
 		if err == nil {
 			d.dec, d.close = dec, dec.Close
 		}
 	case Xz:
-		d.dec, err = xz.NewReader(br, maxXzDictionary)
+		d.dec, err = xz.NewReader(br, uint32(min(window, maxXzDictionary)))
 	case Gzip:
 		d.dec, err = newGzipReader(br)
 	case Bzip2:
