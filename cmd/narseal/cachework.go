@@ -63,7 +63,7 @@ func newCacheWork(c *cli.Context, t *terminal, cfg *filter.Config, o *binarycach
 		}
 	}
 	cfg.Signatures.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)
-	o.Filter, o.Done = w.filter, w.done
+	o.Done = w.done
 	return w, nil
 }
 
@@ -87,7 +87,7 @@ func verifyCache(c *cli.Context, t *terminal) error {
 	}
 	w.list = newList(c.String("format"), w.out, c.Bool("all"))
 	sum, err := w.run(c, &o, func(ctx context.Context) (binarycache.Summary, error) {
-		return binarycache.Verify(ctx, cache, o)
+		return binarycache.Verify(ctx, cache, binarycache.VerifyOptions{Options: o, Inspect: w.inspect})
 	})
 	if err != nil && len(sum.Paths) == 0 {
 		return err
@@ -107,25 +107,35 @@ func rewriteCache(c *cli.Context, t *terminal, cfg *filter.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := changeOptions(c, dir, &o); err != nil {
+	ro := binarycache.RewriteOptions{Options: o}
+	if err := changeOptions(c, dir, &ro); err != nil {
 		return err
 	}
-	w, err := newCacheWork(c, t, cfg, &o)
+	w, err := newCacheWork(c, t, cfg, &ro.Options)
 	if err != nil {
 		return err
 	}
 	w.write = true
 	if cfg.Rules != nil {
-		o.Rename, o.Once = cfg.Rules.Apply, !idempotent(cfg.Rules)
+		ro.Rename, ro.Once = cfg.Rules.Apply, !idempotent(cfg.Rules)
 	}
-	o.Work = describeWork(c, cfg, &o)
-	sum, err := w.run(c, &o, func(ctx context.Context) (binarycache.Summary, error) {
-		return binarycache.Rewrite(ctx, cache, o)
+	ro.Filter, ro.TempFile = w.filter, func() (binarycache.TempFile, error) { return cfg.Spill.Open() }
+	if !ro.DryRun {
+		if ro.State, err = openState(c, t, dir, describeWork(c, cfg, &ro), ro.Once && ro.Output == nil); err != nil {
+			return err
+		}
+	}
+	sum, err := w.run(c, &ro.Options, func(ctx context.Context) (binarycache.Summary, error) {
+		sum, err := binarycache.Rewrite(ctx, cache, ro)
+		if ro.State != nil {
+			err = errors.Join(err, ro.State.Close())
+		}
+		return sum, err
 	})
 	if err != nil {
 		return err
 	}
-	t.inform("%s", summarize(sum, o.DryRun))
+	t.inform("%s", summarize(sum, ro.DryRun))
 	return w.status(w.unsealed)
 }
 
@@ -135,7 +145,8 @@ func (w *cacheWork) run(c *cli.Context, o *binarycache.Options, work func(contex
 	if w.rep != nil {
 		defer w.rep.out.abort()
 	}
-	o.Planned = func(paths int, bytes int64) { w.t.progress.beginItems(int64(paths), bytes) }
+	w.t.progress.beginItems(1, 1) // Planned knows better soon
+	o.Planned = func(paths int, bytes int64) { w.t.progress.setTotals(int64(paths), bytes) }
 	o.Read = func(n int) { w.t.progress.add(int64(n)) }
 	ended := make(chan struct{})
 	release, err := exitsOf(c.Context).hold(func() (func(), error) {
@@ -181,7 +192,7 @@ func idempotent(set *rules.Set) bool {
 }
 
 // describeWork names all that decides what becomes of a path.
-func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.Options) string {
+func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.RewriteOptions) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "narseal %s cache %s\nrepair %d\non-cms %d\ncompression %s %d\n",
 		versionString(), c.Command.Name, cfg.Signatures.Repair, cfg.Signatures.OnCMS, o.Compression, o.Level)
@@ -198,6 +209,11 @@ func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.Options) st
 	return b.String()
 }
 
+// inspect is binarycache's Inspect.
+func (w *cacheWork) inspect(ctx context.Context, p *binarycache.Path, src io.Reader) error {
+	return w.filter(ctx, p, nil, src)
+}
+
 // filter is binarycache's Filter.
 func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
 	w.t.progress.at(&p.StorePath)
@@ -207,16 +223,20 @@ func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer
 	f.watch(&cfg)
 	cfg.Signatures.Verify = w.cfg.Signatures.Verify || w.rep != nil && !p.Again
 	cfg.Observer.Invalid = func(s filter.Signature) { f.unsealed = append(f.unsealed, s) }
+	write := w.write && !p.Finished
+	if p.Finished {
+		cfg.Rules, cfg.Signatures.Repair, cfg.Signatures.Verify = nil, filter.RepairNone, true
+	}
 
 	var err error
 	if p.Retry {
-		if !w.write {
+		if !write {
 			dst = nil
 		}
 		f.result, err = runCopy(&cfg, dst, src)
 	} else {
 		var dw *nar.Writer
-		if w.write {
+		if write {
 			dw = nar.NewWriter(dst)
 		}
 		f.result, err = cfg.Run(dw, nar.NewReader(src))
@@ -303,6 +323,14 @@ func (w *cacheWork) tell(r binarycache.Result, f *pathFound) {
 			w.list.add(w.name, r.StorePath, false, s)
 		}
 	}
+	if r.Status == binarycache.Finished {
+		for _, s := range f.Signatures {
+			if !s.Status.OK() {
+				w.unsealed = true
+				w.t.warnUnsealed(r.StorePath+s.Path, &s.Slice)
+			}
+		}
+	}
 	for _, s := range f.unsealed {
 		w.unsealed = true
 		w.t.warnUnsealed(r.StorePath+s.Path, &s.Slice)
@@ -319,10 +347,13 @@ func summarize(s binarycache.Summary, dry bool) string {
 	for _, more := range []struct {
 		n    int
 		what string
-	}{{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Failed], "failed"}, {s.Pruned, "objects deleted"}} {
+	}{{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Failed], "failed"}} {
 		if more.n > 0 {
 			text += fmt.Sprintf(", %d %s", more.n, more.what)
 		}
+	}
+	if s.Pruned > 0 {
+		text += fmt.Sprintf(", %s deleted", count(int64(s.Pruned), "object", "objects"))
 	}
 	return text
 }

@@ -83,6 +83,7 @@ func (p *progress) get() *ui.Progress {
 
 func (p *progress) begin(bytes int64)                 { p.get().Begin(bytes) }
 func (p *progress) beginItems(items, bytes int64)     { p.get().BeginItems(items, bytes) }
+func (p *progress) setTotals(items, bytes int64)      { p.get().SetTotals(items, bytes) }
 func (p *progress) add(n int64)                       { p.get().Add(n) }
 func (p *progress) addItem()                          { p.get().AddItem() }
 func (p *progress) at(name *string)                   { p.get().At(name) }

@@ -51,7 +51,7 @@ paths are listed of an input; more are an error.
 			if len(inputs) == 0 {
 				inputs = []string{"-"}
 			}
-			if inputs, err = expandCaches(inputs); err != nil {
+			if inputs, err = expandCaches(c.Context, inputs); err != nil {
 				return err
 			}
 			return r.report(c, r.run(inputs))
