@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"syscall"
 
 	"narseal/nar/binarycache"
 	cachefolder "narseal/nar/binarycache/folder"
@@ -15,11 +18,21 @@ func expandCaches(ctx context.Context, inputs []string) ([]string, error) {
 	var out []string
 	for _, name := range inputs {
 		store := cachefolder.New(name)
-		if name == "-" || !isCache(ctx, store) {
+		is := false
+		if name != "-" {
+			var err error
+			if is, err = isCache(ctx, store); err != nil {
+				return nil, fmt.Errorf("input: %w", err)
+			}
+		}
+		if !is {
 			out = append(out, name)
 			continue
 		}
 		for info, err := range binarycache.Infos(ctx, store) {
+			if err == nil {
+				_, err = store.Stat(ctx, info.URL) // no link, and no file without end
+			}
 			if err != nil {
 				return nil, &hintedError{fmt.Errorf("input: %s: %w", name, err), "narseal cache verify tells what is wrong with a cache"}
 			}
@@ -29,7 +42,11 @@ func expandCaches(ctx context.Context, inputs []string) ([]string, error) {
 	return out, nil
 }
 
-func isCache(ctx context.Context, store binarycache.Store) bool {
+// isCache says whether a store has a nix-cache-info. It is an error if it has one that cannot be read, such as a FIFO.
+func isCache(ctx context.Context, store binarycache.Store) (bool, error) {
 	_, err := store.Stat(ctx, "nix-cache-info")
-	return err == nil
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return false, nil
+	}
+	return err == nil, err
 }
