@@ -32,7 +32,7 @@ func (p *pipe) contents(size int64) error {
 	if verdict == macho.Unsigned {
 		return p.copyTo(p.out, size)
 	}
-	if err := p.held.Reset(); err != nil {
+	if err := p.kept.Reset(); err != nil {
 		return err
 	}
 	if p.verifier != nil {
@@ -40,8 +40,8 @@ func (p *pipe) contents(size int64) error {
 		if err := p.verifier.reserve(min(size, limit), limit); err != nil {
 			return err
 		}
-		if p.held.Bytes() == nil {
-			p.held.Reuse(p.verifier.buffer())
+		if p.kept.Bytes() == nil {
+			p.kept.Reuse(p.verifier.buffer())
 		}
 	}
 	if p.w != nil {
@@ -52,22 +52,22 @@ func (p *pipe) contents(size int64) error {
 	p.track = p.c.Rules != nil
 	p.touched.reset()
 	hold := func(b []byte) error {
-		if err := p.held.Append(b, size); err != nil {
+		if err := p.kept.Append(b, size); err != nil {
 			return fmt.Errorf("keep %q: %w", p.r.Path(), err)
 		}
 		return nil
 	}
 	for verdict == macho.NeedMore {
-		had := p.held.Size()
+		had := p.kept.Size()
 		if err := p.copyTo(hold, need); err != nil {
 			return err
 		}
-		if p.held.Spilled() || p.held.Size() == had {
+		if p.kept.Spilled() || p.kept.Size() == had {
 			// Too large to probe in one piece: the repair finds out.
 			verdict = macho.Signed
 			break
 		}
-		verdict, need = macho.Probe(p.held.Bytes(), size)
+		verdict, need = macho.Probe(p.kept.Bytes(), size)
 	}
 	if verdict == macho.Unsigned {
 		p.track = false
@@ -99,15 +99,15 @@ func (p *pipe) gather(size int64, hold func([]byte) error) error {
 	}
 	fixed := int64(0)
 	for first := true; p.r.Remaining() > 0; first = false {
-		if err := p.held.ReadSome(p.r, size); err != nil {
+		if err := p.kept.ReadSome(p.r, size); err != nil {
 			return err
 		}
-		p.settle(p.held.Bytes()[p.base:], p.r.Remaining() == 0)
+		p.settle(p.kept.Bytes()[p.base:], p.r.Remaining() == 0)
 		if first {
 			// After the rules, as the repair sees it.
-			fixed = macho.FixedPrefix(p.held.Bytes()[:p.base], size)
+			fixed = macho.FixedPrefix(p.kept.Bytes()[:p.base], size)
 		}
-		if err := p.held.Drain(min(p.base, fixed), p.out); err != nil {
+		if err := p.kept.Drain(min(p.base, fixed), p.out); err != nil {
 			return err
 		}
 	}
@@ -117,14 +117,14 @@ func (p *pipe) gather(size int64, hold func([]byte) error) error {
 // verify verifies the image in a run that only verifies: a small one on another goroutine, a large one now and on all
 // processors.
 func (p *pipe) verify() error {
-	if p.held.Spilled() || p.held.Size() >= wholeImage {
+	if p.kept.Spilled() || p.kept.Size() >= wholeImage {
 		if err := p.verifier.finish(); err != nil {
 			return err
 		}
 		return p.repair()
 	}
 	path := p.r.Path()
-	p.verifier.verify(p.held.Detach(), p.c.Signatures.Locate, func(rep *macho.Report, err error) error {
+	p.verifier.verify(p.kept.Detach(), p.c.Signatures.Locate, func(rep *macho.Report, err error) error {
 		if err != nil {
 			return fmt.Errorf("signature of %q: %w", path, err)
 		}
@@ -158,7 +158,7 @@ func (p *pipe) release() error {
 		return nil
 	}
 	var failed error // of the output, which says where it failed
-	err := p.held.DrainAll(func(b []byte) error {
+	err := p.kept.DrainAll(func(b []byte) error {
 		failed = p.out(b)
 		return failed
 	})
@@ -189,10 +189,10 @@ func (p *pipe) probe(size int64) (v macho.Verdict, need int64, err error) {
 
 // image returns the kept image.
 func (p *pipe) image() macho.Image {
-	if p.held.Spilled() {
-		return p.held
+	if p.kept.Spilled() {
+		return p.kept
 	}
-	return macho.Bytes(p.held.Bytes())
+	return macho.Bytes(p.kept.Bytes())
 }
 
 // repair repairs and verifies the image as the Config says.

@@ -314,7 +314,7 @@ func TestSealChangedHeader(t *testing.T) {
 		copy(image[int(layout.CommandsEnd)-8+2*i:], []byte{c, 0})
 	}
 	for _, hold := range []int64{0, 1 << 20} {
-		var made scratches
+		var made spillFiles
 		c := filter.Config{Spill: spill.Options{Memory: hold, Open: made.new}}
 		r := seal(t, c, rules.Rule{From: from, To: to}, image)
 		if r.err != nil || r.res.Replacements() != 1 {

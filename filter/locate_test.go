@@ -35,7 +35,7 @@ func TestLocate(t *testing.T) {
 	for _, memory := range []int64{0, 1} {
 		for _, repair := range []filter.RepairMode{filter.RepairNone, filter.RepairTouched} {
 			got := map[string][]macho.Region{}
-			var made scratches
+			var made spillFiles
 			c := &filter.Config{
 				Signatures: filter.SignatureOptions{Repair: repair, Verify: true, Locate: true},
 				Spill:      spill.Options{Memory: memory, Open: made.new},

@@ -42,7 +42,7 @@ func lookTree(t *testing.T, large bool) (nartest.Dir, []filter.Signature) {
 	return tree, want
 }
 
-// TestLook wants what is found on other goroutines told in the archive's
+// TestLook wants what is found on other goroutines reported in the archive's
 // order, whatever the number of goroutines and the memory.
 func TestLook(t *testing.T) {
 	for _, jobs := range []int{0, 1, 2, 5} {
@@ -50,7 +50,7 @@ func TestLook(t *testing.T) {
 		archive := nartest.Tree(tree)
 		for _, memory := range []int64{0, 1, 1 << 20} {
 			var got []filter.Signature
-			var made scratches
+			var made spillFiles
 			c := &filter.Config{
 				Signatures: filter.SignatureOptions{Repair: filter.RepairNone, Verify: true, Jobs: jobs},
 				Spill:      spill.Options{Memory: memory, Open: made.new},
@@ -73,7 +73,7 @@ func TestLook(t *testing.T) {
 	}
 }
 
-// TestLookCut cuts an archive after some images: what came before is told.
+// TestLookCut cuts an archive after some images: what came before is reported.
 func TestLookCut(t *testing.T) {
 	tree, want := lookTree(t, false)
 	archive := nartest.Tree(tree)

@@ -54,7 +54,7 @@ type renamed struct{ entry, end int }
 
 const (
 	// freeNames is the memory that names may take in any case, in bytes.
-	freeNames = 16 << 20
+	freeNames = 8 << 20
 	// entryMemory and movedMemory are what is kept of each entry besides its name, and of one that is renamed.
 	entryMemory = 16
 	movedMemory = 16 + 8 + 16 // in renamed, in the sorted list, and in a list's runs

@@ -25,7 +25,7 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 	if ordered {
 		r.AnyOrder()
 	}
-	p := &pipe{c: c, r: r, w: w, ordered: ordered, longest: 1, held: spill.NewBuffer(c.Spill), deferred: spill.NewQueue(c.Spill)}
+	p := &pipe{c: c, r: r, w: w, ordered: ordered, longest: 1, kept: spill.NewBuffer(c.Spill), deferred: spill.NewQueue(c.Spill)}
 	p.out = p.emit // once, not for each file
 	if c.Rules != nil {
 		p.longest = c.Rules.MaxLen()
@@ -47,7 +47,7 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 		err = errors.Join(err, p.verifier.finish())
 	}
 	p.bundles.Reach(0)
-	p.held.Close()
+	p.kept.Close()
 	p.deferred.Close()
 	return p.res, err
 }
@@ -68,7 +68,7 @@ type pipe struct {
 	hits    int64 // replacements
 	track   bool  // note touched
 	touched ranges
-	held    *spill.Buffer      // the image
+	kept    *spill.Buffer      // the image
 	digest  *bundle.FileDigest // of a file that a bundle seals, else nil
 
 	bundles  bundle.Checker
