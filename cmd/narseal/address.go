@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/macho"
 	"narseal/nar"
@@ -142,14 +143,14 @@ func runAddress(c *cli.Context, t *terminal, cfg *filter.AddressConfig) (err err
 	}
 	t.inform("%s", a.Path)
 	rep := &addressReport{
-		Schema: reportSchema, Command: c.Command.Name,
-		Path: a.Path, CA: a.CA.String(), NarHash: sriOf(a.NarHash), NarSize: a.NarSize, References: a.References,
+		Schema: report.Schema, Command: c.Command.Name,
+		Path: a.Path, CA: a.CA.String(), NarHash: report.SRI(a.NarHash), NarSize: a.NarSize, References: a.References,
 	}
 	name = "-"
 	if c.IsSet("report") {
 		name = c.String("report")
 	}
-	if err := writeReport(c, name, rep); err != nil {
+	if err := writeReport(c, name, asJSON(rep)); err != nil {
 		return err
 	}
 	if a.Result.Unsealed > 0 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/nar"
 	"narseal/nar/binarycache"
@@ -24,9 +25,10 @@ type cacheWork struct {
 	write bool
 	name  string // of the cache, as the user gave it
 	out   io.Writer
-	list  signatureList // of verify, else nil
+	list  report.List // of verify, else nil
 	rep   *cacheReport
-	total tally
+	left  *report.Budget // for what is kept of the paths
+	total report.Tally
 
 	unsealed bool // a path was passed on, or refused, with a signature that does not hold
 	failed   bool
@@ -39,7 +41,7 @@ type cacheWork struct {
 // pathFound is what the filter has found of a path. It is told when the path is done,
 // for only then is it known that the NAR was the right one.
 type pathFound struct {
-	archiveReport
+	*report.Archive
 	unsealed []filter.Signature
 	result   filter.Result
 }
@@ -50,7 +52,7 @@ func newCacheWork(c *cli.Context, t *terminal, cfg *filter.Config, o *binarycach
 	if c.String("progress") == "auto" && !t.quiet && !isTerminal(t.stderr) {
 		t.startProgress(progressLines)
 	}
-	w := &cacheWork{t: t, cfg: cfg, name: c.Args().First(), found: map[string]*pathFound{}}
+	w := &cacheWork{t: t, cfg: cfg, name: c.Args().First(), found: map[string]*pathFound{}, left: report.NewBudget(report.DefaultBudget)}
 	out, err := openOutput(c.Context, "-", c.App.Writer)
 	if err != nil {
 		return nil, err
@@ -84,17 +86,17 @@ func verifyCache(c *cli.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	w.list = newList(c.String("format"), w.out, c.Bool("all"))
+	w.list = newList(c, w.out, w.left)
 	sum, err := w.run(c, &o, func(ctx context.Context) (binarycache.Summary, error) {
 		return binarycache.Verify(ctx, cache, o)
 	})
 	if err != nil && len(sum.Paths) == 0 {
 		return err
 	}
-	if err := errors.Join(err, w.list.end(&w.total)); err != nil {
+	if err := errors.Join(err, w.list.End(&w.total)); err != nil {
 		return err
 	}
-	return w.status(w.total.broken > 0)
+	return w.status(w.total.Invalid > 0)
 }
 
 func rewriteCache(c *cli.Context, t *terminal, cfg *filter.Config) error {
@@ -201,9 +203,9 @@ func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.Options) st
 func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
 	w.t.progress.at(&p.StorePath)
 	cfg := *w.cfg
-	f := &pathFound{}
+	f := &pathFound{Archive: report.NewArchive(w.left)}
 	f.StorePath = p.StorePath
-	f.watch(&cfg)
+	f.Record(&cfg)
 	cfg.Inspect = w.cfg.Inspect || w.rep != nil && !p.Again
 	cfg.Unsealed = func(s filter.Signature) { f.unsealed = append(f.unsealed, s) }
 
@@ -228,7 +230,7 @@ func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer
 	if errors.As(err, &rename) && !rename.IsClash() && !p.Retry {
 		return fmt.Errorf("%w (%w)", err, binarycache.ErrRetry)
 	}
-	f.count(&cfg, &f.result, false)
+	f.Count(cfg.Rules, &f.result, false)
 	if !p.Again {
 		w.mu.Lock()
 		w.found[p.StorePath] = f
@@ -271,7 +273,7 @@ func (w *cacheWork) done(r binarycache.Result) {
 		w.t.warn("%s: %s", name, warning)
 	}
 	if r.Err != nil {
-		w.total.failed++
+		w.total.Failed++
 		var seal *filter.SealError
 		if errors.As(r.Err, &seal) {
 			w.unsealed = true
@@ -284,7 +286,7 @@ func (w *cacheWork) done(r binarycache.Result) {
 		}
 		w.t.fail(err)
 		if w.list != nil {
-			w.list.fail(err)
+			w.list.Fail(err)
 		}
 	} else if f != nil {
 		w.tell(r, f)
@@ -298,17 +300,22 @@ func (w *cacheWork) done(r binarycache.Result) {
 	}
 	if w.rep != nil {
 		w.rep.add(r, f)
+	} else if f != nil {
+		f.Release()
 	}
 }
 
 // tell tells of the signatures of a path that was checked.
 func (w *cacheWork) tell(r binarycache.Result, f *pathFound) {
-	w.total.addResult(&f.result)
+	w.total.AddResult(&f.result)
 	for _, s := range f.Signatures {
-		w.total.count(&s.Slice)
+		w.total.AddSlice(&s.Slice)
 		if w.list != nil {
-			w.list.add(w.name, r.StorePath, false, s)
+			w.list.Add(&report.Item{Input: w.name, StorePath: r.StorePath, Signature: s})
 		}
+	}
+	if w.list != nil && f.Omitted > 0 {
+		w.list.Omit(f.Omitted)
 	}
 	for _, s := range f.unsealed {
 		w.unsealed = true

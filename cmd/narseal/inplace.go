@@ -12,8 +12,10 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/macho"
+	"narseal/nar"
 )
 
 var inPlaceFlag = &cli.BoolFlag{Name: "in-place", Usage: "repair loose files and folders instead of an archive"}
@@ -23,7 +25,7 @@ type inPlace struct {
 	t     *terminal
 	exits *exits
 	cms   macho.CMSPolicy
-	rep   *sweepReport
+	rep   *report.Inputs
 	links links
 	dirs  folders
 
@@ -31,8 +33,8 @@ type inPlace struct {
 	replaced map[string]bool // by path; told of when its turn comes
 	count    int64
 
-	tally *tally
-	total tally
+	tally *report.Tally
+	total report.Tally
 }
 
 func repairInPlace(c *cli.Context, t *terminal, cfg *filter.Config) error {
@@ -45,7 +47,7 @@ func repairInPlace(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		return badUsage("narseal repair --in-place PATH...", "--in-place wants a PATH")
 	}
 	x := exitsOf(c.Context)
-	p := &inPlace{t: t, exits: x, cms: cfg.OnCMS, rep: newSweepReport(c), dirs: folders{exits: x}, replaced: map[string]bool{}}
+	p := &inPlace{t: t, exits: x, cms: cfg.OnCMS, rep: report.NewInputs(c.Command.Name, c.IsSet("report"), report.NewBudget(report.DefaultBudget)), dirs: folders{exits: x}, replaced: map[string]bool{}}
 	for _, path := range c.Args().Slice() {
 		p.path(c.Context, path, cfg.Jobs)
 	}
@@ -53,15 +55,15 @@ func repairInPlace(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		t.inform("%s: %s of it elsewhere, with the old contents", path, count(int64(names), "hard link", "hard links"))
 	})
 	t.inform("%s; %s replaced", &p.total, count(p.count, "file", "files"))
-	if p.rep.wanted {
-		if err := p.rep.write(c); err != nil {
+	if p.rep.Wanted() {
+		if err := writeReport(c, c.String("report"), p.rep.Report().Write); err != nil {
 			return err
 		}
 	}
 	switch {
-	case p.total.failed > 0:
+	case p.total.Failed > 0:
 		return errFailed
-	case p.total.broken > 0:
+	case p.total.Invalid > 0:
 		return errUnsealed
 	}
 	return nil
@@ -69,23 +71,23 @@ func repairInPlace(c *cli.Context, t *terminal, cfg *filter.Config) error {
 
 // path repairs what one argument names.
 func (p *inPlace) path(ctx context.Context, path string, jobs int) {
-	p.tally = &tally{}
-	rep := p.rep.begin(path)
+	p.tally = &report.Tally{}
+	rep := p.rep.Begin(path)
 	kind, err := looseKind(path)
 	if err == nil && kind == "" {
 		err = &hintedError{errors.New("neither a folder nor a Mach-O file"), "narseal repair -o OUTPUT INPUT repairs an archive"}
 	}
 	if err == nil {
-		rep.Input = &streamReport{Format: kind, Compression: "none"}
+		rep.Input = &report.Stream{Format: kind, Compression: "none"}
 		s := &sweep{jobs: jobs, examine: p.examine, fail: p.fail, tally: p.tally, progress: p.t.progress, slice: func(s filter.Signature) {
-			rep.add(s)
+			rep.Add(report.NewSignature(s))
 			if !s.Status.Holds() {
 				p.t.warnUnsealed(s.Path, &s.Slice)
 			}
 		}, looked: func(l *looked) {
 			if p.wasReplaced(l.path) {
 				p.t.inform("%s: repaired", l.path)
-				rep.change(filter.Change{Path: l.path, Contents: true})
+				rep.Change(report.Change{Path: nar.NewPath(l.path), Contents: true})
 			}
 		}}
 		err = s.run(ctx, path)
@@ -93,8 +95,8 @@ func (p *inPlace) path(ctx context.Context, path string, jobs int) {
 	if err != nil {
 		p.fail(fmt.Errorf("%s: %w", path, err))
 	}
-	rep.end(p.tally, err)
-	p.total.sum(p.tally)
+	rep.End(p.tally, err)
+	p.total.Sum(p.tally)
 }
 
 // fail says what could not be done. An image that --on-cms fail forbids to
@@ -102,7 +104,7 @@ func (p *inPlace) path(ctx context.Context, path string, jobs int) {
 func (p *inPlace) fail(err error) {
 	var seal *filter.SealError
 	if !errors.As(err, &seal) {
-		p.tally.failed++
+		p.tally.Failed++
 	}
 	p.t.fail(err)
 }

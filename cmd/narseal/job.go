@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/nar"
 	"narseal/nar/compression"
@@ -15,8 +16,8 @@ import (
 // job is one pass of a filter over one input.
 type job struct {
 	cfg   *filter.Config
-	rep   *report // nil where none was asked for
-	room  room    // for paths in it, of all archives
+	rep   *report.Report // nil where none was asked for
+	left  *report.Budget // for what it lists
 	total filter.Result
 }
 
@@ -48,7 +49,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 			return err
 		}
 		defer file.abort()
-		j.rep, j.room = newReport(c), maxReportPaths
+		j.rep, j.left = report.New(c.Command.Name), report.NewBudget(report.DefaultBudget)
 	}
 	err = j.run(c, in, out)
 	if err == nil {
@@ -89,13 +90,13 @@ func (j *job) run(c *cli.Context, in *input, out io.Writer) (err error) {
 	if t == compression.None {
 		w = out
 	}
-	var before, after *digest
+	var before, after *report.StreamHash
 	if j.rep != nil {
-		before, after = newDigest(), newDigest()
-		r, w = digestReader{r, before}, digestWriter{w, after}
+		before, after = report.NewStreamHash(), report.NewStreamHash()
+		r, w = before.Reader(r), after.Writer(w)
 		defer func() {
-			j.rep.Input = &streamReport{s.formatName(), string(s.compression), before.size, before.sri()}
-			j.rep.Output = &streamReport{s.formatName(), string(t), after.size, after.sri()}
+			j.rep.Input.Input = &report.Stream{Format: s.formatName(), Compression: string(s.compression), Size: before.Size(), NarHash: before.SRI()}
+			j.rep.Output = &report.Stream{Format: s.formatName(), Compression: string(t), Size: after.Size(), NarHash: after.SRI()}
 		}()
 	}
 	if s.at != nil && j.cfg.Rules != nil {
@@ -160,35 +161,35 @@ func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
 			nr.AnyOrder()
 		}
 		if j.rep != nil {
-			j.rep.archiveReport = &archiveReport{}
-			j.rep.watch(j.cfg)
+			j.rep.Archive = report.NewArchive(j.left)
+			j.rep.Record(j.cfg)
 		}
 		var err error
 		j.total, err = j.cfg.Run(nar.NewWriter(w), nr)
 		if j.rep != nil {
-			j.rep.count(j.cfg, &j.total, true)
+			j.rep.Count(j.cfg.Rules, &j.total, true)
 		}
 		return err
 	}
-	var a *archiveReport
-	rules := room(maxReportRules)
+	var a *report.Archive
+	rules := report.NewBudget(report.MaxRules)
 	begin := func() {
 		if j.rep != nil {
-			a = &archiveReport{Rules: []ruleReport{}, room: &j.room}
-			a.watch(j.cfg)
+			a = report.NewArchive(j.left)
+			a.Record(j.cfg)
 			j.rep.Archives = append(j.rep.Archives, a)
 		}
 	}
 	end := func(t *nar.Trailer, res *filter.Result) {
 		if a != nil {
 			a.StorePath = t.Path
-			a.count(j.cfg, res, rules.take(len(res.Counts)))
+			a.Count(j.cfg.Rules, res, rules.Take(len(res.Counts)))
 		}
 	}
 	var err error
 	j.total, err = j.cfg.RunExport(nar.NewExportWriter(w), nar.NewExportReader(r), begin, end)
 	if j.rep != nil {
-		j.rep.Totals = ruleReports(j.cfg, &j.total, true)
+		j.rep.Totals = report.Rules(j.cfg.Rules, j.total.Counts, true)
 	}
 	return err
 }
@@ -202,7 +203,7 @@ func (j *job) writeReport(file *output, err error) error {
 		j.rep.Error = err.Error()
 		j.rep.Output = nil
 	}
-	return file.writeReport(j.rep)
+	return file.writeReport(j.rep.Write)
 }
 
 // summary says in one line what was done.

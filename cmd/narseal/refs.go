@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/nar"
 	"narseal/nar/compression"
@@ -105,7 +106,7 @@ func newRefsRun(c *cli.Context, t *terminal) (*refsRun, error) {
 		}
 	}
 	if c.IsSet("report") {
-		r.rep = &refsReport{Schema: reportSchema, Command: c.Command.Name, References: []*reference{}}
+		r.rep = &refsReport{Schema: report.Schema, Command: c.Command.Name, References: []*reference{}}
 	}
 	if name := c.String("allow-only"); name != "" {
 		if r.only, err = readAllowed(name); err != nil {
@@ -160,7 +161,7 @@ func (r *refsRun) report(c *cli.Context, err error) error {
 	if err != nil {
 		r.rep.Error = err.Error()
 	}
-	if failed := writeReport(c, c.String("report"), r.rep); failed != nil {
+	if failed := writeReport(c, c.String("report"), asJSON(r.rep)); failed != nil {
 		return errors.Join(err, failed)
 	}
 	return err

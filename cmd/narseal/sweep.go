@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/macho"
 )
@@ -23,7 +24,7 @@ type sweep struct {
 	// its bundle comes when the bundle's folder ends.
 	slice func(filter.Signature)
 	fail  func(error)
-	tally *tally
+	tally *report.Tally
 	// looked, if not nil, is called for each name.
 	looked   func(*looked)
 	progress *progress
@@ -141,7 +142,9 @@ func (s *sweep) tell(l *looked) {
 		s.looked(l)
 	}
 	s.bundles.Reach(l.depth())
-	s.tally.add(l)
+	if l.entry != nil {
+		s.tally.AddFile(l.entry.Type(), l.size, l.report)
+	}
 	if l.digest != nil {
 		s.bundles.AddFile(l.inner, l.digest)
 	}
@@ -150,7 +153,7 @@ func (s *sweep) tell(l *looked) {
 	}
 	for _, slice := range l.report.Slices {
 		s.bundles.AddSlice(l.inner, slice, func(slice macho.Slice) {
-			s.tally.count(&slice)
+			s.tally.AddSlice(&slice)
 			s.slice(filter.Signature{Path: l.path, Slice: slice})
 		})
 	}
