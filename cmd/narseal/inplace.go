@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/scan"
 	"narseal/filter"
 	"narseal/macho"
 	"narseal/nar"
@@ -73,24 +74,27 @@ func repairInPlace(c *cli.Context, t *terminal, cfg *filter.Config) error {
 func (p *inPlace) path(ctx context.Context, path string, jobs int) {
 	p.tally = &report.Tally{}
 	rep := p.rep.Begin(path)
-	kind, err := looseKind(path)
+	kind, err := scan.Kind(path)
 	if err == nil && kind == "" {
 		err = &hintedError{errors.New("neither a folder nor a Mach-O file"), "narseal repair -o OUTPUT INPUT repairs an archive"}
 	}
 	if err == nil {
 		rep.Input = &report.Stream{Format: kind, Compression: "none"}
-		s := &sweep{jobs: jobs, examine: p.examine, fail: p.fail, tally: p.tally, progress: p.t.progress, slice: func(s filter.Signature) {
-			rep.Add(report.NewSignature(s))
+		s := &scan.Scanner{Jobs: jobs, Examine: p.examine, Fail: p.fail, Entered: entered(p.t), Slice: func(path nar.Path, s macho.Slice) {
+			p.tally.AddSlice(&s)
+			rep.Add(report.Signature{Path: path, Slice: s})
 			if !s.Status.Holds() {
-				p.t.warnUnsealed(s.Path, &s.Slice)
+				p.t.warnUnsealed(path.String(), &s)
 			}
-		}, looked: func(l *looked) {
-			if p.wasReplaced(l.path) {
-				p.t.inform("%s: repaired", l.path)
-				rep.Change(report.Change{Path: nar.NewPath(l.path), Contents: true})
+		}, Found: func(r *scan.Result) {
+			p.t.progress.add(r.Size)
+			p.tally.AddFile(r.Type, r.Size, r.Report)
+			if path := r.Path(); p.wasReplaced(path.String()) {
+				p.t.inform("%s: repaired", path)
+				rep.Change(report.Change{Path: path, Contents: true})
 			}
 		}}
-		err = s.run(ctx, path)
+		err = s.Run(ctx, path)
 	}
 	if err != nil {
 		p.fail(fmt.Errorf("%s: %w", path, err))
@@ -120,16 +124,16 @@ func (p *inPlace) wasReplaced(path string) bool {
 	return was
 }
 
-func (p *inPlace) setReplaced(f *looseFile) {
+func (p *inPlace) setReplaced(f *scan.File) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.replaced[f.path] = true
+	p.replaced[f.Path().String()] = true
 }
 
 // examine repairs an image, or has it follow another name of the same file.
-func (p *inPlace) examine(f *looseFile, cfg macho.Config) (*macho.Report, error) {
+func (p *inPlace) examine(f *scan.File, cfg macho.Config) (*macho.Report, error) {
 	cfg.OnCMS = p.cms
-	if f.stat.Nlink == 1 {
+	if f.Inode.Nlink == 1 {
 		_, rep, err := p.repair(f, cfg)
 		return rep, err
 	}
@@ -138,23 +142,23 @@ func (p *inPlace) examine(f *looseFile, cfg macho.Config) (*macho.Report, error)
 		replaced, rep, err := p.repair(f, cfg)
 		now := ""
 		if replaced {
-			now = f.Name()
+			now = realName(f)
 		}
 		l.finish(now, rep, err)
 		return rep, err
 	}
 	if l.err != nil {
-		return l.report, fmt.Errorf("%s: a hard link of %s: %w", f.path, l.path, l.err)
+		return l.report, fmt.Errorf("%s: a hard link of %s: %w", f.Path().String(), l.path, l.err)
 	}
 	if l.now == "" {
 		return l.report, nil
 	}
-	leave, err := p.dirs.enter(filepath.Dir(f.Name()))
+	leave, err := p.dirs.enter(filepath.Dir(realName(f)))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.path, err)
+		return nil, fmt.Errorf("%s: %w", f.Path().String(), err)
 	}
 	if err = errors.Join(relink(p.exits, l.now, f), leave()); err != nil {
-		return nil, fmt.Errorf("%s: link: %w", f.path, err)
+		return nil, fmt.Errorf("%s: link: %w", f.Path().String(), err)
 	}
 	p.setReplaced(f)
 	return l.report, nil
@@ -162,18 +166,18 @@ func (p *inPlace) examine(f *looseFile, cfg macho.Config) (*macho.Report, error)
 
 // repair verifies an image, and replaces its file if that makes a signature
 // hold.
-func (p *inPlace) repair(f *looseFile, cfg macho.Config) (replaced bool, rep *macho.Report, err error) {
+func (p *inPlace) repair(f *scan.File, cfg macho.Config) (replaced bool, rep *macho.Report, err error) {
 	if rep, err = cfg.Verify(f); err == nil {
-		err = f.unchanged()
+		err = f.Unchanged()
 	}
 	if err != nil {
-		return false, nil, fmt.Errorf("%s: %w", f.path, err)
+		return false, nil, fmt.Errorf("%s: %w", f.Path().String(), err)
 	}
 	want := false
 	for _, s := range rep.Slices {
 		switch {
 		case s.Status == macho.StatusCMS && p.cms == macho.CMSFail:
-			return false, rep, &filter.SealError{Path: f.path, Slice: s}
+			return false, rep, &filter.SealError{Path: f.Path().String(), Slice: s}
 		case s.Status == macho.StatusStale, s.Status == macho.StatusCMS && p.cms == macho.CMSAdhoc:
 			want = true
 		}
@@ -181,7 +185,7 @@ func (p *inPlace) repair(f *looseFile, cfg macho.Config) (replaced bool, rep *ma
 	if !want {
 		return false, rep, nil
 	}
-	leave, err := p.dirs.enter(filepath.Dir(f.Name()))
+	leave, err := p.dirs.enter(filepath.Dir(realName(f)))
 	if err == nil {
 		var done *macho.Report
 		done, err = p.replace(f, cfg)
@@ -192,14 +196,14 @@ func (p *inPlace) repair(f *looseFile, cfg macho.Config) (replaced bool, rep *ma
 		err = errors.Join(err, leave())
 	}
 	if err != nil {
-		err = fmt.Errorf("%s: %w", f.path, err)
+		err = fmt.Errorf("%s: %w", f.Path().String(), err)
 	}
 	return replaced, rep, err
 }
 
 // replace puts a repaired copy in the place of a file.
-func (p *inPlace) replace(f *looseFile, cfg macho.Config) (*macho.Report, error) {
-	next, err := newSuccessor(p.exits, f.Name())
+func (p *inPlace) replace(f *scan.File, cfg macho.Config) (*macho.Report, error) {
+	next, err := newSuccessor(p.exits, realName(f))
 	if err != nil {
 		return nil, err
 	}
@@ -230,16 +234,16 @@ func (p *inPlace) replace(f *looseFile, cfg macho.Config) (*macho.Report, error)
 		return nil, err
 	}
 	if len(lost) > 0 {
-		p.t.warn("%s: extended attributes that cannot be kept: %s", f.path, strings.Join(lost, ", "))
+		p.t.warn("%s: extended attributes that cannot be kept: %s", f.Path().String(), strings.Join(lost, ", "))
 	}
-	if err := f.unchanged(); err != nil {
+	if err := f.Unchanged(); err != nil {
 		return nil, err
 	}
 	var st unix.Stat_t
-	if err := unix.Lstat(f.Name(), &st); err != nil {
+	if err := unix.Lstat(realName(f), &st); err != nil {
 		return nil, fmt.Errorf("stat: %w", err)
 	}
-	if stateOf(&st) != f.state {
+	if scan.StateOf(&st) != scan.StateOf(&f.Inode) {
 		return nil, errors.New("another file has its name now")
 	}
 	return rep, next.commit()

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/scan"
 	"narseal/filter"
 	"narseal/nar"
 	"narseal/nar/compression"
@@ -243,30 +244,31 @@ func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) 
 // folder searches a folder as its archive would be.
 func (r *refsRun) folder(name string) error {
 	var failed error
-	err := walk(name, func(f found) error {
-		if f.inner != "/" {
-			if err := r.find.Field(f.path, filter.InName, []byte(f.entry.Name())); err != nil {
+	err := scan.Walk(name, func(e *scan.Entry) error {
+		path := e.Path().String()
+		if e.Depth() > 0 {
+			if err := r.find.Field(path, filter.InName, []byte(e.Name)); err != nil {
 				return err
 			}
 		}
-		switch f.entry.Type() {
+		switch e.Type {
 		case fs.ModeDir:
 		case fs.ModeSymlink:
-			target, err := os.Readlink(f.path)
+			target, err := e.Readlink()
 			if err != nil {
 				return err
 			}
-			return r.find.Field(f.path, filter.InTarget, []byte(target))
+			return r.find.Field(path, filter.InTarget, []byte(target))
 		case 0:
-			file, err := openLoose(f.real, f.path)
+			file, err := e.Open()
 			if err != nil {
 				return err
 			}
 			defer file.Close()
-			r.t.progress.at(&f.path)
-			return r.find.Contents(f.path, r.t.progress.count(file))
+			r.t.progress.at(&path)
+			return r.find.Contents(path, r.t.progress.count(file))
 		default:
-			return fmt.Errorf("%s: %s has no place in an archive", f.path, f.entry.Type())
+			return fmt.Errorf("%s: %s has no place in an archive", path, e.Type)
 		}
 		return nil
 	}, func(err error) { failed = err })

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +10,7 @@ import (
 
 	"narseal/cmd/narseal/internal/htmlreport"
 	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/scan"
 	"narseal/filter"
 	"narseal/macho"
 	"narseal/nar"
@@ -126,7 +126,7 @@ func (v *verifier) input(ctx context.Context, name string) {
 
 func (v *verifier) open(ctx context.Context, name string, rep *report.Input) error {
 	if name != "-" {
-		kind, err := looseKind(name)
+		kind, err := scan.Kind(name)
 		if err != nil {
 			return err
 		}
@@ -143,63 +143,38 @@ func (v *verifier) open(ctx context.Context, name string, rep *report.Input) err
 	return v.stream(ctx, in, rep)
 }
 
-// looseKind tells what a name is that holds no archive: a directory, or a
-// Mach-O file. Else it is empty.
-func looseKind(name string) (string, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return "", unwrapPath(err)
-	}
-	switch {
-	case info.IsDir():
-		return "directory", nil
-	case !info.Mode().IsRegular():
-		return "", nil
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return "", unwrapPath(err)
-	}
-	defer f.Close()
-	prefix := make([]byte, machoPrefix)
-	n, err := io.ReadFull(f, prefix)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return "", unwrapPath(err)
-	}
-	if macho.IsMachO(prefix[:n]) {
-		return "file", nil
-	}
-	return "", nil
-}
-
 // machoPrefix is what macho.IsMachO looks at, in bytes.
 const machoPrefix = 8
 
 // files verifies a loose file, or all in a folder.
 func (v *verifier) files(ctx context.Context, root string, rep *report.Input) error {
-	s := &sweep{
-		jobs: v.cfg.Jobs,
-		examine: func(f *looseFile, cfg macho.Config) (*macho.Report, error) {
+	s := &scan.Scanner{
+		Jobs: v.cfg.Jobs,
+		Examine: func(f *scan.File, cfg macho.Config) (*macho.Report, error) {
 			found, err := cfg.Verify(f)
 			if err == nil && v.cfg.Locate {
 				err = found.Locate(f)
 			}
 			if err == nil {
-				err = f.unchanged()
+				err = f.Unchanged()
 			}
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", f.path, err)
+				return nil, f.Wrap(err)
 			}
 			return found, nil
 		},
-		slice: func(s filter.Signature) {
-			v.add(rep, report.NewSignature(s), true)
+		Found: func(r *scan.Result) {
+			v.t.progress.add(r.Size)
+			v.tally.AddFile(r.Type, r.Size, r.Report)
 		},
-		fail:     v.fail,
-		tally:    v.tally,
-		progress: v.t.progress,
+		Slice: func(path nar.Path, s macho.Slice) {
+			v.tally.AddSlice(&s)
+			v.add(rep, report.Signature{Path: path, Slice: s}, true)
+		},
+		Fail:    v.fail,
+		Entered: entered(v.t),
 	}
-	return s.run(ctx, root)
+	return s.Run(ctx, root)
 }
 
 // stream verifies what an archive, or a stream of them, holds.
@@ -327,11 +302,13 @@ func (v *verifier) status() error {
 	return nil
 }
 
-// unwrapPath leaves out the path of an error that will be said with it.
-func unwrapPath(err error) error {
-	var p *os.PathError
-	if errors.As(err, &p) {
-		return fmt.Errorf("%s: %w", p.Op, p.Err)
+// entered shows which file a scan has come to. It is nil where nothing is shown.
+func entered(t *terminal) func(*scan.Entry) {
+	if t.progress == nil {
+		return nil
 	}
-	return err
+	return func(e *scan.Entry) {
+		path := e.Path().Short()
+		t.progress.at(&path)
+	}
 }
