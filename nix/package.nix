@@ -13,7 +13,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-PtCU1JpiPLYQrlG2IvFCdqUvJOrAl7jOOfc45yAipYg=";
+  vendorHash = "sha256-JKI6WuzKH2HHIpaBRTRBCn89qWrKweY2Oni1lzGFODc=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;

@@ -102,7 +102,7 @@ func runAddress(c *cli.Context, t *terminal, cfg *filter.AddressConfig) (err err
 		return err
 	}
 	defer in.Close()
-	out, err := openOutput(c.Context, c.String("output"), c.App.Writer)
+	out, err := openArchive(c.Context, c.String("output"), c.App.Writer)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		return err
 	}
 	defer in.Close()
-	out, err := openOutput(c.Context, c.String("output"), c.App.Writer)
+	out, err := openArchive(c.Context, c.String("output"), c.App.Writer)
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,12 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/scan"
 	"narseal/macho"
 )
@@ -78,24 +78,13 @@ func (s *links) outside(f func(path string, names uint64)) {
 // relink makes name another name of the file now.
 func relink(x *exits, now string, f *scan.File) error {
 	name := realName(f)
-	hidden := hiddenName(name)
-	return x.whole(func() error {
-		if err := os.Link(now, hidden); err != nil {
-			return err
-		}
+	return atomicfile.Link(x.Registry, now, name, func() error {
 		var st unix.Stat_t
 		err := unix.Lstat(name, &st)
 		if err == nil && (st.Dev != f.Inode.Dev || st.Ino != f.Inode.Ino || st.Size != f.Inode.Size || st.Mtim != f.Inode.Mtim) {
-			err = fmt.Errorf("%s: the file changed while its other name was repaired", f.Path().String())
+			err = fmt.Errorf("%s: the file changed while its other name was repaired", f.Path())
 		}
-		if err == nil {
-			err = os.Rename(hidden, name)
-		}
-		if err != nil {
-			os.Remove(hidden)
-			return err
-		}
-		return syncDir(filepath.Dir(name))
+		return err
 	})
 }
 

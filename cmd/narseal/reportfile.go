@@ -1,11 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 
 	"github.com/urfave/cli/v2"
+
+	"narseal/cmd/narseal/internal/jsontext"
 )
 
 // openReport opens a report's file; - is stderr.
@@ -42,7 +43,7 @@ func writeReport(c *cli.Context, name string, write func(io.Writer) error) error
 // asJSON writes a struct as a report.
 func asJSON(rep any) func(io.Writer) error {
 	return func(w io.Writer) error {
-		b, err := json.MarshalIndent(rep, "", "  ")
+		b, err := jsontext.MarshalIndent(rep)
 		if err == nil {
 			_, err = w.Write(append(b, '\n'))
 		}

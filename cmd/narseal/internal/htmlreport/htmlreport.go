@@ -16,6 +16,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/macho"
 )
 
@@ -90,8 +91,8 @@ func (h *HTML) Add(i *report.Item) {
 	if i.Status.Holds() {
 		list = &h.valid
 	}
-	row := &slice{Slice: i.Slice, Name: report.Printable(item.Name())}
-	row.Reason = report.Printable(row.Reason)
+	row := &slice{Slice: i.Slice, Name: terminal.Printable(item.Name())}
+	row.Reason = terminal.Printable(row.Reason)
 	if len(*list) == maxRows || !h.o.Budget.Take(report.Memory(&row.Slice)+len(row.Name)) {
 		h.omitted++
 		return

@@ -9,6 +9,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/macho"
 )
 
@@ -117,7 +118,7 @@ func (m *pageMap) draw(regions []macho.Region, d *macho.CodeDirectory) {
 		}
 		segment := ""
 		if at < len(regions) && regions[at].Off <= off {
-			segment = report.Printable(regions[at].Segment)
+			segment = terminal.Printable(regions[at].Segment)
 		}
 		x, y := cell%mapCols*cellPitch, cell/mapCols*cellPitch
 		tint := m.tint(segment)
@@ -193,10 +194,10 @@ func whatLies(regions []macho.Region, from, to int64) string {
 		if r.Off >= to || r.Off+r.Len <= from {
 			continue
 		}
-		name := report.Printable(r.Segment)
+		name := terminal.Printable(r.Segment)
 		switch {
 		case r.Section != "":
-			name += "," + report.Printable(r.Section)
+			name += "," + terminal.Printable(r.Section)
 		case r.Off == 0:
 			name += " (header and load commands)"
 		case r.Segment != "__LINKEDIT":

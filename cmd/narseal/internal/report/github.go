@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"narseal/cmd/narseal/internal/terminal"
 )
 
 // GitHub lists slices for GitHub Actions: an annotation for each invalid one, and a summary of the job.
@@ -57,7 +59,7 @@ func (g *GitHub) Add(i *Item) {
 			file = i.Path.String()
 		}
 	}
-	message := fmt.Sprintf("%s: %s slice at offset %d: %s", Printable(name), i.Arch, i.Offset, cmp.Or(i.Reason, string(i.Status)))
+	message := fmt.Sprintf("%s: %s slice at offset %d: %s", terminal.Printable(name), i.Arch, i.Offset, cmp.Or(i.Reason, string(i.Status)))
 	g.annotate(file, "signature: "+string(i.Status), strings.Join(append([]string{message}, what...), "\n"))
 }
 
@@ -67,7 +69,7 @@ func (g *GitHub) Omit(n int64) { g.more.omitted += n }
 // Fail annotates an input that could not be read.
 func (g *GitHub) Fail(err error) {
 	text := err.Error()
-	g.annotate("", "narseal", harmless(text))
+	g.annotate("", "narseal", terminal.Harmless(text))
 	if len(g.errors) == maxSummaryRows {
 		g.more.errors++
 		return
@@ -81,7 +83,7 @@ func (g *GitHub) Fail(err error) {
 // annotate writes an error about a file, or about none where that is empty, stdin, or nothing that a log should show.
 func (g *GitHub) annotate(file, title, message string) {
 	properties := "title=" + githubProperty(title)
-	if file != "" && file != "-" && isHarmless(file) {
+	if file != "" && file != "-" && terminal.IsHarmless(file) {
 		properties = "file=" + githubProperty(file) + "," + properties
 	}
 	fmt.Fprintf(g.w, "::error %s::%s\n", properties, githubData(message))
@@ -156,7 +158,7 @@ var (
 
 // markdownText returns s for a cell of a table: what Markdown would act on, and the bar between cells, become HTML.
 func markdownText(s string) string {
-	s = html.EscapeString(Printable(s))
+	s = html.EscapeString(terminal.Printable(s))
 	return markdownActive.Replace(s)
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/macho"
 	"narseal/nar"
 )
@@ -36,7 +37,7 @@ func TestGitHubAnnotation(t *testing.T) {
 		if !ok || undoGithub(properties) != want || strings.Count(properties, ",") > 1 || strings.Contains(properties, ": ") {
 			t.Errorf("%q: annotation %q", name, line)
 		}
-		if want := Printable(name) + ": arm64 slice at offset 0: why"; undoGithub(message) != want {
+		if want := terminal.Printable(name) + ": arm64 slice at offset 0: why"; undoGithub(message) != want {
 			t.Errorf("%q: message %q, want %q", name, undoGithub(message), want)
 		}
 	}

@@ -3,12 +3,9 @@ package report
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
 	"io"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
+	"narseal/cmd/narseal/internal/jsontext"
 	"narseal/macho"
 )
 
@@ -38,10 +35,10 @@ func (o *Object) Field(name string, value any) {
 	o.value(value)
 }
 
-// Text writes a field unless its value is empty.
+// Text writes a field, of text that may hold any byte, unless it is empty.
 func (o *Object) Text(name, value string) {
 	if value != "" {
-		o.Field(name, value)
+		o.Field(name, jsontext.String(value))
 	}
 }
 
@@ -102,79 +99,30 @@ func (o *Object) value(v any) {
 	if err != nil && o.err == nil {
 		o.err = err
 	}
-	_, _ = o.w.Write(safe(b))
+	_, _ = o.w.Write(jsontext.Escape(b))
 }
 
 func (o *Object) text(s string) { _, _ = o.w.WriteString(s) }
 
-// safe returns JSON in which characters that a terminal or an editor acts on are escaped: those that encoding/json
-// leaves as they are, such as the controls of C1 and those that change the direction of text.
-func safe(b []byte) []byte {
-	isUnsafe := func(r rune) bool { return r >= utf8.RuneSelf && !unicode.IsPrint(r) || r == 0x7f }
-	at := indexRune(b, isUnsafe)
-	if at < 0 {
-		return b
-	}
-	out := append([]byte(nil), b[:at]...)
-	for _, r := range string(b[at:]) {
-		switch {
-		case !isUnsafe(r):
-			out = utf8.AppendRune(out, r)
-		case r > 0xffff:
-			hi, lo := utf16.EncodeRune(r)
-			out = fmt.Appendf(out, `\u%04x\u%04x`, hi, lo)
-		default:
-			out = fmt.Appendf(out, `\u%04x`, r)
-		}
-	}
-	return out
-}
-
-func indexRune(b []byte, f func(rune) bool) int {
-	for i := 0; i < len(b); {
-		if c := b[i]; c < 0x7f {
-			i++
-			continue
-		}
-		r, n := utf8.DecodeRune(b[i:])
-		if f(r) {
-			return i
-		}
-		i += n
-	}
-	return -1
-}
-
 // signatureFields is a Signature in JSON.
 type signatureFields struct {
 	Path string `json:"path"`
-	// PathBase64 has the bytes of a path that is not UTF-8.
-	PathBase64 []byte `json:"pathBase64,omitempty"`
 	macho.Slice
 }
 
-func (s *Signature) json() any {
-	path, raw := pathFields(s.Path.String())
-	return signatureFields{path, raw, s.Slice}
+func (s *Signature) json() any { return s.fields() }
+
+func (s *Signature) fields() signatureFields {
+	return signatureFields{jsontext.String(s.Path.String()), s.Slice}
 }
 
 func (c *Change) json() any {
-	path, raw := pathFields(c.Path.String())
 	return struct {
-		Path       string `json:"path"`
-		PathBase64 []byte `json:"pathBase64,omitempty"`
-		Contents   bool   `json:"contents"`
-		Target     bool   `json:"target"`
-		Name       bool   `json:"name"`
-	}{path, raw, c.Contents, c.Target, c.Name}
-}
-
-// pathFields returns a path for JSON, and its bytes if they cannot be told from it.
-func pathFields(path string) (string, []byte) {
-	if utf8.ValidString(path) {
-		return path, nil
-	}
-	return path, []byte(path)
+		Path     string `json:"path"`
+		Contents bool   `json:"contents"`
+		Target   bool   `json:"target"`
+		Name     bool   `json:"name"`
+	}{jsontext.String(c.Path.String()), c.Contents, c.Target, c.Name}
 }
 
 // Write writes the report.

@@ -8,6 +8,9 @@ import (
 	"io"
 
 	"github.com/dustin/go-humanize"
+
+	"narseal/cmd/narseal/internal/jsontext"
+	"narseal/cmd/narseal/internal/terminal"
 )
 
 // A List prints slices as a command finds them. End returns the first error of writing.
@@ -42,7 +45,7 @@ func (i *Item) Name() string {
 func NewList(format string, w io.Writer, all bool, b *Budget) List {
 	out := bufio.NewWriter(w)
 	if format == "json" {
-		return &jsonLines{w: out, budget: b}
+		return &jsonLines{w: out, enc: jsontext.NewEncoder(out), budget: b}
 	}
 	return &table{w: out, all: all}
 }
@@ -50,6 +53,7 @@ func NewList(format string, w io.Writer, all bool, b *Budget) List {
 // jsonLines writes an object for each slice, one per line.
 type jsonLines struct {
 	w       *bufio.Writer
+	enc     *json.Encoder
 	budget  *Budget
 	omitted int64
 }
@@ -63,15 +67,12 @@ func (l *jsonLines) Add(i *Item) {
 		l.omitted++
 		return
 	}
-	path, raw := pathFields(i.Path.String())
-	l.write(struct {
+	_ = l.enc.Encode(struct { // the writer keeps the error
 		Input     string `json:"input"`
 		StorePath string `json:"storePath,omitempty"`
 		signatureFields
-	}{i.Input, i.StorePath, signatureFields{path, raw, i.Slice}})
+	}{jsontext.String(i.Input), jsontext.String(i.StorePath), i.Signature.fields()})
 }
-
-func (l *jsonLines) write(v any) { _ = WriteLine(l.w, v) } // the writer keeps the error
 
 func (l *jsonLines) Omit(n int64) { l.omitted += n }
 
@@ -79,30 +80,11 @@ func (l *jsonLines) Fail(error) {}
 
 func (l *jsonLines) End(*Tally) error {
 	if l.omitted > 0 {
-		l.write(struct {
+		_ = l.enc.Encode(struct {
 			Omitted int64 `json:"omitted"`
 		}{l.omitted})
 	}
 	return l.w.Flush()
-}
-
-// WriteLine writes a JSON object and ends the line.
-func WriteLine(w io.Writer, v any) error {
-	var line lineBuffer
-	enc := json.NewEncoder(&line)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return err
-	}
-	_, err := w.Write(safe(line))
-	return err
-}
-
-type lineBuffer []byte
-
-func (b *lineBuffer) Write(p []byte) (int, error) {
-	*b = append(*b, p...)
-	return len(p), nil
 }
 
 // table writes lines for people: an invalid slice with its slots, and with all set also the others.
@@ -123,9 +105,9 @@ func (l *table) Add(i *Item) {
 		fmt.Fprintf(l.w, tableRow, "STATUS", "ARCH", "SIGNATURE", "FILE")
 		l.headed = true
 	}
-	fmt.Fprintf(l.w, tableRow, i.Status, i.Arch, i.Signature.Slice.Signature, Printable(i.Name()))
+	fmt.Fprintf(l.w, tableRow, i.Status, i.Arch, i.Signature.Slice.Signature, terminal.Printable(i.Name()))
 	if i.Reason != "" {
-		fmt.Fprintf(l.w, "  %s\n", Printable(i.Reason))
+		fmt.Fprintf(l.w, "  %s\n", terminal.Printable(i.Reason))
 	}
 	for _, line := range DescribeSlots(&i.Slice) {
 		fmt.Fprintf(l.w, "  %s\n", line)

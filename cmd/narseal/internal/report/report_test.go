@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"narseal/cmd/narseal/internal/jsontext"
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
 	"narseal/macho"
 	"narseal/nar"
@@ -142,11 +144,13 @@ func TestReportWriteFails(t *testing.T) {
 	}
 }
 
-// What a terminal acts on is escaped in JSON, which says the same; and names that are no text can be told apart.
+// What a terminal acts on is escaped in JSON, which says the same; and names that are no text stay different.
 func TestJSONIsSafe(t *testing.T) {
 	for _, path := range []string{"/a", "/é漢😀", "/\u0085\u009b31m", "/\u202egnp.exe", "/\u2066\u200f\u061c", "/\x7f\x1b[2J", "/\U000e0041", "/\xff", "/\xfe", "/a\xc2"} {
 		var line bytes.Buffer
-		if err := WriteLine(&line, (&Signature{Path: nar.NewPath(path)}).json()); err != nil {
+		list := NewList("json", &line, false, nil)
+		list.Add(&Item{Input: path, StorePath: path, Signature: Signature{Path: nar.NewPath(path)}})
+		if err := list.End(&Tally{}); err != nil {
 			t.Fatal(err)
 		}
 		a := NewArchive(nil)
@@ -156,22 +160,17 @@ func TestJSONIsSafe(t *testing.T) {
 			t.Fatal(err)
 		}
 		for what, text := range map[string]string{"line": line.String(), "report": rep.String()} {
-			if !isHarmless(strings.ReplaceAll(text, "\n", "")) {
+			if !terminal.IsHarmless(strings.ReplaceAll(text, "\n", "")) {
 				t.Errorf("%s of %q: %q", what, path, text)
 			}
 		}
-		var got struct {
-			Path       string
-			PathBase64 []byte
-		}
+		var got struct{ Input, StorePath, Path string }
 		if err := json.Unmarshal(line.Bytes(), &got); err != nil {
 			t.Fatal(err)
 		}
-		if got.PathBase64 != nil {
-			got.Path = string(got.PathBase64)
-		}
-		if got.Path != path {
-			t.Errorf("%q became %q", path, line.String())
+		want := jsontext.String(path)
+		if got.Input != want || got.StorePath != want || got.Path != want {
+			t.Errorf("%q became %s", path, &line)
 		}
 	}
 }

@@ -55,18 +55,18 @@ type tree struct {
 var errMoved = errors.New("another directory has its name now")
 
 // Hold opens the directory, unless it is open, and returns its handle, which stays open until Release.
-func (d *Dir) Hold() (fd int, err error) {
+func (d *Dir) Hold() (*os.File, error) {
 	d.tree.mu.Lock()
 	defer d.tree.mu.Unlock()
 	if err := d.open(); err != nil {
-		return -1, err
+		return nil, err
 	}
 	d.used++
 	if d.idle != nil {
 		d.tree.idle.Remove(d.idle)
 		d.idle = nil
 	}
-	return int(d.file.Fd()), nil
+	return d.file, nil
 }
 
 // Release ends a Hold.
@@ -114,7 +114,7 @@ func (d *Dir) take(fd int) error {
 		unix.Close(fd)
 		return d.failed("open", errMoved)
 	}
-	d.file = os.NewFile(uintptr(fd), handleName(fd, d.path))
+	d.file = os.NewFile(uintptr(fd), d.path.Short())
 	return nil
 }
 
@@ -154,9 +154,20 @@ func (d *Dir) Path() nar.Path { return d.path }
 
 func (d *Dir) failed(op string, err error) error { return pathError(op, d.path, err) }
 
-// list reads the directory, which the caller holds.
+// list reads the directory.
 func (d *Dir) list() ([]fs.DirEntry, error) {
-	entries, err := d.file.ReadDir(-1)
+	dir, err := d.Hold()
+	if err != nil {
+		return nil, err
+	}
+	defer d.Release()
+	fd, err := unix.FcntlInt(dir.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, d.failed("open", err)
+	}
+	named := os.NewFile(uintptr(fd), handleName(fd, d.path))
+	defer named.Close()
+	entries, err := named.ReadDir(-1)
 	if err != nil {
 		var p *os.PathError
 		if errors.As(err, &p) {

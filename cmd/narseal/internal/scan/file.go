@@ -40,7 +40,7 @@ func (e *Entry) Open() (*File, error) {
 		return nil, err
 	}
 	defer e.Dir.Release()
-	fd, err := openat(dir, e.Name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+	fd, err := openat(int(dir.Fd()), e.Name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err == unix.ELOOP || err == unix.ENXIO {
 		err = errNotRegular // a symlink, a socket or a FIFO by now
 	}

@@ -53,7 +53,7 @@ func (e *Entry) Readlink() (string, error) {
 	}
 	defer e.Dir.Release()
 	b := make([]byte, maxTarget+1)
-	n, err := ignoringEINTR(func() (int, error) { return unix.Readlinkat(dir, e.Name, b) })
+	n, err := ignoringEINTR(func() (int, error) { return unix.Readlinkat(int(dir.Fd()), e.Name, b) })
 	if err == nil && n > maxTarget {
 		err = unix.ENAMETOOLONG
 	}
@@ -125,12 +125,7 @@ func openEntry(path string) (rootEntry, error) {
 
 // walk goes through what lies in a directory.
 func (d *Dir) walk(each func(*Entry) error, failed func(error)) error {
-	if _, err := d.Hold(); err != nil {
-		failed(err)
-		return nil
-	}
 	list, err := d.list()
-	d.Release()
 	if err != nil {
 		failed(err)
 	}

@@ -1,4 +1,4 @@
-package main
+package manual
 
 import (
 	"fmt"
@@ -50,8 +50,7 @@ complete -o default -F _narseal narseal
 `)
 }
 
-// bash writes what completes the command: words, or nothing where it is
-// the name of a file, which bash completes by itself.
+// bash writes what completes the command: words, or nothing for the name of a file, which bash completes by itself.
 func (d *completed) bash(w io.Writer) {
 	values := map[string][]string{} // patterns of options, by what completes their values
 	var order []string
@@ -83,7 +82,7 @@ func (d *completed) bash(w io.Writer) {
 	}
 	var words []string
 	for _, c := range d.commands {
-		words = append(words, c.term)
+		words = append(words, c.Term)
 	}
 	words = append(words, d.choices...)
 	fmt.Fprintf(w, "\t\tif [[ $cur == -* ]]; then\n\t\t\t_narseal_words %s\n", shellLines(options))
@@ -93,7 +92,7 @@ func (d *completed) bash(w io.Writer) {
 	fmt.Fprint(w, "\t\tfi\n")
 }
 
-// shellLines is a word of bash that holds a line for each word.
+// shellLines is a word of bash that has a line for each word.
 func shellLines(words []string) string {
 	return "$'" + strings.Join(words, `\n`) + "'"
 }
@@ -119,7 +118,7 @@ func (d *completed) zsh(w io.Writer) {
 	if nested {
 		fmt.Fprint(w, "\tlocal curcontext=$curcontext state line\n\tlocal -a commands\n\tcommands=(\n")
 		for _, c := range d.commands {
-			fmt.Fprintf(w, "\t\t%s\n", shellQuote(c.term+":"+c.text))
+			fmt.Fprintf(w, "\t\t%s\n", shellQuote(c.Term+":"+c.Text))
 		}
 		fmt.Fprint(w, "\t)\n")
 	}
@@ -150,10 +149,10 @@ func (d *completed) zsh(w io.Writer) {
 // zshText is text inside the brackets of a specification of _arguments.
 var zshText = strings.NewReplacer(`\`, `\\`, "[", `\[`, "]", `\]`, ":", `\:`)
 
-// zsh has the option's specifications for _arguments, one a name.
+// zsh returns the option's specifications for _arguments, one per name.
 func (o *completedOption) zsh() []string {
 	exclude := "*"
-	if !o.repeatable {
+	if !o.Repeatable {
 		exclude = "(" + strings.Join(o.names(), " ") + ")"
 	}
 	var specs []string
@@ -162,14 +161,14 @@ func (o *completedOption) zsh() []string {
 		if o.kind != noValue && strings.HasPrefix(n, "--") {
 			s += "=" // or the next word
 		}
-		s += "[" + zshText.Replace(o.text) + "]"
+		s += "[" + zshText.Replace(o.text()) + "]"
 		switch o.kind {
 		case freeValue:
-			s += ":" + zshText.Replace(o.value) + ": "
+			s += ":" + zshText.Replace(o.Value) + ": "
 		case fileValue:
-			s += ":" + zshText.Replace(o.value) + ":_files"
+			s += ":" + zshText.Replace(o.Value) + ":_files"
 		case choiceValue:
-			s += ":" + o.long + ":(" + strings.Join(o.choices, " ") + ")"
+			s += ":" + o.Long + ":(" + strings.Join(o.choices, " ") + ")"
 		}
 		specs = append(specs, shellQuote(s))
 	}
@@ -205,7 +204,7 @@ func (d *completed) fish(w io.Writer) {
 		fmt.Fprintf(w, "complete -c narseal -n %s %s\n", shellQuote(words), fmt.Sprintf(format, args...))
 	}
 	for _, c := range d.commands {
-		line("__narseal_only", "-f -a %s -d %s", c.term, fishQuote(c.text))
+		line("__narseal_only", "-f -a %s -d %s", c.Term, fishQuote(c.Text))
 	}
 	at := "__narseal_at"
 	if len(d.commands) > 0 {
@@ -218,9 +217,9 @@ func (d *completed) fish(w io.Writer) {
 		line(at, "-f")
 	}
 	for _, o := range d.options {
-		s := "-l " + o.long
-		if o.short != "" {
-			s = "-s " + o.short + " " + s
+		s := "-l " + o.Long
+		if o.Short != "" {
+			s = "-s " + o.Short + " " + s
 		}
 		switch o.kind {
 		case freeValue:
@@ -230,7 +229,7 @@ func (d *completed) fish(w io.Writer) {
 		case choiceValue:
 			s += " -x -a " + fishQuote(strings.Join(o.choices, " "))
 		}
-		line(at, "%s -d %s", s, fishQuote(o.text))
+		line(at, "%s -d %s", s, fishQuote(o.text()))
 	}
 }
 

@@ -1,4 +1,4 @@
-package report
+package terminal
 
 import (
 	"strconv"
@@ -7,23 +7,23 @@ import (
 	"unicode/utf8"
 )
 
-// Printable returns s for a terminal: as it is, or quoted if a terminal would act on something in it.
+// Printable returns s for a terminal: as it is, or quoted if it holds what a terminal would act on.
 func Printable(s string) string {
-	if isHarmless(s) {
+	if IsHarmless(s) {
 		return s
 	}
 	return strconv.Quote(s)
 }
 
-// isHarmless tells whether s holds nothing that a terminal would act on.
-func isHarmless(s string) bool {
+// IsHarmless reports whether s is valid and holds nothing that a terminal would act on.
+func IsHarmless(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 }
 
-// harmless returns s as one line in which a terminal, and what reads the logs of a workflow, finds no command: names may
-// hold any byte.
-func harmless(s string) string {
-	if isHarmless(s) {
+// Harmless returns s as one line that neither a terminal nor what reads the logs of a workflow takes for a command:
+// names may hold any byte.
+func Harmless(s string) string {
+	if IsHarmless(s) {
 		return s
 	}
 	var b strings.Builder

@@ -1,4 +1,4 @@
-package main
+package pipe
 
 import (
 	"os"
@@ -6,17 +6,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchReader calls gone as soon as nobody can read what is written to f any
-// more, also while the run waits for its input. poll(2) of macOS does
-// not tell a hang-up to who asked for no other events, so this is a kqueue.
-func watchReader(f *os.File, gone func()) {
-	info, err := f.Stat()
-	if err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
+// WatchReader calls gone once nobody can read what is written to f any more, even while the program waits for its
+// input. It watches pipes and sockets; nothing else has a reader that can go away. It uses a kqueue because poll(2)
+// of macOS does not report a hang-up to a caller that requests no events.
+func WatchReader(f *os.File, gone func()) {
+	if !hasReader(f) {
 		return
 	}
 	kq, err := unix.Kqueue()
 	if err != nil {
-		return // the next write tells
+		return // the next write fails
 	}
 	var change unix.Kevent_t
 	unix.SetKevent(&change, int(f.Fd()), unix.EVFILT_WRITE, unix.EV_ADD|unix.EV_CLEAR)

@@ -1,16 +1,15 @@
-package main
+package terminal
 
 import (
 	"fmt"
 	"io"
 )
 
-// eraseLine takes away what follows the cursor in its line (ECMA-48 EL).
+// eraseLine erases what follows the cursor in its line (ECMA-48 EL).
 const eraseLine = "\x1b[K"
 
-// draw shows how far the run is: on a terminal in one line, over the one
-// before it.
-func (t *terminal) draw(p *progress) {
+// draw shows how far the run is: on a terminal in one line, over the line before.
+func (t *Terminal) draw(p *Progress) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -25,21 +24,21 @@ func (t *terminal) draw(p *progress) {
 }
 
 // logProgress shows how far the run is where stderr is no terminal.
-func (t *terminal) logProgress(p *progress) {
+func (t *Terminal) logProgress(p *Progress) {
 	fmt.Fprintf(t.stderr, "narseal: progress: %s\n", p.line(logWidth))
 	p.logged = true
 }
 
-// clear takes the line of progress away.
-func (t *terminal) clear() {
+// clear erases the line of progress.
+func (t *Terminal) clear() {
 	if t.drawn {
 		fmt.Fprintf(t.stderr, "\r%s", eraseLine)
 		t.drawn = false
 	}
 }
 
-// endProgress lets no progress be shown any more.
-func (t *terminal) endProgress() {
+// EndProgress erases the line of progress, and shows none any more.
+func (t *Terminal) EndProgress() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clear()
@@ -47,17 +46,16 @@ func (t *terminal) endProgress() {
 		close(t.progress.quit)
 		if p := t.progress; p.width == nil && (!p.slow || p.logged) {
 			p.task.Load().finish()
-			p.at(nil)
+			p.At(nil)
 			t.logProgress(p)
 		}
 	}
 	t.ended = true
 }
 
-// beside returns a writer for what may go to the terminal on which the line
-// of progress stands: it is taken away before each write, and comes back when
-// a line is complete.
-func (t *terminal) beside(w io.Writer) io.Writer {
+// Beside returns a writer for data that may go to the terminal on which the line of progress stands: that is erased
+// before each write, and comes back when a line of data is complete.
+func (t *Terminal) Beside(w io.Writer) io.Writer {
 	if t.progress == nil {
 		return w
 	}
@@ -66,7 +64,7 @@ func (t *terminal) beside(w io.Writer) io.Writer {
 
 type besideWriter struct {
 	io.Writer
-	t *terminal
+	t *Terminal
 }
 
 func (w besideWriter) Write(b []byte) (int, error) {

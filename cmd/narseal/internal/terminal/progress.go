@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"io"
@@ -11,43 +11,52 @@ import (
 	"golang.org/x/term"
 )
 
-var progressFlag = choice("progress", "auto", "auto|always|never",
-	"tell on stderr how far a long run is; auto: on a terminal, after one second")
-
 const (
 	progressDelay = time.Second
 	redrawEvery   = 200 * time.Millisecond
 	logEvery      = 10 * time.Second // where stderr is no terminal
 	logWidth      = 200
-	// fallbackWidth is that of a terminal that does not tell its own.
+	// fallbackWidth is assumed of a terminal that does not report its own.
 	fallbackWidth = 80
 )
 
-// progress tells how far a long run is: how much was read and how fast, how
-// much is left, and the entry at hand. A nil *progress tells nothing. Its
-// methods may be called by several goroutines at once.
-type progress struct {
-	t      *terminal
+// Progress shows how far a long run is: how much was read and how fast, how much is left, and the current entry. A nil
+// Progress shows nothing. The methods may be called by several goroutines at once.
+type Progress struct {
+	t      *Terminal
 	width  func() int // of the terminal; nil where stderr is none
 	task   atomic.Pointer[task]
 	entry  atomic.Pointer[string]
 	quit   chan struct{}
 	slow   bool // the first line, too, comes only after logEvery
-	logged bool // where stderr is no terminal; held by t.mu
+	logged bool // where stderr is no terminal; guarded by t.mu
 }
 
-// progressLines is no mode that a user can ask for: it is what auto means to a
-// command whose runs are so long that also those who read a log want to know.
-const progressLines = "lines"
+// A Mode says when progress is shown.
+type Mode string
 
-// startProgress begins what --progress asks for.
-func (t *terminal) startProgress(mode string) {
+const (
+	Auto   Mode = "auto" // on a terminal, after a second
+	Always Mode = "always"
+	Never  Mode = "never"
+	// Lines also shows it where stderr is no terminal, but only after ten seconds. Users do not choose it: it is what
+	// Auto means to a command whose runs are so long that who reads a log wants to know, too.
+	Lines Mode = "lines"
+)
+
+// Progress returns what shows the progress of the run, nil if none is shown.
+func (t *Terminal) Progress() *Progress { return t.progress }
+
+func (t *Terminal) startProgress(mode Mode) {
 	f, _ := t.stderr.(*os.File)
-	tty := isTerminal(t.stderr)
-	if mode != "always" && mode != progressLines && (mode == "never" || t.quiet || !tty || os.Getenv("TERM") == "dumb") {
+	tty := IsTerminal(t.stderr)
+	if mode == Lines && (tty || t.quiet) {
+		mode = Auto
+	}
+	if mode != Always && mode != Lines && (mode == Never || t.quiet || !tty || os.Getenv("TERM") == "dumb") {
 		return
 	}
-	p := &progress{t: t, quit: make(chan struct{}), slow: mode == progressLines}
+	p := &Progress{t: t, quit: make(chan struct{}), slow: mode == Lines}
 	if tty {
 		p.width = func() int {
 			if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
@@ -56,7 +65,7 @@ func (t *terminal) startProgress(mode string) {
 			return fallbackWidth
 		}
 	}
-	p.begin(0)
+	p.Begin(0)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.progress = p
@@ -64,7 +73,7 @@ func (t *terminal) startProgress(mode string) {
 }
 
 // run draws until the program ends.
-func (p *progress) run() {
+func (p *Progress) run() {
 	wait, every := progressDelay, redrawEvery
 	if p.width == nil {
 		every = logEvery
@@ -83,12 +92,11 @@ func (p *progress) run() {
 	}
 }
 
-// begin starts a task of so many bytes; 0 where that is not known.
-func (p *progress) begin(bytes int64) { p.beginItems(0, bytes) }
+// Begin starts a task of so many bytes; 0 where that is not known.
+func (p *Progress) Begin(bytes int64) { p.BeginItems(0, bytes) }
 
-// beginItems starts a task of so many items, which are told of where there
-// are any, and bytes; 0 where that is not known.
-func (p *progress) beginItems(items, bytes int64) {
+// BeginItems starts a task of so many items and bytes; 0 where that is not known.
+func (p *Progress) BeginItems(items, bytes int64) {
 	if p == nil {
 		return
 	}
@@ -97,30 +105,29 @@ func (p *progress) beginItems(items, bytes int64) {
 	p.task.Store(k)
 }
 
-// add counts bytes that were read.
-func (p *progress) add(n int64) {
+// Add counts bytes that were read.
+func (p *Progress) Add(n int64) {
 	if p != nil {
 		p.task.Load().bytes.Add64(n)
 	}
 }
 
-// addItem counts an item that is done.
-func (p *progress) addItem() {
+// AddItem counts an item that is done.
+func (p *Progress) AddItem() {
 	if p != nil {
 		p.task.Load().items.Increment()
 	}
 }
 
-// at names the entry or item at hand.
-func (p *progress) at(name *string) {
+// At names the current entry or item.
+func (p *Progress) At(name *string) {
 	if p != nil {
 		p.entry.Store(name)
 	}
 }
 
-// count returns a reader that counts what is read from r. Reads are passed on
-// as they are.
-func (p *progress) count(r io.Reader) io.Reader {
+// Count returns a reader that counts what is read from r. It passes reads on as they are.
+func (p *Progress) Count(r io.Reader) io.Reader {
 	if p == nil {
 		return r
 	}
@@ -129,17 +136,17 @@ func (p *progress) count(r io.Reader) io.Reader {
 
 type countedReader struct {
 	r io.Reader
-	p *progress
+	p *Progress
 }
 
 func (c *countedReader) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
-	c.p.add(int64(n))
+	c.p.Add(int64(n))
 	return n, err
 }
 
-// countAt is count for random access.
-func (p *progress) countAt(r io.ReaderAt) io.ReaderAt {
+// CountAt is Count for random access.
+func (p *Progress) CountAt(r io.ReaderAt) io.ReaderAt {
 	if p == nil {
 		return r
 	}
@@ -148,19 +155,18 @@ func (p *progress) countAt(r io.ReaderAt) io.ReaderAt {
 
 type countedReaderAt struct {
 	r io.ReaderAt
-	p *progress
+	p *Progress
 }
 
 func (c *countedReaderAt) ReadAt(b []byte, off int64) (int, error) {
 	n, err := c.r.ReadAt(b, off)
-	c.p.add(int64(n))
+	c.p.Add(int64(n))
 	return n, err
 }
 
-// follow returns a reader by which the entry at hand is known: path, once it
-// was given to entered, is asked for it before each read. So it costs nothing
-// where entries are small, and one that takes long is shown.
-func (p *progress) follow(r io.Reader) (_ io.Reader, entered func(path func() string)) {
+// Follow returns a reader of r that finds out the current entry: it calls path, once that was given to entered, before
+// each read. So it costs nothing where entries are small, and an entry that takes long is shown.
+func (p *Progress) Follow(r io.Reader) (_ io.Reader, entered func(path func() string)) {
 	if p == nil {
 		return r, func(func() string) {}
 	}
@@ -170,30 +176,30 @@ func (p *progress) follow(r io.Reader) (_ io.Reader, entered func(path func() st
 
 type followedReader struct {
 	r    io.Reader
-	p    *progress
+	p    *Progress
 	path func() string
 }
 
 func (f *followedReader) Read(b []byte) (int, error) {
 	if f.path != nil {
 		path := f.path()
-		f.p.at(&path)
+		f.p.At(&path)
 	}
 	return f.r.Read(b)
 }
 
-// line is the state of things in at most so many columns.
-func (p *progress) line(width int) string {
+// line is how far the run is, in at most so many columns.
+func (p *Progress) line(width int) string {
 	s := p.task.Load().String()
 	name := p.entry.Load()
 	if name == nil {
 		return runewidth.Truncate(s, width, "…")
 	}
-	shown := printable(*name)
+	shown := Printable(*name)
 	s += ": "
 	room := width - runewidth.StringWidth(s)
 	if cut := runewidth.StringWidth(shown) - room; cut > 0 {
-		// A path's end tells more than its beginning.
+		// A path's end says more than its beginning.
 		shown = runewidth.TruncateLeft(shown, cut+1, "…")
 	}
 	return runewidth.Truncate(s+shown, width, "…")
@@ -208,7 +214,7 @@ const (
 	countersElement = `{{counters . "%s of %s" "%[1]s"}}`
 	percentElement  = `{{percent . ", %.0f%%" ""}}`
 	speedElement    = `{{speed . ", %s/s" ", ? B/s"}}`
-	leftElement     = `{{rtime . ", %s left" ", %s" ""}}` // in the end, what it took
+	leftElement     = `{{rtime . ", %s left" ", %s" ""}}` // at the end, how long it took
 	tookElement     = `{{rtime . "%.0s" ", %s" ""}}`
 )
 
@@ -229,7 +235,7 @@ func newTask(items, bytes int64) *task {
 	return &task{bar(items, ofItems), bar(bytes, ofBytes).Set(pb.Bytes, true)}
 }
 
-// finish has String tell of the task as a whole.
+// finish makes String describe the task as a whole.
 func (k *task) finish() {
 	k.items.Finish()
 	k.bytes.Finish()
