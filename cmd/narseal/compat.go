@@ -13,7 +13,7 @@ import (
 	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/cleanup"
 	ui "narseal/cmd/narseal/internal/terminal"
-	"narseal/filter"
+	"narseal/filter/spill"
 )
 
 // This file lets the command files that have not moved yet use the packages under internal by their old names.
@@ -167,8 +167,8 @@ func openTo(ctx context.Context, name string, stdout io.Writer) (*output, error)
 
 func sameFile(in, out fs.FileInfo) bool { return atomicfile.SameFile(in, out) }
 
-func newScratch(x *exits) func() (filter.Scratch, error) {
-	return func() (filter.Scratch, error) {
+func newScratch(x *exits) func() (spill.File, error) {
+	return func() (spill.File, error) {
 		f, err := atomicfile.Temp(x.Registry)
 		if err != nil {
 			return nil, err // not f, which would be a Scratch that is nil inside

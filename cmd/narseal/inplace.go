@@ -48,9 +48,9 @@ func repairInPlace(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		return badUsage("narseal repair --in-place PATH...", "--in-place wants a PATH")
 	}
 	x := exitsOf(c.Context)
-	p := &inPlace{t: t, exits: x, cms: cfg.OnCMS, rep: report.NewInputs(c.Command.Name, c.IsSet("report"), report.NewBudget(report.DefaultBudget)), dirs: folders{exits: x}, replaced: map[string]bool{}}
+	p := &inPlace{t: t, exits: x, cms: cfg.Signatures.OnCMS, rep: report.NewInputs(c.Command.Name, c.IsSet("report"), report.NewBudget(report.DefaultBudget)), dirs: folders{exits: x}, replaced: map[string]bool{}}
 	for _, path := range c.Args().Slice() {
-		p.path(c.Context, path, cfg.Jobs)
+		p.path(c.Context, path, cfg.Signatures.Jobs)
 	}
 	p.links.outside(func(path string, names uint64) {
 		t.inform("%s: %s of it elsewhere, with the old contents", path, count(int64(names), "hard link", "hard links"))
@@ -83,7 +83,7 @@ func (p *inPlace) path(ctx context.Context, path string, jobs int) {
 		s := &scan.Scanner{Jobs: jobs, Examine: p.examine, Fail: p.fail, Entered: entered(p.t), Slice: func(path nar.Path, s macho.Slice) {
 			p.tally.AddSlice(&s)
 			rep.Add(report.Signature{Path: path, Slice: s})
-			if !s.Status.Holds() {
+			if !s.Status.OK() {
 				p.t.warnUnsealed(path.String(), &s)
 			}
 		}, Found: func(r *scan.Result) {
@@ -106,7 +106,7 @@ func (p *inPlace) path(ctx context.Context, path string, jobs int) {
 // fail says what could not be done. An image that --on-cms fail forbids to
 // leave half repaired is told of as a signature that does not hold.
 func (p *inPlace) fail(err error) {
-	var seal *filter.SealError
+	var seal *filter.SignatureError
 	if !errors.As(err, &seal) {
 		p.tally.Failed++
 	}
@@ -177,7 +177,7 @@ func (p *inPlace) repair(f *scan.File, cfg macho.Config) (replaced bool, rep *ma
 	for _, s := range rep.Slices {
 		switch {
 		case s.Status == macho.StatusCMS && p.cms == macho.CMSFail:
-			return false, rep, &filter.SealError{Path: f.Path().String(), Slice: s}
+			return false, rep, &filter.SignatureError{Path: f.Path().String(), Slice: s}
 		case s.Status == macho.StatusStale, s.Status == macho.StatusCMS && p.cms == macho.CMSAdhoc:
 			want = true
 		}
@@ -214,7 +214,7 @@ func (p *inPlace) replace(f *scan.File, cfg macho.Config) (*macho.Report, error)
 	if next.size != f.Size() {
 		return nil, fmt.Errorf("copy: offset %d: %w", next.size, io.ErrUnexpectedEOF)
 	}
-	rep, err := cfg.Repair(next, nil)
+	rep, err := cfg.Repair(next)
 	if err != nil {
 		return nil, err
 	}

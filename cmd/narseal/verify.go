@@ -12,6 +12,7 @@ import (
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/scan"
 	"narseal/filter"
+	"narseal/filter/spill"
 	"narseal/macho"
 	"narseal/nar"
 )
@@ -91,7 +92,7 @@ func newVerifier(c *cli.Context, t *terminal, inputs []string) (*verifier, error
 	if v.cfg, err = filterConfig(c); err != nil {
 		return nil, err
 	}
-	v.cfg.Repair, v.cfg.Inspect = filter.RepairNone, true
+	v.cfg.Signatures.Repair, v.cfg.Signatures.Verify = filter.RepairNone, true
 	out, err := openOutput(c.Context, "-", c.App.Writer)
 	if err != nil {
 		return nil, err
@@ -104,7 +105,7 @@ func newVerifier(c *cli.Context, t *terminal, inputs []string) (*verifier, error
 		if err != nil {
 			return nil, fmt.Errorf("--html: %w", err)
 		}
-		v.cfg.Locate = true
+		v.cfg.Signatures.Locate = true
 		v.list = report.Lists{v.list, htmlreport.New(htmlreport.Options{
 			Out: file, Commit: file.commit, Inputs: inputs, Version: versionString(), Budget: left,
 		})}
@@ -149,10 +150,10 @@ const machoPrefix = 8
 // files verifies a loose file, or all in a folder.
 func (v *verifier) files(ctx context.Context, root string, rep *report.Input) error {
 	s := &scan.Scanner{
-		Jobs: v.cfg.Jobs,
+		Jobs: v.cfg.Signatures.Jobs,
 		Examine: func(f *scan.File, cfg macho.Config) (*macho.Report, error) {
 			found, err := cfg.Verify(f)
-			if err == nil && v.cfg.Locate {
+			if err == nil && v.cfg.Signatures.Locate {
 				err = found.Locate(f)
 			}
 			if err == nil {
@@ -185,7 +186,7 @@ func (v *verifier) stream(ctx context.Context, in *input, rep *report.Input) err
 	}
 	defer s.Close()
 	r, entered := s.progress.follow(s.Reader)
-	v.cfg.Entered = entered
+	v.cfg.Observer.Entry = entered
 	var sum *report.StreamHash
 	if v.rep.Wanted() {
 		sum = report.NewStreamHash()
@@ -206,7 +207,7 @@ func (v *verifier) stream(ctx context.Context, in *input, rep *report.Input) err
 }
 
 func (v *verifier) archive(r io.Reader, rep *report.Input) error {
-	v.cfg.Signature = func(s filter.Signature) {
+	v.cfg.Observer.Signature = func(s filter.Signature) {
 		v.tally.AddSlice(&s.Slice)
 		v.add(rep, report.NewSignature(s), false)
 	}
@@ -219,14 +220,15 @@ func (v *verifier) archive(r io.Reader, rep *report.Input) error {
 // stands behind it, and what is to be told of it waits until then.
 func (v *verifier) export(r io.Reader, rep *report.Input) error {
 	waiting := report.NewWaiting(v.left)
-	v.cfg.Signature = func(s filter.Signature) {
+	v.cfg.Observer.Signature = func(s filter.Signature) {
 		v.tally.AddSlice(&s.Slice)
 		waiting.Add(report.NewSignature(s))
 	}
-	res, err := v.cfg.RunExport(nil, nar.NewExportReader(r), nil, func(t *nar.Trailer, res *filter.Result) {
+	v.cfg.Observer.EndArchive = func(t *nar.Trailer, res *filter.Result) {
 		rep.AddArchive(t.Path, waiting, res)
 		waiting.Flush(v.list, v.name, t.Path)
-	})
+	}
+	res, err := v.cfg.RunExport(nil, nar.NewExportReader(r))
 	waiting.Flush(v.list, v.name, "") // of an archive that was cut off
 	v.tally.AddResult(&res)
 	return err
@@ -244,7 +246,7 @@ func (v *verifier) unknown(ctx context.Context, r io.Reader, rep *report.Input) 
 	if !macho.IsMachO(head[:n]) {
 		return v.archive(r, rep)
 	}
-	f, err := v.cfg.Scratch()
+	f, err := v.cfg.Spill.Open()
 	if err != nil {
 		return fmt.Errorf("temporary file: %w", err)
 	}
@@ -254,8 +256,8 @@ func (v *verifier) unknown(ctx context.Context, r io.Reader, rep *report.Input) 
 		return err
 	}
 	image := imageAt{f, size}
-	found, err := macho.Config{Jobs: v.cfg.Jobs}.Verify(image)
-	if err == nil && v.cfg.Locate {
+	found, err := macho.Config{Jobs: v.cfg.Signatures.Jobs}.Verify(image)
+	if err == nil && v.cfg.Signatures.Locate {
 		err = found.Locate(image)
 	}
 	if err != nil {
@@ -272,7 +274,7 @@ func (v *verifier) unknown(ctx context.Context, r io.Reader, rep *report.Input) 
 
 // imageAt is an image in what can be read and written anywhere.
 type imageAt struct {
-	filter.Scratch
+	spill.File
 	size int64
 }
 

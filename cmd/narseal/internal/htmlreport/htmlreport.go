@@ -62,7 +62,7 @@ type slice struct {
 }
 
 // OK is for the template.
-func (s *slice) OK() bool { return s.Status.Holds() }
+func (s *slice) OK() bool { return s.Status.OK() }
 
 // Maps is for the template.
 func (s *slice) Maps() []*pageMap { return pageMaps(&s.Slice) }
@@ -88,7 +88,7 @@ func (h *HTML) Add(i *report.Item) {
 		item.Input = "-" // it stands above
 	}
 	list := &h.invalid
-	if i.Status.Holds() {
+	if i.Status.OK() {
 		list = &h.valid
 	}
 	row := &slice{Slice: i.Slice, Name: terminal.Printable(item.Name())}

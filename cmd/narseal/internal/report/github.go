@@ -42,7 +42,7 @@ func NewGitHub(w io.Writer, summary string) *GitHub {
 
 // Add annotates an invalid slice.
 func (g *GitHub) Add(i *Item) {
-	if i.Status.Holds() {
+	if i.Status.OK() {
 		return
 	}
 	name := i.Name()

@@ -98,7 +98,7 @@ type table struct {
 const tableRow = "%-11s  %-8s  %-13s  %s\n"
 
 func (l *table) Add(i *Item) {
-	if i.Status.Holds() && !l.all {
+	if i.Status.OK() && !l.all {
 		return
 	}
 	if !l.headed {

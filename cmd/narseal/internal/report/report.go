@@ -4,6 +4,7 @@ package report
 
 import (
 	"narseal/filter"
+	"narseal/filter/rules"
 	"narseal/macho"
 	"narseal/nar"
 )
@@ -131,28 +132,28 @@ func (a *Archive) Release() {
 
 // Record makes cfg add what its next run finds.
 func (a *Archive) Record(cfg *filter.Config) {
-	cfg.Inspect = true
-	cfg.Changed = func(c filter.Change) {
+	cfg.Signatures.Verify = true
+	cfg.Observer.Changed = func(c filter.Change) {
 		a.AddChange(Change{nar.NewPath(c.Path), c.Contents, c.Target, c.Name})
 	}
-	cfg.Signature = func(s filter.Signature) { a.AddSignature(NewSignature(s)) }
+	cfg.Observer.Signature = func(s filter.Signature) { a.AddSignature(NewSignature(s)) }
 }
 
 // NewSignature returns what a filter found in the form of reports.
 func NewSignature(s filter.Signature) Signature { return Signature{nar.NewPath(s.Path), s.Slice} }
 
 // Count sets the numbers that a run counted. Rules that did not match are listed if unused is set.
-func (a *Archive) Count(rules *filter.Rules, res *filter.Result, unused bool) {
+func (a *Archive) Count(set *rules.Set, res *filter.Result, unused bool) {
 	a.Entries = Entries{res.Regular, res.Directory, res.Symlink}
-	a.Rules = Rules(rules, res.Counts, unused)
+	a.Rules = Rules(set, res.Counts, unused)
 }
 
 // Rules lists rules with how often each matched, those that did not only if unused is set.
-func Rules(rules *filter.Rules, counts []int64, unused bool) []Rule {
+func Rules(set *rules.Set, counts []int64, unused bool) []Rule {
 	var list []Rule
 	for i, n := range counts {
 		if n > 0 || unused {
-			r := rules.Rule(i)
+			r := set.Rule(i)
 			list = append(list, Rule{r.From, r.To, n})
 		}
 	}

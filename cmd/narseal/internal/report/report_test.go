@@ -13,6 +13,7 @@ import (
 	"narseal/cmd/narseal/internal/jsontext"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
+	"narseal/filter/rules"
 	"narseal/macho"
 	"narseal/nar"
 )
@@ -177,16 +178,16 @@ func TestJSONIsSafe(t *testing.T) {
 
 // Rules that did not match are listed if asked for.
 func TestRules(t *testing.T) {
-	rules, err := filter.Compile([]filter.Rule{{From: hashA, To: hashB}, {From: hashB, To: hashA}}, filter.UTF8)
+	set, err := rules.Compile([]rules.Rule{{From: hashA, To: hashB}, {From: hashB, To: hashA}}, rules.UTF8)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var a Archive
-	a.Count(rules, &filter.Result{Counts: []int64{0, 3}}, false)
+	a.Count(set, &filter.Result{Counts: []int64{0, 3}}, false)
 	if want := []Rule{{hashB, hashA, 3}}; !slices.Equal(a.Rules, want) {
 		t.Errorf("rules are %v, want %v", a.Rules, want)
 	}
-	a.Count(rules, &filter.Result{Counts: []int64{0, 3}}, true)
+	a.Count(set, &filter.Result{Counts: []int64{0, 3}}, true)
 	if want := []Rule{{hashA, hashB, 0}, {hashB, hashA, 3}}; !slices.Equal(a.Rules, want) {
 		t.Errorf("all rules are %v, want %v", a.Rules, want)
 	}
@@ -215,14 +216,14 @@ func TestArchiveBudget(t *testing.T) {
 	var cfg filter.Config
 	first.Record(&cfg)
 	long := "/" + strings.Repeat("x", 599)
-	cfg.Changed(filter.Change{Path: long})
-	cfg.Changed(filter.Change{Path: long})
-	cfg.Signature(filter.Signature{Path: "/y"})
+	cfg.Observer.Changed(filter.Change{Path: long})
+	cfg.Observer.Changed(filter.Change{Path: long})
+	cfg.Observer.Signature(filter.Signature{Path: "/y"})
 	if len(first.Changed) != 1 || len(first.Signatures) != 1 || first.Omitted != 1 {
 		t.Errorf("%d changes, %d signatures, %d left out; want 1, 1, 1", len(first.Changed), len(first.Signatures), first.Omitted)
 	}
 	second.Record(&cfg)
-	cfg.Signature(filter.Signature{Path: "/y"})
+	cfg.Observer.Signature(filter.Signature{Path: "/y"})
 	if len(second.Signatures) != 0 || second.Omitted != 1 {
 		t.Errorf("another archive: %d signatures, %d left out; want 0, 1", len(second.Signatures), second.Omitted)
 	}
@@ -231,7 +232,7 @@ func TestArchiveBudget(t *testing.T) {
 		t.Errorf("%v, %s", err, &text)
 	}
 	first.Release()
-	cfg.Signature(filter.Signature{Path: "/y"})
+	cfg.Observer.Signature(filter.Signature{Path: "/y"})
 	if len(second.Signatures) != 1 || len(first.Changed) != 0 {
 		t.Errorf("after a release: %d signatures, want 1", len(second.Signatures))
 	}

@@ -39,7 +39,7 @@ func (n *Tally) Sum(o *Tally) {
 func (n *Tally) AddSlice(s *macho.Slice) {
 	n.Slices++
 	n.Stale += int64(staleSlots(s))
-	if !s.Status.Holds() {
+	if !s.Status.OK() {
 		n.Invalid++
 	}
 }

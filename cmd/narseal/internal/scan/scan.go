@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"narseal/macho"
+	"narseal/macho/bundle"
 	"narseal/nar"
 )
 
@@ -28,7 +29,7 @@ type Scanner struct {
 	// Entered, if not nil, is called before a name is waited for.
 	Entered func(*Entry)
 
-	bundles macho.Bundles
+	bundles bundle.Checker
 }
 
 // Result is what a Scanner found of a name.
@@ -37,7 +38,7 @@ type Result struct {
 	Size   int64         // of a file
 	Report *macho.Report // nil if it is no signed image
 
-	digest *macho.FileDigest // of what a bundle may seal
+	digest *bundle.FileDigest // of what a bundle may seal
 	err    error
 	done   chan struct{}
 }
@@ -116,8 +117,8 @@ func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted
 	}
 	defer f.Close()
 	r.Size = f.Size()
-	if macho.IsBundleFile(r.Name) && r.Depth() > 0 {
-		r.digest = macho.NewFileDigest()
+	if bundle.IsSealedFile(r.Name) && r.Depth() > 0 {
+		r.digest = bundle.NewFileDigest()
 		if _, err := io.Copy(r.digest, io.NewSectionReader(f, 0, f.Size())); err != nil {
 			return f.Wrap(err)
 		}
