@@ -122,11 +122,11 @@ func runAddress(c *cli.Context, t *terminal, cfg *address.Config) (err error) {
 	if err := s.spool(exitsOf(c.Context)); err != nil {
 		return err
 	}
-	cfg.Observer.Invalid = func(s filter.Signature) { t.warnUnsealed(s.Path, &s.Slice) }
+	cfg.Observer.Invalid = func(s filter.Signature) { t.warnUnsealed(s.Path.Short(), &s.Slice) }
 	var resealed string // the first
 	cfg.Observer.Signature = func(s filter.Signature) {
 		if s.Status == macho.StatusRepaired && resealed == "" {
-			resealed = s.Path
+			resealed = s.Path.Short()
 		}
 	}
 	t.progress.begin(2 * s.at.Size()) // to be hashed, and to be rewritten

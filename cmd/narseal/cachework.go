@@ -312,7 +312,7 @@ func (w *cacheWork) tell(r binarycache.Result, f *pathFound) {
 	}
 	for _, s := range f.unsealed {
 		w.unsealed = true
-		w.t.warnUnsealed(r.StorePath+s.Path, &s.Slice)
+		w.t.warnUnsealed(r.StorePath+s.Path.Short(), &s.Slice)
 	}
 }
 

@@ -82,16 +82,16 @@ func (p *inPlace) path(ctx context.Context, path string, jobs int) {
 		rep.Input = &report.Stream{Format: kind, Compression: "none"}
 		s := &scan.Scanner{Jobs: jobs, Examine: p.examine, Fail: p.fail, Entered: entered(p.t), Slice: func(path nar.Path, s macho.Slice) {
 			p.tally.AddSlice(&s)
-			rep.Add(report.Signature{Path: path, Slice: s})
+			rep.Add(filter.Signature{Path: path, Slice: s})
 			if !s.Status.OK() {
-				p.t.warnUnsealed(path.String(), &s)
+				p.t.warnUnsealed(path.Short(), &s)
 			}
 		}, Found: func(r *scan.Result) {
 			p.t.progress.add(r.Size)
 			p.tally.AddFile(r.Type, r.Size, r.Report)
 			if path := r.Path(); p.wasReplaced(path.String()) {
 				p.t.inform("%s: repaired", path)
-				rep.Change(report.Change{Path: path, Contents: true})
+				rep.Change(filter.Change{Path: path, Contents: true})
 			}
 		}}
 		err = s.Run(ctx, path)
@@ -177,7 +177,7 @@ func (p *inPlace) repair(f *scan.File, cfg macho.Config) (replaced bool, rep *ma
 	for _, s := range rep.Slices {
 		switch {
 		case s.Status == macho.StatusCMS && p.cms == macho.CMSFail:
-			return false, rep, &filter.SignatureError{Path: f.Path().String(), Slice: s}
+			return false, rep, &filter.SignatureError{Path: f.Path(), Slice: s}
 		case s.Status == macho.StatusStale, s.Status == macho.StatusCMS && p.cms == macho.CMSAdhoc:
 			want = true
 		}

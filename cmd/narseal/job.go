@@ -41,7 +41,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		return badUsage("write to another file, and rename it after", "input and output are the same file")
 	}
 	j := &job{cfg: cfg}
-	cfg.Observer.Invalid = func(s filter.Signature) { t.warnUnsealed(s.Path, &s.Slice) }
+	cfg.Observer.Invalid = func(s filter.Signature) { t.warnUnsealed(s.Path.Short(), &s.Slice) }
 	var file *output
 	if c.IsSet("report") {
 		// What cannot be made is better known before the work than after it.

@@ -198,7 +198,7 @@ func (r *refsRun) input(name string) error {
 	case nar.FormatNAR:
 		follow, entered := s.progress.follow(s)
 		archive := nar.NewReader(follow)
-		entered(archive.Path)
+		entered(func() string { return archive.EntryPath().Short() })
 		return r.find.Archive(archive)
 	case nar.FormatExport:
 		follow, entered := s.progress.follow(s)
@@ -214,7 +214,7 @@ func (r *refsRun) input(name string) error {
 	if _, err := in.file.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("input: %w", err)
 	}
-	return r.find.File(name, s.count(in.file, in.left()))
+	return r.find.File(nar.NewPath(name), s.count(in.file, in.left()))
 }
 
 func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) error {
@@ -226,7 +226,7 @@ func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) 
 		if err != nil {
 			return err
 		}
-		entered(archive.Path)
+		entered(func() string { return archive.EntryPath().Short() })
 		if err := r.find.Archive(archive); err != nil {
 			return err
 		}
@@ -235,7 +235,7 @@ func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) 
 			return err
 		}
 		for _, ref := range trailer.References {
-			if err := r.find.Field("", inReferences, []byte(ref)); err != nil {
+			if err := r.find.Field(nar.Path{}, inReferences, []byte(ref)); err != nil {
 				return err
 			}
 		}
@@ -247,7 +247,7 @@ func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) 
 func (r *refsRun) folder(name string) error {
 	var failed error
 	err := scan.Walk(name, func(e *scan.Entry) error {
-		path := e.Path().String()
+		path := e.Path()
 		if e.Depth() > 0 {
 			if err := r.find.Field(path, refs.InName, []byte(e.Name)); err != nil {
 				return err
@@ -267,10 +267,11 @@ func (r *refsRun) folder(name string) error {
 				return err
 			}
 			defer file.Close()
-			r.t.progress.at(&path)
+			shown := path.Short()
+			r.t.progress.at(&shown)
 			return r.find.File(path, r.t.progress.count(file))
 		default:
-			return fmt.Errorf("%s: %s has no place in an archive", path, e.Type)
+			return fmt.Errorf("%s: %s has no place in an archive", path.Short(), e.Type)
 		}
 		return nil
 	}, func(err error) { failed = err })

@@ -170,7 +170,7 @@ func (v *verifier) files(ctx context.Context, root string, rep *report.Input) er
 		},
 		Slice: func(path nar.Path, s macho.Slice) {
 			v.tally.AddSlice(&s)
-			v.add(rep, report.Signature{Path: path, Slice: s}, true)
+			v.add(rep, filter.Signature{Path: path, Slice: s}, true)
 		},
 		Fail:    v.fail,
 		Entered: entered(v.t),
@@ -209,7 +209,7 @@ func (v *verifier) stream(ctx context.Context, in *input, rep *report.Input) err
 func (v *verifier) archive(r io.Reader, rep *report.Input) error {
 	v.cfg.Observer.Signature = func(s filter.Signature) {
 		v.tally.AddSlice(&s.Slice)
-		v.add(rep, report.NewSignature(s), false)
+		v.add(rep, s, false)
 	}
 	res, err := v.cfg.Run(nil, nar.NewReader(r))
 	v.tally.AddResult(&res)
@@ -222,7 +222,7 @@ func (v *verifier) export(r io.Reader, rep *report.Input) error {
 	waiting := report.NewWaiting(v.left)
 	v.cfg.Observer.Signature = func(s filter.Signature) {
 		v.tally.AddSlice(&s.Slice)
-		waiting.Add(report.NewSignature(s))
+		waiting.Add(s)
 	}
 	v.cfg.Observer.EndArchive = func(t *nar.Trailer, res *filter.Result) {
 		rep.AddArchive(t.Path, waiting, res)
@@ -267,7 +267,7 @@ func (v *verifier) unknown(ctx context.Context, r io.Reader, rep *report.Input) 
 	v.tally.AddImage(found)
 	for _, s := range found.Slices {
 		v.tally.AddSlice(&s)
-		v.add(rep, report.Signature{Path: nar.NewPath(v.name), Slice: s}, true)
+		v.add(rep, filter.Signature{Path: nar.NewPath(v.name), Slice: s}, true)
 	}
 	return ctx.Err()
 }
@@ -281,7 +281,7 @@ type imageAt struct {
 func (i imageAt) Size() int64 { return i.size }
 
 // add lists a slice, and adds it to the report.
-func (v *verifier) add(rep *report.Input, s report.Signature, onDisk bool) {
+func (v *verifier) add(rep *report.Input, s filter.Signature, onDisk bool) {
 	v.list.Add(&report.Item{Input: v.name, OnDisk: onDisk, Signature: s})
 	rep.Add(s)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"narseal/cmd/narseal/internal/report"
+	"narseal/filter"
 	"narseal/macho"
 	"narseal/nar"
 )
@@ -30,10 +31,10 @@ func TestRowsAreBounded(t *testing.T) {
 	h := newReport(&out, nil)
 	dir := nar.NewPath("/")
 	for i := range maxRows + 7 {
-		h.Add(&report.Item{Input: "in", Signature: report.Signature{Path: dir.Join(fmt.Sprint("valid", i)), Slice: macho.Slice{Status: macho.StatusValid}}})
+		h.Add(&report.Item{Input: "in", Signature: filter.Signature{Path: dir.Join(fmt.Sprint("valid", i)), Slice: macho.Slice{Status: macho.StatusValid}}})
 	}
 	for i := range maxDrawn + 5 {
-		h.Add(&report.Item{Input: "in", Signature: report.Signature{Path: dir.Join(fmt.Sprint("stale", i)), Slice: staleSlice(3)}})
+		h.Add(&report.Item{Input: "in", Signature: filter.Signature{Path: dir.Join(fmt.Sprint("stale", i)), Slice: staleSlice(3)}})
 	}
 	h.Omit(1)
 	for range maxErrors + 3 {
@@ -68,7 +69,7 @@ func TestMarksAreBounded(t *testing.T) {
 	var out bytes.Buffer
 	h := newReport(&out, nil)
 	for range maxDrawn {
-		h.Add(&report.Item{Input: "in", Signature: report.Signature{Path: nar.NewPath("/x"), Slice: staleSlice(maxCells)}})
+		h.Add(&report.Item{Input: "in", Signature: filter.Signature{Path: nar.NewPath("/x"), Slice: staleSlice(maxCells)}})
 	}
 	if err := h.End(&report.Tally{}); err != nil {
 		t.Fatal(err)
@@ -92,7 +93,7 @@ func TestRowsAreBudgeted(t *testing.T) {
 		path = path.Join(strings.Repeat("d", 255))
 	}
 	for range 100 {
-		h.Add(&report.Item{Input: "in", Signature: report.Signature{Path: path, Slice: macho.Slice{Status: macho.StatusStale}}})
+		h.Add(&report.Item{Input: "in", Signature: filter.Signature{Path: path, Slice: macho.Slice{Status: macho.StatusStale}}})
 	}
 	if err := h.End(&report.Tally{}); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package report
 import (
 	"sync/atomic"
 
+	"narseal/filter"
 	"narseal/macho"
 )
 
@@ -64,7 +65,7 @@ const (
 	ruleMemory      = 40
 )
 
-// kept is what a signature costs where it is kept until it is printed.
-func (s *Signature) kept() int { return Memory(&s.Slice) + s.Path.Len() }
+// signatureSize is what a slice costs if it is kept until it is printed.
+func signatureSize(s *filter.Signature) int { return Memory(&s.Slice) + s.Path.Len() }
 
-func (c *Change) kept() int { return changeMemory + c.Path.Len() }
+func changeSize(c *filter.Change) int { return changeMemory + c.Path.Len() }

@@ -39,14 +39,14 @@ func (r *Inputs) Report() *Report {
 }
 
 // Add adds a slice.
-func (in *Input) Add(s Signature) {
+func (in *Input) Add(s filter.Signature) {
 	if in.Archive != nil {
 		in.AddSignature(s)
 	}
 }
 
 // Change adds a file that was replaced.
-func (in *Input) Change(c Change) {
+func (in *Input) Change(c filter.Change) {
 	if in.Archive != nil {
 		in.AddChange(c)
 	}

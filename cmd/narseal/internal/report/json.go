@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"narseal/cmd/narseal/internal/jsontext"
+	"narseal/filter"
 	"narseal/macho"
 )
 
@@ -104,25 +105,25 @@ func (o *Object) value(v any) {
 
 func (o *Object) text(s string) { _, _ = o.w.WriteString(s) }
 
-// signatureFields is a Signature in JSON.
+// signatureFields is a slice in JSON.
 type signatureFields struct {
 	Path string `json:"path"`
 	macho.Slice
 }
 
-func (s *Signature) json() any { return s.fields() }
-
-func (s *Signature) fields() signatureFields {
+func newSignatureFields(s *filter.Signature) signatureFields {
 	return signatureFields{jsontext.String(s.Path.String()), s.Slice}
 }
 
-func (c *Change) json() any {
-	return struct {
-		Path     string `json:"path"`
-		Contents bool   `json:"contents"`
-		Target   bool   `json:"target"`
-		Name     bool   `json:"name"`
-	}{jsontext.String(c.Path.String()), c.Contents, c.Target, c.Name}
+type changeFields struct {
+	Path     string `json:"path"`
+	Contents bool   `json:"contents"`
+	Target   bool   `json:"target"`
+	Name     bool   `json:"name"`
+}
+
+func newChangeFields(c *filter.Change) changeFields {
+	return changeFields{jsontext.String(c.Path.String()), c.Contents, c.Target, c.Name}
 }
 
 // Write writes the report.
@@ -162,8 +163,8 @@ func (a *Archive) Fields(o *Object) {
 	o.Text("storePath", a.StorePath)
 	o.Field("entries", a.Entries)
 	Values(o, "rules", a.Rules, func(r *Rule) any { return r })
-	Values(o, "changed", a.Changed, (*Change).json)
-	Values(o, "signatures", a.Signatures, (*Signature).json)
+	Values(o, "changed", a.Changed, func(c *filter.Change) any { return newChangeFields(c) })
+	Values(o, "signatures", a.Signatures, func(s *filter.Signature) any { return newSignatureFields(s) })
 	if a.Omitted > 0 {
 		o.Field("omitted", a.Omitted)
 	}

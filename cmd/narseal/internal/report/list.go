@@ -11,6 +11,7 @@ import (
 
 	"narseal/cmd/narseal/internal/jsontext"
 	"narseal/cmd/narseal/internal/terminal"
+	"narseal/filter"
 )
 
 // A List prints slices as a command finds them. End returns the first error of writing.
@@ -28,7 +29,7 @@ type Item struct {
 	Input     string // as the user gave it; "-" is stdin
 	StorePath string // of the archive, in an export stream or a cache
 	OnDisk    bool   // the Path is that of a file, not of an entry in the input
-	Signature
+	filter.Signature
 }
 
 // Name names the file of the slice, for people.
@@ -71,7 +72,7 @@ func (l *jsonLines) Add(i *Item) {
 		Input     string `json:"input"`
 		StorePath string `json:"storePath,omitempty"`
 		signatureFields
-	}{jsontext.String(i.Input), jsontext.String(i.StorePath), i.Signature.fields()})
+	}{jsontext.String(i.Input), jsontext.String(i.StorePath), newSignatureFields(&i.Signature)})
 }
 
 func (l *jsonLines) Omit(n int64) { l.omitted += n }
@@ -168,7 +169,7 @@ func (ls Lists) End(n *Tally) error {
 // Waiting keeps the slices of an archive in an export stream, whose store path comes after it.
 type Waiting struct {
 	budget  *Budget
-	list    []Signature
+	list    []filter.Signature
 	taken   int
 	omitted int64
 }
@@ -177,7 +178,7 @@ type Waiting struct {
 func NewWaiting(b *Budget) *Waiting { return &Waiting{budget: b} }
 
 // Add keeps a slice, if there is room for it.
-func (w *Waiting) Add(s Signature) {
+func (w *Waiting) Add(s filter.Signature) {
 	n := Memory(&s.Slice)
 	if !w.budget.Take(n) {
 		w.omitted++

@@ -5,8 +5,6 @@ package report
 import (
 	"narseal/filter"
 	"narseal/filter/rules"
-	"narseal/macho"
-	"narseal/nar"
 )
 
 // Schema is the version of the JSON that --report writes.
@@ -58,8 +56,8 @@ type Archive struct {
 	// Rules are all rules of the run. In a cache, and in an export stream whose archives have listed MaxRules, they are
 	// those that matched.
 	Rules      []Rule
-	Changed    []Change
-	Signatures []Signature
+	Changed    []filter.Change
+	Signatures []filter.Signature
 	// Omitted counts the changes and signatures that the Budget had no room for.
 	Omitted int64
 
@@ -84,32 +82,20 @@ type Rule struct {
 	Count int64  `json:"count"`
 }
 
-// Signature is the state of a slice of the file at Path.
-type Signature struct {
-	Path nar.Path
-	macho.Slice
-}
-
-// Change says what a run changed of the entry at Path.
-type Change struct {
-	Path                   nar.Path
-	Contents, Target, Name bool
-}
-
 // MaxRules bounds the rules that the archives of an export stream list whether they matched or not: with many archives
 // and many rules they would take far more memory than the stream.
 const MaxRules = 1 << 20
 
 // AddSignature adds a slice, if there is room for it.
-func (a *Archive) AddSignature(s Signature) {
-	if a.take(s.kept()) {
+func (a *Archive) AddSignature(s filter.Signature) {
+	if a.take(signatureSize(&s)) {
 		a.Signatures = append(a.Signatures, s)
 	}
 }
 
 // AddChange adds a change, if there is room for it.
-func (a *Archive) AddChange(c Change) {
-	if a.take(c.kept()) {
+func (a *Archive) AddChange(c filter.Change) {
+	if a.take(changeSize(&c)) {
 		a.Changed = append(a.Changed, c)
 	}
 }
@@ -133,14 +119,8 @@ func (a *Archive) Release() {
 // Record makes cfg add what its next run finds.
 func (a *Archive) Record(cfg *filter.Config) {
 	cfg.Signatures.Verify = true
-	cfg.Observer.Changed = func(c filter.Change) {
-		a.AddChange(Change{nar.NewPath(c.Path), c.Contents, c.Target, c.Name})
-	}
-	cfg.Observer.Signature = func(s filter.Signature) { a.AddSignature(NewSignature(s)) }
+	cfg.Observer.Changed, cfg.Observer.Signature = a.AddChange, a.AddSignature
 }
-
-// NewSignature returns what a filter found in the form of reports.
-func NewSignature(s filter.Signature) Signature { return Signature{nar.NewPath(s.Path), s.Slice} }
 
 // Count sets the numbers that a run counted. Rules that did not match are listed if unused is set.
 func (a *Archive) Count(set *rules.Set, res *filter.Result, unused bool) {

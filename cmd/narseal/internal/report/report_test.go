@@ -75,12 +75,7 @@ func (in *Input) whole() *wholeInput {
 func (a *Archive) whole() *wholeArchive {
 	w := &wholeArchive{StorePath: a.StorePath, Entries: a.Entries, Omitted: a.Omitted,
 		Rules: append([]Rule{}, a.Rules...), Changed: []filter.Change{}, Signatures: []filter.Signature{}}
-	for _, c := range a.Changed {
-		w.Changed = append(w.Changed, filter.Change{Path: c.Path.String(), Contents: c.Contents, Target: c.Target, Name: c.Name})
-	}
-	for _, s := range a.Signatures {
-		w.Signatures = append(w.Signatures, filter.Signature{Path: s.Path.String(), Slice: s.Slice})
-	}
+	w.Changed, w.Signatures = append(w.Changed, a.Changed...), append(w.Signatures, a.Signatures...)
 	return w
 }
 
@@ -93,8 +88,8 @@ func TestReportIsJSON(t *testing.T) {
 		a.StorePath, a.Entries = store, Entries{int64(n), 2, 3}
 		for i := range n {
 			a.Rules = append(a.Rules, Rule{hashA, hashB, int64(i)})
-			a.AddChange(Change{Path: nar.NewPath("/").Join(fmt.Sprint(i)), Contents: i == 1})
-			a.AddSignature(Signature{nar.NewPath("/").Join("é").Join(fmt.Sprint(i)), slice})
+			a.AddChange(filter.Change{Path: nar.NewPath("/").Join(fmt.Sprint(i)), Contents: i == 1})
+			a.AddSignature(filter.Signature{Path: nar.NewPath("/").Join("é").Join(fmt.Sprint(i)), Slice: slice})
 		}
 		a.Omitted = int64(n / 2)
 		return a
@@ -132,7 +127,7 @@ func (w *failingWriter) Write(b []byte) (int, error) {
 func TestReportWriteFails(t *testing.T) {
 	a := NewArchive(nil)
 	for range 1000 {
-		a.AddChange(Change{Path: nar.NewPath("/x")})
+		a.AddChange(filter.Change{Path: nar.NewPath("/x")})
 	}
 	r := Report{Schema: Schema, Input: &Input{Archive: a}}
 	for _, n := range []int{0, 5000, 20_000} {
@@ -150,12 +145,12 @@ func TestJSONIsSafe(t *testing.T) {
 	for _, path := range []string{"/a", "/é漢😀", "/\u0085\u009b31m", "/\u202egnp.exe", "/\u2066\u200f\u061c", "/\x7f\x1b[2J", "/\U000e0041", "/\xff", "/\xfe", "/a\xc2"} {
 		var line bytes.Buffer
 		list := NewList("json", &line, false, nil)
-		list.Add(&Item{Input: path, StorePath: path, Signature: Signature{Path: nar.NewPath(path)}})
+		list.Add(&Item{Input: path, StorePath: path, Signature: filter.Signature{Path: nar.NewPath(path)}})
 		if err := list.End(&Tally{}); err != nil {
 			t.Fatal(err)
 		}
 		a := NewArchive(nil)
-		a.AddSignature(Signature{Path: nar.NewPath(path)})
+		a.AddSignature(filter.Signature{Path: nar.NewPath(path)})
 		var rep bytes.Buffer
 		if err := Write(&rep, a.Fields); err != nil {
 			t.Fatal(err)
@@ -216,14 +211,14 @@ func TestArchiveBudget(t *testing.T) {
 	var cfg filter.Config
 	first.Record(&cfg)
 	long := "/" + strings.Repeat("x", 599)
-	cfg.Observer.Changed(filter.Change{Path: long})
-	cfg.Observer.Changed(filter.Change{Path: long})
-	cfg.Observer.Signature(filter.Signature{Path: "/y"})
+	cfg.Observer.Changed(filter.Change{Path: nar.NewPath(long)})
+	cfg.Observer.Changed(filter.Change{Path: nar.NewPath(long)})
+	cfg.Observer.Signature(filter.Signature{Path: nar.NewPath("/y")})
 	if len(first.Changed) != 1 || len(first.Signatures) != 1 || first.Omitted != 1 {
 		t.Errorf("%d changes, %d signatures, %d left out; want 1, 1, 1", len(first.Changed), len(first.Signatures), first.Omitted)
 	}
 	second.Record(&cfg)
-	cfg.Observer.Signature(filter.Signature{Path: "/y"})
+	cfg.Observer.Signature(filter.Signature{Path: nar.NewPath("/y")})
 	if len(second.Signatures) != 0 || second.Omitted != 1 {
 		t.Errorf("another archive: %d signatures, %d left out; want 0, 1", len(second.Signatures), second.Omitted)
 	}
@@ -232,7 +227,7 @@ func TestArchiveBudget(t *testing.T) {
 		t.Errorf("%v, %s", err, &text)
 	}
 	first.Release()
-	cfg.Observer.Signature(filter.Signature{Path: "/y"})
+	cfg.Observer.Signature(filter.Signature{Path: nar.NewPath("/y")})
 	if len(second.Signatures) != 1 || len(first.Changed) != 0 {
 		t.Errorf("after a release: %d signatures, want 1", len(second.Signatures))
 	}
@@ -240,7 +235,7 @@ func TestArchiveBudget(t *testing.T) {
 
 // The slices of an archive that waits for its store path count while they wait, and every list says what it lacks.
 func TestWaitingBudget(t *testing.T) {
-	stale := Signature{nar.NewPath("/x"), macho.Slice{Status: macho.StatusStale, Reason: strings.Repeat("r", 100)}}
+	stale := filter.Signature{Path: nar.NewPath("/x"), Slice: macho.Slice{Status: macho.StatusStale, Reason: strings.Repeat("r", 100)}}
 	var jsonOut, textOut, githubOut bytes.Buffer
 	lists := Lists{NewList("json", &jsonOut, false, nil), NewList("text", &textOut, false, nil), NewGitHub(&githubOut, "")}
 	left := NewBudget(int64(2*Memory(&stale.Slice) + 10))
@@ -276,9 +271,9 @@ func TestLongPaths(t *testing.T) {
 	var jsonOut, textOut, githubOut bytes.Buffer
 	lists := Lists{NewList("json", &jsonOut, false, left), NewList("text", &textOut, false, left), NewGitHub(&githubOut, "")}
 	for i := range 5 {
-		lists.Add(&Item{Input: "in", Signature: Signature{path.Join(fmt.Sprint("end", i)), macho.Slice{Status: macho.StatusStale}}})
+		lists.Add(&Item{Input: "in", Signature: filter.Signature{Path: path.Join(fmt.Sprint("end", i)), Slice: macho.Slice{Status: macho.StatusStale}}})
 	}
-	lists.Add(&Item{Input: "in", Signature: Signature{nar.NewPath("/x"), macho.Slice{Status: macho.StatusStale}}})
+	lists.Add(&Item{Input: "in", Signature: filter.Signature{Path: nar.NewPath("/x"), Slice: macho.Slice{Status: macho.StatusStale}}})
 	if err := lists.End(&Tally{}); err != nil {
 		t.Fatal(err)
 	}

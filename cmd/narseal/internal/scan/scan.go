@@ -109,6 +109,9 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 // isError tells whether a result is of no name, but of what could not be read.
 func (r *Result) isError() bool { return r.Entry == Entry{} }
 
+// inner is the text of Inner.
+func (r *Result) inner() string { return r.Inner().String() }
+
 // look opens a file and examines it.
 func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted, buf []byte) error {
 	f, err := r.Open()
@@ -152,13 +155,13 @@ func (s *Scanner) report(r *Result) {
 	}
 	s.bundles.Reach(r.Depth())
 	if r.digest != nil {
-		s.bundles.AddFile(r.Inner().String(), r.digest)
+		s.bundles.AddFile(r.Depth(), r.inner, r.digest)
 	}
 	if r.Report == nil {
 		return
 	}
 	path := r.Path()
 	for _, slice := range r.Report.Slices {
-		s.bundles.AddSlice(r.Inner().String(), slice, func(slice macho.Slice) { s.Slice(path, slice) })
+		s.bundles.AddSlice(r.Depth(), r.inner, slice, func(slice macho.Slice) { s.Slice(path, slice) })
 	}
 }
