@@ -6,6 +6,7 @@ import (
 
 	"narseal/filter/refs"
 	"narseal/macho"
+	"narseal/nar"
 )
 
 // probeSize covers the load commands of nearly every image.
@@ -20,7 +21,7 @@ func (p *pipe) contents(size int64) error {
 		if err != nil && err != io.EOF {
 			return err
 		}
-		p.unpacker.Begin(p.r.Path, head)
+		p.unpacker.Begin(p.r.EntryPath, head)
 	}
 	verdict, need := macho.Unsigned, int64(0)
 	if p.signatures() {
@@ -53,7 +54,7 @@ func (p *pipe) contents(size int64) error {
 	p.touched.reset()
 	hold := func(b []byte) error {
 		if err := p.kept.Append(b, size); err != nil {
-			return fmt.Errorf("keep %q: %w", p.r.Path(), err)
+			return fmt.Errorf("keep %q: %w", p.r.EntryPath().Short(), err)
 		}
 		return nil
 	}
@@ -123,12 +124,12 @@ func (p *pipe) verify() error {
 		}
 		return p.repair()
 	}
-	path := p.r.Path()
+	path, depth := p.r.EntryPath(), p.depth
 	p.verifier.verify(p.kept.Detach(), p.c.Signatures.Locate, func(rep *macho.Report, err error) error {
 		if err != nil {
-			return fmt.Errorf("signature of %q: %w", path, err)
+			return fmt.Errorf("signature of %q: %w", path.Short(), err)
 		}
-		return p.judge(path, rep, false)
+		return p.judge(path, depth, rep, false)
 	})
 	return nil
 }
@@ -163,7 +164,7 @@ func (p *pipe) release() error {
 		return failed
 	})
 	if err != nil && failed == nil {
-		return fmt.Errorf("keep %q: %w", p.r.Path(), err)
+		return fmt.Errorf("keep %q: %w", p.r.EntryPath().Short(), err)
 	}
 	if err == nil && p.w != nil {
 		err = p.w.Resume()
@@ -227,9 +228,9 @@ func (p *pipe) repair() error {
 		err = rep.Locate(image)
 	}
 	if err != nil {
-		return fmt.Errorf("signature of %q: %w", p.r.Path(), err)
+		return fmt.Errorf("signature of %q: %w", p.r.EntryPath().Short(), err)
 	}
-	return p.judge(p.r.Path(), rep, len(touched) > 0)
+	return p.judge(p.r.EntryPath(), p.depth, rep, len(touched) > 0)
 }
 
 // merge returns the state of each slice after a repair, and whether the repair changed it.
@@ -259,7 +260,7 @@ func merge(repaired, now *macho.Report) *macho.Report {
 }
 
 // judge counts a report, passes it to the observer, and decides whether the run continues.
-func (p *pipe) judge(path string, rep *macho.Report, touched bool) error {
+func (p *pipe) judge(path nar.Path, depth int, rep *macho.Report, touched bool) error {
 	p.res.Images++
 	p.res.Hashed += rep.Hashed
 	asked := touched || p.c.Signatures.Repair == RepairAll
@@ -273,7 +274,7 @@ func (p *pipe) judge(path string, rep *macho.Report, touched bool) error {
 		if final {
 			worst = &SignatureError{path, s}
 		}
-		p.bundles.AddSlice(path, s, func(s macho.Slice) {
+		p.bundles.AddSlice(depth, path.String, s, func(s macho.Slice) {
 			if p.c.Observer.Signature != nil {
 				p.c.Observer.Signature(Signature{path, s})
 			}
@@ -287,9 +288,9 @@ func (p *pipe) judge(path string, rep *macho.Report, touched bool) error {
 
 // addBundle registers the slices of an image that the run does not verify: it may change files that they seal.
 func (p *pipe) addBundle(rep *macho.Report) {
-	path := p.r.Path()
+	path := p.r.EntryPath()
 	for _, s := range rep.Slices {
-		p.bundles.AddSlice(path, s, func(s macho.Slice) {
+		p.bundles.AddSlice(p.depth, path.String, s, func(s macho.Slice) {
 			if s.Status == macho.StatusBundle && s.Touched {
 				p.invalid(path, s, false)
 			}
@@ -298,7 +299,7 @@ func (p *pipe) addBundle(rep *macho.Report) {
 }
 
 // invalid counts an invalid slice. final says that it ends the run.
-func (p *pipe) invalid(path string, s macho.Slice, final bool) {
+func (p *pipe) invalid(path nar.Path, s macho.Slice, final bool) {
 	p.res.Invalid++
 	if p.c.Observer.Invalid != nil && !final {
 		p.c.Observer.Invalid(Signature{path, s})

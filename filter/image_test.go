@@ -63,7 +63,7 @@ func (r sealRun) status(t *testing.T, want ...macho.Status) {
 	t.Helper()
 	var got []macho.Status
 	for _, s := range r.signatures {
-		if s.Path != "/x" {
+		if s.Path.String() != "/x" {
 			t.Errorf("path %q, want /x", s.Path)
 		}
 		got = append(got, s.Status)
@@ -100,7 +100,7 @@ func (r sealRun) refuses(t *testing.T, status macho.Status) {
 	if !errors.As(r.err, &e) {
 		t.Fatalf("got error %v, want a SealError", r.err)
 	}
-	if e.Path != "/x" || e.Slice.Status != status {
+	if e.Path.String() != "/x" || e.Slice.Status != status {
 		t.Errorf("error about %q, %s, want /x, %s", e.Path, e.Slice.Status, status)
 	}
 }

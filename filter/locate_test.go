@@ -39,7 +39,7 @@ func TestLocate(t *testing.T) {
 			c := &filter.Config{
 				Signatures: filter.SignatureOptions{Repair: repair, Verify: true, Locate: true},
 				Spill:      spill.Options{Memory: memory, Open: made.new},
-				Observer:   filter.Observer{Signature: func(s filter.Signature) { got[s.Path] = s.Regions }},
+				Observer:   filter.Observer{Signature: func(s filter.Signature) { got[s.Path.String()] = s.Regions }},
 			}
 			if _, err := c.Run(nil, nar.NewReader(bytes.NewReader(archive))); err != nil {
 				t.Fatal(err)

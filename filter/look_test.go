@@ -37,7 +37,7 @@ func lookTree(t *testing.T, large bool) (nartest.Dir, []filter.Signature) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want = append(want, filter.Signature{Path: "/" + name, Slice: rep.Slices[0]})
+		want = append(want, filter.Signature{Path: nar.NewPath("/").Join(name), Slice: rep.Slices[0]})
 	}
 	return tree, want
 }
@@ -81,7 +81,7 @@ func TestLookCut(t *testing.T) {
 	c := &filter.Config{
 		Signatures: filter.SignatureOptions{Repair: filter.RepairNone, Verify: true},
 		Observer: filter.Observer{Signature: func(s filter.Signature) {
-			if s.Path != want[n].Path {
+			if s.Path.String() != want[n].Path.String() {
 				t.Errorf("slice %d is of %s, want %s", n, s.Path, want[n].Path)
 			}
 			n++
@@ -129,7 +129,7 @@ func TestLookBundles(t *testing.T) {
 		var invalid int64
 		c := &filter.Config{
 			Signatures: filter.SignatureOptions{Repair: repair, Verify: true},
-			Observer:   filter.Observer{Signature: func(s filter.Signature) { got[s.Path] = s.Status }, Invalid: func(filter.Signature) { invalid++ }},
+			Observer:   filter.Observer{Signature: func(s filter.Signature) { got[s.Path.String()] = s.Status }, Invalid: func(filter.Signature) { invalid++ }},
 		}
 		res, err := c.Run(nil, nar.NewReader(bytes.NewReader(archive)))
 		if err != nil {

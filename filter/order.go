@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"sort"
-	"strings"
 
 	"narseal/filter/rules"
 	"narseal/filter/spill"
@@ -241,13 +240,12 @@ func (o *order) clash(d *directory, other, i int) error {
 	if !ok {
 		from, _ = d.oldName(other)
 	}
-	var path strings.Builder
+	path := nar.NewPath("/")
 	for _, dir := range o.open[1 : slices.Index(o.open, d)+1] {
-		path.WriteString("/" + dir.self)
+		path = path.Join(dir.self)
 	}
-	path.WriteString("/" + from)
 	to := string(d.name(i))
-	return &RenameError{Path: path.String(), From: from, To: to, Err: &nar.OrderError{Name: to, Last: to}}
+	return &RenameError{Path: path.Join(from), From: from, To: to, Err: &nar.OrderError{Name: to, Last: to}}
 }
 
 // moved returns the offset of the first directory list whose entries are moved, or -1.

@@ -253,7 +253,7 @@ func TestRunAgainstOracle(t *testing.T) {
 				Rules:      compile(t, rule),
 				Signatures: filter.SignatureOptions{Repair: filter.RepairMode(forest.rng.IntN(2))},
 				Spill:      spill.Options{Memory: hold, Open: all.new},
-				Observer: filter.Observer{Changed: func(c filter.Change) { changed = append(changed, c.Path) }, Signature: func(s filter.Signature) {
+				Observer: filter.Observer{Changed: func(c filter.Change) { changed = append(changed, c.Path.String()) }, Signature: func(s filter.Signature) {
 					switch s.Status {
 					case macho.StatusRepaired:
 						statuses++

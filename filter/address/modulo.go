@@ -206,7 +206,7 @@ func rangesInFile(r *nar.Reader, in io.ReaderAt, off, size int64) ([]macho.Range
 	}
 	ranges, err := macho.DerivedRanges(readOnlyImage{io.NewSectionReader(in, off, size)})
 	if err != nil {
-		return nil, fmt.Errorf("signature of %q: %w", r.Path(), err)
+		return nil, fmt.Errorf("signature of %q: %w", r.EntryPath().Short(), err)
 	}
 	return ranges, nil
 }
