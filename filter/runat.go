@@ -20,7 +20,7 @@ func (c *Config) RunAt(w io.Writer, in io.ReaderAt, size int64, follow func(r io
 	if err != nil {
 		return Result{}, err
 	}
-	o := &order{rules: c.Rules}
+	o := &order{rules: c.Rules, limit: c.Spill.Limit()/2 + freeNames}
 	if c.Rules != nil {
 		names := nar.NewSectionReader(in, 0, size)
 		if export {

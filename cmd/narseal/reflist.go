@@ -109,8 +109,8 @@ func (s *refSet) add(m *refs.Reference) error {
 	}
 	ref.Count++
 	ref.encodings |= m.Encoding
-	if n := len(ref.Places); n == 0 || n < most && (ref.Places[n-1].Path != m.Path || ref.Places[n-1].Member != m.Member) {
-		p := &place{"", m.Path, m.Member, m.Packed, m.Part, m.Offset, m.Encoding.String()}
+	if n := len(ref.Places); n == 0 || n < most && (ref.Places[n-1].Path != m.Path.String() || ref.Places[n-1].Member != m.Member) {
+		p := &place{"", m.Path.String(), m.Member, m.Packed, m.Part, m.Offset, m.Encoding.String()}
 		ref.Places = append(ref.Places, p)
 		s.unnamed = append(s.unnamed, p)
 	}

@@ -3,6 +3,7 @@ package refs
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"narseal/filter/rules"
 	"narseal/nar"
@@ -16,8 +17,8 @@ type Scanner struct {
 	StoreDir string
 	// Encodings are those in which the Scanner looks for store paths. If it is 0, only Hashes are found.
 	Encodings rules.Encodings
-	// Hashes, if not nil, are found wherever they stand, also without a store path around them, as Nix finds those of
-	// disallowedReferences. Only From counts, and it is usually a hash part.
+	// Hashes, if not nil, are found wherever they stand, also without a store path around them and also where they
+	// overlap, as Nix finds those of disallowedReferences. Only From counts, and it is usually a hash part.
 	Hashes *rules.Set
 	// Found is called for each reference, entry by entry. Those of store paths come in the order of the bytes, and so
 	// do those of Hashes. An error ends the search.
@@ -31,19 +32,22 @@ type Scanner struct {
 	err error  // of Found, or of reading
 
 	// The part that is searched. Offsets are in bytes from its start.
-	path   func() string
+	path   func() nar.Path
 	at     Reference
 	member string
 	packed string
 	base   int64 // of the window
 	paths  int64 // where the search for store paths continues
 	hashes int64 // where the search for Hashes continues
+
+	lastAt    int64 // where a rule of Hashes was found last
+	lastRules []int // those that were found there
 }
 
 // A Reference is a place that names a store path, or contains one of Scanner.Hashes. It is valid during the call that
 // it is given to.
 type Reference struct {
-	Path string // of the entry, in the input
+	Path nar.Path // of the entry, in the input
 	// Packed is empty for a reference in the entry as it is, where a rewrite can reach it. For one in packed contents
 	// it names the levels of packing, as in "gzip,tar", and Member has "!" and the member's name for each archive on
 	// the way, as in "!META-INF/x".
@@ -75,7 +79,7 @@ func (s *Scanner) Archive(r *nar.Reader) error {
 	if err := storepath.CheckDir(s.StoreDir); err != nil {
 		return err
 	}
-	path := r.Path // one method value, not one per entry
+	path := r.EntryPath // one method value, not one per entry
 	for {
 		e, err := r.Next()
 		if err == io.EOF {
@@ -98,22 +102,32 @@ func (s *Scanner) Archive(r *nar.Reader) error {
 	}
 }
 
+// Incomplete returns how many files and members the Scanner did not search completely in spite of Unpack: limited is the
+// number of those that reached a limit of Unpack, and unreadable that of those that are damaged, encrypted or packed in
+// an unknown way. Each was given to Unpack.Warn, up to ten of a file. A gate must not pass what was not searched.
+func (s *Scanner) Incomplete() (limited, unreadable int64) {
+	if s.unpacker == nil {
+		return 0, 0
+	}
+	return s.unpacker.limited, s.unpacker.unreadable
+}
+
 // Field searches a name or a target of the entry at path.
-func (s *Scanner) Field(path string, part Part, b []byte) error {
+func (s *Scanner) Field(path nar.Path, part Part, b []byte) error {
 	if err := storepath.CheckDir(s.StoreDir); err != nil {
 		return err
 	}
-	return s.field(func() string { return path }, part, b)
+	return s.field(func() nar.Path { return path }, part, b)
 }
 
 // File searches the contents of a file. path is for the references.
-func (s *Scanner) File(path string, r io.Reader) error {
+func (s *Scanner) File(path nar.Path, r io.Reader) error {
 	if err := storepath.CheckDir(s.StoreDir); err != nil {
 		return err
 	}
-	if err := s.contents(func() string { return path }, r); err != nil {
+	if err := s.contents(func() nar.Path { return path }, r); err != nil {
 		if err != s.err {
-			err = fmt.Errorf("read %q: offset %d: %w", path, s.base, err)
+			err = fmt.Errorf("read %q: offset %d: %w", path.Short(), s.base, err)
 		}
 		return err
 	}
@@ -122,7 +136,7 @@ func (s *Scanner) File(path string, r io.Reader) error {
 
 // contents is File for a path that is only built when it is needed. If r fails, the bytes before are searched, and the
 // error is r's.
-func (s *Scanner) contents(path func() string, r io.Reader) error {
+func (s *Scanner) contents(path func() nar.Path, r io.Reader) error {
 	if s.buf == nil {
 		s.buf = make([]byte, bufferSize)
 	}
@@ -153,8 +167,8 @@ func (s *Scanner) contents(path func() string, r io.Reader) error {
 const bufferSize = 256 << 10
 
 // entry searches the contents of the current file of r.
-func (s *Scanner) entry(path func() string, r *nar.Reader) error {
-	if r.Remaining() < storepath.HashLen {
+func (s *Scanner) entry(path func() nar.Path, r *nar.Reader) error {
+	if r.Remaining() < storepath.HashLen && s.Unpack == nil || r.Remaining() == 0 {
 		return nil
 	}
 	s.begin(path, InContents)
@@ -197,7 +211,7 @@ func (s *Scanner) finishUnpacking() error {
 	return s.err
 }
 
-func (s *Scanner) field(path func() string, part Part, b []byte) error {
+func (s *Scanner) field(path func() nar.Path, part Part, b []byte) error {
 	if len(b) < storepath.HashLen {
 		return nil
 	}
@@ -206,10 +220,10 @@ func (s *Scanner) field(path func() string, part Part, b []byte) error {
 	return s.err
 }
 
-func (s *Scanner) begin(path func() string, part Part) {
+func (s *Scanner) begin(path func() nar.Path, part Part) {
 	s.path, s.err = path, nil
 	s.at = Reference{Part: part, Member: s.member, Packed: s.packed}
-	s.base, s.paths, s.hashes = 0, 0, 0
+	s.base, s.paths, s.hashes, s.lastAt = 0, 0, 0, -1
 }
 
 // longest returns the length in bytes of the longest reference.
@@ -249,12 +263,19 @@ func (s *Scanner) storePaths(b []byte, final bool) (settled int) {
 
 func (s *Scanner) bareHashes(b []byte, final bool) (settled int) {
 	start := int(s.hashes - s.base)
-	settled = start + s.Hashes.Find(b[start:], final, func(off, n, rule int) {
+	settled = start + s.Hashes.FindAll(b[start:], final, func(off, n, rule int) {
 		off += start
 		for b[off] == 0 { // the high bytes of a big-endian character
 			off++
 		}
-		s.found(off, rules.Encodings(n/len(s.Hashes.Rule(rule).From)), nil, rule)
+		// Text that is complete in both byte orders counts once.
+		if at := s.base + int64(off); at != s.lastAt {
+			s.lastAt, s.lastRules = at, s.lastRules[:0]
+		}
+		if !slices.Contains(s.lastRules, rule) {
+			s.lastRules = append(s.lastRules, rule)
+			s.found(off, rules.Encodings(n/len(s.Hashes.Rule(rule).From)), nil, rule)
+		}
 	})
 	s.hashes = s.base + int64(settled)
 	return settled
@@ -262,7 +283,7 @@ func (s *Scanner) bareHashes(b []byte, final bool) (settled int) {
 
 // found reports a reference at off of the window.
 func (s *Scanner) found(off int, enc rules.Encodings, base []byte, hash int) {
-	if s.at.Path == "" {
+	if s.at.Path == (nar.Path{}) {
 		s.at.Path = s.path()
 	}
 	s.at.Offset = s.base + int64(off)

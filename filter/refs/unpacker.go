@@ -9,6 +9,7 @@ import (
 	"iter"
 
 	"narseal/filter/spill"
+	"narseal/nar"
 	"narseal/nar/compression"
 )
 
@@ -16,16 +17,22 @@ import (
 // and all of these inside each other. What stands in the file as it is, such as a member that zip only stores, is not
 // searched again.
 //
-// Contents that are damaged, encrypted or beyond a limit are reported to Warn, and are never an error. Memory is
-// bounded: besides that of the decoders (package compression), a zip archive of up to 256 MiB is kept as Spill says.
+// Contents that are damaged, encrypted or beyond a limit are reported to Warn, and counted by Scanner.Incomplete. They
+// are never an error.
 type Unpack struct {
 	// Limits; 0 stands for the default.
 	Depth int   // levels of packing inside each other
 	Size  int64 // bytes that all levels of one file expand to together
 	Ratio int64 // bytes that a byte expands to, after the first 64 MiB
+	// Memory is the number of bytes that all levels of a file may take at a time: the windows of decoders, what is kept
+	// of an archive's directory, and archives in memory. The default is half the limit of Spill and 24 MiB. The process
+	// takes up to twice as much, because memory that is not in use any more is not freed at once.
+	Memory int64
 	// Warn, if not nil, gets the path of the entry and of the member that was not searched, or not completely, and why.
+	// The error is an ErrLimit if one of the limits was the reason.
+	// Of a long path it gets the end.
 	Warn func(path string, err error)
-	// Spill says where a zip archive is kept, which needs random access.
+	// Spill says where a zip archive of up to 256 MiB is kept, which needs random access.
 	Spill spill.Options
 
 	free int64 // bytes that may expand at any ratio
@@ -50,10 +57,13 @@ const (
 // the next piece.
 type Unpacker struct {
 	Unpack
-	scan Scanner // of unpacked contents
+	scan   Scanner // of unpacked contents
+	memory budget
+
+	limited, unreadable int64 // see Incomplete
 
 	// Of the current file:
-	path   func() string
+	path   func() nar.Path
 	next   func() (struct{}, bool) // nil: it is not packed, or has been given up
 	stop   func()
 	in     []byte // pushed and not yet read
@@ -85,17 +95,21 @@ func NewUnpacker(o *Unpack, s *Scanner) *Unpacker {
 	if u.free == 0 {
 		u.free = freeSize
 	}
+	if u.Memory == 0 {
+		u.Memory = u.Spill.Limit()/2 + decoderMemory
+	}
+	u.memory = budget{u.Memory, u.Memory}
 	return u
 }
 
 // Begin begins a file. head is its first HeadSize bytes, or all of it.
-func (u *Unpacker) Begin(path func() string, head []byte) {
+func (u *Unpacker) Begin(path func() nar.Path, head []byte) {
 	u.Close()
 	u.path, u.in, u.ended, u.left, u.warned, u.err = path, nil, false, u.Size, 0, nil
 	if packing(head) == "" {
 		return
 	}
-	u.over = onceError{err: fmt.Errorf("expands to more than %d bytes", u.Size)}
+	u.over = onceError{err: limitError(fmt.Sprintf("expands to more than %d bytes", u.Size))}
 	u.next, u.stop = iter.Pull(func(yield func(struct{}) bool) {
 		u.open(&pushed{u, yield}, layer{})
 	})
@@ -177,35 +191,69 @@ type layer struct {
 	hidden bool // its bytes do not stand in the file as they are
 }
 
-// inside returns the layer of a member of l.
+// maxMember bounds the name of a member in Reference.Member, in bytes.
+const maxMember = 1024
+
+// inside returns the layer of a member of l. The name of a member of an archive begins with "!".
 func (l layer) inside(name, packed string, hidden bool) layer {
 	if l.packed != "" {
 		packed = l.packed + "," + packed
 	}
+	if len(name) > maxMember {
+		name = name[:maxMember] + "…"
+	}
 	return layer{l.member + name, packed, l.depth + 1, l.hidden || hidden}
 }
 
-// open looks into a layer, and searches it if it is hidden.
+// open looks into a layer. If the layer is hidden, it also searches its bytes.
 func (u *Unpacker) open(r io.Reader, l layer) {
 	br := bufio.NewReaderSize(r, HeadSize)
 	head, _ := br.Peek(HeadSize) // an error comes again
 	packed := packing(head)
-	if packed != "" && l.depth >= u.Depth {
-		u.warn(l, fmt.Errorf("packed more than %d levels deep", u.Depth))
-		packed = ""
+	if packed != "" {
+		err := u.enter(l)
+		if err == nil {
+			defer u.memory.give(levelMemory)
+		} else {
+			u.warn(l, err)
+			packed = ""
+		}
+	}
+	if packed == "zip" {
+		u.zip(br, l)
+		return
+	}
+	var raw *rawSearch
+	if packed != "" && l.hidden {
+		raw = u.newRawSearch(br, l)
+	}
+	in := io.Reader(br)
+	if raw != nil {
+		in = raw
 	}
 	switch packed {
 	case "":
-	case "zip":
-		u.zip(br, l)
+		if l.hidden {
+			u.search(br, l)
+		}
 	case "tar":
-		u.tar(br, l)
+		u.tar(in, raw, l)
 	default:
-		u.stream(br, l)
+		u.stream(in, l)
 	}
-	if l.hidden {
-		u.search(br, l)
+	if raw != nil {
+		if err := raw.rest(); err != nil {
+			u.warn(l, err)
+		}
 	}
+}
+
+// enter begins a level of packing.
+func (u *Unpacker) enter(l layer) error {
+	if l.depth >= u.Depth {
+		return limitError(fmt.Sprintf("packed more than %d levels deep", u.Depth))
+	}
+	return u.memory.take(levelMemory)
 }
 
 // search searches the rest of a layer.
@@ -216,12 +264,21 @@ func (u *Unpacker) search(r io.Reader, l layer) {
 	}
 }
 
-// searchName searches the name of a member, or its target.
-func (u *Unpacker) searchName(part Part, s string, l layer) {
-	u.scan.member, u.scan.packed = l.member, l.packed
-	if l.hidden {
-		_ = u.scan.field(u.path, part, []byte(s)) // Found's error stays in u
+// searchName searches the name of a hidden member, or its target. raw then leaves out what was found.
+func (u *Unpacker) searchName(part Part, s string, l layer, raw *rawSearch) {
+	if !l.hidden {
+		return
 	}
+	found := u.scan.Found
+	if raw != nil {
+		u.scan.Found = func(ref *Reference) error {
+			raw.names[foundName{string(ref.Base), ref.Hash}] = true
+			return found(ref)
+		}
+	}
+	u.scan.member, u.scan.packed = l.member, l.packed
+	_ = u.scan.field(u.path, part, []byte(s)) // Found's error stays in u
+	u.scan.Found = found
 }
 
 // warn reports why a layer was not searched, or not completely.
@@ -236,13 +293,18 @@ func (u *Unpacker) warn(l layer, err error) {
 		}
 		once.reported = true
 	}
+	if errors.Is(err, ErrLimit) {
+		u.limited++
+	} else {
+		u.unreadable++
+	}
 	u.warned++
-	switch path := u.path(); {
+	switch {
 	case u.Warn == nil || u.warned > maxWarnings:
 	case u.warned == maxWarnings:
-		u.Warn(path, errors.New("more members that cannot be looked into"))
+		u.Warn(u.path().Short(), errors.New("more members that cannot be looked into"))
 	default:
-		u.Warn(path+l.member, err)
+		u.Warn(u.path().Short()+l.member, err)
 	}
 }
 

@@ -168,6 +168,24 @@ func (x *ruleIndex) lookup(text []byte) (rule int, ok bool) {
 	return int(x.order[place]), true
 }
 
+// prefix returns the longest rule whose From is a prefix of that of a rule, if there is one.
+func (x *ruleIndex) prefix(rule int) (int, bool) {
+	from := x.rules[rule].From
+	i := x.slots[x.slot(from[:hashLen])]
+	if i >= 0 {
+		return 0, false // the only one with this hash part
+	}
+	g := x.groups[^i]
+	place, _ := slices.BinarySearchFunc(x.order[g.lo:g.hi], from, func(i int32, from string) int {
+		return strings.Compare(x.rules[i].From, from)
+	})
+	parent := x.parent[g.lo+int32(place)]
+	if parent < 0 {
+		return 0, false
+	}
+	return int(x.order[parent]), true
+}
+
 func commonPrefix(a string, b []byte) int {
 	n := 0
 	for n < len(a) && n < len(b) && a[n] == b[n] {

@@ -13,6 +13,23 @@ func (r *Set) Find(b []byte, final bool, found func(off, n, rule int)) (settled 
 	return r.each(b, final, func(m match) { found(m.off, m.n, m.rule) })
 }
 
+// FindAll is Find for all occurrences, also those that overlap others: of the rules that start at one place the longest
+// comes first. In a wide encoding, text that is complete in both byte orders is reported twice, at two offsets.
+func (r *Set) FindAll(b []byte, final bool, found func(off, n, rule int)) (settled int) {
+	end := r.decided(b, final)
+	for at := 0; at < end && len(b)-at >= hashLen; {
+		m, ok := r.next(b, at)
+		if !ok || m.off >= end {
+			break
+		}
+		for rule, ok := m.rule, true; ok; rule, ok = r.prefix(rule) {
+			found(m.off, len(r.rules[rule].From)*m.width, rule)
+		}
+		at = m.off + 1
+	}
+	return end
+}
+
 // Replace is Find that also replaces what it finds, in place.
 func (r *Set) Replace(b []byte, final bool, found func(off, n, rule int)) (settled int) {
 	return r.each(b, final, func(m match) {
@@ -40,13 +57,17 @@ func (r *Set) Contains(b []byte) bool {
 	return ok
 }
 
+// decided returns the end of the offsets at which the bytes of b decide whether a match starts: the longest one fits.
+func (r *Set) decided(b []byte, final bool) int {
+	if final {
+		return len(b)
+	}
+	return max(0, len(b)-(r.MaxLen()-1))
+}
+
 // each calls f for each match that is decided by the bytes of b, and returns the number of settled bytes.
 func (r *Set) each(b []byte, final bool, f func(match)) (settled int) {
-	// A match that starts below end is decided: the longest one fits.
-	end := len(b)
-	if !final {
-		end = max(0, len(b)-(r.MaxLen()-1))
-	}
+	end := r.decided(b, final)
 	if len(b) < hashLen {
 		return end
 	}

@@ -309,6 +309,7 @@ func FuzzReplace(f *testing.F) {
 		for _, r := range compileBoth(t, rules, enc) {
 			check(t, r, in, whole)
 			check(t, r, in, func() int { return 1 + rng.IntN(1+rng.IntN(len(in)+1)) })
+			checkAll(t, r, in, whole)
 		}
 	})
 }

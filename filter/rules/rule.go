@@ -100,6 +100,9 @@ func (r Rule) normalize() (Rule, error) {
 	return r, nil
 }
 
+// named reports whether a checked rule is between base names.
+func (r Rule) named() bool { return len(r.From) > hashLen }
+
 // checkSide returns an error unless s is a hash part or a base name.
 func checkSide(s string) error {
 	switch len(s) {

@@ -145,6 +145,9 @@ func (r *Set) sample(b []byte, p, from int, w uint64) (m match, ok bool) {
 	}
 	text := b[:last+hashLen]
 	for s := r.windows.window(text, first); s >= 0; s = r.windows.window(text, s+1) {
+		if end := s + hashLen; r.bare != nil && (end == len(b) || b[end] != '-') && !r.bare.has(windowHash(b[s:])) {
+			continue // only with a name is it a rule
+		}
 		if rule, ok := r.lookup(b[s:]); ok {
 			return match{off: s, n: len(r.rules[rule].From), rule: rule, width: 1}, true
 		}

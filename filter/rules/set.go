@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -23,6 +24,7 @@ type Set struct {
 
 	grams   gramSet    // of the hash parts, in one byte a character; of few rules, in the other encodings too
 	windows bitset     // whole hash parts
+	bare    bitset     // those that are a rule without a name; nil: all of them
 	pairs   *pairTable // which grams can be part of any hash part
 	kinds   gramKind   // those of enc
 	many    bool       // search with skipMany
@@ -106,6 +108,14 @@ func (r *Set) fillSets(rules []Rule, many bool) {
 	r.windows = newBitset(len(rules) * windowBits)
 	for _, rule := range rules {
 		r.windows.add(windowHash([]byte(rule.From)))
+	}
+	if slices.ContainsFunc(rules, Rule.named) {
+		r.bare = newBitset(len(rules) * windowBits)
+		for _, rule := range rules {
+			if !rule.named() {
+				r.bare.add(windowHash([]byte(rule.From)))
+			}
+		}
 	}
 	size := max(len(rules)*gramBits, minGramBits, min(len(rules)*gramBitsWanted, maxGramBitsWanted))
 	if many {

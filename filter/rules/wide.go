@@ -18,31 +18,63 @@ func (r *Set) sampleWide(b []byte, c, from, width int) (m match, ok bool) {
 	var buf [sampleStep + hashLen]byte
 	text, before := narrow(buf[:0], b, c, from, width)
 	for i := r.windows.window(text, 0); i >= 0; i = r.windows.window(text, i+1) {
-		at := c - (before-i)*width
-		for _, char := range [2]int{width - 1, 0} { // big-endian text starts further left
-			if m, ok = r.matchWide(b, at-char, from, width, char); ok {
-				return m, true
-			}
+		if m, ok = r.matchWide(b, text[i:i+hashLen], c-(before-i)*width, from, width); ok {
+			return m, true
 		}
 	}
 	return match{}, false
 }
 
-// matchWide returns the match that starts at off, if any.
-func (r *Set) matchWide(b []byte, off, from, width, char int) (m match, ok bool) {
-	if off < from {
-		return match{}, false
+// matchWide returns the match whose hash part is hash, of which the first character is the byte at first, if any.
+func (r *Set) matchWide(b, hash []byte, first, from, width int) (m match, ok bool) {
+	text := hash
+	if r.bare != nil {
+		end := first + hashLen*width
+		dash := end < len(b) && b[end] == '-'
+		if !dash && !r.bare.has(windowHash(hash)) {
+			return match{}, false
+		}
+		if dash {
+			var buf [maxBaseName]byte
+			text = r.widen(append(buf[:0], hash...), b, first, width)
+		}
 	}
-	var buf [maxBaseName]byte
-	text := appendNarrow(buf[:0], b[off:], r.longest, width, char)
-	if len(text) < hashLen {
-		return match{}, false
+	// Big-endian text has its zeros before the first character, and so starts further left.
+	if off := first - (width - 1); off >= from && zeros(b[off:first]) {
+		if rule, ok := r.lookup(text); ok {
+			return match{off: off, n: len(r.rules[rule].From) * width, rule: rule, width: width, char: width - 1}, true
+		}
+	}
+	// Little-endian text has them after the last one.
+	if last := first + (len(text)-1)*width; last+width > len(b) || !zeros(b[last+1:last+width]) {
+		if text = text[:len(text)-1]; len(text) < hashLen {
+			return match{}, false
+		}
 	}
 	rule, ok := r.lookup(text)
 	if !ok {
 		return match{}, false
 	}
-	return match{off: off, n: len(r.rules[rule].From) * width, rule: rule, width: width, char: char}, true
+	return match{off: first, n: len(r.rules[rule].From) * width, rule: rule, width: width}, true
+}
+
+// widen appends to text, whose first character is the byte at first, the characters that follow it, up to the length of
+// the longest rule.
+func (r *Set) widen(text, b []byte, first, width int) []byte {
+	for q := first + len(text)*width; len(text) < r.longest && q < len(b) && zeros(b[q-width+1:q]); q += width {
+		text = append(text, b[q])
+	}
+	return text
+}
+
+// zeros reports whether the bytes between two characters are zero.
+func zeros(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // narrow appends to buf the characters of a hash part around c, which are width bytes apart with zeros between them.

@@ -56,6 +56,9 @@ func (b *Buffer) Close() {
 // Size returns the number of bytes of the data.
 func (b *Buffer) Size() int64 { return b.size }
 
+// Memory returns how many bytes of memory the Buffer takes.
+func (b *Buffer) Memory() int64 { return int64(cap(b.mem)) }
+
 // Spilled reports whether the data is in a File.
 func (b *Buffer) Spilled() bool { return b.file != nil }
 
@@ -85,7 +88,7 @@ func (b *Buffer) Append(p []byte, total int64) error {
 // spill moves the data to a File.
 func (b *Buffer) spill(total int64) error {
 	if b.opts.Open == nil {
-		return fmt.Errorf("%d bytes, at most %d can be kept in memory", total, b.opts.Limit())
+		return fmt.Errorf("%w: %d bytes, at most %d in memory", ErrFull, total, b.opts.Limit())
 	}
 	f, err := b.opts.open()
 	if err != nil {

@@ -5,12 +5,16 @@
 package spill
 
 import (
+	"errors"
 	"fmt"
 	"io"
 )
 
 // DefaultMemory is the limit in bytes if Options.Memory is 0.
 const DefaultMemory = 256 << 20
+
+// ErrFull is wrapped by the error for what is more than the Options allow.
+var ErrFull = errors.New("more than may be kept")
 
 // Options say where data is kept.
 type Options struct {

@@ -4,8 +4,10 @@ package rulestest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf16"
 )
@@ -95,6 +97,23 @@ func Replace[R ~struct{ From, To string }](rules []R, enc uint8, in []byte) (out
 		at += len(best.from)
 	}
 	return out, found
+}
+
+// All lists every occurrence of every rule at every place, by place, and there by length from long to short. enc is a
+// rules.Encodings.
+func All[R ~struct{ From, To string }](rules []R, enc uint8, in []byte) (found []Occurrence) {
+	for i, r := range rules {
+		for _, c := range Codecs {
+			form := c.Encode(struct{ From, To string }(r).From)
+			for at := 0; int(enc)&c.Width != 0 && at+len(form) <= len(in); at++ {
+				if bytes.HasPrefix(in[at:], form) {
+					found = append(found, Occurrence{at, len(form), i})
+				}
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b Occurrence) int { return cmp.Or(cmp.Compare(a.Off, b.Off), cmp.Compare(b.N, a.N)) })
+	return found
 }
 
 // A StorePath is what rules.ScanStorePaths reports.
