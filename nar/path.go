@@ -39,6 +39,12 @@ func (p *pathName) join(name string) *pathName {
 	return &pathName{p, name, p.size + 1 + len(name)}
 }
 
+// Same reports whether p and o are one entry of a directory that they share. It does not build the texts: equal paths
+// that were made apart, from their first name on, are not the same.
+func (p Path) Same(o Path) bool {
+	return p == o || p.last != nil && o.last != nil && *p.last == *o.last
+}
+
 // Len returns the length of the text in bytes.
 func (p Path) Len() int {
 	if p.last == rootName {

@@ -12,6 +12,7 @@ import (
 
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/scan"
+	ui "narseal/cmd/narseal/internal/terminal"
 	"narseal/filter/refs"
 	"narseal/filter/rules"
 	"narseal/nar"
@@ -77,10 +78,12 @@ type refsRun struct {
 	find  refs.Scanner
 	set   *refSet     // of the input at hand
 	rep   *refsReport // nil where none was asked for
+	left  *report.Budget
+	gate  bool // a reference may be forbidden, so that all of an input must be searched
 }
 
 func newRefsRun(c *cli.Context, t *terminal) (*refsRun, error) {
-	r := &refsRun{t: t, stdin: c.App.Reader}
+	r := &refsRun{t: t, stdin: c.App.Reader, left: report.NewBudget(report.DefaultBudget), gate: c.IsSet("deny") || c.IsSet("allow-only")}
 	var err error
 	if r.out, err = newRefsOutput(c, t); err != nil {
 		return nil, err
@@ -133,7 +136,15 @@ func (r *refsRun) run(inputs []string) error {
 	var denied, failed bool
 	for _, name := range inputs {
 		r.set = newRefSet(name, r)
+		before := r.incomplete()
 		err := r.input(name)
+		if r.set.omitted > 0 {
+			r.t.warn("%s: %s without a path: the paths are too long together", printable(name), count(r.set.omitted, "place", "places"))
+		}
+		if n := r.incomplete() - before; err == nil && r.gate && n > 0 {
+			err = ui.Hint(fmt.Errorf("not searched completely: %s, so that a forbidden path may be in it", count(n, "packed file", "packed files")),
+				"raise the limits that the warnings name; without --deny and --allow-only it is only a warning")
+		}
 		if err == nil {
 			denied = r.set.complain(r.t) || denied
 			err = r.out.write(r.set)
@@ -156,6 +167,12 @@ func (r *refsRun) run(inputs []string) error {
 	return nil
 }
 
+// incomplete is the number of packed files that were not searched completely until now.
+func (r *refsRun) incomplete() int64 {
+	limited, unreadable := r.find.Incomplete()
+	return limited + unreadable
+}
+
 // report writes the report of a run that ended in err.
 func (r *refsRun) report(c *cli.Context, err error) error {
 	if r.rep == nil {
@@ -164,7 +181,7 @@ func (r *refsRun) report(c *cli.Context, err error) error {
 	if err != nil {
 		r.rep.Error = err.Error()
 	}
-	if failed := writeReport(c, c.String("report"), asJSON(r.rep)); failed != nil {
+	if failed := writeReport(c, c.String("report"), r.rep.write); failed != nil {
 		return errors.Join(err, failed)
 	}
 	return err
