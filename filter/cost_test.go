@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"narseal/filter"
+	"narseal/filter/rules"
 	"narseal/nar"
 	"narseal/nar/nartest"
 )
 
 // A run allocates as much for a thousand entries as for one.
 func TestNoAllocationAnEntry(t *testing.T) {
-	rules := compile(t, filter.Rule{From: hashOf('b'), To: hashOf('d')})
+	rules := compile(t, rules.Rule{From: hashOf('b'), To: hashOf('d')})
 	allocs := func(files int) float64 {
 		root := nartest.Dir{}
 		for i := range files {
@@ -28,6 +29,6 @@ func TestNoAllocationAnEntry(t *testing.T) {
 		})
 	}
 	if one, many := allocs(1), allocs(1000); many > one+5 {
-		t.Errorf("%.0f allocations for one folder, %.0f for a thousand", one, many)
+		t.Errorf("%.0f allocations for one directory, %.0f for a thousand", one, many)
 	}
 }

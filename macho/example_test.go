@@ -8,7 +8,7 @@ import (
 	"narseal/macho"
 )
 
-// A byte of a signed image is changed, and its signature brought in line.
+// This changes a byte of a signed image and repairs the signature.
 func ExampleRepair() {
 	data, err := os.ReadFile("../testdata/macho/goldens/A/dual-universal")
 	if err != nil {
@@ -34,7 +34,7 @@ func ExampleRepair() {
 	changed := report.Slices[1].Offset + 9000
 	data[changed] ^= 1
 	show(macho.Verify(macho.Bytes(data)))
-	show(macho.Repair(macho.Bytes(data), []macho.Range{{Off: changed, Len: 1}}))
+	show(macho.RepairTouched(macho.Bytes(data), []macho.Range{{Off: changed, Len: 1}}))
 	show(macho.Verify(macho.Bytes(data)))
 	// Output:
 	// x86_64 valid, sha1 stale [], sha256 stale []

@@ -8,8 +8,8 @@ import (
 	"narseal/macho"
 )
 
-// probe calls Probe with ever longer prefixes, as a reader of a stream would, and
-// checks that it asks for what it may ask for. It returns how far it had to read.
+// probe calls Probe with longer and longer prefixes, as the reader of a stream does, and checks what it asks for. It
+// returns the verdict and the length of the last prefix.
 func probe(t testing.TB, data []byte) (v macho.Verdict, read int64) {
 	t.Helper()
 	size := int64(len(data))
@@ -41,7 +41,7 @@ func TestProbeGoldens(t *testing.T) {
 		if read > 32<<10 {
 			t.Errorf("%s: Probe read %d bytes", name, read)
 		}
-		// A longer prefix than needed must not change its mind.
+		// A longer prefix than needed must give the same verdict.
 		for n := read; n <= int64(len(data)); n += 1 + (int64(len(data))-read)/50 {
 			if v, need := macho.Probe(data[:n], int64(len(data))); v != macho.Signed || need != 0 {
 				t.Fatalf("%s: Probe of %d bytes = %d, %d", name, n, v, need)
@@ -66,7 +66,7 @@ func TestProbeUnsigned(t *testing.T) {
 		{"empty", nil, 0},
 		{"short", []byte{0xcf, 0xfa, 0xed, 0xfe}, 0},
 		{"text", []byte("#!/bin/sh\necho hello\n"), 8},
-		{"Java class", class, 8},
+		{"Java class", class, 8 + 65*20}, // the table of a fat image of 65 slices
 		{"ELF", append([]byte("\x7fELF\x02\x01\x01\x00"), make([]byte, 64)...), 8},
 	} {
 		v, read := probe(t, test.data)
@@ -80,13 +80,12 @@ func TestProbeUnsigned(t *testing.T) {
 	}
 }
 
-// TestFixed repairs images in every way: nothing before what Fixed tells may
-// change, whatever prefix it was told from.
+// TestFixed repairs images in every way. Nothing in the FixedPrefix may change, whatever prefix it was computed from.
 func TestFixed(t *testing.T) {
 	thin := 0
 	for _, c := range matrixA() {
 		size := int64(len(c.Data))
-		fixed := macho.Fixed(c.Data, size)
+		fixed := macho.FixedPrefix(c.Data, size)
 		if len(c.Layouts) > 1 && fixed != 0 {
 			t.Errorf("%s: %d bytes of a fat file", c.Name, fixed)
 		}
@@ -95,14 +94,14 @@ func TestFixed(t *testing.T) {
 		}
 		_, read := probe(t, c.Data)
 		for _, n := range []int64{0, 4, 28, read, read + 100} {
-			if got := macho.Fixed(c.Data[:min(n, size)], size); got != 0 && got != fixed {
+			if got := macho.FixedPrefix(c.Data[:min(n, size)], size); got != 0 && got != fixed {
 				t.Errorf("%s: %d from %d bytes, %d from all", c.Name, got, n, fixed)
 			}
 		}
 		for _, policy := range []macho.CMSPolicy{macho.CMSKeep, macho.CMSAdhoc} {
 			damaged, _ := rewrite(c.Data, hashA, hashB)
 			got := bytes.Clone(damaged)
-			if _, err := (macho.Config{OnCMS: policy}).Repair(macho.Bytes(got), nil); err != nil {
+			if _, err := (macho.Config{OnCMS: policy}).Repair(macho.Bytes(got)); err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(got[:fixed], damaged[:fixed]) {
@@ -116,7 +115,7 @@ func TestFixed(t *testing.T) {
 	for _, name := range goldenNames(t) {
 		a, b := readGolden(t, "A", name), readGolden(t, "B", name)
 		damaged, _ := rewrite(a, hashA, hashB)
-		if fixed := macho.Fixed(a, int64(len(a))); !bytes.Equal(damaged[:fixed], b[:fixed]) {
+		if fixed := macho.FixedPrefix(a, int64(len(a))); !bytes.Equal(damaged[:fixed], b[:fixed]) {
 			t.Errorf("%s: the images differ before %d by more than the hash", name, fixed)
 		}
 	}

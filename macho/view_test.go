@@ -13,11 +13,11 @@ import (
 	"narseal/macho/machotest"
 )
 
-// viewer shows its bytes, which are gone when the look is over.
+// viewer shows a copy of its bytes, which it clears afterwards.
 type viewer struct {
 	opaque
 	looks atomic.Int64
-	err   error // instead of showing anything
+	err   error // returned instead of showing anything
 }
 
 func (v *viewer) View(off, n int64, look func([]byte) error) error {
@@ -30,9 +30,8 @@ func (v *viewer) View(off, n int64, look func([]byte) error) error {
 	return look(shown)
 }
 
-// TestView verifies and repairs an image that shows its bytes, with damage on
-// both sides of many batches: the outcome must be that of the same image in
-// memory, also when it has nothing to show.
+// TestView verifies and repairs an image that shows its bytes, with damage on both sides of many batches. The result
+// must be that of the same image in memory, also if it cannot show them.
 func TestView(t *testing.T) {
 	data, _ := machotest.Image{CodeSize: 5<<20 + 777, Directories: []machotest.Directory{{PageShift: 12}, {Slot: 0x1000, PageShift: 14, HashType: 1}, {Slot: 0x1001}}}.Build()
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -41,7 +40,7 @@ func TestView(t *testing.T) {
 		data[at] ^= byte(rng.IntN(2))
 	}
 	repaired := bytes.Clone(data)
-	wantRepair, err := macho.Repair(macho.Bytes(repaired), nil)
+	wantRepair, err := macho.Repair(macho.Bytes(repaired))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +58,7 @@ func TestView(t *testing.T) {
 			if v.looks.Load() < 5 {
 				t.Errorf("%v: asked %d times to be shown", broken, v.looks.Load())
 			}
-			got, err = macho.Config{Jobs: jobs}.Repair(v, nil)
+			got, err = macho.Config{Jobs: jobs}.Repair(v)
 			if err != nil || !reflect.DeepEqual(got, wantRepair) || !bytes.Equal(v.Bytes, repaired) {
 				t.Errorf("%v, %d jobs: repair: %+v, %v, want %+v", broken, jobs, got, err, wantRepair)
 			}

@@ -12,7 +12,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
+	"narseal/filter/rules"
 	"narseal/nar"
 	"narseal/nar/binarycache"
 )
@@ -24,9 +26,10 @@ type cacheWork struct {
 	write bool
 	name  string // of the cache, as the user gave it
 	out   io.Writer
-	list  signatureList // of verify, else nil
+	list  report.List // of verify, else nil
 	rep   *cacheReport
-	total tally
+	left  *report.Budget // for what is kept of the paths
+	total report.Tally
 
 	unsealed bool // a path was passed on, or refused, with a signature that does not hold
 	failed   bool
@@ -39,9 +42,28 @@ type cacheWork struct {
 // pathFound is what the filter has found of a path. It is told when the path is done,
 // for only then is it known that the NAR was the right one.
 type pathFound struct {
-	archiveReport
+	*report.Archive
+	tally    report.Tally // of all slices, whether the archive lists them or not
 	unsealed []filter.Signature
+	more     int64 // invalid signatures of the output that are not in unsealed
 	result   filter.Result
+}
+
+// record collects what a run of cfg finds, as far as the budget allows, and counts all of it.
+func (f *pathFound) record(cfg *filter.Config, left *report.Budget) {
+	f.Record(cfg)
+	list := cfg.Observer.Signature
+	cfg.Observer.Signature = func(s filter.Signature) {
+		f.tally.AddSlice(&s.Slice)
+		list(s)
+	}
+	cfg.Observer.Invalid = func(s filter.Signature) {
+		if !left.Take(report.Memory(&s.Slice)) {
+			f.more++
+			return
+		}
+		f.unsealed = append(f.unsealed, s)
+	}
 }
 
 // newCacheWork begins the work of a command of which cfg is known.
@@ -50,7 +72,7 @@ func newCacheWork(c *cli.Context, t *terminal, cfg *filter.Config, o *binarycach
 	if c.String("progress") == "auto" && !t.quiet && !isTerminal(t.stderr) {
 		t.startProgress(progressLines)
 	}
-	w := &cacheWork{t: t, cfg: cfg, name: c.Args().First(), found: map[string]*pathFound{}}
+	w := &cacheWork{t: t, cfg: cfg, name: c.Args().First(), found: map[string]*pathFound{}, left: report.NewBudget(report.DefaultBudget)}
 	out, err := openOutput(c.Context, "-", c.App.Writer)
 	if err != nil {
 		return nil, err
@@ -61,8 +83,8 @@ func newCacheWork(c *cli.Context, t *terminal, cfg *filter.Config, o *binarycach
 			return nil, err
 		}
 	}
-	cfg.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)
-	o.Filter, o.Done = w.filter, w.done
+	cfg.Signatures.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)
+	o.Done = w.done
 	return w, nil
 }
 
@@ -79,22 +101,22 @@ func verifyCache(c *cli.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	cfg.Repair, cfg.Inspect = filter.RepairNone, true
+	cfg.Signatures.Repair, cfg.Signatures.Verify = filter.RepairNone, true
 	w, err := newCacheWork(c, t, cfg, &o)
 	if err != nil {
 		return err
 	}
-	w.list = newList(c.String("format"), w.out, c.Bool("all"))
+	w.list = newList(c, w.out, w.left)
 	sum, err := w.run(c, &o, func(ctx context.Context) (binarycache.Summary, error) {
-		return binarycache.Verify(ctx, cache, o)
+		return binarycache.Verify(ctx, cache, binarycache.VerifyOptions{Options: o, Inspect: w.inspect})
 	})
 	if err != nil && len(sum.Paths) == 0 {
 		return err
 	}
-	if err := errors.Join(err, w.list.end(&w.total)); err != nil {
+	if err := errors.Join(err, w.list.End(&w.total)); err != nil {
 		return err
 	}
-	return w.status(w.total.broken > 0)
+	return w.status(w.total.Invalid > 0)
 }
 
 func rewriteCache(c *cli.Context, t *terminal, cfg *filter.Config) error {
@@ -106,25 +128,35 @@ func rewriteCache(c *cli.Context, t *terminal, cfg *filter.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := changeOptions(c, dir, &o); err != nil {
+	ro := binarycache.RewriteOptions{Options: o}
+	if err := changeOptions(c, dir, &ro); err != nil {
 		return err
 	}
-	w, err := newCacheWork(c, t, cfg, &o)
+	w, err := newCacheWork(c, t, cfg, &ro.Options)
 	if err != nil {
 		return err
 	}
 	w.write = true
 	if cfg.Rules != nil {
-		o.Rename, o.Once = cfg.Rules.Apply, !idempotent(cfg.Rules)
+		ro.Rename, ro.Once = cfg.Rules.Apply, !idempotent(cfg.Rules)
 	}
-	o.Work = describeWork(c, cfg, &o)
-	sum, err := w.run(c, &o, func(ctx context.Context) (binarycache.Summary, error) {
-		return binarycache.Rewrite(ctx, cache, o)
+	ro.Filter, ro.TempFile = w.filter, func() (binarycache.TempFile, error) { return cfg.Spill.Open() }
+	if !ro.DryRun {
+		if ro.State, err = openState(c, t, dir, describeWork(c, cfg, &ro), ro.Once && ro.Output == nil); err != nil {
+			return err
+		}
+	}
+	sum, err := w.run(c, &ro.Options, func(ctx context.Context) (binarycache.Summary, error) {
+		sum, err := binarycache.Rewrite(ctx, cache, ro)
+		if ro.State != nil {
+			err = errors.Join(err, ro.State.Close())
+		}
+		return sum, err
 	})
 	if err != nil {
 		return err
 	}
-	t.inform("%s", summarize(sum, o.DryRun))
+	t.inform("%s", summarize(sum, ro.DryRun))
 	return w.status(w.unsealed)
 }
 
@@ -134,7 +166,8 @@ func (w *cacheWork) run(c *cli.Context, o *binarycache.Options, work func(contex
 	if w.rep != nil {
 		defer w.rep.out.abort()
 	}
-	o.Planned = func(paths int, bytes int64) { w.t.progress.beginItems(int64(paths), bytes) }
+	w.t.progress.beginItems(1, 1) // Planned knows better soon
+	o.Planned = func(paths int, bytes int64) { w.t.progress.setTotals(int64(paths), bytes) }
 	o.Read = func(n int) { w.t.progress.add(int64(n)) }
 	ended := make(chan struct{})
 	release, err := exitsOf(c.Context).hold(func() (func(), error) {
@@ -170,22 +203,26 @@ func (w *cacheWork) status(unsealed bool) error {
 }
 
 // idempotent tells whether rules find nothing in what they have written.
-func idempotent(rules *filter.Rules) bool {
-	for i := range rules.Len() {
-		if to := rules.Rule(i).To; rules.Apply(to) != to {
+func idempotent(set *rules.Set) bool {
+	for i := range set.Len() {
+		if to := set.Rule(i).To; set.Apply(to) != to {
 			return false
 		}
 	}
 	return true
 }
 
-// describeWork names all that decides what becomes of a path.
-func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.Options) string {
+// describeWork names all that decides what becomes of a path. Where the work must not be done twice, that is the rules
+// alone: another key, compression or version of the program does not make it other work.
+func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.RewriteOptions) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "narseal %s cache %s\nrepair %d\non-cms %d\ncompression %s %d\n",
-		versionString(), c.Command.Name, cfg.Repair, cfg.OnCMS, o.Compression, o.Level)
-	for _, k := range o.SecretKeys {
-		fmt.Fprintf(&b, "key %s\n", k.ToPublicKey())
+	fmt.Fprintf(&b, "cache %s\n", c.Command.Name)
+	if !o.Once || o.Output != nil {
+		fmt.Fprintf(&b, "narseal %s\nrepair %d\non-cms %d\ncompression %s %d\n",
+			versionString(), cfg.Signatures.Repair, cfg.Signatures.OnCMS, o.Compression, o.Level)
+		for _, k := range o.SecretKeys {
+			fmt.Fprintf(&b, "key %s\n", k.ToPublicKey())
+		}
 	}
 	if cfg.Rules != nil {
 		fmt.Fprintf(&b, "encodings %s\n", c.String("encodings"))
@@ -197,38 +234,42 @@ func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.Options) st
 	return b.String()
 }
 
+// inspect is binarycache's Inspect.
+func (w *cacheWork) inspect(ctx context.Context, p *binarycache.Path, src io.Reader) error {
+	return w.filter(ctx, p, nil, src)
+}
+
 // filter is binarycache's Filter.
 func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
 	w.t.progress.at(&p.StorePath)
 	cfg := *w.cfg
-	f := &pathFound{}
+	f := &pathFound{Archive: report.NewArchive(w.left)}
 	f.StorePath = p.StorePath
-	f.watch(&cfg)
-	cfg.Inspect = w.cfg.Inspect || w.rep != nil && !p.Again
-	cfg.Unsealed = func(s filter.Signature) { f.unsealed = append(f.unsealed, s) }
+	f.record(&cfg, w.left)
+	cfg.Signatures.Verify = w.cfg.Signatures.Verify || w.rep != nil && !p.Again
+	write := w.write && !p.Finished
+	if p.Finished {
+		cfg.Rules, cfg.Signatures.Repair, cfg.Signatures.Verify = nil, filter.RepairNone, true
+	}
 
-	r := nar.NewReader(src)
-	if p.Retry {
-		ordered, closer, err := reordered(&cfg, src)
-		if err != nil {
-			return err
-		}
-		defer closer.Close()
-		r = nar.NewReader(ordered)
-		r.AnyOrder()
-		cfg.Ordered = true
-	}
-	var dw *nar.Writer
-	if w.write {
-		dw = nar.NewWriter(dst)
-	}
 	var err error
-	f.result, err = cfg.Run(dw, r)
+	if p.Retry {
+		if !write {
+			dst = nil
+		}
+		f.result, err = runCopy(&cfg, dst, src)
+	} else {
+		var dw *nar.Writer
+		if write {
+			dw = nar.NewWriter(dst)
+		}
+		f.result, err = cfg.Run(dw, nar.NewReader(src))
+	}
 	var rename *filter.RenameError
 	if errors.As(err, &rename) && !rename.IsClash() && !p.Retry {
 		return fmt.Errorf("%w (%w)", err, binarycache.ErrRetry)
 	}
-	f.count(&cfg, &f.result, false)
+	f.Count(cfg.Rules, &f.result, false)
 	if !p.Again {
 		w.mu.Lock()
 		w.found[p.StorePath] = f
@@ -237,22 +278,18 @@ func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer
 	return err
 }
 
-// reordered copies a NAR to a temporary file, which closer frees, and presents it with
-// its entries in the order of their new names.
-func reordered(cfg *filter.Config, src io.Reader) (r io.Reader, closer io.Closer, err error) {
-	f, err := cfg.Scratch()
+// runCopy runs cfg over a copy of a NAR in a temporary file, which can be read twice.
+func runCopy(cfg *filter.Config, dst io.Writer, src io.Reader) (filter.Result, error) {
+	f, err := cfg.Spill.Open()
 	if err != nil {
-		return nil, nil, fmt.Errorf("temporary file: %w", err)
+		return filter.Result{}, fmt.Errorf("temporary file: %w", err)
 	}
+	defer f.Close()
 	size, err := io.Copy(io.NewOffsetWriter(f, 0), src)
-	if err == nil {
-		o := filter.NewOrder(cfg.Rules)
-		at := section{io.NewSectionReader(f, 0, size)}
-		if err = o.Add(nar.NewReader(at)); err == nil {
-			return o.Reader(at, size), f, nil
-		}
+	if err != nil {
+		return filter.Result{}, err
 	}
-	return nil, nil, errors.Join(err, f.Close())
+	return cfg.RunAt(dst, f, size, nil)
 }
 
 // done is binarycache's Done.
@@ -271,8 +308,8 @@ func (w *cacheWork) done(r binarycache.Result) {
 		w.t.warn("%s: %s", name, warning)
 	}
 	if r.Err != nil {
-		w.total.failed++
-		var seal *filter.SealError
+		w.total.Failed++
+		var seal *filter.SignatureError
 		if errors.As(r.Err, &seal) {
 			w.unsealed = true
 		} else {
@@ -284,7 +321,7 @@ func (w *cacheWork) done(r binarycache.Result) {
 		}
 		w.t.fail(err)
 		if w.list != nil {
-			w.list.fail(err)
+			w.list.Fail(err)
 		}
 	} else if f != nil {
 		w.tell(r, f)
@@ -298,21 +335,39 @@ func (w *cacheWork) done(r binarycache.Result) {
 	}
 	if w.rep != nil {
 		w.rep.add(r, f)
+	} else if f != nil {
+		f.Release()
 	}
 }
 
 // tell tells of the signatures of a path that was checked.
 func (w *cacheWork) tell(r binarycache.Result, f *pathFound) {
-	w.total.addResult(&f.result)
+	w.total.AddResult(&f.result)
+	w.total.Sum(&f.tally)
 	for _, s := range f.Signatures {
-		w.total.count(&s.Slice)
 		if w.list != nil {
-			w.list.add(w.name, r.StorePath, false, s)
+			w.list.Add(&report.Item{Input: w.name, StorePath: r.StorePath, Signature: s})
 		}
+	}
+	if r.Status == binarycache.Finished {
+		w.unsealed = w.unsealed || f.tally.Invalid > 0
+		for _, s := range f.Signatures {
+			if !s.Status.OK() {
+				w.t.warnUnsealed(r.StorePath+s.Path.Short(), &s.Slice)
+			}
+		}
+	}
+	if w.list != nil && f.Omitted > 0 {
+		w.list.Omit(f.Omitted)
+	}
+	if f.more > 0 {
+		w.unsealed = true
+		w.t.warn("%s: %s more", r.StorePath, report.Plural(f.more, "invalid signature", "invalid signatures"))
 	}
 	for _, s := range f.unsealed {
 		w.unsealed = true
-		w.t.warnUnsealed(r.StorePath+s.Path, &s.Slice)
+		w.left.Give(report.Memory(&s.Slice))
+		w.t.warnUnsealed(r.StorePath+s.Path.Short(), &s.Slice)
 	}
 }
 
@@ -326,10 +381,13 @@ func summarize(s binarycache.Summary, dry bool) string {
 	for _, more := range []struct {
 		n    int
 		what string
-	}{{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Failed], "failed"}, {s.Pruned, "objects deleted"}} {
+	}{{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Failed], "failed"}} {
 		if more.n > 0 {
 			text += fmt.Sprintf(", %d %s", more.n, more.what)
 		}
+	}
+	if s.Pruned > 0 {
+		text += fmt.Sprintf(", %s deleted", count(int64(s.Pruned), "object", "objects"))
 	}
 	return text
 }

@@ -13,7 +13,7 @@ import (
 	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/cleanup"
 	ui "narseal/cmd/narseal/internal/terminal"
-	"narseal/filter"
+	"narseal/filter/spill"
 )
 
 // This file lets the command files that have not moved yet use the packages under internal by their old names.
@@ -54,8 +54,6 @@ func (t *terminal) inform(format string, args ...any) { t.base().Infof(format, a
 func (t *terminal) beside(w io.Writer) io.Writer      { return t.base().Beside(w) }
 func isTerminal(stream any) bool                      { return ui.IsTerminal(stream) }
 func printable(s string) string                       { return ui.Printable(s) }
-func harmless(s string) string                        { return ui.Harmless(s) }
-func isHarmless(s string) bool                        { return ui.IsHarmless(s) }
 func badUsage(hint, format string, args ...any) error { return ui.Usage(hint, format, args...) }
 
 type usageError struct {
@@ -83,6 +81,7 @@ func (p *progress) get() *ui.Progress {
 
 func (p *progress) begin(bytes int64)                 { p.get().Begin(bytes) }
 func (p *progress) beginItems(items, bytes int64)     { p.get().BeginItems(items, bytes) }
+func (p *progress) setTotals(items, bytes int64)      { p.get().SetTotals(items, bytes) }
 func (p *progress) add(n int64)                       { p.get().Add(n) }
 func (p *progress) addItem()                          { p.get().AddItem() }
 func (p *progress) at(name *string)                   { p.get().At(name) }
@@ -174,8 +173,8 @@ func openTo(ctx context.Context, name string, stdout io.Writer) (*output, error)
 
 func sameFile(in, out fs.FileInfo) bool { return atomicfile.SameFile(in, out) }
 
-func newScratch(x *exits) func() (filter.Scratch, error) {
-	return func() (filter.Scratch, error) {
+func newScratch(x *exits) func() (spill.File, error) {
+	return func() (spill.File, error) {
 		f, err := atomicfile.Temp(x.Registry)
 		if err != nil {
 			return nil, err // not f, which would be a Scratch that is nil inside

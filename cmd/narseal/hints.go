@@ -12,7 +12,7 @@ import (
 
 // hintFor says what can be done about errors of the packages below cmd; it may be empty.
 func hintFor(err error) string {
-	var sealErr *filter.SealError
+	var sealErr *filter.SignatureError
 	var rename *filter.RenameError
 	switch {
 	case errors.As(err, &sealErr):
@@ -29,7 +29,7 @@ func hintFor(err error) string {
 }
 
 // hintForSeal says what can be done about an image whose signature cannot be repaired.
-func hintForSeal(e *filter.SealError) string {
+func hintForSeal(e *filter.SignatureError) string {
 	if e.Slice.Status == macho.StatusCMS {
 		return "--on-cms adhoc replaces the certificate's signature by an ad-hoc one, --on-cms keep passes the broken image on"
 	}

@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 func finish(t *terminal, err error) int {
 	t.EndProgress()
 	var usage *ui.UsageError
-	var sealErr *filter.SealError
+	var sealErr *filter.SignatureError
 	var stop *cleanup.StopError
 	switch {
 	case err == nil:

@@ -130,6 +130,7 @@ var groupOf = map[string]string{
 	"secret-key-file":     manual.InOut,
 	"prune":               manual.InOut,
 	"dry-run":             manual.InOut,
+	"state":               manual.InOut,
 	"map":                 manual.Rules,
 	"map-file":            manual.Rules,
 	"deny":                manual.StorePaths,

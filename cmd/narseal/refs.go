@@ -10,13 +10,18 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"narseal/filter"
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/scan"
+	ui "narseal/cmd/narseal/internal/terminal"
+	"narseal/filter/refs"
+	"narseal/filter/rules"
 	"narseal/nar"
 	"narseal/nar/compression"
+	"narseal/nar/storepath"
 )
 
 // inReferences is the part of an export stream that names references.
-const inReferences filter.Part = "references"
+const inReferences refs.Part = "references"
 
 func refsCommand(t *terminal) *cli.Command {
 	return &cli.Command{
@@ -35,7 +40,7 @@ paths are listed of an input; more are an error.
 			&cli.StringSliceFlag{Name: "deny", Usage: "status 3 if this `HASH|PATH` is mentioned, and say where; repeatable"},
 			&cli.StringFlag{Name: "allow-only", Usage: "status 3 if a path is mentioned that is not in `FILE`: a hash or path a line, # starts a comment"},
 			storeDirFlag(defaultStoreDir),
-			&cli.StringFlag{Name: "encodings", Value: filter.AllEncodings.String(), Usage: "look for paths in these `ENCODINGS`; the wide ones in both byte orders"},
+			&cli.StringFlag{Name: "encodings", Value: rules.AllEncodings.String(), Usage: "look for paths in these `ENCODINGS`; the wide ones in both byte orders"},
 			choice("format", "text", "text|json", "text for people, or json: an object a line"),
 			&cli.BoolFlag{Name: "deep", Usage: "look into packed files, too: gzip, xz, zstd, bzip2, zip, and tar"},
 		}, append(deepFlags(), commonFlags()...)...),
@@ -49,7 +54,7 @@ paths are listed of an input; more are an error.
 			if len(inputs) == 0 {
 				inputs = []string{"-"}
 			}
-			if inputs, err = expandCaches(inputs); err != nil {
+			if inputs, err = expandCaches(c.Context, inputs); err != nil {
 				return err
 			}
 			return r.report(c, r.run(inputs))
@@ -70,42 +75,44 @@ type refsRun struct {
 	stdin io.Reader
 	out   refsOutput
 	only  map[string]bool // hash parts; nil: all are allowed
-	find  filter.References
+	find  refs.Scanner
 	set   *refSet     // of the input at hand
 	rep   *refsReport // nil where none was asked for
+	left  *report.Budget
+	gate  bool // a reference may be forbidden, so that all of an input must be searched
 }
 
 func newRefsRun(c *cli.Context, t *terminal) (*refsRun, error) {
-	r := &refsRun{t: t, stdin: c.App.Reader}
+	r := &refsRun{t: t, stdin: c.App.Reader, left: report.NewBudget(report.DefaultBudget), gate: c.IsSet("deny") || c.IsSet("allow-only")}
 	var err error
 	if r.out, err = newRefsOutput(c, t); err != nil {
 		return nil, err
 	}
-	if r.find.Encodings, err = filter.ParseEncodings(c.String("encodings")); err != nil {
+	if r.find.Encodings, err = rules.ParseEncodings(c.String("encodings")); err != nil {
 		return nil, badUsage("", "--encodings: %w", err)
 	}
 	r.find.StoreDir = defaultStoreDir
 	if c.IsSet("store-dir") {
 		r.find.StoreDir = path.Clean(c.String("store-dir"))
 	}
-	if err := filter.CheckStoreDir(r.find.StoreDir); err != nil {
+	if err := storepath.CheckDir(r.find.StoreDir); err != nil {
 		return nil, badUsage("", "--store-dir: %w", err)
 	}
-	var deny []filter.Rule
+	var deny []rules.Rule
 	for _, s := range c.StringSlice("deny") {
-		hash, err := filter.HashPart(s)
+		hash, err := rules.HashPart(s)
 		if err != nil {
 			return nil, badUsage("", "--deny %q: %w", s, err)
 		}
-		deny = append(deny, filter.Rule{From: hash, To: hash})
+		deny = append(deny, rules.Rule{From: hash, To: hash})
 	}
 	if deny != nil {
-		if r.find.Hashes, err = filter.Compile(deny, r.find.Encodings); err != nil {
+		if r.find.Hashes, err = rules.Compile(deny, r.find.Encodings); err != nil {
 			return nil, badUsage("", "--deny: %w", err)
 		}
 	}
 	if c.IsSet("report") {
-		r.rep = &refsReport{Schema: reportSchema, Command: c.Command.Name, References: []*reference{}}
+		r.rep = &refsReport{Schema: report.Schema, Command: c.Command.Name, References: []*reference{}}
 	}
 	if name := c.String("allow-only"); name != "" {
 		if r.only, err = readAllowed(name); err != nil {
@@ -113,11 +120,11 @@ func newRefsRun(c *cli.Context, t *terminal) (*refsRun, error) {
 		}
 	}
 	if c.Bool("deep") {
-		if r.find.Deep, err = deepConfig(c, t); err != nil {
+		if r.find.Unpack, err = deepConfig(c, t); err != nil {
 			return nil, err
 		}
 	}
-	r.find.Found = func(m *filter.Mention) error { return r.set.add(m) }
+	r.find.Found = func(m *refs.Reference) error { return r.set.add(m) }
 	return r, nil
 }
 
@@ -129,7 +136,15 @@ func (r *refsRun) run(inputs []string) error {
 	var denied, failed bool
 	for _, name := range inputs {
 		r.set = newRefSet(name, r)
+		before := r.incomplete()
 		err := r.input(name)
+		if r.set.omitted > 0 {
+			r.t.warn("%s: %s without a path: the paths are too long together", printable(name), count(r.set.omitted, "place", "places"))
+		}
+		if n := r.incomplete() - before; err == nil && r.gate && n > 0 {
+			err = ui.Hint(fmt.Errorf("not searched completely: %s, so that a forbidden path may be in it", count(n, "packed file", "packed files")),
+				"raise the limits that the warnings name; without --deny and --allow-only it is only a warning")
+		}
 		if err == nil {
 			denied = r.set.complain(r.t) || denied
 			err = r.out.write(r.set)
@@ -152,6 +167,12 @@ func (r *refsRun) run(inputs []string) error {
 	return nil
 }
 
+// incomplete is the number of packed files that were not searched completely until now.
+func (r *refsRun) incomplete() int64 {
+	limited, unreadable := r.find.Incomplete()
+	return limited + unreadable
+}
+
 // report writes the report of a run that ended in err.
 func (r *refsRun) report(c *cli.Context, err error) error {
 	if r.rep == nil {
@@ -160,7 +181,7 @@ func (r *refsRun) report(c *cli.Context, err error) error {
 	if err != nil {
 		r.rep.Error = err.Error()
 	}
-	if failed := writeReport(c, c.String("report"), r.rep); failed != nil {
+	if failed := writeReport(c, c.String("report"), r.rep.write); failed != nil {
 		return errors.Join(err, failed)
 	}
 	return err
@@ -194,8 +215,8 @@ func (r *refsRun) input(name string) error {
 	case nar.FormatNAR:
 		follow, entered := s.progress.follow(s)
 		archive := nar.NewReader(follow)
-		entered(archive.Path)
-		return r.find.Run(archive)
+		entered(func() string { return archive.EntryPath().Short() })
+		return r.find.Archive(archive)
 	case nar.FormatExport:
 		follow, entered := s.progress.follow(s)
 		return r.export(nar.NewExportReader(follow), entered)
@@ -210,7 +231,7 @@ func (r *refsRun) input(name string) error {
 	if _, err := in.file.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("input: %w", err)
 	}
-	return r.find.Contents(name, s.count(in.file, in.left()))
+	return r.find.File(nar.NewPath(name), s.count(in.file, in.left()))
 }
 
 func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) error {
@@ -222,8 +243,8 @@ func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) 
 		if err != nil {
 			return err
 		}
-		entered(archive.Path)
-		if err := r.find.Run(archive); err != nil {
+		entered(func() string { return archive.EntryPath().Short() })
+		if err := r.find.Archive(archive); err != nil {
 			return err
 		}
 		trailer, err := x.Trailer()
@@ -231,7 +252,7 @@ func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) 
 			return err
 		}
 		for _, ref := range trailer.References {
-			if err := r.find.Field("", inReferences, []byte(ref)); err != nil {
+			if err := r.find.Field(nar.Path{}, inReferences, []byte(ref)); err != nil {
 				return err
 			}
 		}
@@ -242,30 +263,32 @@ func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) 
 // folder searches a folder as its archive would be.
 func (r *refsRun) folder(name string) error {
 	var failed error
-	err := walk(name, func(f found) error {
-		if f.inner != "/" {
-			if err := r.find.Field(f.path, filter.InName, []byte(f.entry.Name())); err != nil {
+	err := scan.Walk(name, func(e *scan.Entry) error {
+		path := e.Path()
+		if e.Depth() > 0 {
+			if err := r.find.Field(path, refs.InName, []byte(e.Name)); err != nil {
 				return err
 			}
 		}
-		switch f.entry.Type() {
+		switch e.Type {
 		case fs.ModeDir:
 		case fs.ModeSymlink:
-			target, err := os.Readlink(f.path)
+			target, err := e.Readlink()
 			if err != nil {
 				return err
 			}
-			return r.find.Field(f.path, filter.InTarget, []byte(target))
+			return r.find.Field(path, refs.InTarget, []byte(target))
 		case 0:
-			file, err := openLoose(f.real, f.path)
+			file, err := e.Open()
 			if err != nil {
 				return err
 			}
 			defer file.Close()
-			r.t.progress.at(&f.path)
-			return r.find.Contents(f.path, r.t.progress.count(file))
+			shown := path.Short()
+			r.t.progress.at(&shown)
+			return r.find.File(path, r.t.progress.count(file))
 		default:
-			return fmt.Errorf("%s: %s has no place in an archive", f.path, f.entry.Type())
+			return fmt.Errorf("%s: %s has no place in an archive", path.Short(), e.Type)
 		}
 		return nil
 	}, func(err error) { failed = err })

@@ -11,7 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"narseal/filter"
+	"narseal/filter/refs"
+	"narseal/filter/rules"
+	"narseal/nar"
 	"narseal/nar/nartest"
 )
 
@@ -164,7 +166,7 @@ func TestRefsBound(t *testing.T) {
 	s := newRefSet("x", &refsRun{})
 	s.limit = 100
 	base := []byte(strings.Repeat("p", 32) + "-0000000")
-	m := &filter.Mention{Base: base, Encoding: filter.UTF8}
+	m := &refs.Reference{Base: base, Encoding: rules.UTF8}
 	for i := range s.limit {
 		copy(base[33:], fmt.Sprintf("%07d", i))
 		if err := s.add(m); err != nil {
@@ -189,4 +191,41 @@ func TestRefsShowsNamesHarmless(t *testing.T) {
 			t.Errorf("wrote %q", s)
 		}
 	}
+}
+
+// UnmarshalJSON reads what MarshalJSON writes, for tests.
+func (p *place) UnmarshalJSON(b []byte) error {
+	var v struct {
+		Archive, Path, Member, Packed, Encoding string
+		Part                                    refs.Part
+		Offset                                  int64
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	*p = place{v.Archive, nar.NewPath(v.Path), v.Member, v.Packed, v.Part, v.Offset, v.Encoding}
+	return nil
+}
+
+// A gate does not pass what it could not look into.
+func TestRefsGateIsComplete(t *testing.T) {
+	damaged := "\x1f\x8b\x08\x00 no deflate stream"
+	in := nartest.Tree(nartest.File(damaged))
+	if o := invoke(bytes.NewReader(in), "refs", "--deep"); o.status != statusDone || !strings.Contains(o.stderr, "warning") {
+		t.Errorf("without a gate: status %d; stderr: %s", o.status, o.stderr)
+	}
+	for _, gate := range [][]string{{"--deny", hashA}, {"--allow-only", writeAllowed(t)}} {
+		o := invoke(bytes.NewReader(in), append([]string{"refs", "--deep"}, gate...)...)
+		if o.status != statusError || !strings.Contains(o.stderr, "not searched completely: 1 packed file") {
+			t.Errorf("%s: status %d; stderr: %s", gate[0], o.status, o.stderr)
+		}
+	}
+}
+
+func writeAllowed(t *testing.T) string {
+	name := filepath.Join(t.TempDir(), "allowed")
+	if err := os.WriteFile(name, []byte(hashA+"\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }

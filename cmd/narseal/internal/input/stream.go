@@ -19,7 +19,7 @@ type Stream struct {
 	Format      nar.Format
 	Compression compression.Type
 	// Seekable is the stream where it can be read again from its start, else nil.
-	Seekable *Section
+	Seekable *nar.SectionReader
 
 	image    bool // it begins as a Mach-O file does
 	progress *terminal.Progress
@@ -44,7 +44,8 @@ func (in *Input) Stream() (*Stream, error) {
 			if err != nil {
 				return nil, fmt.Errorf("input: %w", err)
 			}
-			s.Seekable = NewSection(in.file, start, in.Info.Size()-start)
+			at := nar.NewSectionReader(in.file, start, in.Info.Size()-start)
+			s.Seekable = &at
 			s.Reader = s.Count(in.file, s.Seekable.Size())
 		}
 		return s, nil
@@ -89,7 +90,8 @@ func (s *Stream) Spool(reg *cleanup.Registry) error {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	s.Seekable, s.Reader = NewSection(f, 0, n), s.Count(f, n)
+	at := nar.NewSectionReader(f, 0, n)
+	s.Seekable, s.Reader = &at, s.Count(f, n)
 	return nil
 }
 
@@ -130,20 +132,6 @@ func (s *Stream) FormatName() string {
 		return "export"
 	}
 	return "unknown"
-}
-
-// A Section is a part of a file. A [nar.Reader] passes over contents in it by Skip.
-type Section struct{ *io.SectionReader }
-
-// NewSection returns the n bytes of r from off on.
-func NewSection(r io.ReaderAt, off, n int64) *Section {
-	return &Section{io.NewSectionReader(r, off, n)}
-}
-
-// Skip moves n bytes on.
-func (s *Section) Skip(n int64) error {
-	_, err := s.Seek(n, io.SeekCurrent)
-	return err
 }
 
 // Prefixed returns a reader of head, which was read from r before, and then of r.

@@ -105,6 +105,15 @@ func (p *Progress) BeginItems(items, bytes int64) {
 	p.task.Store(k)
 }
 
+// SetTotals says how many items and bytes the task has, as far as that is known by now.
+func (p *Progress) SetTotals(items, bytes int64) {
+	if p != nil {
+		k := p.task.Load()
+		k.items.SetTotal(items)
+		k.bytes.SetTotal(bytes)
+	}
+}
+
 // Add counts bytes that were read.
 func (p *Progress) Add(n int64) {
 	if p != nil {

@@ -1,0 +1,58 @@
+package scan
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// View makes the file a macho.Viewer: it maps the bytes. Only Linux has it: macOS checks the pages of a signed file that
+// is mapped, and may kill the process that touches a stale one.
+func (f *File) View(off, n int64, look func([]byte) error) (err error) {
+	lead := off % int64(os.Getpagesize())
+	mapped, err := unix.Mmap(int(f.Fd()), off-lead, int(lead+n), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		// Some file systems cannot map, others lack the memory.
+		return fmt.Errorf("%w: map: %w", errors.ErrUnsupported, err)
+	}
+	defer func() {
+		if e := unix.Munmap(mapped); e != nil && err == nil {
+			err = fmt.Errorf("unmap: %w", e)
+		}
+	}()
+	return f.faults(off-lead, mapped, func() error { return look(mapped[lead:]) })
+}
+
+// faults calls look, which reads bytes that are mapped from an offset on, and returns an error if the system cannot read
+// them: it sends SIGBUS, for a disk that fails as for a file that was cut short.
+func (f *File) faults(off int64, mapped []byte, look func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		r := recover()
+		if r == nil {
+			return
+		}
+		fault, ok := r.(interface{ Addr() uintptr })
+		if !ok {
+			panic(r)
+		}
+		at := fault.Addr() - uintptr(unsafe.Pointer(unsafe.SliceData(mapped)))
+		if at >= uintptr(len(mapped)) {
+			panic(r)
+		}
+		off += int64(at)
+		cause := error(unix.EIO)
+		if info, e := f.Stat(); e != nil {
+			cause = e
+		} else if info.Size() <= off {
+			cause = io.ErrUnexpectedEOF
+		}
+		err = fmt.Errorf("read: offset %d: %w", off, cause)
+	}()
+	return look()
+}
