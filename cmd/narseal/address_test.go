@@ -18,6 +18,13 @@ import (
 
 const hashChars = "0123456789abcdfghijklmnpqrsvwxyz"
 
+// addressReport is what address prints as JSON.
+type addressReport struct {
+	Schema, Command, Path, CA, NarHash string
+	NarSize                            int64
+	References                         []string
+}
+
 func randomHash(rng *rand.Rand) string {
 	b := make([]byte, 32)
 	for i := range b {

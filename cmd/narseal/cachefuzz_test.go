@@ -45,7 +45,7 @@ func FuzzCacheDirectory(f *testing.F) {
 		go func() { done <- invoke(strings.NewReader(""), args...) }()
 		select {
 		case o := <-done:
-			if o.status != statusDone && o.status != statusError && o.status != statusUnsealed {
+			if o.status != statusDone && o.status != statusError && o.status != statusInvalid {
 				t.Errorf("%s: status %d; stderr: %s", line, o.status, o.stderr)
 			}
 			if o.status == statusError && o.stderr == "" {

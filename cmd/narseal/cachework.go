@@ -330,7 +330,7 @@ func (w *cacheWork) done(r binarycache.Result) {
 		if _, err := fmt.Fprintln(w.out, r.NewStorePath); err != nil && w.outErr == nil {
 			w.outErr = fmt.Errorf("output: %w", err)
 		}
-		w.t.inform("changed %s: %s by rules, %s resealed", name, count(f.result.Replacements(), "replacement", "replacements"),
+		w.t.inform("changed %s: %s by rules, %s repaired", name, count(f.result.Replacements(), "replacement", "replacements"),
 			count(f.result.Repaired, "signature", "signatures"))
 	}
 	if w.rep != nil {

@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
 	"github.com/urfave/cli/v2"
 
 	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/cleanup"
+	"narseal/cmd/narseal/internal/report"
 	ui "narseal/cmd/narseal/internal/terminal"
 	"narseal/filter/spill"
 )
@@ -22,6 +21,7 @@ import (
 
 type terminal struct {
 	*ui.Terminal
+	process  *process
 	stderr   io.Writer
 	quiet    bool
 	verbose  bool
@@ -29,9 +29,6 @@ type terminal struct {
 }
 
 func (t *terminal) base() *ui.Terminal {
-	if t.Terminal == nil {
-		t.Terminal = ui.New(t.stderr, hintFor)
-	}
 	return t.Terminal
 }
 
@@ -79,17 +76,20 @@ func (p *progress) get() *ui.Progress {
 	return p.p
 }
 
-func (p *progress) begin(bytes int64)                 { p.get().Begin(bytes) }
-func (p *progress) beginItems(items, bytes int64)     { p.get().BeginItems(items, bytes) }
-func (p *progress) setTotals(items, bytes int64)      { p.get().SetTotals(items, bytes) }
-func (p *progress) add(n int64)                       { p.get().Add(n) }
-func (p *progress) addItem()                          { p.get().AddItem() }
-func (p *progress) at(name *string)                   { p.get().At(name) }
-func (p *progress) count(r io.Reader) io.Reader       { return p.get().Count(r) }
-func (p *progress) countAt(r io.ReaderAt) io.ReaderAt { return p.get().CountAt(r) }
+func (p *progress) begin(bytes int64)             { p.get().Begin(bytes) }
+func (p *progress) beginItems(items, bytes int64) { p.get().BeginItems(items, bytes) }
+func (p *progress) setTotals(items, bytes int64)  { p.get().SetTotals(items, bytes) }
+func (p *progress) add(n int64)                   { p.get().Add(n) }
+func (p *progress) addItem()                      { p.get().AddItem() }
+func (p *progress) at(name *string)               { p.get().At(name) }
+func (p *progress) count(r io.Reader) io.Reader   { return p.get().Count(r) }
 func (p *progress) follow(r io.Reader) (io.Reader, func(path func() string)) {
 	return p.get().Follow(r)
 }
+
+// Of internal/report:
+
+func count(n int64, one, many string) string { return report.Plural(n, one, many) }
 
 // Of internal/cleanup:
 
@@ -102,22 +102,8 @@ func exitsOf(ctx context.Context) *exits {
 	return &exits{x}
 }
 
-func (x *exits) end() { x.OutputComplete() }
 func (x *exits) hold(create func() (undo func(), err error)) (release func(last func() error) error, err error) {
 	return x.Hold(create)
-}
-
-type endReader struct {
-	io.Reader
-	end func()
-}
-
-func (r *endReader) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	if err == io.EOF {
-		r.end()
-	}
-	return n, err
 }
 
 // Of internal/atomicfile:
@@ -134,7 +120,7 @@ func (o *output) commit() error {
 	}
 	return nil
 }
-func (o *output) abort()        { o.Abort() }
+func (o *output) abort() { o.Abort() }
 
 // openOutput opens what -o names. An empty name is stdout unless that is a terminal.
 func openOutput(ctx context.Context, name string, stdout io.Writer) (*output, error) {
@@ -148,14 +134,6 @@ func openOutput(ctx context.Context, name string, stdout io.Writer) (*output, er
 	}
 	o.label = "output: "
 	return o, nil
-}
-
-// openArchive is openOutput for an archive, which a closed stdout cannot take.
-func openArchive(ctx context.Context, name string, stdout io.Writer) (*output, error) {
-	if (name == "" || name == "-") && atomicfile.IsClosed(stdout) {
-		return nil, ui.Hint(errors.New("output: stdout is closed"), "name a file with -o FILE; -o "+os.DevNull+" discards the archive")
-	}
-	return openOutput(ctx, name, stdout)
 }
 
 func openTo(ctx context.Context, name string, stdout io.Writer) (*output, error) {

@@ -76,7 +76,7 @@ func htmlArchive(t *testing.T) string {
 
 func TestHTML(t *testing.T) {
 	archive := htmlArchive(t)
-	page := htmlReport(t, statusUnsealed, archive)
+	page := htmlReport(t, statusInvalid, archive)
 	// Nothing is loaded, and no name becomes markup.
 	for _, m := range regexp.MustCompile(`(?i)\b(?:src|href|action|data|poster|xlink:href)\s*=\s*["']?([^"'\s>]*)|url\(([^)]*)\)|@import|https?:`).FindAllStringSubmatch(unescapedTags(page), -1) {
 		if ref := m[1] + m[2]; !strings.HasPrefix(ref, "#") {
@@ -138,7 +138,7 @@ func TestHTMLSections(t *testing.T) {
 			if err := os.WriteFile(loose, damaged, 0o666); err != nil {
 				t.Fatal(err)
 			}
-			html := htmlReport(t, statusUnsealed, loose)
+			html := htmlReport(t, statusInvalid, loose)
 			m := regexp.MustCompile(fmt.Sprintf(`<td class="pages">%d</td><td class="code">%#x</td><td class="code">%#x</td><td class="code">([^<]*)</td>`,
 				page, from, to-1)).FindStringSubmatch(html)
 			if m == nil {
@@ -199,7 +199,7 @@ func writeHTML(t *testing.T, page string) string {
 
 // The report in a browser, light and dark. With go test -artifacts the screenshots stay.
 func TestHTMLScreenshot(t *testing.T) {
-	url := writeHTML(t, htmlReport(t, statusUnsealed, htmlArchive(t)))
+	url := writeHTML(t, htmlReport(t, statusInvalid, htmlArchive(t)))
 	for _, scheme := range []struct {
 		name, setting string
 		ground, bad   [3]uint32
@@ -260,7 +260,7 @@ addEventListener("hashchange", () => setTimeout(() => {
 </script>`
 
 func TestHTMLIsWorked(t *testing.T) {
-	page := htmlReport(t, statusUnsealed, htmlArchive(t))
+	page := htmlReport(t, statusInvalid, htmlArchive(t))
 	// The page's policy would keep the exercise from running.
 	policy := regexp.MustCompile(`<meta http-equiv="Content-Security-Policy"[^>]*>`)
 	worked := strings.Replace(policy.ReplaceAllString(page, ""), "</body>", exercise+"</body>", 1)

@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/urfave/cli/v2"
-
 	ospipe "narseal/cmd/narseal/internal/pipe"
 )
 
@@ -19,17 +17,6 @@ type input struct {
 	file *os.File
 	// progress counts what is read of the input.
 	progress *progress
-}
-
-// inputArg is the one INPUT of a command, "-" where none is given.
-func inputArg(c *cli.Context) (string, error) {
-	switch c.NArg() {
-	case 0:
-		return "-", nil
-	case 1:
-		return c.Args().First(), nil
-	}
-	return "", badUsage(helpHint(c.Command, "options"), "%s takes one INPUT, got %d", c.Command.Name, c.NArg())
 }
 
 // openInput opens the file with this name, or stdin.

@@ -1,5 +1,4 @@
-// Narseal rewrites store-path hashes in NAR streams and reseals the Mach-O
-// code signatures that this breaks.
+// Narseal rewrites store-path hashes in NAR streams and repairs the Mach-O code signatures that this breaks.
 package main
 
 import (
@@ -26,50 +25,65 @@ func main() {
 	os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole program but for the process around it. It returns the
-// exit status.
+// run is the whole program but for the process around it. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	t := &terminal{stderr: stderr}
-	app := newApp(t)
-	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, t.base().Stderr()
-	return finish(t, cleanup.Run(ctx, func(ctx context.Context, reg *cleanup.Registry) error {
+	p := newProcess(stdin, stdout, stderr)
+	return p.finish(cleanup.Run(ctx, func(ctx context.Context, reg *cleanup.Registry) error {
+		p.cleanup = reg
+		app := newApp(p)
 		return app.RunContext(context.WithValue(ctx, exitsKey{}, reg), arrange(app, args))
 	}))
 }
 
+// process is what the commands have of the process around them.
+type process struct {
+	stdin    io.Reader
+	stdout   io.Writer
+	terminal *ui.Terminal
+	cleanup  *cleanup.Registry
+	compat   *terminal
+}
+
+func newProcess(stdin io.Reader, stdout, stderr io.Writer) *process {
+	p := &process{stdin: stdin, stdout: stdout, terminal: ui.New(stderr, hintFor)}
+	p.compat = &terminal{process: p, Terminal: p.terminal, stderr: stderr}
+	return p
+}
+
 // finish reports how the run ended, and returns the exit status.
-func finish(t *terminal, err error) int {
-	t.EndProgress()
+func (p *process) finish(err error) int {
+	p.terminal.EndProgress()
 	var usage *ui.UsageError
-	var sealErr *filter.SignatureError
+	var signature *filter.SignatureError
 	var stop *cleanup.StopError
 	switch {
 	case err == nil:
 		return statusDone
 	case errors.As(err, &stop):
 		return stop.End()
-	case err == errUnsealed, err == errDenied:
-		return statusUnsealed
-	case err == errFailed:
+	case err == command.ErrInvalid, err == command.ErrDenied:
+		return statusInvalid
+	case err == command.ErrFailed:
 		return statusError
 	case err == errNoCommand:
 		return statusUsage
 	}
-	t.fail(err)
+	p.terminal.Error(err)
 	switch {
 	case errors.As(err, &usage):
 		return statusUsage
-	case errors.As(err, &sealErr):
-		return statusUnsealed
+	case errors.As(err, &signature):
+		return statusInvalid
 	}
 	return statusError
 }
 
-func newApp(t *terminal) *cli.App {
+func newApp(p *process) *cli.App {
 	return &cli.App{
+		Reader: p.stdin, Writer: p.stdout, ErrWriter: p.terminal.Stderr(),
 		Name:     program,
 		HelpName: program,
-		Usage:    "rewrite store-path hashes in NAR streams and reseal Mach-O signatures",
+		Usage:    "rewrite store-path hashes in NAR streams and repair Mach-O signatures",
 		Version:  versionString(),
 		Description: `Nothing but the hashes, and the page hashes of the signatures over them, changes:
 lengths stay, and an archive in which nothing matches comes out byte for byte
@@ -88,18 +102,18 @@ the same.
 		// Not reached but by --help with arguments.
 		CommandNotFound: func(c *cli.Context, _ string) { showHelp(c.App.Writer, c) },
 		Action:          needsCommand,
-		Commands:        commands(t),
+		Commands:        commands(p),
 	}
 }
 
-func commands(t *terminal) []*cli.Command {
+func commands(p *process) []*cli.Command {
 	cs := []*cli.Command{
-		rewriteCommand(t),
-		repairCommand(t),
-		verifyCommand(t),
-		cacheCommand(t),
-		refsCommand(t),
-		addressCommand(t),
+		rewriteCommand(p),
+		repairCommand(p),
+		verifyCommand(p.compat),
+		cacheCommand(p.compat),
+		refsCommand(p.compat),
+		addressCommand(p),
 	}
 	cs = append(cs, completionCommand(), helpCommand(), manCommand())
 	prepare(cs)
@@ -108,10 +122,10 @@ func commands(t *terminal) []*cli.Command {
 
 // Exit statuses.
 const (
-	statusDone     = 0
-	statusError    = 1
-	statusUsage    = 2
-	statusUnsealed = 3 // a signature does not hold
+	statusDone    = 0
+	statusError   = 1
+	statusUsage   = 2
+	statusInvalid = 3 // an invalid signature, or a reference that is not allowed
 )
 
 // How a run may end after it has reported everything itself.
@@ -120,10 +134,3 @@ var (
 	errDenied   = command.ErrDenied
 	errFailed   = command.ErrFailed
 )
-
-// newEnv returns what a command has of the world around it.
-func newEnv(c *cli.Context, t *terminal) *command.Env {
-	return &command.Env{
-		Stdin: c.App.Reader, Stdout: c.App.Writer, Stderr: c.App.ErrWriter, Terminal: t.base(), Cleanup: exitsOf(c.Context).Registry,
-	}
-}

@@ -100,7 +100,7 @@ func visible(flags []cli.Flag) []cli.Flag {
 // optionValue is the name of an option's value, or its choices. It is empty if the option takes none.
 func optionValue(f cli.Flag) string {
 	if c, ok := f.(*choiceFlag); ok {
-		return strings.Join(c.values, "|")
+		return strings.Join(c.names, "|")
 	}
 	if d, ok := f.(cli.DocGenerationFlag); ok && d.TakesValue() {
 		value, _ := unquoteUsage(d.GetUsage())

@@ -337,8 +337,8 @@ func TestHostileImagesInLittleMemory(t *testing.T) {
 			{"verify", "--format", "json"},
 		} {
 			status, stderr := bounded(t, bytes.NewReader(in), nil, args...)
-			if status != statusUnsealed && (name != "load commands" || status != statusDone) {
-				t.Errorf("%s: %q: status %d, want %d; stderr: %s", name, args, status, statusUnsealed, stderr)
+			if status != statusInvalid && (name != "load commands" || status != statusDone) {
+				t.Errorf("%s: %q: status %d, want %d; stderr: %s", name, args, status, statusInvalid, stderr)
 			}
 		}
 		// What is hashed is never more than a few times what is there.

@@ -3,39 +3,85 @@ package main
 import (
 	"runtime"
 
-	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
+
+	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/manual"
+	ui "narseal/cmd/narseal/internal/terminal"
+	"narseal/filter"
+	"narseal/filter/refs"
+	"narseal/macho"
 )
 
-// sizeOption reads a size such as 256MiB, 1G or 4096.
-func sizeOption(c *cli.Context, name string) (int64, error) {
-	n, err := humanize.ParseBytes(c.String(name))
-	if err != nil || n == 0 || n > 1<<62 {
-		return 0, badUsage("sizes look like 64MiB, 1GB or 4096", "--%s %q: not a size", name, c.String(name))
+// Each type of this file is a group of options: what they are called, and the values that they fill.
+
+// commonOptions are those of every command that works on something.
+type commonOptions struct {
+	command.Common
+	terminal ui.Options
+}
+
+func (o *commonOptions) flags() []cli.Flag {
+	return []cli.Flag{
+		size(&o.SpillMemory, "256MiB", "hold-memory", manual.Resources, "hold a signed image of more than `SIZE` in a temporary file, not in memory"),
+		outputFile{text(&o.Report, "report", manual.Reports, "write a JSON report to `FILE`; - is stderr")},
+		oneOf(&o.terminal.Progress, "auto", []value[ui.Mode]{{"auto", ui.Auto}, {"always", ui.Always}, {"never", ui.Never}},
+			"progress", manual.Reports, "show on stderr how far a long run is; auto: on a terminal, after one second"),
+		boolean(&o.terminal.Quiet, "quiet q", manual.Reports, "no warnings"),
+		boolean(&o.terminal.Verbose, "verbose v", manual.Reports, "say what was done"),
 	}
-	return int64(n), nil
 }
 
-var outputFlag = &cli.StringFlag{
-	Name:    "output",
-	Aliases: []string{"o"},
-	Usage:   "write to `FILE`, which appears only when complete; - is stdout, also where that is a terminal",
+// env begins a command with these options.
+func (o *commonOptions) env(p *process) *command.Env {
+	p.terminal.Configure(o.terminal)
+	return &command.Env{Stdin: p.stdin, Stdout: p.stdout, Stderr: p.terminal.Stderr(), Terminal: p.terminal, Cleanup: p.cleanup}
 }
 
-var progressFlag = choice("progress", "auto", "auto|always|never",
-	"tell on stderr how far a long run is; auto: on a terminal, after one second")
+// archiveOptions are those of commands that write an archive, compressed or not.
+func archiveOptions(o *command.Archive) []cli.Flag {
+	return join([]cli.Flag{outputOption(&o.Output)}, compressionOptions(&o.Compression, &o.Level,
+		"compress the output, or not, or in the same way as the input"))
+}
 
-var jobsFlag = &cli.IntFlag{
-	Name:    "jobs",
-	Aliases: []string{"j"},
-	Usage:   "hash on `N` processors",
-	Value:   runtime.NumCPU(),
-	Action: func(_ *cli.Context, n int) error {
-		if n < 1 {
-			return badUsage("", "--jobs %d: want at least 1", n)
-		}
-		return nil
-	},
-	// The default differs from machine to machine, and so would the help.
-	DefaultText: "the number of CPUs",
+func outputOption(to *string) cli.Flag {
+	return outputFile{text(to, "output o", manual.InOut,
+		"write to `FILE`, which appears only when complete; - is stdout, also where that is a terminal")}
+}
+
+func compressionOptions(name *string, level *int, usage string) []cli.Flag {
+	l := number(level, "level", manual.InOut, "compress at level `N`: 1 (fast) to 9 (small), zstd to 22")
+	l.DefaultText = "the format's own"
+	return []cli.Flag{oneOf(name, "same", words("same|none|zstd|xz|gzip"), "compression", manual.InOut, usage), l}
+}
+
+func jobsOption(to *int, usage string) cli.Flag {
+	f := positive(to, runtime.NumCPU(), "jobs j", manual.Resources, usage)
+	f.DefaultText = "the number of CPUs" // which would differ from machine to machine, and so would the help
+	return f
+}
+
+func repairOption(to *filter.RepairMode) cli.Flag {
+	return oneOf(to, "touched", []value[filter.RepairMode]{{"touched", filter.RepairTouched}, {"all", filter.RepairAll}, {"none", filter.RepairNone}},
+		"repair", manual.Signatures, "which signatures to repair: those that the rules touched, all, or none")
+}
+
+func onCMSOption(to *macho.CMSPolicy, name string) cli.Flag {
+	return oneOf(to, name, []value[macho.CMSPolicy]{{"fail", macho.CMSFail}, {"keep", macho.CMSKeep}, {"adhoc", macho.CMSAdhoc}},
+		"on-cms", manual.Signatures, "an image signed by a certificate, which only its owner can renew: fail, keep it as it is, or make the signature ad-hoc")
+}
+
+func storeDirOption(to *string, what string) cli.Flag {
+	f := text(to, "store-dir", manual.StorePaths, "the directory `DIR` of the store paths")
+	f.DefaultText = what
+	return f
+}
+
+// unpackOptions are the limits of looking into packed files.
+func unpackOptions(o *command.Unpack) []cli.Flag {
+	return []cli.Flag{
+		positive(&o.Depth, refs.DefaultDepth, "deep-depth", manual.Packed, "look into `N` levels of packing inside each other"),
+		size(&o.Size, "4GiB", "deep-size", manual.Packed, "look into `SIZE` of what a file expands to"),
+		positive(&o.Ratio, refs.DefaultRatio, "deep-ratio", manual.Packed, "skip files that expand more than `N`:1"),
+	}
 }

@@ -16,7 +16,7 @@ import (
 
 // testApp is the program as it is when an action runs.
 func testApp() *cli.App {
-	app := newApp(&terminal{stderr: io.Discard})
+	app := newApp(newProcess(nil, io.Discard, io.Discard))
 	app.Writer, app.ErrWriter = io.Discard, io.Discard
 	app.Setup()
 	return app

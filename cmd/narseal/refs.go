@@ -62,10 +62,6 @@ paths are listed of an input; more are an error.
 	}
 }
 
-func storeDirFlag(def string) cli.Flag {
-	return &cli.StringFlag{Name: "store-dir", DefaultText: def, Usage: "the folder `DIR` of the store paths"}
-}
-
 // defaultStoreDir is where almost every store is.
 const defaultStoreDir = "/nix/store"
 

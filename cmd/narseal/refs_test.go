@@ -29,7 +29,7 @@ func narseal(t *testing.T, stdin []byte, args ...string) (status int, stdout, st
 func refsOf(t *testing.T, stdin []byte, args ...string) (refs []reference, status int) {
 	t.Helper()
 	status, stdout, stderr := narseal(t, stdin, append([]string{"refs", "--format", "json"}, args...)...)
-	if status != statusDone && status != statusUnsealed {
+	if status != statusDone && status != statusInvalid {
 		t.Fatalf("status %d, stderr %q", status, stderr)
 	}
 	for line := range strings.Lines(stdout) {
@@ -135,7 +135,7 @@ func TestRefsOfExportStream(t *testing.T) {
 		archive(two, []string{one, "/nix/store/" + r + "-three"}, nartest.Dir{"y": nartest.File("-" + p)}),
 		make([]byte, 8))
 	refs, status := refsOf(t, stream, "--deny", p)
-	if status != statusUnsealed {
+	if status != statusInvalid {
 		t.Errorf("status %d", status)
 	}
 	got, err := json.Marshal(refs)

@@ -4,34 +4,23 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/cmd/narseal/internal/command"
-	"narseal/filter"
+	"narseal/cmd/narseal/internal/manual"
 )
 
-var inPlaceFlag = &cli.BoolFlag{Name: "in-place", Usage: "repair files and directories instead of an archive"}
-
-func repairInPlace(c *cli.Context, t *terminal) error {
-	for _, name := range []string{"output", "compression", "level"} {
-		if c.IsSet(name) {
-			return badUsage("", "--in-place replaces files, --%s is of archives", name)
-		}
-	}
-	if c.NArg() == 0 {
-		return badUsage("narseal repair --in-place PATH...", "--in-place wants a PATH")
-	}
-	return command.RepairInPlace(c.Context, newEnv(c, t), &command.InPlaceOptions{
-		Paths: c.Args().Slice(), OnCMS: cmsPolicies[c.String("on-cms")], Jobs: c.Int("jobs"), Report: c.String("report"),
-	})
-}
-
-func repairCommand(t *terminal) *cli.Command {
+func repairCommand(p *process) *cli.Command {
+	var (
+		o       command.RepairOptions
+		common  commonOptions
+		inPlace bool
+	)
 	return &cli.Command{
 		Name:      "repair",
-		Usage:     "reseal every signature that does not hold, and change nothing else",
+		Usage:     "repair every invalid signature, and change nothing else",
 		ArgsUsage: "[INPUT] | --in-place PATH...",
 		Description: `INPUT is a NAR or an export stream, raw or compressed; nothing, or -, is stdin.
-Whatever damaged a signature, its page
-and special slots are computed anew. What cannot be resealed is passed on as it
-is, named on stderr, and makes the exit status 3.
+Whatever damaged a signature, its stale page and special slots are recomputed.
+What cannot be repaired is passed on as it is, named on stderr, and makes the
+exit status 3.
 
   narseal repair -o good.nar broken.nar
 
@@ -41,18 +30,38 @@ it needs it. Hard links among the PATHs stay linked to each other; a name outsid
 them keeps the old contents. Symlinks in directories are not followed.
 
   narseal repair --in-place ./Some.app`,
-		Flags: append([]cli.Flag{inPlaceFlag, outputFlag, onCMSFlag("keep"), compressionFlag, levelFlag, jobsFlag}, commonFlags()...),
-		Action: func(c *cli.Context) error {
-			t.configure(c)
-			if c.Bool(inPlaceFlag.Name) {
-				return repairInPlace(c, t)
+		Flags: join([]cli.Flag{
+			boolean(&inPlace, "in-place", manual.InOut, "repair files and directories instead of an archive"),
+			onCMSOption(&o.OnCMS, "keep"),
+		}, archiveOptions(&o.Archive), []cli.Flag{jobsOption(&o.Jobs, "hash on `N` processors")}, common.flags()),
+		Action: func(c *cli.Context) (err error) {
+			env := common.env(p)
+			o.Common = common.Common
+			if inPlace {
+				if err := checkInPlace(c); err != nil {
+					return err
+				}
+				return command.RepairInPlace(c.Context, env, &command.InPlaceOptions{
+					Common: o.Common, Paths: c.Args().Slice(), OnCMS: o.OnCMS, Jobs: o.Jobs,
+				})
 			}
-			cfg, err := filterConfig(c)
-			if err != nil {
+			if o.Input, err = inputArg(c); err != nil {
 				return err
 			}
-			cfg.Signatures.Repair = filter.RepairAll
-			return runFilter(c, t, cfg)
+			return command.Repair(c.Context, env, &o)
 		},
 	}
+}
+
+// checkInPlace refuses what --in-place cannot do.
+func checkInPlace(c *cli.Context) error {
+	for _, name := range []string{"output", "compression", "level"} {
+		if c.IsSet(name) {
+			return badUsage("", "--in-place replaces files, --%s is of archives", name)
+		}
+	}
+	if c.NArg() == 0 {
+		return badUsage("narseal repair --in-place PATH...", "--in-place wants a PATH")
+	}
+	return nil
 }

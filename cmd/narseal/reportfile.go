@@ -5,8 +5,6 @@ import (
 	"io"
 
 	"github.com/urfave/cli/v2"
-
-	"narseal/cmd/narseal/internal/jsontext"
 )
 
 // openReport opens a report's file; - is stderr.
@@ -38,15 +36,4 @@ func writeReport(c *cli.Context, name string, write func(io.Writer) error) error
 	}
 	defer out.abort()
 	return out.writeReport(write)
-}
-
-// asJSON writes a struct as a report.
-func asJSON(rep any) func(io.Writer) error {
-	return func(w io.Writer) error {
-		b, err := jsontext.MarshalIndent(rep)
-		if err == nil {
-			_, err = w.Write(append(b, '\n'))
-		}
-		return err
-	}
 }

@@ -4,21 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-
-	"github.com/urfave/cli/v2"
 
 	"narseal/macho"
 	"narseal/nar"
 	"narseal/nar/compression"
-)
-
-var (
-	compressionFlag = choice("compression", "same", "same|none|zstd|xz|gzip", "compress the output, or not, or in the same way as the input")
-	levelFlag       = &cli.IntFlag{Name: "level", DefaultText: "the format's own",
-		Usage: "compress at level `N`: 1 (fast) to 9 (small), zstd to 22"}
-	spoolFlag = &cli.BoolFlag{Name: "spool",
-		Usage: "copy the input to a temporary file first, so that renamed entries can move ahead of others"}
 )
 
 // stream is an input as it is without compression.
@@ -90,30 +79,6 @@ func (p *prefix) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// spool copies the stream to a temporary file, unless it can be read again
-// as it is.
-func (s *stream) spool(x *exits) error {
-	if s.at != nil {
-		return nil
-	}
-	scratch, err := newScratch(x)()
-	if err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	f := scratch.(*os.File)
-	s.close = append(s.close, f.Close)
-	n, err := io.Copy(f, s.Reader)
-	if err != nil {
-		return fmt.Errorf("spool: offset %d: %w", n, err)
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("spool: %w", err)
-	}
-	at := nar.NewSectionReader(f, 0, n)
-	s.at, s.Reader = &at, s.count(f, n)
-	return nil
-}
-
 // count tells of r, with so many bytes, as what is read from now on.
 func (s *stream) count(r io.Reader, size int64) io.Reader {
 	s.progress.begin(size)
@@ -150,20 +115,4 @@ func (s *stream) formatName() string {
 		return "export"
 	}
 	return "unknown"
-}
-
-// outputCompression is how --compression and --level want the output.
-func (s *stream) outputCompression(c *cli.Context) (compression.Type, error) {
-	name := c.String("compression")
-	t := s.compression
-	if name != "same" {
-		var err error
-		if t, err = compression.Parse(name); err != nil {
-			return "", badUsage("", "--compression: %w", err)
-		}
-	}
-	if t == compression.Bzip2 {
-		return "", badUsage("say --compression xz, or another one", "--compression %s: bzip2 can be read, not written", name)
-	}
-	return t, nil
 }

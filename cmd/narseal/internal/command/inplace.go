@@ -16,10 +16,10 @@ import (
 
 // InPlaceOptions are those of repair --in-place.
 type InPlaceOptions struct {
-	Paths  []string
-	OnCMS  macho.CMSPolicy
-	Jobs   int
-	Report string // the file of --report; empty: none
+	Common
+	Paths []string
+	OnCMS macho.CMSPolicy
+	Jobs  int
 }
 
 // RepairInPlace repairs files and directories where they are.

@@ -1,0 +1,119 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+
+	"narseal/cmd/narseal/internal/input"
+	"narseal/cmd/narseal/internal/jsontext"
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/terminal"
+	"narseal/filter"
+	"narseal/filter/address"
+	"narseal/macho"
+	"narseal/nar"
+)
+
+// AddressOptions are those of address.
+type AddressOptions struct {
+	Common
+	Archive // the output is not compressed
+	// Config has the store path, the references and what the address leaves out.
+	Config address.Config
+}
+
+// addressReport is what address prints as JSON.
+type addressReport struct {
+	Schema     string   `json:"schema"`
+	Command    string   `json:"command"`
+	Path       string   `json:"path"`
+	CA         string   `json:"ca"`
+	NarHash    string   `json:"narHash"` // SRI
+	NarSize    int64    `json:"narSize"`
+	References []string `json:"references"`
+}
+
+// Address gives an archive the store path that its contents make.
+func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
+	in, out, err := e.open(&o.Archive)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	defer out.Abort()
+	// To stderr unless the user names a file: stdout is for the archive.
+	file, err := e.openReport(cmp.Or(o.Report, Stream))
+	if err != nil {
+		return err
+	}
+	defer file.abort()
+	s, err := in.Stream()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if s.Format == nar.FormatExport {
+		return terminal.Hint(errors.New("input: an export stream, want a NAR"), "nix-store --dump PATH | narseal address …")
+	}
+	if err := s.Spool(e.Cleanup); err != nil {
+		return err
+	}
+	a, repaired, err := e.address(o, s, out)
+	if err != nil {
+		return err
+	}
+	if err := commit(out); err != nil {
+		return err
+	}
+	if !a.Matches {
+		e.Terminal.Warnf("Nix will refuse to import this as %s: the signature of %s holds hashes of pages that contain the path, and they are part of the address, so that it changes with the path",
+			a.CA, terminal.Printable(repaired))
+	}
+	e.Terminal.Infof("%s", a.Path)
+	if err := file.write(newAddressReport(a).write); err != nil {
+		return err
+	}
+	if a.Result.Invalid > 0 {
+		return ErrInvalid
+	}
+	return nil
+}
+
+// address writes a stream with its new address. It returns the path of the first image that was repaired.
+func (e *Env) address(o *AddressOptions, s *input.Stream, out io.Writer) (_ *address.Address, repaired string, err error) {
+	cfg := o.Config
+	cfg.Spill = o.spill(e)
+	cfg.Observer.Invalid = func(s filter.Signature) { e.warnInvalid(s.Path.Short(), &s.Slice) }
+	cfg.Observer.Signature = func(s filter.Signature) {
+		if s.Status == macho.StatusRepaired && repaired == "" {
+			repaired = s.Path.Short()
+		}
+	}
+	p := e.Terminal.Progress()
+	p.Begin(2 * s.Seekable.Size()) // to be hashed, and to be rewritten
+	e.Cleanup.OutputComplete()
+	a, err := cfg.Run(out, p.CountAt(s.Seekable), s.Seekable.Size())
+	var signature *filter.SignatureError
+	if errors.As(err, &signature) {
+		// The hint of rewrite would name an option that address does not have.
+		err = terminal.Hint(err, "only whoever signed it can sign it again; narseal rewrite --on-cms adhoc makes such a signature an ad-hoc one")
+	}
+	return a, repaired, s.Explain(err)
+}
+
+func newAddressReport(a *address.Address) *addressReport {
+	return &addressReport{
+		Schema: report.Schema, Command: "address",
+		Path: a.Path, CA: a.CA.String(), NarHash: report.SRI(a.NarHash), NarSize: a.NarSize, References: a.References,
+	}
+}
+
+func (r *addressReport) write(w io.Writer) error {
+	b, err := jsontext.MarshalIndent(r)
+	if err == nil {
+		_, err = w.Write(append(b, '\n'))
+	}
+	return err
+}

@@ -1,0 +1,48 @@
+package command
+
+import (
+	"context"
+
+	"narseal/filter"
+	"narseal/filter/rules"
+	"narseal/macho"
+)
+
+// RewriteOptions are those of rewrite.
+type RewriteOptions struct {
+	Common
+	Archive
+	Rules  *rules.Set
+	Repair filter.RepairMode
+	OnCMS  macho.CMSPolicy
+	// Unpack, if not nil, has packed files searched for what the rules cannot reach there.
+	Unpack *Unpack
+}
+
+// Rewrite applies rules to an archive, and repairs the signatures that this breaks.
+func Rewrite(_ context.Context, e *Env, o *RewriteOptions) error {
+	cfg := &filter.Config{Rules: o.Rules, Spill: o.spill(e)}
+	cfg.Signatures = filter.SignatureOptions{Repair: o.Repair, OnCMS: o.OnCMS}
+	if o.Unpack != nil {
+		cfg.Unpack = o.Unpack.unpack(e, cfg.Spill)
+		hidden := newHiddenList(e, cfg.Rules)
+		defer hidden.end()
+		cfg.Observer.Hidden = hidden.add
+	}
+	return e.filter("rewrite", &o.Common, &o.Archive, cfg)
+}
+
+// RepairOptions are those of repair, of an archive.
+type RepairOptions struct {
+	Common
+	Archive
+	OnCMS macho.CMSPolicy
+	Jobs  int
+}
+
+// Repair repairs the invalid signatures in an archive.
+func Repair(_ context.Context, e *Env, o *RepairOptions) error {
+	cfg := &filter.Config{Spill: o.spill(e)}
+	cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Jobs: o.Jobs}
+	return e.filter("repair", &o.Common, &o.Archive, cfg)
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"narseal/cmd/narseal/internal/manual"
+	ui "narseal/cmd/narseal/internal/terminal"
+	"narseal/filter/rules"
+)
+
+// ruleOptions are those that name rules.
+type ruleOptions struct {
+	maps, files []string
+	encodings   string
+}
+
+func (o *ruleOptions) flags() []cli.Flag {
+	return []cli.Flag{
+		texts(&o.maps, "map m", manual.Rules, "replace a hash, or a base name HASH-NAME: `OLD=NEW`; repeatable"),
+		inputFiles{texts(&o.files, "map-file", manual.Rules, "read rules from `FILE`, one rule per line: OLD=NEW or OLD NEW; # starts a comment")},
+		encodingsOption(&o.encodings, "replace in text of these `ENCODINGS`; the wide ones in both byte orders"),
+	}
+}
+
+func encodingsOption(to *string, usage string) cli.Flag {
+	f := text(to, "encodings", manual.StorePaths, usage)
+	f.Value = rules.AllEncodings.String()
+	return f
+}
+
+// compile reads the rules. The file "-" is stdin, which must not be the command's input.
+func (o *ruleOptions) compile(stdin io.Reader, input string) (*rules.Set, error) {
+	var list []rules.Rule
+	for _, s := range o.maps {
+		r, err := rules.Parse(s)
+		if err != nil {
+			return nil, ui.Usage("", "--map: %w", err)
+		}
+		list = append(list, r)
+	}
+	for _, name := range o.files {
+		if name == "-" && input == "-" {
+			return nil, ui.Usage("name the INPUT, or put the rules into a file", "--map-file -: stdin is the input already")
+		}
+		more, err := readRules(stdin, name)
+		if err != nil {
+			return nil, err
+		}
+		if list == nil {
+			list = more // which may be large
+		} else {
+			list = append(list, more...)
+		}
+	}
+	switch {
+	case len(list) > 0:
+	case len(o.files) > 0:
+		return nil, ui.Usage("", "--map-file: no rules in %s", strings.Join(o.files, ", "))
+	default:
+		return nil, ui.Usage("say --map OLD=NEW, or --map-file FILE", "no rules: nothing to rewrite")
+	}
+	encodings, err := rules.ParseEncodings(o.encodings)
+	if err != nil {
+		return nil, ui.Usage("", "--encodings: %w", err)
+	}
+	set, err := rules.Compile(list, encodings)
+	if err != nil {
+		return nil, ui.Usage("", "rules: %w", err)
+	}
+	return set, nil
+}
+
+func readRules(stdin io.Reader, name string) ([]rules.Rule, error) {
+	r := stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("--map-file: %w", err)
+		}
+		defer f.Close()
+		r = f
+	}
+	list, err := rules.ParseFile(r, name)
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+		return nil, fmt.Errorf("--map-file: %w", err)
+	}
+	if err != nil {
+		return nil, ui.Usage("", "--map-file: %w", err)
+	}
+	return list, nil
+}
