@@ -13,7 +13,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-PtCU1JpiPLYQrlG2IvFCdqUvJOrAl7jOOfc45yAipYg=";
+  vendorHash = "sha256-+vVB4qpDWATtbobzknGXgrVsbOUYm7QMV9OEDSsjigY=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;
