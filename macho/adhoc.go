@@ -12,7 +12,7 @@ const emptyRequirements = 12
 
 // makeAdhoc turns a signature made with a certificate into an ad-hoc one and then
 // repairs the selected slots. Config.Repair says what becomes of which field.
-func (j *job) makeAdhoc(all bool, ranges []Range) error {
+func (j *sliceJob) makeAdhoc(all bool, ranges []Range) error {
 	g := j.sig
 	for _, b := range g.blobs {
 		switch {
@@ -51,7 +51,7 @@ func (j *job) makeAdhoc(all bool, ranges []Range) error {
 	}
 	j.selectSlots(all, ranges)
 	for _, sel := range j.sels {
-		has := slices.ContainsFunc(sel.dir.stored, func(s specialDigest) bool { return s.k == slotRequirements })
+		has := slices.ContainsFunc(sel.dir.stored, func(s SpecialSlot) bool { return s.K == slotRequirements })
 		if has && !slices.Contains(sel.special, slotRequirements) {
 			sel.special = append(sel.special, slotRequirements)
 		}
@@ -68,7 +68,7 @@ func (j *job) makeAdhoc(all bool, ranges []Range) error {
 
 // emptyBlob cuts a blob to its first n bytes: its length says n, and what followed
 // becomes zeros, as does a count that stands within n.
-func (j *job) emptyBlob(b blob, n int64) error {
+func (j *sliceJob) emptyBlob(b blob, n int64) error {
 	at := j.slice.off + j.sig.off + b.off
 	if err := writeFull(j.image, binary.BigEndian.AppendUint32(nil, uint32(n)), at+4); err != nil {
 		return err

@@ -15,7 +15,7 @@ func TestCMS(t *testing.T) {
 	rewritten, touched := rewrite(c.Data, hashA, hashB)
 	for _, policy := range []macho.CMSPolicy{macho.CMSFail, macho.CMSKeep, macho.CMSAdhoc} {
 		intact := bytes.Clone(c.Data)
-		report, err := macho.Config{OnCMS: policy}.Repair(macho.Bytes(intact), nil)
+		report, err := macho.Config{OnCMS: policy}.Repair(macho.Bytes(intact))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func TestCMS(t *testing.T) {
 		}
 		for _, ranges := range [][]macho.Range{nil, touched} {
 			got := bytes.Clone(rewritten)
-			report, err := macho.Config{OnCMS: policy}.Repair(macho.Bytes(got), ranges)
+			report, err := repair(macho.Config{OnCMS: policy}, macho.Bytes(got), ranges)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,7 +51,7 @@ func TestCMSTouched(t *testing.T) {
 	l := c.Layouts[0]
 	for name, at := range map[string]int64{"identifier": l.Blobs[0] + 90, "CMS": l.Blobs[0x10000] + 100} {
 		got := bytes.Clone(c.Data)
-		report, err := macho.Repair(macho.Bytes(got), []macho.Range{{Off: at, Len: 4}})
+		report, err := macho.RepairTouched(macho.Bytes(got), []macho.Range{{Off: at, Len: 4}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func TestCMSTouched(t *testing.T) {
 		}
 	}
 	// The padding behind the SuperBlob is under nothing.
-	report, err := macho.Repair(macho.Bytes(c.Data), []macho.Range{{Off: int64(len(c.Data)) - 3, Len: 3}})
+	report, err := macho.RepairTouched(macho.Bytes(c.Data), []macho.Range{{Off: int64(len(c.Data)) - 3, Len: 3}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestAdhoc(t *testing.T) {
 	for name, ranges := range map[string][]macho.Range{"touched": touched, "all": nil} {
 		for view, image := range views {
 			got := bytes.Clone(rewritten)
-			report, err := macho.Config{OnCMS: macho.CMSAdhoc}.Repair(image(got), ranges)
+			report, err := repair(macho.Config{OnCMS: macho.CMSAdhoc}, image(got), ranges)
 			if err != nil {
 				t.Fatal(err)
 			}

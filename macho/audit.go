@@ -12,7 +12,7 @@ import (
 // audit checks the slots that were written. It shares no code with what wrote
 // them but the names of the hashes: it finds each CodeDirectory again in the
 // image, reads its fields again, and works out pages and slots on its own.
-func (j *job) audit() error {
+func (j *sliceJob) audit() error {
 	for _, sel := range j.sels {
 		if len(sel.stale)+len(sel.staleSpecial) == 0 {
 			continue
@@ -214,7 +214,7 @@ func (a *auditor) checkSpecial(k int, infoPlist Range) error {
 }
 
 func (a *auditor) hash(off, n int64, buf []byte) ([]byte, error) {
-	h := a.hashType().new()
+	h := a.hashType().New()
 	copied, err := io.CopyBuffer(h, io.NewSectionReader(a.image, off, n), buf)
 	if err == nil && copied < n {
 		err = io.ErrUnexpectedEOF

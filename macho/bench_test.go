@@ -46,7 +46,7 @@ func BenchmarkVerify(b *testing.B) {
 			b.SetBytes(benchSize)
 			b.ReportAllocs()
 			for b.Loop() {
-				if report, err := macho.Verify(image); err != nil || !report.Holds() {
+				if report, err := macho.Verify(image); err != nil || !report.OK() {
 					b.Fatalf("%+v, %v", report, err)
 				}
 			}
@@ -81,12 +81,12 @@ func BenchmarkRepairTouched(b *testing.B) {
 				for _, r := range touched {
 					data[r.Off] ^= 1
 				}
-				if report, err := macho.Repair(macho.Bytes(data), touched); err != nil || !report.Holds() {
+				if report, err := macho.RepairTouched(macho.Bytes(data), touched); err != nil || !report.OK() {
 					b.Fatalf("%+v, %v", report, err)
 				}
 			}
 			b.StopTimer()
-			if _, err := macho.Repair(macho.Bytes(data), nil); err != nil {
+			if _, err := macho.Repair(macho.Bytes(data)); err != nil {
 				b.Fatal(err)
 			}
 		})

@@ -62,7 +62,7 @@ func TestFatFaults(t *testing.T) {
 func TestFatHeaderOverlap(t *testing.T) {
 	one, _ := machotest.Image{Directories: []machotest.Directory{{PageShift: 12}}}.Build()
 	data := append(fat(false, nil, [2]uint64{28, uint64(len(one))})[:28], one...)
-	if report := mustVerify(t, macho.Bytes(data)); !report.Holds() || len(report.Slices) != 1 {
+	if report := mustVerify(t, macho.Bytes(data)); !report.OK() || len(report.Slices) != 1 {
 		t.Fatalf("a slice right after the table: %+v", report.Slices)
 	}
 	data = append(fat(false, nil, [2]uint64{24, uint64(len(one))})[:24], one...)
@@ -144,7 +144,7 @@ func TestFatBomb(t *testing.T) {
 		if report.Hashed > int64(len(data)) {
 			t.Errorf("%d bytes hashed of an image of %d", report.Hashed, len(data))
 		}
-		if report.Holds() {
+		if report.OK() {
 			t.Error("overlapping slices hold")
 		}
 		checkRefused(t, data, "overlaps")

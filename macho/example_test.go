@@ -34,7 +34,7 @@ func ExampleRepair() {
 	changed := report.Slices[1].Offset + 9000
 	data[changed] ^= 1
 	show(macho.Verify(macho.Bytes(data)))
-	show(macho.Repair(macho.Bytes(data), []macho.Range{{Off: changed, Len: 1}}))
+	show(macho.RepairTouched(macho.Bytes(data), []macho.Range{{Off: changed, Len: 1}}))
 	show(macho.Verify(macho.Bytes(data)))
 	// Output:
 	// x86_64 valid, sha1 stale [], sha256 stale []

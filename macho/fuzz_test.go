@@ -172,7 +172,7 @@ func FuzzRepair(f *testing.F) {
 		}
 		for _, ranges := range [][]macho.Range{touched, nil} {
 			got := bytes.Clone(damaged)
-			report, err := macho.Repair(guarded{opaque{got}, t}, ranges)
+			report, err := repair(macho.Config{}, guarded{opaque{got}, t}, ranges)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -189,7 +189,7 @@ func FuzzRepair(f *testing.F) {
 				}
 			}
 			again := bytes.Clone(got)
-			if _, err := macho.Repair(macho.Bytes(again), ranges); err != nil {
+			if _, err := repair(macho.Config{}, macho.Bytes(again), ranges); err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(again, got) {
@@ -199,13 +199,13 @@ func FuzzRepair(f *testing.F) {
 
 		adhoc := macho.Config{OnCMS: macho.CMSAdhoc}
 		got := bytes.Clone(damaged)
-		report, err := adhoc.Repair(guarded{opaque{got}, t}, nil)
+		report, err := adhoc.Repair(guarded{opaque{got}, t})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i, s := range mustVerify(t, macho.Bytes(got)).Slices {
 			// An unknown hash type keeps the other CodeDirectories from being repaired.
-			if !s.Status.Holds() && report.Slices[i].Status.Holds() {
+			if !s.Status.OK() && report.Slices[i].Status.OK() {
 				t.Errorf("after a repair that makes ad-hoc: %s, then %s (%s)", report.Slices[i].Status, s.Status, s.Reason)
 			}
 			if report.Slices[i].Status == macho.StatusCMS {

@@ -84,14 +84,14 @@ func TestGoldens(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if stale.Holds() {
+					if stale.OK() {
 						t.Error("Verify accepts the rewritten image")
 					}
-					report, err := macho.Repair(macho.Bytes(got), touched)
+					report, err := repair(macho.Config{}, macho.Bytes(got), touched)
 					if err != nil {
 						t.Fatal(err)
 					}
-					if !report.Holds() {
+					if !report.OK() {
 						t.Errorf("repair reports %+v", report.Slices)
 					}
 					if !bytes.Equal(got, dir.want) {
@@ -157,16 +157,16 @@ func TestGoldenFlip(t *testing.T) {
 				}
 				check(mustVerify(t, macho.Bytes(damaged)), macho.StatusStale)
 				repaired := bytes.Clone(damaged)
-				report, err := macho.Repair(macho.Bytes(repaired), nil)
+				report, err := macho.Repair(macho.Bytes(repaired))
 				if err != nil {
 					t.Fatal(err)
 				}
 				check(report, macho.StatusRepaired)
-				if !mustVerify(t, macho.Bytes(repaired)).Holds() || !bytes.Equal(repaired[:sig], damaged[:sig]) {
+				if !mustVerify(t, macho.Bytes(repaired)).OK() || !bytes.Equal(repaired[:sig], damaged[:sig]) {
 					t.Fatalf("%s: damaged at %d: the repair does not hold or changed what is signed", name, at)
 				}
 				repaired[at] ^= 0x40
-				if _, err := macho.Repair(macho.Bytes(repaired), nil); err != nil {
+				if _, err := macho.Repair(macho.Bytes(repaired)); err != nil {
 					t.Fatal(err)
 				}
 				if !bytes.Equal(repaired, intact) {

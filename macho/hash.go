@@ -58,8 +58,9 @@ func (t HashType) size() int {
 	return 0
 }
 
-// new returns a hash of a known type; its sum may be longer than size.
-func (t HashType) new() hash.Hash {
+// New returns a new hash, or nil for an unknown type. The sums of SHA256Truncated are not truncated: only their first 20
+// bytes are a digest.
+func (t HashType) New() hash.Hash {
 	switch t {
 	case SHA1:
 		return sha1.New()
@@ -70,13 +71,13 @@ func (t HashType) new() hash.Hash {
 	case SHA512:
 		return sha512.New()
 	}
-	panic("macho: hash of unknown type")
+	return nil
 }
 
 // digest holds a digest; the first size bytes count.
 type digest [maxDigest]byte
 
-// sum hashes data in one go, which is faster than new for a page and allocates
+// sum hashes data in one go, which is faster than New for a page and allocates
 // nothing.
 func (t HashType) sum(data []byte, d *digest) {
 	switch t {

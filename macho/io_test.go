@@ -60,9 +60,9 @@ func TestBrokenReads(t *testing.T) {
 		damaged, _ := rewrite(c.Data, hashA, hashB)
 		for n := 0; ; n++ {
 			image := &brokenImage{opaque: opaque{bytes.Clone(damaged)}, reads: n, writes: -1}
-			report, err := macho.Config{OnCMS: macho.CMSAdhoc}.Repair(image, nil)
+			report, err := macho.Config{OnCMS: macho.CMSAdhoc}.Repair(image)
 			if err == nil {
-				if n < 5 || !report.Holds() {
+				if n < 5 || !report.OK() {
 					t.Errorf("%s: no error with %d reads: %+v", name, n, report.Slices)
 				}
 				break
@@ -83,7 +83,7 @@ func TestBrokenWrites(t *testing.T) {
 		damaged, _ := rewrite(c.Data, hashA, hashB)
 		for n := 0; ; n++ {
 			image := &brokenImage{opaque: opaque{bytes.Clone(damaged)}, reads: -1, writes: n}
-			_, err := macho.Config{OnCMS: macho.CMSAdhoc}.Repair(image, nil)
+			_, err := macho.Config{OnCMS: macho.CMSAdhoc}.Repair(image)
 			if err == nil {
 				if n == 0 {
 					t.Errorf("%s: nothing was written", name)
@@ -103,7 +103,7 @@ func TestLostWrites(t *testing.T) {
 	for _, c := range matrixA() {
 		damaged, _ := rewrite(c.Data, hashA, hashB)
 		image := &brokenImage{opaque: opaque{damaged}, reads: -1, writes: -1, loseWrites: true}
-		report, err := macho.Config{OnCMS: macho.CMSAdhoc}.Repair(image, nil)
+		report, err := macho.Config{OnCMS: macho.CMSAdhoc}.Repair(image)
 		if err == nil {
 			t.Errorf("%s: no error, but %+v", c.Name, report.Slices)
 		}
@@ -111,7 +111,7 @@ func TestLostWrites(t *testing.T) {
 	c := matrixCase(t, "special")
 	damaged := bytes.Clone(c.Data)
 	damaged[c.Layouts[0].Blobs[5]+10] ^= 1
-	_, err := macho.Repair(&brokenImage{opaque: opaque{damaged}, reads: -1, writes: -1, loseWrites: true}, nil)
+	_, err := macho.Repair(&brokenImage{opaque: opaque{damaged}, reads: -1, writes: -1, loseWrites: true})
 	if err == nil || !strings.Contains(err.Error(), "special slot -5") {
 		t.Errorf("error %v, want one about special slot -5", err)
 	}
@@ -176,7 +176,7 @@ func TestFile(t *testing.T) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		goroutines := runtime.NumGoroutine()
-		report, err := macho.Config{Jobs: 4}.Repair(file{f, int64(len(data))}, nil)
+		report, err := macho.Config{Jobs: 4}.Repair(file{f, int64(len(data))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +195,7 @@ func TestFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		touched := []macho.Range{{Off: int64(size / 2), Len: 1}}
-		if _, err := macho.Repair(file{f, int64(len(data))}, touched); err != nil {
+		if _, err := macho.RepairTouched(file{f, int64(len(data))}, touched); err != nil {
 			t.Fatal(err)
 		}
 		got, err := os.ReadFile(name)

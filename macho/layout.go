@@ -49,25 +49,14 @@ const (
 //
 // or a single blob, a CodeDirectory; what follows its length is padding.
 const (
-	magicSuperBlob       = 0xfade0cc0 // CSMAGIC_EMBEDDED_SIGNATURE
-	magicCodeDirectory   = 0xfade0c02 // CSMAGIC_CODEDIRECTORY
-	magicRequirements    = 0xfade0c01 // CSMAGIC_REQUIREMENTS
-	magicEntitlements    = 0xfade7171 // CSMAGIC_EMBEDDED_ENTITLEMENTS
-	magicDEREntitlements = 0xfade7172 // CSMAGIC_EMBEDDED_DER_ENTITLEMENTS
-	magicConstraint      = 0xfade8181 // CSMAGIC_EMBEDDED_LAUNCH_CONSTRAINT
-	magicBlobWrapper     = 0xfade0b01 // CSMAGIC_BLOBWRAPPER
+	magicSuperBlob     = 0xfade0cc0 // CSMAGIC_EMBEDDED_SIGNATURE
+	magicCodeDirectory = 0xfade0c02 // CSMAGIC_CODEDIRECTORY
+	magicBlobWrapper   = 0xfade0b01 // CSMAGIC_BLOBWRAPPER
 
-	slotCodeDirectory   = 0       // CSSLOT_CODEDIRECTORY
-	slotInfoPlist       = 1       // CSSLOT_INFOSLOT
-	slotRequirements    = 2       // CSSLOT_REQUIREMENTS
-	slotResources       = 3       // CSSLOT_RESOURCEDIR
-	slotEntitlements    = 5       // CSSLOT_ENTITLEMENTS
-	slotDEREntitlements = 7       // CSSLOT_DER_ENTITLEMENTS
-	slotConstraintFirst = 8       // CSSLOT_LAUNCH_CONSTRAINT_SELF
-	slotConstraintLast  = 11      // CSSLOT_LIBRARY_CONSTRAINT
-	slotAlternate       = 0x1000  // CSSLOT_ALTERNATE_CODEDIRECTORIES
-	slotAlternateLast   = 0x1005  // CSSLOT_ALTERNATE_CODEDIRECTORY_LIMIT
-	slotCMS             = 0x10000 // CSSLOT_SIGNATURESLOT
+	slotCodeDirectory = 0       // CSSLOT_CODEDIRECTORY
+	slotAlternate     = 0x1000  // CSSLOT_ALTERNATE_CODEDIRECTORIES
+	slotAlternateLast = 0x1005  // CSSLOT_ALTERNATE_CODEDIRECTORY_LIMIT
+	slotCMS           = 0x10000 // CSSLOT_SIGNATURESLOT
 
 	superBlobHeader = 12
 	blobHeader      = 8

@@ -1,38 +1,39 @@
-// Package macho finds, verifies and repairs the code signatures that are embedded
-// in Mach-O images.
+// Package macho finds, verifies and repairs the code signatures that are embedded in Mach-O images.
 //
-// A signature holds one or more CodeDirectories, tables of the hashes of each page
-// of the slice in front of it (code slots) and of other things (special slots).
-// When bytes are changed after signing, the slots of the pages that hold them no
-// longer match, and the kernel kills the process that touches such a page. Repair
-// recomputes those slots and changes no other byte, so that an image that was
-// rewritten after linking equals one that was linked with the new bytes.
+// A signature has one or more CodeDirectories. Each is a table of hashes: of every page of the slice before the
+// signature (code slots) and of a few other things (special slots). Bytes that change after signing make the slots of
+// their pages stale, and the kernel kills the process that touches such a page. Repair recomputes the stale slots and
+// changes no other byte. An image that was rewritten after linking and then repaired equals one that was linked with the
+// new bytes.
 //
-// All of it is parsed by offsets from xnu's osfmk/kern/cs_blobs.h, and what is
-// malformed is judged as the kernel (bsd/kern/ubc_subr.c) and Security.framework
-// (libsecurity_codesigning/lib/codedirectory.cpp) judge it. Input is not trusted:
-// memory and time stay in proportion to the bytes that are there, whatever lengths
-// they claim.
+// Verify checks an image. Repair repairs all of it, RepairTouched what a caller has changed. All three return a Report
+// with an entry for each slice.
+//
+// A program that reads a file as it arrives asks IsMachO and Probe whether the file needs any of this, and FixedPrefix
+// which bytes no repair changes. DerivedRanges lists the bytes that follow from all others.
+//
+// Input is not trusted: memory and time stay in proportion to the bytes that are there, whatever lengths they claim. The
+// offsets are those of xnu's osfmk/kern/cs_blobs.h. What is malformed is judged as the kernel (bsd/kern/ubc_subr.c) and
+// Security.framework (libsecurity_codesigning/lib/codedirectory.cpp) judge it.
 package macho
 
-// CMSPolicy is what Repair does with a slice that has a stale or touched slot and
-// is signed by a certificate. The CMS blob signs the CodeDirectories, so that
-// nobody but the certificate's owner can make such a signature hold again.
+// CMSPolicy says what a repair does with a slice that needs one and is signed by a certificate. The CMS blob of such a
+// slice signs the CodeDirectories, so only the owner of the certificate can make the signature valid again.
 type CMSPolicy int
 
 const (
-	// CMSFail and CMSKeep leave the slice as it is and report StatusCMS. They
-	// differ in what the caller makes of it: abort, or go on.
+	// CMSFail and CMSKeep leave the slice as it is and report StatusCMS. They differ in what a caller does then: abort
+	// or continue.
 	CMSFail CMSPolicy = iota
 	CMSKeep
-	// CMSAdhoc turns the signature into an ad-hoc one, see Config.Repair.
+	// CMSAdhoc replaces the signature with an ad-hoc one, see Config.Repair.
 	CMSAdhoc
 )
 
-// Config holds the options of Verify and Repair. The zero Config is ready to use.
+// Config holds the options of Verify, Repair and RepairTouched. The zero Config is ready to use.
 type Config struct {
-	// Jobs is how many goroutines may hash at a time, 0 for GOMAXPROCS. None is
-	// started for a small image, and none is left when a call returns.
+	// Jobs is how many goroutines may hash at a time; 0 means GOMAXPROCS. A small image is hashed by the caller's
+	// goroutine alone, and no goroutine is left when a call returns.
 	Jobs  int
 	OnCMS CMSPolicy
 }
@@ -41,59 +42,57 @@ type Config struct {
 func Verify(image Image) (*Report, error) { return Config{}.Verify(image) }
 
 // Repair is Config{}.Repair.
-func Repair(image Image, touched []Range) (*Report, error) { return Config{}.Repair(image, touched) }
+func Repair(image Image) (*Report, error) { return Config{}.Repair(image) }
 
-// Verify checks every slot of every signature in image: all pages, and the
-// special slots whose content lies in the image. It does not look at certificates:
-// an untouched image signed by one is valid. It writes nothing. What is wrong with
-// a signature stands in the report; an error is one of reading.
-func (c Config) Verify(image Image) (*Report, error) {
-	return c.run(image, (*job).verify)
+// RepairTouched is Config{}.RepairTouched.
+func RepairTouched(image Image, touched []Range) (*Report, error) {
+	return Config{}.RepairTouched(image, touched)
 }
 
-// Repair recomputes the slots of the signatures in image that do not match.
+// Verify checks every slot of every signature in image: all pages, and the special slots whose content lies in the
+// image. It does not check certificates: an image that is signed by one and has not changed since is valid. It writes
+// nothing. The report says what is wrong with a signature; Verify fails only if image cannot be read.
+func (c Config) Verify(image Image) (*Report, error) {
+	return c.run(image, (*sliceJob).verify)
+}
+
+// Repair recomputes every stale slot of the signatures in image, and writes nothing else.
 //
-// With touched it looks only at the slots whose page, blob or section shares a
-// byte with one of these ranges, at a cost that goes with their number: a slot
-// that was stale before stays so and is not reported (Verify tells). With nil it
-// looks at everything.
+// It reads back what it wrote and checks it with separate code. An error means that this check failed, or a read or a
+// write, and that image must not be used. What cannot be repaired is in the report with a reason, and nothing of that
+// slice has been written.
 //
-// Nothing but those slots is written. What was written is then read back and
-// checked by other code than wrote it; an error means that this failed, or reading
-// or writing did, and that image must not be used. What cannot be repaired stands
-// in the report with a reason, and nothing of that slice has been written. That
-// may be a slice which no range touches: Slice.Touched tells.
+// With CMSAdhoc, a slice that needs a repair and is signed by a certificate becomes ad-hoc signed. Its length and
+// layout stay:
 //
-// With CMSAdhoc a slice that is signed by a certificate and would need a repair
-// becomes ad-hoc signed, its length and layout unchanged:
-//
-//   - The CMS blob becomes empty (length 8), what it held becomes zeros.
-//   - CS_ADHOC is set, as codesign does for a signature without a certificate
-//     (SecCodeSigner::Signer::prepare in Security.framework's signer.cpp); code
-//     with that flag passes for validly signed without a look at the CMS blob
+//   - The CMS blob becomes empty (length 8), and zeros replace its contents.
+//   - CS_ADHOC is set, as codesign does for a signature without a certificate (SecCodeSigner::Signer::prepare in
+//     Security.framework's signer.cpp). Code with that flag counts as validly signed whatever the CMS blob holds
 //     (SecStaticCode::verifySignature in StaticCode.cpp).
 //   - CS_CHECK_EXPIRATION is cleared: it asks for the certificate's expiry.
-//   - CS_REQUIRE_LV is cleared: library validation compares team identifiers, and
-//     only a certificate vouches for one.
-//   - The team identifier (teamOffset) and the platform byte are cleared: the one
-//     must be the certificate's (verifySignature again), the other marks code that
-//     Apple signed (platform in xnu's cs_blobs.h).
-//   - The requirements become an empty set: a designated requirement that names
-//     the certificate would not hold, and codesign --verify tests it.
+//   - CS_REQUIRE_LV is cleared: library validation compares team identifiers, and only a certificate vouches for one.
+//   - The team identifier (teamOffset) and the platform byte are cleared: the first must be the certificate's
+//     (verifySignature again), the second marks code that Apple signed (platform in xnu's cs_blobs.h).
+//   - The requirements become an empty set: a designated requirement that names the certificate would fail, and
+//     codesign --verify tests it.
 //   - The slots are recomputed.
 //
-// What describes the code and not its signer stays: the hardened runtime
-// (CS_RUNTIME), CS_HARD, CS_KILL, CS_RESTRICT and CS_ENFORCEMENT, which codesign
-// keeps or sets for ad-hoc signatures too, the executable segment's flags,
-// constraints and entitlements. macOS may still refuse to run code whose
-// entitlements need a provisioning profile.
-func (c Config) Repair(image Image, touched []Range) (*Report, error) {
-	var ranges []Range
-	if touched != nil {
-		var err error
-		if ranges, err = normalize(touched, image.Size()); err != nil {
-			return nil, err
-		}
+// What describes the code and not its signer stays: the hardened runtime (CS_RUNTIME), CS_HARD, CS_KILL, CS_RESTRICT and
+// CS_ENFORCEMENT, which codesign keeps or sets for ad-hoc signatures too, the flags of the executable segment,
+// constraints and entitlements. macOS may still refuse to run code whose entitlements need a provisioning profile.
+func (c Config) Repair(image Image) (*Report, error) {
+	return c.run(image, func(j *sliceJob) error { return j.repair(true, nil) })
+}
+
+// RepairTouched is Repair for an image that the caller has changed at the touched ranges, which need not be sorted. It
+// checks only the slots whose page, blob or section shares a byte with one of them, and so costs what they cost. A slot
+// that was stale before stays stale and is not reported; Verify reports it. Without ranges, nothing is checked.
+//
+// A slice may appear in the report as one that cannot be repaired although no range touches it: see Slice.Touched.
+func (c Config) RepairTouched(image Image, touched []Range) (*Report, error) {
+	ranges, err := normalize(touched, image.Size())
+	if err != nil {
+		return nil, err
 	}
-	return c.run(image, func(j *job) error { return j.repair(touched == nil, ranges) })
+	return c.run(image, func(j *sliceJob) error { return j.repair(false, ranges) })
 }

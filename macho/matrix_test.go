@@ -30,6 +30,14 @@ func mustVerify(t testing.TB, image macho.Image) *macho.Report {
 	return report
 }
 
+// repair is Repair where touched is nil, and RepairTouched elsewhere.
+func repair(c macho.Config, image macho.Image, touched []macho.Range) (*macho.Report, error) {
+	if touched == nil {
+		return c.Repair(image)
+	}
+	return c.RepairTouched(image, touched)
+}
+
 // signedSlices returns the slices of a report that have a signature.
 func signedSlices(report *macho.Report) []macho.Slice {
 	var signed []macho.Slice
@@ -92,7 +100,7 @@ func TestMatrixRewrite(t *testing.T) {
 						if all {
 							touched = nil
 						}
-						report, err := macho.Config{Jobs: jobs}.Repair(image(got), touched)
+						report, err := repair(macho.Config{Jobs: jobs}, image(got), touched)
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -207,7 +215,7 @@ func checkFlip(t *testing.T, c machotest.Case, i int, at int64) {
 	checkStale(mustVerify(t, macho.Bytes(damaged)), macho.StatusStale)
 
 	repaired := bytes.Clone(damaged)
-	report, err := macho.Repair(macho.Bytes(repaired), nil)
+	report, err := macho.Repair(macho.Bytes(repaired))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,18 +227,18 @@ func checkFlip(t *testing.T, c machotest.Case, i int, at int64) {
 	if !bytes.Equal(only, repaired) {
 		t.Fatalf("damaged at %d: repair changed bytes that are in no stale slot", at)
 	}
-	if report := mustVerify(t, macho.Bytes(repaired)); !report.Holds() {
+	if report := mustVerify(t, macho.Bytes(repaired)); !report.OK() {
 		t.Fatalf("damaged at %d: the repaired image does not hold: %+v", at, report.Slices)
 	}
 	again := bytes.Clone(repaired)
-	if _, err := macho.Repair(macho.Bytes(again), nil); err != nil {
+	if _, err := macho.Repair(macho.Bytes(again)); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(again, repaired) {
 		t.Fatalf("damaged at %d: a second repair changed the image", at)
 	}
 	again[l.Offset+at] ^= 0x10
-	if _, err := macho.Repair(macho.Bytes(again), []macho.Range{{Off: l.Offset + at, Len: 1}}); err != nil {
+	if _, err := macho.RepairTouched(macho.Bytes(again), []macho.Range{{Off: l.Offset + at, Len: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(again, c.Data) {

@@ -106,7 +106,7 @@ func TestGoMacho(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rewritten, _ := rewrite(intact, hashA, hashB)
 			repaired := bytes.Clone(rewritten)
-			if _, err := (macho.Config{OnCMS: macho.CMSAdhoc}).Repair(macho.Bytes(repaired), nil); err != nil {
+			if _, err := (macho.Config{OnCMS: macho.CMSAdhoc}).Repair(macho.Bytes(repaired)); err != nil {
 				t.Fatal(err)
 			}
 			stale := 0
@@ -157,7 +157,7 @@ func TestLLVMSignsAlike(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := macho.Repair(macho.Bytes(got), touched); err != nil {
+		if _, err := macho.RepairTouched(macho.Bytes(got), touched); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got, want) {
@@ -197,7 +197,7 @@ func TestGoSignsAlike(t *testing.T) {
 	oldHash, newHash := []byte("0123456789abcdfghijklmnpqrsvwxyz"), []byte("zyxwvsrqpnmlkjihgfdcba9876543210")
 	got, want := build(oldHash), build(newHash)
 	got, touched := rewrite(got, oldHash, newHash)
-	if _, err := macho.Repair(macho.Bytes(got), touched); err != nil {
+	if _, err := macho.RepairTouched(macho.Bytes(got), touched); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
@@ -213,7 +213,7 @@ func TestCodesign(t *testing.T) {
 	codesign := nartest.Tool(t, "codesign")
 	for _, name := range goldenNames(t) {
 		got, touched := rewrite(readGolden(t, "A", name), hashA, hashB)
-		if _, err := macho.Repair(macho.Bytes(got), touched); err != nil {
+		if _, err := macho.RepairTouched(macho.Bytes(got), touched); err != nil {
 			t.Fatal(err)
 		}
 		file := filepath.Join(t.TempDir(), name)

@@ -247,7 +247,7 @@ func (w *worker) compare(sel *selection, run extent, data []byte, from int64) er
 func (w *worker) doPage(u unit) error {
 	hashes := map[HashType]hash.Hash{}
 	for _, sel := range u.sels {
-		hashes[sel.dir.hashType] = sel.dir.hashType.new()
+		hashes[sel.dir.hashType] = sel.dir.hashType.New()
 	}
 	for pos := u.from; pos < u.to; {
 		data, err := w.read(&w.data, w.slice.off+pos, min(u.to-pos, batchSize))

@@ -47,11 +47,11 @@ func Probe(prefix []byte, size int64) (v Verdict, need int64) {
 	return Unsigned, 0
 }
 
-// Fixed tells from the first bytes of a Signed file of size bytes how many bytes
+// FixedPrefix tells from the first bytes of a Signed file of size bytes how many bytes
 // at its start no Repair will change: those before the signature of a thin image.
 // It is 0 for a fat file, where each slice has a signature, and where the prefix
 // does not hold all load commands.
-func Fixed(prefix []byte, size int64) int64 {
+func FixedPrefix(prefix []byte, size int64) int64 {
 	src := &prefixSource{prefix: prefix[:min(int64(len(prefix)), size)], total: size}
 	all, err := parseContainer(src)
 	if err != nil || len(all) != 1 || all[0].off != 0 {

@@ -80,13 +80,13 @@ func TestProbeUnsigned(t *testing.T) {
 	}
 }
 
-// TestFixed repairs images in every way: nothing before what Fixed tells may
+// TestFixed repairs images in every way: nothing before what FixedPrefix tells may
 // change, whatever prefix it was told from.
 func TestFixed(t *testing.T) {
 	thin := 0
 	for _, c := range matrixA() {
 		size := int64(len(c.Data))
-		fixed := macho.Fixed(c.Data, size)
+		fixed := macho.FixedPrefix(c.Data, size)
 		if len(c.Layouts) > 1 && fixed != 0 {
 			t.Errorf("%s: %d bytes of a fat file", c.Name, fixed)
 		}
@@ -95,14 +95,14 @@ func TestFixed(t *testing.T) {
 		}
 		_, read := probe(t, c.Data)
 		for _, n := range []int64{0, 4, 28, read, read + 100} {
-			if got := macho.Fixed(c.Data[:min(n, size)], size); got != 0 && got != fixed {
+			if got := macho.FixedPrefix(c.Data[:min(n, size)], size); got != 0 && got != fixed {
 				t.Errorf("%s: %d from %d bytes, %d from all", c.Name, got, n, fixed)
 			}
 		}
 		for _, policy := range []macho.CMSPolicy{macho.CMSKeep, macho.CMSAdhoc} {
 			damaged, _ := rewrite(c.Data, hashA, hashB)
 			got := bytes.Clone(damaged)
-			if _, err := (macho.Config{OnCMS: policy}).Repair(macho.Bytes(got), nil); err != nil {
+			if _, err := (macho.Config{OnCMS: policy}).Repair(macho.Bytes(got)); err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(got[:fixed], damaged[:fixed]) {
@@ -116,7 +116,7 @@ func TestFixed(t *testing.T) {
 	for _, name := range goldenNames(t) {
 		a, b := readGolden(t, "A", name), readGolden(t, "B", name)
 		damaged, _ := rewrite(a, hashA, hashB)
-		if fixed := macho.Fixed(a, int64(len(a))); !bytes.Equal(damaged[:fixed], b[:fixed]) {
+		if fixed := macho.FixedPrefix(a, int64(len(a))); !bytes.Equal(damaged[:fixed], b[:fixed]) {
 			t.Errorf("%s: the images differ before %d by more than the hash", name, fixed)
 		}
 	}

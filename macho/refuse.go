@@ -111,14 +111,8 @@ func (b blob) wantMagic() uint32 {
 	switch {
 	case b.isDirectory():
 		return magicCodeDirectory
-	case b.slot == slotRequirements:
-		return magicRequirements
-	case b.slot == slotEntitlements:
-		return magicEntitlements
-	case b.slot == slotDEREntitlements:
-		return magicDEREntitlements
-	case slotConstraintFirst <= b.slot && b.slot <= slotConstraintLast:
-		return magicConstraint
+	case b.slot <= uint32(lastSpecial):
+		return specialSlots[b.slot].magic
 	case b.slot == slotCMS:
 		return magicBlobWrapper
 	}
@@ -235,16 +229,16 @@ func (g *signature) refuseSpecial() *refusal {
 	if best == nil {
 		return nil
 	}
-	for k := slotRequirements; k <= slotConstraintLast; k++ {
-		if (blob{slot: uint32(k)}).wantMagic() == 0 {
+	for k, special := range specialSlots {
+		if special.magic == 0 {
 			continue
 		}
 		hasBlob := slices.ContainsFunc(g.blobs, func(b blob) bool { return b.slot == uint32(k) })
-		hasSlot := slices.ContainsFunc(best.stored, func(s specialDigest) bool { return s.k == k })
+		hasSlot := slices.ContainsFunc(best.stored, func(s SpecialSlot) bool { return s.K == k })
 		switch {
 		case hasSlot && !hasBlob:
 			return malformed("CodeDirectory %#x: special slot -%d is set, but there is no blob %#x", best.slot, k, k)
-		case hasBlob && !hasSlot && k != slotRequirements:
+		case hasBlob && !hasSlot && special.needsSlot:
 			return malformed("CodeDirectory %#x: blob %#x is covered by no special slot -%d", best.slot, k, k)
 		}
 	}

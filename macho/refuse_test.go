@@ -137,7 +137,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			data, _ := refusalImage()
-			if report := mustVerify(t, macho.Bytes(data)); !report.Holds() {
+			if report := mustVerify(t, macho.Bytes(data)); !report.OK() {
 				t.Fatalf("the image is not valid to begin with: %+v", report.Slices)
 			}
 			test.damage(data)
@@ -174,7 +174,7 @@ func checkRefused(t *testing.T, data []byte, reason string) {
 		want(mustVerify(t, image(data)))
 		for _, touched := range [][]macho.Range{nil, {{Off: 0, Len: int64(len(data))}}} {
 			got := bytes.Clone(data)
-			report, err := macho.Repair(image(got), touched)
+			report, err := repair(macho.Config{}, image(got), touched)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -35,7 +35,7 @@ const (
 // of a hostile image may, is told of twice; what they name outside of the slice is
 // cut off.
 func (r *Report) Locate(image Image) error {
-	if r.Holds() {
+	if r.OK() {
 		return nil
 	}
 	src := &window{image: image}
@@ -44,7 +44,7 @@ func (r *Report) Locate(image Image) error {
 		return err
 	}
 	for i, s := range all {
-		if i >= len(r.Slices) || r.Slices[i].Status.Holds() {
+		if i >= len(r.Slices) || r.Slices[i].Status.OK() {
 			continue
 		}
 		if err := s.readHeader(src, false); err != nil {

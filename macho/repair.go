@@ -2,7 +2,7 @@ package macho
 
 // repair brings the slots of the slice in line with its content: all of them, or
 // those that the ranges touch, which count from the start of the image.
-func (j *job) repair(all bool, ranges []Range) error {
+func (j *sliceJob) repair(all bool, ranges []Range) error {
 	s := j.slice
 	var inSlice []Range
 	for _, r := range within(ranges, s.off, s.end()) {

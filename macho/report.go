@@ -11,11 +11,11 @@ const (
 	StatusCMS         Status = "cms"         // stale or touched, and signed by a certificate
 	StatusMalformed   Status = "malformed"   // cannot be parsed, or does not cover what it must
 	StatusUnsupported Status = "unsupported" // an unknown hash type or version, or encrypted pages
-	StatusBundle      Status = "bundle"      // a file of its bundle is not the one that it seals (Bundles)
+	StatusBundle      Status = "bundle"      // a file of its bundle is not the one that it seals (package bundle)
 )
 
-// Holds tells whether nothing is wrong with a slice of this status.
-func (s Status) Holds() bool {
+// OK reports whether nothing is wrong with a slice of this status.
+func (s Status) OK() bool {
 	return s == StatusValid || s == StatusRepaired || s == StatusUnsigned
 }
 
@@ -29,10 +29,10 @@ type Report struct {
 	Hashed int64 `json:"hashed"`
 }
 
-// Holds tells whether nothing is wrong with any slice.
-func (r *Report) Holds() bool {
+// OK reports whether nothing is wrong with any slice.
+func (r *Report) OK() bool {
 	for i := range r.Slices {
-		if !r.Slices[i].Status.Holds() {
+		if !r.Slices[i].Status.OK() {
 			return false
 		}
 	}
@@ -49,14 +49,16 @@ type Slice struct {
 	Reason          string          `json:"reason"` // why it is not valid; empty when there is nothing to say
 
 	// Touched is set by Repair where a touched range lies in the slice, and in
-	// every slice when everything is to be repaired; and by Bundles.
+	// every slice when everything is to be repaired; and by package bundle where the file is.
 	Touched bool `json:"-"`
 
 	// Regions, by rising offset, are what lies in the slice. Report.Locate sets
 	// them.
 	Regions []Region `json:"-"`
 
-	special []specialDigest // of slots whose content is another file
+	// External holds the special slots whose content is another file of a bundle, of all CodeDirectories. They are
+	// not part of the check: package bundle compares them with the files.
+	External []SpecialSlot `json:"-"`
 }
 
 // CodeDirectory is one of a signature's tables of hashes.
@@ -70,11 +72,4 @@ type CodeDirectory struct {
 	Stale []int `json:"stale"`
 	// StaleSpecial holds likewise k for each special slot -k.
 	StaleSpecial []int `json:"staleSpecial"`
-}
-
-// specialDigest is a stored special slot that is not empty.
-type specialDigest struct {
-	k        int
-	hashType HashType
-	digest   []byte
 }

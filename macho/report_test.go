@@ -37,13 +37,13 @@ func TestReportJSON(t *testing.T) {
 	}
 }
 
-func TestHolds(t *testing.T) {
+func TestStatusOK(t *testing.T) {
 	for status, want := range map[macho.Status]bool{
 		macho.StatusValid: true, macho.StatusRepaired: true, macho.StatusUnsigned: true,
 		macho.StatusStale: false, macho.StatusCMS: false, macho.StatusMalformed: false, macho.StatusUnsupported: false, "": false,
 	} {
-		if status.Holds() != want {
-			t.Errorf("%q holds: %v, want %v", status, status.Holds(), want)
+		if status.OK() != want {
+			t.Errorf("%q is OK: %v, want %v", status, status.OK(), want)
 		}
 	}
 }

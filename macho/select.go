@@ -53,8 +53,8 @@ func within(ranges []Range, from, to int64) []Range {
 func (s *slice) selectAll(g *signature, d *directory) *selection {
 	sel := &selection{dir: d, runs: d.extents()}
 	for _, stored := range d.stored {
-		if _, ok := s.specialContent(g, d, stored.k); ok {
-			sel.special = append(sel.special, stored.k)
+		if _, ok := s.specialContent(g, d, stored.K); ok {
+			sel.special = append(sel.special, stored.K)
 		}
 	}
 	return sel
@@ -89,10 +89,10 @@ func (s *slice) selectTouched(g *signature, d *directory, ranges []Range) *selec
 	sel.runs = intersect(d.extents(), pages)
 
 	for _, stored := range d.stored {
-		content, ok := s.specialContent(g, d, stored.k)
-		at := d.specialAt(stored.k)
+		content, ok := s.specialContent(g, d, stored.K)
+		at := d.specialAt(stored.K)
 		if ok && (len(within(ranges, content.Off, content.end())) > 0 || len(within(ranges, at, at+d.hashSize)) > 0) {
-			sel.special = append(sel.special, stored.k)
+			sel.special = append(sel.special, stored.K)
 		}
 	}
 	return sel
@@ -124,23 +124,4 @@ func intersect(extents []extent, pages []Range) []extent {
 		next = max(next, r.end())
 	}
 	return runs
-}
-
-// specialContent returns where in the slice the content of special slot -k lies.
-//
-// Slot -1 is the hash of the section __TEXT,__info_plist, or of the Info.plist of
-// a bundle. A CodeDirectory with a slot -3 seals a bundle's resources, and then
-// the bundle's Info.plist, another file, comes first (BundleDiskRep::component
-// in Security.framework).
-func (s *slice) specialContent(g *signature, d *directory, k int) (Range, bool) {
-	if k == slotInfoPlist {
-		inBundle := slices.ContainsFunc(d.stored, func(s specialDigest) bool { return s.k == slotResources })
-		return s.commands.infoPlist, s.commands.infoPlist.Len > 0 && !inBundle
-	}
-	for _, b := range g.blobs {
-		if b.slot == uint32(k) {
-			return Range{g.off + b.off, int64(b.length)}, true
-		}
-	}
-	return Range{}, false
 }

@@ -54,8 +54,8 @@ type directory struct {
 	linkage       Range
 	scatterOffset int64 // 0: none
 	scatter       []extent
-	scatterEnd    int64 // 0: the list does not end in the CodeDirectory, or is too long
-	stored        []specialDigest
+	scatterEnd    int64         // 0: the list does not end in the CodeDirectory, or is too long
+	stored        []SpecialSlot // those that are not empty, by rising K
 }
 
 // extent is count code slots from slot for as many pages from page.
@@ -159,10 +159,10 @@ func (r *sigReader) directory(sigOff int64, b blob) *directory {
 	}
 	d.identLen, d.teamLen = r.stringLen(b, d.identOffset), r.stringLen(b, d.teamOffset)
 	size := int64(d.hashType.size())
-	for k := int64(1); k <= min(d.special, slotConstraintLast) && d.hashOffset >= k*size; k++ {
+	for k := int64(1); k <= min(d.special, int64(lastSpecial)) && d.hashOffset >= k*size; k++ {
 		stored := r.bytes(b.off+d.hashOffset-k*size, int(size))
 		if !zero(stored) {
-			d.stored = append(d.stored, specialDigest{int(k), d.hashType, append([]byte(nil), stored...)})
+			d.stored = append(d.stored, SpecialSlot{int(k), d.hashType, append([]byte(nil), stored...)})
 		}
 	}
 	return d

@@ -43,23 +43,6 @@ func (h *hasher) runSpecial(g *signature, sels []*selection) error {
 	return nil
 }
 
-// sealed returns the slots of d whose content is another file of the bundle.
-func (s *slice) sealed(g *signature, d *directory) []specialDigest {
-	if d.hashType.size() == 0 {
-		return nil
-	}
-	var list []specialDigest
-	for _, stored := range d.stored {
-		if stored.k != slotInfoPlist && stored.k != slotResources {
-			continue
-		}
-		if _, inside := s.specialContent(g, d, stored.k); !inside {
-			list = append(list, stored)
-		}
-	}
-	return list
-}
-
 type specialKey struct {
 	content  Range
 	hashType HashType
@@ -67,7 +50,7 @@ type specialKey struct {
 
 // hashRange hashes a range of the slice.
 func (w *worker) hashRange(r Range, t HashType) ([]byte, error) {
-	sum := t.new()
+	sum := t.New()
 	for pos := r.Off; pos < r.end(); {
 		data, err := w.read(&w.data, w.slice.off+pos, min(r.end()-pos, batchSize))
 		if err != nil {

@@ -41,21 +41,21 @@ func TestSpecialFlip(t *testing.T) {
 			}
 		}
 		want := bytes.Clone(damaged)
-		if _, err := macho.Repair(macho.Bytes(want), nil); err != nil {
+		if _, err := macho.Repair(macho.Bytes(want)); err != nil {
 			t.Fatal(err)
 		}
-		if !mustVerify(t, macho.Bytes(want)).Holds() {
+		if !mustVerify(t, macho.Bytes(want)).OK() {
 			t.Errorf("blob %d: the repaired image does not hold", slot)
 		}
 		got := bytes.Clone(damaged)
-		if _, err := macho.Repair(macho.Bytes(got), []macho.Range{{Off: at + 9, Len: 1}}); err != nil {
+		if _, err := macho.RepairTouched(macho.Bytes(got), []macho.Range{{Off: at + 9, Len: 1}}); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got, want) {
 			t.Errorf("blob %d: a touched repair differs from a full one", slot)
 		}
 		got[at+9] ^= 1
-		if _, err := macho.Repair(macho.Bytes(got), []macho.Range{{Off: at + 9, Len: 1}}); err != nil {
+		if _, err := macho.RepairTouched(macho.Bytes(got), []macho.Range{{Off: at + 9, Len: 1}}); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got, c.Data) {
@@ -80,7 +80,7 @@ func TestSlotFlip(t *testing.T) {
 				}
 				for _, touched := range [][]macho.Range{nil, {{Off: at, Len: 1}}} {
 					repaired := bytes.Clone(got)
-					if _, err := macho.Repair(macho.Bytes(repaired), touched); err != nil {
+					if _, err := repair(macho.Config{}, macho.Bytes(repaired), touched); err != nil {
 						t.Fatal(err)
 					}
 					if !bytes.Equal(repaired, c.Data) {
@@ -107,7 +107,7 @@ func TestUntouchedStays(t *testing.T) {
 	got := bytes.Clone(c.Data)
 	got[1000] ^= 1
 	got[9000] ^= 1
-	report, err := macho.Repair(macho.Bytes(got), []macho.Range{{Off: 9000, Len: 1}})
+	report, err := macho.RepairTouched(macho.Bytes(got), []macho.Range{{Off: 9000, Len: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,12 +120,14 @@ func TestUntouchedStays(t *testing.T) {
 	if cd := mustVerify(t, macho.Bytes(got)).Slices[0].CodeDirectories[0]; !slices.Equal(cd.Stale, []int{0}) {
 		t.Errorf("stale after the repair: %v, want [0]", cd.Stale)
 	}
-	report, err = macho.Repair(macho.Bytes(got), []macho.Range{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s := report.Slices[0]; s.Status != macho.StatusValid || s.Touched || report.Hashed != 0 {
-		t.Errorf("repair of nothing: status %s, touched %v, %d bytes hashed", s.Status, s.Touched, report.Hashed)
+	for _, nothing := range [][]macho.Range{nil, {}, {{Off: 1000, Len: 0}}} {
+		report, err = macho.RepairTouched(macho.Bytes(got), nothing)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := report.Slices[0]; s.Status != macho.StatusValid || s.Touched || report.Hashed != 0 {
+			t.Errorf("repair of nothing: status %s, touched %v, %d bytes hashed", s.Status, s.Touched, report.Hashed)
+		}
 	}
 }
 
@@ -138,10 +140,10 @@ func TestTouchedJoin(t *testing.T) {
 		got[at] ^= 1
 	}
 	want := bytes.Clone(got)
-	if _, err := macho.Repair(macho.Bytes(want), nil); err != nil {
+	if _, err := macho.Repair(macho.Bytes(want)); err != nil {
 		t.Fatal(err)
 	}
-	report, err := macho.Repair(macho.Bytes(got), []macho.Range{
+	report, err := macho.RepairTouched(macho.Bytes(got), []macho.Range{
 		{Off: 8192, Len: 1000}, {Off: 5000, Len: 1}, {Off: 4990, Len: 3202}, {Off: 5000, Len: 1}, {Off: 17_000, Len: 1}, {Off: 0, Len: 0},
 	})
 	if err != nil {
@@ -159,7 +161,7 @@ func TestTouchedOutside(t *testing.T) {
 	c := matrixCase(t, "hash-type-2")
 	size := int64(len(c.Data))
 	for _, r := range []macho.Range{{Off: -1, Len: 1}, {Off: 0, Len: -1}, {Off: size, Len: 1}, {Off: 1, Len: size}, {Off: 1, Len: 1<<63 - 1}, {Off: 1<<63 - 1, Len: 1}} {
-		if _, err := macho.Repair(macho.Bytes(c.Data), []macho.Range{r}); err == nil {
+		if _, err := macho.RepairTouched(macho.Bytes(c.Data), []macho.Range{r}); err == nil {
 			t.Errorf("no error for the range %+v", r)
 		}
 	}

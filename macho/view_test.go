@@ -41,7 +41,7 @@ func TestView(t *testing.T) {
 		data[at] ^= byte(rng.IntN(2))
 	}
 	repaired := bytes.Clone(data)
-	wantRepair, err := macho.Repair(macho.Bytes(repaired), nil)
+	wantRepair, err := macho.Repair(macho.Bytes(repaired))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestView(t *testing.T) {
 			if v.looks.Load() < 5 {
 				t.Errorf("%v: asked %d times to be shown", broken, v.looks.Load())
 			}
-			got, err = macho.Config{Jobs: jobs}.Repair(v, nil)
+			got, err = macho.Config{Jobs: jobs}.Repair(v)
 			if err != nil || !reflect.DeepEqual(got, wantRepair) || !bytes.Equal(v.Bytes, repaired) {
 				t.Errorf("%v, %d jobs: repair: %+v, %v, want %+v", broken, jobs, got, err, wantRepair)
 			}

@@ -10,19 +10,17 @@ import (
 	"github.com/nix-community/go-nix/pkg/nixhash"
 )
 
-// A ContentAddress is the SHA-256 of an archive, of which the store path of
-// the archive is made: of all of it, or of all but what depends on that path.
+// A ContentAddress is the SHA-256 from which the store path of a content-addressed archive is computed. It is the hash
+// of the whole archive, or of all of it except what depends on that path.
 type ContentAddress [sha256.Size]byte
 
-// String returns the address in the form of a narinfo's CA field, such as
-// "fixed:r:sha256:" and 52 characters of base 32.
+// String returns the address as in a narinfo's CA field: "fixed:r:sha256:" and 52 characters of base 32.
 func (a ContentAddress) String() string {
 	return "fixed:r:sha256:" + nixbase32.EncodeToString(a[:])
 }
 
-// StorePath returns the store path of this name in the store at dir. The
-// references are store paths in dir, without the path itself; self says
-// whether it refers to itself. (Nix, makeFixedOutputPath and makeStorePath in
+// StorePath returns the store path with this name in the store directory dir. The references are store paths in dir
+// without the path itself; self says whether it refers to itself. (Nix, makeFixedOutputPath and makeStorePath in
 // src/libstore/store-api.cc.)
 func (a ContentAddress) StorePath(dir, name string, references []string, self bool) string {
 	references = slices.Clone(references)

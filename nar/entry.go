@@ -9,9 +9,8 @@ import (
 	nixnar "github.com/nix-community/go-nix/pkg/nar"
 )
 
-// Limits of the format. Nix 2.35 has the first two of the file system
-// (NAME_MAX, PATH_MAX less the NUL) and refuses more than 64 levels, which
-// older versions do not; MaxDepth only bounds the memory that a hostile
+// Limits of the format. The first two are those of the file system (NAME_MAX, PATH_MAX without its NUL), as in Nix 2.35.
+// That version refuses more than 64 levels, which older versions do not; MaxDepth only bounds the memory that a hostile
 // archive can take.
 const (
 	MaxName   = 255   // bytes of an entry's name
@@ -19,26 +18,24 @@ const (
 	MaxDepth  = 16384 // directories inside each other
 )
 
-// maxSize is the largest contents whose end, with padding, an int64 can count.
+// maxSize is the size of the largest contents whose end, with padding, fits into an int64.
 const maxSize = math.MaxInt64 - 7
 
-// The types of an entry, which are go-nix's.
+// The types of an entry, as go-nix defines them.
 const (
 	TypeRegular   = nixnar.TypeRegular
 	TypeDirectory = nixnar.TypeDirectory
 	TypeSymlink   = nixnar.TypeSymlink
 )
 
-// An Entry is one node of an archive: a regular file, a directory or a
-// symlink.
+// An Entry is one node of an archive: a regular file, a directory or a symlink.
 type Entry struct {
-	// Depth is the number of directories around the entry: 0 for the
-	// archive's root, which is the only entry without a Name.
+	// Depth is the number of directories around the entry. It is 0 for the archive's root, which is the only entry
+	// without a Name.
 	Depth int
 	Name  []byte
 	Type  nixnar.NodeType
-	// Executable and Size (the contents' length in bytes) are of regular
-	// files only, Target is of symlinks only.
+	// Executable and Size (the length of the contents in bytes) are for regular files only, Target is for symlinks only.
 	Executable bool
 	Size       int64
 	Target     []byte
@@ -53,7 +50,7 @@ var (
 	errTargetNUL  = errors.New("target holds a NUL byte")
 )
 
-// checkName says why name cannot name a directory's entry.
+// checkName returns why name cannot be the name of an entry, or nil.
 func checkName(name []byte) error {
 	switch {
 	case len(name) == 0:
@@ -70,7 +67,7 @@ func checkName(name []byte) error {
 	return nil
 }
 
-// checkTarget says why target cannot be a symlink's target.
+// checkTarget returns why target cannot be a symlink's target, or nil.
 func checkTarget(target []byte) error {
 	switch {
 	case len(target) == 0:

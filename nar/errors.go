@@ -2,12 +2,13 @@ package nar
 
 import "fmt"
 
-// A FormatError says where an archive, or what a caller asked of a Writer,
-// breaks the format, or where the input ended or failed.
+// A FormatError says where an archive, or a caller of a Writer, breaks the format, or where the input ended or failed.
 type FormatError struct {
-	Op     string // "read" or "write"
-	Path   string // of the entry, or of its directory if its name is not known or not allowed; "/" is the root; "" is outside
-	Offset int64  // bytes from the start of the stream
+	Op string // "read" or "write"
+	// Path is that of the entry, or of its directory if the name is unknown or not allowed. "/" is the root, and "" is
+	// outside the archive's tree.
+	Path   string
+	Offset int64 // bytes from the start of the stream
 	Err    error
 }
 
@@ -21,14 +22,12 @@ func (e *FormatError) Error() string {
 	return fmt.Sprintf("nar: %s%s: offset %d: %v", e.Op, path, e.Offset, e.Err)
 }
 
-// maxPrinted is how much of a path stands in a message. An archive may hold
-// one of four megabytes.
+// maxPrinted is how much of a path is printed. An archive may have one of four megabytes.
 const maxPrinted = 512
 
 func (e *FormatError) Unwrap() error { return e.Err }
 
-// An OrderError is an entry whose name does not come after the one before it
-// in its directory.
+// An OrderError reports an entry whose name does not sort after the one before it in its directory.
 type OrderError struct{ Name, Last string }
 
 func (e *OrderError) Error() string {

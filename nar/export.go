@@ -7,8 +7,7 @@ import (
 	"io"
 )
 
-// An export stream, which nix-store --export writes and --import reads, is
-// (Nix, src/libstore/export-import.cc):
+// nix-store --export writes an export stream, and --import reads it (Nix, src/libstore/export-import.cc):
 //
 //	stream  = { u64(1) archive trailer } u64(0)
 //	trailer = u64(0x4558494e) str(path) u64(n) n*str(reference) str(deriver)
@@ -16,31 +15,27 @@ import (
 const (
 	exportNext  = 1
 	exportEnd   = 0
-	exportMagic = 0x4558494e // "NIXE" in the stream's byte order
+	exportMagic = 0x4558494e // "NIXE" in little-endian order
 )
 
-// An ExportReader reads the archives of an export stream one after the other,
-// each by a [Reader] of its own that shares the stream's buffer. It starts no
-// goroutine. After an error every method returns the same error. A stream that
-// ends early is an [io.ErrUnexpectedEOF] inside a [FormatError]; [io.EOF] comes
-// from Next only after the stream's end mark, and after the input has been
-// seen to end there.
+// An ExportReader reads the archives of an export stream in order, each with a [Reader] of its own that shares the
+// stream's buffer. It starts no goroutine. After an error every method returns the same error. A stream that ends early
+// is an [io.ErrUnexpectedEOF] inside a [FormatError]. Next returns [io.EOF] only after the stream's end mark, once it
+// has found that the input ends there too.
 type ExportReader struct {
 	src     *source
 	err     error
 	archive *Reader  // the current one
-	trailer *Trailer // of the current archive, once it was read
+	trailer *Trailer // of the current archive, once it has been read
 }
 
-// NewExportReader returns an ExportReader for the stream that r holds, and r
-// is expected to hold nothing else.
+// NewExportReader returns an ExportReader for r, which must hold one export stream and nothing else.
 func NewExportReader(r io.Reader) *ExportReader {
 	return &ExportReader{src: newSource(r)}
 }
 
-// Next skips what is left of the current archive and its trailer, and returns
-// the Reader of the next archive, or io.EOF after the last. The Reader's
-// offsets count from the start of the stream.
+// Next skips the rest of the current archive and its trailer, and returns the Reader of the next archive, or io.EOF after
+// the last. The Reader's offsets count from the start of the stream.
 func (x *ExportReader) Next() (*Reader, error) {
 	if x.archive != nil {
 		if _, err := x.Trailer(); err != nil {
@@ -62,13 +57,12 @@ func (x *ExportReader) Next() (*Reader, error) {
 	case exportEnd:
 		x.src.pos += 8
 		x.archive = nil
-		return nil, x.fail(x.src.over("the export stream"))
+		return nil, x.fail(x.src.checkEnd("the export stream"))
 	}
 	return nil, x.fail(x.src.bad(0, fmt.Errorf("want 1 before an archive, or 0 at the end, got %d", more)))
 }
 
-// Trailer skips what is left of the current archive and returns what the
-// stream says about it.
+// Trailer skips the rest of the current archive and returns what the stream says about it.
 func (x *ExportReader) Trailer() (*Trailer, error) {
 	if x.err != nil {
 		return nil, x.err
@@ -97,30 +91,28 @@ func (x *ExportReader) fail(err error) error {
 	return err
 }
 
-// An ExportWriter writes an export stream, each archive by a [Writer] of its
-// own that shares the stream's buffer of 256 KiB. It can be made to fail, not
-// to write a malformed stream. After an error every method returns the same
+// An ExportWriter writes an export stream, each archive with a [Writer] of its own that shares the stream's buffer of 256
+// KiB. It never writes a malformed stream: calls that would make one fail. After an error every method returns the same
 // error.
 type ExportWriter struct {
 	sink    *sink
 	err     error
-	archive *Writer // whose trailer was not written yet
+	archive *Writer // its trailer has not been written yet
 	closed  bool
 }
 
-// NewExportWriter returns an ExportWriter whose stream goes to w.
+// NewExportWriter returns an ExportWriter that writes to w.
 func NewExportWriter(w io.Writer) *ExportWriter {
 	return &ExportWriter{sink: newSink(w)}
 }
 
-// Next begins an archive and returns its Writer, which is to be closed before
-// the archive's trailer. The Writer's offsets count from the start of the
-// stream.
+// Next begins an archive and returns its Writer. Close that Writer before WriteTrailer. Its offsets count from the start of
+// the stream.
 func (x *ExportWriter) Next() (*Writer, error) {
 	if err := x.between("begin an archive"); err != nil {
 		return nil, err
 	}
-	if err := x.sink.room(maxHead); err != nil {
+	if err := x.sink.reserve(maxHead); err != nil {
 		return nil, x.fail(err)
 	}
 	x.sink.number(exportNext)
@@ -153,8 +145,7 @@ func (x *ExportWriter) WriteTrailer(t *Trailer) error {
 	return nil
 }
 
-// Close ends the stream and passes on what is buffered. It fails if an archive
-// is not complete. It does not close the output.
+// Close ends the stream and flushes the buffer. It fails if an archive is not complete. It does not close the output.
 func (x *ExportWriter) Close() error {
 	if x.closed {
 		return nil
@@ -162,7 +153,7 @@ func (x *ExportWriter) Close() error {
 	if err := x.between("close"); err != nil {
 		return err
 	}
-	err := x.sink.room(maxHead)
+	err := x.sink.reserve(maxHead)
 	if err == nil {
 		x.sink.number(exportEnd)
 		err = x.sink.flush()
@@ -174,7 +165,7 @@ func (x *ExportWriter) Close() error {
 	return nil
 }
 
-// between fails unless an archive may begin here.
+// between returns an error unless an archive may begin here.
 func (x *ExportWriter) between(op string) error {
 	switch {
 	case x.err != nil:
@@ -194,7 +185,7 @@ func (x *ExportWriter) fail(err error) error {
 	return err
 }
 
-// A Format is what a stream holds.
+// A Format is the kind of a stream.
 type Format int
 
 const (
@@ -203,8 +194,8 @@ const (
 	FormatExport         // an export stream
 )
 
-// Sniff tells a stream by its first bytes. It needs 16 of them, but for an
-// export stream without archives, which has 8 bytes in all.
+// Sniff returns the kind of a stream that begins with prefix. It needs 16 bytes, or all of the stream: an export stream
+// without archives has 8 bytes.
 func Sniff(prefix []byte) Format {
 	if len(prefix) == 8 && binary.LittleEndian.Uint64(prefix) == exportEnd {
 		return FormatExport
@@ -213,7 +204,7 @@ func Sniff(prefix []byte) Format {
 		return FormatUnknown
 	}
 	if binary.LittleEndian.Uint64(prefix) == exportNext {
-		// Of an archive's magic there are at least 8 bytes.
+		// The prefix has at least 8 bytes of an archive's magic.
 		if starts(prefix[8:], tokMagic) {
 			return FormatExport
 		}
@@ -225,7 +216,7 @@ func Sniff(prefix []byte) Format {
 	return FormatUnknown
 }
 
-// starts tells whether b and want are the same as far as both go.
+// starts reports whether b and want agree up to the length of the shorter one.
 func starts(b, want []byte) bool {
 	n := min(len(b), len(want))
 	return string(b[:n]) == string(want[:n])

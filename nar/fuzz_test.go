@@ -49,15 +49,15 @@ func FuzzReader(f *testing.F) {
 		if !bytes.HasPrefix(data, out.Bytes()) {
 			t.Fatal("what was written is not what was read")
 		}
-		// What is relayed is what is encoded, as far as that came.
-		var relayed bytes.Buffer
-		w, rr := nar.NewWriterSize(&relayed, smallBuffer), nar.NewReaderSize(bytes.NewReader(data), smallBuffer)
-		w.Relay(rr)
-		if relay := pass(rr, w); (relay == nil) != (err == nil) || err != nil && relay.Error() != err.Error() {
-			t.Fatalf("relayed: %v, encoded: %v", relay, err)
+		// What is passed through is what would be encoded, up to an error.
+		var passed bytes.Buffer
+		w, rr := nar.NewWriterSize(&passed, smallBuffer), nar.NewReaderSize(bytes.NewReader(data), smallBuffer)
+		w.PassThrough(rr)
+		if perr := pass(rr, w); (perr == nil) != (err == nil) || err != nil && perr.Error() != err.Error() {
+			t.Fatalf("passed: %v, encoded: %v", perr, err)
 		}
-		if _, ok := decode(relayed.Bytes()); ok != (err == nil) || !bytes.HasPrefix(data, relayed.Bytes()) {
-			t.Fatalf("relayed: %q", &relayed)
+		if _, ok := decode(passed.Bytes()); ok != (err == nil) || !bytes.HasPrefix(data, passed.Bytes()) {
+			t.Fatalf("passed: %q", &passed)
 		}
 		// Once more in small pieces, and with the contents skipped.
 		r := nar.NewReaderSize(iotest.HalfReader(bytes.NewReader(data)), smallBuffer)
@@ -100,7 +100,7 @@ func encodeCalls(calls []call) []byte {
 			b = append(b, 0, byte(c.Depth))
 			str(string(c.Name))
 			entry(c.Type, c.Executable, c.Size, string(c.Target))
-		case lateCall:
+		case deferredCall:
 			b = append(b, 4, byte(c.Depth))
 			str(string(c.Name))
 			entry(c.Type, c.Executable, c.Size, string(c.Target))
@@ -145,7 +145,7 @@ func decodeCalls(b []byte) []call {
 			e.Type, e.Executable, e.Size, target = entry()
 			e.Target = []byte(target)
 			if op == 4 {
-				calls = append(calls, lateCall{e})
+				calls = append(calls, deferredCall{e})
 			} else {
 				calls = append(calls, e)
 			}
@@ -197,11 +197,11 @@ func FuzzWriter(f *testing.F) {
 		for _, headers := range []bool{false, true} {
 			f.Add(encodeCalls(callsOf(f, s, headers)))
 		}
-		// The same with every other entry late.
+		// The same with every other entry deferred.
 		calls := callsOf(f, s, false)
 		for i, c := range calls {
 			if e, ok := c.(*nar.Entry); ok && i%2 == 1 {
-				calls[i] = lateCall{e}
+				calls[i] = deferredCall{e}
 			}
 		}
 		f.Add(encodeCalls(calls))

@@ -7,18 +7,16 @@ import (
 	nixnar "github.com/nix-community/go-nix/pkg/nar"
 )
 
-// A Reader reads one archive entry by entry, in the archive's order. It
-// checks everything that the package comment states, and starts no goroutine.
-// It reads as much as the input gives, up to 256 KiB ahead of what was taken.
+// A Reader reads one archive entry by entry, in the archive's order. It checks everything that the package comment
+// states, and starts no goroutine. It reads ahead of the caller by up to 256 KiB.
 //
-// After an error every method returns the same error. An archive that ends
-// early is an [io.ErrUnexpectedEOF] inside a [FormatError]; [io.EOF] comes
-// from Next only after the archive's last byte, and after the input has been
-// seen to end there.
+// After an error every method returns the same error. An archive that ends early is an [io.ErrUnexpectedEOF] inside a
+// [FormatError]. Next returns [io.EOF] only after the archive's last byte, once it has found that the input ends there
+// too.
 type Reader struct {
 	src    *source
 	inside bool // part of a longer stream: more may follow the archive
-	moved  bool // names may stand in any order
+	moved  bool // names may be in any order
 	err    error
 	state  readState
 	at     trail
@@ -32,36 +30,35 @@ type readState int
 
 const (
 	atStart    readState = iota // before the magic
-	inNode                      // in a node, before what tells the entry's kind and size
-	inContents                  // contents, then padding, then the node's end
+	inNode                      // in a node, before its type and size
+	inContents                  // in the contents, or before the padding and the node's end
 	afterNode                   // before the ")" of a symlink
 	inList                      // in a directory, before an entry or its end
 	atEnd                       // after the root's last ")"
 )
 
-// NewReader returns a Reader for the archive that r holds, and r is expected
-// to hold nothing else. If r has a method Skip(n int64) error, Next passes
-// over contents with it instead of reading them.
+// NewReader returns a Reader for r, which must hold one archive and nothing else. If r is a [Skipper], Next skips large
+// contents without reading them.
 func NewReader(r io.Reader) *Reader {
 	return &Reader{src: newSource(r)}
 }
 
-// Offset is the number of bytes of the stream that were taken so far.
+// Offset returns the number of bytes of the stream that have been taken so far.
 func (r *Reader) Offset() int64 { return r.src.offset() }
 
-// EntryOffset is where in the stream the entry that Next returned last
-// begins: its "entry", or for the root what follows the archive's magic.
+// EntryOffset returns the offset in the stream of the entry that Next returned last. An entry begins with its token
+// "entry", the root after the archive's magic.
 func (r *Reader) EntryOffset() int64 { return r.start }
 
-// AnyOrder has the Reader accept names in any order, and twice: for an
-// archive that was read before, and whose entries have been moved since.
+// AnyOrder makes the Reader accept names in any order, and repeated names: for an archive that was checked before and
+// whose entries have been moved since.
 func (r *Reader) AnyOrder() { r.moved = true }
 
-// Path is the path of the entry that Next returned last, from the archive's
-// root: "/", "/bin", "/bin/sh". It allocates, and takes time by the depth.
+// Path returns the path of the entry that Next returned last, from the archive's root: "/", "/bin", "/bin/sh". It
+// allocates, and its cost grows with the depth.
 func (r *Reader) Path() string { return r.at.path() }
 
-// Header is the entry that Next returned last as go-nix's type.
+// Header returns the entry that Next returned last as go-nix's type.
 func (r *Reader) Header() *nixnar.Header {
 	return &nixnar.Header{
 		Path:       r.at.path(),
@@ -72,10 +69,9 @@ func (r *Reader) Header() *nixnar.Header {
 	}
 }
 
-// Next skips what is left of the current entry's contents and returns the
-// next entry, or io.EOF after the last. The entry and its slices, which lie
-// in the Reader's buffer, are valid until the next call of any method that
-// reads; the caller may change the slices' bytes.
+// Next skips the rest of the current entry's contents and returns the next entry, or io.EOF after the last. The entry and
+// its slices, which lie in the Reader's buffer, are valid until the next call of any method that reads. The caller may
+// change the slices' bytes.
 func (r *Reader) Next() (*Entry, error) {
 	if r.err != nil {
 		return nil, r.err
@@ -86,10 +82,9 @@ func (r *Reader) Next() (*Entry, error) {
 	return &r.entry, nil
 }
 
-// Peek returns the contents of the current file that are in the buffer and
-// not yet taken, reading until there are at least n bytes (at most 64 KiB)
-// or the contents end, which io.EOF tells. The slice is valid until the next
-// call of any method that reads, and the caller may change its bytes.
+// Peek returns the contents of the current file that are in the buffer and not yet taken. It reads until there are at
+// least n bytes (at most 64 KiB), or fewer and io.EOF at the end of the contents. The slice is valid until the next call
+// of any method that reads, and the caller may change its bytes.
 func (r *Reader) Peek(n int) ([]byte, error) {
 	if r.err != nil {
 		return nil, r.err
@@ -115,12 +110,11 @@ func (r *Reader) Discard(n int) {
 	r.left -= int64(n)
 }
 
-// Remaining is the number of bytes of the current file's contents not yet
-// taken.
+// Remaining returns the number of bytes of the current file's contents that have not been taken.
 func (r *Reader) Remaining() int64 { return r.left }
 
-// Read reads the current file's contents, and returns io.EOF at their end. Into
-// 64 KiB or more it may read without the Reader's buffer between.
+// Read reads the current file's contents, and returns io.EOF at their end. If p has 64 KiB or more, Read may bypass the
+// Reader's buffer.
 func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, r.err
@@ -128,7 +122,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 	if r.err == nil && int64(len(p)) > r.left {
 		p = p[:r.left]
 	}
-	if r.err == nil && len(p) >= r.src.size/4 && r.src.bare() {
+	if r.err == nil && len(p) >= r.src.size/4 && r.src.direct() {
 		n, err := r.src.readInto(p)
 		r.left -= int64(n)
 		if err != nil {
@@ -145,8 +139,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fail keeps err, so that every later call returns it too, and says in it
-// where in the archive it happened.
+// fail keeps err for all later calls, and adds to it the path of the entry.
 func (r *Reader) fail(err error) error {
 	if bad, ok := err.(*FormatError); ok {
 		switch r.state {
@@ -184,7 +177,7 @@ func (r *Reader) next() error {
 	}
 	for r.at.dirs() > 0 {
 		if !r.src.match(0, tokClose) {
-			return r.listed()
+			return r.child()
 		}
 		r.at.leave()
 		r.state = afterNode
@@ -196,11 +189,11 @@ func (r *Reader) next() error {
 	if r.inside {
 		return io.EOF
 	}
-	return r.src.over("the archive")
+	return r.src.checkEnd("the archive")
 }
 
-// listed reads an entry of the innermost directory.
-func (r *Reader) listed() error {
+// child reads an entry of the innermost directory.
+func (r *Reader) child() error {
 	if err := r.src.expect(0, tokEntry, `"entry" "(" "name", or ")"`); err != nil {
 		return err
 	}
@@ -230,9 +223,8 @@ func (r *Reader) listed() error {
 	return r.node(c + len(tokEntryNode))
 }
 
-// node reads a node as far as its contents or its first entry. It starts c
-// bytes after what was taken: the name of a listed entry lies before it, and
-// stays in the buffer until all is known.
+// node reads a node up to its contents or its first entry. The node starts c bytes after what was taken. The name of an
+// entry precedes it and stays in the buffer until the node has been read.
 func (r *Reader) node(c int) error {
 	named := c > 0
 	if err := r.src.expect(c, tokNode, `"(" "type"`); err != nil {
@@ -302,7 +294,7 @@ func (r *Reader) node(c int) error {
 		return r.src.expect(c, tokRegular, `"regular", "symlink" or "directory"`)
 	}
 	r.start = r.src.offset()
-	// Nothing above moves the buffer from here on.
+	// From here on nothing moves the buffer.
 	if named {
 		start := r.src.pos + len(tokEntry) + 8
 		r.entry.Name = r.src.buf[start : start+len(r.at.last()) : start+len(r.at.last())]
@@ -314,7 +306,7 @@ func (r *Reader) node(c int) error {
 	return nil
 }
 
-// endContents skips to the end of the contents and checks their padding.
+// endContents skips the rest of the contents and checks their padding.
 func (r *Reader) endContents() error {
 	if r.left > 0 {
 		n := r.left
@@ -336,7 +328,7 @@ func (r *Reader) endContents() error {
 	return nil
 }
 
-// closeNode takes the ")" of a node and, below the root, that of its entry.
+// closeNode takes the ")" of a node and, except for the root, that of its entry.
 func (r *Reader) closeNode() error {
 	want := tokClose
 	if r.at.dirs() > 0 {

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// Fixed runs of tokens. Comparing them whole is what makes small entries cheap.
+// Fixed runs of tokens. Each run is compared in one go, which makes small entries cheap.
 var (
 	tokMagic      = tokens("nix-archive-1")
 	tokNode       = tokens("(", "type")
@@ -22,10 +22,10 @@ var (
 	tokCloseEntry = tokens(")", ")")
 )
 
-// lenExecutable is the first string of tokExecutable alone.
+// lenExecutable is the length of the first string of tokExecutable.
 var lenExecutable = len(tokens("executable"))
 
-// tokens encodes strings as they stand in an archive.
+// tokens encodes strings as an archive does.
 func tokens(ss ...string) []byte {
 	var b []byte
 	for _, s := range ss {
@@ -39,11 +39,11 @@ func tokens(ss ...string) []byte {
 // padding is the number of zeros after a string of n bytes.
 func padding(n int64) int { return int(-n & 7) }
 
-// maxToken is the longest string that Nix reads as a tag.
+// maxToken is the length of the longest string that Nix reads as a tag.
 const maxToken = 32
 
-// match tells whether want lies c bytes after what was taken. A shortage of
-// bytes is no match: expect, which always follows, tells it.
+// match reports whether want lies c bytes after what was taken. If the input ends before that, it does not match, and
+// the call of expect that always follows returns the error.
 func (s *source) match(c int, want []byte) bool {
 	if s.end-s.pos < c+len(want) && s.need(c+len(want)) != nil {
 		return false
@@ -52,12 +52,12 @@ func (s *source) match(c int, want []byte) bool {
 	return string(s.buf[p:p+len(want)]) == string(want)
 }
 
-// expect fails unless want lies c bytes after what was taken.
+// expect returns an error unless want lies c bytes after what was taken.
 func (s *source) expect(c int, want []byte, what string) error {
 	if s.match(c, want) {
 		return nil
 	}
-	// Walk the tokens up to the one that differs, to say what came.
+	// Find the token that differs, for the error message.
 	for len(want) > 0 {
 		n := 8 + int(want[0]) + padding(int64(want[0]))
 		if !s.match(c, want[:n]) {
@@ -82,7 +82,7 @@ func (s *source) expect(c int, want []byte, what string) error {
 	return s.bad(c, fmt.Errorf("want %s, got %q", what, got))
 }
 
-// length reads a string's length, c bytes after what was taken.
+// length returns a string's length, c bytes after what was taken.
 func (s *source) length(c int, what string) (uint64, error) {
 	if err := s.need(c + 8); err != nil {
 		return 0, s.truncated(c, what, err)
@@ -90,7 +90,7 @@ func (s *source) length(c int, what string) (uint64, error) {
 	return binary.LittleEndian.Uint64(s.buf[s.pos+c:]), nil
 }
 
-// str reads a short string's n bytes and its padding.
+// str returns a short string of n bytes, c bytes after what was taken, and checks its padding.
 func (s *source) str(c, n int, what string) ([]byte, error) {
 	padded := n + padding(int64(n))
 	if err := s.need(c + padded); err != nil {
@@ -105,7 +105,7 @@ func (s *source) str(c, n int, what string) ([]byte, error) {
 	return b[:n:n], nil
 }
 
-// truncated makes err, the source's, an error that says what was wanted.
+// truncated adds to err, an error of the source, what was wanted.
 func (s *source) truncated(c int, what string, err error) error {
 	if p, ok := err.(*passError); ok {
 		return p.error
@@ -116,8 +116,8 @@ func (s *source) truncated(c int, what string, err error) error {
 	return s.bad(c, fmt.Errorf("want %s: %w", what, err))
 }
 
-// over is io.EOF if the input ends here, after what.
-func (s *source) over(what string) error {
+// checkEnd returns io.EOF if the input ends here, after what, and another error if it does not.
+func (s *source) checkEnd(what string) error {
 	switch err := s.need(1); {
 	case err == io.EOF:
 		return io.EOF

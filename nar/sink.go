@@ -11,7 +11,7 @@ type sink struct {
 	w    io.Writer
 	size int // of the buffer, once there is one
 	buf  []byte
-	off  int64 // bytes passed to w
+	off  int64 // bytes written to w
 }
 
 func newSink(w io.Writer) *sink { return &sink{w: w, size: bufferSize} }
@@ -19,8 +19,8 @@ func newSink(w io.Writer) *sink { return &sink{w: w, size: bufferSize} }
 // offset is the number of bytes written, those in the buffer included.
 func (s *sink) offset() int64 { return s.off + int64(len(s.buf)) }
 
-// room makes the buffer hold n bytes more, at most all of it.
-func (s *sink) room(n int) error {
+// reserve makes sure that n more bytes fit into the buffer. n is at most the buffer's size.
+func (s *sink) reserve(n int) error {
 	if cap(s.buf)-len(s.buf) >= n {
 		return nil
 	}
@@ -31,7 +31,7 @@ func (s *sink) room(n int) error {
 	return s.flush()
 }
 
-// The methods that add to the buffer need room.
+// The caller of these methods has reserved the bytes that they add.
 
 func (s *sink) add(b []byte) { s.buf = append(s.buf, b...) }
 
@@ -47,8 +47,8 @@ func (s *sink) str(b []byte) {
 
 var zeros [7]byte
 
-// contents writes p, of any length. From 64 KiB on it goes past the buffer:
-// below that a copy is cheaper than a system call.
+// contents writes p, of any length. From 64 KiB on it bypasses the buffer; below that, a copy is cheaper than a system
+// call.
 func (s *sink) contents(p []byte) error {
 	if len(p) >= s.size/4 {
 		if err := s.flush(); err != nil {
@@ -56,14 +56,14 @@ func (s *sink) contents(p []byte) error {
 		}
 		return s.output(p)
 	}
-	if err := s.room(len(p)); err != nil {
+	if err := s.reserve(len(p)); err != nil {
 		return err
 	}
 	s.add(p)
 	return nil
 }
 
-// flush passes on what is buffered.
+// flush writes what is buffered to the output.
 func (s *sink) flush() error {
 	if len(s.buf) == 0 {
 		return nil

@@ -5,34 +5,33 @@ import (
 	"io"
 )
 
-// bufferSize is how far a Reader reads ahead and a Writer writes behind. It
-// fits the second-level cache, and is a quarter of the largest pipe that
-// Linux gives to everyone.
+// bufferSize is how far a Reader reads ahead and how much a Writer buffers. It fits into the second-level cache, and is a
+// quarter of the largest pipe that Linux allows an ordinary user.
 const bufferSize = 256 << 10
 
-// source is a buffered input in which what was read but not yet taken stays
-// in place, so that callers may look at it, and change it, without a copy.
+// source is a buffered input. What has been read and not yet taken stays in place, so callers can inspect and change it
+// without a copy.
 type source struct {
 	r        io.Reader
 	size     int // of the buffer, once there is one
 	buf      []byte
 	pos, end int   // buf[pos:end] is read and not taken
 	base     int64 // offset in the stream of buf[0]
-	err      error // of r, kept until the buffer is used up
+	err      error // of r, returned once the buffer is empty
 
-	// Where Writer.Relay was called:
-	to       *sink // takes what was taken from here
-	mark     int   // buf[mark:pos] was taken and not passed on
+	// Set by Writer.PassThrough:
+	to       *sink // gets what is taken from here
+	mark     int   // buf[mark:pos] has been taken and not passed on
 	withheld bool  // nothing is passed on
 }
 
 func newSource(r io.Reader) *source { return &source{r: r, size: bufferSize} }
 
-// offset is the place in the stream of the first byte not taken.
+// offset returns the offset in the stream of the first byte that has not been taken.
 func (s *source) offset() int64 { return s.base + int64(s.pos) }
 
-// need makes at least n bytes available at buf[pos:end]. At the end of the
-// input it fails with io.EOF, and fewer are there.
+// need makes at least n bytes available at buf[pos:end]. If the input ends before that, it returns io.EOF and fewer are
+// available.
 func (s *source) need(n int) error {
 	if s.end-s.pos >= n {
 		return nil
@@ -57,7 +56,7 @@ func (s *source) fill(n int) error {
 	return nil
 }
 
-// read reads some bytes, or fails with the error that ended the input.
+// read reads at least one byte, or returns the error that ended the input.
 func (s *source) read(p []byte) (int, error) {
 	for range 100 {
 		if s.err != nil {
@@ -79,21 +78,21 @@ func (s *source) read(p []byte) (int, error) {
 	return 0, s.err
 }
 
-// bare tells whether nothing is in the buffer, and nothing needs to go through it.
-func (s *source) bare() bool { return s.pos == s.end && (s.to == nil || s.withheld) }
+// direct reports whether the buffer is empty and may be bypassed.
+func (s *source) direct() bool { return s.pos == s.end && (s.to == nil || s.withheld) }
 
-// readInto takes bytes without the buffer, where it is bare.
+// readInto takes bytes without the buffer. direct must be true.
 func (s *source) readInto(p []byte) (int, error) {
 	n, err := s.read(p)
 	s.base += int64(n)
 	return n, err
 }
 
-// clear makes room for n bytes from pos on.
+// clear makes the buffer hold n bytes from pos on.
 func (s *source) clear(n int) error {
 	first := s.pos
 	if s.to != nil {
-		// Small reads are passed on together.
+		// Let small reads collect, to pass them on together.
 		if s.pos+n <= len(s.buf) && s.end <= len(s.buf)/2 {
 			return nil
 		}
@@ -102,8 +101,8 @@ func (s *source) clear(n int) error {
 		}
 		first = s.mark
 	}
-	// What is left is short (a field, or what a matcher holds back), and
-	// reading into all the rest keeps the reads large.
+	// What remains is short (a field, or what a matcher has not released), so it is cheap to move, and the next read can
+	// be large.
 	if first > 0 {
 		copy(s.buf, s.buf[first:s.end])
 		s.base += int64(first)
@@ -117,7 +116,7 @@ func (s *source) clear(n int) error {
 	return nil
 }
 
-// skip takes n bytes, which may be more than the buffer holds.
+// skip takes n bytes, which may be more than fit into the buffer.
 func (s *source) skip(n int64) error {
 	for {
 		if have := int64(s.end - s.pos); n <= have {
@@ -127,8 +126,8 @@ func (s *source) skip(n int64) error {
 			n -= have
 			s.pos = s.end
 		}
-		// What is passed over is not known to exist, but what follows is read.
-		if r, ok := s.r.(interface{ Skip(n int64) error }); ok && n > int64(len(s.buf)) && s.err == nil && s.to == nil {
+		// Skip may go past the end of the input. The read that follows finds that out.
+		if r, ok := s.r.(Skipper); ok && n > int64(len(s.buf)) && s.err == nil && s.to == nil {
 			if err := r.Skip(n); err != nil {
 				return err
 			}

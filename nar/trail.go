@@ -2,18 +2,17 @@ package nar
 
 import "bytes"
 
-// trail is the stack of names from the root to the entry at hand, with what
-// is needed to tell whether a directory's names increase. The names lie end
-// to end in one buffer, so that an entry costs no allocation.
+// trail is the stack of names from the root to the current entry. It also checks that the names of a directory increase.
+// The names lie end to end in one buffer, so an entry costs no allocation.
 type trail struct {
 	names []byte
 	ends  []int // ends[d] is where the name of depth d+1 ends in names
 }
 
-// dirs is the number of directories that are open.
+// dirs returns the number of open directories.
 func (t *trail) dirs() int { return len(t.ends) }
 
-// start is where the innermost open directory's entries have their name.
+// start returns where in names the name of an entry of the innermost open directory begins.
 func (t *trail) start() int {
 	if d := len(t.ends); d > 1 {
 		return t.ends[d-2]
@@ -21,22 +20,20 @@ func (t *trail) start() int {
 	return 0
 }
 
-// last is the name of the latest entry of the innermost open directory.
+// last returns the name of the latest entry of the innermost open directory.
 func (t *trail) last() []byte { return t.names[t.start():] }
 
 // enter opens a directory.
 func (t *trail) enter() { t.ends = append(t.ends, len(t.names)) }
 
-// leave closes the innermost directory, which is now the latest entry of the
-// one around it.
+// leave closes the innermost directory. It is then the latest entry of the one around it.
 func (t *trail) leave() {
 	t.names = t.names[:t.start()]
 	t.ends = t.ends[:len(t.ends)-1]
 }
 
-// list makes name the latest of the innermost directory. It does so even if
-// name does not come after the one before it, so that path tells which entry
-// the error is about.
+// list makes name the latest of the innermost directory. It does so even if it returns an error because name does not
+// sort after the one before it, so that path returns the path of the entry that the error is about.
 func (t *trail) list(name []byte) error {
 	var err error
 	if last := t.last(); bytes.Compare(name, last) <= 0 {
@@ -46,24 +43,24 @@ func (t *trail) list(name []byte) error {
 	return err
 }
 
-// rename makes name the latest of the innermost directory, whatever was.
+// rename makes name the latest of the innermost directory, without a check.
 func (t *trail) rename(name []byte) {
 	t.names = append(t.names[:t.start()], name...)
 	t.ends[len(t.ends)-1] = len(t.names)
 }
 
-// path is the path of the latest entry from the archive's root.
+// path returns the path of the latest entry from the archive's root.
 func (t *trail) path() string { return t.join(len(t.ends)) }
 
-// dir is the path of the innermost open directory.
+// dir returns the path of the innermost open directory.
 func (t *trail) dir() string { return t.join(len(t.ends) - 1) }
 
-// join is the path of the first depth names.
+// join returns the path of the first depth names.
 func (t *trail) join(depth int) string {
 	var b []byte
 	start := 0
 	for d := 0; d < depth; d++ {
-		// An empty name stands last, in a directory without entries so far.
+		// A directory without entries so far has an empty name at the end.
 		if end := t.ends[d]; end > start {
 			b = append(b, '/')
 			b = append(b, t.names[start:end]...)

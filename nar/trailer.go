@@ -5,35 +5,31 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/nix-community/go-nix/pkg/nixbase32"
+	"narseal/nar/storepath"
 )
 
-// A Trailer is what an export stream says about an archive, after it. Paths
-// are absolute store paths, of any store.
+// A Trailer is what an export stream says about an archive, after it. Paths are absolute store paths, of any store.
 type Trailer struct {
 	Path       string
-	References []string // as they stand in the stream; Nix sorts them
+	References []string // in the order of the stream; Nix sorts them
 	Deriver    string   // "" if there is none
 
-	// Signature is what Nix before 2.0 could put behind the rest, and what
-	// later ones skip; nil if there is none.
+	// Signature is an optional field at the end, which Nix before 2.0 could write and later versions skip; nil if there
+	// is none.
 	Signature []byte
 }
 
-// Limits of a trailer. Nix has none but for the name (StorePath::MaxPathLen):
-// these keep a hostile stream from filling the memory.
+// Limits of a trailer. Nix has none but that of a store path's name. These bound the memory that a hostile stream can
+// take.
 const (
-	maxStorePath = MaxTarget // PATH_MAX less the NUL
-	maxStoreName = 211       // bytes after the hash and the dash
+	maxStorePath = MaxTarget // PATH_MAX without its NUL
 	maxSignature = 4095      // bytes; that of an RSA key of 4096 bits has 512
-	maxTrailer   = 16 << 20  // bytes of references, each with 32 more
+	maxTrailer   = 16 << 20  // bytes of references, with 32 added for each
 )
 
-// hashLen is the length of a store path's hash part in characters.
-const hashLen = 32
+var errTrailerSize = fmt.Errorf("the references have more than %d bytes", maxTrailer)
 
-// checkStorePath says why path cannot be a store path: a folder, and in it a
-// base name of hash, dash and name (Nix, src/libstore/path.cc).
+// checkStorePath returns an error unless path is a store path. Any directory may be the store directory, even the root.
 func checkStorePath(path string) error {
 	if len(path) > maxStorePath {
 		return fmt.Errorf("store path has %d bytes, at most %d are allowed", len(path), maxStorePath)
@@ -41,28 +37,13 @@ func checkStorePath(path string) error {
 	if !strings.HasPrefix(path, "/") || strings.IndexByte(path, 0) >= 0 {
 		return fmt.Errorf("%q is not an absolute path", path)
 	}
-	base := path[strings.LastIndexByte(path, '/')+1:]
-	if len(base) < hashLen+2 || base[hashLen] != '-' || nixbase32.ValidateString(base[:hashLen]) != nil {
-		return fmt.Errorf("%q is not a store path: want a hash of %d characters, a dash and a name", path, hashLen)
-	}
-	name := base[hashLen+1:]
-	if len(name) > maxStoreName {
-		return fmt.Errorf("%q is not a store path: the name has %d bytes, at most %d are allowed", path, len(name), maxStoreName)
-	}
-	for i := range len(name) {
-		switch c := name[i]; {
-		case '0' <= c && c <= '9', 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z':
-		case strings.IndexByte("+-._?=", c) >= 0:
-		default:
-			return fmt.Errorf("%q is not a store path: %q may not stand in a name", path, c)
-		}
+	if err := storepath.CheckBaseName(path[strings.LastIndexByte(path, '/')+1:]); err != nil {
+		return fmt.Errorf("%q is not a store path: %w", path, err)
 	}
 	return nil
 }
 
-var errTrailerSize = fmt.Errorf("the references have more than %d bytes", maxTrailer)
-
-// check says why t cannot be written.
+// check returns why t cannot be written, or nil.
 func (t *Trailer) check() error {
 	if err := checkStorePath(t.Path); err != nil {
 		return fmt.Errorf("path: %w", err)
@@ -87,25 +68,25 @@ func (t *Trailer) check() error {
 	return nil
 }
 
-// trailer writes a trailer that was checked.
+// trailer writes a trailer that has passed check.
 func (s *sink) trailer(t *Trailer) error {
-	if err := s.room(maxHead); err != nil {
+	if err := s.reserve(maxHead); err != nil {
 		return err
 	}
 	s.number(exportMagic)
 	s.str([]byte(t.Path))
 	s.number(uint64(len(t.References)))
 	for _, ref := range t.References {
-		if err := s.room(maxHead); err != nil {
+		if err := s.reserve(maxHead); err != nil {
 			return err
 		}
 		s.str([]byte(ref))
 	}
-	if err := s.room(maxHead); err != nil {
+	if err := s.reserve(maxHead); err != nil {
 		return err
 	}
 	s.str([]byte(t.Deriver))
-	if err := s.room(maxHead); err != nil {
+	if err := s.reserve(maxHead); err != nil {
 		return err
 	}
 	if t.Signature == nil {
@@ -171,10 +152,10 @@ func (s *source) trailer() (*Trailer, error) {
 	return t, nil
 }
 
-// number looks at the u64 that comes next.
+// number returns the next u64 and does not take it.
 func (s *source) number(what string) (uint64, error) { return s.length(0, what) }
 
-// short looks at the string that comes next, of at most limit bytes.
+// short returns the next string, of at most limit bytes, and does not take it.
 func (s *source) short(what string, limit int) ([]byte, error) {
 	n, err := s.length(0, what)
 	if err != nil {
@@ -186,7 +167,7 @@ func (s *source) short(what string, limit int) ([]byte, error) {
 	return s.str(8, int(n), what)
 }
 
-// storePath reads a store path, which may be empty if it is optional.
+// storePath takes a store path, which may be empty if it is optional.
 func (s *source) storePath(what string, optional bool) (string, error) {
 	b, err := s.short(what, maxStorePath)
 	if err != nil {

@@ -10,62 +10,59 @@ import (
 	nixnar "github.com/nix-community/go-nix/pkg/nar"
 )
 
-// maxHead is more than an entry takes up to its contents, with its symlink's
-// target, and more than is added between two of them.
+// maxHead is more than the length of an entry up to its contents, including a symlink's target, and more than the length
+// of what is written between two entries.
 const maxHead = MaxName + MaxTarget + 512
 
-// A Writer writes one archive entry by entry. It buffers up to 256 KiB,
-// starts no goroutine, and checks everything that the package comment states:
-// it can be made to fail, not to write a malformed archive. The last bytes of
-// an archive leave the buffer in Close, so that what was written before, or
-// by a Writer that failed, is never a complete archive. After an error every
+// A Writer writes one archive entry by entry. It buffers up to 256 KiB, starts no goroutine, and checks everything that
+// the package comment states: it never writes a malformed archive, but fails. Only Close writes the last bytes of an
+// archive, so the output of a Writer that is not closed, or has failed, is never a complete archive. After an error every
 // method returns the same error.
 type Writer struct {
 	sink   *sink
-	inside bool // part of a longer stream, which ends the buffering
+	inside bool // part of a longer stream, which flushes the buffer
 	err    error
 	at     trail
 	left   int64 // contents still to come
 	pad    int   // zeros that follow the contents
 	state  writeState
-	relay  *Reader // which passes on what it reads; nil: everything is encoded here
+	from   *Reader // passes on what it reads; nil: everything is encoded here
 
-	writing []*late // late entries that are open, outermost first
-	waiting lates   // late entries whose turn comes
-	lateBuf []byte  // the buffer before the spools, where none is in use
+	deferring []*deferred  // deferred entries that are being written to their spill, outermost first
+	waiting   deferredHeap // complete deferred entries that wait for their place
+	spillBuf  []byte       // the buffer in front of a Spill, while no Spill is written to
 }
 
 type writeState int
 
 const (
 	beforeRoot writeState = iota
-	inFile                // contents of a regular file are open
+	inFile                // in the contents of a regular file
 	inDirectory
 	rootWritten // nothing more may be added
 	closed
 )
 
-// NewWriter returns a Writer whose archive goes to w.
+// NewWriter returns a Writer that writes an archive to w.
 func NewWriter(w io.Writer) *Writer {
 	return &Writer{sink: newSink(w)}
 }
 
-// Offset is the number of bytes of the stream that were written so far, those
-// in the buffer included and late entries left out.
+// Offset returns the number of bytes of the stream that have been written so far, including those in the buffer and
+// without deferred entries.
 func (w *Writer) Offset() int64 {
-	if len(w.writing) > 0 {
-		return w.writing[0].outer.offset()
+	if len(w.deferring) > 0 {
+		return w.deferring[0].outer.offset()
 	}
-	if w.relays() {
-		s := w.relay.src
+	if w.passing() {
+		s := w.from.src
 		return w.sink.offset() + int64(s.pos-s.mark)
 	}
 	return w.sink.offset()
 }
 
-// WriteEntry begins an entry: it closes the directories that are deeper than
-// e.Depth, and those must have been listed in full. The Size bytes of a
-// regular file's contents follow by Write. The entry is not kept.
+// WriteEntry begins an entry. It closes the directories that are deeper than e.Depth; nothing more can be added to those.
+// The Size bytes of a regular file's contents follow by Write. The Writer does not keep e.
 func (w *Writer) WriteEntry(e *Entry) error {
 	if w.err != nil {
 		return w.err
@@ -76,8 +73,7 @@ func (w *Writer) WriteEntry(e *Entry) error {
 	return nil
 }
 
-// WriteHeader is WriteEntry for go-nix's type: an entry with a full path,
-// whose directory must be open or have been the one before.
+// WriteHeader is WriteEntry for go-nix's type, which has the full path of an entry. The entry's directory must be open.
 func (w *Writer) WriteHeader(h *nixnar.Header) error {
 	if w.err != nil {
 		return w.err
@@ -98,7 +94,7 @@ func (w *Writer) WriteHeader(h *nixnar.Header) error {
 	return w.WriteEntry(&e)
 }
 
-// Write adds to the contents of the file that WriteEntry began.
+// Write adds to the contents of the file that WriteEntry or WriteEntryDeferred began.
 func (w *Writer) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
@@ -106,8 +102,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 	if more := int64(len(p)) - w.left; more > 0 {
 		return 0, w.fail(w.bad(w.at.path(), fmt.Errorf("contents: %d bytes more than the entry's size", more)))
 	}
-	if w.relays() {
-		if !w.relay.src.shows(p) {
+	if w.passing() {
+		if !w.from.src.isNext(p) {
 			return 0, w.fail(w.bad(w.at.path(), errors.New("contents: other bytes than those that are passed on")))
 		}
 	} else if err := w.sink.contents(p); err != nil {
@@ -117,8 +113,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close ends the archive and passes on what is buffered. It fails if the
-// archive is not complete. It does not close the output.
+// Close ends the archive and flushes the buffer. It fails if the archive is not complete. It does not close the output.
 func (w *Writer) Close() error {
 	if w.err != nil || w.state == closed {
 		return w.err
@@ -140,7 +135,7 @@ func (w *Writer) finish() error {
 	if err := w.leaveTo(0); err != nil || w.inside {
 		return err
 	}
-	if err := w.finishRelay(); err != nil {
+	if err := w.finishPassthrough(); err != nil {
 		return err
 	}
 	return w.sink.flush()
@@ -151,7 +146,7 @@ func (w *Writer) entry(e *Entry) error {
 		return err
 	}
 	if w.state != beforeRoot {
-		if err := w.release(e.Depth, e.Name); err != nil {
+		if err := w.writeDeferred(e.Depth, e.Name); err != nil {
 			return err
 		}
 		if err := w.at.list(e.Name); err != nil {
@@ -161,7 +156,7 @@ func (w *Writer) entry(e *Entry) error {
 	return w.node(e)
 }
 
-// place ends what is before e, and checks that e can follow.
+// place ends what precedes e, and checks that e can follow.
 func (w *Writer) place(e *Entry) error {
 	if err := w.endFile(); err != nil {
 		return err
@@ -178,7 +173,7 @@ func (w *Writer) place(e *Entry) error {
 	if err := w.leaveTo(e.Depth); err != nil {
 		return err
 	}
-	if err := w.settle(e.Depth); err != nil {
+	if err := w.endDeferred(e.Depth); err != nil {
 		return err
 	}
 	if err := checkName(e.Name); err != nil {
@@ -187,12 +182,12 @@ func (w *Writer) place(e *Entry) error {
 	return nil
 }
 
-// node writes an entry as far as its contents or its first entry.
+// node writes an entry up to its contents or its first entry.
 func (w *Writer) node(e *Entry) error {
 	if err := w.checkNode(e); err != nil {
 		return w.bad(w.at.path(), err)
 	}
-	if w.relay == nil {
+	if w.from == nil {
 		if err := w.encode(e); err != nil {
 			return err
 		}
@@ -209,10 +204,9 @@ func (w *Writer) node(e *Entry) error {
 	return nil
 }
 
-// encode puts an entry into the buffer as far as its contents, its first entry
-// or the node's end.
+// encode puts an entry into the buffer up to its contents, its first entry or the node's end.
 func (w *Writer) encode(e *Entry) error {
-	if err := w.sink.room(maxHead); err != nil {
+	if err := w.sink.reserve(maxHead); err != nil {
 		return err
 	}
 	if w.state == beforeRoot {
@@ -241,7 +235,7 @@ func (w *Writer) encode(e *Entry) error {
 	return nil
 }
 
-// checkNode says why e cannot be written, its name and place apart.
+// checkNode returns why e cannot be written, or nil. place has checked its name and depth.
 func (w *Writer) checkNode(e *Entry) error {
 	switch e.Type {
 	case TypeRegular:
@@ -271,7 +265,7 @@ func (w *Writer) checkNode(e *Entry) error {
 	return nil
 }
 
-// endFile ends the contents that are open, if any.
+// endFile ends the contents of a regular file, if the Writer is in one.
 func (w *Writer) endFile() error {
 	if w.state != inFile {
 		return nil
@@ -279,8 +273,8 @@ func (w *Writer) endFile() error {
 	if w.left > 0 {
 		return w.bad(w.at.path(), fmt.Errorf("contents: %d bytes of the entry's size are missing", w.left))
 	}
-	if w.relay == nil {
-		if err := w.sink.room(maxHead); err != nil {
+	if w.from == nil {
+		if err := w.sink.reserve(maxHead); err != nil {
 			return err
 		}
 		w.sink.zeros(w.pad)
@@ -289,17 +283,17 @@ func (w *Writer) endFile() error {
 	return nil
 }
 
-// leaveTo closes directories until depth of them are open.
+// leaveTo closes directories until depth are open.
 func (w *Writer) leaveTo(depth int) error {
 	for w.at.dirs() > depth {
-		if err := w.settle(w.at.dirs()); err != nil {
+		if err := w.endDeferred(w.at.dirs()); err != nil {
 			return err
 		}
-		if err := w.release(w.at.dirs(), nil); err != nil {
+		if err := w.writeDeferred(w.at.dirs(), nil); err != nil {
 			return err
 		}
-		if w.relay == nil {
-			if err := w.sink.room(maxHead); err != nil {
+		if w.from == nil {
+			if err := w.sink.reserve(maxHead); err != nil {
 				return err
 			}
 		}
@@ -309,27 +303,27 @@ func (w *Writer) leaveTo(depth int) error {
 	return nil
 }
 
-// closeNode writes the ")" of a node and, below the root, that of its entry.
+// closeNode writes the ")" of a node and, except for the root, that of its entry.
 func (w *Writer) closeNode() {
 	token := tokCloseEntry
 	w.state = inDirectory
 	if w.at.dirs() == 0 {
 		token, w.state = tokClose, rootWritten
 	}
-	if w.relay == nil {
+	if w.from == nil {
 		w.sink.add(token)
 	}
 }
 
-// failEntry is fail for an entry, of which the head was taken where it is relayed.
+// failEntry is fail for an entry. In a passthrough its head has been taken already, so the entry begins before the offset.
 func (w *Writer) failEntry(err error) error {
-	if bad, ok := err.(*FormatError); ok && w.relay != nil {
-		bad.Offset = w.relay.start
+	if bad, ok := err.(*FormatError); ok && w.from != nil {
+		bad.Offset = w.from.start
 	}
 	return w.fail(err)
 }
 
-// fail keeps err, so that every later call returns it too.
+// fail keeps err for all later calls.
 func (w *Writer) fail(err error) error {
 	w.err = err
 	return err

@@ -71,14 +71,14 @@ type call any
 
 type closeCall struct{}
 
-type lateCall struct{ *nar.Entry }
+type deferredCall struct{ *nar.Entry }
 
 func do(w *nar.Writer, c call) error {
 	switch c := c.(type) {
 	case *nar.Entry:
 		return w.WriteEntry(c)
-	case lateCall:
-		return w.WriteEntryLate(c.Entry, new(bytes.Buffer))
+	case deferredCall:
+		return w.WriteEntryDeferred(c.Entry, new(bytes.Buffer))
 	case *nixnar.Header:
 		return w.WriteHeader(c)
 	case string:

@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/filter"
+	"narseal/filter/rules"
 	"narseal/nar/binarycache"
 	"narseal/nar/compression"
 )
@@ -53,7 +54,7 @@ The store paths that change are listed on stdout.
 					if err != nil {
 						return err
 					}
-					cfg.Repair = filter.RepairAll
+					cfg.Signatures.Repair = filter.RepairAll
 					return rewriteCache(c, t, cfg)
 				},
 			},
@@ -82,7 +83,7 @@ CACHE/.narseal a record of what is done.
 						return err
 					}
 					cfg.Rules = rules
-					cfg.Repair = repairModes[c.String("repair")]
+					cfg.Signatures.Repair = repairModes[c.String("repair")]
 					return rewriteCache(c, t, cfg)
 				},
 			},
@@ -190,7 +191,7 @@ func readHashes(c *cli.Context) (map[string]bool, error) {
 	hashes := map[string]bool{}
 	for _, s := range c.StringSlice("path") {
 		if s != "-" {
-			hash, err := filter.HashPart(s)
+			hash, err := rules.HashPart(s)
 			if err != nil {
 				return nil, badUsage("", "--path %q: %w", s, err)
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/filter"
+	"narseal/filter/rules"
 	"narseal/nar"
 	"narseal/nar/binarycache"
 )
@@ -61,7 +62,7 @@ func newCacheWork(c *cli.Context, t *terminal, cfg *filter.Config, o *binarycach
 			return nil, err
 		}
 	}
-	cfg.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)
+	cfg.Signatures.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)
 	o.Filter, o.Done = w.filter, w.done
 	return w, nil
 }
@@ -79,7 +80,7 @@ func verifyCache(c *cli.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	cfg.Repair, cfg.Inspect = filter.RepairNone, true
+	cfg.Signatures.Repair, cfg.Signatures.Verify = filter.RepairNone, true
 	w, err := newCacheWork(c, t, cfg, &o)
 	if err != nil {
 		return err
@@ -170,9 +171,9 @@ func (w *cacheWork) status(unsealed bool) error {
 }
 
 // idempotent tells whether rules find nothing in what they have written.
-func idempotent(rules *filter.Rules) bool {
-	for i := range rules.Len() {
-		if to := rules.Rule(i).To; rules.Apply(to) != to {
+func idempotent(set *rules.Set) bool {
+	for i := range set.Len() {
+		if to := set.Rule(i).To; set.Apply(to) != to {
 			return false
 		}
 	}
@@ -183,7 +184,7 @@ func idempotent(rules *filter.Rules) bool {
 func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.Options) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "narseal %s cache %s\nrepair %d\non-cms %d\ncompression %s %d\n",
-		versionString(), c.Command.Name, cfg.Repair, cfg.OnCMS, o.Compression, o.Level)
+		versionString(), c.Command.Name, cfg.Signatures.Repair, cfg.Signatures.OnCMS, o.Compression, o.Level)
 	for _, k := range o.SecretKeys {
 		fmt.Fprintf(&b, "key %s\n", k.ToPublicKey())
 	}
@@ -204,26 +205,22 @@ func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer
 	f := &pathFound{}
 	f.StorePath = p.StorePath
 	f.watch(&cfg)
-	cfg.Inspect = w.cfg.Inspect || w.rep != nil && !p.Again
-	cfg.Unsealed = func(s filter.Signature) { f.unsealed = append(f.unsealed, s) }
+	cfg.Signatures.Verify = w.cfg.Signatures.Verify || w.rep != nil && !p.Again
+	cfg.Observer.Invalid = func(s filter.Signature) { f.unsealed = append(f.unsealed, s) }
 
-	r := nar.NewReader(src)
-	if p.Retry {
-		ordered, closer, err := reordered(&cfg, src)
-		if err != nil {
-			return err
-		}
-		defer closer.Close()
-		r = nar.NewReader(ordered)
-		r.AnyOrder()
-		cfg.Ordered = true
-	}
-	var dw *nar.Writer
-	if w.write {
-		dw = nar.NewWriter(dst)
-	}
 	var err error
-	f.result, err = cfg.Run(dw, r)
+	if p.Retry {
+		if !w.write {
+			dst = nil
+		}
+		f.result, err = runCopy(&cfg, dst, src)
+	} else {
+		var dw *nar.Writer
+		if w.write {
+			dw = nar.NewWriter(dst)
+		}
+		f.result, err = cfg.Run(dw, nar.NewReader(src))
+	}
 	var rename *filter.RenameError
 	if errors.As(err, &rename) && !rename.IsClash() && !p.Retry {
 		return fmt.Errorf("%w (%w)", err, binarycache.ErrRetry)
@@ -237,22 +234,18 @@ func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer
 	return err
 }
 
-// reordered copies a NAR to a temporary file, which closer frees, and presents it with
-// its entries in the order of their new names.
-func reordered(cfg *filter.Config, src io.Reader) (r io.Reader, closer io.Closer, err error) {
-	f, err := cfg.Scratch()
+// runCopy runs cfg over a copy of a NAR in a temporary file, which can be read twice.
+func runCopy(cfg *filter.Config, dst io.Writer, src io.Reader) (filter.Result, error) {
+	f, err := cfg.Spill.Open()
 	if err != nil {
-		return nil, nil, fmt.Errorf("temporary file: %w", err)
+		return filter.Result{}, fmt.Errorf("temporary file: %w", err)
 	}
+	defer f.Close()
 	size, err := io.Copy(io.NewOffsetWriter(f, 0), src)
-	if err == nil {
-		o := filter.NewOrder(cfg.Rules)
-		at := section{io.NewSectionReader(f, 0, size)}
-		if err = o.Add(nar.NewReader(at)); err == nil {
-			return o.Reader(at, size), f, nil
-		}
+	if err != nil {
+		return filter.Result{}, err
 	}
-	return nil, nil, errors.Join(err, f.Close())
+	return cfg.RunAt(dst, f, size, nil)
 }
 
 // done is binarycache's Done.
@@ -272,7 +265,7 @@ func (w *cacheWork) done(r binarycache.Result) {
 	}
 	if r.Err != nil {
 		w.total.failed++
-		var seal *filter.SealError
+		var seal *filter.SignatureError
 		if errors.As(r.Err, &seal) {
 			w.unsealed = true
 		} else {

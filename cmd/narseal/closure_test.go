@@ -89,7 +89,7 @@ func TestExportedClosure(t *testing.T) {
 			t.Fatal(err)
 		}
 		rep, err := macho.Verify(macho.Bytes(binary))
-		if err != nil || !rep.Holds() || len(rep.Slices) == 0 {
+		if err != nil || !rep.OK() || len(rep.Slices) == 0 {
 			t.Errorf("the binary in the new store: %+v, %v", rep, err)
 		}
 		if target, err := os.Readlink(filepath.Join(to.Real(newEnv), hash("b")+"-link")); err != nil || target != newApp {

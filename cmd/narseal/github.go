@@ -36,7 +36,7 @@ func newGithub(w io.Writer) *github {
 }
 
 func (g *github) add(input, storePath string, loose bool, s filter.Signature) {
-	if s.Status.Holds() {
+	if s.Status.OK() {
 		return
 	}
 	name := shownName(input, storePath, loose, s.Path)

@@ -221,15 +221,6 @@ func whatLies(regions []macho.Region, from, to int64) string {
 	return s
 }
 
-// specialSlotNames has what a special slot -k is the hash of, from xnu's
-// osfmk/kern/cs_blobs.h.
-var specialSlotNames = map[int]string{
-	1: "Info.plist", 2: "the requirements", 3: "_CodeSignature/CodeResources", 4: "the application", 5: "the entitlements",
-	6: "what a kind of file has", 7: "the entitlements in DER",
-	8: "the launch constraints on itself", 9: "the launch constraints on its parent", 10: "the launch constraints on its responsible process",
-	11: "the library constraints",
-}
-
 func specialName(k int) string {
-	return fmt.Sprintf("−%d: %s", k, cmp.Or(specialSlotNames[k], "unknown"))
+	return fmt.Sprintf("−%d: %s", k, macho.SpecialSlot{K: k}.Name())
 }

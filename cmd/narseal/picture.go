@@ -44,7 +44,7 @@ type pictureSlice struct {
 }
 
 // Holds is for the template.
-func (s *pictureSlice) Holds() bool { return s.Status.Holds() }
+func (s *pictureSlice) Holds() bool { return s.Status.OK() }
 
 // Maps is for the template.
 func (s *pictureSlice) Maps() []*pageMap { return pageMaps(&s.Slice) }

@@ -10,6 +10,7 @@ import (
 
 	"narseal/filter"
 	"narseal/macho"
+	"narseal/macho/bundle"
 )
 
 // sweep looks at the signatures of loose files, many at a time, and tells of
@@ -28,15 +29,15 @@ type sweep struct {
 	looked   func(*looked)
 	progress *progress
 
-	bundles macho.Bundles
+	bundles bundle.Checker
 }
 
 // looked is what a sweep found of a name.
 type looked struct {
 	found
 	size   int64
-	report *macho.Report     // nil where there is no signature
-	digest *macho.FileDigest // of what may be sealed by a bundle
+	report *macho.Report      // nil where there is no signature
+	digest *bundle.FileDigest // of what may be sealed by a bundle
 	err    error
 	done   chan struct{}
 }
@@ -107,8 +108,8 @@ func (s *sweep) look(ctx context.Context, l *looked, slots *semaphore.Weighted, 
 	}
 	defer f.Close()
 	l.size = f.Size()
-	if macho.IsBundleFile(path.Base(l.inner)) {
-		l.digest = macho.NewFileDigest()
+	if bundle.IsSealedFile(path.Base(l.inner)) {
+		l.digest = bundle.NewFileDigest()
 		if _, err := io.Copy(l.digest, io.NewSectionReader(f, 0, f.Size())); err != nil {
 			return fmt.Errorf("%s: %w", l.path, err)
 		}

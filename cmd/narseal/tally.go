@@ -41,7 +41,7 @@ func (n *tally) count(s *macho.Slice) {
 	for _, d := range s.CodeDirectories {
 		n.stale += int64(len(d.Stale) + len(d.StaleSpecial))
 	}
-	if !s.Status.Holds() {
+	if !s.Status.OK() {
 		n.broken++
 	}
 }

@@ -1,0 +1,211 @@
+// Package bundle compares the main executables of bundles with the files that they seal.
+//
+// A bundle's main executable seals two files beside it: its special slot -1 is the hash of the bundle's Info.plist, and
+// -3 that of its list of resources, _CodeSignature/CodeResources (BundleDiskRep in Security.framework's
+// bundlediskrep.cpp). ROOT is where a Checker looks for them:
+//
+//	                    executable      Info.plist            CodeResources
+//	application, …      ROOT/MacOS/X    ROOT/Info.plist       ROOT/_CodeSignature/CodeResources
+//	framework           ROOT/X          ROOT/Resources/…      same
+//	flat (iOS)          ROOT/X          ROOT/Info.plist       same
+//
+// ROOT of the first is named Contents. That of a framework is as a rule the directory of a version.
+package bundle
+
+import (
+	"bytes"
+	"hash"
+	"slices"
+	"strings"
+
+	"narseal/macho"
+)
+
+const (
+	infoPlistName     = "Info.plist"
+	codeResourcesName = "CodeResources"
+	codeResourcesDir  = "/_CodeSignature"
+	resourcesDir      = "/Resources"
+	contentsDir       = "/Contents"
+	executablesDir    = "/MacOS"
+)
+
+// slotResources is k of the special slot -k that hashes CodeResources (CSSLOT_RESOURCEDIR).
+const slotResources = 3
+
+const (
+	// maxDepth is how deep a bundle may lie: what Nix allows of an archive, and far more than bundles need.
+	maxDepth = 64
+	// maxWaiting bounds the slices that wait for the end of their bundle.
+	maxWaiting = 4096
+)
+
+// A Checker compares main executables with the files of their bundle. It is given the files of a tree in depth-first
+// order, as an archive has them. It keeps only digests and reports, a few megabytes at most. The zero Checker is ready
+// to use.
+//
+// Paths are slash-separated, from the tree's root, which is "/".
+type Checker struct {
+	open    []*openBundle // around the current file, the outermost first
+	waiting int           // slices that wait, in all of them
+}
+
+// openBundle is a directory that may be the ROOT of a bundle.
+type openBundle struct {
+	root          string
+	depth         int // directories from the tree's root
+	infoPlists    []*FileDigest
+	codeResources *FileDigest
+	slices        []waitingSlice
+}
+
+type waitingSlice struct {
+	slice macho.Slice
+	then  func(macho.Slice)
+}
+
+// A FileDigest hashes what is written to it, with every hash that a CodeDirectory may use.
+type FileDigest struct {
+	// Touched marks a file that the caller has changed.
+	Touched bool
+
+	hashes [macho.SHA512 + 1]hash.Hash
+}
+
+// NewFileDigest returns the digest of an empty file.
+func NewFileDigest() *FileDigest {
+	d := &FileDigest{}
+	for _, t := range []macho.HashType{macho.SHA1, macho.SHA256, macho.SHA384, macho.SHA512} {
+		d.hashes[t] = t.New()
+	}
+	d.hashes[macho.SHA256Truncated] = d.hashes[macho.SHA256]
+	return d
+}
+
+// Write adds p to the file, and never fails.
+func (d *FileDigest) Write(p []byte) (int, error) {
+	for t, h := range d.hashes {
+		if h != nil && macho.HashType(t) != macho.SHA256Truncated {
+			h.Write(p)
+		}
+	}
+	return len(p), nil
+}
+
+func (d *FileDigest) equals(s macho.SpecialSlot) bool {
+	return bytes.Equal(d.hashes[s.HashType].Sum(nil)[:len(s.Digest)], s.Digest)
+}
+
+// IsSealedFile reports whether a file of this base name may be one that the main executable of a bundle seals.
+func IsSealedFile[T string | []byte](name T) bool {
+	return string(name) == infoPlistName || string(name) == codeResourcesName
+}
+
+// Reach says that the next file or directory has this many directories around it. The bundles that it lies outside of
+// are complete; Reach(0) completes all.
+func (c *Checker) Reach(depth int) {
+	for n := len(c.open); n > 0 && c.open[n-1].depth >= depth; n-- {
+		last := c.open[n-1]
+		c.open = c.open[:n-1]
+		c.waiting -= len(last.slices)
+		last.compare()
+	}
+}
+
+// AddFile adds the digest of the file at path. IsSealedFile must be true of the file's name.
+func (c *Checker) AddFile(path string, d *FileDigest) {
+	dir, name := splitPath(path)
+	parent, nested := strings.CutSuffix(dir, codeResourcesDir)
+	switch {
+	case name == codeResourcesName && nested:
+		if b := c.at(parent); b != nil {
+			b.codeResources = d
+		}
+	case name == infoPlistName:
+		if b := c.at(dir); b != nil {
+			b.infoPlists = append(b.infoPlists, d)
+		}
+		if parent, ok := strings.CutSuffix(dir, resourcesDir); ok {
+			if b := c.at(parent); b != nil {
+				b.infoPlists = append(b.infoPlists, d)
+			}
+		}
+	}
+}
+
+// AddSlice adds a slice of the image at path and calls then once with it: at once if it seals no file of a bundle, else
+// when its bundle is complete. If the bundle has other files than those that the slice seals, the slice then has
+// macho.StatusBundle, unless it has a worse status already, and it is Touched if such a file is. A missing file is no
+// problem.
+func (c *Checker) AddSlice(path string, s macho.Slice, then func(macho.Slice)) {
+	var b *openBundle
+	if len(s.External) > 0 {
+		dir, _ := splitPath(path)
+		if root, ok := strings.CutSuffix(dir, executablesDir); ok && strings.HasSuffix(root, contentsDir) {
+			dir = root
+		}
+		b = c.at(dir)
+	}
+	switch {
+	case b == nil:
+		then(s)
+	case c.waiting == maxWaiting:
+		mark(&s, "too many executables to compare with the files of their bundle", false)
+		then(s)
+	default:
+		c.waiting++
+		b.slices = append(b.slices, waitingSlice{s, then})
+	}
+}
+
+// at returns the bundle with this root, which the current file lies in, or nil if it lies too deep.
+func (c *Checker) at(root string) *openBundle {
+	depth := strings.Count(root, "/")
+	if depth > maxDepth {
+		return nil
+	}
+	i, ok := slices.BinarySearchFunc(c.open, depth, func(b *openBundle, depth int) int { return b.depth - depth })
+	if !ok {
+		c.open = slices.Insert(c.open, i, &openBundle{root: root, depth: depth})
+	}
+	return c.open[i]
+}
+
+// compare compares the slices of a complete bundle with its files.
+func (b *openBundle) compare() {
+	for _, w := range b.slices {
+		for _, stored := range w.slice.External {
+			files, name := b.infoPlists, infoPlistName
+			if stored.K == slotResources {
+				files, name = nil, codeResourcesName
+				if b.codeResources != nil {
+					files = []*FileDigest{b.codeResources}
+				}
+			}
+			match := func(d *FileDigest) bool { return d.equals(stored) }
+			if len(files) == 0 || slices.ContainsFunc(files, match) {
+				continue
+			}
+			touched := slices.ContainsFunc(files, func(d *FileDigest) bool { return d.Touched })
+			mark(&w.slice, "the bundle's "+name+" is not the one that was signed", touched)
+			break
+		}
+		w.then(w.slice)
+	}
+}
+
+// mark sets the status of a slice that does not seal the files that are there.
+func mark(s *macho.Slice, why string, touched bool) {
+	why = "bundle: " + why
+	if s.Status.OK() {
+		s.Status, s.Reason = macho.StatusBundle, why
+	} else {
+		s.Reason += "; " + why
+	}
+	s.Touched = s.Touched || touched
+}
+
+func splitPath(path string) (dir, name string) {
+	i := strings.LastIndexByte(path, '/')
+	return path[:max(i, 0)], path[i+1:]
+}

@@ -1,0 +1,164 @@
+package bundle_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"narseal/macho"
+	"narseal/macho/bundle"
+	"narseal/macho/machotest"
+)
+
+// sealedSlice returns the one slice of an image with these contents of slots
+// -1 and -3, in CodeDirectories of every hash type.
+func sealedSlice(t *testing.T, external map[int][]byte) macho.Slice {
+	t.Helper()
+	im := machotest.Image{External: external}
+	for i, h := range []uint8{1, 2, 3, 4, 5} {
+		d := machotest.Directory{HashType: h, PageShift: 12}
+		if i > 0 {
+			d.Slot = 0x1000 + uint32(i) - 1
+		}
+		im.Directories = append(im.Directories, d)
+	}
+	data, _ := im.Build()
+	report, err := macho.Verify(macho.Bytes(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report.Slices[0]
+}
+
+func fileDigest(data string) *bundle.FileDigest {
+	d := bundle.NewFileDigest()
+	for i := range len(data) { // in pieces
+		d.Write([]byte(data[i : i+1]))
+	}
+	return d
+}
+
+func TestChecker(t *testing.T) {
+	both := map[int][]byte{1: []byte("plist"), 3: []byte("resources")}
+	plist := map[int][]byte{1: []byte("plist")}
+	type file struct{ path, data string }
+	for _, test := range []struct {
+		name     string
+		external map[int][]byte
+		image    string
+		files    []file // those before _CodeSignature come before the image
+		want     macho.Status
+	}{
+		{"application", both, "/A.app/Contents/MacOS/A", []file{{"/A.app/Contents/Info.plist", "plist"}, {"/A.app/Contents/_CodeSignature/CodeResources", "resources"}}, macho.StatusValid},
+		{"its Info.plist", both, "/A.app/Contents/MacOS/A", []file{{"/A.app/Contents/Info.plist", "Plist"}, {"/A.app/Contents/_CodeSignature/CodeResources", "resources"}}, macho.StatusBundle},
+		{"its CodeResources", both, "/A.app/Contents/MacOS/A", []file{{"/A.app/Contents/Info.plist", "plist"}, {"/A.app/Contents/_CodeSignature/CodeResources", "resourceS"}}, macho.StatusBundle},
+		{"its CodeResources alone", both, "/A.app/Contents/MacOS/A", []file{{"/A.app/Contents/_CodeSignature/CodeResources", ""}}, macho.StatusBundle},
+		{"a folder that is not Contents", plist, "/MacOS/A", []file{{"/Info.plist", "else"}}, macho.StatusValid},
+		{"framework", both, "/F.framework/Versions/A/F", []file{{"/F.framework/Versions/A/Resources/Info.plist", "plist"}, {"/F.framework/Versions/A/_CodeSignature/CodeResources", "resources"}}, macho.StatusValid},
+		{"its Info.plist", plist, "/F.framework/Versions/A/F", []file{{"/F.framework/Versions/A/Resources/Info.plist", "plisT"}}, macho.StatusBundle},
+		{"flat", plist, "/A.app/A", []file{{"/A.app/Info.plist", "plist"}}, macho.StatusValid},
+		{"its Info.plist", plist, "/A.app/A", []file{{"/A.app/Info.plist", "other"}}, macho.StatusBundle},
+		{"either Info.plist", plist, "/A.app/A", []file{{"/A.app/Info.plist", "other"}, {"/A.app/Resources/Info.plist", "plist"}}, macho.StatusValid},
+		{"in the root", plist, "/A", []file{{"/Info.plist", "other"}}, macho.StatusBundle},
+		{"nothing there", both, "/A.app/Contents/MacOS/A", nil, macho.StatusValid},
+		{"another bundle's", plist, "/A.app/Contents/MacOS/A", []file{{"/A.app/Info.plist", "other"}, {"/A.app/Contents/Resources/B/Info.plist", "other"}}, macho.StatusValid},
+		{"nothing sealed", nil, "/A.app/Contents/MacOS/A", []file{{"/A.app/Contents/Info.plist", "other"}}, macho.StatusValid},
+		{"no CodeResources there", both, "/A.app/A", []file{{"/A.app/CodeResources", "other"}}, macho.StatusValid},
+	} {
+		for _, touched := range []bool{false, true} {
+			var c bundle.Checker
+			var got []macho.Slice
+			tell := func(s macho.Slice) { got = append(got, s) }
+			add := func(f file) {
+				d := fileDigest(f.data)
+				d.Touched = touched
+				c.AddFile(f.path, d)
+			}
+			for _, f := range test.files {
+				if !strings.Contains(f.path, "_CodeSignature") {
+					add(f)
+				}
+			}
+			c.AddSlice(test.image, sealedSlice(t, test.external), tell)
+			for _, f := range test.files {
+				if strings.Contains(f.path, "_CodeSignature") {
+					add(f)
+				}
+			}
+			c.Reach(0)
+			c.Reach(0)
+			if len(got) != 1 {
+				t.Fatalf("%s: told %d times", test.name, len(got))
+			}
+			s := got[0]
+			if s.Status != test.want || s.Touched != (touched && test.want == macho.StatusBundle) {
+				t.Errorf("%s: %s, touched %v (%s), want %s", test.name, s.Status, s.Touched, s.Reason, test.want)
+			}
+			if (s.Reason != "") != (test.want == macho.StatusBundle) {
+				t.Errorf("%s: %s because of %q", test.name, s.Status, s.Reason)
+			}
+		}
+	}
+}
+
+// TestReach wants a slice back when the walk leaves its bundle, and not before.
+func TestReach(t *testing.T) {
+	var c bundle.Checker
+	told := 0
+	s := sealedSlice(t, map[int][]byte{1: []byte("plist")})
+	c.AddSlice("/x/A.app/Contents/MacOS/A", s, func(macho.Slice) { told++ })
+	for _, depth := range []int{6, 5, 4} { // Contents/Resources has four folders around it
+		c.Reach(depth)
+		if told != 0 {
+			t.Fatalf("told at depth %d", depth)
+		}
+	}
+	c.Reach(3) // what lies beside Contents is not in it
+	if told != 1 {
+		t.Errorf("told %d times after its end", told)
+	}
+}
+
+// TestBounds wants bounded memory for hostile trees: too many sealed
+// slices in one bundle do not pass as valid, too deep ones are told at once.
+func TestBounds(t *testing.T) {
+	s := sealedSlice(t, map[int][]byte{1: []byte("plist")})
+	var c bundle.Checker
+	const n = 5000
+	broken, told := 0, 0
+	for i := range n {
+		c.AddSlice(fmt.Sprintf("/A.app/%d", i), s, func(s macho.Slice) {
+			told++
+			if s.Status == macho.StatusBundle {
+				broken++
+			}
+		})
+	}
+	if told == 0 || told == n || broken != told {
+		t.Errorf("%d of %d told at once, %d of them as broken", told, n, broken)
+	}
+	first := told
+	c.Reach(0)
+	if told != n || broken != first {
+		t.Errorf("%d of %d told, %d as broken", told, n, broken)
+	}
+	told = 0
+	c.AddSlice(strings.Repeat("/d", 100)+"/A", s, func(macho.Slice) { told++ })
+	if told != 1 {
+		t.Error("a bundle at depth 100 waits")
+	}
+}
+
+// TestWorse wants what is wrong with the image itself kept.
+func TestWorse(t *testing.T) {
+	s := sealedSlice(t, map[int][]byte{1: []byte("plist")})
+	s.Status, s.Reason = macho.StatusStale, "stale code slots: 1"
+	var c bundle.Checker
+	c.AddSlice("/A.app/A", s, func(got macho.Slice) {
+		if got.Status != macho.StatusStale || !strings.HasPrefix(got.Reason, s.Reason+"; bundle: ") {
+			t.Errorf("%s: %s", got.Status, got.Reason)
+		}
+	})
+	c.AddFile("/A.app/Info.plist", fileDigest("other"))
+	c.Reach(0)
+}
