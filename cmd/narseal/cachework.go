@@ -68,7 +68,7 @@ func newCacheWork(c *cli.Context, t *terminal, cfg *filter.Config, o *binarycach
 }
 
 func verifyCache(c *cli.Context, t *terminal) error {
-	cache, _, err := cacheArg(c)
+	cache, dir, err := cacheArg(c)
 	if err != nil {
 		return err
 	}
@@ -83,6 +83,9 @@ func verifyCache(c *cli.Context, t *terminal) error {
 	cfg.Signatures.Repair, cfg.Signatures.Verify = filter.RepairNone, true
 	w, err := newCacheWork(c, t, cfg, &o)
 	if err != nil {
+		return err
+	}
+	if err := restrict(c, t, cachePolicy(c, dir, "")); err != nil {
 		return err
 	}
 	w.list = newList(c.String("format"), w.out, c.Bool("all"))
@@ -112,6 +115,18 @@ func rewriteCache(c *cli.Context, t *terminal, cfg *filter.Config) error {
 	}
 	w, err := newCacheWork(c, t, cfg, &o)
 	if err != nil {
+		return err
+	}
+	to := dir
+	if s := c.String("output"); s != "" {
+		if to, err = cacheFolder(s); err != nil {
+			return err
+		}
+	}
+	if o.DryRun {
+		to = ""
+	}
+	if err := restrict(c, t, cachePolicy(c, dir, to)); err != nil {
 		return err
 	}
 	w.write = true

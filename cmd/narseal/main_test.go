@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		// A process with the race detector would wait a second at its end.
 		os.Setenv("GORACE", "atexit_sleep_ms=0")
 	}
-	testscript.Main(m, map[string]func(){"narseal": main, "peak": peak})
+	testscript.Main(m, map[string]func(){"narseal": main, "peak": peak, "escape": escape})
 }
 
 // TestScripts runs the scripts in testdata/script. Beside testscript's own
@@ -69,6 +69,7 @@ func TestScripts(t *testing.T) {
 			"truncate":  cmdTruncate,
 			"tool":      cmdTool,
 			"temporary": cmdTemporary,
+			"landlock":  cmdLandlock,
 		},
 	})
 }

@@ -54,6 +54,7 @@ package sandbox
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -148,8 +149,12 @@ func (s Status) String() string {
 	}
 	list("read", s.Read)
 	list("write", s.Write)
-	list("create", s.Create)
-	list("remove", s.Remove)
+	if slices.Equal(s.Create, s.Remove) {
+		list("create and remove", s.Create)
+	} else {
+		list("create", s.Create)
+		list("remove", s.Remove)
+	}
 	list("execute", s.Execute)
 	fmt.Fprintf(&b, "network: %s; ", s.Network)
 	signals := "unrestricted"
