@@ -13,7 +13,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-JKI6WuzKH2HHIpaBRTRBCn89qWrKweY2Oni1lzGFODc=";
+  vendorHash = "sha256-sG16emuURGwp1JJxwt3y5QR61Knk8SzknkGeBV0J6/s=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;

@@ -111,6 +111,11 @@ func runAddress(c *cli.Context, t *terminal, cfg *address.Config) (err error) {
 	if sameFile(in.info, out.info) {
 		return badUsage("write to another file, and rename it after", "input and output are the same file")
 	}
+	policy := archivePolicy(c)
+	policy.Create = []string{c.String("report")}
+	if err := restrict(c, t, policy); err != nil {
+		return err
+	}
 	s, err := openStream(in)
 	if err != nil {
 		return err

@@ -47,6 +47,9 @@ func repairInPlace(c *cli.Context, t *terminal, cfg *filter.Config) error {
 	if c.NArg() == 0 {
 		return badUsage("narseal repair --in-place PATH...", "--in-place wants a PATH")
 	}
+	if err := restrict(c, t, inPlacePolicy(c)); err != nil {
+		return err
+	}
 	x := exitsOf(c.Context)
 	p := &inPlace{t: t, exits: x, cms: cfg.Signatures.OnCMS, rep: report.NewInputs(c.Command.Name, c.IsSet("report"), report.NewBudget(report.DefaultBudget)), dirs: folders{exits: x}, replaced: map[string]bool{}}
 	for _, path := range c.Args().Slice() {

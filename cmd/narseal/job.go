@@ -51,6 +51,9 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		defer file.abort()
 		j.rep, j.left = report.New(c.Command.Name), report.NewBudget(report.DefaultBudget)
 	}
+	if err := restrict(c, t, archivePolicy(c)); err != nil {
+		return err
+	}
 	err = j.run(c, in, out)
 	if err == nil {
 		err = out.commit()

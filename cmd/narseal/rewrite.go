@@ -74,6 +74,7 @@ func commonFlags() []cli.Flag {
 		&cli.StringFlag{Name: "hold-memory", Value: "256MiB", Usage: "hold a signed image of more than `SIZE` in a temporary file, not in memory"},
 		&cli.StringFlag{Name: "report", Usage: "write a JSON report to `FILE`; - is stderr"},
 		progressFlag,
+		sandboxFlag,
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no warnings"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say what was done"},
 	}
