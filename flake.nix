@@ -1,5 +1,5 @@
 {
-  description = "Rewrites store hashes in NARs and reseals the Mach-O code signatures";
+  description = "Rewrites store hashes in NARs and repairs the Mach-O code signatures";
 
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixpkgs-unstable";
 
@@ -7,10 +7,10 @@
     { self, nixpkgs }:
     let
       version = self.shortRev or "dirty";
+      # nixpkgs has no x86_64-darwin any more. With an older nixpkgs, nix/package.nix builds there.
       systems = [
         "x86_64-linux"
         "aarch64-linux"
-        "x86_64-darwin"
         "aarch64-darwin"
       ];
       forEach = f: nixpkgs.lib.genAttrs systems (system: f nixpkgs.legacyPackages.${system});
@@ -20,13 +20,22 @@
         default = pkgs.callPackage ./nix/package.nix { inherit version; };
       });
 
-      # nixpkgs with narseal, and with its replaceDependencies.
+      # What `nix flake check` builds.
+      checks = forEach (pkgs: {
+        package = pkgs.callPackage ./nix/package.nix { inherit version; };
+      });
+
+      # Adds narseal to nixpkgs, and replaces its replaceDependencies.
       overlays.default = final: _: {
         narseal = final.callPackage ./nix/package.nix { inherit version; };
         replaceDependencies = final.callPackage ./nix/replace-dependencies.nix { };
       };
 
-      # What scripts/test needs.
+      # One module serves both.
+      nixosModules.default = import ./nix/module.nix;
+      darwinModules.default = import ./nix/module.nix;
+
+      # The programs that scripts/test needs.
       devShells = forEach (pkgs: {
         default = pkgs.mkShell {
           packages = [

@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"narseal/filter"
+	"narseal/filter/rules"
 	"narseal/nar"
 	"narseal/nar/nartest"
 )
 
 // A run allocates as much for a thousand entries as for one.
 func TestNoAllocationAnEntry(t *testing.T) {
-	rules := compile(t, filter.Rule{From: hashOf('b'), To: hashOf('d')})
+	rules := compile(t, rules.Rule{From: hashOf('b'), To: hashOf('d')})
 	allocs := func(files int) float64 {
 		root := nartest.Dir{}
 		for i := range files {

@@ -1,23 +1,20 @@
-// Package filter rewrites the store paths that an archive mentions while it
-// streams through, and reseals the Mach-O code signatures that this breaks.
+// Package filter rewrites the store paths in archives while they stream through, and repairs the Mach-O code signatures
+// that this breaks.
 //
-// A Config with compiled Rules reads entries from a nar.Reader and writes them
-// to a nar.Writer, for one archive by Config.Run and for all of an export
-// stream by Config.RunExport. Rules apply to the contents of regular files, to
-// the targets of symlinks and to the names of entries; see Rules for what
-// counts as an occurrence. Everything keeps its length, and an archive in
-// which nothing matches comes out byte for byte the same.
+// A Config says what to do. Config.Run passes one archive from a nar.Reader to a nar.Writer, and Config.RunExport the
+// archives of an export stream. Config.RunAt takes either from an input that can be read twice. Rules apply to the
+// contents of regular files, to the targets of symlinks and to the names of entries; see rules.Set for what counts as an
+// occurrence. Everything keeps its length, and an archive in which nothing matches comes out byte for byte the same.
 //
-// Memory does not grow with the archive. What has to wait is held, in memory
-// or in what Config.Scratch gives: an image with a code signature, until its
-// slots are recomputed, and a renamed entry that belongs further back. One
-// that belongs further ahead is a RenameError, unless Order has looked at the
-// names before.
+// Memory does not grow with the archive. Two things are kept, in memory or in a file that Config.Spill opens: an image
+// with a code signature, until its slots are recomputed, and a deferred entry, whose new name belongs after names that
+// follow. An entry whose new name belongs before names that are already written is a *RenameError, except in RunAt,
+// which reads the names first.
 //
-// The package opens no files and prints nothing. Errors are those of package
-// nar for what the archives hold, SealError for a signature that cannot be
-// resealed, RenameError, and errors of reading and writing; after any of them
-// what was written is no complete archive.
+// The package opens no files and prints nothing. Errors are those of package nar for malformed archives,
+// *SignatureError for a signature that cannot be repaired, *RenameError, and errors of reading and writing. After any
+// error the output is not a complete archive.
 //
-// References looks for store paths instead of replacing them.
+// The packages below this one find rules (rules) and references (refs), keep what is too large for memory (spill), and
+// compute content addresses (address).
 package filter

@@ -7,29 +7,30 @@ import (
 	"os"
 
 	"narseal/filter"
+	"narseal/filter/rules"
 	"narseal/nar"
 )
 
-// An archive goes from a reader to a writer, and what happened is told.
+// Rewrite an archive, and print the state of each signature in it.
 func Example() {
 	in, err := os.Open("../testdata/sample.nar")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer in.Close()
-	rule, err := filter.ParseRule("c7pxwlricrjnrk7ymhzfzig1gh9m971s=zs4w5ny0jq3ijrad3la4a6rvbn4bpiyx")
+	rule, err := rules.Parse("c7pxwlricrjnrk7ymhzfzig1gh9m971s=zs4w5ny0jq3ijrad3la4a6rvbn4bpiyx")
 	if err != nil {
 		log.Fatal(err)
 	}
-	rules, err := filter.Compile([]filter.Rule{rule}, filter.AllEncodings)
+	set, err := rules.Compile([]rules.Rule{rule}, rules.AllEncodings)
 	if err != nil {
 		log.Fatal(err)
 	}
 
 	config := filter.Config{
-		Rules: rules,
-		Signature: func(s filter.Signature) {
-			fmt.Println(s.Path, s.Arch, s.Status)
+		Rules: set,
+		Observer: filter.Observer{
+			Signature: func(s filter.Signature) { fmt.Println(s.Path, s.Arch, s.Status) },
 		},
 	}
 	var out bytes.Buffer

@@ -7,12 +7,14 @@ import (
 	"narseal/nar"
 )
 
-// RunExport is Run for every archive of an export stream. The rules apply to
-// the path, the references and the deriver in each trailer too.
-//
-// Where they are not nil, before is called ahead of each archive, and after
-// behind it with what the trailer says in the output.
-func (c *Config) RunExport(w *nar.ExportWriter, r *nar.ExportReader, before func(), after func(*nar.Trailer, *Result)) (Result, error) {
+// RunExport is Run for every archive of an export stream. The rules also apply to the path, the references and the
+// deriver in each trailer. The Result is that of all archives together.
+func (c *Config) RunExport(w *nar.ExportWriter, r *nar.ExportReader) (Result, error) {
+	return c.runExport(w, r, false)
+}
+
+// runExport is RunExport for archives whose entries are ordered by their new names, or not.
+func (c *Config) runExport(w *nar.ExportWriter, r *nar.ExportReader, ordered bool) (Result, error) {
 	total := Result{}
 	if c.Rules != nil {
 		total.Counts = make([]int64, c.Rules.Len())
@@ -25,11 +27,8 @@ func (c *Config) RunExport(w *nar.ExportWriter, r *nar.ExportReader, before func
 		if err != nil {
 			return total, err
 		}
-		if c.Ordered {
-			ar.AnyOrder()
-		}
-		if before != nil {
-			before()
+		if c.Observer.BeginArchive != nil {
+			c.Observer.BeginArchive()
 		}
 		var aw *nar.Writer
 		if w != nil {
@@ -37,7 +36,7 @@ func (c *Config) RunExport(w *nar.ExportWriter, r *nar.ExportReader, before func
 				return total, err
 			}
 		}
-		res, err := c.Run(aw, ar)
+		res, err := c.run(aw, ar, ordered)
 		total.add(&res)
 		if err != nil {
 			return total, err
@@ -52,8 +51,8 @@ func (c *Config) RunExport(w *nar.ExportWriter, r *nar.ExportReader, before func
 				return total, err
 			}
 		}
-		if after != nil {
-			after(t, &res)
+		if c.Observer.EndArchive != nil {
+			c.Observer.EndArchive(t, &res)
 		}
 	}
 	if w == nil {
@@ -69,7 +68,7 @@ func (c *Config) trailer(t *nar.Trailer, counts []int64) *nar.Trailer {
 	}
 	replace := func(s string) string {
 		b := []byte(s)
-		c.Rules.replace(b, true, func(_, _, rule int) { counts[rule]++ })
+		c.Rules.Replace(b, true, func(_, _, rule int) { counts[rule]++ })
 		return string(b)
 	}
 	out := *t
@@ -81,19 +80,4 @@ func (c *Config) trailer(t *nar.Trailer, counts []int64) *nar.Trailer {
 	// Nix writes them sorted.
 	slices.Sort(out.References)
 	return &out
-}
-
-// add adds what another run counted.
-func (r *Result) add(o *Result) {
-	r.Regular += o.Regular
-	r.Directory += o.Directory
-	r.Symlink += o.Symlink
-	r.Images += o.Images
-	r.Slices += o.Slices
-	r.Hashed += o.Hashed
-	r.Repaired += o.Repaired
-	r.Unsealed += o.Unsealed
-	for i, n := range o.Counts {
-		r.Counts[i] += n
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"narseal/filter"
+	"narseal/filter/spill"
 	"narseal/macho/machotest"
 	"narseal/nar"
 	"narseal/nar/nartest"
@@ -34,7 +35,7 @@ func faultTree(t *testing.T) (in, out []byte) {
 }
 
 func faultConfig(t *testing.T, all *scratches) filter.Config {
-	return filter.Config{Rules: compile(t, theRule), HoldMemory: 1000, Scratch: all.new, Inspect: true, Jobs: 4}
+	return filter.Config{Rules: compile(t, theRule), Signatures: filter.SignatureOptions{Verify: true, Jobs: 4}, Spill: spill.Options{Memory: 1000, Open: all.new}}
 }
 
 // goroutines waits for those that a finished run may still be ending, and
@@ -128,7 +129,7 @@ func TestRunScratchFault(t *testing.T) {
 			all := scratches{failAt: at}
 			var out bytes.Buffer
 			c := faultConfig(t, &all)
-			c.Jobs = jobs
+			c.Signatures.Jobs = jobs
 			_, err := c.Run(nar.NewWriter(&out), nar.NewReader(bytes.NewReader(in)))
 			if all.calls < at {
 				if err != nil || !bytes.Equal(out.Bytes(), want) {
@@ -151,7 +152,7 @@ func TestRunScratchFault(t *testing.T) {
 func TestRunWithoutScratch(t *testing.T) {
 	in, want := faultTree(t)
 	var out bytes.Buffer
-	c := filter.Config{Rules: compile(t, theRule), HoldMemory: 200_000}
+	c := filter.Config{Rules: compile(t, theRule), Spill: spill.Options{Memory: 200_000}}
 	_, err := c.Run(nar.NewWriter(&out), nar.NewReader(bytes.NewReader(in)))
 	if err == nil || !strings.Contains(err.Error(), `"/big"`) || bytes.Equal(out.Bytes(), want) {
 		t.Errorf("got %v, want an error about /big", err)

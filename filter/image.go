@@ -4,42 +4,44 @@ import (
 	"fmt"
 	"io"
 
+	"narseal/filter/refs"
 	"narseal/macho"
 )
 
 // probeSize covers the load commands of nearly every image.
 const probeSize = 4096
 
-// contents passes a regular file on: an image with a signature by way of
-// held, all else as it comes.
+// contents passes the contents of a regular file on: an image with a signature when all of it is there, anything else
+// as it comes.
 func (p *pipe) contents(size int64) error {
 	p.track, p.base = false, 0
-	if p.diver != nil {
-		head, err := p.r.Peek(int(min(size, headSize)))
+	if p.unpacker != nil {
+		head, err := p.r.Peek(int(min(size, refs.HeadSize)))
 		if err != nil && err != io.EOF {
 			return err
 		}
-		p.diver.begin(p.r.Path, head)
+		p.unpacker.Begin(p.r.Path, head)
 	}
 	verdict, need := macho.Unsigned, int64(0)
-	if p.looks() {
+	if p.signatures() {
 		var err error
 		if verdict, need, err = p.probe(size); err != nil {
 			return err
 		}
 	}
 	if verdict == macho.Unsigned {
-		return p.copy(p.out, size)
+		return p.copyTo(p.out, size)
 	}
-	if err := p.held.reset(); err != nil {
+	if err := p.held.Reset(); err != nil {
 		return err
 	}
-	if p.ahead != nil {
-		if err := p.ahead.room(min(size, p.holdMemory()), p.holdMemory()); err != nil {
+	if p.verifier != nil {
+		limit := p.c.Spill.Limit()
+		if err := p.verifier.reserve(min(size, limit), limit); err != nil {
 			return err
 		}
-		if p.held.mem == nil {
-			p.held.mem = p.ahead.buffer()
+		if p.held.Bytes() == nil {
+			p.held.Reuse(p.verifier.buffer())
 		}
 	}
 	if p.w != nil {
@@ -50,35 +52,35 @@ func (p *pipe) contents(size int64) error {
 	p.track = p.c.Rules != nil
 	p.touched.reset()
 	hold := func(b []byte) error {
-		if err := p.held.add(b, size, p.holdMemory(), p.c.Scratch); err != nil {
-			return fmt.Errorf("hold %q: %w", p.r.Path(), err)
+		if err := p.held.Append(b, size); err != nil {
+			return fmt.Errorf("keep %q: %w", p.r.Path(), err)
 		}
 		return nil
 	}
 	for verdict == macho.NeedMore {
-		had := p.held.size
-		if err := p.copy(hold, need); err != nil {
+		had := p.held.Size()
+		if err := p.copyTo(hold, need); err != nil {
 			return err
 		}
-		if p.held.scratch != nil || p.held.size == had {
-			// Too large to look at in one piece: the repair will tell.
+		if p.held.Spilled() || p.held.Size() == had {
+			// Too large to probe in one piece: the repair finds out.
 			verdict = macho.Signed
 			break
 		}
-		verdict, need = macho.Probe(p.held.mem, size)
+		verdict, need = macho.Probe(p.held.Bytes(), size)
 	}
 	if verdict == macho.Unsigned {
 		p.track = false
 		if err := p.release(); err != nil {
 			return err
 		}
-		return p.copy(p.out, size)
+		return p.copyTo(p.out, size)
 	}
 	if err := p.gather(size, hold); err != nil {
 		return err
 	}
-	if p.ahead == nil {
-		if err := p.seal(); err != nil {
+	if p.verifier == nil {
+		if err := p.repair(); err != nil {
 			return err
 		}
 		return p.release()
@@ -86,83 +88,82 @@ func (p *pipe) contents(size int64) error {
 	if err := p.release(); err != nil {
 		return err
 	}
-	return p.look()
+	return p.verify()
 }
 
-// gather holds the rest of a signed image. Where that is in memory it is read
-// there at once, and what no repair will change is passed on while it is fresh.
+// gather takes the rest of a signed image. If the image fits memory, it is read there directly, and what no repair will
+// change is passed on while it is in the cache.
 func (p *pipe) gather(size int64, hold func([]byte) error) error {
-	if size > p.holdMemory() {
-		return p.copy(hold, size)
+	if size > p.c.Spill.Limit() {
+		return p.copyTo(hold, size)
 	}
 	fixed := int64(0)
 	for first := true; p.r.Remaining() > 0; first = false {
-		if err := p.held.readFrom(p.r, size); err != nil {
+		if err := p.held.ReadSome(p.r, size); err != nil {
 			return err
 		}
-		p.settle(p.held.mem[p.base:], p.r.Remaining() == 0)
+		p.settle(p.held.Bytes()[p.base:], p.r.Remaining() == 0)
 		if first {
-			// As the repair will see it: the rules may have changed even that.
-			fixed = macho.FixedPrefix(p.held.mem[:p.base], size)
+			// After the rules, as the repair sees it.
+			fixed = macho.FixedPrefix(p.held.Bytes()[:p.base], size)
 		}
-		if err := p.held.passOn(min(p.base, fixed), p.out); err != nil {
+		if err := p.held.Drain(min(p.base, fixed), p.out); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// look verifies the held image in a run that only looks: a small one on
-// another goroutine, a large one at once and on all.
-func (p *pipe) look() error {
-	if p.held.scratch != nil || p.held.size >= wholeImage {
-		if err := p.ahead.finish(); err != nil {
+// verify verifies the image in a run that only verifies: a small one on another goroutine, a large one now and on all
+// processors.
+func (p *pipe) verify() error {
+	if p.held.Spilled() || p.held.Size() >= wholeImage {
+		if err := p.verifier.finish(); err != nil {
 			return err
 		}
-		return p.seal()
+		return p.repair()
 	}
 	path := p.r.Path()
-	p.ahead.verify(p.held.mem, p.c.Locate, func(rep *macho.Report, err error) error {
+	p.verifier.verify(p.held.Detach(), p.c.Signatures.Locate, func(rep *macho.Report, err error) error {
 		if err != nil {
 			return fmt.Errorf("signature of %q: %w", path, err)
 		}
 		return p.judge(path, rep, false)
 	})
-	p.held.mem = nil
 	return nil
 }
 
-// inTurn calls f when all images before are told of.
+// inTurn calls f when all images before this entry are reported.
 func (p *pipe) inTurn(f func()) error {
-	if p.ahead == nil {
+	if p.verifier == nil {
 		f()
 		return nil
 	}
-	p.ahead.then(f)
-	return p.ahead.room(0, p.holdMemory())
+	p.verifier.then(f)
+	return p.verifier.reserve(0, p.c.Spill.Limit())
 }
 
-// reach tells the bundles that an entry with this many folders around it comes.
+// reach tells the bundles that an entry at this depth comes.
 func (p *pipe) reach(depth int) {
-	if p.ahead == nil || len(p.ahead.queue) == 0 {
+	if p.verifier == nil || len(p.verifier.queue) == 0 {
 		p.bundles.Reach(depth)
 		return
 	}
-	p.ahead.reach(depth, p.bundles.Reach)
+	p.verifier.reach(depth, p.bundles.Reach)
 }
 
-// release passes the held image on.
+// release passes the image on.
 func (p *pipe) release() error {
 	if p.w == nil && p.digest == nil {
 		return nil
 	}
 	var failed error // of the output, which says where it failed
-	err := p.held.writeTo(func(b []byte) error {
+	err := p.held.DrainAll(func(b []byte) error {
 		failed = p.out(b)
 		return failed
 	})
 	if err != nil && failed == nil {
-		return fmt.Errorf("hold %q: %w", p.r.Path(), err)
+		return fmt.Errorf("keep %q: %w", p.r.Path(), err)
 	}
 	if err == nil && p.w != nil {
 		err = p.w.Resume()
@@ -170,7 +171,7 @@ func (p *pipe) release() error {
 	return err
 }
 
-// probe looks at the start of the file at hand.
+// probe looks at the start of the current file.
 func (p *pipe) probe(size int64) (v macho.Verdict, need int64, err error) {
 	b, err := p.r.Peek(int(min(size, 8)))
 	if err == nil && macho.IsMachO(b) {
@@ -186,42 +187,43 @@ func (p *pipe) probe(size int64) (v macho.Verdict, need int64, err error) {
 	return v, need, nil
 }
 
-func (p *pipe) holdMemory() int64 {
-	if p.c.HoldMemory > 0 {
-		return p.c.HoldMemory
+// image returns the kept image.
+func (p *pipe) image() macho.Image {
+	if p.held.Spilled() {
+		return p.held
 	}
-	return DefaultHoldMemory
+	return macho.Bytes(p.held.Bytes())
 }
 
-// seal repairs and verifies the held image as the Config asks.
-func (p *pipe) seal() error {
-	image := p.held.image()
-	mc := macho.Config{Jobs: p.c.Jobs, OnCMS: p.c.OnCMS}
+// repair repairs and verifies the image as the Config says.
+func (p *pipe) repair() error {
+	image, o := p.image(), &p.c.Signatures
+	mc := macho.Config{Jobs: o.Jobs, OnCMS: o.OnCMS}
 	touched := p.touched.within(image.Size())
-	all := p.c.Repair == RepairAll
+	all := o.Repair == RepairAll
 	var rep *macho.Report
 	var err error
 	switch {
 	case all:
 		rep, err = mc.Repair(image)
-	case p.c.Repair == RepairTouched && len(touched) > 0:
+	case o.Repair == RepairTouched && len(touched) > 0:
 		if rep, err = mc.RepairTouched(image, touched); err == nil {
-			// The rest of the image may have been damaged before.
+			// Other parts of the image may have been damaged before.
 			var now *macho.Report
 			if now, err = mc.Verify(image); err == nil {
 				rep = merge(rep, now)
 			}
 		}
-	case p.c.Inspect, len(touched) > 0:
+	case o.Verify, len(touched) > 0:
 		rep, err = mc.Verify(image)
 	default:
-		// Nothing to hash, but the rules may touch what it seals.
+		// Nothing to hash, but the rules may change files that it seals.
 		if rep, err = mc.RepairTouched(image, nil); err == nil {
-			p.watchBundle(rep)
+			p.addBundle(rep)
 			return nil
 		}
 	}
-	if err == nil && p.c.Locate {
+	if err == nil && o.Locate {
 		err = rep.Locate(image)
 	}
 	if err != nil {
@@ -230,8 +232,7 @@ func (p *pipe) seal() error {
 	return p.judge(p.r.Path(), rep, len(touched) > 0)
 }
 
-// merge tells of each slice what holds after a repair, and whether the
-// repair did it.
+// merge returns the state of each slice after a repair, and whether the repair changed it.
 func merge(repaired, now *macho.Report) *macho.Report {
 	for i := range now.Slices {
 		if i >= len(repaired.Slices) {
@@ -240,8 +241,13 @@ func merge(repaired, now *macho.Report) *macho.Report {
 		was, is := &repaired.Slices[i], &now.Slices[i]
 		is.Touched = was.Touched
 		switch {
+		case was.Status == macho.StatusRefused:
+			// Verify says so too, or what is worse.
+			if is.Status == macho.StatusRefused {
+				*is = *was // with the slots that were recomputed
+			}
 		case !was.Status.OK():
-			// What could not be repaired, even where it is stale besides.
+			// It could not be repaired, and may be stale too.
 			is.Status, is.Reason = was.Status, was.Reason
 		case is.Status == macho.StatusValid && was.Status == macho.StatusRepaired:
 			*is = *was // with the slots that were recomputed
@@ -252,11 +258,11 @@ func merge(repaired, now *macho.Report) *macho.Report {
 	return now
 }
 
-// judge counts a report, passes it on, and decides whether the run may go on.
+// judge counts a report, passes it to the observer, and decides whether the run continues.
 func (p *pipe) judge(path string, rep *macho.Report, touched bool) error {
 	p.res.Images++
 	p.res.Hashed += rep.Hashed
-	asked := touched || p.c.Repair == RepairAll
+	asked := touched || p.c.Signatures.Repair == RepairAll
 	var worst error
 	for _, s := range rep.Slices {
 		p.res.Slices++
@@ -265,46 +271,44 @@ func (p *pipe) judge(path string, rep *macho.Report, touched bool) error {
 		}
 		final := worst == nil && asked && p.refuses(s, touched)
 		if final {
-			worst = &SealError{path, s}
+			worst = &SignatureError{path, s}
 		}
 		p.bundles.AddSlice(path, s, func(s macho.Slice) {
-			if p.c.Signature != nil {
-				p.c.Signature(Signature{path, s})
+			if p.c.Observer.Signature != nil {
+				p.c.Observer.Signature(Signature{path, s})
 			}
 			if !s.Status.OK() && (asked || s.Touched) {
-				p.unsealed(path, s, final)
+				p.invalid(path, s, final)
 			}
 		})
 	}
 	return worst
 }
 
-// watchBundle minds the slices of an image that the run does not look at, in
-// case that it changes what they seal.
-func (p *pipe) watchBundle(rep *macho.Report) {
+// addBundle registers the slices of an image that the run does not verify: it may change files that they seal.
+func (p *pipe) addBundle(rep *macho.Report) {
 	path := p.r.Path()
 	for _, s := range rep.Slices {
 		p.bundles.AddSlice(path, s, func(s macho.Slice) {
 			if s.Status == macho.StatusBundle && s.Touched {
-				p.unsealed(path, s, false)
+				p.invalid(path, s, false)
 			}
 		})
 	}
 }
 
-// unsealed counts a slice that does not hold; final if it ends the run.
-func (p *pipe) unsealed(path string, s macho.Slice, final bool) {
-	p.res.Unsealed++
-	if p.c.Unsealed != nil && !final {
-		p.c.Unsealed(Signature{path, s})
+// invalid counts an invalid slice. final says that it ends the run.
+func (p *pipe) invalid(path string, s macho.Slice, final bool) {
+	p.res.Invalid++
+	if p.c.Observer.Invalid != nil && !final {
+		p.c.Observer.Invalid(Signature{path, s})
 	}
 }
 
-// refuses tells whether a slice that does not hold ends the run: a run that
-// touched it must not pass it on unless told so, a run that only repairs
-// passes on what was broken before. touched is about the whole image.
+// refuses reports whether an invalid slice ends the run. A run that touched it must not pass it on unless told to. A run
+// that only repairs passes on what was invalid before. touched is about the whole image.
 func (p *pipe) refuses(s macho.Slice, touched bool) bool {
-	if p.c.OnCMS == macho.CMSKeep || p.c.Repair == RepairNone {
+	if p.c.Signatures.OnCMS == macho.CMSKeep || p.c.Signatures.Repair == RepairNone {
 		return false
 	}
 	switch s.Status {
@@ -313,7 +317,7 @@ func (p *pipe) refuses(s macho.Slice, touched bool) bool {
 	case macho.StatusUnsupported:
 		return touched && s.Touched
 	case macho.StatusMalformed:
-		// Which bytes are the slice's is not certain.
+		// It is not certain which bytes belong to the slice.
 		return touched
 	}
 	return false

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"narseal/filter"
+	"narseal/filter/rules"
+	"narseal/filter/spill"
 	"narseal/macho"
 	"narseal/macho/machotest"
 	"narseal/nar"
@@ -16,8 +18,8 @@ import (
 
 var (
 	oldHash, newHash = hashOf('c'), hashOf('d')
-	elsewhere        = filter.Rule{From: hashOf('f'), To: hashOf('g')} // matches nothing
-	theRule          = filter.Rule{From: oldHash, To: newHash}
+	elsewhere        = rules.Rule{From: hashOf('f'), To: hashOf('g')} // matches nothing
+	theRule          = rules.Rule{From: oldHash, To: newHash}
 )
 
 // sealRun is what a run made of one image.
@@ -25,15 +27,15 @@ type sealRun struct {
 	image      []byte // nil if the archive is not complete
 	res        filter.Result
 	signatures []filter.Signature
-	unsealed   []filter.Signature
+	invalid    []filter.Signature
 	err        error
 }
 
-func seal(t *testing.T, c filter.Config, rule filter.Rule, image []byte) (r sealRun) {
+func seal(t *testing.T, c filter.Config, rule rules.Rule, image []byte) (r sealRun) {
 	t.Helper()
 	c.Rules = compile(t, rule)
-	c.Signature = func(s filter.Signature) { r.signatures = append(r.signatures, s) }
-	c.Unsealed = func(s filter.Signature) { r.unsealed = append(r.unsealed, s) }
+	c.Observer.Signature = func(s filter.Signature) { r.signatures = append(r.signatures, s) }
+	c.Observer.Invalid = func(s filter.Signature) { r.invalid = append(r.invalid, s) }
 	var out bytes.Buffer
 	r.res, r.err = c.Run(nar.NewWriter(&out), nar.NewReader(bytes.NewReader(nartest.Tree(nartest.Dir{"x": nartest.Exec(image)}))))
 	in := nar.NewReader(&out)
@@ -78,7 +80,7 @@ func (r sealRun) status(t *testing.T, want ...macho.Status) {
 
 // passes wants the image to be passed on like this, with so many slices that
 // do not hold.
-func (r sealRun) passes(t *testing.T, image []byte, unsealed int64) {
+func (r sealRun) passes(t *testing.T, image []byte, invalid int64) {
 	t.Helper()
 	if r.err != nil {
 		t.Fatal(r.err)
@@ -86,15 +88,15 @@ func (r sealRun) passes(t *testing.T, image []byte, unsealed int64) {
 	if !bytes.Equal(r.image, image) {
 		t.Error("another image comes out than what is wanted")
 	}
-	if r.res.Unsealed != unsealed || int64(len(r.unsealed)) != unsealed {
-		t.Errorf("%d slices counted and %d told that do not hold, want %d", r.res.Unsealed, len(r.unsealed), unsealed)
+	if r.res.Invalid != invalid || int64(len(r.invalid)) != invalid {
+		t.Errorf("%d invalid slices counted and %d reported, want %d", r.res.Invalid, len(r.invalid), invalid)
 	}
 }
 
 // refuses wants the run to end before the archive is complete.
 func (r sealRun) refuses(t *testing.T, status macho.Status) {
 	t.Helper()
-	var e *filter.SealError
+	var e *filter.SignatureError
 	if !errors.As(r.err, &e) {
 		t.Fatalf("got error %v, want a SealError", r.err)
 	}
@@ -144,14 +146,14 @@ func TestSealDamagedBefore(t *testing.T) {
 	in := damaged(a, at)
 	for _, policy := range allPolicies {
 		// The slots of touched pages are renewed, the damaged page keeps its own.
-		r := seal(t, filter.Config{OnCMS: policy}, theRule, in)
+		r := seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy}}, theRule, in)
 		r.passes(t, damaged(b, at), 1)
 		r.status(t, macho.StatusStale)
-		if r.unsealed[0].Reason == "" {
+		if r.invalid[0].Reason == "" {
 			t.Error("no reason is given")
 		}
 
-		r = seal(t, filter.Config{OnCMS: policy, Repair: filter.RepairAll}, theRule, in)
+		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Repair: filter.RepairAll}}, theRule, in)
 		r.status(t, macho.StatusRepaired)
 		r.passes(t, r.image, 0)
 		if rep, err := macho.Verify(macho.Bytes(r.image)); err != nil || rep.Slices[0].Status != macho.StatusValid {
@@ -161,21 +163,21 @@ func TestSealDamagedBefore(t *testing.T) {
 			t.Error("more than the signature was changed")
 		}
 
-		r = seal(t, filter.Config{OnCMS: policy, Repair: filter.RepairNone}, theRule, in)
+		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Repair: filter.RepairNone}}, theRule, in)
 		r.passes(t, rewritten(in), 1)
-		r = seal(t, filter.Config{OnCMS: policy, Repair: filter.RepairNone, Inspect: true}, theRule, in)
+		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Repair: filter.RepairNone, Verify: true}}, theRule, in)
 		r.passes(t, rewritten(in), 1)
 		r.status(t, macho.StatusStale)
 
 		// Where the rules match nothing, the damage is nobody's business,
 		// unless the run is asked to look.
-		r = seal(t, filter.Config{OnCMS: policy}, elsewhere, in)
+		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy}}, elsewhere, in)
 		r.passes(t, in, 0)
 		r.status(t)
-		r = seal(t, filter.Config{OnCMS: policy, Inspect: true}, elsewhere, in)
+		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Verify: true}}, elsewhere, in)
 		r.passes(t, in, 0)
 		r.status(t, macho.StatusStale)
-		r = seal(t, filter.Config{OnCMS: policy, Repair: filter.RepairAll}, elsewhere, in)
+		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Repair: filter.RepairAll}}, elsewhere, in)
 		r.passes(t, r.image, 0)
 		r.status(t, macho.StatusRepaired)
 	}
@@ -195,29 +197,29 @@ func cmsImage(t *testing.T) ([]byte, *machotest.Layout) {
 func TestSealCertificate(t *testing.T) {
 	a, l := cmsImage(t)
 	for _, repair := range []filter.RepairMode{filter.RepairTouched, filter.RepairAll} {
-		seal(t, filter.Config{Repair: repair}, theRule, a).refuses(t, macho.StatusCMS)
+		seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair}}, theRule, a).refuses(t, macho.StatusCMS)
 
-		r := seal(t, filter.Config{Repair: repair, OnCMS: macho.CMSKeep}, theRule, a)
+		r := seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: macho.CMSKeep}}, theRule, a)
 		r.passes(t, rewritten(a), 1)
 		r.status(t, macho.StatusCMS)
 
-		r = seal(t, filter.Config{Repair: repair, OnCMS: macho.CMSAdhoc}, theRule, a)
+		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: macho.CMSAdhoc}}, theRule, a)
 		r.passes(t, r.image, 0)
 		r.status(t, macho.StatusRepaired)
 		if rep, err := macho.Verify(macho.Bytes(r.image)); err != nil || rep.Slices[0].Status != macho.StatusValid || rep.Slices[0].Signature != "adhoc" {
 			t.Errorf("the image that came out: %v, %+v", err, rep)
 		}
 		for _, policy := range allPolicies {
-			seal(t, filter.Config{Repair: repair, OnCMS: policy}, elsewhere, a).passes(t, a, 0)
+			seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: policy}}, elsewhere, a).passes(t, a, 0)
 		}
 	}
-	seal(t, filter.Config{Repair: filter.RepairNone}, theRule, a).passes(t, rewritten(a), 1)
+	seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairNone}}, theRule, a).passes(t, rewritten(a), 1)
 
 	// Broken before, and not by the rules.
 	broken := damaged(a, untouchedPlace(t, a, l))
 	seal(t, filter.Config{}, elsewhere, broken).passes(t, broken, 0)
-	seal(t, filter.Config{Repair: filter.RepairAll}, elsewhere, broken).refuses(t, macho.StatusCMS)
-	seal(t, filter.Config{Repair: filter.RepairAll, OnCMS: macho.CMSKeep}, elsewhere, broken).passes(t, broken, 1)
+	seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairAll}}, elsewhere, broken).refuses(t, macho.StatusCMS)
+	seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: macho.CMSKeep}}, elsewhere, broken).passes(t, broken, 1)
 }
 
 // Of a fat image only the slices that the rules touch can end the run.
@@ -234,8 +236,9 @@ func TestSealFat(t *testing.T) {
 	b, _ := plainImage(newHash)
 	copy(want[la.Offset:], b)
 	r := seal(t, filter.Config{}, theRule, in)
-	r.passes(t, want, 1)
-	r.status(t, macho.StatusRepaired, macho.StatusCMS)
+	r.passes(t, want, 2)
+	// The kernel refuses slices of two signers, after the repair as before.
+	r.status(t, macho.StatusRefused, macho.StatusCMS)
 
 	seal(t, filter.Config{}, theRule, fat(certified)).refuses(t, macho.StatusCMS)
 }
@@ -264,17 +267,17 @@ func TestSealUnknown(t *testing.T) {
 			in := test.in
 			for _, repair := range []filter.RepairMode{filter.RepairTouched, filter.RepairAll} {
 				for _, policy := range []macho.CMSPolicy{macho.CMSFail, macho.CMSAdhoc} {
-					seal(t, filter.Config{Repair: repair, OnCMS: policy}, theRule, in).refuses(t, test.status)
+					seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: policy}}, theRule, in).refuses(t, test.status)
 				}
-				r := seal(t, filter.Config{Repair: repair, OnCMS: macho.CMSKeep}, theRule, in)
-				if r.err != nil || r.res.Unsealed != 1 {
-					t.Errorf("kept: %v, %d unsealed", r.err, r.res.Unsealed)
+				r := seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: macho.CMSKeep}}, theRule, in)
+				if r.err != nil || r.res.Invalid != 1 {
+					t.Errorf("kept: %v, %d invalid", r.err, r.res.Invalid)
 				}
 				r.status(t, test.status)
 			}
-			seal(t, filter.Config{Repair: filter.RepairNone}, theRule, in).passes(t, rewritten(in), 1)
+			seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairNone}}, theRule, in).passes(t, rewritten(in), 1)
 			seal(t, filter.Config{}, elsewhere, in).passes(t, in, 0)
-			seal(t, filter.Config{Repair: filter.RepairAll}, elsewhere, in).passes(t, in, 1)
+			seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairAll}}, elsewhere, in).passes(t, in, 1)
 		})
 	}
 }
@@ -292,7 +295,7 @@ func TestSealUnsigned(t *testing.T) {
 		"text":           []byte(oldHash),
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := seal(t, filter.Config{Inspect: true, HoldMemory: 1}, theRule, in) // without a Scratch, holding would fail
+			r := seal(t, filter.Config{Signatures: filter.SignatureOptions{Verify: true}, Spill: spill.Options{Memory: 1}}, theRule, in) // without Open, keeping it would fail
 			r.passes(t, rewritten(in), 0)
 			r.status(t)
 		})
@@ -312,8 +315,8 @@ func TestSealChangedHeader(t *testing.T) {
 	}
 	for _, hold := range []int64{0, 1 << 20} {
 		var made scratches
-		c := filter.Config{HoldMemory: hold, Scratch: made.new}
-		r := seal(t, c, filter.Rule{From: from, To: to}, image)
+		c := filter.Config{Spill: spill.Options{Memory: hold, Open: made.new}}
+		r := seal(t, c, rules.Rule{From: from, To: to}, image)
 		if r.err != nil || r.res.Replacements() != 1 {
 			t.Fatalf("%d replacements, error %v", r.res.Replacements(), r.err)
 		}

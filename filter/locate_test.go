@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"narseal/filter"
+	"narseal/filter/spill"
 	"narseal/macho"
 	"narseal/macho/machotest"
 	"narseal/nar"
@@ -35,8 +36,11 @@ func TestLocate(t *testing.T) {
 		for _, repair := range []filter.RepairMode{filter.RepairNone, filter.RepairTouched} {
 			got := map[string][]macho.Region{}
 			var made scratches
-			c := &filter.Config{Repair: repair, Inspect: true, Locate: true, HoldMemory: memory, Scratch: made.new,
-				Signature: func(s filter.Signature) { got[s.Path] = s.Regions }}
+			c := &filter.Config{
+				Signatures: filter.SignatureOptions{Repair: repair, Verify: true, Locate: true},
+				Spill:      spill.Options{Memory: memory, Open: made.new},
+				Observer:   filter.Observer{Signature: func(s filter.Signature) { got[s.Path] = s.Regions }},
+			}
 			if _, err := c.Run(nil, nar.NewReader(bytes.NewReader(archive))); err != nil {
 				t.Fatal(err)
 			}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"narseal/filter"
+	"narseal/filter/spill"
 	"narseal/macho"
 	"narseal/macho/machotest"
 	"narseal/nar"
@@ -50,9 +51,11 @@ func TestLook(t *testing.T) {
 		for _, memory := range []int64{0, 1, 1 << 20} {
 			var got []filter.Signature
 			var made scratches
-			c := &filter.Config{Repair: filter.RepairNone, Inspect: true, Jobs: jobs, HoldMemory: memory,
-				Signature: func(s filter.Signature) { got = append(got, s) },
-				Scratch:   made.new}
+			c := &filter.Config{
+				Signatures: filter.SignatureOptions{Repair: filter.RepairNone, Verify: true, Jobs: jobs},
+				Spill:      spill.Options{Memory: memory, Open: made.new},
+				Observer:   filter.Observer{Signature: func(s filter.Signature) { got = append(got, s) }},
+			}
 			res, err := c.Run(nil, nar.NewReader(bytes.NewReader(archive)))
 			if err != nil {
 				t.Fatal(err)
@@ -75,18 +78,21 @@ func TestLookCut(t *testing.T) {
 	tree, want := lookTree(t, false)
 	archive := nartest.Tree(tree)
 	n := 0
-	c := &filter.Config{Repair: filter.RepairNone, Inspect: true, Signature: func(s filter.Signature) {
-		if s.Path != want[n].Path {
-			t.Errorf("slice %d is of %s, want %s", n, s.Path, want[n].Path)
-		}
-		n++
-	}}
+	c := &filter.Config{
+		Signatures: filter.SignatureOptions{Repair: filter.RepairNone, Verify: true},
+		Observer: filter.Observer{Signature: func(s filter.Signature) {
+			if s.Path != want[n].Path {
+				t.Errorf("slice %d is of %s, want %s", n, s.Path, want[n].Path)
+			}
+			n++
+		}},
+	}
 	_, err := c.Run(nil, nar.NewReader(bytes.NewReader(archive[:len(archive)/4])))
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("error %v", err)
 	}
 	if n == 0 || n == len(want) {
-		t.Errorf("%d of %d slices told", n, len(want))
+		t.Errorf("%d of %d slices reported", n, len(want))
 	}
 }
 
@@ -120,10 +126,11 @@ func TestLookBundles(t *testing.T) {
 	}
 	for _, repair := range []filter.RepairMode{filter.RepairNone, filter.RepairAll} {
 		got := map[string]macho.Status{}
-		var unsealed int64
-		c := &filter.Config{Repair: repair, Inspect: true,
-			Signature: func(s filter.Signature) { got[s.Path] = s.Status },
-			Unsealed:  func(filter.Signature) { unsealed++ }}
+		var invalid int64
+		c := &filter.Config{
+			Signatures: filter.SignatureOptions{Repair: repair, Verify: true},
+			Observer:   filter.Observer{Signature: func(s filter.Signature) { got[s.Path] = s.Status }, Invalid: func(filter.Signature) { invalid++ }},
+		}
 		res, err := c.Run(nil, nar.NewReader(bytes.NewReader(archive)))
 		if err != nil {
 			t.Fatal(err)
@@ -131,12 +138,12 @@ func TestLookBundles(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("repair mode %d: %v, want %v", repair, got, want)
 		}
-		wantUnsealed := int64(0) // a run that only looks was asked to seal nothing
+		wantInvalid := int64(0) // a run that only looks was asked to seal nothing
 		if repair == filter.RepairAll {
-			wantUnsealed = 2
+			wantInvalid = 2
 		}
-		if res.Unsealed != wantUnsealed || unsealed != wantUnsealed {
-			t.Errorf("repair mode %d: %d counted as unsealed, %d told; want %d", repair, res.Unsealed, unsealed, wantUnsealed)
+		if res.Invalid != wantInvalid || invalid != wantInvalid {
+			t.Errorf("repair mode %d: %d counted as invalid, %d reported; want %d", repair, res.Invalid, invalid, wantInvalid)
 		}
 	}
 }

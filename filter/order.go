@@ -2,34 +2,36 @@ package filter
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"sort"
 	"strings"
 
+	"narseal/filter/rules"
+	"narseal/filter/spill"
 	"narseal/nar"
 )
 
-// An Order knows how the entries of a seekable input must be moved so that
-// each directory is sorted by the names that the rules give to its entries.
-// Add looks at the names, and Reader then presents the input with its
-// entries moved, for a run whose Config.Ordered is set.
+// An order knows how the entries of an input must be moved so that each directory is sorted by the names that the rules
+// give to its entries. add reads the names, and reader then presents the input with its entries moved.
 //
-// Its memory goes with the number of entries in the open directories while
-// names are read, and afterwards with the number of entries that move.
-type Order struct {
-	rules *Rules
+// While names are read, it keeps those of the open directories, and afterwards what it needs to know of each entry that
+// moves. Both count against limit.
+type order struct {
+	rules *rules.Set
+	limit int64 // bytes of memory
+	used  int64
 	lists []list
 	open  []*directory
+	spare directory // memory for the next one
 }
 
 // span is a part of the input: bytes from its start.
 type span struct{ start, end int64 }
 
-// list is what a directory lists and must be moved: runs are its entries in
-// their new order, adjacent ones together.
+// list is the entries of a directory that must be moved. runs are the entries in their new order, adjacent ones
+// together.
 type list struct {
 	span
 	runs []span
@@ -37,11 +39,40 @@ type list struct {
 
 // directory is an open directory while names are read.
 type directory struct {
-	names   []byte // new ones, end to end
+	self    string // its name in the input; a path would be as long as the directory is deep
+	names   []byte // new ones, one after the other
 	ends    []int
 	starts  []int64
-	self    string         // its name in the input; its path would be as long as it is deep
-	renamed map[int]string // name in the input, by number of the entry
+	old     []byte    // the names in the input of the renamed entries, one after the other
+	renamed []renamed // by number
+	used    int64     // counted in order.used
+	dropped bool      // nothing is kept, as nothing was renamed until the limit was reached
+}
+
+// renamed is a renamed entry: its number, and where its name ends in directory.old.
+type renamed struct{ entry, end int }
+
+const (
+	// freeNames is the memory that names may take in any case, in bytes.
+	freeNames = 16 << 20
+	// entryMemory and movedMemory are what is kept of each entry besides its name, and of one that is renamed.
+	entryMemory = 16
+	movedMemory = 16 + 8 + 16 // in renamed, in the sorted list, and in a list's runs
+	// maxSpare bounds the names of a directory whose memory is used again, in bytes.
+	maxSpare = 1 << 20
+)
+
+// oldName returns the name in the input of a renamed entry.
+func (d *directory) oldName(entry int) (string, bool) {
+	i, ok := slices.BinarySearchFunc(d.renamed, entry, func(r renamed, entry int) int { return r.entry - entry })
+	if !ok {
+		return "", false
+	}
+	start := 0
+	if i > 0 {
+		start = d.renamed[i-1].end
+	}
+	return string(d.old[start:d.renamed[i].end]), true
 }
 
 func (d *directory) name(i int) []byte {
@@ -52,15 +83,11 @@ func (d *directory) name(i int) []byte {
 	return d.names[start:d.ends[i]]
 }
 
-// NewOrder returns an Order for these rules.
-func NewOrder(rules *Rules) *Order { return &Order{rules: rules} }
-
-// closeEntry is the length of what closes a directory that is an entry of
-// another: two tokens ")". The root has one.
+// closeEntry is the length of the end of a directory inside another: two tokens ")". The root has one.
 const closeEntry, closeRoot = 32, 16
 
-// Add reads an archive to its end. Offsets are those of r.
-func (o *Order) Add(r *nar.Reader) error {
+// add reads an archive to its end. Offsets are those of r.
+func (o *order) add(r *nar.Reader) error {
 	depth := 0
 	for {
 		e, err := r.Next()
@@ -88,48 +115,108 @@ func (o *Order) Add(r *nar.Reader) error {
 			self = string(e.Name)
 		}
 		if depth > 0 {
-			o.list(o.open[depth-1], e, at)
+			if err := o.list(o.open[depth-1], e, at, r); err != nil {
+				return err
+			}
 		}
 		if e.Type == nar.TypeDirectory {
-			if depth++; depth > len(o.open) {
-				o.open = append(o.open, new(directory))
-			}
-			o.open[depth-1].self = self
+			depth++
+			o.begin(depth, self)
 		}
 	}
 }
 
-// list adds an entry to its directory.
-func (o *Order) list(d *directory, e *nar.Entry, at int64) {
-	if o.rules.in(e.Name) {
-		if d.renamed == nil {
-			d.renamed = map[int]string{}
+// addExport reads all archives of an export stream.
+func (o *order) addExport(x *nar.ExportReader) error {
+	for {
+		r, err := x.Next()
+		if err == io.EOF {
+			return nil
 		}
-		d.renamed[len(d.ends)] = string(e.Name)
-		o.rules.replace(e.Name, true, func(int, int, int) {})
+		if err == nil {
+			err = o.add(r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// list adds an entry, which r is at, to its directory.
+func (o *order) list(d *directory, e *nar.Entry, at int64, r *nar.Reader) error {
+	renames := o.rules.Contains(e.Name)
+	n := int64(len(e.Name)) + entryMemory
+	if renames {
+		n += int64(len(e.Name)) + movedMemory
+	}
+	if o.used+n > o.limit {
+		o.drop()
+	}
+	if d.dropped && !renames {
+		return nil
+	}
+	if d.dropped || o.used+n > o.limit {
+		return fmt.Errorf("renamed entries: read the names of the directory of %q: %w: they take more than %d bytes of memory",
+			r.Path(), spill.ErrFull, o.limit)
+	}
+	o.used += n
+	d.used += n
+	if renames {
+		d.old = append(d.old, e.Name...)
+		d.renamed = append(d.renamed, renamed{len(d.ends), len(d.old)})
+		o.rules.Replace(e.Name, true, func(int, int, int) {})
 	}
 	d.names = append(d.names, e.Name...)
 	d.ends = append(d.ends, len(d.names))
 	d.starts = append(d.starts, at)
+	return nil
+}
+
+// drop forgets the entries of open directories in which nothing was renamed so far.
+func (o *order) drop() {
+	for _, d := range o.open {
+		if d.used > 0 && len(d.renamed) == 0 {
+			o.used -= d.used
+			*d = directory{self: d.self, dropped: true}
+		}
+	}
+}
+
+// begin begins a directory at this depth. It takes the memory of the one that ended last.
+func (o *order) begin(depth int, self string) {
+	if depth > len(o.open) {
+		o.open = append(o.open, new(directory))
+	}
+	d := &o.spare
+	*o.open[depth-1] = directory{self: self, names: d.names[:0], ends: d.ends[:0], starts: d.starts[:0], old: d.old[:0], renamed: d.renamed[:0]}
+	o.spare = directory{}
+}
+
+// end frees what a directory keeps.
+func (o *order) end(d *directory) {
+	o.used -= d.used
+	if self := d.self; len(d.names)+len(d.old) > maxSpare {
+		*d = directory{self: self}
+	} else {
+		o.spare, *d = *d, directory{self: self}
+	}
 }
 
 // leave closes a directory whose list ends at end.
-func (o *Order) leave(d *directory, end int64) error {
-	defer func() {
-		d.names, d.ends, d.starts, d.renamed = d.names[:0], d.ends[:0], d.starts[:0], nil
-	}()
-	if d.renamed == nil {
+func (o *order) leave(d *directory, end int64) error {
+	defer o.end(d)
+	if len(d.renamed) == 0 {
 		return nil
 	}
-	order := make([]int, len(d.ends))
-	for i := range order {
-		order[i] = i
+	sorted := make([]int, len(d.ends))
+	for i := range sorted {
+		sorted[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return bytes.Compare(d.name(a), d.name(b)) })
+	slices.SortStableFunc(sorted, func(a, b int) int { return bytes.Compare(d.name(a), d.name(b)) })
 	l := list{span: span{d.starts[0], end}}
-	for k, i := range order {
-		if k > 0 && bytes.Equal(d.name(i), d.name(order[k-1])) {
-			return o.clash(d, order[k-1], i)
+	for k, i := range sorted {
+		if k > 0 && bytes.Equal(d.name(i), d.name(sorted[k-1])) {
+			return o.clash(d, sorted[k-1], i)
 		}
 		s := span{d.starts[i], end}
 		if i+1 < len(d.starts) {
@@ -143,15 +230,16 @@ func (o *Order) leave(d *directory, end int64) error {
 	}
 	if len(l.runs) > 1 {
 		o.lists = append(o.lists, l)
+		o.used += int64(len(l.runs)+3) * 16
 	}
 	return nil
 }
 
-// clash tells that two entries of an open directory would have the same name.
-func (o *Order) clash(d *directory, i, j int) error {
-	from, ok := d.renamed[j]
+// clash is the error for two entries of an open directory that would have the same name.
+func (o *order) clash(d *directory, other, i int) error {
+	from, ok := d.oldName(i)
 	if !ok {
-		from = d.renamed[i]
+		from, _ = d.oldName(other)
 	}
 	var path strings.Builder
 	for _, dir := range o.open[1 : slices.Index(o.open, d)+1] {
@@ -162,20 +250,24 @@ func (o *Order) clash(d *directory, i, j int) error {
 	return &RenameError{Path: path.String(), From: from, To: to, Err: &nar.OrderError{Name: to, Last: to}}
 }
 
-// Moves tells whether any entry must be moved.
-func (o *Order) Moves() bool { return len(o.lists) > 0 }
+// moved returns the offset of the first directory list whose entries are moved, or -1.
+func (o *order) moved() int64 {
+	if len(o.lists) == 0 {
+		return -1
+	}
+	return o.lists[0].start
+}
 
-// Reader presents the first size bytes of in, whose archives Add has read,
-// with the entries moved.
-func (o *Order) Reader(in io.ReaderAt, size int64) io.Reader {
+// reader presents the first size bytes of in, whose archives were added, with the entries moved.
+func (o *order) reader(in io.ReaderAt, size int64) io.Reader {
 	m := &movedReader{in: in}
 	o.flatten(span{0, size}, 0, &m.spans)
 	return m
 }
 
-// flatten appends the spans that s becomes by the lists in it, of which the
-// first has the number from or a higher one.
-func (o *Order) flatten(s span, from int, out *[]span) {
+// flatten appends the spans that s becomes by the lists inside it. The first of these has the number from or a higher
+// one.
+func (o *order) flatten(s span, from int, out *[]span) {
 	add := func(s span) {
 		if n := len(*out); n > 0 && (*out)[n-1].end == s.start {
 			(*out)[n-1].end = s.end
@@ -217,11 +309,4 @@ func (m *movedReader) Read(p []byte) (int, error) {
 		err = fmt.Errorf("the input became shorter while it was read: %w", io.ErrUnexpectedEOF)
 	}
 	return n, err
-}
-
-// IsClash tells whether another entry has the new name, which no move can
-// mend.
-func (e *RenameError) IsClash() bool {
-	var order *nar.OrderError
-	return errors.As(e.Err, &order) && order.Name == order.Last
 }

@@ -12,6 +12,9 @@ import (
 	"testing"
 
 	"narseal/filter"
+	"narseal/filter/rules"
+	"narseal/filter/rules/rulestest"
+	"narseal/filter/spill"
 	"narseal/nar"
 	"narseal/nar/nartest"
 )
@@ -20,36 +23,36 @@ import (
 // them to every place.
 func hashOf(c byte) string { return strings.Repeat(string(c), 32) }
 
-func compile(t testing.TB, rules ...filter.Rule) *filter.Rules {
+func compile(t testing.TB, list ...rules.Rule) *rules.Set {
 	t.Helper()
-	r, err := filter.Compile(rules, filter.AllEncodings)
+	r, err := rules.Compile(list, rules.AllEncodings)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-// tempScratch is a Scratch in a file of the test's own.
-func tempScratch(t testing.TB) func() (filter.Scratch, error) {
-	return func() (filter.Scratch, error) { return os.CreateTemp(t.TempDir(), "") }
+// tempFile opens spill files in a directory of the test.
+func tempFile(t testing.TB) func() (spill.File, error) {
+	return func() (spill.File, error) { return os.CreateTemp(t.TempDir(), "") }
 }
 
 // renameTree is the naive oracle: the tree with renamed entries, which
 // nartest.Tree sorts. It tells whether two entries of a directory clash.
-func renameTree(n nartest.Node, rules []filter.Rule) (nartest.Node, bool) {
+func renameTree(n nartest.Node, list []rules.Rule) (nartest.Node, bool) {
 	dir, ok := n.(nartest.Dir)
 	if !ok {
 		return n, false
 	}
 	out := nartest.Dir{}
 	for name, child := range dir {
-		for _, r := range rules {
+		for _, r := range list {
 			if i := strings.Index(name, r.From); i >= 0 {
 				name = name[:i] + r.To + name[i+len(r.From):]
 				break
 			}
 		}
-		child, clash := renameTree(child, rules)
+		child, clash := renameTree(child, list)
 		if _, twice := out[name]; twice || clash {
 			return nil, true
 		}
@@ -67,53 +70,46 @@ func streamed(t *testing.T, c filter.Config, in []byte) ([]byte, error) {
 
 // seekable rewrites an input whose names can be read first.
 func seekable(t *testing.T, c filter.Config, in []byte) ([]byte, error) {
-	o := filter.NewOrder(c.Rules)
-	if err := o.Add(nar.NewReader(bytes.NewReader(in))); err != nil {
-		return nil, err
-	}
-	r := nar.NewReader(o.Reader(bytes.NewReader(in), int64(len(in))))
-	r.AnyOrder()
-	c.Ordered = true
 	var out bytes.Buffer
-	_, err := c.Run(nar.NewWriter(&out), r)
+	_, err := c.RunAt(&out, bytes.NewReader(in), int64(len(in)), nil)
 	return out.Bytes(), err
 }
 
 // checkMoves compares both ways with the oracle.
-func checkMoves(t *testing.T, tree nartest.Node, rules []filter.Rule, hold int64) {
+func checkMoves(t *testing.T, tree nartest.Node, list []rules.Rule, hold int64) {
 	t.Helper()
 	in := nartest.Tree(tree)
-	want, clash := renameTree(tree, rules)
-	c := filter.Config{Rules: compile(t, rules...), HoldMemory: hold, Scratch: tempScratch(t)}
+	want, clash := renameTree(tree, list)
+	c := filter.Config{Rules: compile(t, list...), Spill: spill.Options{Memory: hold, Open: tempFile(t)}}
 
 	got, err := seekable(t, c, in)
 	var rename *filter.RenameError
 	if clash {
 		if !errors.As(err, &rename) || !rename.IsClash() {
-			t.Fatalf("%v by %v: want a clash of names, got %v", tree, rules, err)
+			t.Fatalf("%v by %v: want a clash of names, got %v", tree, list, err)
 		}
 		if _, err := streamed(t, c, in); err == nil {
-			t.Fatalf("%v by %v on a pipe: want an error, got none", tree, rules)
+			t.Fatalf("%v by %v on a pipe: want an error, got none", tree, list)
 		}
 		return
 	}
 	if err != nil {
-		t.Fatalf("%v by %v: %v", tree, rules, err)
+		t.Fatalf("%v by %v: %v", tree, list, err)
 	}
 	if !bytes.Equal(got, nartest.Tree(want)) {
-		t.Fatalf("%v by %v: got %q, want %q", tree, rules, got, nartest.Tree(want))
+		t.Fatalf("%v by %v: got %q, want %q", tree, list, got, nartest.Tree(want))
 	}
 
 	got, err = streamed(t, c, in)
 	if err != nil {
 		// Refusing is right only where an entry moves ahead of another.
 		if !errors.As(err, &rename) || rename.IsClash() || rename.To >= rename.From {
-			t.Fatalf("%v by %v on a pipe: %v", tree, rules, err)
+			t.Fatalf("%v by %v on a pipe: %v", tree, list, err)
 		}
 		return
 	}
 	if !bytes.Equal(got, nartest.Tree(want)) {
-		t.Fatalf("%v by %v on a pipe: got %q, want %q", tree, rules, got, nartest.Tree(want))
+		t.Fatalf("%v by %v on a pipe: got %q, want %q", tree, list, got, nartest.Tree(want))
 	}
 }
 
@@ -121,11 +117,11 @@ func checkMoves(t *testing.T, tree nartest.Node, rules []filter.Rule, hold int64
 // them before, between, behind and onto each other.
 func TestMovesExhaustively(t *testing.T) {
 	const letters = "bdfh"
-	var all []filter.Rule
+	var all []rules.Rule
 	for _, a := range []byte(letters) {
 		for _, b := range []byte("abcdfghi") {
 			if a != b {
-				all = append(all, filter.Rule{From: hashOf(a), To: hashOf(b)})
+				all = append(all, rules.Rule{From: hashOf(a), To: hashOf(b)})
 			}
 		}
 	}
@@ -137,10 +133,10 @@ func TestMovesExhaustively(t *testing.T) {
 			}
 		}
 		for i, a := range all {
-			checkMoves(t, tree, []filter.Rule{a}, 0)
+			checkMoves(t, tree, []rules.Rule{a}, 0)
 			for k, b := range all[i+1:] {
-				if a.From != b.From && k%filter.ExhaustiveStep == 0 {
-					checkMoves(t, tree, []filter.Rule{a, b}, 0)
+				if a.From != b.From && k%rulestest.ExhaustiveStep == 0 {
+					checkMoves(t, tree, []rules.Rule{a, b}, 0)
 				}
 			}
 		}
@@ -173,17 +169,17 @@ func TestMovesInTrees(t *testing.T) {
 	for range 1000 {
 		to := []byte(letters)
 		rnd.Shuffle(len(to), func(i, k int) { to[i], to[k] = to[k], to[i] })
-		var rules []filter.Rule
+		var list []rules.Rule
 		for i := range 1 + rnd.IntN(4) {
 			if letters[i] != to[i] {
-				rules = append(rules, filter.Rule{From: hashOf(letters[i]), To: hashOf(to[i])})
+				list = append(list, rules.Rule{From: hashOf(letters[i]), To: hashOf(to[i])})
 			}
 		}
-		if len(rules) == 0 {
+		if len(list) == 0 {
 			continue
 		}
 		tree := nartest.Dir{"x": grow(4), hashOf('a'): grow(3)}
-		checkMoves(t, tree, rules, int64(rnd.IntN(600)))
+		checkMoves(t, tree, list, int64(rnd.IntN(600)))
 	}
 }
 
@@ -195,7 +191,7 @@ func TestMovedTreeRestores(t *testing.T) {
 		"m":                  nartest.Symlink(hashOf('b')),
 	}
 	for _, to := range []byte("0ansz") {
-		c := filter.Config{Rules: compile(t, filter.Rule{From: hashOf('b'), To: hashOf(to)})}
+		c := filter.Config{Rules: compile(t, rules.Rule{From: hashOf('b'), To: hashOf(to)})}
 		out, err := seekable(t, c, nartest.Tree(tree))
 		if err != nil {
 			t.Fatal(err)
@@ -209,11 +205,12 @@ func TestMovedTreeRestores(t *testing.T) {
 // A cut in an input that is read twice is found before anything is written.
 func TestOrderOfTruncatedInput(t *testing.T) {
 	in := nartest.Tree(nartest.Dir{hashOf('b'): nartest.File(strings.Repeat("x", 100)), "c": nartest.Dir{"d": nartest.File("")}})
-	rules := compile(t, filter.Rule{From: hashOf('b'), To: hashOf('d')})
+	c := filter.Config{Rules: compile(t, rules.Rule{From: hashOf('b'), To: hashOf('d')})}
 	for n := range in {
-		err := filter.NewOrder(rules).Add(nar.NewReader(bytes.NewReader(in[:n])))
-		if !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Fatalf("cut at %d: want an unexpected end, got %v", n, err)
+		var out bytes.Buffer
+		_, err := c.RunAt(&out, bytes.NewReader(in), int64(n), nil)
+		if !errors.Is(err, io.ErrUnexpectedEOF) || out.Len() != 0 {
+			t.Fatalf("cut at %d: want an unexpected end and no output, got %v and %d bytes", n, err, out.Len())
 		}
 	}
 }
@@ -231,7 +228,7 @@ func TestMoveInLargeDirectory(t *testing.T) {
 		want = append(want, nartest.Entry{Name: n, Node: nartest.File(n)})
 	}
 	in := nartest.Tree(append(slices.Clone(want), d...))
-	c := filter.Config{Rules: compile(t, filter.Rule{From: hashOf('b'), To: hashOf('0')})}
+	c := filter.Config{Rules: compile(t, rules.Rule{From: hashOf('b'), To: hashOf('0')})}
 	got, err := seekable(t, c, in)
 	if err != nil {
 		t.Fatal(err)

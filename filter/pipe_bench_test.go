@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"narseal/filter"
+	"narseal/filter/rules"
 	"narseal/nar"
 	"narseal/nar/nartest"
 )
@@ -14,7 +15,7 @@ import (
 // benchmarkRun passes an archive through a filter with one rule.
 func benchmarkRun(b *testing.B, root nartest.Node) {
 	in := nartest.Tree(root)
-	rules := compile(b, filter.Rule{From: hashOf('b'), To: hashOf('d')})
+	rules := compile(b, rules.Rule{From: hashOf('b'), To: hashOf('d')})
 	b.SetBytes(int64(len(in)))
 	b.ReportAllocs()
 	for b.Loop() {

@@ -2,10 +2,8 @@ package filter
 
 import "narseal/macho"
 
-// ranges collects the places of an image that the rules changed, in
-// ascending order. Its memory is bounded: beyond maxRanges places it keeps
-// them as whole blocks, so that slots beside a touched page may count as
-// touched too.
+// ranges collects the places of an image that the rules changed, in ascending order. Its memory is bounded: from
+// maxRanges places on it keeps whole blocks, so that a page next to a touched one may count as touched too.
 type ranges struct {
 	list  []macho.Range
 	block int64 // bytes
@@ -18,7 +16,7 @@ const (
 
 func (r *ranges) reset() { r.list, r.block = r.list[:0], 1 }
 
-// add appends the n bytes at off, which lie after all that was added.
+// add appends the n bytes at off, which lie after all others.
 func (r *ranges) add(off, n int64) {
 	r.put(off, off+n)
 	for len(r.list) >= maxRanges {
@@ -31,7 +29,7 @@ func (r *ranges) add(off, n int64) {
 	}
 }
 
-// within returns the places, of which none ends past size.
+// within returns the places, cut off at size.
 func (r *ranges) within(size int64) []macho.Range {
 	if n := len(r.list); n > 0 {
 		last := &r.list[n-1]

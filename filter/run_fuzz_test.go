@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"narseal/filter"
+	"narseal/filter/rules"
+	"narseal/filter/spill"
 	"narseal/macho"
 	"narseal/macho/machotest"
 	"narseal/nar"
@@ -36,27 +38,24 @@ func FuzzRun(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, in []byte, text string, how byte) {
-		rules, err := filter.ParseRules(strings.NewReader(text), "rules")
-		if err != nil || len(rules) == 0 {
-			rules = []filter.Rule{theRule}
+		list, err := rules.ParseFile(strings.NewReader(text), "rules")
+		if err != nil || len(list) == 0 {
+			list = []rules.Rule{theRule}
 		}
-		compiled, err := filter.Compile(rules, filter.AllEncodings)
+		compiled, err := rules.Compile(list, rules.AllEncodings)
 		if err != nil {
 			return
 		}
 		var all scratches
 		c := filter.Config{
-			Rules: compiled, Jobs: 1,
-			Repair:     filter.RepairMode(how % 3),
-			OnCMS:      macho.CMSPolicy(how / 3 % 3),
-			Inspect:    how/9%2 == 1,
-			HoldMemory: []int64{1, 1 << 20}[how/18%2],
-			Scratch:    all.new,
+			Rules:      compiled,
+			Signatures: filter.SignatureOptions{Jobs: 1, Repair: filter.RepairMode(how % 3), OnCMS: macho.CMSPolicy(how / 3 % 3), Verify: how/9%2 == 1},
+			Spill:      spill.Options{Memory: []int64{1, 1 << 20}[how/18%2], Open: all.new},
 		}
 		var out bytes.Buffer
 		res, err := c.Run(nar.NewWriter(&out), nar.NewReader(bytes.NewReader(in)))
 		if all.open != 0 {
-			t.Errorf("%d scratches are open", all.open)
+			t.Errorf("%d spill files are open", all.open)
 		}
 		if done := isComplete(out.Bytes()); done != (err == nil) {
 			t.Fatalf("the run ended in %v, and whether the output is complete: %t", err, done)
@@ -67,7 +66,7 @@ func FuzzRun(f *testing.F) {
 		if out.Len() != len(in) {
 			t.Errorf("%d bytes became %d", len(in), out.Len())
 		}
-		if res.Replacements() == 0 && c.Repair == filter.RepairTouched && !bytes.Equal(out.Bytes(), in) {
+		if res.Replacements() == 0 && c.Signatures.Repair == filter.RepairTouched && !bytes.Equal(out.Bytes(), in) {
 			t.Error("nothing was replaced, and the output differs")
 		}
 	})

@@ -6,12 +6,11 @@ import (
 	"slices"
 )
 
-// emptyRequirements is the length of a requirements blob that holds none: magic,
-// length and a count of 0.
+// emptyRequirements is the length of an empty requirements blob: magic, length and a count of 0.
 const emptyRequirements = 12
 
-// makeAdhoc turns a signature made with a certificate into an ad-hoc one and then
-// repairs the selected slots. Config.Repair says what becomes of which field.
+// makeAdhoc replaces a signature by a certificate with an ad-hoc one and then repairs the selected slots. Config.Repair
+// describes what happens to each field.
 func (j *sliceJob) makeAdhoc(all bool, ranges []Range) error {
 	g := j.sig
 	for _, b := range g.blobs {
@@ -43,7 +42,7 @@ func (j *sliceJob) makeAdhoc(all bool, ranges []Range) error {
 		}
 	}
 
-	if err := j.parse(&window{image: j.image}); err != nil {
+	if err := j.parse(newWindow(j.image)); err != nil {
 		return err
 	}
 	if j.sig == nil || j.out.Signature == "cms" {
@@ -66,8 +65,8 @@ func (j *sliceJob) makeAdhoc(all bool, ranges []Range) error {
 	return nil
 }
 
-// emptyBlob cuts a blob to its first n bytes: its length says n, and what followed
-// becomes zeros, as does a count that stands within n.
+// emptyBlob shortens a blob to n bytes: its length becomes n, and everything after its header becomes zeros, including
+// a count within n.
 func (j *sliceJob) emptyBlob(b blob, n int64) error {
 	at := j.slice.off + j.sig.off + b.off
 	if err := writeFull(j.image, binary.BigEndian.AppendUint32(nil, uint32(n)), at+4); err != nil {

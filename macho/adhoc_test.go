@@ -8,8 +8,8 @@ import (
 	"narseal/macho"
 )
 
-// TestCMS checks that a touched image signed by a certificate is reported and left
-// alone, and that an intact one is valid whatever the policy.
+// TestCMS checks that a touched image that is signed by a certificate is reported and not changed, and that an intact
+// one is valid whatever the policy.
 func TestCMS(t *testing.T) {
 	c := matrixCase(t, "cms")
 	rewritten, touched := rewrite(c.Data, hashA, hashB)
@@ -44,8 +44,8 @@ func TestCMS(t *testing.T) {
 	}
 }
 
-// TestCMSTouched touches what only the certificate vouches for: no slot covers the
-// CodeDirectory or the CMS blob itself.
+// TestCMSTouched touches bytes that only the certificate protects: no slot covers the CodeDirectory or the CMS blob
+// itself.
 func TestCMSTouched(t *testing.T) {
 	c := matrixCase(t, "cms")
 	l := c.Layouts[0]
@@ -59,7 +59,7 @@ func TestCMSTouched(t *testing.T) {
 			t.Errorf("%s touched: status %s, want cms", name, s.Status)
 		}
 	}
-	// The padding behind the SuperBlob is under nothing.
+	// Nothing covers the padding after the SuperBlob.
 	report, err := macho.RepairTouched(macho.Bytes(c.Data), []macho.Range{{Off: int64(len(c.Data)) - 3, Len: 3}})
 	if err != nil {
 		t.Fatal(err)
@@ -69,8 +69,8 @@ func TestCMSTouched(t *testing.T) {
 	}
 }
 
-// TestAdhoc turns a signature with a certificate into an ad-hoc one and looks at
-// each field that may change; all others must not.
+// TestAdhoc replaces a signature by a certificate with an ad-hoc one, and checks each field that may change. No other
+// byte may change.
 func TestAdhoc(t *testing.T) {
 	c := matrixCase(t, "cms")
 	l := c.Layouts[0]
@@ -100,7 +100,7 @@ func TestAdhoc(t *testing.T) {
 			}
 			for _, d := range l.Directories {
 				cd := got[l.Blobs[d.Slot]:]
-				// From 0x10f00 and 0x12f00: adhoc set, check-expiration and require-lv cleared.
+				// Before: 0x10f00 and 0x12f00. After: adhoc set, check-expiration and require-lv cleared.
 				if flags := be.Uint32(cd[12:]); flags != 0x10b02 {
 					t.Errorf("CodeDirectory %#x has flags %#x, want 0x10b02", d.Slot, flags)
 				}
@@ -109,7 +109,7 @@ func TestAdhoc(t *testing.T) {
 				}
 			}
 
-			// Put back what may change; the rest is as it was.
+			// Restore what may change; the rest must be the same.
 			for _, d := range l.Directories {
 				at := l.Blobs[d.Slot]
 				for _, r := range [][2]int64{{12, 4}, {38, 1}, {48, 4}} {

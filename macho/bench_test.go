@@ -18,7 +18,7 @@ var benchImage = sync.OnceValue(func() []byte {
 	return data
 })
 
-// BenchmarkSHA256 hashes pages of 4 KiB on every CPU, as a measure for Verify.
+// BenchmarkSHA256 hashes pages of 4 KiB on every CPU, to compare Verify with.
 func BenchmarkSHA256(b *testing.B) {
 	data := benchImage()[:benchSize]
 	b.SetBytes(benchSize)
@@ -66,8 +66,8 @@ func BenchmarkVerifySmall(b *testing.B) {
 	}
 }
 
-// BenchmarkRepairTouched repairs few pages of a large image: the cost must go with
-// the touched ranges, not with the image.
+// BenchmarkRepairTouched repairs a few pages of a large image: the cost must depend on the touched ranges, not on the
+// image.
 func BenchmarkRepairTouched(b *testing.B) {
 	for _, n := range []int{1, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

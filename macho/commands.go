@@ -7,27 +7,39 @@ import (
 	"fmt"
 )
 
-// commands is what the load commands of a slice say of its signature. Offsets
-// count from the start of the slice.
+// commands is what the load commands of a slice say about its signature. Offsets count from the start of the slice.
 type commands struct {
 	end        int64  // first byte after the load commands
 	signatures int    // number of LC_CODE_SIGNATURE commands
 	cmdSize    uint32 // of the first one
 	sigOff     int64  // dataoff of the first one
 	sigSize    int64  // datasize of the first one
-	infoPlist  Range  // the __TEXT,__info_plist section; Len 0: none
+	infoPlist  Range  // the section __TEXT,__info_plist; Len 0: none
 	uuid       Range  // the UUID in the first LC_UUID; Len 0: none
-	encrypted  bool   // LC_ENCRYPTION_INFO with a cryptid
-	fault      string // why reading stopped before the last command
+	encrypted  bool   // has an LC_ENCRYPTION_INFO with a cryptid
+	fileType   uint32
+	executable []Range // segments that are mapped executable, by the order of their commands
+	macOS      bool    // a command says that the code is for macOS
+	elsewhere  bool    // a command says that the code is for another platform
+	fault      string  // the first thing that is malformed, after which reading may have stopped
 }
 
-// readHeader fills in what the header and load commands of a slice say, if it
-// is a thin image; thin tells. With quick it stops at the first LC_CODE_SIGNATURE. A header or a command that
-// cannot be read is a fault and ends the reading; only a failing source is an
-// error.
+// readHeader reads the Mach-O header and the load commands of a slice, if it is a thin image. With quick it stops at the
+// first LC_CODE_SIGNATURE. What is malformed sets a fault; an error means that src cannot be read.
 func (s *slice) readHeader(src source, quick bool) error {
+	err := s.parseHeader(src, quick)
+	if errors.Is(err, errBudget) {
+		// What was not parsed may be a signature, so the slice counts as signed.
+		s.fault = fmt.Sprintf("parsing the load commands takes more than %d bytes", budget(src.size()))
+		s.thin, s.commands.fault = true, s.fault
+		return nil
+	}
+	return err
+}
+
+func (s *slice) parseHeader(src source, quick bool) error {
 	c := &s.commands
-	head, err := src.at(s.off, 4) // of a slice that was cut, too
+	head, err := src.at(s.off, 4) // even if the slice was cut
 	if errors.Is(err, errOutside) {
 		return nil
 	}
@@ -47,6 +59,8 @@ func (s *slice) readHeader(src source, quick bool) error {
 	}
 	order, is64, _ := thinMagic(head)
 	s.arch = archName(order.Uint32(head[4:]), order.Uint32(head[8:]))
+	s.header = [2]uint32{order.Uint32(head[4:]), order.Uint32(head[8:])}
+	c.fileType = order.Uint32(head[12:])
 	ncmds, sizeofcmds := order.Uint32(head[16:]), order.Uint32(head[20:])
 	pos := int64(28)
 	if is64 {
@@ -72,7 +86,7 @@ func (s *slice) readHeader(src source, quick bool) error {
 			pos += int64(size)
 		}
 		if errors.Is(err, errOutside) {
-			c.setFault("load command %d of %d at %d is cut short", i, ncmds, pos)
+			c.setFault("load command %d of %d at %d is truncated", i, ncmds, pos)
 			return nil
 		}
 		if err != nil {
@@ -85,14 +99,14 @@ func (s *slice) readHeader(src source, quick bool) error {
 	return nil
 }
 
-// setFault keeps the first fault, from which the others may follow.
+// setFault keeps the first fault, as the others may follow from it.
 func (c *commands) setFault(format string, args ...any) {
 	if c.fault == "" {
 		c.fault = fmt.Sprintf(format, args...)
 	}
 }
 
-// at reads from the slice, no further than its end.
+// at reads from the slice, and not past its end.
 func (s *slice) at(src source, off int64, n int) ([]byte, error) {
 	if off < 0 || off > s.size-int64(n) {
 		return nil, errOutside
@@ -100,7 +114,7 @@ func (s *slice) at(src source, off int64, n int) ([]byte, error) {
 	return src.at(s.off+off, n)
 }
 
-// command reads from the load commands, no further than their end.
+// command reads from the load commands, and not past their end.
 func (s *slice) command(src source, off int64, n int) ([]byte, error) {
 	if off > s.commands.end-int64(n) {
 		return nil, errOutside
@@ -108,7 +122,7 @@ func (s *slice) command(src source, off int64, n int) ([]byte, error) {
 	return s.at(src, off, n)
 }
 
-// readCommand takes what is needed of one load command of size bytes at pos.
+// readCommand reads what is needed of a load command of size bytes at pos.
 func (s *slice) readCommand(src source, order binary.ByteOrder, cmd uint32, pos int64, size uint32) error {
 	c := &s.commands
 	switch cmd {
@@ -126,7 +140,11 @@ func (s *slice) readCommand(src source, order binary.ByteOrder, cmd uint32, pos 
 		c.cmdSize = size
 		c.sigOff, c.sigSize = int64(order.Uint32(b[8:])), int64(order.Uint32(b[12:]))
 	case lcEncryptionInfo, lcEncryptionInfo64:
-		b, err := s.command(src, pos, 20)
+		if size < encryptionSize {
+			c.setFault("encryption command at %d has size %d, want at least %d", pos, size, encryptionSize)
+			return nil
+		}
+		b, err := s.command(src, pos, encryptionSize)
 		if err != nil {
 			return err
 		}
@@ -135,37 +153,81 @@ func (s *slice) readCommand(src source, order binary.ByteOrder, cmd uint32, pos 
 		if size == uuidCommandSize && c.uuid.Len == 0 {
 			c.uuid = Range{pos + 8, uuidCommandSize - 8}
 		}
+	case lcVersionMacOS:
+		c.macOS = true
+	case lcVersionIPhoneOS, lcVersionTVOS, lcVersionWatchOS:
+		c.elsewhere = true
+	case lcBuildVersion:
+		if size < 12 {
+			return nil
+		}
+		b, err := s.command(src, pos, 12)
+		if err != nil {
+			return err
+		}
+		if order.Uint32(b[8:]) == platformMacOS {
+			c.macOS = true
+		} else {
+			c.elsewhere = true
+		}
 	case lcSegment, lcSegment64:
 		return s.readSections(src, order, cmd == lcSegment64, pos, size)
 	}
 	return nil
 }
 
-// readSections looks for the section __TEXT,__info_plist in a segment command.
+// needsSignature reports whether the kernel does not run this slice without a signature: it is a program, dylib, bundle or
+// dylinker for macOS on arm64. Code that names no platform may be for macOS.
+func (s *slice) needsSignature() bool {
+	c := &s.commands
+	return s.thin && s.header[0] == cpuARM64 && c.loadable() && (c.macOS || !c.elsewhere)
+}
+
+// loadable reports whether the kernel or dyld loads files of this type.
+func (c *commands) loadable() bool {
+	switch c.fileType {
+	case typeExecute, typeDylib, typeDylinker, typeBundle:
+		return true
+	}
+	return false
+}
+
+// readSections looks for the section __TEXT,__info_plist in a segment command, and for the segment's protection.
 func (s *slice) readSections(src source, order binary.ByteOrder, is64 bool, pos int64, size uint32) error {
-	header, record := int64(56), int64(68) // struct segment_command, section
-	if is64 {
-		header, record = 72, 80 // struct segment_command_64, section_64
+	header, record := segmentSizes(is64)
+	if header > int64(size) {
+		s.commands.setFault("segment command at %d has size %d, want at least %d", pos, size, header)
+		return nil
 	}
 	b, err := s.command(src, pos, int(header))
 	if err != nil {
 		return err
 	}
 	n := int64(order.Uint32(b[header-8:]))
+	if order.Uint32(b[header-12:])&protExecute != 0 { // initprot
+		off, length := uint64(order.Uint32(b[32:])), uint64(order.Uint32(b[36:]))
+		if is64 {
+			off, length = order.Uint64(b[40:]), order.Uint64(b[48:])
+		}
+		if length > 0 {
+			// A range that does not fit becomes one that is past the end of every slice.
+			s.commands.executable = append(s.commands.executable, Range{int64(min(off, 1<<61)), int64(min(length, 1<<61))})
+		}
+	}
 	if header+n*record > int64(size) {
 		s.commands.setFault("segment command at %d has size %d, too short for %d sections", pos, size, n)
-		n = max(int64(size)-header, 0) / record
+		n = (int64(size) - header) / record
 	}
 	for i := range n {
 		b, err := s.command(src, pos+header+i*record, int(record))
 		if err != nil {
 			return err
 		}
-		if s.commands.infoPlist.Len != 0 || !named(b[:16], "__info_plist") || !named(b[16:32], "__TEXT") {
+		if s.commands.infoPlist.Len != 0 || fieldString(b[:16]) != "__info_plist" || fieldString(b[16:32]) != "__TEXT" {
 			continue
 		}
 		if is64 {
-			// A size that does not fit is kept as one past every slice.
+			// A size that does not fit becomes one that is past the end of every slice.
 			length := int64(min(order.Uint64(b[40:]), 1<<62))
 			s.commands.infoPlist = Range{int64(order.Uint32(b[48:])), length}
 		} else {
@@ -175,7 +237,13 @@ func (s *slice) readSections(src source, order binary.ByteOrder, is64 bool, pos 
 	return nil
 }
 
-// named tells whether a name field of 16 bytes, padded with NULs, holds name.
-func named(field []byte, name string) bool {
-	return string(bytes.TrimRight(field, "\x00")) == name
+// segmentSizes returns the sizes of a segment command without its sections, and of a section in it.
+func segmentSizes(is64 bool) (header, section int64) {
+	if is64 {
+		return 72, 80 // sizeof(struct segment_command_64), section_64
+	}
+	return 56, 68 // sizeof(struct segment_command), section
 }
+
+// fieldString returns the name in a field of 16 bytes that is padded with NULs. It may contain any other byte.
+func fieldString(field []byte) string { return string(bytes.TrimRight(field, "\x00")) }

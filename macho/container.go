@@ -8,9 +8,9 @@ import (
 	"slices"
 )
 
-// IsMachO tells whether a file that begins with prefix could be a Mach-O image,
-// thin or fat. It looks at eight bytes at most; with fewer than four it says
-// no, with fewer than eight it cannot tell a fat image from a Java class.
+// IsMachO reports whether a file that begins with prefix could be a Mach-O image, thin or fat. With fewer than four bytes it
+// returns false. Eight bytes are enough, except for a Java class, which is like a fat image of 45 slices or more: IsMachO
+// returns true until the prefix covers the table of that image. For today's classes 4096 bytes do.
 func IsMachO(prefix []byte) bool {
 	if len(prefix) < 4 {
 		return false
@@ -20,10 +20,21 @@ func IsMachO(prefix []byte) bool {
 		_, _, ok := thinMagic(prefix)
 		return ok
 	}
-	return len(prefix) < 8 || fatCountFits(magic, binary.BigEndian.Uint32(prefix[4:]))
+	if len(prefix) < 8 {
+		return true
+	}
+	n := binary.BigEndian.Uint32(prefix[4:])
+	if !fatCountFits(magic, n) {
+		return false
+	}
+	tableEnd := 8 + int(n)*int(fatRecordSize(magic))
+	if magic == magicFat64 || n <= plainFatSlices || len(prefix) < tableEnd {
+		return true
+	}
+	return kernelAccepts(fatTable(magic, prefix[8:tableEnd], math.MaxInt64), int64(tableEnd))
 }
 
-// thinMagic reads the magic of a thin image: its byte order and word size.
+// thinMagic returns the byte order and the word size of a thin image, by its magic.
 func thinMagic(b []byte) (order binary.ByteOrder, is64, ok bool) {
 	switch binary.BigEndian.Uint32(b) {
 	case magic32:
@@ -41,9 +52,6 @@ func thinMagic(b []byte) (order binary.ByteOrder, is64, ok bool) {
 }
 
 func fatCountFits(magic, n uint32) bool {
-	if magic == magicFat {
-		return 1 <= n && n <= maxFatSlices
-	}
 	return 1 <= n && n <= (maxFatTable-8)/fatRecordSize(magic)
 }
 
@@ -54,25 +62,28 @@ func fatRecordSize(magic uint32) uint32 {
 	return 32
 }
 
-// slice is one architecture of an image as the container gives it.
+// slice is one architecture of an image, as the container describes it.
 type slice struct {
 	arch      string
-	off, size int64  // in the image; off+size is never past its end
-	fault     string // of the container
-	thin      bool   // begins with a thin magic
+	off, size int64     // in the image; off+size is not past its end
+	cpu       [2]uint32 // cputype and cpusubtype, of a fat image those of its table
+	fat64     bool      // in a fat image with 64-bit offsets
+	header    [2]uint32 // cputype and cpusubtype of the Mach-O header
+	fault     string    // what is malformed in the container
+	thin      bool      // begins with the magic of a thin image
 	commands  commands
 }
 
-// end is the first byte after the slice.
+// end returns the offset of the first byte after the slice.
 func (s *slice) end() int64 { return s.off + s.size }
 
-// parseContainer returns the slices of an image in the order of its fat table,
-// without what their bytes say. It returns none for what is no Mach-O image.
+// parseContainer returns the slices of an image in the order of its fat table, and does not read their contents. It
+// returns none if src is no Mach-O image.
 //
-// As readers differ in which slice they use of a table that lies, a slice that
-// shares bytes with another one or with the table is at fault. Such a slice is
-// cut short at the beginning of the next one, so that all the slices together
-// are never longer than the image.
+// A slice that shares bytes with another one or with the table gets a fault: the kernel refuses the file
+// (fatfile_validate_fatarches in bsd/kern/mach_fat.c of xnu), and other readers differ in which slice they use. Such a
+// slice is cut where the next one begins. All slices together are therefore never longer than the image, and no byte is
+// parsed for two of them.
 func parseContainer(src source) ([]*slice, error) {
 	if src.size() < 8 {
 		return nil, nil
@@ -97,8 +108,37 @@ func parseContainer(src source) ([]*slice, error) {
 		return nil, err
 	}
 	all := fatTable(magic, table, src.size())
+	if magic == magicFat && n > plainFatSlices && !kernelAccepts(all, tableEnd) {
+		return nil, nil
+	}
 	cutOverlaps(byOffset(all), tableEnd)
 	return all, nil
+}
+
+// kernelAccepts reports whether the kernel accepts a fat table: every slice lies between the table and the end of the
+// file, none shares bytes with another one, and none has the cputype and cpusubtype of another one
+// (fatfile_validate_fatarches in bsd/kern/mach_fat.c of xnu).
+func kernelAccepts(all []*slice, tableEnd int64) bool {
+	reach := tableEnd
+	for _, s := range byOffset(all) {
+		if s.fault != "" || s.off < reach {
+			return false
+		}
+		reach = s.end()
+	}
+	return sameArchitecture(all) == nil
+}
+
+// sameArchitecture returns a slice whose cputype and cpusubtype an earlier one has, or nil.
+func sameArchitecture(all []*slice) *slice {
+	seen := map[[2]uint32]bool{}
+	for _, s := range all {
+		if seen[s.cpu] {
+			return s
+		}
+		seen[s.cpu] = true
+	}
+	return nil
 }
 
 func byOffset(all []*slice) []*slice {
@@ -107,7 +147,7 @@ func byOffset(all []*slice) []*slice {
 	return order
 }
 
-// fatTable decodes the records of a fat header, each cut to the size of the file.
+// fatTable decodes the records of a fat header. Slices are cut at the end of the file.
 func fatTable(magic uint32, table []byte, size int64) []*slice {
 	var all []*slice
 	be := binary.BigEndian
@@ -116,7 +156,7 @@ func fatTable(magic uint32, table []byte, size int64) []*slice {
 		if magic == magicFat64 {
 			off, length = be.Uint64(r[8:]), be.Uint64(r[16:])
 		}
-		s := &slice{arch: archName(be.Uint32(r), be.Uint32(r[4:]))}
+		s := &slice{arch: archName(be.Uint32(r), be.Uint32(r[4:])), cpu: [2]uint32{be.Uint32(r), be.Uint32(r[4:])}, fat64: magic == magicFat64}
 		s.off = int64(min(off, math.MaxInt64))
 		switch {
 		case off > uint64(size):
@@ -132,8 +172,8 @@ func fatTable(magic uint32, table []byte, size int64) []*slice {
 	return all
 }
 
-// cutOverlaps marks every slice that shares bytes with another one or with the
-// fat header and cuts it where the next one begins. order is sorted by offset.
+// cutOverlaps sets the fault of every slice that shares bytes with another one or with the fat header, and cuts it where
+// the next one begins. order is sorted by offset.
 func cutOverlaps(order []*slice, tableEnd int64) {
 	order = slices.DeleteFunc(order, func(s *slice) bool { return s.size == 0 })
 	reach := int64(0) // the furthest end of the slices before this one

@@ -1,18 +1,14 @@
 package macho
 
-// DerivedRanges returns, sorted and apart from each other, the bytes of image
-// that are derived from its other bytes: in each slice whose signature is
-// well-formed
+// DerivedRanges returns the bytes of image that are computed from its other bytes, as sorted ranges that do not touch.
+// In each slice whose signature is well-formed, these are
 //
-//   - the slots of each CodeDirectory of a known hash type: all special slots
-//     and code slots, from hashOffset - nSpecialSlots*hashSize up to
-//     hashOffset + nCodeSlots*hashSize, and the pre-encrypt slots, as many as
-//     the code slots, from preEncryptOffset where that is not 0;
-//   - the 16 bytes of the UUID in the first LC_UUID command, which linkers
-//     make of the contents.
+//   - the slots of each CodeDirectory of a known hash type: all special slots and code slots, from
+//     hashOffset - nSpecialSlots*hashSize up to hashOffset + nCodeSlots*hashSize, and as many pre-encrypt slots as there
+//     are code slots, from preEncryptOffset if that is not 0;
+//   - the 16 bytes of the UUID in the first LC_UUID command, which linkers compute from the contents.
 //
-// Where they lie does not depend on the hashes that they hold. Image is only
-// read.
+// The ranges do not depend on the hashes in them. The image is only read.
 func DerivedRanges(image Image) ([]Range, error) {
 	var all []Range
 	_, err := Config{}.run(image, func(j *sliceJob) error {
@@ -32,7 +28,7 @@ func DerivedRanges(image Image) ([]Range, error) {
 		uuid := j.slice.commands.uuid
 		add(uuid.Off, uuid.Len)
 		return nil
-	})
+	}, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func derivedRanges(t *testing.T, image macho.Image) []macho.Range {
 	return ranges
 }
 
-// underived is data with the ranges and the hash made zero.
+// underived returns data with the ranges and the hash replaced by zeros.
 func underived(t *testing.T, data, hash []byte) []byte {
 	t.Helper()
 	out := bytes.Clone(data)
@@ -35,7 +35,7 @@ func underived(t *testing.T, data, hash []byte) []byte {
 	return bytes.ReplaceAll(out, hash, make([]byte, len(hash)))
 }
 
-// What is left of two images that differ in a hash is the same.
+// Two images that differ in a hash are otherwise the same.
 func TestDerivedRangesOfPairs(t *testing.T) {
 	for _, name := range goldenNames(t) {
 		a, b := readGolden(t, "A", name), readGolden(t, "B", name)
@@ -52,8 +52,7 @@ func TestDerivedRangesOfPairs(t *testing.T) {
 	}
 }
 
-// The ranges are the slots that were put there and, of special slots that are
-// not set, zeros.
+// The ranges are the slots of the layout, and special slots that are not set, which are zeros.
 func TestDerivedRangesOfMatrix(t *testing.T) {
 	for _, c := range matrixA() {
 		covered := make([]bool, len(c.Data))
@@ -69,7 +68,7 @@ func TestDerivedRangesOfMatrix(t *testing.T) {
 			}
 		}
 		for _, l := range c.Layouts {
-			// In front of the signature only the UUID is covered.
+			// Before the signature only the UUID is covered.
 			code := covered[l.Offset : l.Offset+l.Signature]
 			if i := slices.Index(code, true); i >= 0 {
 				if uuid := code[i : i+16]; slices.Contains(uuid, false) {
@@ -137,7 +136,7 @@ func TestDerivedRangesOfUUID(t *testing.T) {
 	}
 }
 
-// What has no signature, or a malformed one, has no ranges.
+// An image without a signature, or with a malformed one, has no ranges.
 func TestDerivedRangesOfNothing(t *testing.T) {
 	data := bytes.Clone(readGolden(t, "A", "go-arm64"))
 	i := bytes.Index(data, []byte{0xfa, 0xde, 0x0c, 0x02})

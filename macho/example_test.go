@@ -8,7 +8,7 @@ import (
 	"narseal/macho"
 )
 
-// A byte of a signed image is changed, and its signature brought in line.
+// This changes a byte of a signed image and repairs the signature.
 func ExampleRepair() {
 	data, err := os.ReadFile("../testdata/macho/goldens/A/dual-universal")
 	if err != nil {

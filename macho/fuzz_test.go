@@ -31,14 +31,13 @@ func (g guarded) WriteAt(p []byte, off int64) (int, error) {
 	return g.opaque.WriteAt(p, off)
 }
 
-// base is an image to be broken.
+// base is an image to be mutated.
 type base struct {
 	data []byte
-	sig  int64 // where the signature, or the first of them, begins
+	sig  int64 // where the first signature begins
 }
 
-// bases returns the goldens and the matrix, but for a few large images.
-// Goldens that are missing fail the test.
+// bases returns the goldens and the matrix, without a few large images. It fails the test if there are no goldens.
 func bases(f *testing.F) []base {
 	var all []base
 	for _, name := range goldenNames(f) {
@@ -57,9 +56,8 @@ func bases(f *testing.F) []base {
 	return all
 }
 
-// patched returns a copy of the image with the patches applied, each five bytes:
-// where, in the load commands or in the signature, and what to write there. The
-// images are too large to let the fuzzer find those places by itself.
+// patched returns a copy of the image with the patches applied. Each has five bytes: an offset in the load commands or
+// in the signature, and what to write there. The images are too large for the fuzzer to find these places.
 func (b base) patched(patches []byte) []byte {
 	out := bytes.Clone(b.data)
 	be := binary.BigEndian
@@ -96,20 +94,22 @@ func (b base) patched(patches []byte) []byte {
 	return out
 }
 
-// FuzzProbe checks that Probe asks for no more than it may, comes to a verdict,
-// and that what it calls unsigned has nothing that Verify objects to.
+// FuzzProbe checks that Probe asks for no more than it may, reaches a verdict, and agrees with Verify.
 func FuzzProbe(f *testing.F) {
 	all := bases(f)
 	for i := range all {
 		f.Add(uint8(i), []byte(nil), []byte(nil))
 		f.Add(uint8(i), []byte("\x80\x08\x02\x00\x03"), []byte(nil))
-		f.Add(uint8(0xff), []byte(nil), all[i].data[:300]) // the header, cut off
+		f.Add(uint8(0xff), []byte(nil), all[i].data[:300]) // the truncated header
 	}
 	f.Fuzz(func(t *testing.T, which uint8, patches, data []byte) {
 		if int(which) < len(all) {
 			data = all[which].patched(patches)
 		}
-		v, _ := probe(t, data)
+		v, read := probe(t, data)
+		if v == macho.Unsigned && !equalReports(macho.UnsignedReport(data[:read], int64(len(data))), mustVerify(t, macho.Bytes(data))) {
+			t.Errorf("the report from a prefix of %d bytes differs from Verify's", read)
+		}
 		if whole, _ := macho.Probe(data, int64(len(data))); whole != v {
 			t.Errorf("Probe of the whole says %d, of prefixes %d", whole, v)
 		}
@@ -126,8 +126,7 @@ func FuzzProbe(f *testing.F) {
 	})
 }
 
-// FuzzVerify checks that an image in memory and one that is read give the same
-// report, and that it is left as it is.
+// FuzzVerify checks that an image in memory and one that is read give the same report, and that Verify changes nothing.
 func FuzzVerify(f *testing.F) {
 	all := bases(f)
 	for i := range all {
@@ -149,9 +148,8 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// FuzzRepair damages an image and repairs it in every way: nothing but slots may
-// change, what is called repaired must be valid, and a second repair must change
-// nothing.
+// FuzzRepair damages an image and repairs it in every way. Only slots may change, a repaired image must be valid, and a
+// second repair must change nothing.
 func FuzzRepair(f *testing.F) {
 	all := bases(f)
 	for i := range all {
@@ -215,8 +213,7 @@ func FuzzRepair(f *testing.F) {
 	})
 }
 
-// checkChanges checks that every byte that differs lies in an array of slots of
-// something that looks like a CodeDirectory.
+// checkChanges checks that every byte that differs lies in the slots of something that looks like a CodeDirectory.
 func checkChanges(t *testing.T, before, after []byte) {
 	t.Helper()
 	if bytes.Equal(before, after) {

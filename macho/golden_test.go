@@ -11,7 +11,7 @@ import (
 	"narseal/macho"
 )
 
-// The store hashes that the two images of a golden pair hold.
+// The store hashes in the two images of a golden pair.
 var (
 	hashA = []byte(strings.Repeat("a", 32))
 	hashB = []byte(strings.Repeat("b", 32))
@@ -19,7 +19,7 @@ var (
 
 const goldens = "../testdata/macho/goldens"
 
-// goldenNames lists the golden pairs; there must be some.
+// goldenNames returns the names of the golden pairs, and fails the test if there are too few.
 func goldenNames(t testing.TB) []string {
 	entries, err := os.ReadDir(filepath.Join(goldens, "A"))
 	if err != nil {
@@ -43,7 +43,7 @@ func readGolden(t testing.TB, side, name string) []byte {
 	return data
 }
 
-// rewrite replaces each occurrence of from in a copy of data and returns where.
+// rewrite replaces each occurrence of from in a copy of data, and returns the copy and the places.
 func rewrite(data, from, to []byte) ([]byte, []macho.Range) {
 	out := bytes.Clone(data)
 	touched := []macho.Range{}
@@ -58,8 +58,8 @@ func rewrite(data, from, to []byte) ([]byte, []macho.Range) {
 	}
 }
 
-// TestGoldens rewrites one image of a pair and repairs it: the other one, which
-// was linked and signed apart, must come out.
+// TestGoldens rewrites one image of a pair and repairs it. The result must be the other one, which was linked and
+// signed separately.
 func TestGoldens(t *testing.T) {
 	for _, name := range goldenNames(t) {
 		a, b := readGolden(t, "A", name), readGolden(t, "B", name)
@@ -75,7 +75,7 @@ func TestGoldens(t *testing.T) {
 				t.Run(name+"/"+dir.name+"/"+mode, func(t *testing.T) {
 					got, touched := rewrite(dir.in, dir.oldHash, dir.newHash)
 					if len(touched) == 0 {
-						t.Fatal("the image does not hold the hash")
+						t.Fatal("the hash is not in the image")
 					}
 					if mode == "all" {
 						touched = nil
@@ -103,7 +103,7 @@ func TestGoldens(t *testing.T) {
 	}
 }
 
-// TestGoldensValid checks that images as they left the linker are valid.
+// TestGoldensValid checks that images as linked are valid.
 func TestGoldensValid(t *testing.T) {
 	for _, name := range goldenNames(t) {
 		for _, side := range []string{"A", "B"} {
@@ -123,9 +123,8 @@ func TestGoldensValid(t *testing.T) {
 	}
 }
 
-// TestGoldenFlip damages a byte of every page of every golden. Verify must name
-// that page in every CodeDirectory of its slice and nothing else, and a repair must
-// change nothing in front of the signature.
+// TestGoldenFlip damages a byte of every page of every golden. Verify must report that page, and nothing else, in every
+// CodeDirectory of its slice, and a repair must change nothing before the signature.
 func TestGoldenFlip(t *testing.T) {
 	for _, name := range goldenNames(t) {
 		intact := readGolden(t, "A", name)
@@ -163,7 +162,7 @@ func TestGoldenFlip(t *testing.T) {
 				}
 				check(report, macho.StatusRepaired)
 				if !mustVerify(t, macho.Bytes(repaired)).OK() || !bytes.Equal(repaired[:sig], damaged[:sig]) {
-					t.Fatalf("%s: damaged at %d: the repair does not hold or changed what is signed", name, at)
+					t.Fatalf("%s: damaged at %d: the repaired image is invalid, or the repair changed code", name, at)
 				}
 				repaired[at] ^= 0x40
 				if _, err := macho.Repair(macho.Bytes(repaired)); err != nil {

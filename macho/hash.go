@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// HashType is the hash algorithm of a CodeDirectory (CS_HASHTYPE_* of xnu
-// osfmk/kern/cs_blobs.h; SHA-512 is known to Security.framework alone).
+// HashType is the hash algorithm of a CodeDirectory (CS_HASHTYPE_* in xnu osfmk/kern/cs_blobs.h; only the headers of
+// Security.framework have SHA-512).
 type HashType uint8
 
 const (
@@ -22,8 +22,8 @@ const (
 
 const maxDigest = sha512.Size
 
-// String returns the algorithm's name: "sha1", "sha256", "sha256-truncated",
-// "sha384" or "sha512", and "type-9" for a type 9 that is not known.
+// String returns the algorithm's name: "sha1", "sha256", "sha256-truncated", "sha384" or "sha512". An unknown type 9 is
+// "type-9".
 func (t HashType) String() string {
 	switch t {
 	case SHA1:
@@ -40,10 +40,10 @@ func (t HashType) String() string {
 	return "type-" + strconv.Itoa(int(t))
 }
 
-// MarshalText writes the name that String returns.
+// MarshalText returns the name that String returns.
 func (t HashType) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
-// size is the number of bytes of a digest in a slot, 0 for an unknown type.
+// size returns the number of bytes of a digest in a slot, or 0 for an unknown type.
 func (t HashType) size() int {
 	switch t {
 	case SHA1, SHA256Truncated:
@@ -76,11 +76,10 @@ func (t HashType) New() hash.Hash {
 	return nil
 }
 
-// digest holds a digest; the first size bytes count.
+// digest has room for any digest. Only the first size bytes are used.
 type digest [maxDigest]byte
 
-// sum hashes data in one go, which is faster than New for a page and allocates
-// nothing.
+// sum hashes data in one call. For a page this is faster than New, and it allocates nothing.
 func (t HashType) sum(data []byte, d *digest) {
 	switch t {
 	case SHA1:

@@ -1,36 +1,32 @@
 package macho
 
 import (
+	"errors"
 	"fmt"
 	"io"
 )
 
-// Image is random access to a file that may be a Mach-O image. Size is the
-// number of bytes in the file; neither reads nor writes go past it. ReadAt and
-// WriteAt may be called from several goroutines at once, as io.ReaderAt and
-// io.WriterAt ask; the writes of one call of this package never overlap each
-// other nor what it reads meanwhile.
+// Image is random access to a file that may be a Mach-O image. Size is its length in bytes; this package neither reads nor
+// writes past it. Calls of ReadAt and WriteAt may be concurrent, as io.ReaderAt and io.WriterAt require. The writes of one
+// call of this package overlap neither each other nor what it reads meanwhile.
 type Image interface {
 	io.ReaderAt
 	io.WriterAt
 	Size() int64
 }
 
-// Viewer is an Image that can show its bytes where they are, such as a file that
-// is mapped into memory. The pages of a large image are then hashed without a
-// copy, which would cost a good part of the time that hashing does.
+// Viewer is an Image that can show its bytes in place, such as a file that is mapped into memory. The pages of a large
+// image are then hashed without a copy, which would cost a good part of the time of hashing.
 type Viewer interface {
 	Image
-	// View calls look with the n bytes at off, in [0, Size), and returns look's
-	// error or its own. look neither changes nor keeps them. They are what
-	// ReadAt would read, bytes written before included. An image that has nothing
-	// to show says errors.ErrUnsupported instead of calling look, and is read.
-	// View may be called from several goroutines at once.
+	// View calls look with the n bytes at off, which lie within the image, and returns look's error or its own. The
+	// bytes are what ReadAt would read, including what has been written. look neither changes nor keeps them. If the
+	// image cannot show them, View returns errors.ErrUnsupported without calling look, and the bytes are read. Calls may
+	// be concurrent.
 	View(off, n int64, look func([]byte) error) error
 }
 
-// Bytes is an Image in memory. This package works on the slice itself, without
-// copying.
+// Bytes is an Image in memory. This package works on the slice itself, without copying it.
 type Bytes []byte
 
 // Size returns the length of b.
@@ -51,8 +47,7 @@ func (b Bytes) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt implements io.WriterAt. It never grows b: what does not fit is not
-// written and is an error.
+// WriteAt implements io.WriterAt. It never grows b: bytes that do not fit are not written, and are an error.
 func (b Bytes) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > int64(len(b)) {
 		return 0, fmt.Errorf("macho: write at offset %d of %d bytes", off, len(b))
@@ -64,35 +59,45 @@ func (b Bytes) WriteAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// Range is a run of bytes of an image: Len bytes from Off, counted from the
-// start of the image.
+// Range is Len bytes of an image from offset Off, which counts from the start of the image.
 type Range struct{ Off, Len int64 }
 
 func (r Range) end() int64 { return r.Off + r.Len }
 
-// intersects tells whether r and [from, to) share a byte.
+// intersects reports whether r and [from, to) share a byte.
 func (r Range) intersects(from, to int64) bool {
 	return r.Off < to && from < r.end() && r.Len > 0 && from < to
 }
 
-// source is what headers are parsed from: a whole image, or the first bytes of
-// one that is still coming in.
+// source is what headers are parsed from: a whole image, or the first bytes of one that is still arriving.
 type source interface {
-	// at returns the n bytes from off. They are valid until the next call. n is
-	// at most windowSize. Outside [0, size) it fails with errOutside.
+	// at returns the n bytes at off, which are valid until the next call. n is at most windowSize. It returns errOutside
+	// for bytes outside [0, size), and errBudget when the budget is spent.
 	at(off int64, n int) ([]byte, error)
 	size() int64
 }
 
-// errOutside is what a source says of bytes past its end.
-var errOutside = fmt.Errorf("macho: %w", io.ErrUnexpectedEOF)
+var (
+	// errOutside is the error of a source for bytes past its end.
+	errOutside = fmt.Errorf("macho: %w", io.ErrUnexpectedEOF)
+	errBudget  = errors.New("macho: the budget for headers is spent")
+)
 
-// window is an image read through one buffer, or directly when it is in memory.
+// budget is how many bytes of headers may be parsed of an image of size bytes: two times its size, and 64 KiB for small
+// ones. A well-formed image is far below it, as it has code, and each byte of its load commands and of its signature is
+// parsed about once.
+func budget(size int64) int64 { return 2*size + 64<<10 }
+
+// window is an image that is read through one buffer, or directly if it is in memory. What it returns counts against a
+// budget.
 type window struct {
 	image Image
+	left  int64 // of the budget
 	buf   []byte
 	off   int64 // of buf in the image
 }
+
+func newWindow(image Image) *window { return &window{image: image, left: budget(image.Size())} }
 
 const windowSize = 32 << 10
 
@@ -101,6 +106,9 @@ func (w *window) size() int64 { return w.image.Size() }
 func (w *window) at(off int64, n int) ([]byte, error) {
 	if off < 0 || off > w.image.Size()-int64(n) {
 		return nil, errOutside
+	}
+	if w.left -= int64(n); w.left < 0 {
+		return nil, errBudget
 	}
 	if b, ok := w.image.(Bytes); ok {
 		return b[off : off+int64(n)], nil

@@ -18,7 +18,7 @@ import (
 
 var errBroken = errors.New("broken disk")
 
-// brokenImage fails after some reads or writes, or does not write at all.
+// brokenImage fails after some reads or writes, or silently drops writes.
 type brokenImage struct {
 	opaque
 	mu            sync.Mutex
@@ -53,7 +53,7 @@ func (b *brokenImage) WriteAt(p []byte, off int64) (int, error) {
 	return b.opaque.WriteAt(p, off)
 }
 
-// TestBrokenReads fails each read in turn: an error must come back, never a report.
+// TestBrokenReads fails each read in turn. The result must be an error, never a report.
 func TestBrokenReads(t *testing.T) {
 	for _, name := range []string{"special", "fat-64-false-unordered-false", "page-shift-18", "cms"} {
 		c := matrixCase(t, name)
@@ -62,7 +62,7 @@ func TestBrokenReads(t *testing.T) {
 			image := &brokenImage{opaque: opaque{bytes.Clone(damaged)}, reads: n, writes: -1}
 			report, err := macho.Config{OnCMS: macho.CMSAdhoc}.Repair(image)
 			if err == nil {
-				if n < 5 || !report.OK() {
+				if s := signedSlices(report)[0]; n < 5 || !isStatus(c, s, macho.StatusRepaired) {
 					t.Errorf("%s: no error with %d reads: %+v", name, n, report.Slices)
 				}
 				break
@@ -97,8 +97,8 @@ func TestBrokenWrites(t *testing.T) {
 	}
 }
 
-// TestLostWrites has an image that says it wrote and did not: the check after the
-// repair must see that for every kind of slot.
+// TestLostWrites checks an image that drops writes without an error. The check after the repair must detect that for
+// every kind of slot.
 func TestLostWrites(t *testing.T) {
 	for _, c := range matrixA() {
 		damaged, _ := rewrite(c.Data, hashA, hashB)
@@ -187,7 +187,11 @@ func TestFile(t *testing.T) {
 		if n := runtime.NumGoroutine(); n > goroutines {
 			t.Errorf("%d goroutines are left", n-goroutines)
 		}
-		if s := report.Slices[0]; s.Status != macho.StatusRepaired || len(s.CodeDirectories[0].Stale) != 1 {
+		want := macho.StatusRepaired
+		if shift == 0 {
+			want = macho.StatusRefused // by the page size, after the repair
+		}
+		if s := report.Slices[0]; s.Status != want || len(s.CodeDirectories[0].Stale) != 1 {
 			t.Errorf("status %s (%s), stale %v", s.Status, s.Reason, s.CodeDirectories[0].Stale)
 		}
 		damaged[size/2] ^= 1

@@ -16,9 +16,30 @@ const (
 	lcCodeSignature    = 0x1d // LC_CODE_SIGNATURE
 	lcEncryptionInfo   = 0x21 // LC_ENCRYPTION_INFO
 	lcEncryptionInfo64 = 0x2c // LC_ENCRYPTION_INFO_64
+	lcVersionMacOS     = 0x24 // LC_VERSION_MIN_MACOSX
+	lcVersionIPhoneOS  = 0x25 // LC_VERSION_MIN_IPHONEOS
+	lcVersionTVOS      = 0x2f // LC_VERSION_MIN_TVOS
+	lcVersionWatchOS   = 0x30 // LC_VERSION_MIN_WATCHOS
+	lcBuildVersion     = 0x32 // LC_BUILD_VERSION
+
+	platformMacOS = 1 // PLATFORM_MACOS
+
+	typeExecute  = 2 // MH_EXECUTE
+	typeDylib    = 6 // MH_DYLIB
+	typeDylinker = 7 // MH_DYLINKER
+	typeBundle   = 8 // MH_BUNDLE
+
+	protExecute = 4 // VM_PROT_EXECUTE of osfmk/mach/vm_prot.h
+
+	cpuI386  = 7
+	cpuX8664 = 0x01000007
+	cpuARM64 = 0x0100000c
+	cpuPPC   = 18
+	cpuPPC64 = 0x01000012
 
 	uuidCommandSize   = 24 // sizeof(struct uuid_command)
 	codeSignatureSize = 16 // sizeof(struct linkedit_data_command)
+	encryptionSize    = 20 // sizeof(struct encryption_info_command)
 )
 
 // A fat header is
@@ -28,18 +49,20 @@ const (
 //	8  nfat records of {cputype, cpusubtype, offset, size, align} u32, or with
 //	   magicFat64 of {cputype u32, cpusubtype u32, offset u64, size u64, align u32, reserved u32}
 //
-// all big-endian. A Java class begins with the same four bytes and then a u16
-// minor and a u16 major version of at least 45, so that a count of 45 or more
-// is a class file. The bound on the table is that of dyld and the kernel, which
-// look for it in the first page of the file.
+// all big-endian. The kernel reads the table from the first page of the file, so the count is at most 204 or 818.
+//
+// A Java class begins with the same four bytes, then a u16 minor and a u16 major version of at least 45. From 43 slices
+// on, a file is an image only if the kernel accepts its whole table: no class has ranges that lie behind the table, within
+// the file and apart from each other.
 const (
-	maxFatSlices = 42
-	maxFatTable  = 16 << 10
+	plainFatSlices = 42
+	maxFatTable    = 16 << 10
+	smallFatTable  = 4 << 10 // where pages have 4096 bytes
 )
 
 // Signature data is big-endian in every image. From xnu osfmk/kern/cs_blobs.h.
 //
-// LC_CODE_SIGNATURE names a range of the slice that holds a SuperBlob,
+// LC_CODE_SIGNATURE names a range of the slice. It has a SuperBlob,
 //
 //	0   magic   u32  CSMAGIC_EMBEDDED_SIGNATURE
 //	4   length  u32
@@ -47,7 +70,7 @@ const (
 //	12  count records of {slot u32, offset u32 from the start of the SuperBlob}
 //	    blobs, each {magic u32, length u32, data}
 //
-// or a single blob, a CodeDirectory; what follows its length is padding.
+// or a single blob, a CodeDirectory. What follows either is padding.
 const (
 	magicSuperBlob     = 0xfade0cc0 // CSMAGIC_EMBEDDED_SIGNATURE
 	magicCodeDirectory = 0xfade0c02 // CSMAGIC_CODEDIRECTORY
@@ -61,11 +84,11 @@ const (
 	superBlobHeader = 12
 	blobHeader      = 8
 
-	// maxBlobs bounds the index of a SuperBlob. The format names 21 slots.
+	// maxBlobs bounds the index of a SuperBlob. The format defines 21 slots.
 	maxBlobs = 1024
 )
 
-// A CodeDirectory holds, at these offsets from its start:
+// A CodeDirectory has these fields, at offsets from its start:
 //
 //	0 magic, 4 length, 8 version, 12 flags, 16 hashOffset, 20 identOffset,
 //	24 nSpecialSlots, 28 nCodeSlots, 32 codeLimit               u32
@@ -79,8 +102,8 @@ const (
 //	96 linkageHashType u8, 97 u8, 98 u16, 100 linkageOffset, 104 linkageSize u32
 //	                                          from version 0x20600
 //
-// Offsets in it count from its start. Code slot i lies at hashOffset +
-// i*hashSize and special slot -k at hashOffset - k*hashSize.
+// Offsets in it count from its start. Code slot i is at hashOffset + i*hashSize, special slot -k at hashOffset -
+// k*hashSize.
 const (
 	versionEarliest    = 0x20001
 	versionScatter     = 0x20100 // CS_SUPPORTSSCATTER
@@ -89,8 +112,8 @@ const (
 	versionExecSeg     = 0x20400 // CS_SUPPORTSEXECSEG
 	versionPreEncrypt  = 0x20500 // CS_SUPPORTSRUNTIME
 	versionLinkage     = 0x20600 // CS_SUPPORTSLINKAGE
-	// versionLatest is compatibilityLimit of Security.framework's
-	// CodeDirectory: a later version may mean anything.
+	// versionLatest is compatibilityLimit of Security.framework's CodeDirectory. The fields of a later version may have
+	// any meaning.
 	versionLatest = 0x2f000
 
 	cdFlags      = 12
@@ -102,18 +125,16 @@ const (
 	flagRequireLV       = 0x2000  // CS_REQUIRE_LV
 	flagLinkerSigned    = 0x20000 // CS_LINKER_SIGNED
 
-	// A scatter list is records of {count u32, base page u32, target offset u64,
-	// spare u64}, ended by a count of 0. The bound on it is ours: no signature
-	// with a scatter list has been seen.
+	// A scatter list has records {count u32, base page u32, target offset u64, spare u64} and ends with a count of 0. The
+	// bound is our own: no signature with a scatter list has been seen.
 	scatterSize = 24
 	maxScatter  = 1 << 16
 
-	// maxPageShift bounds log2 of a page. Signers use 12 and 14, the kernel
-	// accepts no others.
+	// maxPageShift bounds log2 of a page. Signers use 12 and 14, and the kernel accepts no others.
 	maxPageShift = 32
 )
 
-// headerSize is the size of the fixed part of a CodeDirectory of a version.
+// headerSize returns the size of the fixed part of a CodeDirectory of this version.
 func headerSize(version uint32) int64 {
 	switch {
 	case version >= versionLinkage:
@@ -132,8 +153,8 @@ func headerSize(version uint32) int64 {
 	return 44
 }
 
-// architectures names {cputype, cpusubtype without its capability bits}; where
-// a subtype is not listed the type's name stands under anySubtype.
+// architectures has the names by {cputype, cpusubtype without its capability bits}. The name of a subtype that is not listed
+// is that of its type with anySubtype.
 var architectures = map[[2]uint32]string{
 	{7, anySubtype}: "i386", {0x01000007, anySubtype}: "x86_64", {0x01000007, 8}: "x86_64h",
 	{12, anySubtype}: "arm", {12, 6}: "armv6", {12, 9}: "armv7", {12, 11}: "armv7s", {12, 12}: "armv7k",

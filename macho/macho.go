@@ -53,7 +53,7 @@ func RepairTouched(image Image, touched []Range) (*Report, error) {
 // image. It does not check certificates: an image that is signed by one and has not changed since is valid. It writes
 // nothing. The report says what is wrong with a signature; Verify fails only if image cannot be read.
 func (c Config) Verify(image Image) (*Report, error) {
-	return c.run(image, (*sliceJob).verify)
+	return c.run(image, (*sliceJob).verify, nil)
 }
 
 // Repair recomputes every stale slot of the signatures in image, and writes nothing else.
@@ -81,7 +81,7 @@ func (c Config) Verify(image Image) (*Report, error) {
 // CS_ENFORCEMENT, which codesign keeps or sets for ad-hoc signatures too, the flags of the executable segment,
 // constraints and entitlements. macOS may still refuse to run code whose entitlements need a provisioning profile.
 func (c Config) Repair(image Image) (*Report, error) {
-	return c.run(image, func(j *sliceJob) error { return j.repair(true, nil) })
+	return c.repairSlices(image, true, nil)
 }
 
 // RepairTouched is Repair for an image that the caller has changed at the touched ranges, which need not be sorted. It
@@ -94,5 +94,5 @@ func (c Config) RepairTouched(image Image, touched []Range) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.run(image, func(j *sliceJob) error { return j.repair(false, ranges) })
+	return c.repairSlices(image, false, ranges)
 }

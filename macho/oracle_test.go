@@ -20,7 +20,7 @@ import (
 	"narseal/nar/nartest"
 )
 
-// parsed is a CodeDirectory as go-macho sees it.
+// parsed is a CodeDirectory as go-macho parses it.
 type parsed struct {
 	slots    int
 	pageSize int64
@@ -28,8 +28,8 @@ type parsed struct {
 	stale    []int
 }
 
-// goMacho parses a thin image, or each slice of a fat one, with go-macho and hashes
-// each page with the standard library.
+// goMacho parses a thin image, or each slice of a fat one, with go-macho, and hashes each page with the standard
+// library.
 func goMacho(t *testing.T, data []byte) [][]parsed {
 	t.Helper()
 	var all [][]parsed
@@ -86,16 +86,16 @@ func goMachoSlice(t *testing.T, f *gomacho.File, data []byte) []parsed {
 	return dirs
 }
 
-// TestGoMacho compares what Verify says of intact, rewritten and repaired images
-// with what go-macho's parser and the standard library's hashes say.
+// TestGoMacho compares Verify on intact, rewritten and repaired images with go-macho's parser and the standard
+// library's hashes.
 func TestGoMacho(t *testing.T) {
 	images := map[string][]byte{}
 	for _, name := range goldenNames(t) {
 		images[name] = readGolden(t, "A", name)
 	}
 	for _, c := range matrixA() {
-		// go-macho knows neither bare CodeDirectories, scatter lists, alternates
-		// beyond the first, slices that are archives nor big-endian ppc.
+		// go-macho supports neither bare CodeDirectories, scatter lists, alternates after the first, slices that are
+		// archives nor big-endian ppc.
 		skip := strings.Contains(c.Name, "bare") || strings.Contains(c.Name, "scatter") || strings.Contains(c.Name, "six") || strings.Contains(c.Name, "seven") ||
 			strings.HasPrefix(c.Name, "fat") || strings.Contains(c.Name, "big-true")
 		if !skip {
@@ -139,8 +139,7 @@ func TestGoMacho(t *testing.T) {
 	}
 }
 
-// TestLLVMSignsAlike has llvm-objcopy sign a rewritten image again: it must make
-// what a repair makes.
+// TestLLVMSignsAlike signs a rewritten image again with llvm-objcopy. The result must be that of a repair.
 func TestLLVMSignsAlike(t *testing.T) {
 	objcopy := nartest.Tool(t, "llvm-objcopy-14")
 	for _, name := range []string{"lld-arm64", "lld-x86_64", "lld-armv7", "lld-arm64_32"} {
@@ -166,8 +165,7 @@ func TestLLVMSignsAlike(t *testing.T) {
 	}
 }
 
-// TestGoSignsAlike links a Go program twice, with different strings: rewriting the
-// one and repairing must make the other.
+// TestGoSignsAlike links a Go program twice, with different strings. Rewriting and repairing one must give the other.
 func TestGoSignsAlike(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the Go standard library for darwin")
@@ -205,7 +203,7 @@ func TestGoSignsAlike(t *testing.T) {
 	}
 }
 
-// TestCodesign asks Apple's codesign, on a Mac.
+// TestCodesign verifies repaired images with Apple's codesign, on a Mac.
 func TestCodesign(t *testing.T) {
 	if runtime.GOOS != "darwin" {
 		t.Skip("codesign is on a Mac alone")

@@ -15,13 +15,10 @@ import (
 )
 
 const (
-	// batchSize is how much of a slice one goroutine takes at a time: large
-	// enough that taking it costs nothing, and what is read of a file at once.
-	// Pages that are larger are hashed one by one.
+	// batchSize is how many bytes of a slice a goroutine takes and reads at a time. It is large enough that taking them
+	// costs nothing. Larger pages are hashed one by one.
 	batchSize = 256 << 10
-	// viewSize is how much of a Viewer one goroutine takes at a time: the
-	// system's work on a mapping is large next to that on a read, and least
-	// where a huge page can be mapped.
+	// viewSize is the same for a Viewer: mapping costs the system more than reading, and least where it maps huge pages.
 	viewSize = 2 << 20
 	// slotRun bounds the pages that are hashed together, and the slots that are compared together, for tiny pages.
 	slotRun = 4096
@@ -29,8 +26,7 @@ const (
 	smallWork = 1 << 20
 )
 
-// hasher compares slots of one slice with its content. With write it stores the
-// hashes that differ.
+// hasher compares slots of one slice with their content. With write it sets those that differ.
 type hasher struct {
 	image  Image
 	slice  *slice
@@ -38,12 +34,11 @@ type hasher struct {
 	jobs   int // 0: GOMAXPROCS
 	hashed atomic.Int64
 
-	mu  sync.Mutex // guards stale of every selection
+	mu  sync.Mutex // guards stale of every selection, and err
 	err error      // the first one
 }
 
-// unit is a piece of work: the pages in [from, to), each inside of it, or with
-// large the one page that is [from, to).
+// unit is a piece of work: the pages within [from, to), or with large the one page [from, to).
 type unit struct {
 	from, to int64
 	large    bool
@@ -81,7 +76,7 @@ func (h *hasher) run(sels []*selection) error {
 	work()
 	wg.Wait()
 	for _, sel := range sels {
-		// A page may be stale in both arrays.
+		// A page may be stale in both arrays of slots.
 		slices.Sort(sel.stale)
 		sel.stale = slices.Compact(sel.stale)
 	}
@@ -102,13 +97,12 @@ func (h *hasher) failed() bool {
 	return h.err != nil
 }
 
-// units returns an iterator, safe for several goroutines, over the work that the
-// selections ask for, and about how many bytes that is. Selections that need the
-// same bytes share a unit. Units of small pages end at multiples of batch.
+// units returns an iterator over the work for the selections, which several goroutines may call, and about how many
+// bytes that is. Selections that need the same bytes share a unit. Units of small pages end at multiples of batch.
 func units(sels []*selection, batch int64) (next func() (unit, bool), total int64) {
 	large := map[Range][]*selection{}
 	var small []*selection
-	var spans []Range // batches with a selected page, in rising order for each selection
+	var spans []Range // batches with a selected page, rising for each selection
 	for _, sel := range sels {
 		p := sel.dir.pageSize()
 		for _, r := range sel.runs {
@@ -170,7 +164,7 @@ type worker struct {
 	done   int64 // bytes hashed
 }
 
-// part is a run of pages of a batch.
+// part is a run of pages in a batch.
 type part struct {
 	sel *selection
 	run extent
@@ -183,7 +177,7 @@ func (w *worker) do(u unit) error {
 	return w.doBatch(u)
 }
 
-// doBatch hashes the selected pages of a batch, which it reads once.
+// doBatch hashes the selected pages of a batch. It reads the batch once.
 func (w *worker) doBatch(u unit) error {
 	parts := w.parts[:0]
 	from, to := u.to, u.from
@@ -333,8 +327,7 @@ func (w *worker) doPage(u unit) error {
 	return nil
 }
 
-// mismatch notes that a slot of array a does not hold sum, the hash of page, and
-// stores it there if that is asked for.
+// mismatch records that a slot of array a is not sum, the hash of page. With write it sets the slot.
 func (w *worker) mismatch(sel *selection, a int, page, slot int64, sum []byte) error {
 	w.mu.Lock()
 	sel.stale = append(sel.stale, int(page))
@@ -365,8 +358,8 @@ func (w *worker) look(off, n int64, f func([]byte) error) error {
 	return f(data)
 }
 
-// read returns n bytes at an offset of the image, read into *buf or, in memory,
-// where they are.
+// read returns n bytes at an offset of the image. It reads them into *buf, or returns them in place if the image is in
+// memory.
 func (w *worker) read(buf *[]byte, off, n int64) ([]byte, error) {
 	if b, ok := w.image.(Bytes); ok {
 		return b[off : off+n], nil

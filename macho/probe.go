@@ -2,27 +2,24 @@ package macho
 
 import "errors"
 
-// Verdict is what Probe can tell of a file.
+// Verdict is the result of Probe.
 type Verdict int
 
 const (
-	// NeedMore: the prefix does not tell yet.
+	// NeedMore: the prefix is too short to tell.
 	NeedMore Verdict = iota
-	// Unsigned: no Mach-O image, or no slice of it has a code signature. There
-	// is nothing to verify or repair.
+	// Unsigned: the file is no Mach-O image, or no slice of it has a code signature. There is nothing to verify or repair.
 	Unsigned
-	// Signed: a slice has a code signature, be it well-formed or not.
+	// Signed: a slice has a code signature, well-formed or not.
 	Signed
 )
 
-// Probe tells from the first bytes of a file of size bytes whether it carries a
-// code signature. On NeedMore, need is the length of the prefix to call it with
-// again: more than len(prefix), at most size, and never past the load commands
-// of the last slice. Otherwise need is 0.
+// Probe finds out from the first bytes of a file of size bytes whether it has a code signature. If the verdict is
+// NeedMore, call Probe again with a prefix of need bytes: more than len(prefix), at most size, and never past the load
+// commands of the last slice. Otherwise need is 0. All calls together parse a few times the bytes of the last prefix.
 //
-// An image is Signed when a slice has an LC_CODE_SIGNATURE among those load
-// commands that can be read. Slices that are no Mach-O image, like those of a fat
-// static library, are unsigned.
+// An image is Signed if a slice has an LC_CODE_SIGNATURE among those load commands that can be read. Slices that are no
+// Mach-O image, as in a fat static library, are unsigned.
 func Probe(prefix []byte, size int64) (v Verdict, need int64) {
 	if int64(len(prefix)) > size {
 		prefix = prefix[:size]
@@ -32,25 +29,34 @@ func Probe(prefix []byte, size int64) (v Verdict, need int64) {
 	if err != nil {
 		return NeedMore, src.need
 	}
-	for _, s := range byOffset(all) {
+	order := byOffset(all)
+	for i, s := range order {
 		err := s.readHeader(src, true)
 		if s.signed() {
 			return Signed, 0
 		}
-		if err != nil {
-			// Ask for more than the next command, lest a long row of small ones
-			// be read as often as there are commands.
-			ahead := min(2*int64(len(prefix)), s.off+min(s.commands.end, s.size))
-			return NeedMore, max(src.need, ahead)
+		if err == nil {
+			continue
 		}
+		// Ask for more than the next command: each call parses the prefix from its start.
+		more := 2 * int64(len(prefix))
+		if i < manySlices {
+			more = min(more, s.off+min(s.commands.end, s.size))
+		} else {
+			more = min(more, max(s.off+min(s.commands.end, s.size), order[len(order)-1].off))
+		}
+		return NeedMore, max(src.need, more)
 	}
 	return Unsigned, 0
 }
 
-// FixedPrefix tells from the first bytes of a Signed file of size bytes how many bytes
-// at its start no Repair will change: those before the signature of a thin image.
-// It is 0 for a fat file, where each slice has a signature, and where the prefix
-// does not hold all load commands.
+// manySlices is how many slices Probe asks for one at a time, which needs the shortest prefix. Real images have at most
+// five.
+const manySlices = 8
+
+// FixedPrefix finds out from the first bytes of a Signed file of size bytes how many bytes at its start no repair
+// changes: those before the signature of a thin image. It returns 0 for a fat file, where each slice has a signature, and
+// if the prefix does not have all load commands.
 func FixedPrefix(prefix []byte, size int64) int64 {
 	src := &prefixSource{prefix: prefix[:min(int64(len(prefix)), size)], total: size}
 	all, err := parseContainer(src)
@@ -64,16 +70,31 @@ func FixedPrefix(prefix []byte, size int64) int64 {
 	return max(0, min(s.commands.sigOff, size))
 }
 
-// signed tells whether a slice may carry a signature, be it well-formed or not.
-// What a slice of a lying table hides behind the beginning of the next one
-// cannot be seen, so that it counts as signed.
+// UnsignedReport returns the report that Verify would return for a file of size bytes for which Probe returned Unsigned,
+// from the prefix that Probe was given.
+func UnsignedReport(prefix []byte, size int64) *Report {
+	src := &prefixSource{prefix: prefix[:min(int64(len(prefix)), size)], total: size}
+	all, err := parseContainer(src)
+	for _, s := range all {
+		if err == nil {
+			err = s.readHeader(src, false)
+		}
+	}
+	if err != nil {
+		return &Report{Slices: []Slice{}} // Probe has not returned Unsigned
+	}
+	return newReport(all)
+}
+
+// signed reports whether a slice may have a signature, well-formed or not. A slice that was cut because of a malformed fat
+// table may have one in the part that was cut off, so it counts as signed.
 func (s *slice) signed() bool {
 	return s.commands.signatures > 0 || s.thin && s.fault != "" && s.commands.fault != ""
 }
 
 var errNeedMore = errors.New("macho: prefix too short to tell")
 
-// prefixSource is a file of which only the first bytes are there.
+// prefixSource is a file of which only the first bytes are known.
 type prefixSource struct {
 	prefix []byte
 	total  int64

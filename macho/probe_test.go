@@ -8,8 +8,8 @@ import (
 	"narseal/macho"
 )
 
-// probe calls Probe with ever longer prefixes, as a reader of a stream would, and
-// checks that it asks for what it may ask for. It returns how far it had to read.
+// probe calls Probe with longer and longer prefixes, as the reader of a stream does, and checks what it asks for. It
+// returns the verdict and the length of the last prefix.
 func probe(t testing.TB, data []byte) (v macho.Verdict, read int64) {
 	t.Helper()
 	size := int64(len(data))
@@ -41,7 +41,7 @@ func TestProbeGoldens(t *testing.T) {
 		if read > 32<<10 {
 			t.Errorf("%s: Probe read %d bytes", name, read)
 		}
-		// A longer prefix than needed must not change its mind.
+		// A longer prefix than needed must give the same verdict.
 		for n := read; n <= int64(len(data)); n += 1 + (int64(len(data))-read)/50 {
 			if v, need := macho.Probe(data[:n], int64(len(data))); v != macho.Signed || need != 0 {
 				t.Fatalf("%s: Probe of %d bytes = %d, %d", name, n, v, need)
@@ -66,7 +66,7 @@ func TestProbeUnsigned(t *testing.T) {
 		{"empty", nil, 0},
 		{"short", []byte{0xcf, 0xfa, 0xed, 0xfe}, 0},
 		{"text", []byte("#!/bin/sh\necho hello\n"), 8},
-		{"Java class", class, 8},
+		{"Java class", class, 8 + 65*20}, // the table of a fat image of 65 slices
 		{"ELF", append([]byte("\x7fELF\x02\x01\x01\x00"), make([]byte, 64)...), 8},
 	} {
 		v, read := probe(t, test.data)
@@ -80,8 +80,7 @@ func TestProbeUnsigned(t *testing.T) {
 	}
 }
 
-// TestFixed repairs images in every way: nothing before what FixedPrefix tells may
-// change, whatever prefix it was told from.
+// TestFixed repairs images in every way. Nothing in the FixedPrefix may change, whatever prefix it was computed from.
 func TestFixed(t *testing.T) {
 	thin := 0
 	for _, c := range matrixA() {

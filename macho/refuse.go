@@ -20,15 +20,28 @@ func unsupported(format string, args ...any) *refusal {
 	return &refusal{StatusUnsupported, fmt.Sprintf(format, args...)}
 }
 
-// refuse decides whether the signature g of slice s can be verified and
-// repaired, and returns nil if it can. Everything that this package does not
-// touch is listed here and in the functions it calls. After it, every
-// range in g lies where it should: code below the signature, slots in their
-// CodeDirectory, and no written byte under anything that is read.
+// refuse returns why the signature g of slice s cannot be verified and repaired, or nil if it can be. Every reason is
+// listed here and in the functions that it calls. Once it returns nil, every range in g lies where it should: code before
+// the signature, slots in their CodeDirectory, and nothing that is read where a repair writes.
 //
-// A hash type that is not known is not refused here, as the other
-// CodeDirectories can still be verified; unknownHash tells of it.
+// refuseSlice and refuseBlobs have been called by readSignature, before it parsed what the index names.
+//
+// An unknown hash type is not refused here, as the other CodeDirectories can still be verified: see unknownHash.
 func (s *slice) refuse(g *signature) *refusal {
+	if g.refusal != nil {
+		return g.refusal
+	}
+	for _, d := range g.dirs {
+		if r := d.refuse(g, s.commands.encrypted); r != nil {
+			r.reason = fmt.Sprintf("CodeDirectory %#x: %s", d.slot, r.reason)
+			return r
+		}
+	}
+	return g.refuseSpecial()
+}
+
+// refuseSlice lists what can be wrong with the slice and its load commands.
+func (s *slice) refuseSlice(g *signature) *refusal {
 	c := &s.commands
 	switch {
 	case s.fault != "":
@@ -48,19 +61,11 @@ func (s *slice) refuse(g *signature) *refusal {
 	case c.infoPlist.intersects(g.off, g.off+g.size):
 		return malformed("section __info_plist overlaps the signature at %d", g.off)
 	}
-	if r := g.refuseBlobs(); r != nil {
-		return r
-	}
-	for _, d := range g.dirs {
-		if r := d.refuse(g, c.encrypted); r != nil {
-			r.reason = fmt.Sprintf("CodeDirectory %#x: %s", d.slot, r.reason)
-			return r
-		}
-	}
-	return g.refuseSpecial()
+	return nil
 }
 
-// refuseBlobs lists what can be wrong with the SuperBlob and its index.
+// refuseBlobs lists what can be wrong with the SuperBlob and its index. Once it returns nil, every blob has a slot and
+// bytes of its own.
 func (g *signature) refuseBlobs() *refusal {
 	switch {
 	case g.magic != magicSuperBlob && g.magic != magicCodeDirectory:
@@ -76,10 +81,9 @@ func (g *signature) refuseBlobs() *refusal {
 	if g.magic == magicCodeDirectory {
 		index = 0
 	}
-	sorted := slices.Clone(g.blobs)
-	slices.SortFunc(sorted, func(a, b blob) int { return cmp.Compare(a.off, b.off) })
 	end := index
-	for _, b := range sorted {
+	for _, i := range g.order {
+		b := g.blobs[i]
 		switch {
 		case b.off < index:
 			return malformed("blob %#x at %d overlaps the index, which ends at %d", b.slot, b.off, index)
@@ -94,19 +98,20 @@ func (g *signature) refuseBlobs() *refusal {
 		}
 		end = b.end()
 	}
-	slices.SortFunc(sorted, func(a, b blob) int { return cmp.Compare(a.slot, b.slot) })
-	for i := 1; i < len(sorted); i++ {
-		if sorted[i].slot == sorted[i-1].slot {
-			return malformed("two blobs %#x", sorted[i].slot)
+	bySlot := slices.Clone(g.blobs)
+	slices.SortFunc(bySlot, func(a, b blob) int { return cmp.Compare(a.slot, b.slot) })
+	for i := 1; i < len(bySlot); i++ {
+		if bySlot[i].slot == bySlot[i-1].slot {
+			return malformed("two blobs %#x", bySlot[i].slot)
 		}
 	}
-	if len(g.dirs) == 0 {
+	if !slices.ContainsFunc(g.blobs, blob.isDirectory) {
 		return malformed("no CodeDirectory")
 	}
 	return nil
 }
 
-// wantMagic is the magic of the blob in a slot, 0 where any may stand.
+// wantMagic returns the magic that the blob in a slot must have, or 0 if it may have any.
 func (b blob) wantMagic() uint32 {
 	switch {
 	case b.isDirectory():
@@ -119,8 +124,7 @@ func (b blob) wantMagic() uint32 {
 	return 0
 }
 
-// refuse lists what can be wrong with a CodeDirectory of the signature g of a slice
-// that is or is not encrypted.
+// refuse lists what can be wrong with a CodeDirectory of the signature g. encrypted is that of its slice.
 func (d *directory) refuse(g *signature, encrypted bool) *refusal {
 	switch {
 	case d.version < versionEarliest || d.version > versionLatest:
@@ -153,13 +157,12 @@ func (d *directory) refuse(g *signature, encrypted bool) *refusal {
 	return d.refuseLayout()
 }
 
-// maxGap bounds what may lie between the code limit and the signature: signers
-// align the signature, and nothing hashes that padding. It is the page size of
-// arm64, the largest that a signer aligns to.
+// maxGap bounds the bytes between the code limit and the signature, which nothing hashes: signers align the signature. It
+// is the page size of arm64, the largest alignment that a signer uses.
 const maxGap = 16 << 10
 
-// refuseScatter lists what can be wrong with a scatter list. The kernel, too,
-// wants its pages in rising order (hashes in bsd/kern/ubc_subr.c of xnu).
+// refuseScatter lists what can be wrong with a scatter list. The kernel, too, requires its pages to be in rising order
+// (hashes in bsd/kern/ubc_subr.c of xnu).
 func (d *directory) refuseScatter() *refusal {
 	if d.scatterEnd == 0 {
 		return malformed("scatter list at %d does not end within the CodeDirectory and %d records", d.scatterOffset, maxScatter)
@@ -179,8 +182,8 @@ func (d *directory) refuseScatter() *refusal {
 	return nil
 }
 
-// refuseLayout lists which parts of a CodeDirectory may not lie where they do:
-// none past its end, and nothing but hashes under a slot that a repair writes.
+// refuseLayout lists what can be wrong with the places of a CodeDirectory's parts: none may lie past its end, and none
+// but the hashes where a repair writes.
 func (d *directory) refuseLayout() *refusal {
 	slots := Range{d.hashOffset - d.special*d.hashSize, (d.special + d.code) * d.hashSize}
 	twin := Range{d.preEncrypt, d.code * d.hashSize}
@@ -215,17 +218,10 @@ func (d *directory) refuseLayout() *refusal {
 	return nil
 }
 
-// refuseSpecial lists what the kernel does not let pass between the blobs that it
-// reads and their special slots: one without the other. It looks at the
-// CodeDirectory that the kernel would use (csblob_find_special_slot_blob in
-// bsd/kern/ubc_subr.c of xnu).
+// refuseSpecial lists the combinations of a blob and its special slot that the kernel refuses: one without the other. It
+// checks the CodeDirectory that the kernel would use (csblob_find_special_slot_blob in bsd/kern/ubc_subr.c of xnu).
 func (g *signature) refuseSpecial() *refusal {
-	var best *directory
-	for _, d := range g.dirs {
-		if d.kernelRank() > 0 && (best == nil || d.kernelRank() > best.kernelRank()) {
-			best = d
-		}
-	}
+	best := g.best()
 	if best == nil {
 		return nil
 	}
@@ -245,14 +241,23 @@ func (g *signature) refuseSpecial() *refusal {
 	return nil
 }
 
-// kernelRank orders hash types as hashPriorities of bsd/kern/ubc_subr.c does; 0
-// is one that the kernel does not know.
+// kernelRank orders hash types as hashPriorities of bsd/kern/ubc_subr.c does. 0 means that the kernel does not know the
+// type.
 func (d *directory) kernelRank() int {
-	return map[HashType]int{SHA1: 1, SHA256Truncated: 2, SHA256: 3, SHA384: 4}[d.hashType]
+	switch d.hashType {
+	case SHA1:
+		return 1
+	case SHA256Truncated:
+		return 2
+	case SHA256:
+		return 3
+	case SHA384:
+		return 4
+	}
+	return 0
 }
 
-// unknownHash returns the refusal of a CodeDirectory whose hashes this package
-// cannot compute, or nil.
+// unknownHash returns the refusal of a CodeDirectory whose hash type is unknown, or nil if there is none.
 func (g *signature) unknownHash() *refusal {
 	for _, d := range g.dirs {
 		if d.hashType.size() == 0 {

@@ -10,7 +10,7 @@ import (
 	"narseal/macho/machotest"
 )
 
-// refusalImage has every part that a refusal looks at.
+// refusalImage has every part that a refusal is about.
 func refusalImage() ([]byte, *machotest.Layout) {
 	return machotest.Image{
 		InfoPlist: []byte("<plist/>"),
@@ -26,8 +26,7 @@ func refusalImage() ([]byte, *machotest.Layout) {
 	}.Build()
 }
 
-// TestRefusals breaks one field at a time. Verify must say so with a reason, and
-// Repair must not write a byte.
+// TestRefusals breaks one field at a time. Verify must report it with a reason, and Repair must not write a byte.
 func TestRefusals(t *testing.T) {
 	be, le := binary.BigEndian, binary.LittleEndian
 	_, l := refusalImage()
@@ -146,7 +145,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// mustRead and scatterAt look into the image that TestRefusals breaks.
+// mustRead and scatterAt read the image that TestRefusals breaks.
 func mustRead(off int64) []byte {
 	data, _ := refusalImage()
 	return data[off:]
@@ -157,8 +156,8 @@ func scatterAt(i int64) int64 {
 	return l.Blobs[0] + int64(binary.BigEndian.Uint32(mustRead(l.Blobs[0]+44))) + 24*i
 }
 
-// checkRefused checks that a slice of the image is malformed or unsupported for
-// the reason, and that Repair leaves the image as it is.
+// checkRefused checks that a slice of the image is malformed or unsupported for this reason, and that Repair does not
+// change the image.
 func checkRefused(t *testing.T, data []byte, reason string) {
 	t.Helper()
 	want := func(report *macho.Report) {

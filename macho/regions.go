@@ -1,25 +1,22 @@
 package macho
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
 	"slices"
 )
 
-// A Region is a part of a slice that its load commands name. Off counts from
-// the start of the slice.
+// A Region is a part of a slice that its load commands name. Off counts from the start of the slice.
 type Region struct {
 	Range
 	Segment string // such as __TEXT
-	// Section is empty for what of a segment lies in none of its sections: the
-	// header and the load commands, padding, and all of __LINKEDIT.
+	// Section is empty for parts of a segment that lie in none of its sections: the header and the load commands,
+	// padding, and all of __LINKEDIT.
 	Section string
 }
 
-// maxRegions bounds the segments and sections that are told of in a slice.
-// Images have a few dozen.
+// maxRegions bounds the regions of a slice. Images have a few dozen.
 const maxRegions = 4096
 
 // Constants from xnu EXTERNAL_HEADERS/mach-o/loader.h.
@@ -30,16 +27,14 @@ const (
 	typeThreadLocalZeros = 0x12 // S_THREAD_LOCAL_ZEROFILL
 )
 
-// Locate sets the Regions of each slice that does not hold. The report must be
-// one of this image, which is only read. What load commands name twice, as those
-// of a hostile image may, is told of twice; what they name outside of the slice is
-// cut off.
+// Locate sets the Regions of each slice whose status is not OK. The report must be that of image, which is only read.
+// What load commands name twice, as in a hostile image, is in two regions. Regions are cut at the end of the slice.
 func (r *Report) Locate(image Image) error {
 	if r.OK() {
 		return nil
 	}
-	src := &window{image: image}
-	all, err := parseContainer(src)
+	headers, segments := newWindow(image), newWindow(image)
+	all, err := parseContainer(headers)
 	if err != nil {
 		return err
 	}
@@ -47,21 +42,21 @@ func (r *Report) Locate(image Image) error {
 		if i >= len(r.Slices) || r.Slices[i].Status.OK() {
 			continue
 		}
-		if err := s.readHeader(src, false); err != nil {
+		if err := s.readHeader(headers, false); err != nil {
 			return err
 		}
 		if !s.thin {
 			continue
 		}
-		if r.Slices[i].Regions, err = s.regions(src); err != nil {
+		if r.Slices[i].Regions, err = s.regions(segments); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// regions reads the segment commands, up to the first command that cannot be
-// read, and returns what they name by rising offset.
+// regions reads the segment commands, up to the first command that is malformed, and returns the regions that they name,
+// by rising offset.
 func (s *slice) regions(src source) ([]Region, error) {
 	head, err := s.at(src, 0, 28)
 	if errors.Is(err, errOutside) {
@@ -100,13 +95,9 @@ func (s *slice) regions(src source) ([]Region, error) {
 	return all, nil
 }
 
-// segment appends the sections of the segment command at pos, and what is left
-// of the segment between them.
+// segment appends the sections of the segment command at pos, and the parts of the segment between them.
 func (s *slice) segment(src source, order binary.ByteOrder, is64 bool, pos, size int64, all []Region) ([]Region, error) {
-	header, record := int64(56), int64(68) // struct segment_command, section
-	if is64 {
-		header, record = 72, 80 // struct segment_command_64, section_64
-	}
+	header, record := segmentSizes(is64)
 	if header > size {
 		return all, nil
 	}
@@ -138,7 +129,7 @@ func (s *slice) segment(src source, order binary.ByteOrder, is64 bool, pos, size
 		}
 		switch flags & sectionType {
 		case typeZerofill, typeGBZerofill, typeThreadLocalZeros:
-			continue // of memory only
+			continue // only in memory
 		}
 		if at.Len > 0 {
 			sections = append(sections, Region{at, fieldString(b[16:32]), fieldString(b[:16])})
@@ -159,15 +150,9 @@ func (s *slice) segment(src source, order binary.ByteOrder, is64 bool, pos, size
 	return all, nil
 }
 
-// clip is what of a range lies in the slice.
+// clip returns the part of a range that lies in the slice.
 func (s *slice) clip(off, length uint64) Range {
 	size := uint64(s.size)
 	off = min(off, size)
 	return Range{int64(off), int64(min(length, size-off))}
-}
-
-// fieldString is the name in a field of 16 bytes that is padded with NULs. It
-// may hold any other byte.
-func fieldString(field []byte) string {
-	return string(bytes.TrimRight(field, "\x00"))
 }

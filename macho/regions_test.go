@@ -9,7 +9,7 @@ import (
 	"narseal/macho"
 )
 
-// located is the report of an image of which nothing holds: its regions.
+// located returns the regions of an image, as of a report in which every slice is stale.
 func located(t *testing.T, image macho.Image) *macho.Report {
 	t.Helper()
 	report := mustVerify(t, image)
@@ -22,8 +22,8 @@ func located(t *testing.T, image macho.Image) *macho.Report {
 	return report
 }
 
-// The regions of the goldens are the sections that the standard library finds,
-// and with the rest of the segments they cover every byte of the segments once.
+// The regions of the goldens include the sections that the standard library finds, and cover every byte of the segments
+// once.
 func TestLocate(t *testing.T) {
 	for _, name := range goldenNames(t) {
 		data := readGolden(t, "A", name)
@@ -64,7 +64,7 @@ func TestLocate(t *testing.T) {
 				t.Errorf("%s: %s: no regions", name, s.Arch)
 			}
 		}
-		// Read piece by piece it is the same.
+		// The result is the same if the image is read.
 		for i, s := range located(t, opaque{data}).Slices {
 			if !slices.Equal(s.Regions, report.Slices[i].Regions) {
 				t.Errorf("%s: regions depend on the kind of image", name)
@@ -73,7 +73,7 @@ func TestLocate(t *testing.T) {
 	}
 }
 
-// What holds is not located, nor what is no image.
+// Slices without a problem are not located, nor is a file that is no image.
 func TestLocateNothing(t *testing.T) {
 	for _, data := range [][]byte{readGolden(t, "A", "lld-arm64"), []byte("no image"), nil} {
 		report := mustVerify(t, macho.Bytes(data))
@@ -88,7 +88,7 @@ func TestLocateNothing(t *testing.T) {
 	}
 }
 
-// Only the slices that do not hold are located.
+// Only slices with a problem are located.
 func TestLocateStaleSlice(t *testing.T) {
 	data := readGolden(t, "A", "lld-universal")
 	report := mustVerify(t, macho.Bytes(data))
@@ -102,8 +102,8 @@ func TestLocateStaleSlice(t *testing.T) {
 	}
 }
 
-// FuzzLocate: whatever the load commands say, regions lie in the slice, by
-// rising offset, and are no more than the bytes of the load commands allow.
+// FuzzLocate checks that regions lie in the slice, by rising offset, and that their number is bounded by the bytes of
+// the load commands.
 func FuzzLocate(f *testing.F) {
 	all := bases(f)
 	for i := range all {

@@ -1,7 +1,14 @@
 package macho
 
-// repair brings the slots of the slice in line with its content: all of them, or
-// those that the ranges touch, which count from the start of the image.
+import "fmt"
+
+// repairSlices repairs all slices of the image: every stale slot, or those that the ranges touch, which count from the
+// start of the image.
+func (c Config) repairSlices(image Image, all bool, ranges []Range) (*Report, error) {
+	return c.run(image, func(j *sliceJob) error { return j.repair(all, ranges) }, convert)
+}
+
+// repair recomputes stale slots of the slice. A signature by a certificate is left for convert.
 func (j *sliceJob) repair(all bool, ranges []Range) error {
 	s := j.slice
 	var inSlice []Range
@@ -15,8 +22,8 @@ func (j *sliceJob) repair(all bool, ranges []Range) error {
 		return nil
 	}
 	j.selectSlots(all, inSlice)
-	unknown, cms := g.unknownHash(), j.out.Signature == "cms"
-	write := unknown == nil && !cms
+	unknown, limits, cms := g.unknownHash(), g.limitsDiffer(), j.out.Signature == "cms"
+	write := unknown == nil && limits == nil && !cms
 	if err := j.hash(write); err != nil {
 		return err
 	}
@@ -29,15 +36,54 @@ func (j *sliceJob) repair(all bool, ranges []Range) error {
 		j.finish(unknown.status, unknown.reason)
 	case stale == "":
 		j.finish(StatusValid, "")
-	case cms && j.OnCMS != CMSAdhoc:
-		j.finish(StatusCMS, "signed by a certificate, and "+stale)
+	case limits != nil:
+		j.finish(StatusRefused, limits.String()+"; not repaired, "+stale)
 	case cms:
-		return j.makeAdhoc(all, inSlice)
+		j.finish(StatusCMS, "signed by a certificate, and "+stale)
+		if j.OnCMS == CMSAdhoc {
+			j.convert = func() error { return j.makeAdhoc(all, inSlice) }
+		}
 	default:
 		if err := j.audit(); err != nil {
 			return err
 		}
 		j.finish(StatusRepaired, "")
+	}
+	return nil
+}
+
+// convert makes signatures by a certificate ad-hoc, if one of them needs a repair: those of all slices or of none, as the
+// kernel refuses slices that disagree on their signer.
+func convert(jobs []*sliceJob) error {
+	var wanted, all []*sliceJob
+	var stuck *sliceJob
+	for _, j := range jobs {
+		if j.out.Signature != "cms" {
+			continue
+		}
+		all = append(all, j)
+		if j.convert != nil {
+			wanted = append(wanted, j)
+		}
+		if j.sig == nil || j.sig.unknownHash() != nil || j.sig.limitsDiffer() != nil {
+			stuck = j
+		}
+	}
+	for _, j := range wanted {
+		if stuck != nil {
+			j.out.Reason += fmt.Sprintf("; it stays, as slice %s at %d is %s and cannot be made ad-hoc", stuck.out.Arch, stuck.out.Offset, stuck.out.Status)
+		}
+	}
+	if stuck != nil || len(wanted) == 0 {
+		return nil
+	}
+	for _, j := range all {
+		if j.convert == nil {
+			j.convert = func() error { return j.makeAdhoc(false, nil) }
+		}
+		if err := j.convert(); err != nil {
+			return j.wrap(err)
+		}
 	}
 	return nil
 }

@@ -1,17 +1,18 @@
 package macho
 
-// Status is what Verify or Repair found of a slice.
+// Status is the result of Verify or a repair for a slice.
 type Status string
 
 const (
-	StatusValid       Status = "valid"       // every slot that was looked at holds
+	StatusValid       Status = "valid"       // every slot that was checked matches
 	StatusStale       Status = "stale"       // a slot does not match
-	StatusRepaired    Status = "repaired"    // every slot that did not match was recomputed
+	StatusRepaired    Status = "repaired"    // every slot that was stale has been recomputed
 	StatusUnsigned    Status = "unsigned"    // no LC_CODE_SIGNATURE
 	StatusCMS         Status = "cms"         // stale or touched, and signed by a certificate
-	StatusMalformed   Status = "malformed"   // cannot be parsed, or does not cover what it must
+	StatusMalformed   Status = "malformed"   // cannot be parsed, or leaves code uncovered
 	StatusUnsupported Status = "unsupported" // an unknown hash type or version, or encrypted pages
-	StatusBundle      Status = "bundle"      // a file of its bundle is not the one that it seals (package bundle)
+	StatusRefused     Status = "refused"     // every hash matches, but the kernel refuses it; the reason names the rule
+	StatusBundle      Status = "bundle"      // a file of its bundle is not the one that was sealed (package bundle)
 )
 
 // OK reports whether nothing is wrong with a slice of this status.
@@ -19,13 +20,12 @@ func (s Status) OK() bool {
 	return s == StatusValid || s == StatusRepaired || s == StatusUnsigned
 }
 
-// Report is what Verify or Repair found of an image.
+// Report is the result of Verify or a repair for an image.
 type Report struct {
-	// Slices are those of a fat image in the order of its table, or the one of
-	// a thin image. A file that is no Mach-O image has none.
+	// Slices has the slices of a fat image in the order of its table, or the one of a thin image. It is empty for a
+	// file that is no Mach-O image.
 	Slices []Slice `json:"slices"`
-	// Hashed is the number of bytes that were hashed, counted once for every
-	// CodeDirectory.
+	// Hashed is the number of bytes that were hashed, counted once for each CodeDirectory.
 	Hashed int64 `json:"hashed"`
 }
 
@@ -46,14 +46,20 @@ type Slice struct {
 	Status          Status          `json:"status"`
 	Signature       string          `json:"signature"` // linker-signed, adhoc, cms or none
 	CodeDirectories []CodeDirectory `json:"codeDirectories"`
-	Reason          string          `json:"reason"` // why it is not valid; empty when there is nothing to say
+	Reason          string          `json:"reason"` // why it is not valid, or how it was repaired; may be empty
 
-	// Touched is set by Repair where a touched range lies in the slice, and in
-	// every slice when everything is to be repaired; and by package bundle where the file is.
+	// Touched is set by RepairTouched if a touched range lies in the slice, by Repair in every slice, and by package
+	// bundle if a file of the bundle is touched.
 	Touched bool `json:"-"`
 
-	// Regions, by rising offset, are what lies in the slice. Report.Locate sets
-	// them.
+	// NeedsSignature is set if the kernel does not run this slice without a signature: it is a program, dylib, bundle or
+	// dylinker for macOS on arm64. If its status is StatusUnsigned, it does not run.
+	NeedsSignature bool `json:"-"`
+
+	// Warnings lists what some kernels refuse, by version. They do not affect the status.
+	Warnings []string `json:"-"`
+
+	// Regions has the parts of the slice by rising offset. Report.Locate sets it.
 	Regions []Region `json:"-"`
 
 	// External holds the special slots whose content is another file of a bundle, of all CodeDirectories. They are
@@ -67,9 +73,9 @@ type CodeDirectory struct {
 	HashType HashType `json:"hashType"`
 	PageSize int64    `json:"pageSize"` // bytes; 0: one slot over everything
 	Slots    int      `json:"slots"`    // number of code slots
-	// Stale holds, in rising order, the pages (0 is the first of the slice)
-	// whose slot did not match. In a repaired slice these were recomputed.
+	// Stale has, in rising order, the pages whose slot did not match; 0 is the first of the slice. In a repaired slice
+	// these slots were recomputed.
 	Stale []int `json:"stale"`
-	// StaleSpecial holds likewise k for each special slot -k.
+	// StaleSpecial has the same for special slots: k for each special slot -k.
 	StaleSpecial []int `json:"staleSpecial"`
 }

@@ -3,6 +3,7 @@ package macho_test
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"testing"
 
 	"narseal/macho"
@@ -40,7 +41,8 @@ func TestReportJSON(t *testing.T) {
 func TestStatusOK(t *testing.T) {
 	for status, want := range map[macho.Status]bool{
 		macho.StatusValid: true, macho.StatusRepaired: true, macho.StatusUnsigned: true,
-		macho.StatusStale: false, macho.StatusCMS: false, macho.StatusMalformed: false, macho.StatusUnsupported: false, "": false,
+		macho.StatusStale: false, macho.StatusCMS: false, macho.StatusMalformed: false, macho.StatusUnsupported: false,
+		macho.StatusRefused: false, macho.StatusBundle: false, "": false,
 	} {
 		if status.OK() != want {
 			t.Errorf("%q is OK: %v, want %v", status, status.OK(), want)
@@ -54,3 +56,6 @@ func TestHashTypeNames(t *testing.T) {
 		t.Errorf("%s, %v, want %s", got, err, want)
 	}
 }
+
+// equalReports reports whether two reports are the same.
+func equalReports(a, b *macho.Report) bool { return reflect.DeepEqual(a, b) }

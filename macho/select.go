@@ -7,18 +7,18 @@ import (
 	"sort"
 )
 
-// selection is what of a CodeDirectory is to be hashed.
+// selection is the part of a CodeDirectory that is hashed.
 type selection struct {
 	dir     *directory
 	runs    []extent // pages in rising order
 	special []int    // k of each special slot -k whose content is in the slice
 
-	// What did not match, in rising order once hashing is done.
+	// Slots that do not match, in rising order once hashing is done.
 	stale        []int
 	staleSpecial []int
 }
 
-// normalize checks touched ranges, sorts them and joins those that meet.
+// normalize checks and sorts touched ranges, and joins those that overlap or meet.
 func normalize(touched []Range, size int64) ([]Range, error) {
 	sorted := make([]Range, 0, len(touched))
 	for _, r := range touched {
@@ -41,8 +41,7 @@ func normalize(touched []Range, size int64) ([]Range, error) {
 	return joined, nil
 }
 
-// within returns the touched ranges that share a byte with [from, to). ranges
-// are sorted and apart from each other.
+// within returns the touched ranges that share a byte with [from, to). ranges come from normalize.
 func within(ranges []Range, from, to int64) []Range {
 	i := sort.Search(len(ranges), func(i int) bool { return ranges[i].end() > from })
 	j := i + sort.Search(len(ranges)-i, func(j int) bool { return ranges[i+j].Off >= to })
@@ -60,12 +59,16 @@ func (s *slice) selectAll(g *signature, d *directory) *selection {
 	return sel
 }
 
-// selectTouched selects the slots of d whose content, or which themselves,
-// intersect the ranges, which are sorted and count from the start of the slice.
+// selectTouched selects the slots of d that share a byte with a range, or whose content does. ranges come from normalize,
+// and count from the start of the slice.
 func (s *slice) selectTouched(g *signature, d *directory, ranges []Range) *selection {
 	sel := &selection{dir: d}
 	var pages []Range // Off is a page, Len a number of pages
 	add := func(from, to int64) {
+		if n := len(pages); n > 0 && pages[n-1].Off <= from && from <= pages[n-1].end() {
+			pages[n-1].Len = max(pages[n-1].end(), to) - pages[n-1].Off
+			return
+		}
 		pages = append(pages, Range{from, to - from})
 	}
 	p := d.pageSize()
@@ -98,7 +101,7 @@ func (s *slice) selectTouched(g *signature, d *directory, ranges []Range) *selec
 	return sel
 }
 
-// arrays are the offsets of the arrays of code slots.
+// arrays returns the offsets of the arrays of code slots.
 func (d *directory) arrays() []int64 {
 	if d.preEncrypt != 0 {
 		return []int64{d.hashOffset, d.preEncrypt}
@@ -106,11 +109,11 @@ func (d *directory) arrays() []int64 {
 	return []int64{d.hashOffset}
 }
 
-// intersect cuts the extents down to the pages, which need not be sorted.
+// intersect returns the parts of the extents that are in pages, which need not be sorted.
 func intersect(extents []extent, pages []Range) []extent {
 	slices.SortFunc(pages, func(a, b Range) int { return cmp.Compare(a.Off, b.Off) })
 	var runs []extent
-	next := int64(0) // the first page that is not yet in runs
+	next := int64(0) // the first page that is not in runs
 	for _, r := range pages {
 		from := max(r.Off, next)
 		i := sort.Search(len(extents), func(i int) bool { return extents[i].page+extents[i].count > from })

@@ -4,20 +4,23 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 )
 
-// signature is what the bytes that LC_CODE_SIGNATURE names hold, as they stand:
-// refusal judges them. Where something lies outside it is left out.
+// signature is the contents of the bytes that LC_CODE_SIGNATURE names, whether they make sense or not: refuse judges them.
 type signature struct {
 	off, size     int64 // of the whole, from the start of the slice
 	magic, length uint32
 	count         uint32 // of index records; 0 for a bare CodeDirectory
-	indexed       bool   // the index fits, and blobs holds all of it
-	blobs         []blob
+	indexed       bool   // the index fits, and blobs has all of it
+	blobs         []blob // in the order of the index
+	order         []int  // indices of blobs by rising offset
 	dirs          []*directory
+	kernelDirs    []*directory // those that the kernel reads, in the order of the index
+	refusal       *refusal     // what is wrong before the CodeDirectories; they have then been read in part only
 }
 
-// blob is an entry of a SuperBlob's index and the header that it points to.
+// blob is an entry of a SuperBlob's index and the header of the blob that it names.
 type blob struct {
 	slot          uint32
 	off           int64 // from the start of the signature
@@ -27,30 +30,33 @@ type blob struct {
 
 func (b blob) end() int64 { return b.off + int64(b.length) }
 
-// isDirectory tells whether the slot is a CodeDirectory's.
+// isDirectory reports whether the slot is that of a CodeDirectory.
 func (b blob) isDirectory() bool {
 	return b.slot == slotCodeDirectory || slotAlternate <= b.slot && b.slot <= slotAlternateLast
 }
 
-// directory is a CodeDirectory as it stands. Offsets count from its start.
+// directory is a CodeDirectory, whether it makes sense or not. Offsets count from its start.
 type directory struct {
 	slot          uint32
 	off           int64 // of the CodeDirectory, from the start of the slice
 	length        int64
-	whole         bool // the header that its version asks for is there
+	whole         bool // has the header of its version
 	version       uint32
 	flags         uint32
 	hashOffset    int64
 	identOffset   int64
 	special, code int64 // number of slots
 	limit         int64 // codeLimit64, or codeLimit where that is 0
+	limit32       int64 // codeLimit, the only one that the kernel reads
+	platform      uint8
+	team          string
 	hashSize      int64
 	hashType      HashType
 	pageShift     uint8
 	identLen      int64 // with its NUL; -1: it has none
 	teamOffset    int64 // 0: none
 	teamLen       int64 // likewise
-	preEncrypt    int64 // offset of the twin of the code slots; 0: none
+	preEncrypt    int64 // offset of the second array of code slots; 0: none
 	linkage       Range
 	scatterOffset int64 // 0: none
 	scatter       []extent
@@ -58,62 +64,102 @@ type directory struct {
 	stored        []SpecialSlot // those that are not empty, by rising K
 }
 
-// extent is count code slots from slot for as many pages from page.
+// extent is count code slots from slot, for as many pages from page.
 type extent struct{ page, slot, count int64 }
 
-// readSignature reads the signature that the slice's load commands name. Only a
-// failing source is an error.
+// readSignature reads the signature that the load commands of the slice name. An error means that src cannot be read.
+//
+// The index is judged before what it names is parsed. If a blob is named twice or overlaps another, or the slice is
+// refused for another reason, only the fixed headers of the CodeDirectories are read, for the report, and only one of
+// each slot. Otherwise no byte belongs to two blobs.
 func (s *slice) readSignature(src source) (*signature, error) {
 	g := &signature{off: s.commands.sigOff, size: s.commands.sigSize}
 	r := sigReader{src: src, base: s.off + g.off, size: g.size, be: binary.BigEndian}
 	if g.off+g.size > s.size {
-		return g, nil // refused for that alone
+		g.refusal = s.refuseSlice(g)
+		return g, nil
 	}
 	g.magic, g.length = r.u32(0), r.u32(4)
 	switch g.magic {
 	case magicCodeDirectory:
-		g.blobs = []blob{{magic: g.magic, length: g.length, headed: true}}
+		g.blobs, g.order = []blob{{magic: g.magic, length: g.length, headed: true}}, []int{0}
 		g.indexed = true
 	case magicSuperBlob:
-		g.count = r.u32(8)
-		if g.count <= maxBlobs && superBlobHeader+8*int64(g.count) <= min(g.size, int64(g.length)) {
-			g.indexed = true
-			for i := range int64(g.count) {
-				g.blobs = append(g.blobs, blob{slot: r.u32(superBlobHeader + 8*i), off: int64(r.u32(superBlobHeader + 8*i + 4))})
-			}
-		}
-		for i := range g.blobs {
-			b := &g.blobs[i]
-			if b.off+blobHeader <= g.size {
-				b.headed, b.magic, b.length = true, r.u32(b.off), r.u32(b.off+4)
-			}
-		}
+		g.readIndex(&r)
+	}
+	if g.refusal = s.refuseSlice(g); g.refusal == nil {
+		g.refusal = g.refuseBlobs()
 	}
 	for _, b := range g.blobs {
-		if b.isDirectory() && b.headed && b.magic == magicCodeDirectory && b.end() <= g.size {
-			g.dirs = append(g.dirs, r.directory(g.off, b))
+		known := func(d *directory) bool { return d.slot == b.slot }
+		if !b.isDirectory() || !b.headed || b.magic != magicCodeDirectory || b.end() > g.size || slices.ContainsFunc(g.dirs, known) {
+			continue
 		}
+		d := r.directory(g.off, b)
+		if g.refusal == nil && d.whole {
+			r.details(b, d)
+		}
+		g.dirs = append(g.dirs, d)
+		if d.slot != slotAlternateLast { // which only Security.framework reads
+			g.kernelDirs = append(g.kernelDirs, d)
+		}
+	}
+	if g.refusal == nil && r.spent {
+		g.refusal = malformed("parsing the signature takes more than %d bytes", budget(src.size()))
 	}
 	return g, r.err
 }
 
-// sigReader reads numbers of a signature; outside of it they are 0. The first
-// error of its source stays.
+// readIndex reads the index of a SuperBlob and the headers of its blobs, those by rising offset, so that an image that is
+// not in memory is read once.
+func (g *signature) readIndex(r *sigReader) {
+	g.count = r.u32(8)
+	if g.count > maxBlobs || superBlobHeader+8*int64(g.count) > min(g.size, int64(g.length)) {
+		return
+	}
+	g.indexed = true
+	g.blobs = make([]blob, g.count)
+	for i := range g.blobs {
+		at := superBlobHeader + 8*int64(i)
+		g.blobs[i] = blob{slot: r.u32(at), off: int64(r.u32(at + 4))}
+	}
+	g.sortBlobs()
+	for _, i := range g.order {
+		b := &g.blobs[i]
+		if b.off+blobHeader <= g.size {
+			b.headed, b.magic, b.length = true, r.u32(b.off), r.u32(b.off+4)
+		}
+	}
+}
+
+// sortBlobs sets order.
+func (g *signature) sortBlobs() {
+	g.order = make([]int, len(g.blobs))
+	for i := range g.order {
+		g.order[i] = i
+	}
+	slices.SortStableFunc(g.order, func(i, j int) int { return int(g.blobs[i].off - g.blobs[j].off) })
+}
+
+// sigReader reads numbers of a signature. Outside of it they are 0.
 type sigReader struct {
-	src  source
-	base int64 // of the signature, from the start of the image
-	size int64
-	be   binary.ByteOrder
-	err  error
+	src   source
+	base  int64 // of the signature, from the start of the image
+	size  int64
+	be    binary.ByteOrder
+	err   error // the first one of src
+	spent bool  // the budget did not suffice
 }
 
 func (r *sigReader) bytes(off int64, n int) []byte {
-	if r.err == nil && off >= 0 && off <= r.size-int64(n) {
+	if r.err == nil && !r.spent && off >= 0 && off <= r.size-int64(n) {
 		b, err := r.src.at(r.base+off, n)
-		if err == nil {
+		switch {
+		case err == nil:
 			return b
-		}
-		if !errors.Is(err, errOutside) {
+		case errors.Is(err, errBudget):
+			r.spent = true
+		case !errors.Is(err, errOutside):
 			r.err = err
 		}
 	}
@@ -124,7 +170,7 @@ func (r *sigReader) u8(off int64) uint8   { return r.bytes(off, 1)[0] }
 func (r *sigReader) u32(off int64) uint32 { return r.be.Uint32(r.bytes(off, 4)) }
 func (r *sigReader) u64(off int64) uint64 { return r.be.Uint64(r.bytes(off, 8)) }
 
-// directory reads the CodeDirectory b of the signature at sigOff of its slice.
+// directory reads the header of the CodeDirectory b, in a signature at sigOff of its slice.
 func (r *sigReader) directory(sigOff int64, b blob) *directory {
 	at := func(off int64) int64 { return int64(r.u32(b.off + off)) }
 	d := &directory{slot: b.slot, off: sigOff + b.off, length: int64(b.length)}
@@ -134,7 +180,9 @@ func (r *sigReader) directory(sigOff int64, b blob) *directory {
 	}
 	d.flags = r.u32(b.off + cdFlags)
 	d.hashOffset, d.identOffset = at(16), at(20)
-	d.special, d.code, d.limit = at(24), at(28), at(32)
+	d.special, d.code, d.limit32 = at(24), at(28), at(32)
+	d.limit = d.limit32
+	d.platform = r.u8(b.off + cdPlatform)
 	d.hashSize, d.hashType, d.pageShift = int64(r.u8(b.off+36)), HashType(r.u8(b.off+37)), r.u8(b.off+39)
 	if d.version >= versionScatter {
 		d.scatterOffset = at(44)
@@ -143,7 +191,7 @@ func (r *sigReader) directory(sigOff int64, b blob) *directory {
 		d.teamOffset = at(cdTeamOffset)
 	}
 	if d.version >= versionCodeLimit64 {
-		// One past every image stays past it as a signed number.
+		// A limit that does not fit becomes one that is past the end of every image.
 		if limit := r.u64(b.off + 56); limit != 0 {
 			d.limit = int64(min(limit, 1<<62))
 		}
@@ -154,27 +202,34 @@ func (r *sigReader) directory(sigOff int64, b blob) *directory {
 	if d.version >= versionLinkage && r.u8(b.off+96) != 0 {
 		d.linkage = Range{at(100), at(104)}
 	}
+	return d
+}
+
+// details reads what of the CodeDirectory b has no fixed length.
+func (r *sigReader) details(b blob, d *directory) {
 	if d.scatterOffset != 0 {
 		r.scatter(b, d)
 	}
 	d.identLen, d.teamLen = r.stringLen(b, d.identOffset), r.stringLen(b, d.teamOffset)
+	if d.teamLen > 0 {
+		d.team = r.string(b.off+d.teamOffset, d.teamLen-1)
+	}
 	size := int64(d.hashType.size())
 	for k := int64(1); k <= min(d.special, int64(lastSpecial)) && d.hashOffset >= k*size; k++ {
 		stored := r.bytes(b.off+d.hashOffset-k*size, int(size))
 		if !zero(stored) {
-			d.stored = append(d.stored, SpecialSlot{int(k), d.hashType, append([]byte(nil), stored...)})
+			d.stored = append(d.stored, SpecialSlot{int(k), d.hashType, bytes.Clone(stored)})
 		}
 	}
-	return d
 }
 
-// stringLen is the length of the string at off of b with its NUL: 0 for the
-// offset 0, which means none, and -1 if it does not end within b.
+// stringLen returns the length of the string at off of b with its NUL: 0 for the offset 0, which means that there is no
+// string, and -1 if it does not end within b.
 func (r *sigReader) stringLen(b blob, off int64) int64 {
 	if off == 0 {
 		return 0
 	}
-	for pos := off; pos < int64(b.length) && r.err == nil; {
+	for pos := off; pos < int64(b.length) && r.err == nil && !r.spent; {
 		n := min(int64(b.length)-pos, 1024)
 		if i := bytes.IndexByte(r.bytes(b.off+pos, int(n)), 0); i >= 0 {
 			return pos + int64(i) + 1 - off
@@ -184,9 +239,21 @@ func (r *sigReader) stringLen(b blob, off int64) int64 {
 	return -1
 }
 
+// string returns the n bytes at off.
+func (r *sigReader) string(off, n int64) string {
+	var s []byte
+	for n > 0 && r.err == nil && !r.spent {
+		part := min(n, 1024)
+		s = append(s, r.bytes(off, int(part))...)
+		off, n = off+part, n-part
+	}
+	return string(s)
+}
+
 // scatter reads the scatter list of d.
 func (r *sigReader) scatter(b blob, d *directory) {
 	slot := int64(0)
+	d.scatter = make([]extent, 0, max(0, min((d.length-d.scatterOffset)/scatterSize, maxScatter+1)))
 	for pos := d.scatterOffset; pos+scatterSize <= d.length && len(d.scatter) <= maxScatter; pos += scatterSize {
 		count := int64(r.u32(b.off + pos))
 		if count == 0 {
@@ -207,8 +274,7 @@ func zero(b []byte) bool {
 	return true
 }
 
-// pageSize is the size of a page in bytes; one page covers everything where the
-// CodeDirectory has none.
+// pageSize returns the size of a page in bytes. Without a page size, one page covers everything.
 func (d *directory) pageSize() int64 {
 	if d.pageShift == 0 {
 		return max(d.limit, 1)
@@ -216,19 +282,19 @@ func (d *directory) pageSize() int64 {
 	return 1 << d.pageShift
 }
 
-// pages is the number of pages under the limit.
+// pages returns the number of pages below the limit.
 func (d *directory) pages() int64 {
 	p := d.pageSize()
 	return d.limit/p + min(d.limit%p, 1)
 }
 
-// pageRange returns where page i lies, from the start of the slice.
+// pageRange returns the range of page i, from the start of the slice.
 func (d *directory) pageRange(i int64) (from, to int64) {
 	p := d.pageSize()
 	return i * p, min((i+1)*p, d.limit)
 }
 
-// extents are the pages that have a slot, in rising order.
+// extents returns the pages that have a slot, in rising order.
 func (d *directory) extents() []extent {
 	if d.scatterOffset != 0 {
 		return d.scatter
@@ -236,10 +302,10 @@ func (d *directory) extents() []extent {
 	return []extent{{count: d.code}}
 }
 
-// specialAt is the offset of special slot -k from the start of the slice.
+// specialAt returns the offset of special slot -k from the start of the slice.
 func (d *directory) specialAt(k int) int64 { return d.off + d.hashOffset - int64(k)*d.hashSize }
 
-// kind is the signature's name in a report.
+// kind returns the kind of the signature, for Slice.Signature.
 func (g *signature) kind() string {
 	for _, b := range g.blobs {
 		if b.slot == slotCMS && b.headed && b.length > blobHeader {

@@ -1,67 +1,121 @@
 package macho
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"slices"
 
-// sliceJob is the work on one slice that has a signature which is not refused.
+	"narseal/macho/internal/audit"
+)
+
+// sliceJob is the work on one slice with a signature.
 type sliceJob struct {
 	Config
 	image Image
 	slice *slice
 	sig   *signature
-	sels  []*selection // of the CodeDirectories with a known hash type
+	sels  []*selection // of the CodeDirectories whose hash type is known
 	out   *Slice
 	total *int64 // bytes hashed
+
+	convert func() error // set by repair if the slice has to become ad-hoc signed
 }
 
-// run reports on each slice of the image; work does what is to be done with one
-// whose signature is not refused.
-func (c Config) run(image Image, work func(*sliceJob) error) (*Report, error) {
-	src := &window{image: image}
+func (j *sliceJob) wrap(err error) error {
+	return fmt.Errorf("%w (slice %s at %d)", err, j.slice.arch, j.slice.off)
+}
+
+// run reports on each slice of the image. It calls work for each that has a signature, then after, if not nil, for all of
+// them, and applies the rules to what is still valid.
+func (c Config) run(image Image, work func(*sliceJob) error, after func([]*sliceJob) error) (*Report, error) {
+	src := newWindow(image)
 	all, err := parseContainer(src)
 	if err != nil {
 		return nil, err
 	}
-	report := &Report{Slices: []Slice{}}
-	found := false
 	for _, s := range all {
 		if err := s.readHeader(src, false); err != nil {
 			return nil, err
 		}
-		found = found || s.thin
 	}
-	if !found {
-		return report, nil
-	}
-	for _, s := range all {
-		report.Slices = append(report.Slices, Slice{
-			Arch: s.arch, Offset: s.off, Status: StatusUnsigned, Signature: "none", CodeDirectories: []CodeDirectory{},
-		})
-		out := &report.Slices[len(report.Slices)-1]
-		if !s.signed() {
-			out.Reason = s.fault
-			if out.Reason == "" {
-				out.Reason = s.commands.fault
-			}
-			continue
+	report := newReport(all)
+	var jobs []*sliceJob
+	for i := range report.Slices {
+		if s := all[i]; s.signed() {
+			jobs = append(jobs, &sliceJob{Config: c, image: image, slice: s, out: &report.Slices[i], total: &report.Hashed})
 		}
-		j := &sliceJob{Config: c, image: image, slice: s, out: out, total: &report.Hashed}
+	}
+	for _, j := range jobs {
 		if err := j.parse(src); err != nil {
 			return nil, err
 		}
 		if err := work(j); err != nil {
-			return nil, fmt.Errorf("%w (slice %s at %d)", err, s.arch, s.off)
+			return nil, j.wrap(err)
 		}
+	}
+	if after != nil {
+		if err := after(jobs); err != nil {
+			return nil, err
+		}
+	}
+	if err := applyRules(image, all, jobs); err != nil {
+		return nil, err
 	}
 	return report, nil
 }
 
-// parse reads the signature. If it is refused, the report says so and sig is nil.
+// newReport returns the report of an image before anything is verified. It has no slices if none is a Mach-O image.
+func newReport(all []*slice) *Report {
+	report := &Report{Slices: []Slice{}}
+	if !slices.ContainsFunc(all, func(s *slice) bool { return s.thin }) {
+		return report
+	}
+	for _, s := range all {
+		report.Slices = append(report.Slices, Slice{
+			Arch: s.arch, Offset: s.off, Status: StatusUnsigned, Signature: "none", CodeDirectories: []CodeDirectory{},
+			NeedsSignature: s.needsSignature(), Reason: cmp.Or(s.fault, s.commands.fault),
+		})
+	}
+	return report
+}
+
+// applyRules makes slices refused that are valid or repaired, but that the kernel refuses.
+func applyRules(image Image, all []*slice, jobs []*sliceJob) error {
+	signed := slices.DeleteFunc(jobs, func(j *sliceJob) bool { return j.sig == nil })
+	together := checkTogether(all, signed)
+	repaired, broken := false, false
+	var offsets []int64
+	for _, j := range signed {
+		offsets = append(offsets, j.slice.off)
+		j.out.Warnings = j.slice.warnings(j.sig, len(all))
+		v := cmp.Or(j.slice.checkRules(j.sig), together)
+		repaired, broken = repaired || j.out.Status == StatusRepaired, broken || v != nil
+		switch {
+		case v == nil:
+		case j.out.Status == StatusValid:
+			j.out.Status, j.out.Reason = StatusRefused, v.String()
+		case j.out.Status == StatusRepaired:
+			j.out.Status, j.out.Reason = StatusRefused, v.String()+"; the stale slots were repaired"
+		}
+	}
+	if !repaired || broken {
+		return nil
+	}
+	rule, err := audit.Rules(image, offsets)
+	if err == nil && rule != "" {
+		err = fmt.Errorf("macho: check of the repair: the kernel refuses the image by its rule %s", rule)
+	}
+	return err
+}
+
+// parse reads the signature. If it is refused, the report gets the reason and sig stays nil.
 func (j *sliceJob) parse(src source) error {
 	g, err := j.slice.readSignature(src)
 	if err != nil {
 		return err
 	}
-	j.out.Signature = g.kind()
+	j.sig = nil
+	j.out.Signature, j.out.Reason = g.kind(), ""
 	j.out.CodeDirectories = []CodeDirectory{}
 	for _, d := range g.dirs {
 		j.out.CodeDirectories = append(j.out.CodeDirectories, d.describe())
@@ -109,8 +163,7 @@ func (j *sliceJob) verify() error {
 	return nil
 }
 
-// selectSlots chooses what to hash: all of it, or what touches the ranges, which
-// count from the start of the slice.
+// selectSlots selects the slots to hash: all, or those that the ranges touch, which count from the start of the slice.
 func (j *sliceJob) selectSlots(all bool, ranges []Range) {
 	j.sels = nil
 	for _, d := range j.sig.dirs {
@@ -124,7 +177,7 @@ func (j *sliceJob) selectSlots(all bool, ranges []Range) {
 	}
 }
 
-// hash compares the selected slots, and with write sets those that differ.
+// hash compares the selected slots with their content, and with write sets those that differ.
 func (j *sliceJob) hash(write bool) error {
 	h := &hasher{image: j.image, slice: j.slice, write: write, jobs: j.Jobs}
 	if err := h.run(j.sels); err != nil {
@@ -137,7 +190,23 @@ func (j *sliceJob) hash(write bool) error {
 	return nil
 }
 
-// describeStale says in words how many slots differ; empty: none.
+// audit checks the slots that were written.
+func (j *sliceJob) audit() error {
+	c := &j.slice.commands
+	s := audit.Slice{
+		Offset: j.slice.off, Signature: j.slice.off + c.sigOff, Size: c.sigSize,
+		InfoPlist: j.slice.off + c.infoPlist.Off, InfoPlistSize: c.infoPlist.Len,
+	}
+	var written []audit.Written
+	for _, sel := range j.sels {
+		if len(sel.stale)+len(sel.staleSpecial) > 0 {
+			written = append(written, audit.Written{Slot: sel.dir.slot, Pages: sel.stale, Special: sel.staleSpecial})
+		}
+	}
+	return audit.Slots(j.image, s, written, j.Jobs)
+}
+
+// describeStale says how many slots are stale, for a reason. It returns "" if none is.
 func (j *sliceJob) describeStale() string {
 	pages, special := 0, 0
 	for _, sel := range j.sels {
@@ -155,7 +224,7 @@ func (j *sliceJob) describeStale() string {
 	return fmt.Sprintf("stale code slots: %d, special slots: %d", pages, special)
 }
 
-// finish writes the outcome into the report.
+// finish sets the result in the report.
 func (j *sliceJob) finish(status Status, reason string) {
 	j.out.Status, j.out.Reason = status, reason
 	for _, sel := range j.sels {
@@ -164,7 +233,9 @@ func (j *sliceJob) finish(status Status, reason string) {
 			if cd.Slot != sel.dir.slot {
 				continue
 			}
-			cd.Stale = append(cd.Stale, sel.stale...)
+			if len(sel.stale) > 0 {
+				cd.Stale = sel.stale
+			}
 			cd.StaleSpecial = append(cd.StaleSpecial, sel.staleSpecial...)
 		}
 	}

@@ -3,8 +3,8 @@ package macho
 import "slices"
 
 // Special slot -k of a CodeDirectory holds the hash of something that is not a page of code. A new special slot gets an
-// entry in specialSlots, a case in content if what it hashes is not a blob of the SuperBlob, and in audit.go the same
-// once more, as the check of a repair shares no code with the repair.
+// entry in specialSlots, a case in specialContent if what it hashes is not a blob of the SuperBlob, and in internal/audit the
+// same once more, as the check of a repair shares no code with the repair.
 //
 // The slots and the magics of their blobs are from xnu osfmk/kern/cs_blobs.h.
 const (

@@ -5,8 +5,7 @@ import (
 	"slices"
 )
 
-// runSpecial compares the selected special slots with their content and sets
-// staleSpecial of each selection.
+// runSpecial compares the selected special slots with their content and sets staleSpecial of each selection.
 func (h *hasher) runSpecial(g *signature, sels []*selection) error {
 	w := worker{hasher: h}
 	defer func() { h.hashed.Add(w.done) }()
@@ -48,7 +47,7 @@ type specialKey struct {
 	hashType HashType
 }
 
-// hashRange hashes a range of the slice.
+// hashRange returns the hash of a range of the slice.
 func (w *worker) hashRange(r Range, t HashType) ([]byte, error) {
 	sum := t.New()
 	for pos := r.Off; pos < r.end(); {

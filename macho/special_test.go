@@ -20,8 +20,8 @@ func matrixCase(t testing.TB, name string) machotest.Case {
 	return machotest.Case{}
 }
 
-// TestSpecialFlip damages each blob. Exactly its special slot must be stale, and
-// a repair of it alone must give what a repair of everything gives.
+// TestSpecialFlip damages each blob. Exactly its special slot must be stale, and a repair of it alone must give the
+// same as a repair of everything.
 func TestSpecialFlip(t *testing.T) {
 	c := matrixCase(t, "special")
 	l := c.Layouts[0]
@@ -45,7 +45,7 @@ func TestSpecialFlip(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !mustVerify(t, macho.Bytes(want)).OK() {
-			t.Errorf("blob %d: the repaired image does not hold", slot)
+			t.Errorf("blob %d: the repaired image is invalid", slot)
 		}
 		got := bytes.Clone(damaged)
 		if _, err := macho.RepairTouched(macho.Bytes(got), []macho.Range{{Off: at + 9, Len: 1}}); err != nil {
@@ -101,7 +101,7 @@ func TestSlotFlip(t *testing.T) {
 	}
 }
 
-// TestUntouchedStays checks that a touched repair leaves damage elsewhere alone.
+// TestUntouchedStays checks that a touched repair does not repair damage elsewhere.
 func TestUntouchedStays(t *testing.T) {
 	c := matrixCase(t, "hash-type-2")
 	got := bytes.Clone(c.Data)
@@ -131,8 +131,7 @@ func TestUntouchedStays(t *testing.T) {
 	}
 }
 
-// TestTouchedJoin hands over ranges that overlap, meet, repeat and are empty: each
-// page is hashed once.
+// TestTouchedJoin passes ranges that overlap, meet, repeat or are empty. Each page must be hashed once.
 func TestTouchedJoin(t *testing.T) {
 	c := matrixCase(t, "hash-type-2")
 	got := bytes.Clone(c.Data)
@@ -167,8 +166,8 @@ func TestTouchedOutside(t *testing.T) {
 	}
 }
 
-// TestInfoPlistSection checks slot -1 against a section of the image, and that a
-// bundle's slot -1, the hash of another file, is not held against a section.
+// TestInfoPlistSection checks that slot -1 is compared with a section of the image, except in a bundle, where it is the
+// hash of another file.
 func TestInfoPlistSection(t *testing.T) {
 	for name, want := range map[string][]int{"info-plist-32-false-big-false": {1}, "info-plist-32-true-big-true": {1}, "bundle-with-section": nil} {
 		c := matrixCase(t, name)

@@ -13,11 +13,11 @@ import (
 	"narseal/macho/machotest"
 )
 
-// viewer shows its bytes, which are gone when the look is over.
+// viewer shows a copy of its bytes, which it clears afterwards.
 type viewer struct {
 	opaque
 	looks atomic.Int64
-	err   error // instead of showing anything
+	err   error // returned instead of showing anything
 }
 
 func (v *viewer) View(off, n int64, look func([]byte) error) error {
@@ -30,9 +30,8 @@ func (v *viewer) View(off, n int64, look func([]byte) error) error {
 	return look(shown)
 }
 
-// TestView verifies and repairs an image that shows its bytes, with damage on
-// both sides of many batches: the outcome must be that of the same image in
-// memory, also when it has nothing to show.
+// TestView verifies and repairs an image that shows its bytes, with damage on both sides of many batches. The result
+// must be that of the same image in memory, also if it cannot show them.
 func TestView(t *testing.T) {
 	data, _ := machotest.Image{CodeSize: 10<<20 + 777, Directories: []machotest.Directory{{PageShift: 12}, {Slot: 0x1000, PageShift: 14, HashType: 1}, {Slot: 0x1001}}}.Build()
 	rng := rand.New(rand.NewPCG(1, 2))

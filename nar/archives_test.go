@@ -17,8 +17,7 @@ import (
 	"narseal/nar/nartest"
 )
 
-// archives is what every test of a well-formed archive goes through. They are
-// encoded by nartest, which has nothing in common with this package.
+// archives are the well-formed archives of most tests. nartest, which shares no code with this package, encodes them.
 var archives = []struct {
 	name string
 	root nartest.Node
@@ -68,8 +67,8 @@ var archives = []struct {
 	{"over a small buffer", nartest.Dir{"a": nartest.File(pattern(2*smallBuffer + 3)), "b": nartest.Symlink("a")}},
 }
 
-// large is for the tests that do not go through every byte: contents around
-// the size of the buffers, and more entries than they hold.
+// large is for tests that do not try every byte: contents about as large as the buffers, and more entries than fit into
+// them.
 var large = []struct {
 	name string
 	root nartest.Node
@@ -151,7 +150,7 @@ type item struct {
 	contents string
 }
 
-// items lists what a tree holds, in the order of an archive.
+// items lists the entries of a tree in the order of an archive.
 func items(root nartest.Node) []item {
 	var list []item
 	var walk func(path string, n nartest.Node)
@@ -207,14 +206,13 @@ func readAll(r io.Reader) ([]item, error) {
 	}
 }
 
-// rewrite reads an archive and writes it again.
+// rewrite reads an archive and writes it.
 func rewrite(w io.Writer, r io.Reader) error {
 	return pass(nar.NewReader(r), nar.NewWriter(w))
 }
 
-// smallBuffer is little more than the longest entry without its contents, so
-// that edges of buffers are everywhere. It is also what makes many small
-// archives quick to read.
+// smallBuffer is little more than the length of the longest entry without its contents, so the edges of buffers fall
+// everywhere. It also makes reading many small archives fast.
 const smallBuffer = 5000
 
 // rewriteSmall is rewrite with small buffers.
@@ -246,8 +244,8 @@ func pass(nr *nar.Reader, nw *nar.Writer) error {
 	}
 }
 
-// decode is the format's grammar as directly as it can be said: it takes an
-// archive from memory by recursion, and says only whether it is one.
+// decode is a direct transcription of the format's grammar. It parses an archive in memory by recursive descent, and
+// returns only whether it is one.
 func decode(b []byte) (root nartest.Node, ok bool) {
 	d := decoder{b}
 	defer func() {
@@ -331,8 +329,7 @@ func (d *decoder) node(depth int) nartest.Node {
 	return n
 }
 
-// The oracle itself: it takes every archive of the table, and neither a
-// shorter nor a longer one.
+// A test of the oracle: it accepts every archive of the table, and neither a shorter nor a longer one.
 func TestDecode(t *testing.T) {
 	eachLarge(t, func(t *testing.T, root nartest.Node, data []byte) {
 		got, ok := decode(data)

@@ -12,7 +12,7 @@ import (
 	"narseal/nar/nartest"
 )
 
-// An entry costs no allocation, read or written, of whatever kind and depth.
+// Reading or writing an entry allocates nothing, whatever its type and depth.
 func TestAllocations(t *testing.T) {
 	data := nartest.Tree(manyEntries(20000))
 	nr, w := nar.NewReader(bytes.NewReader(data)), nar.NewWriter(io.Discard)
@@ -47,7 +47,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// allocated is the memory that f allocates, freed or not.
+// allocated returns how many bytes f allocates, including those that it frees.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -56,8 +56,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// A length field makes nobody allocate: any length in any field of an archive
-// that then ends costs the buffer and an error.
+// A length field causes no allocation: any length, in any field of an archive that then ends, costs the buffer and
+// gives an error.
 func TestHostileLengths(t *testing.T) {
 	data := nartest.Tree(nartest.Dir{
 		"d": nartest.Dir{"f": nartest.File("abc"), "x": nartest.Exec("")},
@@ -78,8 +78,7 @@ func TestHostileLengths(t *testing.T) {
 	}
 }
 
-// A million entries, and as many bytes of names as a hostile archive can have
-// at once, in a few megabytes.
+// A million entries, and as many bytes of names as a hostile archive can have open at once, need a few megabytes.
 func TestBoundedMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("reads 200 MB")
@@ -107,8 +106,7 @@ func TestBoundedMemory(t *testing.T) {
 	}}
 	nr, w := nar.NewReader(r), nar.NewWriter(io.Discard)
 	n := 0
-	// Taken from the allocator's own count of live memory, with the collector
-	// forced, so that the generator's garbage does not count.
+	// Live memory after a forced collection, so that the generator's garbage does not count.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	live := func() uint64 {
 		var m runtime.MemStats
@@ -138,7 +136,7 @@ func TestBoundedMemory(t *testing.T) {
 	}
 }
 
-// generated is an input that is made as it is read.
+// generated is an input that is generated while it is read.
 type generated struct {
 	next func() []byte
 	rest []byte

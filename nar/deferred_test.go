@@ -15,8 +15,8 @@ import (
 	"narseal/nar/nartest"
 )
 
-// deferredCalls is calls that write a tree with some entries deferred: such an entry
-// comes anywhere before its place.
+// deferredCalls returns calls that write a tree with some entries deferred. A deferred entry is written anywhere before
+// its place.
 func deferredCalls(rnd *rand.Rand, e *nar.Entry, n nartest.Node, deferred bool) []call {
 	entry := *e
 	var calls []call
@@ -55,7 +55,7 @@ func deferredCalls(rnd *rand.Rand, e *nar.Entry, n nartest.Node, deferred bool) 
 	return calls
 }
 
-// Deferred entries end where they belong, whatever order they come in.
+// Deferred entries end up in their places, whatever the order of the calls.
 func TestWriterDeferred(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	each(t, func(t *testing.T, root nartest.Node, data []byte) {
@@ -121,7 +121,7 @@ func TestWriterDeferredRefuses(t *testing.T) {
 	}
 }
 
-// faultySpill fails to take or to give back what it was given.
+// faultySpill fails in Write or WriteTo, or loses a byte.
 type faultySpill struct {
 	bytes.Buffer
 	take, give error
@@ -165,8 +165,7 @@ func TestWriterDeferredSpillFails(t *testing.T) {
 	}
 }
 
-// Deferred entries cost the same however many wait, and in whatever order they
-// came; those inside each other have one buffer.
+// A deferred entry costs the same however many wait, and whatever their order. Nested ones share one buffer.
 func TestWriterDeferredMany(t *testing.T) {
 	const n = 30_000
 	w := nar.NewWriter(io.Discard)

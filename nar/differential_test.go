@@ -34,10 +34,9 @@ var (
 	differentialServer  = flag.Bool("differential.server", false, "restore many archives by a nix-store process (needs cc)")
 )
 
-// TestDifferential makes archives by mutation and compares what this package
-// makes of each with nix-store --restore and with go-nix. Where they differ,
-// the model of the other reader must say why by a rule, and must have
-// foretold exactly what the other reader did.
+// TestDifferential mutates archives and compares this package with nix-store --restore and with go-nix. Where they
+// differ, a rule of the other reader's model must explain it, and the model must have predicted exactly what that
+// reader did.
 //
 //	go test ./nar -run 'TestDifferential$' -v -timeout 0 -differential.n 100000 -differential.server
 func TestDifferential(t *testing.T) {
@@ -80,7 +79,7 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-// compare returns what is to be counted, and an error for what no rule explains.
+// compare returns the rules that explain a difference, for the statistics, and an error if there is none.
 func compare(nix *restorer, data []byte) ([]string, error) {
 	ours, err := readAll(bytes.NewReader(data))
 	lines := []string{"narseal: takes"}
@@ -91,7 +90,7 @@ func compare(nix *restorer, data []byte) ([]string, error) {
 		name  string
 		model verdict
 		run   func() (verdict, error)
-		order bool // the items come in an order that counts
+		order bool // the order of the items matters
 	}{
 		{"nix-store", likeNix(data), func() (verdict, error) { return nix.run(data) }, false},
 		{"go-nix", likeGoNix(data), func() (verdict, error) { return runGoNix(data) }, true},
@@ -121,10 +120,10 @@ func compare(nix *restorer, data []byte) ([]string, error) {
 	return lines, nil
 }
 
-// diskPath is an item's path below the place where it is restored.
+// diskPath is an item's path relative to where it is restored.
 func diskPath(it item) string { return strings.TrimSuffix(it.Path, "/") }
 
-// A restorer has nix-store restore archives, by a process each, or by a server.
+// A restorer restores archives with nix-store, in a process for each or in a server.
 type restorer struct {
 	nixStore, dir string
 	to            io.Writer // the server's input, or nil
@@ -187,7 +186,7 @@ func (n *restorer) restore(in, out string) (int, []byte, error) {
 		msg, err := os.ReadFile(in + ".err")
 		return status, msg, err
 	}
-	f, err := os.Open(in) // os/exec would copy from anything but a file
+	f, err := os.Open(in) // os/exec would copy from anything else
 	if err != nil {
 		return 0, nil, err
 	}
@@ -203,7 +202,7 @@ func (n *restorer) restore(in, out string) (int, []byte, error) {
 	return 0, msg, err
 }
 
-// run has nix-store restore an archive, and reads the tree.
+// run restores an archive with nix-store and reads the tree.
 func (n *restorer) run(data []byte) (verdict, error) {
 	in, out := filepath.Join(n.dir, "in"), filepath.Join(n.dir, "out")
 	if err := os.WriteFile(in, data, 0o644); err != nil {
@@ -224,7 +223,7 @@ func (n *restorer) run(data []byte) (verdict, error) {
 	err = filepath.WalkDir(out, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if p == out && os.IsNotExist(err) {
-				return nil // a root that makes no file
+				return nil // a root that creates no file
 			}
 			return err
 		}
@@ -262,8 +261,7 @@ func runGoNix(data []byte) (verdict, error) {
 	return v, nil
 }
 
-// The models agree with this package where no rule is in use: else a rule
-// could stand for anything.
+// Where no rule applies, the models agree with this package. Otherwise a rule could explain anything.
 func TestModels(t *testing.T) {
 	for i := range uint64(8000) {
 		data := mutant(rand.New(rand.NewPCG(2, i)))

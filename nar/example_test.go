@@ -10,7 +10,7 @@ import (
 	"narseal/nar"
 )
 
-// An archive of two entries in a directory is written, and read again.
+// This writes an archive of a directory with two entries, and reads it.
 func Example() {
 	var archive bytes.Buffer
 	w := nar.NewWriter(&archive)
@@ -56,7 +56,7 @@ func Example() {
 	// symlink /hi "hello" ""
 }
 
-// The paths of an export stream, and what each refers to.
+// This prints the paths of an export stream and how many references each has.
 func ExampleExportReader() {
 	f, err := os.Open("testdata/closure.export")
 	if err != nil {
@@ -82,7 +82,7 @@ func ExampleExportReader() {
 	// /nix/store/2l29zg4vz5cc866yd923micdbb7ij335-a 2
 }
 
-// An archive that ends early is an error that says where.
+// The error for an archive that ends early says where it ends.
 func ExampleFormatError() {
 	data, err := os.ReadFile("testdata/tree.nar")
 	if err != nil {

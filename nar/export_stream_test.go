@@ -15,7 +15,7 @@ import (
 	"narseal/nar/nartest"
 )
 
-// An exported path is an archive and what the stream says of it.
+// An exported path is an archive and its trailer.
 type exported struct {
 	root nartest.Node
 	nar.Trailer
@@ -63,7 +63,7 @@ func manyReferences(n int) []string {
 	return refs
 }
 
-// exportStream is the stream of these paths, as plainly as it can be said.
+// exportStream encodes a stream of these paths in the most direct way.
 func exportStream(paths []exported) []byte {
 	var b []byte
 	for _, p := range paths {
@@ -134,7 +134,7 @@ func decodeExport(b []byte) (paths []exported, ok bool) {
 	}
 }
 
-// copyExport reads a stream and writes it again. With small, the buffers are.
+// copyExport reads a stream and writes it; small means with small buffers.
 func copyExport(w io.Writer, r io.Reader, small bool) error {
 	x, y := nar.NewExportReader(r), nar.NewExportWriter(w)
 	if small {
@@ -219,7 +219,7 @@ func TestExportReader(t *testing.T) {
 	})
 }
 
-// Next alone goes from archive to archive.
+// Calls of Next alone advance from archive to archive.
 func TestExportReaderSkips(t *testing.T) {
 	eachExport(t, func(t *testing.T, paths []exported, data []byte) {
 		x := nar.NewExportReader(bytes.NewReader(data))
@@ -350,8 +350,7 @@ func TestExportViolations(t *testing.T) {
 	}
 }
 
-// A count makes nobody allocate, and a stream of references without end does
-// not fill the memory.
+// A count causes no allocation, and an endless list of references does not fill the memory.
 func TestExportReferencesWithoutEnd(t *testing.T) {
 	head := []byte(u64(1) + string(nartest.Tree(nartest.File(""))) + u64(0x4558494e) + str(pathA) + u64(1<<64-1))
 	ref := nartest.Strings("/nix/store/" + strings.Repeat("0", 32) + "-r")
@@ -434,7 +433,7 @@ func TestExportWriterRefuses(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 			if c.name == "next after close" {
-				return // what was closed is a stream
+				return // Close made a complete stream
 			}
 			for name, again := range map[string]error{"Next": next(x), "WriteTrailer": x.WriteTrailer(ok), "Close": x.Close()} {
 				if again != err {
@@ -493,8 +492,7 @@ func TestSniff(t *testing.T) {
 	}
 }
 
-// What Nix exports is read, written again byte for byte, and imported by a
-// store that has nothing.
+// What Nix exports is read and written byte for byte, and an empty store imports it.
 func TestExportAsNix(t *testing.T) {
 	s := nartest.Nix(t)
 	data := nixExport(t, s)
@@ -539,7 +537,7 @@ func TestExportAsNix(t *testing.T) {
 	}
 }
 
-// Nix imports the streams of the table too, those with a signature among them.
+// Nix imports the streams of the table too, including those with a signature.
 func TestExportTableAsNix(t *testing.T) {
 	for _, e := range exports {
 		if e.name == "other stores" || e.name == "longest paths" {
@@ -562,8 +560,7 @@ func TestExportTableAsNix(t *testing.T) {
 	}
 }
 
-// nixExport is the export of three paths, of which the second refers to the
-// first, and the third to both.
+// nixExport returns an export of three paths: the second refers to the first, and the third to both.
 func nixExport(t testing.TB, s *nartest.Store) []byte {
 	eval := func(expr string) string {
 		out := s.Run(nil, "nix-instantiate", "--eval", "--read-write-mode", "--expr", expr)

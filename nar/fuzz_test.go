@@ -14,7 +14,7 @@ import (
 	"narseal/nar/nartest"
 )
 
-// seeds are the files of testdata that match, and there must be some.
+// seeds returns the files of testdata that match, and fails if there are none.
 func seeds(f *testing.F, pattern string) [][]byte {
 	f.Helper()
 	paths, err := filepath.Glob(filepath.Join("testdata", pattern))
@@ -28,8 +28,7 @@ func seeds(f *testing.F, pattern string) [][]byte {
 	return all
 }
 
-// Reader takes exactly what the grammar says, however the bytes come, and
-// Writer makes the same bytes of it.
+// Reader accepts exactly the archives of the grammar, however the bytes arrive, and Writer writes the same bytes.
 func FuzzReader(f *testing.F) {
 	for _, s := range seeds(f, "*.nar") {
 		f.Add(s)
@@ -59,7 +58,7 @@ func FuzzReader(f *testing.F) {
 		if _, ok := decode(passed.Bytes()); ok != (err == nil) || !bytes.HasPrefix(data, passed.Bytes()) {
 			t.Fatalf("passed: %q", &passed)
 		}
-		// Once more in small pieces, and with the contents skipped.
+		// Again in small pieces, and with the contents skipped.
 		r := nar.NewReaderSize(iotest.HalfReader(bytes.NewReader(data)), smallBuffer)
 		var again error
 		for again == nil {
@@ -76,8 +75,7 @@ func FuzzReader(f *testing.F) {
 
 var nodeTypes = []nixnar.NodeType{nixnar.TypeRegular, nixnar.TypeDirectory, nixnar.TypeSymlink, "", "fifo"}
 
-// encodeCalls and decodeCalls turn calls on a Writer into bytes and back, so
-// that the fuzzer can make up any.
+// encodeCalls and decodeCalls convert calls of a Writer to bytes and back, so that the fuzzer can invent any.
 func encodeCalls(calls []call) []byte {
 	var b []byte
 	str := func(s string) { b = append(append(b, byte(len(s))), s...) }
@@ -162,7 +160,7 @@ func decodeCalls(b []byte) []call {
 	return calls
 }
 
-// callsOf is the calls that write an archive, by entries or by headers.
+// callsOf returns the calls that write an archive, with entries or with headers.
 func callsOf(t testing.TB, data []byte, headers bool) []call {
 	r := nar.NewReader(bytes.NewReader(data))
 	var calls []call
@@ -190,8 +188,7 @@ func callsOf(t testing.TB, data []byte, headers bool) []call {
 	}
 }
 
-// Whatever is asked of a Writer, what it closes without an error is an
-// archive, and what it leaves else is none.
+// Whatever the calls, a Writer whose Close succeeds has written an archive, and any other has not.
 func FuzzWriter(f *testing.F) {
 	for _, s := range seeds(f, "*.nar") {
 		for _, headers := range []bool{false, true} {
@@ -244,8 +241,7 @@ func FuzzWriter(f *testing.F) {
 	})
 }
 
-// ExportReader takes exactly what the grammar says, and ExportWriter makes the
-// same bytes of it.
+// ExportReader accepts exactly the streams of the grammar, and ExportWriter writes the same bytes.
 func FuzzExport(f *testing.F) {
 	for _, s := range seeds(f, "*.export") {
 		f.Add(s)
@@ -263,13 +259,12 @@ func FuzzExport(f *testing.F) {
 			t.Fatal("the stream changed")
 		}
 		if err == nil && nar.Sniff(data[:min(len(data), 16)]) != nar.FormatExport {
-			t.Fatal("not told to be an export stream")
+			t.Fatal("Sniff does not recognise an export stream")
 		}
 	})
 }
 
-// The bytes that stand for calls are read as they were meant, or the seeds
-// would be worth nothing.
+// decodeCalls is the inverse of encodeCalls. Without this the seeds would be worth nothing.
 func TestCalls(t *testing.T) {
 	data := nartest.Tree(nartest.Dir{"a": nartest.Exec("abc"), "d": nartest.Dir{"l": nartest.Symlink("../a")}})
 	for _, headers := range []bool{false, true} {

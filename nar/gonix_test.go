@@ -15,8 +15,8 @@ import (
 	"narseal/nar/nartest"
 )
 
-// goNixRead reads an archive to its end with go-nix's Reader. It does not
-// close the Reader, whose goroutine would go on by itself then.
+// goNixRead reads an archive to its end with go-nix's Reader. It does not close the Reader, as that would leave its
+// goroutine running.
 func goNixRead(data []byte) ([]item, error) {
 	r, err := nixnar.NewReader(bytes.NewReader(data))
 	if err != nil {
@@ -38,8 +38,8 @@ func goNixRead(data []byte) ([]item, error) {
 	}
 }
 
-// hangs tells whether f is still at it after a time that is much longer than
-// it needs. Its goroutine then stays, blocked on a channel.
+// hangs reports whether f still runs after much more time than it needs. Its goroutine then stays, blocked on a
+// channel.
 func hangs(f func(), limit time.Duration) bool {
 	done := make(chan struct{})
 	go func() {
@@ -54,8 +54,7 @@ func hangs(f func(), limit time.Duration) bool {
 	}
 }
 
-// goNixCannot names the archives that go-nix does not read or write: see
-// TestGoNixDefects.
+// goNixCannot has the names of the archives that go-nix does not read or write, see TestGoNixDefects.
 var goNixCannot = map[string]bool{"names like tokens": true, "names with dots": true, "very deep": true}
 
 func TestReaderAsGoNix(t *testing.T) {
@@ -113,13 +112,11 @@ func TestWriterAsGoNix(t *testing.T) {
 	}
 }
 
-// TestGoNixDefects pins what keeps this package from go-nix's Reader and
-// Writer. A subtest fails when go-nix has changed: look whether its Reader or
-// Writer will do then, and take the defect off the list.
+// TestGoNixDefects pins the reasons why this package does not use go-nix's Reader and Writer. A subtest fails when
+// go-nix has changed: check whether its Reader or Writer can be used then, and remove the defect.
 func TestGoNixDefects(t *testing.T) {
 	one := nartest.File("1")
-	// accepts fails unless go-nix reads data to a clean end, with so many
-	// entries, which this package refuses.
+	// accepts fails unless go-nix reads data to a clean end, with this many entries. This package refuses data.
 	accepts := func(data string, entries int) func(*testing.T) {
 		return func(t *testing.T) {
 			if _, err := readAll(strings.NewReader(data)); err == nil {
@@ -206,7 +203,7 @@ func TestGoNixDefects(t *testing.T) {
 		_ = r.Close()
 	})
 
-	// write gives go-nix's Writer headers of directories and closes it.
+	// write passes headers of directories to go-nix's Writer and closes it.
 	write := func(paths ...string) (out []byte, header, closed error) {
 		var b bytes.Buffer
 		w, err := nixnar.NewWriter(&b)
@@ -246,7 +243,7 @@ func TestGoNixDefects(t *testing.T) {
 		}
 	})
 	for name, paths := range map[string][]string{
-		"writer takes a folder twice":       {"/", "/a", "/a"},
+		"writer takes a directory twice":    {"/", "/a", "/a"},
 		"writer takes the name .":           {"/", "/."},
 		"writer takes a root twice":         {"/", "/"},
 		"writer takes a name over NAME_MAX": {"/", "/" + strings.Repeat("n", 256)},

@@ -11,10 +11,9 @@ import (
 	nixnar "github.com/nix-community/go-nix/pkg/nar"
 )
 
-// Models of the two other readers: what they take that is no archive, and what
-// they make of it. Each liberty is a rule with a name; a model says which of
-// them an input made use of. The differential test holds the models against
-// the readers themselves, so that a rule is more than an excuse.
+// Models of the two other readers: which malformed archives they accept, and what they read from them. Each deviation
+// is a rule with a name, and a model returns the rules that an input used. The differential test compares the models
+// with the readers themselves, so a rule is more than an excuse.
 const (
 	ruleOrder      = "names in any order"
 	ruleTrailing   = "bytes after the archive"
@@ -37,11 +36,11 @@ const (
 	rulePadding   = "wrong padding after a short string, or none"
 )
 
-// A verdict is what a reader makes of an input.
+// A verdict is the result of reading an input.
 type verdict struct {
 	ok    bool
 	items []item          // of the tree that results, if ok
-	rules map[string]bool // that the input made use of
+	rules map[string]bool // that the input used
 }
 
 func (v *verdict) uses(rule string, when bool) {
@@ -76,7 +75,7 @@ type nixModel struct {
 	v     verdict
 }
 
-// create makes a file, whose directory is there.
+// create creates a file in an existing directory.
 func (m *nixModel) create(p string, typ nixnar.NodeType) *item {
 	m.must(m.files[p] == nil)        // EEXIST
 	m.must(len(path.Base(p)) <= 255) // ENAMETOOLONG
@@ -193,8 +192,8 @@ type goNixModel struct {
 	v    verdict
 }
 
-// errGoNixEOF stands for io.EOF, which go-nix takes for the archive's end
-// wherever it comes from but from a token that it expects.
+// errGoNixEOF stands for io.EOF. go-nix takes it for the archive's end wherever it occurs, except at a token that it
+// expects.
 var errGoNixEOF = errors.New("the input's end")
 
 func (m *goNixModel) must(ok bool) {
@@ -203,7 +202,7 @@ func (m *goNixModel) must(ok bool) {
 	}
 }
 
-// cut ends the model where the input does, after n bytes of what was wanted.
+// cut ends the model at the end of the input, after n bytes of what was wanted.
 func (m *goNixModel) cut(n int, expected bool) {
 	m.must(n == 0 && !expected)
 	m.v.uses(ruleCut, true)
@@ -219,8 +218,7 @@ func (m *goNixModel) number(expected bool) uint64 {
 	return n
 }
 
-// str reads a string of at most limit bytes. Its padding may be anything, and
-// may be cut.
+// str reads a string of at most limit bytes. Its padding may have any bytes, and may be truncated.
 func (m *goNixModel) str(limit int, expected bool) string {
 	n := m.number(expected)
 	m.must(n <= uint64(limit))
@@ -253,7 +251,7 @@ func (m *goNixModel) node(p string) {
 		s := m.str(len("executable"), false)
 		if s == "executable" {
 			it.Executable = true
-			m.must(len(m.b) >= 8) // its error is wrapped, io.EOF with it
+			m.must(len(m.b) >= 8) // its error is wrapped, including io.EOF
 			m.must(m.number(true) == 0)
 			s = m.str(32, false)
 		}

@@ -11,7 +11,7 @@ import (
 	"narseal/nar/nartest"
 )
 
-// Names, tokens and numbers that a mutation may put somewhere.
+// Names, tokens and numbers that a mutation may insert.
 var (
 	plainNames  = []string{"a", "b", "c", "ab", "a-b", "a.b", "A", "..data", "...", "x y", "\xff", "(", ")", "entry", "node", strings.Repeat("n", 255)}
 	nastyNames  = []string{"", ".", "..", "/", "a/b", "../x", "a\x00", "\x00", strings.Repeat("n", 256), "a"}
@@ -21,7 +21,7 @@ var (
 
 func pick[T any](rnd *rand.Rand, of []T) T { return of[rnd.IntN(len(of))] }
 
-// mutant is an archive of a random tree with some things wrong, or none.
+// mutant returns the archive of a random tree with some errors, or none.
 func mutant(rnd *rand.Rand) []byte {
 	for {
 		root := randomTree(rnd, 3)
@@ -39,7 +39,7 @@ func mutant(rnd *rand.Rand) []byte {
 		for range kinds[2] {
 			data = mutateBytes(rnd, data)
 		}
-		// nix-store takes the memory that a length asks for.
+		// nix-store allocates the length that a field claims.
 		if n := greatestLength(data); n < 1<<20 || n > 1<<47 {
 			return data
 		}
@@ -113,7 +113,7 @@ func mutateTree(rnd *rand.Rand, n *nartest.Node) {
 	}
 }
 
-// lengths are the offsets of the length fields, as far as the strings go.
+// lengths returns the offsets of the length fields, as far as the strings can be followed.
 func lengths(data []byte) []int {
 	var at []int
 	for i := 0; i+8 <= len(data); {
@@ -135,7 +135,7 @@ func greatestLength(data []byte) uint64 {
 	return most
 }
 
-// mutateTokens takes out, repeats, swaps, replaces or puts in whole strings.
+// mutateTokens removes, repeats, swaps, replaces or inserts whole strings.
 func mutateTokens(rnd *rand.Rand, data []byte) []byte {
 	at := lengths(data)
 	if len(at) < 3 {
@@ -161,7 +161,7 @@ func mutateTokens(rnd *rand.Rand, data []byte) []byte {
 	return slices.Concat(before, token, after)
 }
 
-// mutateBytes changes a length, padding, any bit, or where the archive ends.
+// mutateBytes changes a length, padding, any bit, or the end of the archive.
 func mutateBytes(rnd *rand.Rand, data []byte) []byte {
 	data = bytes.Clone(data)
 	if len(data) < 8 {

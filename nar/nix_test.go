@@ -10,8 +10,7 @@ import (
 	"narseal/nar/nartest"
 )
 
-// What nix-store restores and dumps is the archive again, for every archive
-// that its file system calls allow.
+// nix-store restores and dumps the same archive, for every archive that the file system allows.
 func TestArchivesAsNix(t *testing.T) {
 	nartest.Tool(t, "nix-store")
 	each(t, func(t *testing.T, _ nartest.Node, data []byte) {
@@ -38,8 +37,7 @@ func fixture(t testing.TB, name string) []byte {
 	return b
 }
 
-// The files of testdata are what nix-store makes of the trees named here, and
-// of the closure that nixExport makes.
+// The files of testdata are what nix-store writes for these trees, and for the closure of nixExport.
 func TestFixtures(t *testing.T) {
 	t.Run("closure.export", func(t *testing.T) {
 		made := nixExport(t, nartest.Nix(t))

@@ -13,10 +13,9 @@ import (
 	"narseal/nar/nartest"
 )
 
-// edit passes an archive from r to w with changes that rnd makes: bytes of
-// contents, targets and names, contents that are withheld and written in
-// another way, and entries that are deferred. It makes the same ones whether w
-// relays or not.
+// edit copies an archive from r to w with random changes: to bytes of contents, targets and names, with contents that
+// are withheld and written differently, and with deferred entries. The changes are the same with a passthrough and
+// without.
 func edit(w *nar.Writer, r *nar.Reader, rnd *rand.Rand) error {
 	for {
 		e, err := r.Next()
@@ -31,7 +30,7 @@ func edit(w *nar.Writer, r *nar.Reader, rnd *rand.Rand) error {
 		}
 		switch n := len(e.Name); {
 		case n > 0 && rnd.IntN(8) == 0:
-			// Behind its siblings, most of the time.
+			// After its siblings, most of the time.
 			e.Name[n-1] = '~'
 			err = w.WriteEntryDeferred(e, new(bytes.Buffer))
 		default:
@@ -52,7 +51,7 @@ func edit(w *nar.Writer, r *nar.Reader, rnd *rand.Rand) error {
 func editContents(w *nar.Writer, r *nar.Reader, rnd *rand.Rand) error {
 	withhold, chunk, stride := rnd.IntN(3) == 0, 1+rnd.IntN(100_000), 1+rnd.IntN(50)
 	at := 0
-	// change is the same wherever the contents are cut.
+	// change does the same however the contents are split.
 	change := func(b []byte) {
 		for i := range b {
 			if at%stride == 0 {
@@ -103,8 +102,7 @@ func editContents(w *nar.Writer, r *nar.Reader, rnd *rand.Rand) error {
 	return w.Resume()
 }
 
-// What a Writer relays is what it would encode, whatever the reads and the
-// buffer's size.
+// A passthrough writes what the Writer would encode, whatever the reads and the buffer's size.
 func TestPassThrough(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	run := func(data []byte, seed uint64, wrap func(io.Reader) io.Reader, size int, passThrough bool) ([]byte, error) {
@@ -152,8 +150,7 @@ func TestPassThrough(t *testing.T) {
 	check(t, nartest.Tree(nartest.Dir{"a": nartest.File(pattern(300 << 10)), "b": nartest.Exec(pattern(700 << 10)), "c": nartest.File(pattern(70 << 10))}))
 }
 
-// An output that fails makes the Writer's own error, though a Reader meets it,
-// and not an archive that is complete.
+// A failure of the output is the Writer's error even if the Reader runs into it, and leaves no complete archive.
 func TestPassThroughOutputFails(t *testing.T) {
 	full := errors.New("disk full")
 	data := nartest.Tree(nartest.Dir{"a": nartest.File(pattern(300 << 10)), "b": nartest.Exec("x"), "c": nartest.File(pattern(70 << 10))})
@@ -174,8 +171,8 @@ func TestPassThroughOutputFails(t *testing.T) {
 	}
 }
 
-// An archive that is cut, or at fault, or followed by more, is not passed on as
-// a complete one, and comes as far as a Writer would have it.
+// An archive that is truncated, malformed or followed by more bytes is not passed on as a complete one. As much of it
+// is passed on as a Writer would write.
 func TestPassThroughKeepsTheEnd(t *testing.T) {
 	check := func(data, in []byte) {
 		t.Helper()
@@ -203,14 +200,14 @@ func TestPassThroughKeepsTheEnd(t *testing.T) {
 			check(data, data[:n])
 		}
 	}
-	// Wherever the end falls in the buffer.
+	// Let the end fall anywhere in the buffer.
 	for size := 0; size < 2*smallBuffer; size += 8 {
 		data := nartest.Tree(nartest.File(pattern(size)))
 		check(data, append(bytes.Clone(data), 'x'))
 	}
 }
 
-// A Writer that relays refuses calls that do not fit what is read.
+// A Writer with a passthrough refuses calls that do not match what is read.
 func TestPassThroughRefuses(t *testing.T) {
 	data := nartest.Tree(nartest.Dir{"a": nartest.File("abc"), "b": nartest.File("")})
 	for name, use := range map[string]func(w *nar.Writer, r *nar.Reader) error{
@@ -252,7 +249,7 @@ func next(w *nar.Writer, r *nar.Reader) error {
 	return w.WriteEntry(e)
 }
 
-// An entry that does not fit is told of with the same offset, passed or not.
+// The error for an entry out of place has the same offset with a passthrough and without.
 func TestPassThroughOffsets(t *testing.T) {
 	data := nartest.Tree(nartest.Dir{"a": nartest.File("abc"), "b": nartest.File("")})
 	for _, deferred := range []bool{false, true} {

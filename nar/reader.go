@@ -43,12 +43,6 @@ func NewReader(r io.Reader) *Reader {
 	return &Reader{src: newSource(r)}
 }
 
-// A Skipper is an input that can advance without being read, such as a file. Skip advances by n bytes. It may go past the
-// end of the input, where the next Read then returns io.EOF.
-type Skipper interface {
-	Skip(n int64) error
-}
-
 // Offset returns the number of bytes of the stream that have been taken so far.
 func (r *Reader) Offset() int64 { return r.src.offset() }
 

@@ -26,7 +26,7 @@ func TestReader(t *testing.T) {
 	})
 }
 
-// readers are the ways in which an input may hand out its bytes.
+// readers are the ways in which an input may return its bytes.
 var readers = []struct {
 	name string
 	wrap func(io.Reader) io.Reader
@@ -52,7 +52,7 @@ func (s *sleepy) Read(p []byte) (int, error) {
 	return s.r.Read(p)
 }
 
-// An archive that is read and written again is the same byte for byte.
+// An archive that is read and written is the same byte for byte.
 func TestIdentity(t *testing.T) {
 	for _, r := range readers {
 		t.Run(r.name, func(t *testing.T) {
@@ -75,8 +75,8 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// Every cut of every archive is an unexpected EOF at the cut, for good, and
-// nothing that was written by then is an archive.
+// Truncating any archive at any byte gives a sticky unexpected EOF at that byte, and what has been written is no
+// archive.
 func TestReaderCut(t *testing.T) {
 	check := func(t *testing.T, data []byte, cut int) {
 		t.Helper()
@@ -128,7 +128,7 @@ func TestReaderCut(t *testing.T) {
 	}
 }
 
-// An input that fails gives its own error, at the place, and no clean end.
+// An input's failure gives its own error, with the offset, and no clean end.
 func TestReaderInputFails(t *testing.T) {
 	each(t, func(t *testing.T, _ nartest.Node, data []byte) {
 		broken := errors.New("broken")
@@ -171,8 +171,7 @@ func TestReaderOverlong(t *testing.T) {
 	})
 }
 
-// deepArchive is the archive of nested(levels), put together by hand: the
-// encoder's recursion is slow at this depth.
+// deepArchive returns the archive of nested(levels) without the encoder, whose recursion is slow at this depth.
 func deepArchive(levels int) []byte {
 	var b bytes.Buffer
 	b.WriteString(magic)
@@ -200,7 +199,7 @@ func TestReaderDepth(t *testing.T) {
 	}
 }
 
-// Contents by Peek, Discard and Read, in every mix, are the same.
+// Any mix of Peek, Discard and Read returns the same contents.
 func TestReaderPeek(t *testing.T) {
 	contents := pattern(700<<10 + 3)
 	data := nartest.Tree(nartest.Dir{"f": nartest.File(contents), "g": nartest.File("next")})
@@ -232,7 +231,7 @@ func TestReaderPeek(t *testing.T) {
 					n := (len(b) + 1) / 2
 					got = append(got, b[:n]...)
 					nr.Discard(n)
-					// One byte by Read, so that both ways meet.
+					// One byte by Read, to mix both ways.
 					if nr.Remaining() > 0 {
 						one := make([]byte, 1)
 						if n, err := nr.Read(one); n != 1 || err != nil {
@@ -255,8 +254,8 @@ func TestReaderPeek(t *testing.T) {
 	}
 }
 
-// Bytes that Next and Peek return may be changed: that is how the filter
-// rewrites in place. It must not change what is still to be checked.
+// The bytes that Next and Peek return may be changed, as the filter does to rewrite in place. That must not affect
+// bytes that are still to be checked.
 func TestReaderBytesMayChange(t *testing.T) {
 	each(t, func(t *testing.T, root nartest.Node, data []byte) {
 		nr := nar.NewReader(bytes.NewReader(data))
@@ -277,7 +276,7 @@ func TestReaderBytesMayChange(t *testing.T) {
 				for i := range s {
 					s[i] = 0xff
 				}
-				_ = append(s, 0xff) // in a copy, not over what follows
+				_ = append(s, 0xff) // must copy, not overwrite what follows
 			}
 		}
 		var want []string

@@ -12,8 +12,7 @@ import (
 	"narseal/nar/nartest"
 )
 
-// seekable is an input that can pass over bytes, as a file can: even over
-// some that are not there.
+// seekable is an input that can skip bytes as a file can, even past its end.
 type seekable struct {
 	*bytes.Reader
 	read, skipped int64
@@ -34,8 +33,7 @@ func (s *seekable) Skip(n int64) error {
 	return s.err
 }
 
-// Contents that nobody takes are passed over where the input can, and the
-// entries are the same.
+// Contents that nobody reads are skipped if the input can, and the entries are the same.
 func TestReaderSkip(t *testing.T) {
 	eachLarge(t, func(t *testing.T, root nartest.Node, data []byte) {
 		s := &seekable{Reader: bytes.NewReader(data)}
@@ -72,8 +70,7 @@ func TestReaderSkip(t *testing.T) {
 	})
 }
 
-// A cut in contents that are passed over is told when the bytes behind them
-// are missing.
+// A cut in skipped contents is an error once the bytes after them are missing.
 func TestReaderSkipCut(t *testing.T) {
 	data := nartest.Tree(nartest.Dir{"f": nartest.File(pattern(10 * smallBuffer))})
 	for cut := 0; cut < len(data); cut += 97 {
@@ -108,7 +105,7 @@ func TestReaderSkipCut(t *testing.T) {
 	}
 }
 
-// AnyOrder drops the rule of order, and no other.
+// AnyOrder disables the check of the order, and no other.
 func TestReaderAnyOrder(t *testing.T) {
 	one := nartest.File("1")
 	data := nartest.Tree(nartest.Entries{

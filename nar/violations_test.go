@@ -19,18 +19,18 @@ func str(ss ...string) string { return string(nartest.Strings(ss...)) }
 
 var (
 	magic = str("nix-archive-1")
-	// A root directory as far as its first entry.
+	// A root directory up to its first entry.
 	inRoot = magic + str("(", "type", "directory")
-	// An entry of it as far as its node.
+	// An entry of it up to its node.
 	inA = inRoot + str("entry", "(", "name", "a", "node")
-	// It again, closed, so that another may follow.
+	// The same, closed, so that another may follow.
 	afterA = inA + str("(", "type", "regular", "contents", "1", ")", ")")
 	// The end of an entry and of the root.
 	end = str(")", ")")
 )
 
-// violations is one archive for each way to break the format. What stands in
-// good is well-formed; the offset of the error is its length and skip more.
+// violations has an archive for each way to break the format. good is well-formed; the offset of the error is its
+// length plus skip.
 var violations = []struct {
 	name string
 	good string
@@ -151,7 +151,7 @@ func TestReaderViolations(t *testing.T) {
 					t.Errorf("%s: %v, but at once: %v", r.name, err, first)
 				}
 			}
-			// What stands before it is well-formed: only its end is missing.
+			// What precedes it is well-formed: only its end is missing.
 			_, err := readAll(strings.NewReader(v.good))
 			if _, whole := decode([]byte(v.good)); !whole && !errors.Is(err, io.ErrUnexpectedEOF) || whole && err != nil {
 				t.Errorf("cut before it: %v", err)
@@ -170,8 +170,7 @@ func TestOrderError(t *testing.T) {
 	}
 }
 
-// A token that differs by one bit or is longer or shorter is refused, in every
-// place of an archive that has them all.
+// A token that differs in one bit or in length is refused, at every place of an archive that has all tokens.
 func TestReaderEveryBit(t *testing.T) {
 	data := nartest.Tree(nartest.Dir{
 		"d": nartest.Dir{"f": nartest.File("abc"), "x": nartest.Exec("")},

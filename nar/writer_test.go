@@ -25,7 +25,7 @@ func TestWriterHeaders(t *testing.T) {
 			if err := w.WriteHeader(&it.Header); err != nil {
 				t.Fatal(err)
 			}
-			// An odd length and the rest: the buffer's edges fall anywhere.
+			// An odd length and the rest, so that the buffer's edges fall anywhere.
 			n := min(len(it.contents), 1001)
 			for _, part := range []string{it.contents[:n], "", it.contents[n:]} {
 				if n, err := io.WriteString(w, part); n != len(part) || err != nil {
@@ -66,7 +66,7 @@ func link(depth int, name, target string) *nar.Entry {
 	return &nar.Entry{Depth: depth, Name: []byte(name), Type: nixnar.TypeSymlink, Target: []byte(target)}
 }
 
-// A call is one on a Writer: an entry, a header, contents, or its end.
+// A call is a call of a Writer: for an entry, a header, contents, or Close.
 type call any
 
 type closeCall struct{}
@@ -146,8 +146,8 @@ func TestWriterRefuses(t *testing.T) {
 		{"header without slash", []call{&nixnar.Header{Path: "a", Type: nixnar.TypeDirectory}}, "a", "does not start with a slash"},
 		{"header without path", []call{&nixnar.Header{Type: nixnar.TypeDirectory}}, "", "does not start with a slash"},
 		{"header before the root", []call{&nixnar.Header{Path: "/a", Type: nixnar.TypeDirectory}}, "/a", `directory "" is not open`},
-		{"header in a folder that is not there", []call{dir(0, ""), &nixnar.Header{Path: "/a/b", Type: nixnar.TypeDirectory}}, "/a/b", `directory "/a" is not open`},
-		{"header in a folder that was closed", []call{dir(0, ""), dir(1, "a"), dir(1, "b"), &nixnar.Header{Path: "/a/b", Type: nixnar.TypeDirectory}}, "/a/b", `directory "/a" is not open`},
+		{"header in a directory that is not there", []call{dir(0, ""), &nixnar.Header{Path: "/a/b", Type: nixnar.TypeDirectory}}, "/a/b", `directory "/a" is not open`},
+		{"header in a directory that was closed", []call{dir(0, ""), dir(1, "a"), dir(1, "b"), &nixnar.Header{Path: "/a/b", Type: nixnar.TypeDirectory}}, "/a/b", `directory "/a" is not open`},
 		{"header with a slash too many", []call{dir(0, ""), dir(1, "a"), &nixnar.Header{Path: "//b", Type: nixnar.TypeDirectory}}, "//b", `directory "/" is not open`},
 		{"header with a slash at the end", []call{dir(0, ""), &nixnar.Header{Path: "/a/", Type: nixnar.TypeDirectory}}, "/a/", `directory "/a" is not open`},
 		{"header below a file", []call{dir(0, ""), file(1, "a", 0), &nixnar.Header{Path: "/a/b", Type: nixnar.TypeDirectory}}, "/a/b", `directory "/a" is not open`},
@@ -181,7 +181,7 @@ func TestWriterRefuses(t *testing.T) {
 	}
 }
 
-// An output that fails at any byte makes an error at that byte, for good.
+// An output that fails at any byte gives a sticky error at that byte.
 func TestWriterOutputFails(t *testing.T) {
 	full := errors.New("disk full")
 	data := nartest.Tree(nartest.Dir{"a": nartest.File(pattern(300 << 10)), "b": nartest.Exec("x"), "c": nartest.File(pattern(70 << 10))})
@@ -221,7 +221,7 @@ func TestWriterOutputFails(t *testing.T) {
 	}
 }
 
-// limited is an output for so many bytes.
+// limited is an output that fails after this many bytes.
 type limited struct {
 	left int
 	err  error
@@ -241,8 +241,7 @@ type writeFunc func([]byte) (int, error)
 
 func (f writeFunc) Write(p []byte) (int, error) { return f(p) }
 
-// What leaves a Writer before Close is never a complete archive, wherever the
-// edges of the buffer fall.
+// What a Writer has written before Close is never a complete archive, wherever the edges of the buffer fall.
 func TestWriterKeepsTheEnd(t *testing.T) {
 	for size := smallBuffer - 200; size < smallBuffer+200; size++ {
 		var out bytes.Buffer

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A post-build hook for Nix: what was built is copied to a cache if all of its signatures
-# hold, and else is named in the build's log. In nix.conf, of the machine that builds:
+# A post-build hook for Nix. It copies what was built to a cache if all signatures in it are
+# valid, and names it in the build's log if not. In nix.conf of the machine that builds:
 #
 #   post-build-hook = /path/to/post-build-hook.sh
 #
@@ -8,15 +8,18 @@
 #
 #   NARSEAL_CACHE  where to copy to, such as file:///srv/cache or s3://bucket
 #
-# Nix waits for the hook, and starts no further builds when it fails. So a signature that does
-# not hold is no failure here: the path just stays away from the cache.
+# On NixOS and nix-darwin, module.nix does both.
+#
+# Nix waits for the hook, and starts no further builds when the hook fails. So an invalid
+# signature is no failure here: the hook succeeds and does not copy the path.
 set -eu
 : "${NARSEAL_CACHE:?is not set}"
 : "${OUT_PATHS:=$(nix-store --query --outputs "$DRV_PATH")}" # Nix 2.8.0 leaves it empty
+: "${OUT_PATHS:?is not set}"
 
 status=0
-# A stream that nix-store does not finish is an error for narseal.
-# shellcheck disable=SC2086 # a word a path
+# If nix-store fails, its stream is incomplete, which is an error for narseal.
+# shellcheck disable=SC2086 # one word per path
 nix-store --export $OUT_PATHS | narseal verify >&2 || status=$?
 case $status in
 0) ;;

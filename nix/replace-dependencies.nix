@@ -1,5 +1,5 @@
 # nixpkgs' replaceDependencies with narseal in place of sed: the code signatures of
-# Mach-O binaries hold afterwards, and archives stay sorted.
+# Mach-O binaries stay valid, and archives stay sorted.
 #
 #   replaceDependencies = pkgs.callPackage ./nix/replace-dependencies.nix {
 #     narseal = pkgs.callPackage ./nix/package.nix { };
@@ -9,10 +9,10 @@
 #     replacements = [ { oldDependency = pkgs.glibc; newDependency = patchedGlibc; } ];
 #   };
 #
-# Nothing is built but the new dependencies: whatever in the closure of drv refers to an
+# Only the new dependencies are built. Every path in the closure of drv that refers to an
 # old one is copied, with the new path in its place. An old dependency and its new one
-# need names of the same length. narseal stops the build where it cannot reseal a
-# binary, as one that is signed by a certificate: see narsealFlags.
+# need names of the same length. narseal stops the build at a binary that it cannot
+# repair, such as one that is signed by a certificate: see narsealFlags.
 {
   lib,
   runCommandLocal,
@@ -22,9 +22,9 @@
 
 {
   drv,
-  # { oldDependency, newDependency }, applied in the closures of all newDependency too
+  # { oldDependency, newDependency }; they apply in the closures of the new dependencies, too
   replacements,
-  # left as they are, with all that only they refer to
+  # packages that stay as they are, with everything that only they refer to
   cutoffPackages ? [ ],
   # warn of replacements that replace nothing
   verbose ? true,
@@ -55,8 +55,8 @@ let
   message = text: "replaceDependencies: ${text}";
   warn = text: value: if verbose then trace (message text) value else value;
 
-  # The store path of a package, without a context. That of a floating content-addressed
-  # derivation is known only when it is built.
+  # The store path of a package, without a context. The path of a floating content-addressed
+  # derivation is known only after the build.
   pathOf =
     package:
     if dirOf (toString package) == builtins.storeDir then
@@ -95,8 +95,8 @@ let
           );
           graphs = genList graph (length roots);
         }
-        # A record of a graph is a path, its deriver, a number and so many references,
-        # a line each. A path may stand in several graphs.
+        # A record of a graph has one line each for a path, its deriver, the number of its
+        # references, and each reference. A path may be in several graphs.
         ''
           for graph in $graphs; do
             while read -r path; do
@@ -146,8 +146,8 @@ let
         rules = concatStringsSep "" (map (old: "${old}=${result.${old}}\n") changes);
         passAsFile = [ "rules" ];
       }
-      # A hash is replaced where it stands without its name too, for it makes Nix keep the
-      # path. --spool, because entries may change places.
+      # A hash without its name is replaced, too, because it makes Nix keep the path.
+      # --spool, because a renamed entry may move within its directory.
       ''
         set -o pipefail
         { cat "$rulesPath"; echo "$src=$out"; } |
@@ -161,7 +161,7 @@ let
           ${nix}/bin/nix-store --restore "$out"
       '';
 
-  # What becomes of each path. A replacement goes before a cutoff, and a cutoff before a copy.
+  # What each path becomes. A replacement takes precedence over a cutoff, and a cutoff over a copy.
   result =
     mapAttrs (
       path: refs:

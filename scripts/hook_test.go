@@ -7,34 +7,79 @@ import (
 	"testing"
 )
 
-// TestPostBuildHook builds with the hook: what holds comes into the cache, what does not
-// stays away, and both builds succeed.
+// TestPostBuildHook builds with the hook, as a script and as the module sets it up. A path whose
+// signatures are valid is copied to the cache, another one is not, and both builds succeed.
 func TestPostBuildHook(t *testing.T) {
-	b := newBuilds(t)
+	for _, test := range []struct {
+		name string
+		hook func(t *testing.T, b *builds, cache string) string
+	}{
+		{"script", hookScript},
+		{"module", hookOfModule},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBuilds(t)
+			cache := filepath.Join(b.dir, "cache")
+			hook := test.hook(t, b, "file://"+cache)
+			good, stderr, err := b.build("app", "--option", "post-build-hook", hook)
+			if err != nil {
+				t.Fatalf("%v: %s", err, stderr)
+			}
+			broken, stderr, err := b.build(`runCommandLocal "broken" { } "sed s/aaaaaa/bbbbbb/ ${goldens}/lld-arm64 >$out"`,
+				"--option", "post-build-hook", hook)
+			if err != nil {
+				t.Fatalf("%v: %s", err, stderr)
+			}
+			if !strings.Contains(stderr, "not copied to file://"+cache+": "+broken) {
+				t.Errorf("the log of a binary that is broken: %s", stderr)
+			}
+			for path, want := range map[string]bool{good: true, broken: false} {
+				_, err := os.Stat(filepath.Join(cache, filepath.Base(path)[:32]+".narinfo"))
+				if there := err == nil; there != want {
+					t.Errorf("%s is in the cache: %v, want %v", path, there, want)
+				}
+			}
+		})
+	}
+}
+
+func hookScript(t *testing.T, b *builds, cache string) string {
 	hook, err := filepath.Abs("../nix/post-build-hook.sh")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache := filepath.Join(b.dir, "cache")
 	b.env = append(b.env,
-		"NARSEAL_CACHE=file://"+cache,
+		"NARSEAL_CACHE="+cache,
 		"PATH="+filepath.Join(b.dir, "bin")+":"+os.Getenv("PATH"))
-	good, stderr, err := b.build("app", "--option", "post-build-hook", hook)
+	return hook
+}
+
+// hookOfModule evaluates nix/module.nix and builds the script that it gives to Nix.
+func hookOfModule(t *testing.T, b *builds, cache string) string {
+	module, err := filepath.Abs("../nix/module.nix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hook, stderr, err := b.build(`
+		let
+			result = import ` + module + ` {
+				config = {
+					nix.package = nix;
+					programs.narseal = { enable = true; cache = "` + cache + `"; package = narseal; };
+				};
+				lib = lib // moduleLib;
+				pkgs = {
+					runtimeShell = "/bin/sh";
+					writeShellScript = name: text: runCommandLocal name { inherit text; passAsFile = [ "text" ]; }
+						"{ echo '#!/bin/sh'; cat $textPath; } >$out; chmod +x $out";
+				};
+			};
+			settings = result.config.nix.settings;
+		in
+		# settings has the hook as a string; its context is the derivation.
+		runCommandLocal "hook" { hook = settings.post-build-hook; } "ln -s $hook $out"`)
 	if err != nil {
 		t.Fatalf("%v: %s", err, stderr)
 	}
-	broken, stderr, err := b.build(`runCommandLocal "broken" { } "sed s/aaaaaa/bbbbbb/ ${goldens}/lld-arm64 >$out"`,
-		"--option", "post-build-hook", hook)
-	if err != nil {
-		t.Fatalf("%v: %s", err, stderr)
-	}
-	if !strings.Contains(stderr, "not copied to file://"+cache+": "+broken) {
-		t.Errorf("the log of a binary that is broken: %s", stderr)
-	}
-	for path, want := range map[string]bool{good: true, broken: false} {
-		_, err := os.Stat(filepath.Join(cache, filepath.Base(path)[:32]+".narinfo"))
-		if there := err == nil; there != want {
-			t.Errorf("%s is in the cache: %v, want %v", path, there, want)
-		}
-	}
+	return hook
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,9 +37,22 @@ func TestNixParses(t *testing.T) {
 	}
 }
 
-// stubs stand for what of nixpkgs the flake and the package use.
-const stubs = `
-	lib = {
+// moduleLib defines what nix/module.nix uses of nixpkgs' library.
+const moduleLib = `
+	moduleLib = {
+		mkEnableOption = text: { default = false; };
+		mkOption = option: option;
+		mkIf = condition: value: if condition then value else { };
+		literalExpression = text: text;
+		types = { package = "package"; str = "string"; nullOr = type: type; };
+		escapeShellArg = arg: "'${arg}'";
+		makeBinPath = packages: builtins.concatStringsSep ":" (map (p: "${p}/bin") packages);
+	};
+`
+
+// stubs stand for what the flake and the package use of nixpkgs.
+const stubs = moduleLib + `
+	lib = moduleLib // {
 		cleanSource = toString;
 		genAttrs = names: f: builtins.listToAttrs (map (name: { inherit name; value = f name; }) names);
 		licenses.mit = "MIT";
@@ -63,9 +77,7 @@ const stubs = `
 		llvmPackages = { clang-unwrapped = "clang"; lld = "lld"; llvm = "llvm"; };
 	};
 	pkgs = pkgsOf pkgs;
-	nixpkgs = { inherit lib; legacyPackages = lib.genAttrs [
-		"x86_64-linux" "aarch64-linux" "x86_64-darwin" "aarch64-darwin"
-	] (_: pkgs); };
+	nixpkgs = { inherit lib; legacyPackages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" "aarch64-darwin" ] (_: pkgs); };
 `
 
 func TestFlakeEvaluates(t *testing.T) {
@@ -77,8 +89,11 @@ func TestFlakeEvaluates(t *testing.T) {
 	expr := "let " + stubs + `
 		outputs = (import ` + root + `/flake.nix).outputs { self.shortRev = "0123abc"; inherit nixpkgs; };
 		overlay = outputs.overlays.default (pkgsOf (pkgs // overlay) // overlay) pkgs;
+		options = module: builtins.attrNames (module { inherit lib pkgs; config = { }; }).options.programs.narseal;
 	in {
-		inherit (outputs) packages devShells;
+		inherit (outputs) packages checks devShells;
+		nixOS = options outputs.nixosModules.default;
+		darwin = options outputs.darwinModules.default;
 		overlay = builtins.mapAttrs (_: v: v.version or (builtins.functionArgs v)) overlay;
 	}`
 	var got struct {
@@ -90,8 +105,9 @@ func TestFlakeEvaluates(t *testing.T) {
 				Meta                struct{ MainProgram string }
 			}
 		}
-		DevShells map[string]any
-		Overlay   struct {
+		Checks, DevShells map[string]any
+		NixOS, Darwin     []string
+		Overlay           struct {
 			Narseal             string
 			ReplaceDependencies map[string]bool
 		}
@@ -100,8 +116,11 @@ func TestFlakeEvaluates(t *testing.T) {
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatalf("%v in %s", err, out)
 	}
-	if len(got.Packages) != 4 || len(got.DevShells) != 4 {
-		t.Errorf("packages for %d systems and shells for %d, want 4 each", len(got.Packages), len(got.DevShells))
+	if len(got.Packages) != 3 || len(got.Checks) != 3 || len(got.DevShells) != 3 {
+		t.Errorf("packages for %d systems, checks for %d and shells for %d, want 3 each", len(got.Packages), len(got.Checks), len(got.DevShells))
+	}
+	if want := []string{"cache", "enable", "package"}; !slices.Equal(got.NixOS, want) || !slices.Equal(got.Darwin, want) {
+		t.Errorf("the modules have the options %q and %q, want %q", got.NixOS, got.Darwin, want)
 	}
 	if got.Overlay.Narseal != "0123abc" || !reflect.DeepEqual(got.Overlay.ReplaceDependencies, map[string]bool{
 		"drv": false, "replacements": false, "cutoffPackages": true, "verbose": true, "narsealFlags": true,
@@ -117,5 +136,35 @@ func TestFlakeEvaluates(t *testing.T) {
 	}
 	if flags := strings.Join(p.Ldflags, " "); !strings.Contains(flags, "-X main.version=0123abc") {
 		t.Errorf("ldflags %q stamp no version", flags)
+	}
+}
+
+// TestFlakeLock compares the input that the flake names with the one that is locked.
+func TestFlakeLock(t *testing.T) {
+	flake, err := os.ReadFile("../flake.nix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../flake.lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lock struct {
+		Version int
+		Nodes   map[string]struct {
+			Locked   struct{ Type, Owner, Repo, Rev, NarHash string }
+			Original struct{ Type, Owner, Repo, Ref string }
+		}
+	}
+	if err := json.Unmarshal(text, &lock); err != nil {
+		t.Fatal(err)
+	}
+	n := lock.Nodes["nixpkgs"]
+	url := n.Original.Type + ":" + n.Original.Owner + "/" + n.Original.Repo + "/" + n.Original.Ref
+	if !strings.Contains(string(flake), `inputs.nixpkgs.url = "`+url+`";`) {
+		t.Errorf("flake.lock is of %s, flake.nix of another input", url)
+	}
+	if lock.Version != 7 || len(lock.Nodes) != 2 || len(n.Locked.Rev) != 40 || !strings.HasPrefix(n.Locked.NarHash, "sha256-") {
+		t.Errorf("flake.lock: %+v", lock)
 	}
 }

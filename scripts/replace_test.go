@@ -45,7 +45,7 @@ func newBuilds(t *testing.T) *builds {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.stubs = `
+	b.stubs = moduleLib + `
 		lib.escapeShellArgs = args: toString (map (arg: "'${arg}'") args);
 		runCommandLocal = name: env: script: derivation ({
 			inherit name;

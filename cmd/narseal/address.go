@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/filter"
+	"narseal/filter/address"
 	"narseal/macho"
 	"narseal/nar"
 )
@@ -32,7 +33,7 @@ signatures' hashes and LC_UUID out too, and takes the hash in every encoding.
 			&cli.StringFlag{Name: "self", Usage: "the store path `PATH` that the NAR has now"},
 			storeDirFlag("the folder of --self"),
 			&cli.StringSliceFlag{Name: "references", Usage: "the store paths `PATHS` that it refers to, separated by commas or blanks; repeatable"},
-			choice("modulo", filter.ModuloNix.String(), "nix|nix-2.17|signatures", "what the address leaves out"),
+			choice("modulo", address.ModuloNix.String(), "nix|nix-2.17|signatures", "what the address leaves out"),
 			outputFlag, jobsFlag,
 		}, commonFlags()...),
 		Action: func(c *cli.Context) error {
@@ -47,12 +48,12 @@ signatures' hashes and LC_UUID out too, and takes the hash in every encoding.
 }
 
 // addressConfig reads the options.
-func addressConfig(c *cli.Context) (*filter.AddressConfig, error) {
+func addressConfig(c *cli.Context) (*address.Config, error) {
 	self := c.String("self")
 	if self == "" {
 		return nil, badUsage("say --self PATH, the store path that the NAR has now", "no --self")
 	}
-	cfg := &filter.AddressConfig{Self: path.Base(self), StoreDir: defaultStoreDir}
+	cfg := &address.Config{Self: path.Base(self), StoreDir: defaultStoreDir}
 	selfDir := path.Dir(self)
 	switch {
 	case c.IsSet("store-dir"):
@@ -69,14 +70,14 @@ func addressConfig(c *cli.Context) (*filter.AddressConfig, error) {
 		}
 	}
 	var err error
-	if cfg.Modulo, err = filter.ParseModulo(c.String("modulo")); err != nil {
+	if cfg.Modulo, err = address.ParseModulo(c.String("modulo")); err != nil {
 		return nil, badUsage("", "--modulo %w", err)
 	}
 	if err := cfg.Check(); err != nil {
 		return nil, badUsage("", "%w", err)
 	}
-	cfg.Config.Scratch, cfg.Config.Jobs = newScratch(exitsOf(c.Context)), c.Int("jobs")
-	cfg.Config.HoldMemory, err = sizeOption(c, "hold-memory")
+	cfg.Spill.Open, cfg.Jobs = newScratch(exitsOf(c.Context)), c.Int("jobs")
+	cfg.Spill.Memory, err = sizeOption(c, "hold-memory")
 	return cfg, err
 }
 
@@ -91,7 +92,7 @@ type addressReport struct {
 	References []string `json:"references"`
 }
 
-func runAddress(c *cli.Context, t *terminal, cfg *filter.AddressConfig) (err error) {
+func runAddress(c *cli.Context, t *terminal, cfg *address.Config) (err error) {
 	name, err := inputArg(c)
 	if err != nil {
 		return err
@@ -101,7 +102,7 @@ func runAddress(c *cli.Context, t *terminal, cfg *filter.AddressConfig) (err err
 		return err
 	}
 	defer in.Close()
-	out, err := openOutput(c.Context, c.String("output"), c.App.Writer)
+	out, err := openArchive(c.Context, c.String("output"), c.App.Writer)
 	if err != nil {
 		return err
 	}
@@ -120,9 +121,9 @@ func runAddress(c *cli.Context, t *terminal, cfg *filter.AddressConfig) (err err
 	if err := s.spool(exitsOf(c.Context)); err != nil {
 		return err
 	}
-	cfg.Config.Unsealed = func(s filter.Signature) { t.warnUnsealed(s.Path, &s.Slice) }
+	cfg.Observer.Invalid = func(s filter.Signature) { t.warnUnsealed(s.Path, &s.Slice) }
 	var resealed string // the first
-	cfg.Config.Signature = func(s filter.Signature) {
+	cfg.Observer.Signature = func(s filter.Signature) {
 		if s.Status == macho.StatusRepaired && resealed == "" {
 			resealed = s.Path
 		}
@@ -136,7 +137,7 @@ func runAddress(c *cli.Context, t *terminal, cfg *filter.AddressConfig) (err err
 	if err := out.commit(); err != nil {
 		return err
 	}
-	if !a.Holds {
+	if !a.Matches {
 		t.warn("Nix will refuse to import this as %s: the signature of %s holds hashes of pages that contain the path, and they are part of the address, so that it changes with the path",
 			a.CA, printable(resealed))
 	}
@@ -152,7 +153,7 @@ func runAddress(c *cli.Context, t *terminal, cfg *filter.AddressConfig) (err err
 	if err := writeReport(c, name, rep); err != nil {
 		return err
 	}
-	if a.Result.Unsealed > 0 {
+	if a.Result.Invalid > 0 {
 		return errUnsealed
 	}
 	return nil
@@ -161,7 +162,7 @@ func runAddress(c *cli.Context, t *terminal, cfg *filter.AddressConfig) (err err
 // hintForAddress adds what can be done about an image that cannot be resealed:
 // rewrite's hint names an option that address has not.
 func hintForAddress(err error) error {
-	var seal *filter.SealError
+	var seal *filter.SignatureError
 	if errors.As(err, &seal) {
 		return &hintedError{err, "only whoever signed it can sign it again; narseal rewrite --on-cms adhoc makes such a signature an ad-hoc one"}
 	}

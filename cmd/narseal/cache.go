@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,7 +17,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/filter"
+	"narseal/filter/rules"
 	"narseal/nar/binarycache"
+	cachefolder "narseal/nar/binarycache/folder"
 	"narseal/nar/compression"
 )
 
@@ -53,7 +57,7 @@ The store paths that change are listed on stdout.
 					if err != nil {
 						return err
 					}
-					cfg.Repair = filter.RepairAll
+					cfg.Signatures.Repair = filter.RepairAll
 					return rewriteCache(c, t, cfg)
 				},
 			},
@@ -67,8 +71,8 @@ rename gets a new narinfo; without --prune the old one stays. The store paths th
 change are listed on stdout, as they are called then.
 
 A run that is stopped is continued by the next one with the same rules. Where rules
-would undo themselves, as a swap does, a cache that is changed in place keeps in
-CACHE/.narseal a record of what is done.
+would undo themselves, as a swap does, a record of what is done in place is kept in
+the directory that --state names.
 
   narseal cache rewrite --map OLD=NEW --secret-key-file ./key -o ./new ./cache`,
 				Flags: append(append(append(append(ruleFlags(), repairFlag, onCMSFlag("fail")), changeFlags()...), selectionFlags()...), cacheCommonFlags()...),
@@ -82,7 +86,7 @@ CACHE/.narseal a record of what is done.
 						return err
 					}
 					cfg.Rules = rules
-					cfg.Repair = repairModes[c.String("repair")]
+					cfg.Signatures.Repair = repairModes[c.String("repair")]
 					return rewriteCache(c, t, cfg)
 				},
 			},
@@ -98,6 +102,7 @@ func changeFlags() []cli.Flag {
 		choice("compression", "same", "same|none|zstd|xz|gzip", "compress the NARs that change, or not, or in the same way as before"),
 		levelFlag,
 		&cli.BoolFlag{Name: "prune", Usage: "delete what was replaced: NARs that no narinfo names any more, narinfos of renamed paths"},
+		&cli.StringFlag{Name: "state", Usage: "remember what is done in `DIR` (default: narseal in $XDG_STATE_HOME or ~/.local/state)"},
 		&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "say what would change, and change nothing"},
 	}
 }
@@ -120,7 +125,7 @@ func cacheCommonFlags() []cli.Flag {
 }
 
 // cacheArg opens the CACHE that a command works on.
-func cacheArg(c *cli.Context) (*binarycache.Folder, string, error) {
+func cacheArg(c *cli.Context) (binarycache.Store, string, error) {
 	if c.NArg() != 1 {
 		return nil, "", badUsage(helpHint(c.Command, "options"), "cache %s takes one CACHE, got %d", c.Command.Name, c.NArg())
 	}
@@ -128,7 +133,7 @@ func cacheArg(c *cli.Context) (*binarycache.Folder, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	return binarycache.NewFolder(dir), dir, nil
+	return cachefolder.New(dir), dir, nil
 }
 
 // cacheFolder is the folder that a file:// URL, or a path, names.
@@ -155,9 +160,11 @@ func cacheOptions(c *cli.Context) (o binarycache.Options, err error) {
 		}
 	}
 	if c.IsSet("path") {
-		if o.Hashes, err = readHashes(c); err != nil {
+		hashes, err := readHashes(c)
+		if err != nil {
 			return o, err
 		}
+		o.Hashes = listed(hashes)
 	}
 	for _, keys := range c.StringSlice("trusted-public-keys") {
 		for _, k := range strings.Fields(keys) {
@@ -185,12 +192,24 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, badUsage("", "--since %q: want a date, a time as in 2026-01-31T12:00:00Z, or how long ago as in 36h", s)
 }
 
+// listed goes through hash parts in their order.
+func listed(hashes map[string]bool) iter.Seq2[string, error] {
+	sorted := slices.Sorted(maps.Keys(hashes))
+	return func(yield func(string, error) bool) {
+		for _, hash := range sorted {
+			if !yield(hash, nil) {
+				return
+			}
+		}
+	}
+}
+
 // readHashes reads --path.
 func readHashes(c *cli.Context) (map[string]bool, error) {
 	hashes := map[string]bool{}
 	for _, s := range c.StringSlice("path") {
 		if s != "-" {
-			hash, err := filter.HashPart(s)
+			hash, err := rules.HashPart(s)
 			if err != nil {
 				return nil, badUsage("", "--path %q: %w", s, err)
 			}
@@ -208,7 +227,7 @@ func readHashes(c *cli.Context) (map[string]bool, error) {
 }
 
 // changeOptions reads what the commands share that change a cache at dir.
-func changeOptions(c *cli.Context, dir string, o *binarycache.Options) error {
+func changeOptions(c *cli.Context, dir string, o *binarycache.RewriteOptions) error {
 	o.DryRun, o.Prune, o.Level = c.Bool("dry-run"), c.Bool("prune"), c.Int("level")
 	if s := c.String("compression"); s != "same" {
 		t, err := compression.Parse(s)
@@ -234,7 +253,7 @@ func changeOptions(c *cli.Context, dir string, o *binarycache.Options) error {
 		if o.Prune {
 			return badUsage("", "--prune deletes from a cache that is changed in place: not with --output")
 		}
-		o.Output = binarycache.NewFolder(out)
+		o.Output = cachefolder.New(out)
 	}
 	for _, name := range c.StringSlice("secret-key-file") {
 		b, err := os.ReadFile(name)

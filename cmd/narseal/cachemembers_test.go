@@ -1,17 +1,11 @@
 package main
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
-	"github.com/nix-community/go-nix/pkg/nixbase32"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"narseal/nar/binarycache/cachetest"
 	"narseal/nar/compression"
 	"narseal/nar/nartest"
 )
@@ -25,33 +19,7 @@ func writeMember(t testing.TB, dir, base string, nar []byte, c compression.Type,
 }
 
 func addMember(dir, base string, nar []byte, c compression.Type, refs []string) error {
-	var file bytes.Buffer
-	w, err := compression.Compress(&file, c, compression.Options{})
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(nar); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	sum := func(b []byte) string {
-		h := sha256.Sum256(b)
-		return nixbase32.EncodeToString(h[:])
-	}
-	url := "nar/" + sum(file.Bytes()) + ".nar" + c.Extension()
-	info := fmt.Sprintf("StorePath: /nix/store/%s\nURL: %s\nCompression: %s\nFileHash: sha256:%s\nFileSize: %d\nNarHash: sha256:%s\nNarSize: %d\nReferences: %s\n",
-		base, url, c, sum(file.Bytes()), file.Len(), sum(nar), len(nar), strings.Join(refs, " "))
-	if err := os.MkdirAll(filepath.Join(dir, "nar"), 0o777); err != nil {
-		return err
-	}
-	for name, content := range map[string]string{"nix-cache-info": "StoreDir: /nix/store\n", url: file.String(), base[:32] + ".narinfo": info} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666); err != nil {
-			return err
-		}
-	}
-	return nil
+	return cachetest.Write(dir, cachetest.Path{Base: base, NAR: nar, Compression: c, References: refs})
 }
 
 // cmdMkcache adds a store path, with the file or folder PATH in it, to a cache:

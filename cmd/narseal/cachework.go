@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/filter"
+	"narseal/filter/rules"
 	"narseal/nar"
 	"narseal/nar/binarycache"
 )
@@ -61,8 +62,8 @@ func newCacheWork(c *cli.Context, t *terminal, cfg *filter.Config, o *binarycach
 			return nil, err
 		}
 	}
-	cfg.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)
-	o.Filter, o.Done = w.filter, w.done
+	cfg.Signatures.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)
+	o.Done = w.done
 	return w, nil
 }
 
@@ -79,14 +80,14 @@ func verifyCache(c *cli.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	cfg.Repair, cfg.Inspect = filter.RepairNone, true
+	cfg.Signatures.Repair, cfg.Signatures.Verify = filter.RepairNone, true
 	w, err := newCacheWork(c, t, cfg, &o)
 	if err != nil {
 		return err
 	}
 	w.list = newList(c.String("format"), w.out, c.Bool("all"))
 	sum, err := w.run(c, &o, func(ctx context.Context) (binarycache.Summary, error) {
-		return binarycache.Verify(ctx, cache, o)
+		return binarycache.Verify(ctx, cache, binarycache.VerifyOptions{Options: o, Inspect: w.inspect})
 	})
 	if err != nil && len(sum.Paths) == 0 {
 		return err
@@ -106,25 +107,35 @@ func rewriteCache(c *cli.Context, t *terminal, cfg *filter.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := changeOptions(c, dir, &o); err != nil {
+	ro := binarycache.RewriteOptions{Options: o}
+	if err := changeOptions(c, dir, &ro); err != nil {
 		return err
 	}
-	w, err := newCacheWork(c, t, cfg, &o)
+	w, err := newCacheWork(c, t, cfg, &ro.Options)
 	if err != nil {
 		return err
 	}
 	w.write = true
 	if cfg.Rules != nil {
-		o.Rename, o.Once = cfg.Rules.Apply, !idempotent(cfg.Rules)
+		ro.Rename, ro.Once = cfg.Rules.Apply, !idempotent(cfg.Rules)
 	}
-	o.Work = describeWork(c, cfg, &o)
-	sum, err := w.run(c, &o, func(ctx context.Context) (binarycache.Summary, error) {
-		return binarycache.Rewrite(ctx, cache, o)
+	ro.Filter, ro.TempFile = w.filter, func() (binarycache.TempFile, error) { return cfg.Spill.Open() }
+	if !ro.DryRun {
+		if ro.State, err = openState(c, t, dir, describeWork(c, cfg, &ro), ro.Once && ro.Output == nil); err != nil {
+			return err
+		}
+	}
+	sum, err := w.run(c, &ro.Options, func(ctx context.Context) (binarycache.Summary, error) {
+		sum, err := binarycache.Rewrite(ctx, cache, ro)
+		if ro.State != nil {
+			err = errors.Join(err, ro.State.Close())
+		}
+		return sum, err
 	})
 	if err != nil {
 		return err
 	}
-	t.inform("%s", summarize(sum, o.DryRun))
+	t.inform("%s", summarize(sum, ro.DryRun))
 	return w.status(w.unsealed)
 }
 
@@ -134,7 +145,8 @@ func (w *cacheWork) run(c *cli.Context, o *binarycache.Options, work func(contex
 	if w.rep != nil {
 		defer w.rep.out.abort()
 	}
-	o.Planned = func(paths int, bytes int64) { w.t.progress.beginItems(int64(paths), bytes) }
+	w.t.progress.beginItems(1, 1) // Planned knows better soon
+	o.Planned = func(paths int, bytes int64) { w.t.progress.setTotals(int64(paths), bytes) }
 	o.Read = func(n int) { w.t.progress.add(int64(n)) }
 	ended := make(chan struct{})
 	release, err := exitsOf(c.Context).hold(func() (func(), error) {
@@ -170,9 +182,9 @@ func (w *cacheWork) status(unsealed bool) error {
 }
 
 // idempotent tells whether rules find nothing in what they have written.
-func idempotent(rules *filter.Rules) bool {
-	for i := range rules.Len() {
-		if to := rules.Rule(i).To; rules.Apply(to) != to {
+func idempotent(set *rules.Set) bool {
+	for i := range set.Len() {
+		if to := set.Rule(i).To; set.Apply(to) != to {
 			return false
 		}
 	}
@@ -180,10 +192,10 @@ func idempotent(rules *filter.Rules) bool {
 }
 
 // describeWork names all that decides what becomes of a path.
-func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.Options) string {
+func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.RewriteOptions) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "narseal %s cache %s\nrepair %d\non-cms %d\ncompression %s %d\n",
-		versionString(), c.Command.Name, cfg.Repair, cfg.OnCMS, o.Compression, o.Level)
+		versionString(), c.Command.Name, cfg.Signatures.Repair, cfg.Signatures.OnCMS, o.Compression, o.Level)
 	for _, k := range o.SecretKeys {
 		fmt.Fprintf(&b, "key %s\n", k.ToPublicKey())
 	}
@@ -197,6 +209,11 @@ func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.Options) st
 	return b.String()
 }
 
+// inspect is binarycache's Inspect.
+func (w *cacheWork) inspect(ctx context.Context, p *binarycache.Path, src io.Reader) error {
+	return w.filter(ctx, p, nil, src)
+}
+
 // filter is binarycache's Filter.
 func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
 	w.t.progress.at(&p.StorePath)
@@ -204,26 +221,26 @@ func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer
 	f := &pathFound{}
 	f.StorePath = p.StorePath
 	f.watch(&cfg)
-	cfg.Inspect = w.cfg.Inspect || w.rep != nil && !p.Again
-	cfg.Unsealed = func(s filter.Signature) { f.unsealed = append(f.unsealed, s) }
+	cfg.Signatures.Verify = w.cfg.Signatures.Verify || w.rep != nil && !p.Again
+	cfg.Observer.Invalid = func(s filter.Signature) { f.unsealed = append(f.unsealed, s) }
+	write := w.write && !p.Finished
+	if p.Finished {
+		cfg.Rules, cfg.Signatures.Repair, cfg.Signatures.Verify = nil, filter.RepairNone, true
+	}
 
-	r := nar.NewReader(src)
-	if p.Retry {
-		ordered, closer, err := reordered(&cfg, src)
-		if err != nil {
-			return err
-		}
-		defer closer.Close()
-		r = nar.NewReader(ordered)
-		r.AnyOrder()
-		cfg.Ordered = true
-	}
-	var dw *nar.Writer
-	if w.write {
-		dw = nar.NewWriter(dst)
-	}
 	var err error
-	f.result, err = cfg.Run(dw, r)
+	if p.Retry {
+		if !write {
+			dst = nil
+		}
+		f.result, err = runCopy(&cfg, dst, src)
+	} else {
+		var dw *nar.Writer
+		if write {
+			dw = nar.NewWriter(dst)
+		}
+		f.result, err = cfg.Run(dw, nar.NewReader(src))
+	}
 	var rename *filter.RenameError
 	if errors.As(err, &rename) && !rename.IsClash() && !p.Retry {
 		return fmt.Errorf("%w (%w)", err, binarycache.ErrRetry)
@@ -237,22 +254,18 @@ func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer
 	return err
 }
 
-// reordered copies a NAR to a temporary file, which closer frees, and presents it with
-// its entries in the order of their new names.
-func reordered(cfg *filter.Config, src io.Reader) (r io.Reader, closer io.Closer, err error) {
-	f, err := cfg.Scratch()
+// runCopy runs cfg over a copy of a NAR in a temporary file, which can be read twice.
+func runCopy(cfg *filter.Config, dst io.Writer, src io.Reader) (filter.Result, error) {
+	f, err := cfg.Spill.Open()
 	if err != nil {
-		return nil, nil, fmt.Errorf("temporary file: %w", err)
+		return filter.Result{}, fmt.Errorf("temporary file: %w", err)
 	}
+	defer f.Close()
 	size, err := io.Copy(io.NewOffsetWriter(f, 0), src)
-	if err == nil {
-		o := filter.NewOrder(cfg.Rules)
-		at := section{io.NewSectionReader(f, 0, size)}
-		if err = o.Add(nar.NewReader(at)); err == nil {
-			return o.Reader(at, size), f, nil
-		}
+	if err != nil {
+		return filter.Result{}, err
 	}
-	return nil, nil, errors.Join(err, f.Close())
+	return cfg.RunAt(dst, f, size, nil)
 }
 
 // done is binarycache's Done.
@@ -272,7 +285,7 @@ func (w *cacheWork) done(r binarycache.Result) {
 	}
 	if r.Err != nil {
 		w.total.failed++
-		var seal *filter.SealError
+		var seal *filter.SignatureError
 		if errors.As(r.Err, &seal) {
 			w.unsealed = true
 		} else {
@@ -310,6 +323,14 @@ func (w *cacheWork) tell(r binarycache.Result, f *pathFound) {
 			w.list.add(w.name, r.StorePath, false, s)
 		}
 	}
+	if r.Status == binarycache.Finished {
+		for _, s := range f.Signatures {
+			if !s.Status.OK() {
+				w.unsealed = true
+				w.t.warnUnsealed(r.StorePath+s.Path, &s.Slice)
+			}
+		}
+	}
 	for _, s := range f.unsealed {
 		w.unsealed = true
 		w.t.warnUnsealed(r.StorePath+s.Path, &s.Slice)
@@ -326,10 +347,13 @@ func summarize(s binarycache.Summary, dry bool) string {
 	for _, more := range []struct {
 		n    int
 		what string
-	}{{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Failed], "failed"}, {s.Pruned, "objects deleted"}} {
+	}{{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Failed], "failed"}} {
 		if more.n > 0 {
 			text += fmt.Sprintf(", %d %s", more.n, more.what)
 		}
+	}
+	if s.Pruned > 0 {
+		text += fmt.Sprintf(", %s deleted", count(int64(s.Pruned), "object", "objects"))
 	}
 	return text
 }

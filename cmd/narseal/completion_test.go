@@ -136,6 +136,11 @@ func TestZshCompletion(t *testing.T) {
 		nartest.Tool(t, "zsh"), "-f", "-i")
 }
 
+// fishQuote makes s one word of fish, where a backslash in quotes is special.
+func fishQuote(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(s) + "'"
+}
+
 func TestFishCompletion(t *testing.T) {
 	dir := completionDir(t, "fish")
 	fish := nartest.Tool(t, "fish")
@@ -168,9 +173,9 @@ func TestFishCompletion(t *testing.T) {
 func TestCompletionIsWhole(t *testing.T) {
 	app := testApp()
 	want := map[string]bool{}
-	for _, d := range completions(app) {
-		for _, o := range d.options {
-			want["--"+o.long] = true
+	for _, c := range programManual(app).All() {
+		for _, o := range c.Options {
+			want["--"+o.Long] = true
 		}
 	}
 	for _, shell := range []string{"bash", "zsh", "fish"} {

@@ -7,20 +7,23 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/filter"
+	"narseal/filter/refs"
+	"narseal/filter/rules"
 )
 
 // deepFlags are the limits of looking into what is packed.
 func deepFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.IntFlag{Name: "deep-depth", Value: filter.DefaultDeepDepth, Usage: "look into `N` levels of packing inside each other"},
+		&cli.IntFlag{Name: "deep-depth", Value: refs.DefaultDepth, Usage: "look into `N` levels of packing inside each other"},
 		&cli.StringFlag{Name: "deep-size", Value: "4GiB", Usage: "look into `SIZE` of what a file expands to"},
-		&cli.Int64Flag{Name: "deep-ratio", Value: filter.DefaultDeepRatio, Usage: "give up what expands more than `N` times"},
+		&cli.Int64Flag{Name: "deep-ratio", Value: refs.DefaultRatio, Usage: "give up what expands more than `N` times"},
 	}
 }
 
 // deepConfig reads the limits.
-func deepConfig(c *cli.Context, t *terminal) (*filter.Deep, error) {
-	d := &filter.Deep{Depth: c.Int("deep-depth"), Ratio: c.Int64("deep-ratio"), Scratch: newScratch(exitsOf(c.Context))}
+func deepConfig(c *cli.Context, t *terminal) (*refs.Unpack, error) {
+	d := &refs.Unpack{Depth: c.Int("deep-depth"), Ratio: c.Int64("deep-ratio")}
+	d.Spill.Open = newScratch(exitsOf(c.Context))
 	if d.Depth < 1 {
 		return nil, badUsage("", "--deep-depth %d: want at least 1", d.Depth)
 	}
@@ -31,7 +34,7 @@ func deepConfig(c *cli.Context, t *terminal) (*filter.Deep, error) {
 	if d.Size, err = sizeOption(c, "deep-size"); err != nil {
 		return nil, err
 	}
-	if d.HoldMemory, err = sizeOption(c, "hold-memory"); err != nil {
+	if d.Spill.Memory, err = sizeOption(c, "hold-memory"); err != nil {
 		return nil, err
 	}
 	d.Warn = func(path string, err error) { t.warn("%s: not all of it was looked into: %v", printable(path), err) }
@@ -41,7 +44,7 @@ func deepConfig(c *cli.Context, t *terminal) (*filter.Deep, error) {
 // hiddenList warns of what rewrite cannot reach.
 type hiddenList struct {
 	t     *terminal
-	rules *filter.Rules
+	rules *rules.Set
 	told  map[int]int64  // mentions, by rule
 	last  map[int]string // where the last one was
 }
@@ -49,15 +52,15 @@ type hiddenList struct {
 // watchHidden has cfg look for what its rules cannot reach.
 func watchHidden(c *cli.Context, t *terminal, cfg *filter.Config) (*hiddenList, error) {
 	var err error
-	if cfg.Deep, err = deepConfig(c, t); err != nil {
+	if cfg.Unpack, err = deepConfig(c, t); err != nil {
 		return nil, err
 	}
 	l := &hiddenList{t, cfg.Rules, map[int]int64{}, map[int]string{}}
-	cfg.Hidden = l.add
+	cfg.Observer.Hidden = l.add
 	return l, nil
 }
 
-func (l *hiddenList) add(m *filter.Mention) error {
+func (l *hiddenList) add(m *refs.Reference) error {
 	p := place{Path: m.Path, Member: m.Member, Packed: m.Packed, Part: m.Part, Offset: m.Offset}
 	l.told[m.Hash]++
 	if where := m.Path + m.Member; l.last[m.Hash] != where && l.told[m.Hash] <= maxPlaces {

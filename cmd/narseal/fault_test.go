@@ -417,56 +417,6 @@ func TestIgnoredSignal(t *testing.T) {
 	}
 }
 
-// Where the system has no files without a name, a hidden one beside the
-// output takes its place, and goes with the program.
-func TestNamedOutput(t *testing.T) {
-	for _, before := range []string{"", "old"} {
-		for _, end := range []string{"commit", "abort", "exit"} {
-			dir := t.TempDir()
-			name := filepath.Join(dir, "out")
-			want := before
-			if before != "" {
-				if err := os.WriteFile(name, []byte(before), 0o640); err != nil {
-					t.Fatal(err)
-				}
-			}
-			x := &exits{}
-			out, err := newNamedFile(x, name, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if left, err := temporaryFiles(t.TempDir(), dir); err != nil || len(left) != 1 {
-				t.Errorf("%q, %v; want one hidden file", left, err)
-			}
-			io.WriteString(out, "new")
-			switch end {
-			case "commit":
-				want = "new"
-				if err := out.commit(); err != nil {
-					t.Error(err)
-				}
-			case "abort":
-				out.abort()
-			case "exit":
-				x.run()
-				if err := out.commit(); err == nil {
-					t.Error("an output appears although the program has ended")
-				}
-			}
-			out.abort()
-			x.run()
-			var names []string
-			if want != "" {
-				names = []string{"out"}
-				if b, err := os.ReadFile(name); err != nil || string(b) != want {
-					t.Errorf("%s over %q: %v, %q", end, before, err, b)
-				}
-			}
-			empty(t, dir, names...)
-		}
-	}
-}
-
 // Every way to fail ends the run's goroutines, too.
 func TestNoGoroutineIsLeft(t *testing.T) {
 	in := readTestdata(t, "sample.nar")

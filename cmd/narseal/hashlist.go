@@ -7,7 +7,7 @@ import (
 	"os"
 	"strings"
 
-	"narseal/filter"
+	"narseal/filter/rules"
 )
 
 // addHashes adds the hash parts that r, the file name that an option has, lists:
@@ -19,7 +19,7 @@ func addHashes(hashes map[string]bool, r io.Reader, option, name string) error {
 		if line = strings.TrimSpace(line); line == "" {
 			continue
 		}
-		hash, err := filter.HashPart(line)
+		hash, err := rules.HashPart(line)
 		if err != nil {
 			return badUsage("", "%s: %s:%d: %q: %w", option, name, n, line, err)
 		}

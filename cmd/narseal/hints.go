@@ -1,18 +1,55 @@
 package main
 
 import (
+	"errors"
 	"runtime/debug"
+	"strings"
 
 	"narseal/filter"
 	"narseal/macho"
+	"narseal/nar/binarycache"
 )
 
-// hintForSeal says what can be done about an image that cannot be resealed.
-func hintForSeal(e *filter.SealError) string {
+// hintFor says what can be done about errors of the packages below cmd; it may be empty.
+func hintFor(err error) string {
+	var sealErr *filter.SignatureError
+	var rename *filter.RenameError
+	switch {
+	case errors.As(err, &sealErr):
+		return hintForSeal(sealErr)
+	case errors.As(err, &rename):
+		if rename.IsClash() {
+			return ""
+		}
+		return "the entry belongs before one that is already written; --spool copies the input to a temporary file first, so that it can move"
+	case errors.Is(err, binarycache.ErrConflict):
+		return "rules that swap paths need another cache to write: --output CACHE; a path that is not meant is left out by --path"
+	}
+	return ""
+}
+
+// hintForSeal says what can be done about an image whose signature cannot be repaired.
+func hintForSeal(e *filter.SignatureError) string {
 	if e.Slice.Status == macho.StatusCMS {
 		return "--on-cms adhoc replaces the certificate's signature by an ad-hoc one, --on-cms keep passes the broken image on"
 	}
 	return "--on-cms keep passes the image on as it is"
+}
+
+// warnUnsealed names a slice that leaves the program with an invalid signature.
+func (t *terminal) warnUnsealed(path string, s *macho.Slice) {
+	t.warn("%q: %s slice at offset %d: %s", path, s.Arch, s.Offset, describeState(s))
+}
+
+// describeState is a slice's status, and the reason if there is one.
+func describeState(s *macho.Slice) string {
+	if s.Reason == "" {
+		return string(s.Status)
+	}
+	if strings.HasPrefix(s.Reason, string(s.Status)) {
+		return s.Reason
+	}
+	return string(s.Status) + ": " + s.Reason
 }
 
 // versionString is the stamped version, or what the build knows of itself.

@@ -45,9 +45,9 @@ func repairInPlace(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		return badUsage("narseal repair --in-place PATH...", "--in-place wants a PATH")
 	}
 	x := exitsOf(c.Context)
-	p := &inPlace{t: t, exits: x, cms: cfg.OnCMS, rep: newSweepReport(c), dirs: folders{exits: x}, replaced: map[string]bool{}}
+	p := &inPlace{t: t, exits: x, cms: cfg.Signatures.OnCMS, rep: newSweepReport(c), dirs: folders{exits: x}, replaced: map[string]bool{}}
 	for _, path := range c.Args().Slice() {
-		p.path(c.Context, path, cfg.Jobs)
+		p.path(c.Context, path, cfg.Signatures.Jobs)
 	}
 	p.links.outside(func(path string, names uint64) {
 		t.inform("%s: %s of it elsewhere, with the old contents", path, count(int64(names), "hard link", "hard links"))
@@ -100,7 +100,7 @@ func (p *inPlace) path(ctx context.Context, path string, jobs int) {
 // fail says what could not be done. An image that --on-cms fail forbids to
 // leave half repaired is told of as a signature that does not hold.
 func (p *inPlace) fail(err error) {
-	var seal *filter.SealError
+	var seal *filter.SignatureError
 	if !errors.As(err, &seal) {
 		p.tally.failed++
 	}
@@ -171,7 +171,7 @@ func (p *inPlace) repair(f *looseFile, cfg macho.Config) (replaced bool, rep *ma
 	for _, s := range rep.Slices {
 		switch {
 		case s.Status == macho.StatusCMS && p.cms == macho.CMSFail:
-			return false, rep, &filter.SealError{Path: f.path, Slice: s}
+			return false, rep, &filter.SignatureError{Path: f.path, Slice: s}
 		case s.Status == macho.StatusStale, s.Status == macho.StatusCMS && p.cms == macho.CMSAdhoc:
 			want = true
 		}

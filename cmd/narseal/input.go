@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/urfave/cli/v2"
+
+	ospipe "narseal/cmd/narseal/internal/pipe"
 )
 
 // input is an archive, or a stream of them, that a command reads.
@@ -55,10 +57,10 @@ func openInput(name string, stdin io.Reader, p *progress) (*input, error) {
 	}
 	if info.IsDir() {
 		return nil, &hintedError{fmt.Errorf("input: %s is a directory, want a NAR", name),
-			"nix-store --dump " + name + " | narseal …; repair --in-place, verify and refs take folders"}
+			"nix-store --dump " + name + " | narseal …; repair --in-place, verify and refs take directories"}
 	}
 	in.info = info
-	enlargePipe(in.file)
+	ospipe.Enlarge(in.file)
 	return in, nil
 }
 

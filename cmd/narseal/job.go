@@ -31,7 +31,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		return err
 	}
 	defer in.Close()
-	out, err := openOutput(c.Context, c.String("output"), c.App.Writer)
+	out, err := openArchive(c.Context, c.String("output"), c.App.Writer)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		return badUsage("write to another file, and rename it after", "input and output are the same file")
 	}
 	j := &job{cfg: cfg}
-	cfg.Unsealed = func(s filter.Signature) { t.warnUnsealed(s.Path, &s.Slice) }
+	cfg.Observer.Invalid = func(s filter.Signature) { t.warnUnsealed(s.Path, &s.Slice) }
 	var file *output
 	if c.IsSet("report") {
 		// What cannot be made is better known before the work than after it.
@@ -58,7 +58,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		return err
 	}
 	t.inform("%s", j.summary())
-	if n := j.total.Unsealed; n > 0 {
+	if n := j.total.Invalid; n > 0 {
 		return errUnsealed
 	}
 	return nil
@@ -98,99 +98,92 @@ func (j *job) run(c *cli.Context, in *input, out io.Writer) (err error) {
 			j.rep.Output = &streamReport{s.formatName(), string(t), after.size, after.sri()}
 		}()
 	}
-	if s.at != nil && j.cfg.Rules != nil {
-		moved, err := j.order(s)
-		if err != nil {
-			return err
-		}
-		if moved != nil {
-			if before != nil {
-				// The digest is of the input as it lies there.
-				if _, err := io.Copy(before, s.Reader); err != nil {
-					return fmt.Errorf("input: %w", err)
-				}
-			}
-			r = s.count(moved, s.at.Size())
-		}
+	follow := func(r io.Reader) io.Reader {
+		r, j.cfg.Observer.Entry = s.progress.follow(&endReader{r, exitsOf(c.Context).end})
+		return r
 	}
-	r, j.cfg.Entered = s.progress.follow(&endReader{r, exitsOf(c.Context).end})
-	if err = s.explain(j.filter(s.format, w, r)); err == nil {
+	if s.at != nil && j.cfg.Rules != nil {
+		err = j.filterAt(s, w, before, follow)
+	} else {
+		err = j.filter(s.format, w, follow(r))
+	}
+	if err = s.explain(err); err == nil {
 		err = packed.Close()
 	}
 	return err
 }
 
-// order reads the names of a stream that can be read again, and presents it
-// with its entries moved to where their new names belong. Where none moves,
-// it returns nil.
-func (j *job) order(s *stream) (io.Reader, error) {
-	o := filter.NewOrder(j.cfg.Rules)
-	if s.format != nar.FormatExport {
-		if err := o.Add(nar.NewReader(s.at)); err != nil {
-			return nil, err
-		}
-	} else {
-		x := nar.NewExportReader(s.at)
-		for {
-			r, err := x.Next()
-			if err == io.EOF {
-				break
-			}
-			if err == nil {
-				err = o.Add(r)
-			}
-			if err != nil {
-				return nil, err
+// filterAt runs the filter over a stream that can be read again.
+func (j *job) filterAt(s *stream, w io.Writer, before *digest, follow func(io.Reader) io.Reader) (err error) {
+	begun := false
+	size := s.at.Size()
+	j.total, err = j.cfg.RunAt(w, s.at, size, func(r io.Reader, moved int64) (io.Reader, error) {
+		begun = true
+		j.begin(s.format)
+		if before != nil && moved >= 0 {
+			// The digest is of the input as it lies there.
+			if _, err := io.Copy(before, s.Reader); err != nil {
+				return nil, fmt.Errorf("input: %w", err)
 			}
 		}
+		r = s.count(r, size)
+		if before != nil && moved < 0 {
+			r = digestReader{r, before}
+		}
+		return follow(r), nil
+	})
+	if begun {
+		j.finish(s.format)
 	}
-	j.cfg.Ordered = true
-	if !o.Moves() {
-		return nil, nil
-	}
-	return o.Reader(s.at, s.at.Size()), nil
+	return err
 }
 
 // filter runs the filter over what a stream holds. What is neither format is
 // read as a NAR, which says what is wrong with it.
-func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) error {
+func (j *job) filter(f nar.Format, w io.Writer, r io.Reader) (err error) {
+	j.begin(f)
 	if f != nar.FormatExport {
-		nr := nar.NewReader(r)
-		if j.cfg.Ordered {
-			nr.AnyOrder()
-		}
-		if j.rep != nil {
-			j.rep.archiveReport = &archiveReport{}
-			j.rep.watch(j.cfg)
-		}
-		var err error
-		j.total, err = j.cfg.Run(nar.NewWriter(w), nr)
-		if j.rep != nil {
-			j.rep.count(j.cfg, &j.total, true)
-		}
-		return err
+		j.total, err = j.cfg.Run(nar.NewWriter(w), nar.NewReader(r))
+	} else {
+		j.total, err = j.cfg.RunExport(nar.NewExportWriter(w), nar.NewExportReader(r))
+	}
+	j.finish(f)
+	return err
+}
+
+// begin prepares the report for a run.
+func (j *job) begin(f nar.Format) {
+	if j.rep == nil {
+		return
+	}
+	if f != nar.FormatExport {
+		j.rep.archiveReport = &archiveReport{}
+		j.rep.watch(j.cfg)
+		return
 	}
 	var a *archiveReport
 	rules := room(maxReportRules)
-	begin := func() {
-		if j.rep != nil {
-			a = &archiveReport{Rules: []ruleReport{}, room: &j.room}
-			a.watch(j.cfg)
-			j.rep.Archives = append(j.rep.Archives, a)
-		}
+	j.cfg.Observer.BeginArchive = func() {
+		a = &archiveReport{Rules: []ruleReport{}, room: &j.room}
+		a.watch(j.cfg)
+		j.rep.Archives = append(j.rep.Archives, a)
 	}
-	end := func(t *nar.Trailer, res *filter.Result) {
-		if a != nil {
-			a.StorePath = t.Path
-			a.count(j.cfg, res, rules.take(len(res.Counts)))
-		}
+	j.cfg.Observer.EndArchive = func(t *nar.Trailer, res *filter.Result) {
+		a.StorePath = t.Path
+		a.count(j.cfg, res, rules.take(len(res.Counts)))
 	}
-	var err error
-	j.total, err = j.cfg.RunExport(nar.NewExportWriter(w), nar.NewExportReader(r), begin, end)
-	if j.rep != nil {
+}
+
+// finish adds to the report what the run counted.
+func (j *job) finish(f nar.Format) {
+	if j.rep == nil {
+		return
+	}
+	if f == nar.FormatExport {
 		j.rep.Totals = ruleReports(j.cfg, &j.total, true)
+	} else {
+		j.rep.count(j.cfg, &j.total, true)
 	}
-	return err
 }
 
 // writeReport writes the report of a run that ended in err.
@@ -215,8 +208,8 @@ func (j *job) summary() string {
 			count(int64(len(res.Counts)), "rule", "rules"))
 	}
 	s += fmt.Sprintf("%s resealed", count(res.Repaired, "signature", "signatures"))
-	if res.Unsealed > 0 {
-		s += fmt.Sprintf(", %d that do not hold", res.Unsealed)
+	if res.Invalid > 0 {
+		s += fmt.Sprintf(", %d that do not hold", res.Invalid)
 	}
 	return s
 }

@@ -2,12 +2,11 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/macho"
 )
 
@@ -76,24 +75,12 @@ func (s *links) outside(f func(path string, names uint64)) {
 
 // relink makes name another name of the file now.
 func relink(x *exits, now string, f *looseFile) error {
-	name := f.Name()
-	hidden := hiddenName(name)
-	return x.whole(func() error {
-		if err := os.Link(now, hidden); err != nil {
-			return err
-		}
+	return atomicfile.Link(x.Registry, now, f.Name(), func() error {
 		var st unix.Stat_t
-		err := unix.Lstat(name, &st)
+		err := unix.Lstat(f.Name(), &st)
 		if s := stateOf(&st); err == nil && (s.dev != f.state.dev || s.ino != f.state.ino || s.size != f.state.size || s.mtime != f.state.mtime) {
 			err = fmt.Errorf("%s: the file changed while its other name was repaired", f.path)
 		}
-		if err == nil {
-			err = os.Rename(hidden, name)
-		}
-		if err != nil {
-			os.Remove(hidden)
-			return err
-		}
-		return syncDir(filepath.Dir(name))
+		return err
 	})
 }

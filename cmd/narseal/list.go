@@ -8,8 +8,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -185,18 +183,4 @@ func specialSlots(list []int) string {
 		names[i] = strconv.Itoa(-k)
 	}
 	return strings.Join(names, ", ")
-}
-
-// printable is s for a terminal: as it is, or quoted where it holds what a
-// terminal would act on.
-func printable(s string) string {
-	if isHarmless(s) {
-		return s
-	}
-	return strconv.Quote(s)
-}
-
-// isHarmless tells whether s holds nothing that a terminal would act on.
-func isHarmless(s string) bool {
-	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 }

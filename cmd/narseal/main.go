@@ -9,6 +9,10 @@ import (
 	"os"
 
 	"github.com/urfave/cli/v2"
+
+	"narseal/cmd/narseal/internal/cleanup"
+	ui "narseal/cmd/narseal/internal/terminal"
+	"narseal/filter"
 )
 
 // version is stamped by scripts/release.
@@ -26,10 +30,38 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	t := &terminal{stderr: stderr}
 	app := newApp(t)
-	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, besideWriter{stderr, t}
-	return t.finish(guard(ctx, func(ctx context.Context) error {
-		return app.RunContext(ctx, args)
+	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, t.base().Stderr()
+	return finish(t, cleanup.Run(ctx, func(ctx context.Context, reg *cleanup.Registry) error {
+		return app.RunContext(context.WithValue(ctx, exitsKey{}, reg), args)
 	}))
+}
+
+// finish reports how the run ended, and returns the exit status.
+func finish(t *terminal, err error) int {
+	t.EndProgress()
+	var usage *ui.UsageError
+	var sealErr *filter.SignatureError
+	var stop *cleanup.StopError
+	switch {
+	case err == nil:
+		return statusDone
+	case errors.As(err, &stop):
+		return stop.End()
+	case err == errUnsealed, err == errDenied:
+		return statusUnsealed
+	case err == errFailed:
+		return statusError
+	case err == errNoCommand:
+		return statusUsage
+	}
+	t.fail(err)
+	switch {
+	case errors.As(err, &usage):
+		return statusUsage
+	case errors.As(err, &sealErr):
+		return statusUnsealed
+	}
+	return statusError
 }
 
 func newApp(t *terminal) *cli.App {

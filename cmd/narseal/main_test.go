@@ -27,7 +27,20 @@ func TestMain(m *testing.M) {
 		// A process with the race detector would wait a second at its end.
 		os.Setenv("GORACE", "atexit_sleep_ms=0")
 	}
-	testscript.Main(m, map[string]func(){"narseal": main, "peak": peak})
+	testscript.Main(ownState{m}, map[string]func(){"narseal": main, "peak": peak})
+}
+
+// ownState runs the tests with a directory of their own for what the program remembers.
+type ownState struct{ m *testing.M }
+
+func (o ownState) Run() int {
+	dir, err := os.MkdirTemp("", "narseal-state")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	os.Setenv("XDG_STATE_HOME", dir)
+	return o.m.Run()
 }
 
 // TestScripts runs the scripts in testdata/script. Beside testscript's own
@@ -54,6 +67,7 @@ func TestScripts(t *testing.T) {
 			} {
 				env.Setenv(name, value)
 			}
+			env.Setenv("XDG_STATE_HOME", filepath.Join(os.Getenv("XDG_STATE_HOME"), filepath.Base(env.WorkDir)))
 			env.Values[scriptT{}] = env.T().(testing.TB)
 			return nil
 		},

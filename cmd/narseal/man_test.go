@@ -7,10 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/urfave/cli/v2"
-
+	"narseal/cmd/narseal/internal/manual"
 	"narseal/nar/nartest"
 )
 
@@ -21,11 +19,10 @@ func TestManPages(t *testing.T) {
 	if code := run(t.Context(), []string{program, "man", dir}, nil, &stdout, &stderr); code != 0 || stdout.Len()+stderr.Len() > 0 {
 		t.Fatalf("status %d, %s%s", code, &stdout, &stderr)
 	}
-	app := testApp()
-	want := map[string]*page{"narseal.1": appPage(app)}
-	eachCommand(app.Commands, func(c *cli.Command) {
-		want[strings.ReplaceAll(c.HelpName, " ", "-")+".1"] = commandPage(c)
-	})
+	want := map[string]*manual.Command{}
+	for _, c := range programManual(testApp()).All() {
+		want[strings.ReplaceAll(c.Name, " ", "-")+".1"] = c
+	}
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +31,7 @@ func TestManPages(t *testing.T) {
 		t.Errorf("%d pages, want %d", len(files), len(want))
 	}
 	mandoc := nartest.Tool(t, "mandoc")
-	for name, p := range want {
+	for name, c := range want {
 		file := filepath.Join(dir, name)
 		if out, err := exec.Command(mandoc, "-Tlint", "-Wwarning", file).CombinedOutput(); err != nil || len(out) > 0 {
 			t.Errorf("mandoc says of %s: %v\n%s", name, err, out)
@@ -46,24 +43,35 @@ func TestManPages(t *testing.T) {
 			}
 		}
 		text := manText(t, mandoc, file)
-		for _, l := range p.lists {
-			for _, i := range l.items {
-				if !strings.Contains(text, oneBlank(i.text)) || !l.options && !strings.Contains(text, i.term) {
-					t.Errorf("%s does not have %q with %q", name, i.term, i.text)
-				}
-				if l.options && !strings.Contains(text, oneBlank(i.term)) {
-					t.Errorf("%s does not have the option %q", name, i.term)
-				}
+		for _, sub := range c.Commands {
+			if !strings.Contains(text, oneBlank(sub.Summary)) || !strings.Contains(text, sub.Word()) {
+				t.Errorf("%s does not have %q with %q", name, sub.Word(), sub.Summary)
 			}
 		}
-		for _, e := range append(p.examples, p.about...) {
+		for _, o := range c.Options {
+			term := strings.TrimSpace("--" + o.Long + " " + o.Value)
+			if o.Short != "" {
+				term = "-" + o.Short + ", " + term
+			}
+			if o.Default != "" {
+				o.Text += " (default: " + o.Default + ")"
+			}
+			if !strings.Contains(text, oneBlank(o.Text)) {
+				t.Errorf("%s does not have %q with %q", name, term, o.Text)
+			}
+			if !strings.Contains(text, oneBlank(term)) {
+				t.Errorf("%s does not have the option %q", name, term)
+			}
+		}
+		about, examples := manual.Describe(c.Description)
+		for _, e := range append(examples, about...) {
 			if !strings.Contains(text, oneBlank(e)) {
 				t.Errorf("%s does not have %q", name, e)
 			}
 		}
-		for _, i := range append(exitStatuses.items, environment.items...) {
-			if name != "narseal-cache.1" && !strings.Contains(text, oneBlank(i.term+" "+i.text)) {
-				t.Errorf("%s does not have %q with %q", name, i.term, i.text)
+		for _, i := range append(exitStatuses.Items, environment.Items...) {
+			if name != "narseal-cache.1" && !strings.Contains(text, oneBlank(i.Term+" "+i.Text)) {
+				t.Errorf("%s does not have %q with %q", name, i.Term, i.Text)
 			}
 		}
 		if !strings.Contains(text, "1970-01-02") {
@@ -92,26 +100,6 @@ func manText(t *testing.T, mandoc, file string) string {
 }
 
 func oneBlank(s string) string { return strings.Join(strings.Fields(s), " ") }
-
-// Nothing in a page's text is taken for a request or an escape.
-func TestManText(t *testing.T) {
-	p := &page{
-		name: "narseal odd", usage: `.it's \fBodd\fR`, synopsis: "narseal odd [options]",
-		about:    []string{`'quoted' .SH \e "x" – ü \(em --all, -v`, ".SH NO", "'in"},
-		examples: []string{`.ls '~/x' ^ \` + "`", "a-b --c"},
-		lists:    []list{{heading: "Options", items: []item{{"-x, --ex A|b-c", "..text"}}, options: true}},
-	}
-	file := filepath.Join(t.TempDir(), "odd.1")
-	if err := os.WriteFile(file, p.man(`1.0-"x"`, time.Unix(0, 0)), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	text := manText(t, nartest.Tool(t, "mandoc"), file)
-	for _, want := range append(append(p.about, p.examples...), p.usage, "-x, --ex A|b-c ..text") {
-		if !strings.Contains(text, oneBlank(want)) {
-			t.Errorf("the page does not have %q, but\n%s", want, text)
-		}
-	}
-}
 
 func TestManUsage(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "yesterday")

@@ -1,21 +1,11 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"os"
 	"runtime"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
-
-	"narseal/filter"
 )
-
-func (t *terminal) configure(c *cli.Context) {
-	t.quiet, t.verbose = c.Bool("quiet"), c.Bool("verbose")
-	t.startProgress(c.String("progress"))
-}
 
 // sizeOption reads a size such as 256MiB, 1G or 4096.
 func sizeOption(c *cli.Context, name string) (int64, error) {
@@ -26,29 +16,14 @@ func sizeOption(c *cli.Context, name string) (int64, error) {
 	return int64(n), nil
 }
 
-// newScratch returns what makes temporary files that have no name, or none any
-// more, so that nothing is left of them however the program ends.
-func newScratch(x *exits) func() (filter.Scratch, error) {
-	return func() (filter.Scratch, error) {
-		f, err := openUnnamed(os.TempDir(), 0o600)
-		if errors.Is(err, errors.ErrUnsupported) {
-			err = x.whole(func() error {
-				if f, err = os.CreateTemp("", "narseal-"); err != nil {
-					return err
-				}
-				if err := os.Remove(f.Name()); err != nil {
-					f.Close()
-					return fmt.Errorf("unlink: %w", err)
-				}
-				return nil
-			})
-		}
-		if err != nil {
-			return nil, err // not f, which would be a Scratch that is nil inside
-		}
-		return f, nil
-	}
+var outputFlag = &cli.StringFlag{
+	Name:    "output",
+	Aliases: []string{"o"},
+	Usage:   "write to `FILE`, which appears only when complete; - is stdout, also where that is a terminal",
 }
+
+var progressFlag = choice("progress", "auto", "auto|always|never",
+	"tell on stderr how far a long run is; auto: on a terminal, after one second")
 
 var jobsFlag = &cli.IntFlag{
 	Name:    "jobs",

@@ -20,6 +20,9 @@ import (
 	"narseal/nar/nartest"
 )
 
+// eraseLine erases the rest of a line (ECMA-48 EL).
+const eraseLine = "\x1b[K"
+
 // A screen is what stands on a terminal of some lines, as far as the program
 // moves on it: by carriage returns, newlines and erasing the rest of a line.
 func screen(t *testing.T, out []byte) []string {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"flag"
 	"os"
 	"os/exec"
@@ -11,15 +9,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/urfave/cli/v2"
-
 	"narseal/nar/nartest"
 )
 
-var updateReadme = flag.Bool("update", false, "bring the README's sections that this program makes up to date")
+var updateReadme = flag.Bool("update", false, "update the sections of the README that are generated")
 
 // TestReadme compares the sections of the README between "begin NAME" and "end
-// NAME" with what they are made from. After a change of the help, say
+// NAME" with what they are made from. After a change of what the program prints,
+// or of the filter package's example, run
 //
 //	go test ./cmd/narseal -run TestReadme -update
 func TestReadme(t *testing.T) {
@@ -34,7 +31,6 @@ func TestReadme(t *testing.T) {
 	}{
 		{"session", readmeSession},
 		{"example", readmeExample},
-		{"help", readmeHelp},
 	} {
 		t.Run(section.name, func(t *testing.T) {
 			begin, end := "<!-- begin "+section.name+" -->\n", "<!-- end "+section.name+" -->\n"
@@ -104,29 +100,6 @@ func readmeExample(t *testing.T, _ string) string {
 		t.Fatal("no function Example with an output")
 	}
 	return block("go", regexp.MustCompile(`(?m)^\t`).ReplaceAllString(string(body[1]), ""))
-}
-
-// readmeHelp returns the help of every command.
-func readmeHelp(t *testing.T, _ string) string {
-	var all strings.Builder
-	var each func(path []string, commands []*cli.Command)
-	each = func(path []string, commands []*cli.Command) {
-		for _, c := range commands {
-			if c.Hidden || c.Name == "help" {
-				continue
-			}
-			path := append(path[:len(path):len(path)], c.Name)
-			var stdout, stderr bytes.Buffer
-			args := append(path, "--help")
-			if status := run(context.Background(), args, strings.NewReader(""), &stdout, &stderr); status != 0 {
-				t.Errorf("%q: status %d, %s", args, status, &stderr)
-			}
-			all.WriteString("### `" + strings.Join(path, " ") + "`\n\n" + block("text", stdout.String()) + "\n")
-			each(path, c.Subcommands)
-		}
-	}
-	each([]string{"narseal"}, newApp(&terminal{}).Commands)
-	return "\n" + all.String()
 }
 
 func block(kind, text string) string {

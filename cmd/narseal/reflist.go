@@ -11,7 +11,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"narseal/filter"
+	"narseal/filter/refs"
+	"narseal/filter/rules"
 )
 
 const (
@@ -28,7 +29,7 @@ type refSet struct {
 	label  string // what places are shown with: the archive's file
 	dir    string // with the slash at its end
 	only   map[string]bool
-	hashes *filter.Rules
+	hashes *rules.Set
 	limit  int
 	paths  map[refKey]*reference // at most limit
 	denied map[int]*reference    // by rule
@@ -68,17 +69,17 @@ type reference struct {
 	// Allowed is absent without --allow-only.
 	Allowed *bool `json:"allowed,omitempty"`
 
-	encodings filter.Encodings
+	encodings rules.Encodings
 }
 
 type place struct {
-	Archive  string      `json:"archive,omitempty"` // its store path, in an export stream
-	Path     string      `json:"path,omitempty"`    // not of an export stream's references
-	Member   string      `json:"member,omitempty"`  // as in filter.Mention
-	Packed   string      `json:"packed,omitempty"`  // likewise
-	Part     filter.Part `json:"part"`
-	Offset   int64       `json:"offset"`
-	Encoding string      `json:"encoding"`
+	Archive  string    `json:"archive,omitempty"` // its store path, in an export stream
+	Path     string    `json:"path,omitempty"`    // not of an export stream's references
+	Member   string    `json:"member,omitempty"`  // as in refs.Reference
+	Packed   string    `json:"packed,omitempty"`  // likewise
+	Part     refs.Part `json:"part"`
+	Offset   int64     `json:"offset"`
+	Encoding string    `json:"encoding"`
 }
 
 func newRefSet(input string, r *refsRun) *refSet {
@@ -89,7 +90,7 @@ func newRefSet(input string, r *refsRun) *refSet {
 	}
 }
 
-func (s *refSet) add(m *filter.Mention) error {
+func (s *refSet) add(m *refs.Reference) error {
 	ref, most := s.denied[m.Hash], maxPlaces
 	if m.Base != nil {
 		ref = s.paths[refKey{string(m.Base), m.Packed != ""}]
@@ -207,7 +208,7 @@ func (p *place) String() string {
 	if p.Archive != "" {
 		s = strings.TrimSuffix(p.Archive+": "+s, ": ")
 	}
-	if p.Part != filter.InContents {
+	if p.Part != refs.InContents {
 		return fmt.Sprintf("%s: %s", s, p.Part)
 	}
 	return fmt.Sprintf("%s: offset %d", s, p.Offset)

@@ -10,13 +10,15 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"narseal/filter"
+	"narseal/filter/refs"
+	"narseal/filter/rules"
 	"narseal/nar"
 	"narseal/nar/compression"
+	"narseal/nar/storepath"
 )
 
 // inReferences is the part of an export stream that names references.
-const inReferences filter.Part = "references"
+const inReferences refs.Part = "references"
 
 func refsCommand(t *terminal) *cli.Command {
 	return &cli.Command{
@@ -35,7 +37,7 @@ paths are listed of an input; more are an error.
 			&cli.StringSliceFlag{Name: "deny", Usage: "status 3 if this `HASH|PATH` is mentioned, and say where; repeatable"},
 			&cli.StringFlag{Name: "allow-only", Usage: "status 3 if a path is mentioned that is not in `FILE`: a hash or path a line, # starts a comment"},
 			storeDirFlag(defaultStoreDir),
-			&cli.StringFlag{Name: "encodings", Value: filter.AllEncodings.String(), Usage: "look for paths in these `ENCODINGS`; the wide ones in both byte orders"},
+			&cli.StringFlag{Name: "encodings", Value: rules.AllEncodings.String(), Usage: "look for paths in these `ENCODINGS`; the wide ones in both byte orders"},
 			choice("format", "text", "text|json", "text for people, or json: an object a line"),
 			&cli.BoolFlag{Name: "deep", Usage: "look into packed files, too: gzip, xz, zstd, bzip2, zip, and tar"},
 		}, append(deepFlags(), commonFlags()...)...),
@@ -49,7 +51,7 @@ paths are listed of an input; more are an error.
 			if len(inputs) == 0 {
 				inputs = []string{"-"}
 			}
-			if inputs, err = expandCaches(inputs); err != nil {
+			if inputs, err = expandCaches(c.Context, inputs); err != nil {
 				return err
 			}
 			return r.report(c, r.run(inputs))
@@ -70,7 +72,7 @@ type refsRun struct {
 	stdin io.Reader
 	out   refsOutput
 	only  map[string]bool // hash parts; nil: all are allowed
-	find  filter.References
+	find  refs.Scanner
 	set   *refSet     // of the input at hand
 	rep   *refsReport // nil where none was asked for
 }
@@ -81,26 +83,26 @@ func newRefsRun(c *cli.Context, t *terminal) (*refsRun, error) {
 	if r.out, err = newRefsOutput(c, t); err != nil {
 		return nil, err
 	}
-	if r.find.Encodings, err = filter.ParseEncodings(c.String("encodings")); err != nil {
+	if r.find.Encodings, err = rules.ParseEncodings(c.String("encodings")); err != nil {
 		return nil, badUsage("", "--encodings: %w", err)
 	}
 	r.find.StoreDir = defaultStoreDir
 	if c.IsSet("store-dir") {
 		r.find.StoreDir = path.Clean(c.String("store-dir"))
 	}
-	if err := filter.CheckStoreDir(r.find.StoreDir); err != nil {
+	if err := storepath.CheckDir(r.find.StoreDir); err != nil {
 		return nil, badUsage("", "--store-dir: %w", err)
 	}
-	var deny []filter.Rule
+	var deny []rules.Rule
 	for _, s := range c.StringSlice("deny") {
-		hash, err := filter.HashPart(s)
+		hash, err := rules.HashPart(s)
 		if err != nil {
 			return nil, badUsage("", "--deny %q: %w", s, err)
 		}
-		deny = append(deny, filter.Rule{From: hash, To: hash})
+		deny = append(deny, rules.Rule{From: hash, To: hash})
 	}
 	if deny != nil {
-		if r.find.Hashes, err = filter.Compile(deny, r.find.Encodings); err != nil {
+		if r.find.Hashes, err = rules.Compile(deny, r.find.Encodings); err != nil {
 			return nil, badUsage("", "--deny: %w", err)
 		}
 	}
@@ -113,11 +115,11 @@ func newRefsRun(c *cli.Context, t *terminal) (*refsRun, error) {
 		}
 	}
 	if c.Bool("deep") {
-		if r.find.Deep, err = deepConfig(c, t); err != nil {
+		if r.find.Unpack, err = deepConfig(c, t); err != nil {
 			return nil, err
 		}
 	}
-	r.find.Found = func(m *filter.Mention) error { return r.set.add(m) }
+	r.find.Found = func(m *refs.Reference) error { return r.set.add(m) }
 	return r, nil
 }
 
@@ -195,7 +197,7 @@ func (r *refsRun) input(name string) error {
 		follow, entered := s.progress.follow(s)
 		archive := nar.NewReader(follow)
 		entered(archive.Path)
-		return r.find.Run(archive)
+		return r.find.Archive(archive)
 	case nar.FormatExport:
 		follow, entered := s.progress.follow(s)
 		return r.export(nar.NewExportReader(follow), entered)
@@ -210,7 +212,7 @@ func (r *refsRun) input(name string) error {
 	if _, err := in.file.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("input: %w", err)
 	}
-	return r.find.Contents(name, s.count(in.file, in.left()))
+	return r.find.File(name, s.count(in.file, in.left()))
 }
 
 func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) error {
@@ -223,7 +225,7 @@ func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) 
 			return err
 		}
 		entered(archive.Path)
-		if err := r.find.Run(archive); err != nil {
+		if err := r.find.Archive(archive); err != nil {
 			return err
 		}
 		trailer, err := x.Trailer()
@@ -244,7 +246,7 @@ func (r *refsRun) folder(name string) error {
 	var failed error
 	err := walk(name, func(f found) error {
 		if f.inner != "/" {
-			if err := r.find.Field(f.path, filter.InName, []byte(f.entry.Name())); err != nil {
+			if err := r.find.Field(f.path, refs.InName, []byte(f.entry.Name())); err != nil {
 				return err
 			}
 		}
@@ -255,7 +257,7 @@ func (r *refsRun) folder(name string) error {
 			if err != nil {
 				return err
 			}
-			return r.find.Field(f.path, filter.InTarget, []byte(target))
+			return r.find.Field(f.path, refs.InTarget, []byte(target))
 		case 0:
 			file, err := openLoose(f.real, f.path)
 			if err != nil {
@@ -263,7 +265,7 @@ func (r *refsRun) folder(name string) error {
 			}
 			defer file.Close()
 			r.t.progress.at(&f.path)
-			return r.find.Contents(f.path, r.t.progress.count(file))
+			return r.find.File(f.path, r.t.progress.count(file))
 		default:
 			return fmt.Errorf("%s: %s has no place in an archive", f.path, f.entry.Type())
 		}

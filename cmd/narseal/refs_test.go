@@ -11,7 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"narseal/filter"
+	"narseal/filter/refs"
+	"narseal/filter/rules"
 	"narseal/nar/nartest"
 )
 
@@ -164,7 +165,7 @@ func TestRefsBound(t *testing.T) {
 	s := newRefSet("x", &refsRun{})
 	s.limit = 100
 	base := []byte(strings.Repeat("p", 32) + "-0000000")
-	m := &filter.Mention{Base: base, Encoding: filter.UTF8}
+	m := &refs.Reference{Base: base, Encoding: rules.UTF8}
 	for i := range s.limit {
 		copy(base[33:], fmt.Sprintf("%07d", i))
 		if err := s.add(m); err != nil {

@@ -1,58 +1,52 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
+	"syscall"
+
+	"narseal/nar/binarycache"
+	cachefolder "narseal/nar/binarycache/folder"
 )
 
-// expandCaches puts the archives of a binary cache in the place of its
-// folder: as a folder its files would be searched as they lie there,
-// compressed.
-func expandCaches(inputs []string) ([]string, error) {
+// expandCaches puts the archives of a binary cache in the place of its directory: as a directory its files would be
+// searched as they lie there, compressed.
+func expandCaches(ctx context.Context, inputs []string) ([]string, error) {
 	var out []string
 	for _, name := range inputs {
-		_, err := os.Stat(filepath.Join(name, "nix-cache-info"))
-		if name == "-" || err != nil {
+		store := cachefolder.New(name)
+		is := false
+		if name != "-" {
+			var err error
+			if is, err = isCache(ctx, store); err != nil {
+				return nil, fmt.Errorf("input: %w", err)
+			}
+		}
+		if !is {
 			out = append(out, name)
 			continue
 		}
-		infos, err := filepath.Glob(filepath.Join(globQuote(name), "*.narinfo")) // sorted
-		if err != nil {
-			return nil, fmt.Errorf("input: %s: %w", name, err)
-		}
-		for _, info := range infos {
-			url, err := narinfoURL(info)
-			if err != nil {
-				return nil, fmt.Errorf("input: %w", err)
+		for info, err := range binarycache.Infos(ctx, store) {
+			if err == nil {
+				_, err = store.Stat(ctx, info.URL) // no link, and no file without end
 			}
-			out = append(out, filepath.Join(name, filepath.FromSlash(url)))
+			if err != nil {
+				return nil, &hintedError{fmt.Errorf("input: %s: %w", name, err), "narseal cache verify tells what is wrong with a cache"}
+			}
+			out = append(out, filepath.Join(name, filepath.FromSlash(info.URL)))
 		}
 	}
 	return out, nil
 }
 
-// globQuote has every character of a name stand for itself in a pattern.
-func globQuote(name string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
-}
-
-// narinfoURL is where a narinfo says that its archive is: below the cache.
-func narinfoURL(name string) (string, error) {
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return "", err
+// isCache says whether a store has a nix-cache-info. It is an error if it has one that cannot be read, such as a FIFO.
+func isCache(ctx context.Context, store binarycache.Store) (bool, error) {
+	_, err := store.Stat(ctx, "nix-cache-info")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return false, nil
 	}
-	for line := range strings.Lines(string(b)) {
-		if url, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), "URL: "); ok {
-			if !fs.ValidPath(url) {
-				return "", fmt.Errorf("%s: URL %q is not below the cache", name, url)
-			}
-			return url, nil
-		}
-	}
-	return "", &hintedError{fmt.Errorf("%s: %w", name, errors.New("no URL")), "narseal cache verify tells what is wrong with a cache"}
+	return err == nil, err
 }

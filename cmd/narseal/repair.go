@@ -34,7 +34,7 @@ them keeps the old contents. Symlinks in folders are not followed.
 			if c.Bool(inPlaceFlag.Name) {
 				return repairInPlace(c, t, cfg)
 			}
-			cfg.Repair = filter.RepairAll
+			cfg.Signatures.Repair = filter.RepairAll
 			return runFilter(c, t, cfg)
 		},
 	}

@@ -109,13 +109,13 @@ func (a *archiveReport) watch(cfg *filter.Config) {
 		}
 		return ok
 	}
-	cfg.Inspect = true
-	cfg.Changed = func(c filter.Change) {
+	cfg.Signatures.Verify = true
+	cfg.Observer.Changed = func(c filter.Change) {
 		if fits(c.Path) {
 			a.Changed = append(a.Changed, c)
 		}
 	}
-	cfg.Signature = func(s filter.Signature) {
+	cfg.Observer.Signature = func(s filter.Signature) {
 		if fits(s.Path) {
 			a.Signatures = append(a.Signatures, s)
 		}

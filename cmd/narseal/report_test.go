@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"narseal/filter"
+	"narseal/filter/rules"
 	"narseal/nar/nartest"
 )
 
@@ -129,7 +130,7 @@ func TestReportRulesRoom(t *testing.T) {
 			t.Errorf("archive %d lists all of its 2 rules: %v, want %v", i, got, want)
 		}
 	}
-	rules, err := filter.Compile([]filter.Rule{{From: hashA, To: hashB}, {From: hashB, To: hashA}}, filter.UTF8)
+	rules, err := rules.Compile([]rules.Rule{{From: hashA, To: hashB}, {From: hashB, To: hashA}}, rules.UTF8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,20 +206,20 @@ func TestReportRoom(t *testing.T) {
 	var cfg filter.Config
 	first.watch(&cfg)
 	long := "/" + strings.Repeat("x", 59)
-	cfg.Changed(filter.Change{Path: long})
-	cfg.Changed(filter.Change{Path: long})
-	cfg.Signature(filter.Signature{Path: "/y"})
+	cfg.Observer.Changed(filter.Change{Path: long})
+	cfg.Observer.Changed(filter.Change{Path: long})
+	cfg.Observer.Signature(filter.Signature{Path: "/y"})
 	if len(first.Changed) != 1 || len(first.Signatures) != 0 || first.Omitted != 2 {
 		t.Errorf("%d changes, %d signatures, %d left out; want 1, 0, 2", len(first.Changed), len(first.Signatures), first.Omitted)
 	}
 	second.watch(&cfg)
-	cfg.Signature(filter.Signature{Path: "/y"})
+	cfg.Observer.Signature(filter.Signature{Path: "/y"})
 	if len(second.Signatures) != 0 || second.Omitted != 1 {
 		t.Errorf("another archive: %d signatures, %d left out; want 0, 1", len(second.Signatures), second.Omitted)
 	}
 	var third archiveReport
 	third.watch(&cfg)
-	cfg.Changed(filter.Change{Path: long})
+	cfg.Observer.Changed(filter.Change{Path: long})
 	if len(third.Changed) != 1 || third.Omitted != 0 {
 		t.Errorf("on its own: %d changes, %d left out; want 1, 0", len(third.Changed), third.Omitted)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/filter"
+	"narseal/filter/rules"
 	"narseal/macho"
 )
 
@@ -33,7 +34,7 @@ and ends the run, unless --on-cms says otherwise.
 		), append(deepFlags(), commonFlags()...)...),
 		Action: func(c *cli.Context) error {
 			t.configure(c)
-			rules, err := compileRules(c)
+			set, err := compileRules(c)
 			if err != nil {
 				return err
 			}
@@ -41,8 +42,8 @@ and ends the run, unless --on-cms says otherwise.
 			if err != nil {
 				return err
 			}
-			cfg.Rules = rules
-			cfg.Repair = repairModes[c.String("repair")]
+			cfg.Rules = set
+			cfg.Signatures.Repair = repairModes[c.String("repair")]
 			if !c.Bool("deep-warn") {
 				return runFilter(c, t, cfg)
 			}
@@ -63,7 +64,7 @@ func ruleFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "map", Aliases: []string{"m"}, Usage: "replace a hash, or a base name HASH-NAME: `OLD=NEW`; repeatable"},
 		&cli.StringSliceFlag{Name: "map-file", Usage: "read rules from `FILE`, one a line: OLD=NEW or OLD NEW; # starts a comment"},
-		&cli.StringFlag{Name: "encodings", Value: filter.AllEncodings.String(), Usage: "replace in text of these `ENCODINGS`; the wide ones in both byte orders"},
+		&cli.StringFlag{Name: "encodings", Value: rules.AllEncodings.String(), Usage: "replace in text of these `ENCODINGS`; the wide ones in both byte orders"},
 	}
 }
 
@@ -98,44 +99,44 @@ func onCMSFlag(def string) cli.Flag {
 }
 
 // compileRules reads --map and --map-file.
-func compileRules(c *cli.Context) (*filter.Rules, error) {
-	var rules []filter.Rule
+func compileRules(c *cli.Context) (*rules.Set, error) {
+	var list []rules.Rule
 	for _, s := range c.StringSlice("map") {
-		r, err := filter.ParseRule(s)
+		r, err := rules.Parse(s)
 		if err != nil {
 			return nil, badUsage("", "--map: %w", err)
 		}
-		rules = append(rules, r)
+		list = append(list, r)
 	}
 	for _, name := range c.StringSlice("map-file") {
 		more, err := readRules(c, name)
 		if err != nil {
 			return nil, err
 		}
-		if rules == nil {
-			rules = more
+		if list == nil {
+			list = more
 		} else {
-			rules = append(rules, more...)
+			list = append(list, more...)
 		}
 	}
-	if files := c.StringSlice("map-file"); len(rules) == 0 && len(files) > 0 {
+	if files := c.StringSlice("map-file"); len(list) == 0 && len(files) > 0 {
 		return nil, badUsage("", "--map-file: no rules in %s", strings.Join(files, ", "))
 	}
-	if len(rules) == 0 {
+	if len(list) == 0 {
 		return nil, badUsage("say --map OLD=NEW, or --map-file FILE", "no rules: nothing to rewrite")
 	}
-	encodings, err := filter.ParseEncodings(c.String("encodings"))
+	encodings, err := rules.ParseEncodings(c.String("encodings"))
 	if err != nil {
 		return nil, badUsage("", "--encodings: %w", err)
 	}
-	compiled, err := filter.Compile(rules, encodings)
+	compiled, err := rules.Compile(list, encodings)
 	if err != nil {
 		return nil, badUsage("", "rules: %w", err)
 	}
 	return compiled, nil
 }
 
-func readRules(c *cli.Context, name string) ([]filter.Rule, error) {
+func readRules(c *cli.Context, name string) ([]rules.Rule, error) {
 	var r io.Reader = c.App.Reader
 	if name == "-" {
 		if in, err := inputArg(c); err != nil || in == "-" {
@@ -149,21 +150,23 @@ func readRules(c *cli.Context, name string) ([]filter.Rule, error) {
 		defer f.Close()
 		r = f
 	}
-	rules, err := filter.ParseRules(r, name)
+	list, err := rules.ParseFile(r, name)
 	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
 		return nil, fmt.Errorf("--map-file: %w", err)
 	}
 	if err != nil {
 		return nil, badUsage("", "--map-file: %w", err)
 	}
-	return rules, nil
+	return list, nil
 }
 
 // filterConfig reads the options that rewrite and repair share.
 func filterConfig(c *cli.Context) (*filter.Config, error) {
-	cfg := &filter.Config{Scratch: newScratch(exitsOf(c.Context)), Jobs: c.Int("jobs"), OnCMS: cmsPolicies[c.String("on-cms")]}
+	cfg := &filter.Config{}
+	cfg.Signatures.Jobs, cfg.Signatures.OnCMS = c.Int("jobs"), cmsPolicies[c.String("on-cms")]
+	cfg.Spill.Open = newScratch(exitsOf(c.Context))
 	var err error
-	if cfg.HoldMemory, err = sizeOption(c, "hold-memory"); err != nil {
+	if cfg.Spill.Memory, err = sizeOption(c, "hold-memory"); err != nil {
 		return nil, err
 	}
 	return cfg, nil

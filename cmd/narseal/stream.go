@@ -28,19 +28,10 @@ type stream struct {
 	compression compression.Type
 	image       bool // begins as a Mach-O file does
 	// at is the stream where it can be read again from its start.
-	at    *section
+	at    *nar.SectionReader
 	close []func() error
 
 	progress *progress
-}
-
-// section is a part of a file. Package nar passes over contents in it by
-// Skip.
-type section struct{ *io.SectionReader }
-
-func (s section) Skip(n int64) error {
-	_, err := s.Seek(n, io.SeekCurrent)
-	return err
 }
 
 // sniffSize is what nar.Sniff wants to see.
@@ -65,7 +56,8 @@ func openStream(in *input) (*stream, error) {
 			if err != nil {
 				return nil, fmt.Errorf("input: %w", err)
 			}
-			s.at = &section{io.NewSectionReader(in.file, start, in.info.Size()-start)}
+			at := nar.NewSectionReader(in.file, start, in.info.Size()-start)
+			s.at = &at
 			s.Reader = s.count(in.file, s.at.Size())
 		}
 		return s, nil
@@ -117,7 +109,8 @@ func (s *stream) spool(x *exits) error {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	s.at, s.Reader = &section{io.NewSectionReader(f, 0, n)}, s.count(f, n)
+	at := nar.NewSectionReader(f, 0, n)
+	s.at, s.Reader = &at, s.count(f, n)
 	return nil
 }
 

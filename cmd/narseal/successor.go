@@ -1,15 +1,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
+
+	"narseal/cmd/narseal/internal/atomicfile"
 )
 
 // successor is a new file that is to take the place of a loose file. It has
@@ -26,52 +24,11 @@ type successor struct {
 
 // newSuccessor makes an empty successor of the file called name.
 func newSuccessor(x *exits, name string) (*successor, error) {
-	dir := filepath.Dir(name)
-	f, err := openUnnamed(dir, 0o600)
-	if err == nil {
-		return &successor{
-			File: f,
-			path: procPath(f),
-			commit: func() error {
-				if err := f.Sync(); err != nil {
-					return err
-				}
-				if err := x.whole(func() error { return linkUnnamed(f, name) }); err != nil {
-					return err
-				}
-				return syncDir(dir)
-			},
-			abort: func() { f.Close() },
-		}, nil
-	}
-	if !errors.Is(err, errors.ErrUnsupported) {
-		return nil, err
-	}
-	var p *renameio.PendingFile
-	release, err := x.hold(func() (undo func(), err error) {
-		p, err = renameio.NewPendingFile(name, renameio.WithTempDir(dir), renameio.WithPermissions(0o600), renameio.IgnoreUmask())
-		return func() { p.Cleanup() }, err
-	})
+	r, err := atomicfile.Replace(x.Registry, name, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return &successor{
-		File: p.File,
-		path: p.Name(),
-		commit: func() error {
-			if err := release(p.CloseAtomicallyReplace); err != nil {
-				p.Cleanup()
-				return err
-			}
-			return syncDir(dir)
-		},
-		abort: func() { release(p.Cleanup) },
-	}, nil
-}
-
-// hiddenName is a new name beside name.
-func hiddenName(name string) string {
-	return filepath.Join(filepath.Dir(name), fmt.Sprintf(".narseal-%016x", rand.Uint64()))
+	return &successor{File: r.File, path: r.Path(), commit: r.Commit, abort: r.Abort}, nil
 }
 
 // Size is that of what was copied.

@@ -8,7 +8,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"github.com/xrash/smetrics"
+
+	"narseal/cmd/narseal/internal/manual"
 )
 
 // prepare gives commands what is alike in all of them.
@@ -75,7 +76,7 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 		for _, f := range flags {
 			names = append(names, f.Names()[0])
 		}
-		if near := nearest(name, names); near != "" {
+		if near := manual.Nearest(name, names); near != "" {
 			hint = "did you mean --" + near + "? " + hint
 		}
 		return badUsage(hint, "unknown option %s", dashed(name))
@@ -98,7 +99,7 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 		one, other, _ := strings.Cut(names, " ")
 		return badUsage("write it in the same way each time", "option %s is also given as %s", dashed(one), dashed(other))
 	}
-	return &usageError{err, hint}
+	return badUsage(hint, "%w", err)
 }
 
 // valueOf is the name of an option's value.
@@ -141,7 +142,7 @@ func noCommand(app *cli.App, parent *cli.Command, name string) error {
 			names = append(names, c.Name)
 		}
 	}
-	if near := nearest(name, names); near != "" {
+	if near := manual.Nearest(name, names); near != "" {
 		hint = fmt.Sprintf("did you mean %s? %s", near, hint)
 	}
 	return badUsage(hint, "unknown command %q", name)
@@ -156,25 +157,4 @@ func helpHint(c *cli.Command, what string) string {
 		}
 	}
 	return call + " lists the " + what
-}
-
-// nearest is the name that a user may have meant, empty if none is near.
-func nearest(given string, names []string) string {
-	best, near := 0.7, ""
-	for _, n := range names {
-		likeness := smetrics.JaroWinkler(given, n, 0.7, 4)
-		if sorted(given) == sorted(n) {
-			likeness = 1 // letters that changed places
-		}
-		if likeness > best {
-			best, near = likeness, n
-		}
-	}
-	return near
-}
-
-func sorted(s string) string {
-	b := []byte(s)
-	slices.Sort(b)
-	return string(b)
 }

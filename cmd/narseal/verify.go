@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/filter"
+	"narseal/filter/spill"
 	"narseal/macho"
 	"narseal/nar"
 )
@@ -75,7 +76,7 @@ func newVerifier(c *cli.Context, t *terminal, inputs []string) (*verifier, error
 	if v.cfg, err = filterConfig(c); err != nil {
 		return nil, err
 	}
-	v.cfg.Repair, v.cfg.Inspect = filter.RepairNone, true
+	v.cfg.Signatures.Repair, v.cfg.Signatures.Verify = filter.RepairNone, true
 	out, err := openOutput(c.Context, "-", c.App.Writer)
 	if err != nil {
 		return nil, err
@@ -88,7 +89,7 @@ func newVerifier(c *cli.Context, t *terminal, inputs []string) (*verifier, error
 		if err != nil {
 			return nil, fmt.Errorf("--html: %w", err)
 		}
-		v.cfg.Locate = true
+		v.cfg.Signatures.Locate = true
 		v.list = lists{v.list, &picture{out: file, inputs: inputs}}
 	}
 	return v, nil
@@ -154,16 +155,16 @@ func looseKind(name string) (string, error) {
 	return "", nil
 }
 
-// machoPrefix is what macho.IsMachO looks at, in bytes.
-const machoPrefix = 8
+// machoPrefix is enough for macho.IsMachO to tell an image from a Java class.
+const machoPrefix = 4096
 
 // files verifies a loose file, or all in a folder.
 func (v *verifier) files(ctx context.Context, root string, rep *inputReport) error {
 	s := &sweep{
-		jobs: v.cfg.Jobs,
+		jobs: v.cfg.Signatures.Jobs,
 		examine: func(f *looseFile, cfg macho.Config) (*macho.Report, error) {
 			found, err := cfg.Verify(f)
-			if err == nil && v.cfg.Locate {
+			if err == nil && v.cfg.Signatures.Locate {
 				err = found.Locate(f)
 			}
 			if err == nil {
@@ -193,7 +194,7 @@ func (v *verifier) stream(ctx context.Context, in *input, rep *inputReport) erro
 	}
 	defer s.Close()
 	r, entered := s.progress.follow(s.Reader)
-	v.cfg.Entered = entered
+	v.cfg.Observer.Entry = entered
 	var sum *digest
 	if v.rep.wanted {
 		sum = newDigest()
@@ -214,7 +215,7 @@ func (v *verifier) stream(ctx context.Context, in *input, rep *inputReport) erro
 }
 
 func (v *verifier) archive(r io.Reader, rep *inputReport) error {
-	v.cfg.Signature = func(s filter.Signature) {
+	v.cfg.Observer.Signature = func(s filter.Signature) {
 		v.tally.count(&s.Slice)
 		v.list.add(v.name, "", false, s)
 		rep.add(s)
@@ -234,14 +235,15 @@ func (v *verifier) export(r io.Reader, rep *inputReport) error {
 		}
 		wait = nil
 	}
-	v.cfg.Signature = func(s filter.Signature) {
+	v.cfg.Observer.Signature = func(s filter.Signature) {
 		v.tally.count(&s.Slice)
 		wait = append(wait, s)
 	}
-	res, err := v.cfg.RunExport(nil, nar.NewExportReader(r), nil, func(t *nar.Trailer, res *filter.Result) {
+	v.cfg.Observer.EndArchive = func(t *nar.Trailer, res *filter.Result) {
 		rep.archive(t.Path, wait, res)
 		tell(t.Path)
-	})
+	}
+	res, err := v.cfg.RunExport(nil, nar.NewExportReader(r))
 	tell("") // of an archive that was cut off
 	v.tally.addResult(&res)
 	return err
@@ -259,7 +261,7 @@ func (v *verifier) unknown(ctx context.Context, r io.Reader, rep *inputReport) e
 	if !macho.IsMachO(head[:n]) {
 		return v.archive(r, rep)
 	}
-	f, err := v.cfg.Scratch()
+	f, err := v.cfg.Spill.Open()
 	if err != nil {
 		return fmt.Errorf("temporary file: %w", err)
 	}
@@ -269,8 +271,8 @@ func (v *verifier) unknown(ctx context.Context, r io.Reader, rep *inputReport) e
 		return err
 	}
 	image := imageAt{f, size}
-	found, err := macho.Config{Jobs: v.cfg.Jobs}.Verify(image)
-	if err == nil && v.cfg.Locate {
+	found, err := macho.Config{Jobs: v.cfg.Signatures.Jobs}.Verify(image)
+	if err == nil && v.cfg.Signatures.Locate {
 		err = found.Locate(image)
 	}
 	if err != nil {
@@ -290,7 +292,7 @@ func (v *verifier) unknown(ctx context.Context, r io.Reader, rep *inputReport) e
 
 // imageAt is an image in what can be read and written anywhere.
 type imageAt struct {
-	filter.Scratch
+	spill.File
 	size int64
 }
 

@@ -36,8 +36,9 @@ const slotResources = 3
 const (
 	// maxDepth is how deep a bundle may lie: what Nix allows of an archive, and far more than bundles need.
 	maxDepth = 64
-	// maxWaiting bounds the slices that wait for the end of their bundle.
+	// maxWaiting bounds the slices that wait for the end of their bundle, and maxStale the stale slots in their reports.
 	maxWaiting = 4096
+	maxStale   = 1 << 20
 )
 
 // A Checker compares main executables with the files of their bundle. It is given the files of a tree in depth-first
@@ -48,6 +49,7 @@ const (
 type Checker struct {
 	open    []*openBundle // around the current file, the outermost first
 	waiting int           // slices that wait, in all of them
+	stale   int           // stale slots of these slices
 }
 
 // openBundle is a directory that may be the ROOT of a bundle.
@@ -108,6 +110,9 @@ func (c *Checker) Reach(depth int) {
 		last := c.open[n-1]
 		c.open = c.open[:n-1]
 		c.waiting -= len(last.slices)
+		for _, w := range last.slices {
+			c.stale -= staleSlots(&w.slice)
+		}
 		last.compare()
 	}
 }
@@ -149,11 +154,12 @@ func (c *Checker) AddSlice(path string, s macho.Slice, then func(macho.Slice)) {
 	switch {
 	case b == nil:
 		then(s)
-	case c.waiting == maxWaiting:
+	case c.waiting == maxWaiting || c.stale+staleSlots(&s) > maxStale:
 		mark(&s, "too many executables to compare with the files of their bundle", false)
 		then(s)
 	default:
 		c.waiting++
+		c.stale += staleSlots(&s)
 		b.slices = append(b.slices, waitingSlice{s, then})
 	}
 }
@@ -203,6 +209,15 @@ func mark(s *macho.Slice, why string, touched bool) {
 		s.Reason += "; " + why
 	}
 	s.Touched = s.Touched || touched
+}
+
+// staleSlots returns the number of stale slots in a slice's report.
+func staleSlots(s *macho.Slice) int {
+	n := 0
+	for _, d := range s.CodeDirectories {
+		n += len(d.Stale) + len(d.StaleSpecial)
+	}
+	return n
 }
 
 func splitPath(path string) (dir, name string) {

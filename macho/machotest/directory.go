@@ -5,8 +5,7 @@ import (
 	"slices"
 )
 
-// encode returns the CodeDirectory of code. The offsets in the layout count from
-// its start.
+// encode returns the CodeDirectory of code. Offsets in the layout count from its start.
 func (d Directory) encode(code []byte, special map[int][]byte) ([]byte, DirectoryLayout) {
 	limit := len(code)
 	l := DirectoryLayout{Slot: d.Slot, HashSize: int64(len(digest(d.HashType, nil))), Special: map[int]bool{}}

@@ -1,6 +1,5 @@
-// Package machotest builds small signed Mach-O images for tests, among them every
-// form of code signature that no signer at hand makes. It shares no code with
-// package macho, so that each checks the other.
+// Package machotest builds small signed Mach-O images for tests, including forms of code signatures that no available
+// signer makes. It shares no code with package macho, so each checks the other.
 package machotest
 
 import (
@@ -22,18 +21,21 @@ const (
 	CMS             = 0xfade0b01
 )
 
-// Image describes a thin image. The zero value of a field is its usual form.
+// Image describes a thin image. The zero value of a field is the usual case.
 type Image struct {
-	Is32      bool
-	BigEndian bool
-	CodeSize  int    // bytes in front of the signature; default 20,000
-	Gap       int    // bytes in front of the signature that lie past the code limit
-	Text      []byte // stands at several places of the code, two of them across a page
-	InfoPlist []byte // the section __TEXT,__info_plist
+	Is32       bool
+	BigEndian  bool
+	CPU        uint32 // default arm64; arm with Is32, ppc64 and ppc with BigEndian
+	FileType   uint32 // default MH_EXECUTE
+	Executable int    // end of the executable segment; default the last whole page below the code limit
+	CodeSize   int    // bytes before the signature; default 20,000
+	Gap        int    // bytes between the code limit and the signature
+	Text       []byte // appears in several places of the code, in two of them across a page boundary
+	InfoPlist  []byte // the section __TEXT,__info_plist
 
 	Directories []Directory
 	Blobs       []Blob
-	External    map[int][]byte // what special slot -k of every CodeDirectory hashes: other files
+	External    map[int][]byte // contents of other files, which special slot -k of every CodeDirectory hashes
 	Bare        bool           // no SuperBlob around the one CodeDirectory
 	Reversed    bool           // blobs in the reverse order of the index
 }
@@ -45,13 +47,13 @@ type Directory struct {
 	Flags      uint32
 	HashType   uint8 // default 2, SHA-256
 	PageShift  uint8
-	Special    int         // slots at least; more if there are blobs
-	Identifier string      // default "narseal.test"
-	Team       string      // from version 0x20200
-	Platform   uint8       //
+	Special    int    // minimum number of slots; more if there are blobs
+	Identifier string // default "narseal.test"
+	Team       string // from version 0x20200
+	Platform   uint8
 	Scatter    [][2]uint32 // {count, base page}; from version 0x20100
 	PreEncrypt bool        // from version 0x20500
-	Limit64    bool        // the limit stands in codeLimit64 alone; from version 0x20300
+	Limit64    bool        // only codeLimit64 is set; from version 0x20300
 	Linkage    []byte      // from version 0x20600
 }
 
@@ -61,9 +63,9 @@ type Blob struct {
 	Data        []byte
 }
 
-// Layout tells where things lie in a built image.
+// Layout has the places of things in an image.
 type Layout struct {
-	Offset      int64 // of the slice in the image; all else counts from the slice
+	Offset      int64 // of the slice in the image; all other offsets count from the slice
 	CommandsEnd int64
 	Signature   int64
 	InfoPlist   int64
@@ -71,7 +73,7 @@ type Layout struct {
 	Directories []DirectoryLayout
 }
 
-// DirectoryLayout tells where the slots of a CodeDirectory lie.
+// DirectoryLayout has the places of the slots of a CodeDirectory.
 type DirectoryLayout struct {
 	Slot     uint32
 	HashSize int64
@@ -108,12 +110,15 @@ func digest(hashType uint8, data []byte) []byte {
 	panic(fmt.Sprintf("hash type %d", hashType))
 }
 
-// Build returns the image and where things lie in it.
+// Build returns the image and its layout.
 func (im Image) Build() ([]byte, *Layout) {
 	if im.CodeSize == 0 {
 		im.CodeSize = 20_000
 	}
 	im.CodeSize = (im.CodeSize + 15) &^ 15
+	if im.FileType == 0 {
+		im.FileType = 2
+	}
 	im.Directories = slices.Clone(im.Directories)
 	for i := range im.Directories {
 		d := &im.Directories[i]
@@ -127,6 +132,15 @@ func (im Image) Build() ([]byte, *Layout) {
 			d.Identifier = "narseal.test"
 		}
 	}
+	if im.Executable == 0 {
+		// The kernel does not execute code in a partial page at the end.
+		im.Executable = im.CodeSize - im.Gap
+		for _, d := range im.Directories {
+			if d.PageShift >= 12 && d.PageShift <= 14 {
+				im.Executable &^= 1<<d.PageShift - 1
+			}
+		}
+	}
 	layout := &Layout{Signature: int64(im.CodeSize), Blobs: map[uint32]int64{}}
 
 	// The length of a signature does not depend on what it hashes.
@@ -136,7 +150,7 @@ func (im Image) Build() ([]byte, *Layout) {
 	return append(code, im.sign(code, layout)...), layout
 }
 
-// fill writes the header, the load commands and the content.
+// fill writes the header, the load commands and the contents.
 func (im Image) fill(code []byte, layout *Layout, sigLen int) {
 	state := uint32(1)
 	for i := range code {
@@ -191,6 +205,10 @@ func (im Image) commands(layout *Layout, sigLen int) []byte {
 	if im.BigEndian {
 		cpu = cpu&0x01000000 | 18 // ppc
 	}
+	if im.CPU != 0 {
+		cpu = int64(im.CPU)
+	}
+	text := int64(im.Executable)
 	sections := int64(0)
 	if len(im.InfoPlist) > 0 {
 		sections = 1
@@ -198,12 +216,12 @@ func (im Image) commands(layout *Layout, sigLen int) []byte {
 	commandsLen := 2*segmentLen + sections*sectionLen + 24 + 16
 	layout.InfoPlist = headerLen + commandsLen
 
-	b := u32(nil, magic, cpu, 0, 2, 4, commandsLen, 1)
+	b := u32(nil, magic, cpu, 0, int64(im.FileType), 4, commandsLen, 1)
 	if !im.Is32 {
 		b = u32(b, 0)
 	}
 	b = name(u32(b, segment, segmentLen+sections*sectionLen), "__TEXT")
-	b = u32(word(b, 0x100000000, size, 0, size), 5, 5, sections, 0)
+	b = u32(word(b, 0x100000000, text, 0, text), 5, 5, sections, 0)
 	if sections > 0 {
 		b = name(name(b, "__info_plist"), "__TEXT")
 		b = u32(word(b, 0x100000000+layout.InfoPlist, int64(len(im.InfoPlist))), layout.InfoPlist, 0, 0, 0, 0, 0, 0)
@@ -213,11 +231,11 @@ func (im Image) commands(layout *Layout, sigLen int) []byte {
 	}
 	b = append(u32(b, 0x1b, 24), "0123456789abcdef"...) // LC_UUID
 	b = name(u32(b, segment, segmentLen), "__LINKEDIT")
-	b = u32(word(b, 0x200000000, length, size, length), 1, 1, 0, 0)
+	b = u32(word(b, 0x200000000, size-text+length, text, size-text+length), 1, 1, 0, 0)
 	return u32(b, 0x1d, 16, size, length)
 }
 
-// sign returns the signature of code with some padding.
+// sign returns the signature of code, with some padding.
 func (im Image) sign(code []byte, layout *Layout) []byte {
 	type entry struct {
 		slot uint32

@@ -11,22 +11,31 @@ type Case struct {
 	Data    []byte
 	Layouts []*Layout // of the signed slices, in the order of the table
 	CMS     bool      // a slice is signed by a certificate
+	Refused string    // the rule by which the kernel refuses it although every hash matches; "" if it does not
 }
 
-// Matrix returns an image of every form of signature. hash, 32 characters, stands
-// in the code, in what special slots hash and in the identifier. Matrices of
-// different hashes differ in these places and in the slots that depend on them.
+// Matrix returns an image for every form of signature. hash has 32 characters and appears in the code, in the contents
+// of special slots and in the identifier. Matrices of different hashes differ only in these places and in the slots
+// that depend on them.
 func Matrix(hash string) []Case {
 	m := matrix{text: "/nix/store/" + hash + "-x", plist: "<plist>" + hash + "</plist>"}
 	for shift := range uint8(17) {
 		size := max(1200, 5<<shift+123)
+		if shift != 12 && shift != 14 {
+			m.refused = "page-size"
+		}
 		m.thin(fmt.Sprintf("page-shift-%d", shift), Image{CodeSize: size, Directories: []Directory{{PageShift: shift}}})
 	}
-	for _, shift := range []uint8{17, 18, 19} { // around what is read at once
+	for _, shift := range []uint8{17, 18, 19} { // around the size of a batch
+		m.refused = "page-size"
 		m.thin(fmt.Sprintf("page-shift-%d", shift), Image{CodeSize: 3<<shift + 99, Directories: []Directory{{PageShift: shift}, {Slot: 0x1000, HashType: 1, PageShift: shift}}})
 	}
 	for t := range uint8(5) {
+		if t+1 == 5 {
+			m.refused = "hash-type"
+		}
 		m.thin(fmt.Sprintf("hash-type-%d", t+1), Image{Directories: []Directory{{HashType: t + 1, PageShift: 12}}})
+		m.refused = "page-size"
 		m.thin(fmt.Sprintf("hash-type-%d-one-page", t+1), Image{Directories: []Directory{{HashType: t + 1}}})
 	}
 	for _, version := range []uint32{0x20001, 0x20100, 0x20200, 0x20300, 0x20400, 0x20500, 0x20600} {
@@ -48,6 +57,7 @@ func Matrix(hash string) []Case {
 
 type matrix struct {
 	text, plist string
+	refused     string // of the next image
 	cases       []Case
 }
 
@@ -58,25 +68,32 @@ func (m *matrix) thin(name string, im Image) {
 	for _, b := range im.Blobs {
 		cms = cms || b.Slot == 0x10000 && len(b.Data) > 0
 	}
-	m.cases = append(m.cases, Case{name, data, []*Layout{layout}, cms})
+	m.cases = append(m.cases, Case{name, data, []*Layout{layout}, cms, m.refused})
+	m.refused = ""
 }
 
-// directories adds the rare parts of CodeDirectories and many of them together.
+// directories adds images with rare parts of CodeDirectories, and with several CodeDirectories.
 func (m *matrix) directories() {
+	m.refused = "code-limit"
 	m.thin("code-limit-64", Image{Directories: []Directory{{Version: 0x20300, Limit64: true, PageShift: 12}}})
 	m.thin("pre-encrypt", Image{Directories: []Directory{{Version: 0x20500, PreEncrypt: true, PageShift: 12}}})
+	m.refused = "page-size"
 	m.thin("pre-encrypt-one-page", Image{Directories: []Directory{{Version: 0x20500, PreEncrypt: true}}})
 	m.thin("scatter-all", Image{Directories: []Directory{{Version: 0x20100, PageShift: 12, Scatter: [][2]uint32{{2, 0}, {3, 2}}}}})
+	m.refused = "page-size"
 	m.thin("scatter-gaps", Image{Directories: []Directory{
 		{Version: 0x20500, PageShift: 10, PreEncrypt: true, Scatter: [][2]uint32{{1, 1}, {4, 3}, {2, 9}, {1, 19}}},
 		{Slot: 0x1000, HashType: 1, PageShift: 12},
 	}})
+	m.refused = "page-size"
 	m.thin("gap", Image{Gap: 13, Directories: []Directory{{PageShift: 12}, {Slot: 0x1000, HashType: 1}}})
 	six := []Directory{{HashType: 1, PageShift: 12}}
 	for i, t := range []uint8{2, 3, 4, 5, 2} {
 		six = append(six, Directory{Slot: 0x1000 + uint32(i), HashType: t, PageShift: 12})
 	}
+	m.refused = "hash-type"
 	m.thin("six-directories", Image{Directories: six})
+	m.refused = "page-size"
 	m.thin("seven-page-sizes", Image{Reversed: true, Directories: []Directory{
 		{PageShift: 14}, {Slot: 0x1000, HashType: 1, PageShift: 12}, {Slot: 0x1001, HashType: 3},
 		{Slot: 0x1002, HashType: 4, PageShift: 16}, {Slot: 0x1003, HashType: 5, PageShift: 8},
@@ -85,7 +102,7 @@ func (m *matrix) directories() {
 	m.thin("big", Image{CodeSize: 1<<20 + 123456, Directories: []Directory{{HashType: 1, PageShift: 12}, {Slot: 0x1000, PageShift: 14}}})
 }
 
-// special adds special slots with their blobs.
+// special adds images with special slots and their blobs.
 func (m *matrix) special(hash string) {
 	blobs := []Blob{
 		{2, Requirements, append(make([]byte, 4), m.text...)},
@@ -117,25 +134,25 @@ func (m *matrix) special(hash string) {
 
 // fat adds fat images.
 func (m *matrix) fat() {
-	build := func(im Image) Slice {
-		im.Text = []byte(m.text)
+	build := func(cpu uint32, im Image) Slice {
+		im.Text, im.FileType = []byte(m.text), 6 // MH_DYLIB
 		data, layout := im.Build()
-		return Slice{CPU: 0x0100000c, Data: data, Layout: layout}
+		return Slice{CPU: cpu, Data: data, Layout: layout}
 	}
 	archive := Slice{CPU: 7, Data: []byte("!<arch>\n" + m.text)}
 	for _, fat64 := range []bool{false, true} {
 		for _, unordered := range []bool{false, true} {
 			all := []Slice{
-				build(Image{Directories: []Directory{{PageShift: 12}}}),
+				build(0x0100000c, Image{Directories: []Directory{{PageShift: 12}}}),
 				archive,
-				build(Image{Is32: true, BigEndian: true, Directories: []Directory{{HashType: 1, PageShift: 12}, {Slot: 0x1000, PageShift: 14}}}),
+				build(18, Image{Is32: true, BigEndian: true, Directories: []Directory{{HashType: 1, PageShift: 12}, {Slot: 0x1000, PageShift: 12}}}),
 			}
 			data := Fat(fat64, unordered, all...)
 			layouts := []*Layout{all[0].Layout, all[2].Layout}
 			if unordered {
 				layouts[0], layouts[1] = layouts[1], layouts[0]
 			}
-			m.cases = append(m.cases, Case{fmt.Sprintf("fat-64-%v-unordered-%v", fat64, unordered), data, layouts, false})
+			m.cases = append(m.cases, Case{fmt.Sprintf("fat-64-%v-unordered-%v", fat64, unordered), data, layouts, false, ""})
 		}
 	}
 }

@@ -3,7 +3,6 @@ package binarycache_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -18,9 +17,10 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/narinfo"
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
-	"github.com/nix-community/go-nix/pkg/nixbase32"
 
 	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/cachetest"
+	"narseal/nar/binarycache/folder"
 	"narseal/nar/compression"
 	"narseal/nar/nartest"
 )
@@ -36,25 +36,15 @@ type member struct {
 	storeDir    string // "": /nix/store
 }
 
-func sha(b []byte) string {
-	h := sha256.Sum256(b)
-	return "sha256:" + nixbase32.EncodeToString(h[:])
-}
+func sha(b []byte) string { return cachetest.SHA256(b) }
 
 func packed(t testing.TB, b []byte, c compression.Type) []byte {
 	t.Helper()
-	var out bytes.Buffer
-	w, err := compression.Compress(&out, c, compression.Options{Level: min(1, len(c.Extension())), Workers: 1})
-	if err == nil {
-		_, err = w.Write(b)
-	}
-	if err == nil {
-		err = w.Close()
-	}
+	out, err := cachetest.Compress(b, c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out.Bytes()
+	return out
 }
 
 // write puts files into a folder.
@@ -100,22 +90,9 @@ func newCache(t testing.TB, members ...member) string {
 func fill(t testing.TB, dir string, members ...member) {
 	t.Helper()
 	for _, m := range members {
-		if m.storeDir == "" {
-			m.storeDir = "/nix/store"
-		}
-		if m.compression == "" {
-			m.compression = compression.Zstd
-		}
-		file := packed(t, m.nar, m.compression)
-		url := "nar/" + strings.TrimPrefix(sha(file), "sha256:") + ".nar" + m.compression.Extension()
-		write(t, dir, map[string]string{
-			"nix-cache-info": "StoreDir: " + m.storeDir + "\nPriority: 40\n",
-			url:              string(file),
-			m.base[:32] + ".narinfo": fmt.Sprintf("StorePath: %s/%s\nURL: %s\nCompression: %s\nFileHash: %s\nFileSize: %d\nNarHash: %s\nNarSize: %d\nReferences: %s\n%s",
-				m.storeDir, m.base, url, m.compression, sha(file), len(file), sha(m.nar), len(m.nar), strings.Join(m.refs, " "), m.extra),
-		})
-		if m.listing != "" {
-			write(t, dir, map[string]string{m.base[:32] + ".ls": m.listing})
+		if err := cachetest.Write(dir, cachetest.Path{Base: m.base, NAR: m.nar, Compression: m.compression, References: m.refs,
+			Extra: m.extra, Listing: m.listing, StoreDir: m.storeDir}); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -124,7 +101,7 @@ func fill(t testing.TB, dir string, members ...member) {
 func hash(c string) string { return strings.Repeat(c, 32) }
 
 // replacing is a filter and a rename that apply rules to everything, all at once.
-func replacing(o *binarycache.Options, pairs ...string) {
+func replacing(o *binarycache.RewriteOptions, pairs ...string) {
 	r := strings.NewReplacer(pairs...)
 	o.Rename = r.Replace
 	o.Filter = func(_ context.Context, _ *binarycache.Path, dst io.Writer, src io.Reader) error {
@@ -135,21 +112,24 @@ func replacing(o *binarycache.Options, pairs ...string) {
 		_, err = r.WriteString(dst, string(b))
 		return err
 	}
-	o.Work = "replace " + strings.Join(pairs, " ")
 }
 
 // repairing is a filter that makes every "broken" a "sealed".
-func repairing(o *binarycache.Options) {
+func repairing(o *binarycache.RewriteOptions) {
 	replacing(o, "broken", "sealed")
 	o.Rename = nil
 }
 
 // rewrite runs Rewrite and returns the results by narinfo.
-func rewrite(t testing.TB, dir string, o binarycache.Options) (binarycache.Summary, map[string]binarycache.Result) {
+func rewrite(t testing.TB, dir string, o binarycache.RewriteOptions) (binarycache.Summary, map[string]binarycache.Result) {
 	t.Helper()
 	results := map[string]binarycache.Result{}
 	o.Done = func(r binarycache.Result) { results[r.Info] = r }
-	sum, err := binarycache.Rewrite(t.Context(), binarycache.NewFolder(dir), o)
+	s := folder.New(dir)
+	sum, err := binarycache.Rewrite(t.Context(), s, o)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 	if err != nil {
 		t.Fatalf("rewrite: %v", err)
 	}
@@ -234,7 +214,7 @@ func TestRepairInPlace(t *testing.T) {
 				extra: "Sig: old-1:" + strings.Repeat("A", 86) + "==\nCA: text:sha256:x\nFuture:nothing\n"})
 		// go-nix, which valid uses, knows no other keys.
 		before := read(t, dir)
-		o := binarycache.Options{SecretKeys: []signature.SecretKey{secret}, Jobs: 2}
+		o := binarycache.RewriteOptions{SecretKeys: []signature.SecretKey{secret}, Options: binarycache.Options{Jobs: 2}}
 		repairing(&o)
 		sum, results := rewrite(t, dir, o)
 		if got := statuses(sum); got != "changed=1 unchanged=1" {
@@ -278,7 +258,7 @@ func TestRepairInPlace(t *testing.T) {
 
 func TestWarnsOfLostSignatures(t *testing.T) {
 	dir := newCache(t, member{base: hash("a") + "-bad", nar: nar("broken"), extra: "Sig: old-1:" + strings.Repeat("A", 86) + "==\n"})
-	o := binarycache.Options{}
+	o := binarycache.RewriteOptions{}
 	repairing(&o)
 	_, results := rewrite(t, dir, o)
 	if w := results[hash("a")+".narinfo"].Warnings; len(w) != 1 || !strings.Contains(w[0], "no secret key") {
@@ -295,7 +275,7 @@ func TestBzip2BecomesXz(t *testing.T) {
 		// No Compression is bzip2.
 		hash("a") + ".narinfo": fmt.Sprintf("StorePath: /nix/store/%s-a\nURL: nar/old.nar.bz2\nFileHash: %s\nFileSize: %d\nNarHash: %s\nNarSize: 13\nReferences: \n", hash("a"), sha(file), len(file), sha([]byte("nix-archive-1"))),
 	})
-	o := binarycache.Options{}
+	o := binarycache.RewriteOptions{}
 	replacing(&o, "nix-archive-1", "nix-archive-2")
 	rewrite(t, dir, o)
 	got := valid(t, dir)["/nix/store/"+hash("a")+"-a"]
@@ -306,7 +286,7 @@ func TestBzip2BecomesXz(t *testing.T) {
 
 func TestOtherCompression(t *testing.T) {
 	dir := newCache(t, member{base: hash("a") + "-a", nar: nar("broken"), compression: compression.Xz}, member{base: hash("b") + "-b", nar: nar("fine"), compression: compression.Xz})
-	o := binarycache.Options{Compression: compression.Zstd, Level: 19}
+	o := binarycache.RewriteOptions{Compression: compression.Zstd, Level: 19}
 	repairing(&o)
 	rewrite(t, dir, o)
 	valid(t, dir)
@@ -339,9 +319,9 @@ func TestFailures(t *testing.T) {
 		"wrong name":      {func(f map[string]string, _ string) { f[info] = strings.ReplaceAll(f[info], hash("a"), hash("c")) }, "belongs into " + hash("c"), nil},
 		"other store": {func(f map[string]string, _ string) {
 			f[info] = strings.ReplaceAll(f[info], "/nix/store", "/gnu/store")
-		}, "is not in /nix/store", nil},
+		}, "is not in the store directory /nix/store", nil},
 		"no URL":     {func(f map[string]string, _ string) { f[info] = dropLine(f[info], "URL") }, "no URL", nil},
-		"URL away":   {func(f map[string]string, _ string) { f[info] = swapLine(f[info], "URL", "nar/../../x.nar") }, "is not the name of a NAR", nil},
+		"URL away":   {func(f map[string]string, _ string) { f[info] = swapLine(f[info], "URL", "nar/../../x.nar") }, "not the name of a NAR in the cache", nil},
 		"empty file": {func(f map[string]string, _ string) { f[info] = "" }, "line 1", nil},
 		"no FileHash, garbage": {func(f map[string]string, url string) {
 			f[info] = dropLine(dropLine(f[info], "FileHash"), "FileSize")
@@ -355,7 +335,7 @@ func TestFailures(t *testing.T) {
 			dir := t.TempDir()
 			write(t, dir, files)
 
-			o := binarycache.Options{DryRun: true}
+			o := binarycache.RewriteOptions{DryRun: true}
 			repairing(&o)
 			for _, run := range []string{"verify", "dry run", "rewrite"} {
 				var results map[string]binarycache.Result
@@ -364,7 +344,7 @@ func TestFailures(t *testing.T) {
 				case "verify":
 					results = map[string]binarycache.Result{}
 					var err error
-					sum, err = binarycache.Verify(t.Context(), binarycache.NewFolder(dir), binarycache.Options{Done: func(r binarycache.Result) { results[r.Info] = r }})
+					sum, err = binarycache.Verify(t.Context(), folder.New(dir), binarycache.VerifyOptions{Options: binarycache.Options{Done: func(r binarycache.Result) { results[r.Info] = r }}})
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -8,8 +8,6 @@ import (
 	"hash"
 	"io"
 
-	"github.com/nix-community/go-nix/pkg/nixhash"
-
 	"narseal/nar/compression"
 )
 
@@ -32,46 +30,159 @@ func (m *meter) sum() sum {
 	return s
 }
 
+// maxFileSize is the most that the file of a NAR of so many bytes takes: 1 MiB and 2 % more than the NAR. What does not
+// compress grows by 0.01 % in zstd, xz and gzip, and by 1 % in bzip2.
+func maxFileSize(narSize int64) int64 { return narSize + narSize/50 + 1<<20 }
+
+// explainSize is how many bytes of a file are read on after an error, to see whether the file is the right one.
+const explainSize = 1 << 30
+
+// A narFile is the file of a NAR, opened to be read as often as needed.
+type narFile struct {
+	info       *Info
+	body       io.ReadCloser
+	again      io.ReaderAt // body, if it can be read again
+	kept       *spill      // what was read of a body that cannot, if that is wanted
+	read       bool        // body was read before
+	size       int64       // of the file; -1 before that is known
+	attributes map[string]string
+}
+
+// openFile opens the NAR of n. With keep, it can be read more than once.
+func openFile(ctx context.Context, s Store, n *Info, keep bool, tempFile func() (TempFile, error)) (*narFile, error) {
+	body, o, err := s.Open(ctx, n.URL)
+	if err != nil {
+		return nil, err
+	}
+	if o.Size >= 0 && n.fileSize != 0 && o.Size != n.fileSize {
+		return nil, errors.Join(mismatch(n.URL, "FileSize", o.Size, n.fileSize), body.Close())
+	}
+	if most := maxFileSize(n.NarSize); o.Size > most {
+		return nil, errors.Join(mismatch(n.URL, "size of the file", o.Size, fmt.Sprintf("at most %d for a NarSize of %d", most, n.NarSize)), body.Close())
+	}
+	f := &narFile{info: n, body: body, size: o.Size, attributes: o.Attributes}
+	if at, ok := body.(io.ReaderAt); ok && o.Size >= 0 {
+		f.again = at
+	} else if keep {
+		f.kept = &spill{open: tempFile}
+	}
+	return f, nil
+}
+
+// reader reads the file from its start, and not beyond what it may have. What is read from a body that cannot be read
+// again is kept, and the next reader goes on behind that.
+func (f *narFile) reader(ctx context.Context) io.Reader {
+	limit := maxFileSize(f.info.NarSize)
+	if f.size >= 0 {
+		limit = min(limit, f.size)
+	}
+	var r io.Reader
+	switch {
+	case f.again != nil:
+		r = io.NewSectionReader(f.again, 0, limit+1)
+	case f.kept != nil && f.read:
+		rest := io.TeeReader(f.body, f.kept)
+		r = io.MultiReader(io.NewSectionReader(f.kept, 0, f.kept.size), rest)
+	case f.kept != nil:
+		r = io.TeeReader(f.body, f.kept)
+	default:
+		r = f.body
+	}
+	f.read = true
+	return contextReader{ctx, &boundedReader{r, limit, f.info.URL}}
+}
+
+// content is the file again, after it was read to its end and found to be s. A body that changed since is an error.
+func (f *narFile) content(ctx context.Context, s sum) io.ReadSeeker {
+	var at io.ReaderAt = f.kept
+	if f.again != nil {
+		at = f.again
+	}
+	return &sameContent{ctx: ctx, file: io.NewSectionReader(at, 0, s.size), want: s, meter: newMeter(), name: f.info.URL}
+}
+
+func (f *narFile) Close() error {
+	if f.kept != nil {
+		f.kept.Close()
+	}
+	return f.body.Close()
+}
+
+// A boundedReader returns an error where there is more to read than there may be.
+type boundedReader struct {
+	r    io.Reader
+	left int64
+	name string
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, fmt.Errorf("%s: %w: the file goes on after the size that it may have", b.name, ErrMismatch)
+	}
+	return n, err
+}
+
+// A sameContent is an error, instead of io.EOF, unless it is read as what it was before.
+type sameContent struct {
+	ctx   context.Context
+	file  *io.SectionReader
+	want  sum
+	meter *meter
+	name  string
+	err   error // of reading, as opposed to one of the store that it is written to
+}
+
+func (c *sameContent) Read(p []byte) (int, error) {
+	n, err := c.file.Read(p)
+	c.meter.Write(p[:n])
+	switch {
+	case c.ctx.Err() != nil:
+		err = c.ctx.Err()
+	case err == io.EOF && c.meter.n < c.want.size,
+		c.meter.n == c.want.size && c.meter.sum() != c.want:
+		err = fmt.Errorf("%s: %w, while it was read", c.name, ErrChanged)
+	}
+	if err != nil && err != io.EOF {
+		c.err = err
+		return 0, err
+	}
+	return n, err
+}
+
+// Seek goes back to the start only: in between, nothing can be said of the contents.
+func (c *sameContent) Seek(offset int64, whence int) (int64, error) {
+	if offset != 0 || whence != io.SeekStart {
+		return 0, errors.New("seek: only to the start")
+	}
+	c.meter = newMeter()
+	return c.file.Seek(0, io.SeekStart)
+}
+
 // A checkedNAR reads the contents of a NAR's file and measures both.
 type checkedNAR struct {
-	info   *info
-	object io.ReadCloser
-	file   io.Reader // object, measured
-	fileSum,
-	narSum *meter
+	info     *Info
+	file     io.Reader // measured
+	fileSum  *meter
+	narSum   *meter
 	dec      io.ReadCloser
 	progress func(int) // may be nil
 }
 
-// openNAR opens the NAR of n. If copyTo is not nil, the file is written to it as
-// it is read.
-func openNAR(ctx context.Context, s Store, n *info, copyTo io.Writer) (*checkedNAR, error) {
-	if n.FileSize != 0 {
-		o, err := s.Stat(ctx, n.URL)
-		if err != nil {
-			return nil, err
-		}
-		if o.Size != int64(n.FileSize) {
-			return nil, mismatch(n.URL, "FileSize", o.Size, n.FileSize)
-		}
-	}
-	object, err := s.Open(ctx, n.URL)
-	if err != nil {
-		return nil, err
-	}
-	c := &checkedNAR{info: n, object: object, fileSum: newMeter(), narSum: newMeter()}
-	w := io.Writer(c.fileSum)
-	if copyTo != nil {
-		w = io.MultiWriter(w, copyTo)
-	}
-	c.file = io.TeeReader(contextReader{ctx, object}, w)
+// check begins to read the NAR in a file.
+func (f *narFile) check(ctx context.Context) (*checkedNAR, error) {
+	c := &checkedNAR{info: f.info, fileSum: newMeter(), narSum: newMeter()}
+	c.file = io.TeeReader(f.reader(ctx), c.fileSum)
 	dec, found, err := compression.Decompress(c.file)
-	if err == nil && found != n.compression {
+	if err == nil && found != f.info.Compression {
 		dec.Close()
-		err = fmt.Errorf("%s: %w: compression: got %s, want %s", n.URL, ErrMismatch, found, n.compression)
+		err = mismatch(f.info.URL, "compression", found, f.info.Compression)
 	}
 	if err != nil {
-		return nil, errors.Join(c.explain(err), object.Close())
+		return nil, c.explain(err)
 	}
 	c.dec = dec
 	return c, nil
@@ -85,7 +196,7 @@ func mismatch(name, what string, got, want any) error {
 func (c *checkedNAR) Read(p []byte) (int, error) {
 	n, err := c.dec.Read(p)
 	c.narSum.Write(p[:n])
-	if c.narSum.n > int64(c.info.NarSize) {
+	if c.narSum.n > c.info.NarSize {
 		return 0, mismatch(c.info.URL, "NarSize", "more", c.info.NarSize)
 	}
 	if c.progress != nil {
@@ -94,8 +205,7 @@ func (c *checkedNAR) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// finish reads what is left after the filter has ended with err, and says whether
-// the NAR is what its narinfo says.
+// finish reads what is left after a filter has ended with err, and says whether the NAR is what its narinfo says.
 func (c *checkedNAR) finish(err error) error {
 	if err == nil {
 		_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{c}, make([]byte, 256<<10))
@@ -107,22 +217,21 @@ func (c *checkedNAR) finish(err error) error {
 		return err
 	}
 	got := c.narSum.sum()
-	if got.size != int64(c.info.NarSize) {
+	if got.size != c.info.NarSize {
 		return mismatch(c.info.URL, "NarSize", got.size, c.info.NarSize)
 	}
-	if string(got.hash[:]) != string(c.info.NarHash.Digest()) {
-		return mismatch(c.info.URL, "NarHash", got, c.info.NarHash.Format(nixhash.NixBase32, true))
+	if got.hash != c.info.narHash {
+		return mismatch(c.info.URL, "NarHash", got, hashText(c.info.narHash))
 	}
 	return nil
 }
 
-// explain reads on to the end of the file after an error in the middle: if the
-// file is not the one that the narinfo speaks of, then that is the reason.
+// explain reads on after an error in the middle: if the file is not the one that the narinfo states, that is the reason.
 func (c *checkedNAR) explain(err error) error {
-	if c.info.FileHash == nil || errors.Is(err, context.Canceled) {
+	if c.info.fileHash == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
-	if _, err2 := io.Copy(io.Discard, c.file); err2 != nil {
+	if n, err2 := io.CopyN(io.Discard, c.file, explainSize); err2 != io.EOF || n == explainSize {
 		return err
 	}
 	if damaged := c.checkFile(); damaged != nil {
@@ -133,18 +242,16 @@ func (c *checkedNAR) explain(err error) error {
 
 func (c *checkedNAR) checkFile() error {
 	got := c.fileSum.sum()
-	if want := c.info.FileSize; want != 0 && got.size != int64(want) {
+	if want := c.info.fileSize; want != 0 && got.size != want {
 		return mismatch(c.info.URL, "FileSize", got.size, want)
 	}
-	if want := c.info.FileHash; want != nil && string(got.hash[:]) != string(want.Digest()) {
-		return mismatch(c.info.URL, "FileHash", got, want.Format(nixhash.NixBase32, true))
+	if want := c.info.fileHash; want != nil && got.hash != *want {
+		return mismatch(c.info.URL, "FileHash", got, hashText(*want))
 	}
 	return nil
 }
 
-func (c *checkedNAR) Close() error {
-	return errors.Join(c.dec.Close(), c.object.Close())
-}
+func (c *checkedNAR) Close() error { return c.dec.Close() }
 
 // A contextReader stops when its context does.
 type contextReader struct {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/folder"
 	"narseal/nar/compression"
 )
 
@@ -32,6 +33,17 @@ func mount(t *testing.T, size string) string {
 	return dir
 }
 
+// open returns the store in a directory and closes it at the end, so that the directory can be unmounted.
+func open(t *testing.T, dir string) *folder.Store {
+	s := folder.New(dir)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
 // noise does not compress.
 func noise(n int) string {
 	b := make([]byte, n)
@@ -48,9 +60,9 @@ func TestFullDisk(t *testing.T) {
 		member{base: hash("a") + "-a", nar: nar("broken " + noise(2<<20)), compression: compression.None},
 		member{base: hash("b") + "-b", nar: nar("broken " + noise(1<<20)), compression: compression.None})
 	before := read(t, dir)
-	o := binarycache.Options{Prune: true}
+	o := binarycache.RewriteOptions{Prune: true}
 	repairing(&o)
-	sum, err := binarycache.Rewrite(t.Context(), binarycache.NewFolder(dir), o)
+	sum, err := binarycache.Rewrite(t.Context(), open(t, dir), o)
 	if !errors.Is(err, syscall.ENOSPC) || sum.Paths[binarycache.Failed] == 0 {
 		t.Fatalf("got %+v, %v", sum, err)
 	}
@@ -78,7 +90,7 @@ func TestFullOutput(t *testing.T) {
 	out := filepath.Join(mount(t, "1m"), "cache")
 	dir := newCache(t, member{base: hash("a") + "-a", nar: nar("whole " + noise(2<<20)), compression: compression.None})
 	before := read(t, dir)
-	sum, err := binarycache.Rewrite(t.Context(), binarycache.NewFolder(dir), binarycache.Options{Output: binarycache.NewFolder(out)})
+	sum, err := binarycache.Rewrite(t.Context(), open(t, dir), binarycache.RewriteOptions{Output: open(t, out)})
 	if !errors.Is(err, syscall.ENOSPC) || sum.Paths[binarycache.Failed] != 1 {
 		t.Errorf("got %+v, %v", sum, err)
 	}
@@ -97,9 +109,9 @@ func TestReadOnlyCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := read(t, dir)
-	o := binarycache.Options{}
+	o := binarycache.RewriteOptions{}
 	repairing(&o)
-	if _, err := binarycache.Rewrite(t.Context(), binarycache.NewFolder(dir), o); !errors.Is(err, syscall.EROFS) {
+	if _, err := binarycache.Rewrite(t.Context(), open(t, dir), o); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("in place: %v", err)
 	}
 	o.DryRun = true
@@ -108,7 +120,7 @@ func TestReadOnlyCache(t *testing.T) {
 	}
 	o.DryRun = false
 	out := t.TempDir()
-	o.Output = binarycache.NewFolder(out)
+	o.Output = open(t, out)
 	if sum, _ := rewrite(t, dir, o); statuses(sum) != "changed=1" {
 		t.Errorf("to an output: %s", statuses(sum))
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/folder"
 	"narseal/nar/nartest"
 )
 
@@ -39,7 +40,7 @@ func Example() {
 		}
 	}
 
-	sum, err := binarycache.Rewrite(context.Background(), binarycache.NewFolder(dir), binarycache.Options{
+	sum, err := binarycache.Rewrite(context.Background(), folder.New(dir), binarycache.RewriteOptions{
 		Filter: func(_ context.Context, _ *binarycache.Path, dst io.Writer, src io.Reader) error {
 			b, err := io.ReadAll(src)
 			if err != nil {
@@ -48,9 +49,9 @@ func Example() {
 			_, err = dst.Write(bytes.ReplaceAll(b, []byte("morning"), []byte("evening")))
 			return err
 		},
-		Done: func(r binarycache.Result) {
+		Options: binarycache.Options{Done: func(r binarycache.Result) {
 			fmt.Println(r.StorePath, r.Status, r.Err)
-		},
+		}},
 	})
 	if err != nil {
 		log.Fatal(err)

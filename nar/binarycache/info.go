@@ -1,131 +1,164 @@
 package binarycache
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/nix-community/go-nix/pkg/narinfo"
+	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 	"github.com/nix-community/go-nix/pkg/nixbase32"
 	"github.com/nix-community/go-nix/pkg/nixhash"
 
 	"narseal/nar/compression"
+	"narseal/nar/storepath"
 )
 
-// maxInfo is the largest narinfo, nix-cache-info and .ls file that is read. A
-// reference takes 50 bytes or so, and a .ls file as much for a file.
+// Limits of what is read whole, in bytes. A reference takes about 50 bytes in a narinfo.
 const (
-	maxInfo    = 1 << 20
-	maxListing = 256 << 20
+	maxInfo      = 1 << 20 // narinfo, nix-cache-info
+	maxDebugInfo = 1 << 16
+
+	// maxReferences bounds the text that a signature signs, in which each reference has the store directory before it.
+	maxReferences = 16 << 20
 )
 
-// An info is a narinfo. Its lines are kept as they are but for those that are set.
-type info struct {
-	lines []line
-	*narinfo.NarInfo
-	base        string           // of StorePath
-	compression compression.Type // of Compression
+// An Info is a narinfo: what a cache says of one store path.
+type Info struct {
+	StorePath   string
+	URL         string // the name of the NAR's object
+	Compression compression.Type
+	NarSize     int64
+	References  []string // base names
+	Deriver     string   // a base name, or ""
+
+	lines    []line // as they were read, but for those that are set
+	base     string // of StorePath
+	narHash  [32]byte
+	fileHash *[32]byte // nil if it is not stated
+	fileSize int64     // 0 if it is not stated
+	ca       string
+	sigs     []signature.Signature
 }
 
 // A line is kept as its text, so that what was not set comes out as it came in.
 type line struct{ key, text string }
 
-// known are the keys that go-nix knows, and whether they may stand only once.
-var known = map[string]bool{
+// infoKeys are the keys that have a meaning here, and whether they may stand only once.
+var infoKeys = map[string]bool{
 	"StorePath": true, "URL": true, "Compression": true, "FileHash": true, "FileSize": true, "NarHash": true,
 	"NarSize": true, "References": true, "Deriver": true, "System": true, "CA": true, "Sig": false,
 }
 
-// parseInfo parses and checks a narinfo of a cache whose store is dir.
-func parseInfo(b []byte, dir string) (*info, error) {
-	n := &info{}
-	var plain bytes.Buffer // what go-nix's parser takes
+// parseInfo parses and checks a narinfo of a cache whose store directory is dir.
+func parseInfo(b []byte, dir string) (*Info, error) {
+	n := &Info{Compression: compression.Bzip2}
 	seen := map[string]bool{}
-	for i, l := range strings.Split(strings.TrimSuffix(string(b), "\n"), "\n") {
-		key, value, ok := strings.Cut(l, ":")
-		once, isKnown := known[key]
-		// go-nix's parser takes a carriage return off.
-		if !ok || key == "" || strings.ContainsAny(l, "\r\x00") || isKnown && value != "" && value[0] != ' ' {
-			return nil, fmt.Errorf("line %d: %q: want \"Key: value\"", i+1, clip(l))
+	for i, text := range strings.Split(strings.TrimSuffix(string(b), "\n"), "\n") {
+		key, value, ok := strings.Cut(text, ":")
+		once, known := infoKeys[key]
+		if !ok || key == "" || strings.ContainsAny(text, "\r\x00") || known && value != "" && value[0] != ' ' {
+			return nil, fmt.Errorf("line %d: %q: want \"Key: value\"", i+1, clip(text))
 		}
-		if isKnown {
-			value = strings.TrimPrefix(value, " ")
+		if known {
 			if once && seen[key] {
 				return nil, fmt.Errorf("line %d: %s stands twice", i+1, key)
 			}
 			seen[key] = true
-			fmt.Fprintf(&plain, "%s: %s\n", key, value)
+			if err := n.parseLine(key, strings.TrimPrefix(value, " "), dir); err != nil {
+				return nil, fmt.Errorf("line %d: %q: %w", i+1, clip(text), err)
+			}
 		}
-		n.lines = append(n.lines, line{key, l})
+		n.lines = append(n.lines, line{key, text})
 	}
 	for _, key := range []string{"StorePath", "URL", "NarHash", "NarSize"} {
 		if !seen[key] {
 			return nil, fmt.Errorf("no %s", key)
 		}
 	}
-	var err error
-	if n.NarInfo, err = narinfo.Parse(bytes.NewReader(plain.Bytes())); err != nil {
-		return nil, n.blame(err)
-	}
-	return n, n.check(dir)
+	return n, nil
 }
 
-// blame finds the line that go-nix's parser has refused with err.
-func (n *info) blame(err error) error {
-	for i, l := range n.lines {
-		if _, ok := known[l.key]; !ok {
-			continue
+// parseLine parses and checks the value of one key.
+func (n *Info) parseLine(key, value, dir string) (err error) {
+	switch key {
+	case "StorePath":
+		n.StorePath = value
+		n.base, err = storepath.BaseIn(dir, value)
+	case "URL":
+		if n.URL = value; !isNARName(value) {
+			err = errors.New("not the name of a NAR in the cache")
 		}
-		if _, err := narinfo.Parse(strings.NewReader(l.text + "\n")); err != nil {
-			return fmt.Errorf("line %d: %q: %w", i+1, clip(l.text), err)
+	case "Compression":
+		n.Compression, err = compression.Parse(value)
+	case "FileHash":
+		n.fileHash = new([32]byte)
+		*n.fileHash, err = parseHash(value)
+	case "FileSize":
+		n.fileSize, err = parseSize(value)
+	case "NarHash":
+		n.narHash, err = parseHash(value)
+	case "NarSize":
+		if n.NarSize, err = parseSize(value); err == nil && n.NarSize == 0 {
+			err = errors.New("no NAR is empty")
+		}
+	case "References":
+		if value == "" {
+			return nil
+		}
+		n.References = strings.Split(value, " ")
+		if len(value)+len(n.References)*len(dir) > maxReferences {
+			return fmt.Errorf("%d references in so long a store directory take more than %d bytes", len(n.References), maxReferences)
+		}
+		for _, r := range n.References {
+			if err := storepath.CheckBaseName(r); err != nil {
+				return fmt.Errorf("reference %q: %w", clip(r), err)
+			}
+		}
+	case "Deriver":
+		if value != "" && value != "unknown-deriver" {
+			n.Deriver, err = value, storepath.CheckBaseName(value)
+		}
+	case "CA":
+		n.ca = value
+	case "Sig":
+		var sig signature.Signature
+		if sig, err = signature.ParseSignature(value); err == nil {
+			n.sigs = append(n.sigs, sig)
 		}
 	}
 	return err
 }
 
-// check checks what go-nix's parser does not, whose own Check knows one store only.
-func (n *info) check(dir string) (err error) {
-	if n.base, err = splitStorePath(dir, n.StorePath); err != nil {
-		return fmt.Errorf("in StorePath: %w", err)
+// maxSize is the largest size that is taken for one, in bytes.
+const maxSize = 1 << 62
+
+func parseSize(s string) (int64, error) {
+	v, err := strconv.ParseUint(s, 10, 64)
+	if err == nil && v > maxSize {
+		err = errors.New("out of range")
 	}
-	if !fs.ValidPath(n.URL) || strings.HasPrefix(n.URL, ".") || !strings.Contains(n.URL, ".nar") {
-		return fmt.Errorf("in URL: %q is not the name of a NAR in the cache", clip(n.URL))
-	}
-	if n.compression, err = compression.Parse(n.Compression); err != nil {
-		return fmt.Errorf("in Compression: %w", err)
-	}
-	for _, h := range []struct {
-		key  string
-		hash *nixhash.HashWithEncoding
-	}{{"NarHash", n.NarHash}, {"FileHash", n.FileHash}} {
-		if h.hash != nil && h.hash.Algo() != nixhash.SHA256 {
-			return fmt.Errorf("in %s: %s is not supported, want sha256", h.key, h.hash.Algo())
-		}
-	}
-	if n.NarSize == 0 || n.NarSize > 1<<62 || n.FileSize > 1<<62 {
-		return fmt.Errorf("sizes out of range: NarSize %d, FileSize %d", n.NarSize, n.FileSize)
-	}
-	for _, r := range n.References {
-		if err := checkBaseName(r); err != nil {
-			return fmt.Errorf("in References: %w", err)
-		}
-	}
-	if n.Deriver != "" {
-		if err := checkBaseName(n.Deriver); err != nil {
-			return fmt.Errorf("in Deriver: %w", err)
-		}
-	}
-	return nil
+	return int64(v), err
 }
 
-// fingerprint is what signatures sign (Nix's src/libstore/path-info.cc). go-nix's
-// has another store built in and takes References in the order of the file.
-func (n *info) fingerprint() string {
+func parseHash(s string) (sum [32]byte, err error) {
+	h, err := nixhash.ParseAny(s, nil)
+	if err != nil {
+		return sum, err
+	}
+	if h.Algo() != nixhash.SHA256 {
+		return sum, fmt.Errorf("%s is not supported, want sha256", h.Algo())
+	}
+	return [32]byte(h.Digest()), nil
+}
+
+// hashText is the usual form of a SHA-256 in a narinfo.
+func hashText(h [32]byte) string { return "sha256:" + nixbase32.EncodeToString(h[:]) }
+
+// fingerprint is what signatures sign (Nix's src/libstore/path-info.cc).
+func (n *Info) fingerprint() string {
 	dir := strings.TrimSuffix(n.StorePath, n.base)
 	refs := slices.Clone(n.References)
 	slices.Sort(refs)
@@ -133,33 +166,58 @@ func (n *info) fingerprint() string {
 	for i, r := range refs {
 		refs[i] = dir + r
 	}
-	return fmt.Sprintf("1;%s;%s;%d;%s", n.StorePath, n.NarHash.Format(nixhash.NixBase32, true), n.NarSize, strings.Join(refs, ","))
+	return fmt.Sprintf("1;%s;%s;%d;%s", n.StorePath, hashText(n.narHash), n.NarSize, strings.Join(refs, ","))
+}
+
+// signedBy says whether one of the keys has signed the narinfo.
+func (n *Info) signedBy(keys []signature.PublicKey) bool {
+	text := n.fingerprint()
+	for _, key := range keys {
+		for _, sig := range n.sigs {
+			if key.Verify(text, sig) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // set gives the line with this key a value, or adds it behind the one called after.
-func (n *info) set(key, value, after string) {
+func (n *Info) set(key, value, after string) {
+	text := key + ": " + value
 	at := slices.IndexFunc(n.lines, func(l line) bool { return l.key == key })
 	if at >= 0 {
-		n.lines[at].text = key + ": " + value
+		n.lines[at].text = text
 		return
 	}
 	at = slices.IndexFunc(n.lines, func(l line) bool { return l.key == after })
-	n.lines = slices.Insert(n.lines, at+1, line{key, key + ": " + value})
+	n.lines = slices.Insert(n.lines, at+1, line{key, text})
 }
 
-// drop removes all lines with this key, and says whether there were any.
-func (n *info) drop(key string) bool {
+// drop removes every line with this key, and says whether there was one.
+func (n *Info) drop(key string) bool {
 	before := len(n.lines)
 	n.lines = slices.DeleteFunc(n.lines, func(l line) bool { return l.key == key })
 	return len(n.lines) < before
 }
 
-func (n *info) encode() []byte {
-	var b bytes.Buffer
+// encode is the text of the narinfo.
+func (n *Info) encode() []byte {
+	var b []byte
 	for _, l := range n.lines {
-		b.WriteString(l.text + "\n")
+		b = append(append(b, l.text...), '\n')
 	}
-	return b.Bytes()
+	return b
+}
+
+// reparse brings the fields up to date with the lines.
+func (n *Info) reparse(dir string) error {
+	fresh, err := parseInfo(n.encode(), dir)
+	if err != nil {
+		return err
+	}
+	*n = *fresh
+	return nil
 }
 
 // A sum is the size and SHA-256 of a file or a NAR.
@@ -168,9 +226,9 @@ type sum struct {
 	hash [32]byte
 }
 
-func (s sum) String() string { return "sha256:" + nixbase32.EncodeToString(s.hash[:]) }
+func (s sum) String() string { return hashText(s.hash) }
 
-func (n *info) setFile(s sum, url string, c compression.Type) {
+func (n *Info) setFile(s sum, url string, c compression.Type) {
 	n.set("URL", url, "StorePath")
 	n.set("Compression", string(c), "URL")
 	n.set("FileHash", s.String(), "Compression")
@@ -179,14 +237,13 @@ func (n *info) setFile(s sum, url string, c compression.Type) {
 
 // cacheInfo is what nix-cache-info says.
 type cacheInfo struct {
+	object   Object
 	text     []byte
 	storeDir string
 }
 
-const cacheInfoName = "nix-cache-info"
-
 func parseCacheInfo(b []byte) (*cacheInfo, error) {
-	c := &cacheInfo{text: b, storeDir: "/nix/store"}
+	c := &cacheInfo{text: b, storeDir: storepath.DefaultDir}
 	for i, l := range strings.Split(strings.TrimSuffix(string(b), "\n"), "\n") {
 		key, value, ok := strings.Cut(l, ":")
 		if !ok && l != "" {
@@ -196,8 +253,8 @@ func parseCacheInfo(b []byte) (*cacheInfo, error) {
 			continue
 		}
 		c.storeDir = strings.TrimSpace(value)
-		if !strings.HasPrefix(c.storeDir, "/") || strings.HasSuffix(c.storeDir, "/") {
-			return nil, fmt.Errorf("line %d: StoreDir: %q is no absolute path", i+1, clip(c.storeDir))
+		if err := storepath.CheckDir(c.storeDir); err != nil {
+			return nil, fmt.Errorf("line %d: StoreDir: %w", i+1, err)
 		}
 	}
 	return c, nil

@@ -33,7 +33,7 @@ func TestFingerprint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !key.Verify(n.fingerprint(), n.Signatures[0]) {
+	if !key.Verify(n.fingerprint(), n.sigs[0]) {
 		t.Errorf("the published signature does not hold for %q", n.fingerprint())
 	}
 
@@ -43,13 +43,13 @@ func TestFingerprint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !key.Verify(n2.fingerprint(), n.Signatures[0]) {
+	if !key.Verify(n2.fingerprint(), n.sigs[0]) {
 		t.Errorf("other order: %q", n2.fingerprint())
 	}
 
 	// A hash in another encoding is the same hash.
-	n3, err := parseInfo([]byte(strings.Replace(published, n.NarHash.String(), fmt.Sprintf("sha256:%x", n.NarHash.Digest()), 1)), "/nix/store")
-	if err != nil || !key.Verify(n3.fingerprint(), n.Signatures[0]) {
+	n3, err := parseInfo([]byte(strings.Replace(published, hashText(n.narHash), fmt.Sprintf("sha256:%x", n.narHash), 1)), "/nix/store")
+	if err != nil || !key.Verify(n3.fingerprint(), n.sigs[0]) {
 		t.Errorf("in hexadecimal: %v, %v", n3, err)
 	}
 
@@ -63,7 +63,7 @@ func TestFingerprint(t *testing.T) {
 	}
 }
 
-func (n *info) fieldOf(key string) string {
+func (n *Info) fieldOf(key string) string {
 	for _, l := range n.lines {
 		if l.key == key {
 			return strings.TrimPrefix(l.text, key+": ")
@@ -91,7 +91,7 @@ func TestInfoIsKept(t *testing.T) {
 }
 
 func TestSet(t *testing.T) {
-	n := &info{lines: []line{{"A", "A: 1"}, {"B", "B:2"}, {"B", "B: 3"}}}
+	n := &Info{lines: []line{{"A", "A: 1"}, {"B", "B:2"}, {"B", "B: 3"}}}
 	n.set("A", "new", "")
 	n.set("C", "after A", "A")
 	n.set("D", "first", "nothing")
@@ -120,19 +120,19 @@ func TestBadInfos(t *testing.T) {
 		"no key":              {published + ": x\n", "line 11"},
 		"no blank":            {swap("NarSize: ", "NarSize:"), "line 7"},
 		"twice":               {published + "NarSize: 1\n", "line 11: NarSize stands twice"},
-		"missing dash":        {swap("pdwhwjr-curl", "pdwhwjrccurl"), "want HASH-NAME"},
-		"missing name":        {swap("-curl-7.82.0-bin", "-"), "want HASH-NAME"},
-		"short hash":          {swap("syd87", "yd87"), "want HASH-NAME"},
-		"hash with e":         {swap("syd87", "eyd87"), "base32"},
-		"slash in the name":   {swap("curl-7.82.0-bin", "curl/bin"), "invalid character"},
+		"missing dash":        {swap("pdwhwjr-curl", "pdwhwjrccurl"), "want the end or \"-\" after a hash part"},
+		"missing name":        {swap("-curl-7.82.0-bin", "-"), "empty name after the hash part"},
+		"short hash":          {swap("syd87", "yd87"), "\"-\" at offset 31 is not a character of a hash part"},
+		"hash with e":         {swap("syd87", "eyd87"), "\"e\" at offset 0 is not a character of a hash part"},
+		"slash in the name":   {swap("curl-7.82.0-bin", "curl/bin"), "\"/\" at offset 37 is not a character"},
 		"long name":           {swap("curl-7.82.0-bin", strings.Repeat("x", 212)), "at most 211"},
-		"relative":            {swap("/nix/store/syd", "syd"), "is not in /nix/store"},
-		"other store":         {swap("/nix/store/", "/nix/store2/"), "is not in /nix/store"},
+		"relative":            {swap("/nix/store/syd", "syd"), "is not in the store directory /nix/store"},
+		"other store":         {swap("/nix/store/", "/nix/store2/"), "is not in the store directory /nix/store"},
 		"bad reference":       {swap("6w8g7njm4mck5dmjxws0z1xnrxvl81xa-glibc", "glibc"), "References"},
 		"double blank":        {swap("0jqd0rlxzra1rs38rdxl43yh6rxchgc6-curl-7.82.0 ", "0jqd0rlxzra1rs38rdxl43yh6rxchgc6-curl-7.82.0  "), "References"},
 		"bad deriver":         {swap("5rwxzi7pal3qhpsyfc16gzkh939q1np6-curl-7.82.0.drv", "x.drv"), "Deriver"},
 		"negative":            {swap("NarSize: 196040", "NarSize: -1"), "NarSize"},
-		"zero":                {swap("NarSize: 196040", "NarSize: 0"), "out of range"},
+		"zero":                {swap("NarSize: 196040", "NarSize: 0"), "no NAR is empty"},
 		"huge":                {swap("NarSize: 196040", "NarSize: 9223372036854775808"), "out of range"},
 		"more than huge":      {swap("NarSize: 196040", "NarSize: 99999999999999999999"), "NarSize"},
 		"absolute URL":        {swap("URL: nar/", "URL: /nar/"), "URL"},

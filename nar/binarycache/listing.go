@@ -1,120 +1,128 @@
 package binarycache
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
-	"slices"
-	"strings"
 
 	"narseal/nar/compression"
 )
 
-// A listing (HASH.ls) tells of each entry of a NAR its name, type, size and where in
-// the NAR its contents begin. No rule changes a length, so only names and symlinks'
-// targets can change, and they are text like any other. Offsets would change if an
-// entry moved to another place among its siblings.
-type listing struct {
-	Root *listNode `json:"root"`
-}
-
-type listNode struct {
-	Entries map[string]*listNode `json:"entries"`
-}
-
-// keepsOrder says whether the entries of every directory are in the same order with
-// their new names, and all different.
-func (n *listNode) keepsOrder(rename func(string) string) bool {
-	if n == nil {
-		return true
-	}
-	last := ""
-	for i, name := range slices.Sorted(maps.Keys(n.Entries)) {
-		renamed := rename(name)
-		if i > 0 && renamed <= last || !n.Entries[name].keepsOrder(rename) {
-			return false
-		}
-		last = renamed
-	}
-	return true
-}
-
-// writeListing has the listing follow the NAR, from the narinfo's old name to the new.
-// A listing is for convenience: one that cannot follow is a warning.
+// writeListing has the listing beside a narinfo follow the NAR, from the old name to the new. A listing is for
+// convenience: one that cannot follow is a warning.
 func (r *run) writeListing(ctx context.Context, oldInfo, newInfo string, res *Result) error {
-	name := strings.TrimSuffix(oldInfo, infoSuffix) + listSuffix
-	newName := strings.TrimSuffix(newInfo, infoSuffix) + listSuffix
+	name, newName := listName(oldInfo), listName(newInfo)
+	inPlace := r.inPlace && name == newName
 	if r.inPlace && r.Rename == nil {
 		return nil
 	}
-	old, err := load(ctx, r.in, name, maxListing)
+	var out spill
+	out.open = r.TempFile
+	defer out.Close()
+	o, err := r.renamedListing(ctx, name, &out, inPlace)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return err
-	}
-	b, err := r.renameListing(old)
-	if err != nil {
-		res.Warnings = append(res.Warnings, fmt.Sprintf("%s does not follow: %v", name, err))
-		if r.inPlace && name == newName {
-			return asOutput(r.out.Delete(ctx, name))
+		var broken *listingError
+		if !errors.As(err, &broken) {
+			return err
+		}
+		res.Warnings = append(res.Warnings, fmt.Sprintf("%s does not follow: %v", name, broken.err))
+		if inPlace {
+			return asOutput(r.out.Delete(ctx, name, Condition{Version: o.Version}))
 		}
 		return nil
 	}
-	if r.inPlace && name == newName && bytes.Equal(b, old) {
+	if inPlace && out.size == 0 {
 		return nil
 	}
-	return r.put(ctx, newName, b)
+	cond := Condition{New: true}
+	if inPlace {
+		cond = Condition{Version: o.Version}
+	}
+	o.Name, o.Size = newName, out.size
+	_, err = r.out.Put(ctx, o, io.NewSectionReader(&out, 0, out.size), cond)
+	if errors.Is(err, fs.ErrExist) {
+		there, err := sumOf(ctx, r.out, newName, out.size)
+		if err != nil {
+			return asOutput(err)
+		}
+		want := newMeter()
+		if _, err := io.Copy(want, io.NewSectionReader(&out, 0, out.size)); err != nil {
+			return err
+		}
+		if there != want.sum() {
+			res.Warnings = append(res.Warnings, fmt.Sprintf("%s does not follow: %s is there with other contents", name, newName))
+		}
+		return nil
+	}
+	return asOutput(err)
 }
 
-const listSuffix = ".ls"
+// A listingError is a listing that cannot follow its NAR.
+type listingError struct{ err error }
 
-func (r *run) renameListing(b []byte) ([]byte, error) {
-	if r.Rename == nil {
-		return b, nil
+func (e *listingError) Error() string { return e.err.Error() }
+
+// renamedListing writes the listing with the rules applied to out, compressed as it was. If they change nothing it is
+// written as it stands, or not at all if it stays in place.
+func (r *run) renamedListing(ctx context.Context, name string, out *spill, inPlace bool) (Object, error) {
+	changed := false
+	if r.Rename != nil {
+		f, o, err := r.in.Open(ctx, name)
+		if err != nil {
+			return o, err
+		}
+		changed, err = r.renameListing(ctx, f, out)
+		f.Close()
+		if err != nil || changed || inPlace {
+			if !changed {
+				out.reset()
+			}
+			return o, err
+		}
+		out.reset()
 	}
-	dec, c, err := compression.Decompress(bytes.NewReader(b))
+	f, o, err := r.in.Open(ctx, name)
 	if err != nil {
-		return nil, err
+		return o, err
+	}
+	defer f.Close()
+	n, err := io.Copy(out, io.LimitReader(contextReader{ctx, f}, maxListing+1))
+	if err == nil && n > maxListing {
+		err = &listingError{fmt.Errorf("too long: more than %d bytes", maxListing)}
+	}
+	return o, err
+}
+
+func (r *run) renameListing(ctx context.Context, f io.Reader, out *spill) (bool, error) {
+	dec, c, err := compression.Decompress(contextReader{ctx, f})
+	if err != nil {
+		return false, r.listingError(ctx, err)
 	}
 	defer dec.Close()
-	text, err := readAll(dec, maxListing)
-	if err != nil {
-		return nil, err
-	}
-	var l listing
-	if err := json.Unmarshal(text, &l); err != nil {
-		return nil, err
-	}
-	renamed := r.Rename(string(text))
-	if renamed == string(text) {
-		return b, nil
-	}
-	if len(renamed) != len(text) || !json.Valid([]byte(renamed)) {
-		return nil, errors.New("the rules break it")
-	}
-	if !l.Root.keepsOrder(r.Rename) {
-		return nil, errors.New("entries have moved in the NAR")
-	}
 	if c == compression.Bzip2 {
 		c = compression.Xz
 	}
-	var out bytes.Buffer
-	w, err := compression.Compress(&out, c, compression.Options{Workers: 1})
+	w, err := compression.Compress(out, c, compression.Options{Workers: 1})
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	if _, err := io.WriteString(w, renamed); err != nil {
-		return nil, err
+	changed, err := renameListing(w, &boundedReader{dec, maxListing, "listing"}, r.Rename)
+	if e := w.Close(); err == nil && e != nil {
+		return changed, e
 	}
-	if err := w.Close(); err != nil {
-		return nil, err
+	return changed, r.listingError(ctx, err)
+}
+
+// listingError tells an error of a listing from that of a run that ends.
+func (r *run) listingError(ctx context.Context, err error) error {
+	var temp *tempError
+	if err == nil || ctx.Err() != nil || errors.As(err, &temp) {
+		return err
 	}
-	return out.Bytes(), nil
+	return &listingError{err}
 }

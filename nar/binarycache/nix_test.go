@@ -9,6 +9,7 @@ import (
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
 	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/folder"
 	"narseal/nar/nartest"
 )
 
@@ -54,7 +55,7 @@ func TestNixReadsWhatIsRepaired(t *testing.T) {
 			before := read(t, dir)
 			key, public := nixKeys(t, s)
 
-			o := binarycache.Options{SecretKeys: []signature.SecretKey{key}}
+			o := binarycache.RewriteOptions{SecretKeys: []signature.SecretKey{key}}
 			repairing(&o)
 			sum, results := rewrite(t, dir, o)
 			if got := statuses(sum); got != "changed=1" {
@@ -97,12 +98,12 @@ func TestNixReadsWhatIsRewritten(t *testing.T) {
 	oldHash := filepath.Base(lib)[:32]
 	out := filepath.Join(t.TempDir(), "out")
 	for _, output := range []bool{true, false} {
-		o := binarycache.Options{SecretKeys: []signature.SecretKey{key}, Prune: !output, Jobs: 2}
+		o := binarycache.RewriteOptions{SecretKeys: []signature.SecretKey{key}, Prune: !output, Options: binarycache.Options{Jobs: 2}}
 		replacing(&o, oldHash, hash("0"))
 		at := dir
 		if output {
 			at = out
-			o.Output = binarycache.NewFolder(out)
+			o.Output = folder.New(out)
 		}
 		if sum, _ := rewrite(t, dir, o); statuses(sum) != "changed=2" {
 			t.Fatalf("output %v: %s", output, statuses(sum))
@@ -129,7 +130,7 @@ func TestNixReadsWhatIsRewritten(t *testing.T) {
 // A cache of a store that is not /nix/store.
 func TestOtherStoreDir(t *testing.T) {
 	dir := newCache(t, member{base: hash("a") + "-a", nar: nar("broken"), storeDir: "/opt/store", refs: []string{hash("a") + "-a"}})
-	o := binarycache.Options{}
+	o := binarycache.RewriteOptions{}
 	repairing(&o)
 	if sum, results := rewrite(t, dir, o); statuses(sum) != "changed=1" {
 		t.Fatalf("%v", results)

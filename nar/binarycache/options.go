@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"time"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
@@ -11,66 +12,83 @@ import (
 	"narseal/nar/compression"
 )
 
-// Options of [Verify] and [Rewrite].
+// Options are what [VerifyOptions] and [RewriteOptions] share: which paths of a cache, and what is reported of them.
 type Options struct {
-	// Filter reads a NAR from src to its end and, in Rewrite, writes what is to be
-	// in its place to dst. The NAR is checked against its narinfo only after it
-	// was read: what Filter concludes counts only if the path's Result has no
-	// error. It must give the same output each time: a NAR that changes is
-	// filtered once to see that it does, and Again to write it.
-	// Several calls run at the same time. nil passes everything on.
-	Filter func(ctx context.Context, p *Path, dst io.Writer, src io.Reader) error
-
-	// Rename applies the rules to text that holds store paths or their base names,
-	// and keeps its length. nil is no rules.
-	Rename func(string) string
-
-	// Work stands for everything that decides what Filter and Rename do. A run
-	// that was cut short is continued by one of the same Work. "" is not continued.
-	Work string
-
-	// Once says that doing Work twice is not the same as doing it once, as with a
-	// rule that swaps two hashes. Then the cache, if it is changed in place, keeps a
-	// record of what has changed also after the end, and no run does it again.
-	Once bool
-
-	// Output is the cache to write. nil changes the cache in place.
-	Output Store
-
-	// SecretKeys sign what changes.
-	SecretKeys []signature.SecretKey
-
-	// TrustedKeys, if there are any, have to have signed every path that is read.
+	// TrustedKeys, if there are any, must have signed every path that is read.
 	TrustedKeys []signature.PublicKey
 
-	// Since and Hashes limit the work to narinfos changed after a time, and to
-	// those of these hash parts (if not nil).
-	Since  time.Time
-	Hashes map[string]bool
+	// Hashes, if not nil, are the hash parts of the paths to work on; the store is not listed then. A path without a
+	// narinfo fails. An error of the iterator ends the run.
+	Hashes iter.Seq2[string, error]
 
-	// Compression of NARs that change; "" is as before (bzip2, which cannot be
-	// written, becomes xz). Level is as in [compression.Options].
-	Compression compression.Type
-	Level       int
+	// Since, if not zero, skips the narinfos that were not changed after it.
+	Since time.Time
 
 	// Jobs is how many paths are worked on at a time, 0 for one.
 	Jobs int
 
-	// DryRun changes nothing. Results say what would change.
-	DryRun bool
-
-	// Prune deletes, in place, what a run has replaced: NARs that no narinfo names
-	// any more, and the narinfos of store paths that have a new one.
-	Prune bool
-
 	// Done is called for each path, one at a time.
 	Done func(Result)
 
-	// Planned, if not nil, is called once, with the number of paths and the bytes
-	// of their NARs; and Read for bytes of NARs that were read for the first time,
-	// by many goroutines at once.
+	// Planned, if not nil, is called whenever more is known of the work, one call at a time: how many paths were found
+	// so far, and how many bytes the NARs of those have whose narinfo was read. The last call has the totals.
 	Planned func(paths int, bytes int64)
-	Read    func(n int)
+
+	// Read, if not nil, is called for bytes of NARs that were read for the first time, by many goroutines at once.
+	Read func(n int)
+}
+
+// VerifyOptions are the options of [Verify].
+type VerifyOptions struct {
+	Options
+
+	// Inspect, if not nil, reads a NAR from src. The NAR is checked against its narinfo only after it was read: what
+	// Inspect concludes counts only if the Result of the path has no error. Several calls run at the same time.
+	Inspect func(ctx context.Context, p *Path, src io.Reader) error
+}
+
+// RewriteOptions are the options of [Rewrite].
+type RewriteOptions struct {
+	Options
+
+	// Filter reads a NAR from src to its end and writes to dst what is to replace it. The NAR is checked against its
+	// narinfo only after it was read: what Filter concludes counts only if the Result of the path has no error. It must
+	// give the same output each time: a NAR that changes is filtered once to see that it does, and Again to write it.
+	// Several calls run at the same time. nil passes everything on.
+	Filter func(ctx context.Context, p *Path, dst io.Writer, src io.Reader) error
+
+	// Rename applies the rules to text that holds store paths or their base names, and keeps its length. nil is no
+	// rules.
+	Rename func(string) string
+
+	// Output is the cache to write. nil changes the cache in place.
+	Output Store
+
+	// State is what earlier runs of the same work have finished. Without one, a run does the work of every path.
+	State *State
+
+	// Once says that doing the work twice is not the same as doing it once, as with a rule that swaps two hashes. Such
+	// work is done in place only with a State, which then keeps for good what has changed.
+	Once bool
+
+	// SecretKeys sign what changes.
+	SecretKeys []signature.SecretKey
+
+	// Compression of NARs that change; "" is as before (bzip2, which cannot be written, becomes xz). Level is as in
+	// [compression.Options].
+	Compression compression.Type
+	Level       int
+
+	// TempFile returns a file for what is too large for memory: a NAR that is written, until its size and hash are
+	// known, and one that is read from a store that cannot read it twice. nil keeps it in memory, however large it is.
+	TempFile func() (TempFile, error)
+
+	// DryRun changes nothing. Results say what would change.
+	DryRun bool
+
+	// Prune deletes, in place, what this and earlier runs of the same State have replaced: NARs that no narinfo and no
+	// debuginfo names any more, and the narinfos of store paths that have a new one.
+	Prune bool
 }
 
 // A Path is one of a cache's store paths.
@@ -80,6 +98,7 @@ type Path struct {
 	Compression compression.Type
 	Again       bool // Filter has seen this NAR to its end before, and it is being written
 	Retry       bool // Filter has asked for this by ErrRetry
+	Finished    bool // an earlier run has made this NAR: Filter only inspects it, and what it writes is not used
 }
 
 // Status says how a path ended.
@@ -90,7 +109,7 @@ const (
 	Verified  Status = "verified"  // by Verify
 	Unchanged Status = "unchanged" // and copied, if there is another Output
 	Changed   Status = "changed"   // or would be, in a DryRun
-	Finished  Status = "finished"  // already, by a run that was cut short
+	Finished  Status = "finished"  // already, by an earlier run
 )
 
 // A Result is what became of a path.
@@ -113,8 +132,8 @@ type Summary struct {
 	Pruned int // objects deleted
 }
 
-// ErrRetry, wrapped by an error of Filter, has Filter called once more for this NAR,
-// from its beginning and with a new dst.
+// ErrRetry, wrapped by an error of Filter, has Filter called once more for this NAR, from its beginning and with a new
+// dst.
 var ErrRetry = errors.New("to be tried in another way")
 
 // Sentinels, wrapped by the errors of Results.
@@ -123,3 +142,6 @@ var (
 	ErrUntrusted = errors.New("not signed by a trusted key")
 	ErrConflict  = errors.New("another path has this name")
 )
+
+// errNoState is the error of work that must be done once and has nothing to remember it by.
+var errNoState = errors.New("these rules undo themselves when they are applied twice: in place they need a State")

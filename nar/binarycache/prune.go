@@ -2,82 +2,216 @@ package binarycache
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
-	"maps"
-	"slices"
-	"strings"
+	"path"
+	"time"
 )
 
-// prune deletes what the work has replaced: first the narinfos (and listings) of store
-// paths that have a new one, then the NARs that no narinfo names any more. A narinfo
-// that cannot be read might name any of them, so then they all stay.
+// A pruner deletes what the work has replaced: first the narinfos (and listings) of store paths that have a new one,
+// then the NARs that nothing names any more.
+//
+// A State can be forged, so its records are only hints. A narinfo is deleted if it has the recorded contents, the rules
+// of this run give its path the recorded new name, and the narinfo of that name has the recorded contents. A NAR is a
+// candidate if it has a NAR's name and was named by a narinfo that this run has read and replaced, or that an earlier
+// run has replaced by one that the cache now has with the recorded contents.
+//
+// A candidate stays if any narinfo or debuginfo names it, and all stay if one of those cannot be read, for it might name
+// them. Narinfos may be added meanwhile: the listing is repeated before each deletion, except if the last one began less
+// time ago than twice what it took, and what it shows for the first time is read. So what remains is a narinfo that is
+// published within twice the time of a listing before the NAR is deleted that it names, and one whose writer saw the NAR
+// before the deletion and publishes after it. No store can exclude the latter: keep such writers away.
+type pruner struct {
+	*run
+	candidates map[string]string // NARs, by narKey
+	seen       map[uint64]bool   // narinfos and debuginfos that were read, by name and version
+	seed       maphash.Seed
+	listed     time.Time     // when the last listing began
+	took       time.Duration // and how long it took
+}
+
 func (r *run) prune(ctx context.Context) error {
-	candidates := map[string]bool{}
-	for _, rec := range r.journal.records() {
-		if rec.OldNAR != rec.NewNAR {
-			candidates[rec.OldNAR] = true
-		}
-		if rec.In.Name == rec.Out.Name || !r.isDone(ctx, rec.In) {
-			continue
-		}
-		b, err := load(ctx, r.in, rec.In.Name, maxInfo)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("prune: %w", err)
-		}
-		if identify(rec.In.Name, b) != rec.In {
-			continue // somebody has put another there
-		}
-		if err := r.delete(ctx, rec.In.Name); err != nil {
-			return err
-		}
-		if err := r.delete(ctx, strings.TrimSuffix(rec.In.Name, infoSuffix)+listSuffix); err != nil {
-			return err
-		}
+	p := &pruner{run: r, candidates: map[string]string{}, seen: map[uint64]bool{}, seed: maphash.MakeSeed()}
+	if err := p.collect(ctx); err != nil {
+		return fmt.Errorf("prune: %w", err)
 	}
-	if len(candidates) == 0 {
+	if len(p.candidates) == 0 {
 		return nil
 	}
-	for o, err := range r.in.List(ctx, "") {
-		if err != nil {
-			return fmt.Errorf("prune: %w", err)
-		}
-		if !isInfoName(o.Name) {
-			continue
-		}
-		b, err := load(ctx, r.in, o.Name, maxInfo)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("prune: no NAR is deleted, for this narinfo might name it: %w", err)
-		}
-		n, err := parseInfo(b, r.cache.storeDir)
-		if err != nil {
-			return fmt.Errorf("prune: no NAR is deleted, for this narinfo might name it: %s: %w", o.Name, err)
-		}
-		delete(candidates, n.URL)
+	if err := p.look(ctx); err != nil {
+		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(candidates)) {
-		if err := r.delete(ctx, name); err != nil {
+	names := map[string]bool{}
+	for _, name := range p.candidates {
+		names[name] = true
+	}
+	for _, name := range sorted(names) {
+		if err := p.deleteNAR(ctx, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// delete deletes an object and counts it.
-func (r *run) delete(ctx context.Context, name string) error {
-	if _, err := r.in.Stat(ctx, name); errors.Is(err, fs.ErrNotExist) {
+// deleteNAR deletes a candidate, unless it is none any more.
+func (p *pruner) deleteNAR(ctx context.Context, name string) error {
+	o, err := p.in.Stat(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := r.in.Delete(ctx, name); err != nil {
+	if err != nil {
 		return fmt.Errorf("prune: %w", err)
 	}
-	r.summary.Pruned++
+	if time.Since(p.listed) > 2*p.took {
+		if err := p.look(ctx); err != nil {
+			return err
+		}
+	}
+	if _, ok := p.candidates[narKey(name)]; !ok {
+		return nil
+	}
+	if err := p.delete(ctx, name, Condition{Version: o.Version}); err != nil && !errors.Is(err, ErrChanged) {
+		return fmt.Errorf("prune: %w", err)
+	}
 	return nil
+}
+
+// collect deletes narinfos and finds the NARs that may be deleted.
+func (p *pruner) collect(ctx context.Context) error {
+	for _, rec := range p.changes {
+		if err := p.retire(ctx, rec); err != nil {
+			return err
+		}
+		p.add(rec)
+	}
+	for _, rec := range p.State.changes() {
+		now, _, err := p.recorded(ctx, rec.Out)
+		if err != nil {
+			return err
+		}
+		if now == nil {
+			continue
+		}
+		if err := p.retire(ctx, rec); err != nil {
+			return err
+		}
+		p.add(rec)
+	}
+	return nil
+}
+
+func (p *pruner) add(rec record) {
+	if rec.OldNAR != rec.NewNAR && isNARName(rec.OldNAR) {
+		p.candidates[narKey(rec.OldNAR)] = rec.OldNAR
+	}
+}
+
+// recorded returns the narinfo of a record if the cache has it, with these contents.
+func (p *pruner) recorded(ctx context.Context, id infoID) (*Info, Object, error) {
+	b, o, err := load(ctx, p.in, id.Name, maxInfo)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, o, nil
+	}
+	if err != nil || identify(id.Name, b) != id {
+		return nil, o, err
+	}
+	n, err := parseNamed(id.Name, b, p.cache.storeDir)
+	return n, o, err
+}
+
+// retire deletes the narinfo of a path that has a new one, and its listing.
+func (p *pruner) retire(ctx context.Context, rec record) error {
+	if rec.In.Name == rec.Out.Name {
+		return nil
+	}
+	old, o, err := p.recorded(ctx, rec.In)
+	if err != nil || old == nil {
+		return err
+	}
+	now, _, err := p.recorded(ctx, rec.Out)
+	if err != nil || now == nil {
+		return err
+	}
+	if out, _ := p.moved(old); out != rec.Out.Name || p.rename(old.base) != now.base {
+		return nil
+	}
+	if err := p.delete(ctx, rec.In.Name, Condition{Version: o.Version}); errors.Is(err, ErrChanged) {
+		return nil // somebody has put another there
+	} else if err != nil {
+		return err
+	}
+	return p.delete(ctx, listName(rec.In.Name), Condition{})
+}
+
+// look takes from the candidates those that a narinfo or a debuginfo names that was not read before.
+func (p *pruner) look(ctx context.Context) error {
+	p.listed = time.Now()
+	defer func() { p.took = time.Since(p.listed) }()
+	for _, dir := range []string{"", debugInfoDir} {
+		for o, err := range p.in.List(ctx, dir) {
+			if errors.Is(err, fs.ErrNotExist) && dir != "" {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("prune: %w", err)
+			}
+			if dir == "" && !isInfoName(o.Name) {
+				continue
+			}
+			id := maphash.String(p.seed, o.Name+"\x00"+string(o.Version))
+			if p.seen[id] && o.Version != "" {
+				continue
+			}
+			if err := p.read(ctx, o.Name, dir); err != nil {
+				return fmt.Errorf("prune: no NAR is deleted, for this object might name it: %w", err)
+			}
+			p.seen[id] = true
+		}
+	}
+	return nil
+}
+
+// read takes from the candidates what one object names.
+func (p *pruner) read(ctx context.Context, name, dir string) error {
+	limit := int64(maxInfo)
+	if dir != "" {
+		limit = maxDebugInfo
+	}
+	b, _, err := load(ctx, p.in, name, limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if dir == "" {
+		n, err := parseInfo(b, p.cache.storeDir)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		delete(p.candidates, narKey(n.URL))
+		return nil
+	}
+	// As Nix's index-debug-info writes it: {"archive":"../nar/HASH.nar.xz","member":"lib/debug/…"}.
+	var link struct{ Archive string }
+	if err := json.Unmarshal(b, &link); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	delete(p.candidates, narKey(path.Join(dir, link.Archive)))
+	return nil
+}
+
+// delete deletes an object and counts it.
+func (p *pruner) delete(ctx context.Context, name string, c Condition) error {
+	err := p.in.Delete(ctx, name, c)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		p.summary.Pruned++
+	}
+	return err
 }

@@ -17,10 +17,13 @@ import (
 	"time"
 
 	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/folder"
 	"narseal/nar/compression"
 )
 
 var kills = flag.Int("kills", 4, "how often TestKilled kills a run")
+
+var seed = flag.Uint64("seed", 1, "of the moments at which TestKilled kills")
 
 // swapping is a closure that a swap of two hashes would undo if it were done twice.
 func swapping(n int) (members []member) {
@@ -32,23 +35,48 @@ func swapping(n int) (members []member) {
 	return members
 }
 
-func swap(o *binarycache.Options) {
+func swap(o *binarycache.RewriteOptions) {
 	replacing(o, hash("l"), hash("m"), hash("m"), hash("l"))
 	o.Once = true
+}
+
+// withState runs Rewrite with a state of its own in a directory.
+func withState(t testing.TB, state, dir string, o binarycache.RewriteOptions, do func(o binarycache.RewriteOptions)) {
+	t.Helper()
+	var err error
+	if o.State, err = binarycache.OpenState(state, dir, "work"); err != nil {
+		t.Fatal(err)
+	}
+	do(o)
+	if err := o.State.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// rewriteWith is rewrite with a state.
+func rewriteWith(t testing.TB, state, dir string, o binarycache.RewriteOptions) (sum binarycache.Summary) {
+	t.Helper()
+	withState(t, state, dir, o, func(o binarycache.RewriteOptions) { sum, _ = rewrite(t, dir, o) })
+	return sum
 }
 
 // Once is once, also for a run that comes later.
 func TestOnce(t *testing.T) {
 	for _, once := range []bool{false, true} {
-		dir := newCache(t, swapping(3)...)
+		dir, state := newCache(t, swapping(3)...), filepath.Join(t.TempDir(), "state")
 		before := valid(t, dir)
-		o := binarycache.Options{}
+		o := binarycache.RewriteOptions{}
 		swap(&o)
 		o.Once = once
-		rewrite(t, dir, o)
+		if once { // nothing is done without a state
+			if sum, err := binarycache.Rewrite(t.Context(), folder.New(dir), o); err == nil || len(sum.Paths) > 0 || !maps.Equal(valid(t, dir), before) {
+				t.Errorf("without a state: %v, %v", sum, err)
+			}
+		}
+		rewriteWith(t, state, dir, o)
 		after := valid(t, dir)
 		fill(t, dir, member{base: hash("z") + "-new", nar: nar(hash("l"))})
-		sum, _ := rewrite(t, dir, o)
+		sum := rewriteWith(t, state, dir, o)
 		want, contents := "changed=4", before
 		if once {
 			want, contents = "changed=1 finished=3", after
@@ -61,8 +89,8 @@ func TestOnce(t *testing.T) {
 		if statuses(sum) != want || !maps.Equal(got, contents) {
 			t.Errorf("once %v: %s, want %s", once, statuses(sum), want)
 		}
-		if _, err := os.Stat(filepath.Join(dir, ".narseal")); (err == nil) != once {
-			t.Errorf("once %v: state: %v", once, err)
+		if left, err := os.ReadDir(state); (len(left) > 0) != once {
+			t.Errorf("once %v: state: %v, %v", once, left, err)
 		}
 	}
 }
@@ -73,20 +101,21 @@ func TestContinues(t *testing.T) {
 	for _, output := range []bool{false, true} {
 		dir := newCache(t, swapping(n)...)
 		whole := newCache(t, swapping(n)...)
-		o := binarycache.Options{}
+		o := binarycache.RewriteOptions{}
 		swap(&o)
-		rewrite(t, whole, o)
+		rewriteWith(t, t.TempDir(), whole, o)
+		state := filepath.Join(t.TempDir(), "state")
 		want := valid(t, whole)
 		at := dir
 		if output {
 			at = t.TempDir()
-			o.Output = binarycache.NewFolder(at)
+			o.Output = folder.New(at)
 		}
 
 		replace := o.Filter
 		var filtered atomic.Int64 // first passes that were whole
 		o.Filter = func(ctx context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
-			if !p.Again {
+			if !p.Again && !p.Finished {
 				filtered.Add(1)
 			}
 			return replace(ctx, p, dst, src)
@@ -107,7 +136,9 @@ func TestContinues(t *testing.T) {
 					}
 				}
 			}
-			sum, err := binarycache.Rewrite(ctx, binarycache.NewFolder(dir), o)
+			var sum binarycache.Summary
+			var err error
+			withState(t, state, at, o, func(o binarycache.RewriteOptions) { sum, err = binarycache.Rewrite(ctx, folder.New(dir), o) })
 			cancel()
 			valid(t, at)
 			if err == nil {
@@ -135,25 +166,25 @@ func TestContinues(t *testing.T) {
 		if got := valid(t, at); !maps.Equal(got, want) {
 			t.Errorf("output %v: the contents differ from those of one run", output)
 		}
-		if _, err := os.Stat(filepath.Join(at, ".narseal")); (err == nil) == output {
-			t.Errorf("output %v: state: %v", output, err)
+		if left, err := os.ReadDir(state); (len(left) > 0) == output {
+			t.Errorf("output %v: state: %v, %v", output, left, err)
 		}
 	}
 }
 
 // Failed paths are tried again by the next run, and the others are not.
 func TestFailedAreTriedAgain(t *testing.T) {
-	dir := newCache(t, swapping(3)...)
+	dir, state := newCache(t, swapping(3)...), t.TempDir()
 	bad := fmt.Sprintf("%032d.narinfo", 1)
 	good := read(t, dir)[bad]
 	write(t, dir, map[string]string{bad: good + "garbage\n"})
-	o := binarycache.Options{}
+	o := binarycache.RewriteOptions{}
 	swap(&o)
-	if sum, _ := rewrite(t, dir, o); statuses(sum) != "changed=2 failed=1" {
+	if sum := rewriteWith(t, state, dir, o); statuses(sum) != "changed=2 failed=1" {
 		t.Errorf("first: %s", statuses(sum))
 	}
 	write(t, dir, map[string]string{bad: good})
-	if sum, _ := rewrite(t, dir, o); statuses(sum) != "changed=1 finished=2" {
+	if sum := rewriteWith(t, state, dir, o); statuses(sum) != "changed=1 finished=2" {
 		t.Errorf("second: %s", statuses(sum))
 	}
 	valid(t, dir)
@@ -167,9 +198,9 @@ func TestKilledHelper(t *testing.T) {
 	if dir == "" {
 		t.Skip("run by TestKilled")
 	}
-	o := binarycache.Options{Jobs: 2, Prune: true}
+	o := binarycache.RewriteOptions{Options: binarycache.Options{Jobs: 2}, Prune: true}
 	swap(&o)
-	rewrite(t, dir, o)
+	rewriteWith(t, dir+".state", dir, o)
 }
 
 // kill -9 at any moment leaves a valid cache, and the next run completes it.
@@ -178,7 +209,8 @@ func TestKilled(t *testing.T) {
 		t.Skip("starts many processes")
 	}
 	const n = 40
-	dir := newCache(t, swapping(n)...)
+	dir := filepath.Join(t.TempDir(), "cache")
+	fill(t, dir, swapping(n)...)
 	before := read(t, dir)
 	want := valid(t, dir)
 	for path, content := range want {
@@ -189,6 +221,7 @@ func TestKilled(t *testing.T) {
 		cmd.Env = append(os.Environ(), killedEnv+"="+dir)
 		return cmd
 	}
+	random := rand.New(rand.NewPCG(*seed, 0))
 	began := time.Now()
 	if out, err := start().CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -197,8 +230,10 @@ func TestKilled(t *testing.T) {
 
 	interrupted := 0
 	for i := range *kills {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Fatal(err)
+		for _, d := range []string{dir, dir + ".state"} {
+			if err := os.RemoveAll(d); err != nil {
+				t.Fatal(err)
+			}
 		}
 		write(t, dir, before)
 		for round := 0; ; round++ {
@@ -206,7 +241,7 @@ func TestKilled(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			timer := time.AfterFunc(rand.N(span+span/4), func() { cmd.Process.Kill() })
+			timer := time.AfterFunc(time.Duration(random.Int64N(int64(span+span/4))), func() { cmd.Process.Kill() })
 			err := cmd.Wait()
 			timer.Stop()
 			now := valid(t, dir) // at every moment
@@ -228,7 +263,6 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("kill %d: the contents are not what one run makes", i)
 		}
 		files := read(t, dir)
-		maps.DeleteFunc(files, func(name, _ string) bool { return strings.HasPrefix(name, ".narseal/") })
 		if len(files) != len(before) {
 			t.Errorf("kill %d: %d files, want %d", i, len(files), len(before))
 		}
@@ -236,5 +270,5 @@ func TestKilled(t *testing.T) {
 	if interrupted == 0 {
 		t.Error("no run was interrupted")
 	}
-	t.Logf("%d runs of about %v interrupted", interrupted, span)
+	t.Logf("%d runs of about %v interrupted, seed %d", interrupted, span, *seed)
 }

@@ -6,58 +6,191 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/nix-community/go-nix/pkg/nixhash"
-
-	"narseal/nar/compression"
+	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 )
 
-// open reads a task's narinfo.
-func (r *run) open(ctx context.Context, t task, res *Result) (*info, infoID, error) {
-	b, err := load(ctx, r.in, t.name, maxInfo)
-	if err != nil {
-		return nil, infoID{}, err
+// Rewrite passes every NAR of a cache through Filter. What comes out different gets a new NAR, and then a narinfo that
+// names it: the sizes and hashes are the new ones; Rename is applied to StorePath, References (sorted again) and
+// Deriver; signatures of what the narinfo no longer states are dropped, as is CA of other contents; every secret key
+// signs. Everything else in it stays. A path of which nothing changes keeps its files as they are; if there is an
+// Output, they are copied.
+//
+// A narinfo is replaced only if it is still the one that was read; if it is not, its path is done again. No other object
+// is ever replaced: where the cache that is written has one of the name with other contents, the path fails with
+// ErrConflict.
+//
+// A store path that is renamed gets a narinfo of another name. The old one stays, unless Prune is set. Such paths come
+// after all others. They take no other path's place: a path that keeps its name has it before one that is renamed, and
+// of several that would be called the same, none is.
+//
+// The listing of the store, the reading of narinfos and the work on NARs overlap. Each narinfo is read once, and what is
+// remembered grows with the paths that are renamed or change, not with all.
+//
+// A path that fails is in its Result, stays as it was and does not stop the others. The error is of the run as a whole:
+// of listing the cache, or of writing to it. After a run that was cut short, or in which paths failed, the next one of
+// the same State does not change again what is finished; it checks it.
+func Rewrite(ctx context.Context, s Store, o RewriteOptions) (sum Summary, err error) {
+	r := &run{RewriteOptions: o, in: s, out: o.Output}
+	r.work = r.rewrite
+	r.renamed.text.open = o.TempFile
+	if r.out == nil {
+		r.out, r.inPlace = s, true
+	} else if o.Prune {
+		return sum, errors.New("prune: works in place only")
 	}
-	n, err := parseInfo(b, r.cache.storeDir)
-	if err == nil && infoName(n.base) != t.name {
-		err = fmt.Errorf("in StorePath: %s belongs into %s", n.StorePath, infoName(n.base))
+	if o.DryRun {
+		err = r.run(ctx)
+		return r.summary, err
 	}
-	if err != nil {
-		return nil, infoID{}, fmt.Errorf("%s: %w", t.name, err)
+	if r.inPlace && o.Once && o.State == nil {
+		return sum, errNoState
 	}
-	res.StorePath = n.StorePath
-	return n, identify(t.name, b), r.checkTrust(n)
-}
-
-// checkTrust says whether a trusted key has signed the narinfo.
-func (r *run) checkTrust(n *info) error {
-	if len(r.TrustedKeys) == 0 {
-		return nil
-	}
-	print := n.fingerprint()
-	for _, key := range r.TrustedKeys {
-		for _, sig := range n.Signatures {
-			if key.Verify(print, sig) {
-				return nil
-			}
+	if c, ok := r.out.(interface{ Clean(context.Context) error }); ok {
+		if err := c.Clean(ctx); err != nil {
+			return sum, asOutput(err)
 		}
 	}
-	return fmt.Errorf("%s: %w", n.StorePath, ErrUntrusted)
+	if err = r.run(ctx); err == nil && o.Prune {
+		err = r.prune(ctx)
+	}
+	if err == nil && r.summary.Paths[Failed] == 0 && !(r.inPlace && o.Once) {
+		err = o.State.finish()
+	}
+	return r.summary, err
 }
 
-// filter passes the NAR of n through Filter, checks it, and returns what came out.
-func (r *run) filter(ctx context.Context, n *info, p Path, dst, copyTo io.Writer) (out sum, err error) {
-	c, err := openNAR(ctx, r.in, n, copyTo)
+// maxTries is how often a path is begun whose narinfo somebody else replaces.
+const maxTries = 5
+
+func (r *run) rewrite(ctx context.Context, t *task, res *Result) error {
+	for try := 1; ; try++ {
+		err := r.rewriteOnce(ctx, t, try > 1, res)
+		if try == maxTries || !errors.Is(err, ErrChanged) {
+			return err
+		}
+		*res = Result{Info: t.name}
+	}
+}
+
+// rewriteOnce does the work of a path, whose narinfo is read again if it was read before and has changed since.
+func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result) error {
+	w, err := r.open(ctx, t, again, res)
+	if err != nil {
+		return err
+	}
+	if finished, err := r.isFinished(ctx, w, res); err != nil || finished {
+		return err
+	}
+	if err := r.checkTrust(w.info); err != nil {
+		return err
+	}
+	if w.out != t.name {
+		if err := r.checkName(ctx, t, w.info); err != nil {
+			return err
+		}
+	}
+	if w.file, err = openFile(ctx, r.in, w.info, true, r.TempFile); err != nil {
+		return err
+	}
+	defer w.file.Close()
+	content, err := r.firstPass(ctx, w)
+	if err != nil {
+		return err
+	}
+	if err := r.decide(w, content, res); err != nil {
+		return err
+	}
+	if !r.inPlace || w.out != t.name {
+		if finished, err := r.isThere(ctx, w, res); err != nil || finished {
+			return err
+		}
+	}
+	switch {
+	case r.DryRun:
+		return nil
+	case res.Status == Unchanged && r.inPlace:
+		if r.State.made(w.id) {
+			res.Status = Finished
+		}
+		return nil
+	}
+	return r.write(ctx, w, content, res)
+}
+
+// A pathWork is the work on one path.
+type pathWork struct {
+	name   string // of the narinfo
+	out    string // the name that it gets
+	object Object // the narinfo
+	id     infoID
+	text   []byte
+	info   *Info
+	next   *Info // what becomes of info
+	file   *narFile
+	sum    sum  // of the file
+	pass   Path // how the filter was called
+}
+
+// open reads a task's narinfo, or returns errLater.
+func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*pathWork, error) {
+	w := &pathWork{name: t.name}
+	var err error
+	if t.renamedInfo != nil && !again {
+		w.object = t.object
+		w.text, err = r.renamed.read(t.renamedInfo)
+	} else {
+		w.text, w.object, err = load(ctx, r.in, t.name, maxInfo)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if w.info, err = r.parseInfo(t.name, w.text, res); err != nil {
+		return nil, err
+	}
+	w.id = identify(t.name, w.text)
+	var moved bool
+	w.out, moved = r.moved(w.info)
+	switch {
+	case t.renamedInfo != nil && w.out != t.out:
+		return nil, fmt.Errorf("%s: %w, to another path", t.name, ErrChanged)
+	case t.renamedInfo == nil && !again:
+		r.plan(0, w.info.NarSize)
+	}
+	if moved && t.renamedInfo == nil {
+		if err := r.renamed.add(t.name, w.out, w.object, w.text); err != nil {
+			return nil, err
+		}
+		return nil, errLater
+	}
+	if !moved && r.Hashes != nil && r.Rename != nil && !r.inPlace {
+		r.renamed.keeps(t.name)
+	}
+	return w, nil
+}
+
+// firstPass sees what a NAR becomes, and checks it.
+func (r *run) firstPass(ctx context.Context, w *pathWork) (content sum, err error) {
+	for {
+		content, err = r.filter(ctx, w, nil)
+		if w.pass.Retry || !errors.Is(err, ErrRetry) {
+			return content, err
+		}
+		w.pass.Retry = true
+	}
+}
+
+// filter passes the NAR through Filter, checks it, and returns what came out.
+func (r *run) filter(ctx context.Context, w *pathWork, dst io.Writer) (out sum, err error) {
+	c, err := w.file.check(ctx)
 	if err != nil {
 		return out, err
 	}
 	defer c.Close()
-	if !p.Again && !p.Retry {
+	if !w.pass.Again && !w.pass.Retry {
 		c.progress = r.Read
 	}
 	m := newMeter()
@@ -67,160 +200,34 @@ func (r *run) filter(ctx context.Context, n *info, p Path, dst, copyTo io.Writer
 		dst = io.MultiWriter(m, dst)
 	}
 	if r.Filter != nil {
-		p.StorePath, p.NarSize, p.Compression = n.StorePath, int64(n.NarSize), n.compression
-		err = r.Filter(ctx, &p, dst, c)
+		p := w.info.path()
+		p.Again, p.Retry = w.pass.Again, w.pass.Retry
+		err = r.Filter(ctx, p, dst, c)
 	} else {
 		_, err = io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{c}, make([]byte, 256<<10))
 	}
-	return m.sum(), c.finish(err)
+	if err = c.finish(err); err == nil {
+		w.sum = c.fileSum.sum()
+	}
+	return m.sum(), err
 }
 
-// narHash is what the narinfo states, in the usual form.
-func narHash(n *info) string { return n.NarHash.Format(nixhash.NixBase32, true) }
-
-func (r *run) verify(ctx context.Context, t task, res *Result) error {
-	n, _, err := r.open(ctx, t, res)
-	if err != nil {
+// decide says what becomes of a path, now that its contents are known.
+func (r *run) decide(w *pathWork, content sum, res *Result) (err error) {
+	res.NarHash, res.NewHash = hashText(w.info.narHash), content.String()
+	if w.next, err = r.next(w.info, content, res); err != nil {
 		return err
 	}
-	c, err := openNAR(ctx, r.in, n, nil)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	c.progress = r.Read
-	if r.Filter != nil {
-		err = r.Filter(ctx, &Path{StorePath: n.StorePath, NarSize: int64(n.NarSize), Compression: n.compression}, io.Discard, c)
-	}
-	res.Status, res.NarHash = Verified, narHash(n)
-	return c.finish(err)
-}
-
-func (r *run) rewrite(ctx context.Context, t task, res *Result) error {
-	n, in, err := r.open(ctx, t, res)
-	if r.inPlace && r.journal.made(in) || r.isDone(ctx, in) {
-		res.Status = Finished
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if r.taken[t.out] && t.out != t.name {
-		return fmt.Errorf("%s: %w: two paths would become %s", n.StorePath, ErrConflict, t.out)
-	}
-
-	content, pass, copied, err := r.firstPass(ctx, n)
-	if copied != nil {
-		defer copied.Abort()
-	}
-	if err != nil {
-		return err
-	}
-	res.NarHash, res.NewHash = narHash(n), content.String()
-
-	next, err := r.next(n, content, res)
-	if err != nil {
-		return err
-	}
-	res.NewStorePath = next.StorePath
-	changed := res.NarHash != res.NewHash
-	same := !changed && slices.Equal(next.lines, n.lines)
-	if res.Status = Changed; same {
+	res.NewStorePath = w.next.StorePath
+	if res.Status = Changed; res.NarHash == res.NewHash && slices.Equal(w.next.lines, w.info.lines) {
 		res.Status = Unchanged
 	}
-	out := infoName(next.base)
-	if out != t.name {
-		if finished, err := r.isThere(ctx, out, next); err != nil || finished {
-			res.Status = Finished
-			return err
-		}
-	}
-	if r.DryRun {
-		return nil
-	}
-	if same && r.inPlace {
-		return asOutput(r.journal.add(record{In: in, Out: in}))
-	}
-	switch {
-	case changed:
-		if copied != nil {
-			copied.Abort()
-		}
-		if err := r.writeNAR(ctx, n, next, pass, content, res); err != nil {
-			return err
-		}
-	case copied != nil:
-		if err := asOutput(copied.Commit(n.URL)); err != nil {
-			return err
-		}
-	}
-	if next.fingerprint() != n.fingerprint() {
-		if err := r.sign(next, res); err != nil {
-			return err
-		}
-	}
-	if err := r.writeListing(ctx, t.name, out, res); err != nil {
-		return err
-	}
-	b := next.encode()
-	if err := r.journal.add(record{In: in, Out: identify(out, b), OldNAR: n.URL, NewNAR: next.URL}); err != nil {
-		return asOutput(err)
-	}
-	return r.put(ctx, out, b)
-}
-
-// firstPass sees what a NAR becomes, and checks it. If there is another cache to
-// write, the NAR's file is copied meanwhile, for most NARs do not change.
-func (r *run) firstPass(ctx context.Context, n *info) (content sum, pass Path, copied *upload, err error) {
-	for {
-		var copyTo io.Writer
-		if !r.inPlace && !r.DryRun {
-			if copied, err = r.newUpload(ctx); err != nil {
-				return content, pass, nil, err
-			}
-			copyTo = copied
-		}
-		content, err = r.filter(ctx, n, pass, nil, copyTo)
-		if pass.Retry || !errors.Is(err, ErrRetry) {
-			return content, pass, copied, err
-		}
-		pass.Retry = true
-		if copied != nil {
-			copied.Abort()
-		}
-	}
-}
-
-// isDone says whether the journal has a result for a narinfo, and the cache has it.
-func (r *run) isDone(ctx context.Context, in infoID) bool {
-	rec, ok := r.journal.find(in)
-	if !ok {
-		return false
-	}
-	b, err := load(ctx, r.out, rec.Out.Name, maxInfo)
-	return err == nil && identify(rec.Out.Name, b) == rec.Out
-}
-
-// isThere says whether the cache that is written has the narinfo already. Another
-// one of that name is a conflict.
-func (r *run) isThere(ctx context.Context, name string, want *info) (bool, error) {
-	b, err := load(ctx, r.out, name, maxInfo)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	got, err := parseInfo(b, r.cache.storeDir)
-	if err == nil && got.fingerprint() == want.fingerprint() {
-		return true, nil
-	}
-	return false, fmt.Errorf("renamed to %s: %w: the cache has a %s of other contents", want.StorePath, ErrConflict, name)
+	return nil
 }
 
 // next is the narinfo of what a path becomes, but for its file and signatures.
-func (r *run) next(n *info, content sum, res *Result) (*info, error) {
-	next := &info{lines: slices.Clone(n.lines)}
+func (r *run) next(n *Info, content sum, res *Result) (*Info, error) {
+	next := &Info{lines: slices.Clone(n.lines)}
 	dir := strings.TrimSuffix(n.StorePath, n.base)
 	next.set("StorePath", dir+r.rename(n.base), "")
 	if len(n.References) > 0 {
@@ -250,92 +257,110 @@ func (r *run) next(n *info, content sum, res *Result) (*info, error) {
 		res.Warnings = append(res.Warnings, "its signatures are void and dropped, and no secret key signs it")
 	}
 	if (changed || next.StorePath != n.StorePath) && next.drop("CA") {
-		res.Warnings = append(res.Warnings, "no longer content-addressed: CA: "+n.CA+" is dropped")
+		res.Warnings = append(res.Warnings, "no longer content-addressed: CA: "+n.ca+" is dropped")
 	}
 	return next, next.reparse(r.cache.storeDir)
 }
 
-// reparse brings the fields up to date with the lines.
-func (n *info) reparse(dir string) error {
-	fresh, err := parseInfo(n.encode(), dir)
-	if err != nil {
-		return err
-	}
-	*n = *fresh
-	return nil
-}
-
-// sign signs with every secret key.
-func (r *run) sign(n *info, res *Result) error {
-	print := n.fingerprint()
-	for _, key := range r.SecretKeys {
-		sig, err := key.Sign(nil, print)
-		if err != nil {
-			return fmt.Errorf("sign %s: %w", n.StorePath, err)
+// isFinished says whether an earlier run has made what the narinfo becomes, and checks that.
+func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, error) {
+	if r.inPlace && r.Once && r.State.made(w.id) {
+		// To do it again would undo it, whatever else is wrong.
+		if !r.isOwn(w.info) {
+			if err := r.checkTrust(w.info); err != nil {
+				return false, err
+			}
 		}
-		n.lines = append(n.lines, line{"Sig", "Sig: " + sig.String()})
+		return true, r.checkFinished(ctx, w.info, res)
 	}
-	return nil
+	rec, ok := r.State.find(w.id)
+	if !ok || r.inPlace && rec.Out.Name == w.name || rec.Out.Name != w.out {
+		return false, nil
+	}
+	if err := r.checkTrust(w.info); err != nil {
+		return false, err
+	}
+	b, _, err := load(ctx, r.out, rec.Out.Name, maxInfo)
+	if err != nil || identify(rec.Out.Name, b) != rec.Out {
+		return false, nil
+	}
+	n, err := parseNamed(rec.Out.Name, b, r.cache.storeDir)
+	if err != nil || !r.isOwn(n) && r.checkTrust(n) != nil {
+		return false, nil
+	}
+	err = r.checkFinished(ctx, n, res)
+	if errors.Is(err, ErrMismatch) || errors.Is(err, fs.ErrNotExist) {
+		return false, nil // it is made again
+	}
+	return err == nil, err
 }
 
-// writeNAR writes the NAR that n's becomes, which is known to be content.
-func (r *run) writeNAR(ctx context.Context, n, next *info, pass Path, content sum, res *Result) error {
-	c := r.Compression
-	if c == "" {
-		c = n.compression
+// isOwn says whether one of the secret keys has signed a narinfo.
+func (r *run) isOwn(n *Info) bool {
+	keys := make([]signature.PublicKey, len(r.SecretKeys))
+	for i, key := range r.SecretKeys {
+		keys[i] = key.ToPublicKey()
 	}
-	if c == compression.Bzip2 {
-		c = compression.Xz
-	}
-	p, err := r.newUpload(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.Abort()
-	file := newMeter()
-	w, err := compression.Compress(io.MultiWriter(file, p), c,
-		compression.Options{Level: r.Level, Workers: max(1, runtime.GOMAXPROCS(0)/max(1, r.Jobs))})
-	if err != nil {
-		return err
-	}
-	pass.Again = true
-	got, err := r.filter(ctx, n, pass, w, nil)
-	if err == nil && got != content {
-		err = fmt.Errorf("%s: filtered again, the NAR has become %s, and was %s", n.StorePath, got, content)
-	}
-	if err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	s := file.sum()
-	folder, old := path.Split(n.URL)
-	_, suffix, _ := strings.Cut(old, ".")
-	if c != n.compression {
-		suffix = "nar" + c.Extension()
-	}
-	hash := strings.TrimPrefix(s.String(), "sha256:")
-	next.setFile(s, folder+hash+"."+suffix, c)
-	if err := next.reparse(r.cache.storeDir); err != nil {
-		return err
-	}
-	res.FileSize = s.size
-	return asOutput(p.Commit(next.URL))
+	return n.signedBy(keys)
 }
 
-// An upload is a Pending whose errors are outputErrors.
-type upload struct{ Pending }
-
-func (r *run) newUpload(ctx context.Context) (*upload, error) {
-	p, err := r.out.Create(ctx)
+// checkFinished checks a NAR of the cache that is written, and has Filter inspect it.
+func (r *run) checkFinished(ctx context.Context, n *Info, res *Result) error {
+	f, err := openFile(ctx, r.out, n, false, nil)
 	if err != nil {
-		return nil, asOutput(err)
+		return err
 	}
-	return &upload{p}, nil
+	defer f.Close()
+	c, err := f.check(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.progress = r.Read
+	if r.Filter != nil {
+		p := n.path()
+		p.StorePath, p.Finished = res.StorePath, true
+		err = r.Filter(ctx, p, io.Discard, c)
+	}
+	res.Status = Finished
+	return c.finish(err)
 }
 
-func (u *upload) Write(p []byte) (int, error) {
-	n, err := u.Pending.Write(p)
-	return n, asOutput(err)
+// isThere says whether the cache that is written has the narinfo already, and checks its NAR. Another one of that name
+// is a conflict.
+func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, error) {
+	b, _, err := load(ctx, r.out, w.out, maxInfo)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	got, err := parseNamed(w.out, b, r.cache.storeDir)
+	if err != nil || got.fingerprint() != w.next.fingerprint() || got.Deriver != w.next.Deriver || got.ca != w.next.ca {
+		what := w.info.StorePath
+		if w.out != w.name {
+			what = "renamed to " + w.next.StorePath
+		}
+		return false, fmt.Errorf("%s: %w: the cache has a %s of other contents", what, ErrConflict, w.out)
+	}
+	if r.DryRun {
+		res.Status = Finished
+		return true, nil
+	}
+	f, err := openFile(ctx, r.out, got, false, nil)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	c, err := f.check(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	if err := c.finish(nil); err != nil {
+		return false, err
+	}
+	res.Status = Finished
+	return true, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
 	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/folder"
 	"narseal/nar/compression"
 )
 
@@ -37,7 +39,7 @@ func TestRewriteInPlace(t *testing.T) {
 	for _, prune := range []bool{false, true} {
 		dir := newCache(t, closure()...)
 		before := read(t, dir)
-		o := binarycache.Options{Prune: prune}
+		o := binarycache.RewriteOptions{Prune: prune}
 		replacing(&o, hash("l"), hash("0"), hash("d"), hash("1"))
 		sum, results := rewrite(t, dir, o)
 		if got := statuses(sum); got != "changed=2 unchanged=1" {
@@ -93,7 +95,7 @@ func TestRewriteToOutput(t *testing.T) {
 	dir := newCache(t, closure()...)
 	before := read(t, dir)
 	out := filepath.Join(t.TempDir(), "new", "cache")
-	o := binarycache.Options{Output: binarycache.NewFolder(out)}
+	o := binarycache.RewriteOptions{Output: folder.New(out)}
 	replacing(&o, hash("l"), hash("0"))
 	o.DryRun = true
 	sum, _ := rewrite(t, dir, o)
@@ -126,8 +128,8 @@ func TestRewriteToOutput(t *testing.T) {
 	}
 
 	// A cache of another store is no place for it.
-	o.Output = binarycache.NewFolder(newCache(t, member{base: hash("a") + "-a", nar: nar(""), storeDir: "/gnu/store"}))
-	if _, err := binarycache.Rewrite(t.Context(), binarycache.NewFolder(dir), o); err == nil || !strings.Contains(err.Error(), "a cache of /gnu/store") {
+	o.Output = folder.New(newCache(t, member{base: hash("a") + "-a", nar: nar(""), storeDir: "/gnu/store"}))
+	if _, err := binarycache.Rewrite(t.Context(), folder.New(dir), o); err == nil || !strings.Contains(err.Error(), "a cache of /gnu/store") {
 		t.Errorf("other store: %v", err)
 	}
 }
@@ -138,12 +140,12 @@ func TestRewriteOfTheNarinfoOnly(t *testing.T) {
 	for _, output := range []bool{false, true} {
 		dir := newCache(t, m)
 		before := read(t, dir)
-		o := binarycache.Options{}
+		o := binarycache.RewriteOptions{}
 		replacing(&o, hash("d"), hash("1"))
 		at := dir
 		if output {
 			at = t.TempDir()
-			o.Output = binarycache.NewFolder(at)
+			o.Output = folder.New(at)
 		}
 		rewrite(t, dir, o)
 		info := hash("a") + ".narinfo"
@@ -171,12 +173,12 @@ func TestConflicts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := newCache(t, a, b)
 			before := read(t, dir)
-			o := binarycache.Options{}
+			o := binarycache.RewriteOptions{}
 			replacing(&o, c.rules...)
 			at := dir
 			if c.output {
 				at = t.TempDir()
-				o.Output = binarycache.NewFolder(at)
+				o.Output = folder.New(at)
 			}
 			sum, results := rewrite(t, dir, o)
 			if got := statuses(sum); got != c.want {
@@ -202,7 +204,7 @@ func TestTrustedKeys(t *testing.T) {
 	secret, public := keyPair(t, "up-1")
 	_, other := keyPair(t, "other-1")
 	dir := newCache(t, member{base: hash("a") + "-a", nar: nar("broken")})
-	o := binarycache.Options{SecretKeys: []signature.SecretKey{secret}}
+	o := binarycache.RewriteOptions{SecretKeys: []signature.SecretKey{secret}}
 	repairing(&o)
 	rewrite(t, dir, o) // which signs
 	for name, c := range map[string]struct {
@@ -213,11 +215,11 @@ func TestTrustedKeys(t *testing.T) {
 		"signed by none": {[]signature.PublicKey{other}, "failed=1"},
 		"not asked":      {nil, "verified=1"},
 	} {
-		sum, err := binarycache.Verify(t.Context(), binarycache.NewFolder(dir), binarycache.Options{TrustedKeys: c.keys, Done: func(r binarycache.Result) {
+		sum, err := binarycache.Verify(t.Context(), folder.New(dir), binarycache.VerifyOptions{Options: binarycache.Options{TrustedKeys: c.keys, Done: func(r binarycache.Result) {
 			if r.Err != nil && !errors.Is(r.Err, binarycache.ErrUntrusted) {
 				t.Error(r.Err)
 			}
-		}})
+		}}})
 		if got := statuses(sum); err != nil || got != c.want {
 			t.Errorf("%s: %s, %v, want %s", name, got, err, c.want)
 		}
@@ -235,9 +237,9 @@ func TestSelection(t *testing.T) {
 		want string
 	}{
 		"all":           {binarycache.Options{}, "verified=3"},
-		"one":           {binarycache.Options{Hashes: map[string]bool{hash("q"): true}}, "verified=1"},
-		"none":          {binarycache.Options{Hashes: map[string]bool{}}, ""},
-		"missing":       {binarycache.Options{Hashes: map[string]bool{hash("z"): true}}, "failed=1"},
+		"one":           {binarycache.Options{Hashes: hashes(hash("q"))}, "verified=1"},
+		"none":          {binarycache.Options{Hashes: hashes()}, ""},
+		"missing":       {binarycache.Options{Hashes: hashes(hash("z"))}, "failed=1"},
 		"since":         {binarycache.Options{Since: old}, "verified=2"},
 		"since earlier": {binarycache.Options{Since: old.Add(-1)}, "verified=3"},
 	} {
@@ -248,12 +250,23 @@ func TestSelection(t *testing.T) {
 		c.o.Read = func(n int) { read.Add(int64(n)) }
 		c.o.Done = func(binarycache.Result) { done++ }
 		c.o.Jobs = 2
-		sum, err := binarycache.Verify(t.Context(), binarycache.NewFolder(dir), c.o)
+		sum, err := binarycache.Verify(t.Context(), folder.New(dir), binarycache.VerifyOptions{Options: c.o})
 		if got := statuses(sum); err != nil || got != c.want {
 			t.Errorf("%s: %s, %v, want %s", name, got, err, c.want)
 		}
 		if done != paths || read.Load() != bytes {
 			t.Errorf("%s: progress ends at %d of %d paths, %d of %d bytes", name, done, paths, read.Load(), bytes)
+		}
+	}
+}
+
+// hashes goes through hash parts.
+func hashes(list ...string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, h := range list {
+			if !yield(h, nil) {
+				return
+			}
 		}
 	}
 }
@@ -274,7 +287,7 @@ func TestListings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := newCache(t, member{base: hash("a") + "-a", nar: nar(lib), listing: c.listing})
-			o := binarycache.Options{}
+			o := binarycache.RewriteOptions{}
 			replacing(&o, hash("l"), c.to)
 			_, results := rewrite(t, dir, o)
 			rc, format, err := compression.Decompress(strings.NewReader(read(t, dir)[hash("a")+".ls"]))
@@ -296,9 +309,9 @@ func TestPruneFailsClosed(t *testing.T) {
 	dir := newCache(t, member{base: hash("a") + "-a", nar: nar("broken")})
 	write(t, dir, map[string]string{hash("b") + ".narinfo": "garbage"})
 	before := read(t, dir)
-	o := binarycache.Options{Prune: true}
+	o := binarycache.RewriteOptions{Prune: true}
 	repairing(&o)
-	sum, err := binarycache.Rewrite(t.Context(), binarycache.NewFolder(dir), o)
+	sum, err := binarycache.Rewrite(t.Context(), folder.New(dir), o)
 	if err == nil || !strings.Contains(err.Error(), "no NAR is deleted") || sum.Pruned != 0 {
 		t.Errorf("got %+v, %v", sum, err)
 	}
@@ -311,7 +324,7 @@ func TestPruneFailsClosed(t *testing.T) {
 
 	// Two paths share a NAR, and only one is repaired.
 	dir = newCache(t, member{base: hash("a") + "-a", nar: nar("broken")}, member{base: hash("b") + "-b", nar: nar("broken")})
-	o.Hashes = map[string]bool{hash("a"): true}
+	o.Hashes = hashes(hash("a"))
 	if sum, _ := rewrite(t, dir, o); sum.Pruned != 0 {
 		t.Errorf("a NAR that is still named: %d objects deleted", sum.Pruned)
 	}
@@ -325,7 +338,7 @@ func TestPruneFailsClosed(t *testing.T) {
 
 func TestNoCache(t *testing.T) {
 	for _, dir := range []string{t.TempDir(), filepath.Join(t.TempDir(), "missing")} {
-		if _, err := binarycache.Verify(t.Context(), binarycache.NewFolder(dir), binarycache.Options{}); err == nil || !strings.Contains(err.Error(), "not a binary cache") {
+		if _, err := binarycache.Verify(t.Context(), folder.New(dir), binarycache.VerifyOptions{}); err == nil || !strings.Contains(err.Error(), "not a binary cache") {
 			t.Errorf("verify: %v", err)
 		}
 	}
@@ -346,7 +359,7 @@ func TestBadFilters(t *testing.T) {
 	} {
 		dir := newCache(t, closure()...)
 		before := read(t, dir)
-		sum, results := rewrite(t, dir, binarycache.Options{Filter: func(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
+		sum, results := rewrite(t, dir, binarycache.RewriteOptions{Filter: func(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
 			return filter(p, dst, src)
 		}})
 		if sum.Paths[binarycache.Failed] != 3 || !errors.Is(results[hash("a")+".narinfo"].Err, failed) {
@@ -358,7 +371,7 @@ func TestBadFilters(t *testing.T) {
 	}
 	dir := newCache(t, closure()...)
 	before := read(t, dir)
-	sum, results := rewrite(t, dir, binarycache.Options{Filter: func(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
+	sum, results := rewrite(t, dir, binarycache.RewriteOptions{Filter: func(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
 		text := "first"
 		if p.Again {
 			text = "second"
@@ -375,12 +388,12 @@ func TestBadFilters(t *testing.T) {
 func TestRetry(t *testing.T) {
 	for _, output := range []bool{false, true} {
 		dir := newCache(t, closure()...)
-		o := binarycache.Options{}
+		o := binarycache.RewriteOptions{}
 		repairing(&o)
 		at := dir
 		if output {
 			at = t.TempDir()
-			o.Output = binarycache.NewFolder(at)
+			o.Output = folder.New(at)
 		}
 		var calls []string
 		o.Filter = func(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
@@ -394,7 +407,7 @@ func TestRetry(t *testing.T) {
 			_, err := io.WriteString(dst, "new")
 			return err
 		}
-		o.Hashes = map[string]bool{hash("q"): true}
+		o.Hashes = hashes(hash("q"))
 		rewrite(t, dir, o)
 		if got := fmt.Sprint(calls); got != "[false false true false true true]" {
 			t.Errorf("output %v: calls with (retry, again): %s", output, got)

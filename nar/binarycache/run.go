@@ -4,141 +4,195 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
 	"sync"
+
+	"narseal/nar/storepath"
 )
 
 // A run is one call of Verify or Rewrite.
 type run struct {
-	Options
+	RewriteOptions
+	inspect  func(context.Context, *Path, io.Reader) error // of Verify
 	in       Store
 	out      Store // where to write: in itself, if in place; nil in Verify
 	inPlace  bool
 	cache    *cacheInfo
-	journal  *journal
-	taken    map[string]bool // names of narinfos that two paths want to have
-	mu       sync.Mutex      // for summary and Done
+	work     func(context.Context, *task, *Result) error
+	renamed  renamed
+	mu       sync.Mutex // for summary, found, bytes and the callbacks
 	summary  Summary
+	found    int   // paths
+	bytes    int64 // of their NARs, as far as narinfos were read
 	canceled context.CancelCauseFunc
+	changes  []record // by this run, if they are needed to prune
 }
 
 // A task is one narinfo to work on.
 type task struct {
 	name string // of the narinfo
-	out  string // the name that it gets
+	*renamedInfo
 }
 
-// outputError is of the cache that is written to. No other path would fare better,
-// so it ends the run.
+// maxListed is how many names the listing of a store can be ahead of the work.
+const maxListed = 1 << 16
+
+// outputError is an error from the cache that is written. It ends the run, since every path would fail.
 type outputError struct{ err error }
 
 func (e *outputError) Error() string { return "write: " + e.err.Error() }
 func (e *outputError) Unwrap() error { return e.err }
 
+// asOutput marks an error from the cache that is written, unless it is of one object.
 func asOutput(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, ErrChanged) || errors.Is(err, ErrConflict) {
+		return err
 	}
 	return &outputError{err}
 }
 
-// Verify reads every NAR of a cache, checks it against its narinfo and has Filter
-// look at it, with [io.Discard] to write to. It changes nothing.
+// Verify reads every NAR of a cache, checks it against its narinfo and has Inspect read it. It changes nothing.
 //
-// A path that fails is in its Result and does not stop the others; the error is of
-// the run as a whole.
-func Verify(ctx context.Context, s Store, o Options) (Summary, error) {
-	r := &run{Options: o, in: s, journal: newJournal()}
-	return r.run(ctx, r.verify)
-}
-
-// Rewrite passes every NAR of a cache through Filter. What comes out different
-// gets a new NAR, and then a narinfo that names it: the sizes and hashes are the new
-// ones; Rename is applied to StorePath, References (sorted again) and Deriver;
-// signatures of what the narinfo no longer states are dropped, as is CA of other
-// contents; every secret key signs. Everything else in it stays. A path of which
-// nothing changes keeps its files as they are; if there is an Output, they are
-// copied.
-//
-// A store path that is renamed gets a narinfo of another name. The old one stays,
-// unless Prune is set. It takes no other path's place: if the cache has one of the
-// new name with other contents, that is an ErrConflict.
-//
-// A path that fails is in its Result, stays as it was and does not stop the others.
-// The error is of the run as a whole: of listing the cache, or of writing to it.
-// After a run that was cut short, or in which paths failed, the next one of the same
-// Work skips what is finished. See also Options.Once.
-func Rewrite(ctx context.Context, s Store, o Options) (sum Summary, err error) {
-	r := &run{Options: o, in: s, out: o.Output, journal: newJournal()}
-	if r.out == nil {
-		r.out, r.inPlace = s, true
-	} else if o.Prune {
-		return sum, errors.New("prune: works in place only")
-	}
-	if o.DryRun {
-		return r.run(ctx, r.rewrite)
-	}
-	if x, ok := r.out.(exclusive); ok {
-		folder, release, err := x.Exclusive()
-		if err != nil {
-			return sum, err
-		}
-		defer func() { err = errors.Join(err, release()) }()
-		if o.Work != "" {
-			if r.journal, err = openJournal(folder, o.Work); err != nil {
-				return sum, err
-			}
-		}
-	}
-	defer func() {
-		err = errors.Join(err, r.journal.close(err == nil && sum.Paths[Failed] == 0, r.inPlace && o.Once))
-	}()
-	if sum, err = r.run(ctx, r.rewrite); err == nil && o.Prune {
-		err = r.prune(ctx)
-	}
+// The listing of the store, the reading of narinfos and the work on NARs overlap, and what is remembered does not grow
+// with the number of paths. A path that fails is in its Result and does not stop the others; the error is of the run as
+// a whole.
+func Verify(ctx context.Context, s Store, o VerifyOptions) (Summary, error) {
+	r := &run{RewriteOptions: RewriteOptions{Options: o.Options}, inspect: o.Inspect, in: s}
+	r.work = r.verify
+	err := r.run(ctx)
 	return r.summary, err
 }
 
-// run works on all paths.
-func (r *run) run(ctx context.Context, work func(context.Context, task, *Result) error) (Summary, error) {
+// run works on all paths: those that keep their names as they are found, the others when all are known.
+func (r *run) run(ctx context.Context) error {
 	r.summary.Paths = map[Status]int{}
+	defer r.renamed.close()
 	ctx, r.canceled = context.WithCancelCause(ctx)
 	defer r.canceled(nil)
 	if err := r.readCacheInfo(ctx); err != nil {
-		return r.summary, err
+		return err
 	}
-	tasks, err := r.plan(ctx)
-	if err != nil {
-		return r.summary, err
+	names := make(chan task, maxListed)
+	go func() {
+		defer close(names)
+		if err := r.list(ctx, names); err != nil {
+			r.canceled(err)
+		}
+	}()
+	r.workers(ctx, names)
+	if err := context.Cause(ctx); err != nil {
+		return err
 	}
-	queue := make(chan task)
+	later := make(chan task)
+	go func() {
+		defer close(later)
+		for t := range r.renamed.tasks() {
+			select {
+			case later <- t:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	r.workers(ctx, later)
+	if r.Planned != nil {
+		r.Planned(r.found, r.bytes)
+	}
+	return context.Cause(ctx)
+}
+
+// workers works on tasks until there are no more.
+func (r *run) workers(ctx context.Context, tasks <-chan task) {
 	var workers sync.WaitGroup
-	for range max(1, min(r.Jobs, len(tasks))) {
+	for range max(1, r.Jobs) {
 		workers.Go(func() {
-			for t := range queue {
-				r.do(ctx, t, work)
+			for t := range tasks {
+				if ctx.Err() == nil {
+					r.do(ctx, t)
+				}
 			}
 		})
 	}
-	for _, t := range tasks {
-		select {
-		case queue <- t:
-			continue
-		case <-ctx.Done():
-		}
-		break
-	}
-	close(queue)
 	workers.Wait()
-	return r.summary, context.Cause(ctx)
+}
+
+// list finds the narinfos to work on.
+func (r *run) list(ctx context.Context, names chan<- task) error {
+	send := func(name string) error {
+		r.plan(1, 0)
+		select {
+		case names <- task{name: name}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if r.Hashes != nil {
+		for hash, err := range r.Hashes {
+			if err == nil {
+				err = storepath.CheckHash(hash)
+			}
+			if err != nil {
+				return err
+			}
+			if skip, err := r.isOld(ctx, hash+infoSuffix); err != nil {
+				return err
+			} else if skip {
+				continue
+			}
+			if err := send(hash + infoSuffix); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for o, err := range r.in.List(ctx, "") {
+		if err != nil {
+			return err
+		}
+		if !isInfoName(o.Name) || !r.Since.IsZero() && !o.ModTime.After(r.Since) {
+			continue
+		}
+		if err := send(o.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isOld says whether a narinfo was not changed after Since.
+func (r *run) isOld(ctx context.Context, name string) (bool, error) {
+	if r.Since.IsZero() {
+		return false, nil
+	}
+	o, err := r.in.Stat(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // it fails when its turn comes
+	}
+	return err == nil && !o.ModTime.After(r.Since), err
+}
+
+// plan adds to what is known of the work.
+func (r *run) plan(paths int, bytes int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.found += paths
+	r.bytes += bytes
+	if r.Planned != nil {
+		r.Planned(r.found, r.bytes)
+	}
 }
 
 // do works on one path and reports it.
-func (r *run) do(ctx context.Context, t task, work func(context.Context, task, *Result) error) {
+func (r *run) do(ctx context.Context, t task) {
 	res := Result{Info: t.name}
-	err := work(ctx, t, &res)
+	err := r.work(ctx, &t, &res)
+	if err == errLater {
+		return
+	}
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return // cut short: neither done nor failed
@@ -157,6 +211,72 @@ func (r *run) do(ctx context.Context, t task, work func(context.Context, task, *
 	}
 }
 
+func (r *run) verify(ctx context.Context, t *task, res *Result) error {
+	b, _, err := load(ctx, r.in, t.name, maxInfo)
+	if err != nil {
+		return err
+	}
+	n, err := r.parseInfo(t.name, b, res)
+	if err != nil {
+		return err
+	}
+	r.plan(0, n.NarSize)
+	if err := r.checkTrust(n); err != nil {
+		return err
+	}
+	f, err := openFile(ctx, r.in, n, false, nil)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	c, err := f.check(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.progress = r.Read
+	if r.inspect != nil {
+		err = r.inspect(ctx, n.path(), c)
+	}
+	res.Status, res.NarHash = Verified, hashText(n.narHash)
+	return c.finish(err)
+}
+
+// path is what a filter is told of a narinfo.
+func (n *Info) path() *Path {
+	return &Path{StorePath: n.StorePath, NarSize: n.NarSize, Compression: n.Compression}
+}
+
+// parseInfo parses a narinfo and notes its store path.
+func (r *run) parseInfo(name string, b []byte, res *Result) (*Info, error) {
+	n, err := parseNamed(name, b, r.cache.storeDir)
+	if err != nil {
+		return nil, err
+	}
+	res.StorePath = n.StorePath
+	return n, nil
+}
+
+// parseNamed parses the narinfo of this name.
+func parseNamed(name string, b []byte, dir string) (*Info, error) {
+	n, err := parseInfo(b, dir)
+	if err == nil && infoName(n.base) != name {
+		err = fmt.Errorf("in StorePath: %s belongs into %s", n.StorePath, infoName(n.base))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return n, nil
+}
+
+// checkTrust says whether a trusted key has signed the narinfo.
+func (r *run) checkTrust(n *Info) error {
+	if len(r.TrustedKeys) == 0 || n.signedBy(r.TrustedKeys) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", n.StorePath, ErrUntrusted)
+}
+
 // readCacheInfo reads nix-cache-info, and writes it to another Output.
 func (r *run) readCacheInfo(ctx context.Context) error {
 	var err error
@@ -170,16 +290,21 @@ func (r *run) readCacheInfo(ctx context.Context) error {
 	switch {
 	case err == nil && there.storeDir != r.cache.storeDir:
 		return fmt.Errorf("%s: the output is a cache of %s, the input of %s", cacheInfoName, there.storeDir, r.cache.storeDir)
-	case err == nil, r.DryRun:
+	case err == nil, errors.Is(err, fs.ErrNotExist) && r.DryRun:
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	return r.put(ctx, cacheInfoName, r.cache.text)
+	o := r.cache.object
+	o.Name, o.Size = cacheInfoName, int64(len(r.cache.text))
+	if _, err = r.out.Put(ctx, o, strings.NewReader(string(r.cache.text)), Condition{New: true}); errors.Is(err, fs.ErrExist) {
+		return nil // another run was faster
+	}
+	return asOutput(err)
 }
 
 func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
-	b, err := load(ctx, s, cacheInfoName, maxInfo)
+	b, o, err := load(ctx, s, cacheInfoName, maxInfo)
 	if err != nil {
 		return nil, fmt.Errorf("not a binary cache: %w", err)
 	}
@@ -187,89 +312,8 @@ func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", cacheInfoName, err)
 	}
+	c.object = o
 	return c, nil
-}
-
-// load reads a small object.
-func load(ctx context.Context, s Store, name string, limit int64) ([]byte, error) {
-	f, err := s.Open(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := readAll(f, limit)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return b, nil
-}
-
-// put writes a small object.
-func (r *run) put(ctx context.Context, name string, b []byte) error {
-	p, err := r.out.Create(ctx)
-	if err != nil {
-		return asOutput(err)
-	}
-	defer p.Abort()
-	if _, err := p.Write(b); err != nil {
-		return asOutput(err)
-	}
-	return asOutput(p.Commit(name))
-}
-
-// plan lists the work, in the order of the names.
-func (r *run) plan(ctx context.Context) ([]task, error) {
-	var tasks []task
-	missing := map[string]bool{}
-	for h := range r.Hashes {
-		missing[h+infoSuffix] = true
-	}
-	for o, err := range r.in.List(ctx, "") {
-		if err != nil {
-			return nil, err
-		}
-		delete(missing, o.Name)
-		if !isInfoName(o.Name) ||
-			r.Hashes != nil && !r.Hashes[strings.TrimSuffix(o.Name, infoSuffix)] ||
-			!r.Since.IsZero() && !o.ModTime.After(r.Since) {
-			continue
-		}
-		tasks = append(tasks, task{name: o.Name})
-	}
-	for name := range missing { // which fails when its turn comes
-		tasks = append(tasks, task{name: name})
-	}
-	slices.SortFunc(tasks, func(a, b task) int { return strings.Compare(a.name, b.name) })
-
-	var bytes int64
-	owners := map[string]int{}
-	r.taken = map[string]bool{}
-	for i := range tasks {
-		t := &tasks[i]
-		t.out = t.name
-		b, err := load(ctx, r.in, t.name, maxInfo)
-		if err != nil {
-			continue
-		}
-		n, err := parseInfo(b, r.cache.storeDir)
-		if err != nil {
-			continue
-		}
-		bytes += int64(n.NarSize)
-		if r.out != nil {
-			t.out = infoName(r.rename(n.base))
-		}
-		if t.out == t.name && r.inPlace {
-			continue // it is there already: who takes its place will see
-		}
-		if owners[t.out]++; owners[t.out] > 1 {
-			r.taken[t.out] = true
-		}
-	}
-	if r.Planned != nil {
-		r.Planned(len(tasks), bytes)
-	}
-	return tasks, nil
 }
 
 // rename applies the rules to a base name, or to a text of them.
@@ -278,4 +322,25 @@ func (r *run) rename(s string) string {
 		return s
 	}
 	return r.Rename(s)
+}
+
+// moved says whether the rules give a narinfo another name.
+func (r *run) moved(n *Info) (string, bool) {
+	out := n.base
+	if r.out != nil {
+		out = r.rename(out)
+	}
+	if len(out) < storepath.HashLen {
+		return "", true
+	}
+	return infoName(out), infoName(out) != infoName(n.base)
+}
+
+func sorted(m map[string]bool) []string {
+	var s []string
+	for k := range m {
+		s = append(s, k)
+	}
+	slices.Sort(s)
+	return s
 }

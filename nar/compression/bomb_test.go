@@ -27,7 +27,7 @@ func TestBomb(t *testing.T) {
 		t.Errorf("got %d bytes, %v, want at most about %d and ErrBomb", n, err, limit)
 	}
 
-	// It is an honest NAR of zeros, too, and below what is free it passes.
+	// It could be a legitimate NAR of zeros, and is accepted up to freeOutput.
 	rc, _, err = Decompress(bytes.NewReader(c))
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ func TestBomb(t *testing.T) {
 	}
 }
 
-// However well the others pack zeros, they stay under the ratio.
+// The other formats stay below the ratio, even for zeros.
 func TestZerosAreNoBomb(t *testing.T) {
 	const size = 4 << 20
 	for _, format := range []Type{Zstd, Xz, Gzip} {

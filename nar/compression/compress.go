@@ -9,23 +9,20 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Options of Compress. The zero value is the default of each format on all
-// cores.
+// Options are the options of Compress. The zero value means the default level, on all cores.
 type Options struct {
-	// Level is 1–22 for zstd, mapped to the four efforts that the encoder has;
-	// 1–9 for gzip; 1–9 for xz, where it chooses the dictionary of 1–64 MiB as
-	// the xz program does. 0 is the default: zstd 3, gzip 6, xz 6.
+	// Level is 1–22 for zstd, mapped to the encoder's four levels; 1–9 for gzip; and 1–9 for xz, where it sets the size of
+	// the dictionary, 1–64 MiB as in the xz program. 0 is the default: zstd 3, gzip 6, xz 6.
 	Level int
 
-	// Workers is how many cores may work, 0 for all. gzip uses one.
+	// Workers is how many cores may be used; 0 means all. gzip uses one.
 	Workers int
 }
 
-// Compress returns a writer that writes to w what is written to it, compressed.
+// Compress returns a writer that compresses what is written to it and writes the result to w.
 //
-// Close finishes the stream and does not close w. A stream that is given up
-// must not be closed, for then it would look complete; nothing of it stays
-// behind.
+// Close finishes the stream and does not close w. Do not close a stream that is incomplete: it would look complete. It
+// needs no cleanup.
 func Compress(w io.Writer, t Type, o Options) (io.WriteCloser, error) {
 	if err := o.check(t); err != nil {
 		return nil, err

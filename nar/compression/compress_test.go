@@ -14,7 +14,7 @@ import (
 	"narseal/nar/nartest"
 )
 
-// written are the formats that can be written.
+// written has the formats that can be written.
 var written = []compression.Type{compression.None, compression.Zstd, compression.Xz, compression.Gzip}
 
 func compress(t testing.TB, data []byte, format compression.Type, o compression.Options) []byte {
@@ -45,7 +45,7 @@ func TestRoundTrip(t *testing.T) {
 				c := compress(t, data, format, compression.Options{Level: level})
 				got, found, err := expand(bytes.NewReader(c))
 				if n == 0 && format == compression.Zstd {
-					found = format // of nothing, zstd makes no frame at all
+					found = format // zstd writes no frame for empty input
 				}
 				if err != nil || !bytes.Equal(got, data) || found != format {
 					t.Errorf("%s, %d bytes, level %d: got %d bytes in %s, %v", format, n, level, len(got), found, err)
@@ -55,7 +55,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// The programs read what is written, on one core or several, and it is the same.
+// The usual programs read what is written, and it does not depend on the number of cores.
 func TestProgramsRead(t *testing.T) {
 	for format, program := range map[compression.Type]string{compression.Zstd: "zstd", compression.Xz: "xz", compression.Gzip: "gzip"} {
 		for _, n := range []int{0, 1, 300_000} {
@@ -97,7 +97,7 @@ func TestCompressRefuses(t *testing.T) {
 	}
 }
 
-// A write that fails below is an error by Close at the latest.
+// A failed write is an error of a later Write, or of Close at the latest.
 func TestFailingWriter(t *testing.T) {
 	failed := errors.New("no space left")
 	for _, format := range written {
@@ -168,8 +168,8 @@ func BenchmarkCompress(b *testing.B) {
 	}
 }
 
-// A fuzzed stream that is read without an error is read as other decoders read
-// it, however it arrives, and not with a byte more behind it.
+// If a fuzzed stream is read without an error, other decoders return the same, however it arrives, and one more byte
+// after it is an error.
 func FuzzDecompress(f *testing.F) {
 	for _, v := range vectors {
 		c := decode(f, v.base64)

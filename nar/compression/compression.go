@@ -1,13 +1,13 @@
-// Package compression reads and writes the compressions in which NARs are
-// stored, in Go alone: zstd, xz, gzip and, for reading, bzip2.
+// Package compression reads and writes the compression formats of NARs, in pure Go: zstd, xz, gzip and, for reading only,
+// bzip2.
 //
-// Input is recognised by its magic number. Output is a function of the input,
-// the format and the level: it does not depend on how many cores worked on it.
+// Input is recognised by its magic number. Output depends only on the input, the format and the level, and not on the
+// number of cores.
 package compression
 
 import "fmt"
 
-// A Type names a compression, by the word that narinfo files use for it.
+// A Type is a compression format, under the name that narinfo files use.
 type Type string
 
 const (
@@ -15,11 +15,10 @@ const (
 	Zstd  Type = "zstd"
 	Xz    Type = "xz"
 	Gzip  Type = "gzip"
-	Bzip2 Type = "bzip2" // read, never written
+	Bzip2 Type = "bzip2" // for reading only
 )
 
-// Parse returns the Type that is called name in a narinfo. The empty name is
-// bzip2, as the narinfo format has it.
+// Parse returns the Type with this name in a narinfo. The empty name means bzip2, as in the narinfo format.
 func Parse(name string) (Type, error) {
 	switch t := Type(name); t {
 	case None, Zstd, Xz, Gzip, Bzip2:
@@ -30,8 +29,7 @@ func Parse(name string) (Type, error) {
 	return "", fmt.Errorf("unsupported compression %q", name)
 }
 
-// Extension is what t adds to a file's name: ".zst", ".xz", ".gz", ".bz2", or
-// nothing for None.
+// Extension returns the file name extension of t: ".zst", ".xz", ".gz", ".bz2", or "" for None.
 func (t Type) Extension() string {
 	switch t {
 	case Zstd:
@@ -46,12 +44,11 @@ func (t Type) Extension() string {
 	return ""
 }
 
-// magicSize is how many bytes Detect looks at: xz has the longest magic.
+// magicSize is how many bytes Detect needs: the length of the longest magic, that of xz.
 const magicSize = 6
 
-// Detect tells the compression of a stream by its first bytes. What starts like
-// none of them is None: a NAR, raw, starts with the length 13, and an export
-// stream with the number 1, neither of which is a magic number here.
+// Detect returns the format of a stream that begins with head, and None if it knows no format that does. An uncompressed
+// NAR begins with the length 13 and an export stream with the number 1. Neither is a magic number of a format.
 func Detect(head []byte) Type {
 	has := func(magic string) bool {
 		return len(head) >= len(magic) && string(head[:len(magic)]) == magic

@@ -13,60 +13,92 @@ import (
 )
 
 const (
-	// maxZstdWindow is the most that `zstd --ultra -22` and `--long` ask for.
+	// maxZstdWindow is the largest window of `zstd --ultra -22` and of `--long`.
 	maxZstdWindow = 128 << 20
-	// maxXzDictionary is what `xz -9` asks for.
+	// maxXzDictionary is the dictionary of `xz -9`.
 	maxXzDictionary = 64 << 20
 
-	// A stream that expands more than maxRatio:1 over the first freeOutput
-	// bytes is a bomb. A NAR of zeros is honest, and zstd makes at most 32768:1
-	// of it, xz 7000:1 and gzip 1032:1; only bzip2 can go beyond.
+	// A stream whose output past the first freeOutput bytes is more than maxRatio times its input is a bomb. A legitimate
+	// NAR of zeros has at most 32768:1 as zstd, 7000:1 as xz and 1032:1 as gzip; only bzip2 can exceed the limit.
 	maxRatio   = 1 << 16
 	freeOutput = 1 << 30
 
 	inputBuffer = 256 << 10
 )
 
-// ErrBomb is wrapped by the error of a stream that expands beyond all reason.
+// ErrBomb is wrapped by the error of a stream that expands too much.
 var ErrBomb = errors.New("expands more than 65536:1")
 
-// Decompress returns a reader of what r holds, decompressed, and the
-// compression that it was found in. A stream without a known magic number is
-// None and is passed on as it is.
+// Decompress returns a reader of the decompressed contents of r, and the format of r. A stream without a known magic
+// number has the format None and is not changed.
 //
-// A stream that is damaged, cut short (io.ErrUnexpectedEOF) or followed by
-// anything but a further stream of its own kind ends in an error, never in
-// io.EOF. Several members, frames or streams in a row are read as one.
+// A stream that is damaged, truncated (io.ErrUnexpectedEOF) or followed by anything but another stream of its format
+// ends in an error, never in io.EOF. Several members, frames or streams in a row are read as one.
 //
-// Decompress reads the first 6 bytes of r, and errors of doing so are returned.
-// The reader reads ahead in r by at most 256 KiB, fills the whole of the slice
-// that it is given where it decompresses, starts no goroutine and needs no more memory than a window
-// or dictionary of 128 MiB (zstd) or 64 MiB (xz): a header that asks for more is
-// refused. Close frees it and does not close r.
+// Decompress itself reads the first 6 bytes of r, and returns the error of that read. The reader reads ahead in r by at
+// most 256 KiB, starts no goroutine, and, if it decompresses, fills the whole slice that Read is given. Its memory is
+// that of a window or dictionary of at most 128 MiB (zstd) or 64 MiB (xz): a header that asks for more is refused. Close
+// frees that memory and does not close r.
 func Decompress(r io.Reader) (io.ReadCloser, Type, error) {
 	return decompress(r, freeOutput)
 }
 
 func decompress(r io.Reader, free int64) (io.ReadCloser, Type, error) {
+	d, err := newDecompressor(r, free)
+	if err != nil {
+		return nil, "", err
+	}
+	return d.open(maxZstdWindow)
+}
+
+// DecompressWithin is Decompress with a bound on the memory that the reader takes, in bytes. A stream that asks for more
+// is an error that wraps ErrMemory. Else used is the most that the reader takes until Close.
+//
+// It reads more than Decompress before it returns: the header of the first frame or block. Later ones that ask for a
+// larger window or dictionary than both the first and 2 MiB end in an error.
+func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, used int64, err error) {
+	d, err := newDecompressor(r, freeOutput)
+	if err != nil {
+		return nil, "", 0, err
+	}
+	window, err := d.window()
+	if err != nil {
+		return nil, "", 0, err
+	}
+	used = window + d.overhead()
+	if used > memory {
+		return nil, d.format, 0, fmt.Errorf("decompress %s: %w: it takes %d bytes of memory, %d are left", d.format, ErrMemory, used, max(memory, 0))
+	}
+	dec, t, err = d.open(window)
+	return dec, t, used, err
+}
+
+func newDecompressor(r io.Reader, free int64) (*decompressor, error) {
 	src := &source{r: r}
 	br := bufio.NewReaderSize(src, inputBuffer)
 	head, err := br.Peek(magicSize)
 	if err != nil && err != io.EOF {
-		return nil, "", err
+		return nil, err
 	}
-	d := &decompressor{format: Detect(head), src: src, buffered: br, freeOutput: free}
+	return &decompressor{format: Detect(head), src: src, buffered: br, freeOutput: free}, nil
+}
+
+// open makes the decoder, which refuses a larger window or dictionary.
+func (d *decompressor) open(window int64) (io.ReadCloser, Type, error) {
+	br := d.buffered
+	var err error
 	switch d.format {
 	case None:
 		return io.NopCloser(br), None, nil
 	case Zstd:
 		var dec *zstd.Decoder
-		dec, err = zstd.NewReader(br, zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderMaxWindow(maxZstdWindow), zstd.WithDecoderMaxMemory(maxZstdWindow))
+		window := uint64(min(window, maxZstdWindow))
+		dec, err = zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(window), zstd.WithDecoderMaxMemory(window))
 		if err == nil {
 			d.dec, d.close = dec, dec.Close
 		}
 	case Xz:
-		d.dec, err = xz.NewReader(br, maxXzDictionary)
+		d.dec, err = xz.NewReader(br, uint32(min(window, maxXzDictionary)))
 	case Gzip:
 		d.dec, err = newGzipReader(br)
 	case Bzip2:
@@ -78,8 +110,7 @@ func decompress(r io.Reader, free int64) (io.ReadCloser, Type, error) {
 	return d, d.format, nil
 }
 
-// A source keeps the error of the reader below, so that it is told from what a
-// decoder makes of it, and counts.
+// A source counts the bytes read from r and keeps r's error, which a decoder may replace by one of its own.
 type source struct {
 	r   io.Reader
 	n   int64
@@ -101,7 +132,7 @@ type decompressor struct {
 	buffered *bufio.Reader // over src
 	dec      io.Reader     // over buffered
 	close    func()
-	out      int64 // bytes handed out
+	out      int64 // bytes returned
 	err      error
 
 	freeOutput int64
@@ -134,7 +165,7 @@ func (d *decompressor) Read(p []byte) (n int, err error) {
 	return 0, d.err
 }
 
-// atEnd is io.EOF if the input, too, has nothing more.
+// atEnd returns io.EOF if the input ends here, too, and another error if it does not.
 func (d *decompressor) atEnd() error {
 	_, err := d.buffered.ReadByte()
 	switch err {

@@ -40,7 +40,7 @@ func TestVectors(t *testing.T) {
 				t.Errorf("%s, %s: got %q in %s, %v", v.command, name, got, format, err)
 			}
 		}
-		// Twice in a row is one stream.
+		// Two streams in a row are read as one.
 		got, _, err := expand(bytes.NewReader(append(c, c...)))
 		if err != nil || string(got) != plain+plain {
 			t.Errorf("%s, twice: got %q, %v", v.command, got, err)
@@ -58,7 +58,7 @@ func TestNoMagic(t *testing.T) {
 	}
 }
 
-// A cut anywhere behind the magic number is an error, also within a second member.
+// A cut anywhere after the magic number is an error, also in a second member.
 func TestEveryCut(t *testing.T) {
 	for _, v := range vectors {
 		one := decode(t, v.base64)
@@ -68,14 +68,14 @@ func TestEveryCut(t *testing.T) {
 				continue
 			}
 			if v.command == "pzstd" && n == len(one)+12 {
-				continue // between two frames, of which the first is skippable
+				continue // between two frames, the first of which is skippable
 			}
 			got, _, err := expand(bytes.NewReader(c[:n]))
 			if !strings.HasPrefix(plain+plain, string(got)) {
 				t.Errorf("%s cut at %d: got %q", v.command, n, got)
 			}
 			if v.command == "pzstd" && n == 12 {
-				if err != nil || len(got) > 0 { // a skippable frame alone is nothing, compressed
+				if err != nil || len(got) > 0 { // a skippable frame alone is empty contents
 					t.Errorf("%s cut at %d: got %q, %v", v.command, n, got, err)
 				}
 				continue
@@ -87,8 +87,7 @@ func TestEveryCut(t *testing.T) {
 	}
 }
 
-// A bit that flips is found, or says nothing about the contents (gzip's
-// header has a time stamp, and no checksum of it).
+// A flipped bit is detected, or does not affect the contents (gzip's header has a time stamp and no checksum).
 func TestEveryFlip(t *testing.T) {
 	for _, v := range vectors {
 		c := decode(t, v.base64)
@@ -199,7 +198,7 @@ var programs = []string{
 	"gzip -1", "gzip -9", "bzip2 -1", "bzip2 -9",
 }
 
-// content is something like a program: repetitive, with noise in it.
+// content returns data that resembles a program: repetitive, with some noise.
 func content(n int) []byte {
 	b := make([]byte, n)
 	x := uint32(1)
@@ -228,7 +227,7 @@ func TestWhatProgramsWrite(t *testing.T) {
 			}
 			got, _, err := expand(&out)
 			if strings.Contains(command, "arm64") {
-				// Newer than the decoder. What matters is that it is an error.
+				// A newer feature than the decoder knows. It must be an error.
 				if err == nil && !bytes.Equal(got, data) {
 					t.Error("wrong contents and no error")
 				}
@@ -241,7 +240,7 @@ func TestWhatProgramsWrite(t *testing.T) {
 	}
 }
 
-// A reader gets as much as it asks for.
+// Read fills the slice that it is given.
 func TestLargeReads(t *testing.T) {
 	data := content(900_000)
 	for _, format := range written[1:] {
@@ -261,7 +260,7 @@ func TestLargeReads(t *testing.T) {
 	}
 }
 
-// Readers and writers that are left in the middle leave nothing running.
+// Abandoned readers and writers leave no goroutine running.
 func TestNothingStaysBehind(t *testing.T) {
 	data := content(300_000)
 	before := runtime.NumGoroutine()

@@ -7,9 +7,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// gzipReader reads the members of a gzip file one after the other. The
-// library could do that by itself, but takes a cut in the header of a later
-// member for the end of the file.
+// gzipReader reads the members of a gzip file in order. The library can do this too, but takes a truncated header of a
+// later member for the end of the file.
 type gzipReader struct {
 	member *gzip.Reader
 	in     *bufio.Reader
@@ -29,7 +28,7 @@ func (g *gzipReader) Read(p []byte) (int, error) {
 		n, err := g.member.Read(p)
 		if n > 0 || err != io.EOF {
 			if err == io.EOF {
-				err = nil // it comes again
+				err = nil // the next Read returns it again
 			}
 			return n, err
 		}

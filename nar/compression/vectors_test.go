@@ -7,12 +7,11 @@ import (
 	"narseal/nar/compression"
 )
 
-// plain is what the vectors hold.
+// plain is the contents of the vectors.
 const plain = "nix-archive-1"
 
-// vectors are plain as the usual programs compress it (XZ Utils 5.4.1, zstd
-// 1.5.4, gzip 1.12, bzip2 1.0.8), so that reading is tested against something
-// other than this package where those programs are missing.
+// vectors has plain as compressed by the usual programs (XZ Utils 5.4.1, zstd 1.5.4, gzip 1.12, bzip2 1.0.8). With
+// them, reading is tested against other encoders even where those programs are missing.
 var vectors = []struct {
 	command string
 	format  compression.Type
@@ -26,7 +25,7 @@ var vectors = []struct {
 	{"bzip2", compression.Bzip2, "QlpoOTFBWSZTWYbMt0EAAASZgAACIAAqYRFAIAAiADEIBppotSxXBApvF3JFOFCQhsy3QQ=="},
 }
 
-// Streams whose header asks for more memory than any honest one.
+// Streams whose header asks for more memory than any legitimate one.
 var greedy = []struct{ command, base64, want string }{
 	{"zstd --long=28", "KLUv/QSQaQAAbml4LWFyY2hpdmUtMfB8/K4=", "window size exceeded"},
 	{"xz --lzma2=dict=128MiB", "/Td6WFoAAATm1rRGAgAhAR4AAACbB1FmAQAAeAAAAABFru+D+O4WCgABGQGlLIHMH7bzfQEAAAAABFla", "dictionary size exceeds max"},

@@ -16,8 +16,8 @@ import (
 //	header  12  magic, flags (2), CRC32 of the flags
 //	block…      each a multiple of 4 bytes long
 //	index       0x00, number of blocks, then for each block its unpadded and its
-//	            uncompressed size, zeros up to a multiple of 4, CRC32 of it all
-//	footer  12  CRC32 of the next 6 bytes, size of the index in words less one
+//	            uncompressed size, zeros up to a multiple of 4, CRC32 of the index
+//	footer  12  CRC32 of the next 6 bytes, size of the index in words minus one
 //	            (4), flags (2), "YZ"
 //
 // Numbers in the index are LEB128, the others little-endian.
@@ -26,10 +26,9 @@ const (
 	xzFooterSize = 12
 )
 
-// An xzWriter cuts its input into blocks of a fixed size, has each encoded as a
-// stream of one block by a goroutine of its own, and joins their blocks under
-// one index, as `xz -T` does. (Streams in a row would be simpler, but there are
-// decoders that stop at the end of the first.)
+// An xzWriter splits its input into blocks of a fixed size, encodes each in a goroutine as a stream of one block, and joins
+// the blocks under one index, as `xz -T` does. (Several streams in a row would be simpler, but some decoders stop at the
+// end of the first.)
 type xzWriter struct {
 	w         io.Writer
 	dict      int
@@ -38,7 +37,7 @@ type xzWriter struct {
 
 	block   []byte
 	pending []chan xzBlock // in the order of the blocks
-	header  []byte         // written already, nil before the first block
+	header  []byte         // the one that was written; nil before the first block
 	count   uint64         // of records
 	records []byte
 	err     error
@@ -85,7 +84,7 @@ func (x *xzWriter) startBlock() error {
 			return err
 		}
 	}
-	done := make(chan xzBlock, 1) // buffered: nobody may be waiting any more
+	done := make(chan xzBlock, 1) // buffered, as the writer may have been abandoned
 	go func() { done <- encodeXzBlock(block, x.dict) }()
 	x.pending = append(x.pending, done)
 	return nil
@@ -125,7 +124,7 @@ func (x *xzWriter) Close() error {
 }
 
 func (x *xzWriter) finish() error {
-	if len(x.block) > 0 || x.count == 0 && len(x.pending) == 0 { // nothing is an empty block
+	if len(x.block) > 0 || x.count == 0 && len(x.pending) == 0 { // no input makes one empty block
 		if err := x.startBlock(); err != nil {
 			return err
 		}
@@ -172,7 +171,7 @@ func encodeXz(data []byte, dict int) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// encodeXzBlock encodes data and takes the stream that comes out apart.
+// encodeXzBlock encodes data as a stream of one block and returns the stream's parts.
 func encodeXzBlock(data []byte, dict int) xzBlock {
 	s, err := encodeXz(data, dict)
 	if err != nil {

@@ -99,7 +99,7 @@ func (w *limitedWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// However late a write fails, it is an error, and the writer does not go on.
+// However late a write fails, it is an error, and the writer stops.
 func TestXzFailingWriter(t *testing.T) {
 	data := text(3*testBlock + 1)
 	var whole bytes.Buffer

@@ -1,6 +1,5 @@
-// Package nartest holds what tests share: small archives written by an encoder
-// that has nothing in common with package nar, and Nix's own programs, run in a
-// store of their own.
+// Package nartest is shared by tests. It builds small archives with an encoder that shares no code with package nar, and
+// runs Nix's own programs in a temporary store.
 //
 // Only tests import it.
 package nartest

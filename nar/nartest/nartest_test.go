@@ -20,7 +20,7 @@ var tree = nartest.Dir{
 	"link":    nartest.Symlink("bin/a"),
 }
 
-// The smallest archive, written out by hand from the format's grammar.
+// The smallest archive, written by hand from the format's grammar.
 func TestTreeBytes(t *testing.T) {
 	want := "\x0d\x00\x00\x00\x00\x00\x00\x00nix-archive-1\x00\x00\x00" +
 		"\x01\x00\x00\x00\x00\x00\x00\x00(\x00\x00\x00\x00\x00\x00\x00" +
@@ -74,10 +74,10 @@ func TestStoreIsOnItsOwn(t *testing.T) {
 		t.Errorf("read %q, %v", got, err)
 	}
 	if _, err := os.Lstat(path); err == nil {
-		t.Errorf("%s stands in the machine's own store", path)
+		t.Errorf("%s exists in the machine's own store", path)
 	}
 
-	// An export of one store is an import of another, and the nix command is on.
+	// One store imports what another exports, and the nix command works.
 	export := s.Run(nil, "nix-store", "--export", path)
 	other := nartest.Nix(t)
 	if _, err := other.Try(nil, "nix-store", "--query", "--hash", path); err == nil {
@@ -91,7 +91,7 @@ func TestStoreIsOnItsOwn(t *testing.T) {
 	}
 }
 
-// verdict is a test that notes how it ended.
+// verdict is a testing.TB that records how the test ended.
 type verdict struct {
 	testing.TB
 	ended string

@@ -11,9 +11,8 @@ import (
 	"testing"
 )
 
-// Tool returns where a program is: name, or else the first of the others that is
-// on PATH. If none is, it skips the test, or fails it where the environment says
-// NARSEAL_REQUIRE_TOOLS=1.
+// Tool returns the path of a program: of name, or else of the first of the others that is on PATH. If none is, it skips the
+// test, or fails it if the environment has NARSEAL_REQUIRE_TOOLS=1.
 func Tool(t testing.TB, name string, others ...string) string {
 	t.Helper()
 	var firstErr error
@@ -33,14 +32,14 @@ func Tool(t testing.TB, name string, others ...string) string {
 	return ""
 }
 
-// A Store is a Nix store of a test's own: the paths are called /nix/store/… and
-// lie under a temporary folder. It needs no daemon, no build users and no rights.
+// A Store is a temporary Nix store for one test. Its paths are named /nix/store/… and lie in a temporary directory. It needs
+// no daemon, no build users and no privileges.
 type Store struct {
-	// Root is the folder that stands for / in the store's paths.
+	// Root is the directory that store paths are relative to, instead of /.
 	Root string
 
-	// Env is the whole environment for Nix's programs that work on this store,
-	// with the nix command, flakes and content-addressed derivations switched on.
+	// Env is the complete environment of Nix's programs for this store. It enables the nix command, flakes and
+	// content-addressed derivations.
 	Env []string
 
 	t testing.TB
@@ -51,7 +50,7 @@ func Nix(t testing.TB) *Store {
 	t.Helper()
 	Tool(t, "nix-store")
 	dir := t.TempDir()
-	// Nix leaves read-only folders, which nobody but root could remove.
+	// Nix leaves read-only directories, which only root could remove.
 	t.Cleanup(func() { makeWritable(t, dir) })
 	s := &Store{Root: filepath.Join(dir, "root"), t: t}
 	for _, kv := range os.Environ() {
@@ -63,12 +62,12 @@ func Nix(t testing.TB) *Store {
 	}
 	s.Env = append(s.Env,
 		"HOME="+filepath.Join(dir, "home"),
-		"NIX_CONF_DIR="+filepath.Join(dir, "etc"), // or the machine's nix.conf would have a say
+		"NIX_CONF_DIR="+filepath.Join(dir, "etc"), // ignore the machine's nix.conf
 		"NIX_REMOTE=local?root="+s.Root,
 		"NIX_CONFIG="+strings.Join([]string{
-			"build-users-group =", // root builds as root: there may be no nixbld group
+			"build-users-group =", // let root build as root: there may be no nixbld group
 			"experimental-features = nix-command flakes ca-derivations",
-			"substituters =", // nothing comes from the network
+			"substituters =", // no network
 		}, "\n"),
 	)
 	if err := os.Mkdir(filepath.Join(dir, "home"), 0o755); err != nil {
@@ -77,8 +76,8 @@ func Nix(t testing.TB) *Store {
 	return s
 }
 
-// Run runs one of Nix's programs on the store, with stdin as its input, and returns
-// what it wrote to stdout. It fails the test if the program fails.
+// Run runs one of Nix's programs on the store, with this input, and returns its stdout. It fails the test if the program
+// fails.
 func (s *Store) Run(stdin []byte, name string, args ...string) []byte {
 	s.t.Helper()
 	out, err := s.Try(stdin, name, args...)
@@ -88,8 +87,7 @@ func (s *Store) Run(stdin []byte, name string, args ...string) []byte {
 	return out
 }
 
-// Try is [Store.Run] for a program that may fail. The error holds what it wrote to
-// stderr.
+// Try is [Store.Run] for a program that may fail. The error includes the program's stderr.
 func (s *Store) Try(stdin []byte, name string, args ...string) ([]byte, error) {
 	s.t.Helper()
 	cmd := exec.Command(Tool(s.t, name), args...)
@@ -97,19 +95,19 @@ func (s *Store) Try(stdin []byte, name string, args ...string) ([]byte, error) {
 	return output(cmd, stdin)
 }
 
-// Add puts a file or folder into the store and returns its store path. The path's
-// name is the base name of what was added.
+// Add adds a file or directory to the store and returns its store path. The path's name is the base name of what was
+// added.
 func (s *Store) Add(path string) string {
 	s.t.Helper()
 	return strings.TrimSpace(string(s.Run(nil, "nix-store", "--add", path)))
 }
 
-// Real returns where a store path's file lies on this machine.
+// Real returns the file name of a store path on this machine.
 func (s *Store) Real(storePath string) string {
 	return filepath.Join(s.Root, storePath)
 }
 
-// Dump returns the archive that nix-store makes of a file or folder.
+// Dump returns the archive that nix-store makes of a file or directory.
 func Dump(t testing.TB, path string) []byte {
 	t.Helper()
 	out, err := output(exec.Command(Tool(t, "nix-store"), "--dump", path), nil)
@@ -119,8 +117,8 @@ func Dump(t testing.TB, path string) []byte {
 	return out
 }
 
-// Restore has nix-store unpack an archive, and returns the path of what came out. It
-// fails the test if nix-store refuses the archive.
+// Restore unpacks an archive with nix-store and returns the path of the result. It fails the test if nix-store refuses the
+// archive.
 func Restore(t testing.TB, nar []byte) string {
 	t.Helper()
 	path, err := TryRestore(t, nar)
@@ -140,7 +138,7 @@ func TryRestore(t testing.TB, nar []byte) (string, error) {
 	return path, err
 }
 
-// output runs a command and returns its stdout, and its stderr as part of the error.
+// output runs a command and returns its stdout. The error includes its stderr.
 func output(cmd *exec.Cmd, stdin []byte) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
@@ -161,7 +159,7 @@ func (e *commandError) Error() string {
 
 func (e *commandError) Unwrap() error { return e.err }
 
-// makeWritable lets the owner remove everything under dir.
+// makeWritable makes everything in dir removable by its owner.
 func makeWritable(t testing.TB, dir string) {
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -7,8 +7,7 @@ import (
 	"slices"
 )
 
-// Node is what an archive, or an entry of a directory, can hold: [File], [Exec],
-// [Symlink], [Dir], [Entries] or [Raw].
+// A Node is the root of an archive or an entry of a directory: a [File], [Exec], [Symlink], [Dir], [Entries] or [Raw].
 type Node interface {
 	encode(*bytes.Buffer)
 }
@@ -23,15 +22,14 @@ type (
 	// Symlink is a symbolic link to this target.
 	Symlink string
 
-	// Dir is a directory. Its entries are written in the order of their names,
-	// compared as bytes, as Nix writes them.
+	// Dir is a directory. Its entries are sorted by name, compared as bytes, as Nix sorts them.
 	Dir map[string]Node
 
-	// Entries is a directory whose entries are written as they stand here, so
-	// that a test can have them unsorted, twice or with a name that is not allowed.
+	// Entries is a directory whose entries are written in this order. A test can so have them unsorted, repeated or with
+	// an invalid name.
 	Entries []Entry
 
-	// Raw stands for a whole node and is written as it is.
+	// Raw is the encoding of a whole node.
 	Raw []byte
 )
 
@@ -41,14 +39,14 @@ type Entry struct {
 	Node Node
 }
 
-// Tree returns the archive of a tree:
+// Tree returns the archive of a tree, such as
 //
 //	nartest.Tree(nartest.Dir{
 //		"bin": nartest.Dir{"hello": nartest.Exec("…")},
 //		"lib": nartest.Symlink("bin"),
 //	})
 //
-// It checks nothing: a wrong name gives a wrong archive.
+// It checks nothing: an invalid name gives an invalid archive.
 func Tree(root Node) []byte {
 	var b bytes.Buffer
 	b.Write(Strings("nix-archive-1"))
@@ -56,8 +54,8 @@ func Tree(root Node) []byte {
 	return b.Bytes()
 }
 
-// Strings returns the archive's encoding of each string after the other: its
-// length as a little-endian uint64, its bytes, and zeros up to a multiple of 8.
+// Strings returns the encoding of strings in an archive, one after the other: the length as a little-endian uint64, the
+// bytes, and zeros up to a multiple of 8.
 func Strings(ss ...string) []byte {
 	var out []byte
 	for _, s := range ss {

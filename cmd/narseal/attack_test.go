@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// An attack is an input of a few KB to a few MB that is made to cost far more than its size.
+type attack struct {
+	name string
+	// write makes the input in a directory and returns the name of the file or directory to pass, or "" where the
+	// arguments name it.
+	write func(t *testing.T, dir string) string
+	// runs are the command lines; IN stands for the input, DIR for a directory to write to. A first word "<" feeds
+	// the input to stdin.
+	runs []string
+	// budget is what a run may take beside the base and --hold-memory, in bytes: that of reports.
+	budget int64
+}
+
+const (
+	attackHold   = 16 << 20
+	attackBase   = 64 << 20
+	attackReport = 64 << 20 // what a run keeps of paths, in all its lists and reports together
+	// attackTime is far above what any row takes; a run that reaches it hangs.
+	attackTime = 2 * time.Minute
+)
+
+// attacks lists every row of the table in SECURITY.md about memory.
+func attacks() []attack {
+	return []attack{
+		{"one CodeDirectory 1024 times", file(repeatedDirectory),
+			[]string{"verify IN", "repair --in-place IN", "verify --html DIR/out.html IN"}, 0},
+		{"1024 CodeDirectories with strings without NUL", file(unterminatedStrings), []string{"verify IN"}, 0},
+		{"images 16,000 directories deep, NAR", file(deepImages), []string{
+			"verify IN", "< verify", "verify --format json IN", "verify --format github IN", "verify --html DIR/out.html IN",
+			"verify --report DIR/report IN", "repair --report DIR/report -o DIR/out IN", "refs IN", "refs --format json IN",
+			"refs --report DIR/report IN", "rewrite -m " + hashA + "=" + hashB + " --report DIR/report -o DIR/out IN",
+		}, attackReport},
+		{"images 16,000 directories deep, export stream", file(deepExport), []string{
+			"verify IN", "< verify", "verify --report DIR/report IN", "refs IN", "refs --report DIR/report IN",
+			"repair --report DIR/report -o DIR/out IN",
+		}, attackReport},
+		{"images 16,000 directories deep, cache", deepCache, []string{
+			"cache verify IN", "cache verify --report DIR/report IN", "cache repair --dry-run --report DIR/report IN",
+			"cache repair -o DIR/cache IN", "refs IN",
+		}, attackReport},
+		{"a million renamed entries", file(renamedEntries), []string{
+			"rewrite -m " + hashA + "=" + hashB + " -o DIR/out IN", "< rewrite -m " + hashA + "=" + hashB + " -o DIR/out",
+		}, 0},
+		{"zips inside each other with names of 64 KiB", file(longZipNames), []string{
+			"refs --deep IN", "refs --deep --report DIR/report IN", "rewrite --deep-warn -m " + hashA + "=" + hashB + " -o DIR/out IN",
+		}, attackReport},
+		{"stored zips inside each other", file(storedZips), []string{"refs --deep IN"}, 0},
+		{"zstd windows inside each other", file(nestedWindows), []string{"refs --deep IN"}, 128 << 20},
+		{"a compressed listing of 100 MB", listingCache, []string{
+			"cache rewrite -m " + hashA + "=" + hashB + " -o DIR/cache IN", "cache rewrite -m " + hashA + "=" + hashB + " IN",
+		}, 0},
+		{"a narinfo of 4 GiB", hugeInfo, []string{"refs IN", "cache verify IN", "cache repair IN"}, 0},
+	}
+}
+
+// TestAttacksInLittleMemory holds the memory that each attack takes, measured by the system, to the base, --hold-memory
+// and the budget of reports. NARSEAL_ATTACK_BINARY names another program to be measured, for a table before and after.
+func TestAttacksInLittleMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	binary, err := plainBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other := os.Getenv("NARSEAL_ATTACK_BINARY"); other != "" {
+		binary = other
+	}
+	for _, a := range attacks() {
+		t.Run(strings.ReplaceAll(a.name, " ", "-"), func(t *testing.T) {
+			in := a.write(t, t.TempDir())
+			size := diskSize(t, in)
+			for _, line := range a.runs {
+				limit := attackBase + attackHold + a.budget
+				bytes, took, status := attackRun(t, binary, in, line)
+				t.Logf("%-60s input %8d B, peak %7.1f MiB, %6.2f s, status %d", shortLine(line), size, float64(bytes)/(1<<20), took.Seconds(), status)
+				if bytes > limit {
+					t.Errorf("%s: %d MiB of resident memory, want at most %d", shortLine(line), bytes>>20, limit>>20)
+				}
+				if status < 0 {
+					t.Errorf("%s: did not end within %v", shortLine(line), attackTime)
+				}
+			}
+		})
+	}
+}
+
+func shortLine(line string) string {
+	return strings.NewReplacer(hashA, "A", hashB, "B").Replace(line)
+}
+
+// attackRun runs narseal in a process of its own and returns its peak of resident memory. A status of -1 is one that
+// did not end in time.
+func attackRun(t *testing.T, binary, in, line string) (peak int64, took time.Duration, status int) {
+	t.Helper()
+	out := t.TempDir()
+	words := strings.Fields(line)
+	stdin := words[0] == "<"
+	if stdin {
+		words = words[1:]
+	}
+	args := []string{filepath.Join(out, "peak"), binary}
+	hold := []string{"--hold-memory", strconv.Itoa(attackHold)}
+	for i, w := range words {
+		w = strings.ReplaceAll(w, "DIR", out)
+		if w == "IN" { // options stand before it
+			args, hold, w = append(args, hold...), nil, in
+		}
+		args = append(args, w)
+		if i == len(words)-1 {
+			args = append(args, hold...)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), attackTime)
+	defer cancel()
+	c := exec.CommandContext(ctx, "peak", args...)
+	c.WaitDelay = time.Second
+	c.Env = append(os.Environ(), "XDG_STATE_HOME="+filepath.Join(out, "state"), "TMPDIR="+out)
+	if stdin {
+		f, err := os.Open(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		c.Stdin = f
+	}
+	var stderr bytes.Buffer
+	c.Stdout, c.Stderr = io.Discard, &limitedBuffer{&stderr, 4096}
+	begin := time.Now()
+	err := c.Run()
+	took = time.Since(begin)
+	if ctx.Err() != nil {
+		return 0, took, -1
+	}
+	if c.ProcessState == nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(out, "peak"))
+	if err != nil {
+		t.Fatalf("%v; stderr: %s", err, stderr.String())
+	}
+	if peak, err = strconv.ParseInt(string(text), 10, 64); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.ProcessState.ExitCode(); s != 0 && s != 3 && s != 1 {
+		t.Errorf("%s: status %d; stderr: %s", shortLine(line), s, stderr.String())
+	}
+	return peak, took, c.ProcessState.ExitCode()
+}
+
+// limitedBuffer keeps the first bytes that are written to it.
+type limitedBuffer struct {
+	b    *bytes.Buffer
+	room int
+}
+
+func (l *limitedBuffer) Write(p []byte) (int, error) {
+	n := min(len(p), l.room)
+	l.b.Write(p[:n])
+	l.room -= n
+	return len(p), nil
+}
+
+// diskSize is what the input takes on disk, in bytes.
+func diskSize(t *testing.T, in string) (n int64) {
+	t.Helper()
+	out, err := exec.Command("du", "-s", "--block-size=1", in).Output()
+	if err != nil {
+		return 0 // no GNU du: it is only printed
+	}
+	if _, err := fmt.Sscan(string(out), &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

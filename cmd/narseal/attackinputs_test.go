@@ -1,0 +1,265 @@
+package main
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"narseal/macho/machotest"
+	"narseal/nar/compression"
+	"narseal/nar/nartest"
+)
+
+// file is the input of an attack that is one file.
+func file(contents func() []byte) func(t *testing.T, dir string) string {
+	return func(t *testing.T, dir string) string {
+		name := filepath.Join(dir, "input")
+		if err := os.WriteFile(name, contents(), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+}
+
+// signature puts a SuperBlob of n index entries that all name one CodeDirectory into the place of an image's.
+func repeatSignature(n int, directory func(base []byte) []byte) []byte {
+	image, l := machotest.Image{CodeSize: 8192, Directories: []machotest.Directory{{PageShift: 12, Version: 0x20400}}}.Build()
+	be := binary.BigEndian
+	at := l.Blobs[0]
+	length := int64(be.Uint32(image[at+4:]))
+	cd := directory(bytes.Clone(image[at : at+length]))
+	be.PutUint32(cd[4:], uint32(len(cd)))
+	head := 12 + 8*n
+	blob := be.AppendUint32(nil, 0xfade0cc0)
+	blob = be.AppendUint32(be.AppendUint32(blob, uint32(head+len(cd))), uint32(n))
+	for i := range n {
+		slot := uint32(0)
+		if i > 0 {
+			slot = 0x1000 + uint32(i-1)%5
+		}
+		blob = be.AppendUint32(be.AppendUint32(blob, slot), uint32(head))
+	}
+	image = append(image[:l.Signature:l.Signature], append(blob, cd...)...)
+	// LC_CODE_SIGNATURE is the last load command: cmd, cmdsize, dataoff, datasize.
+	binary.LittleEndian.PutUint32(image[l.CommandsEnd-4:], uint32(len(blob)+len(cd)))
+	return image
+}
+
+// repeatedDirectory has 1,024 index entries of one CodeDirectory with 65,535 scatter records.
+func repeatedDirectory() []byte {
+	return repeatSignature(1024, func(cd []byte) []byte {
+		binary.BigEndian.PutUint32(cd[44:], uint32(len(cd)))
+		for range 65535 {
+			var rec [24]byte
+			binary.BigEndian.PutUint32(rec[:], 1)
+			cd = append(cd, rec[:]...)
+		}
+		return append(cd, make([]byte, 24)...)
+	})
+}
+
+// unterminatedStrings has 1,024 index entries of one CodeDirectory whose identifier and team have 1.5 MB and no NUL.
+func unterminatedStrings() []byte {
+	return repeatSignature(1024, func(cd []byte) []byte {
+		binary.BigEndian.PutUint32(cd[20:], uint32(len(cd)))
+		binary.BigEndian.PutUint32(cd[48:], uint32(len(cd)))
+		return append(cd, bytes.Repeat([]byte{'a'}, 1500<<10)...)
+	})
+}
+
+// deepImages is an archive of 300 stale images 16,000 directories deep, each with a store path of its own. The names
+// have 255 bytes, so that each path has 4 MB.
+func deepImages() []byte {
+	const depth, images = 16_000, 300
+	name := hashA + strings.Repeat("d", 255-len(hashA))
+	var b bytes.Buffer
+	b.Write(nartest.Strings("nix-archive-1", "(", "type", "directory"))
+	for range depth - 1 {
+		b.Write(nartest.Strings("entry", "(", "name", name, "node", "(", "type", "directory"))
+	}
+	for i := range images {
+		path := fmt.Sprintf("/nix/store/%s-%04d ", hashA, i)
+		data, l := machotest.Image{CodeSize: 4096, Text: []byte(path), Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+		data[l.CommandsEnd+200] ^= 1
+		b.Write(nartest.Strings("entry", "(", "name", fmt.Sprintf("image-%04d", i), "node",
+			"(", "type", "regular", "executable", "", "contents", string(data), ")", ")"))
+	}
+	for range depth - 1 {
+		b.Write(nartest.Strings(")", ")"))
+	}
+	b.Write(nartest.Strings(")"))
+	return b.Bytes()
+}
+
+// deepExport is an export stream of deepImages.
+func deepExport() []byte {
+	b := binary.LittleEndian.AppendUint64(nil, 1)
+	b = append(b, deepImages()...)
+	b = binary.LittleEndian.AppendUint64(b, 0x4558494e)
+	b = append(b, nartest.Strings("/nix/store/"+hashA+"-deep")...)
+	b = binary.LittleEndian.AppendUint64(b, 0)
+	b = append(b, nartest.Strings("")...)
+	b = binary.LittleEndian.AppendUint64(b, 0)
+	return binary.LittleEndian.AppendUint64(b, 0)
+}
+
+func deepCache(t *testing.T, dir string) string {
+	if err := addMember(dir, hashA+"-deep", deepImages(), compression.Zstd, nil); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// renamedEntries is a directory of a million empty files, each of which waits for its place when A becomes B.
+func renamedEntries() []byte {
+	b := nartest.Strings("nix-archive-1", "(", "type", "directory")
+	for i := range 1_000_000 {
+		b = append(b, nartest.Strings("entry", "(", "name", fmt.Sprintf("%s-%07d", hashA, i), "node",
+			"(", "type", "regular", "contents", "", ")", ")")...)
+	}
+	return append(b, nartest.Strings(")")...)
+}
+
+// longZipNames has seven zips inside each other, each with 240 names of 64 KB that hold a store path.
+func longZipNames() []byte {
+	inner := []byte("end")
+	for level := range 7 {
+		var b bytes.Buffer
+		z := zip.NewWriter(&b)
+		for i := range 240 {
+			name := fmt.Sprintf("%s/nix/store/%s-%d-%03d", strings.Repeat("n", 65_000), hashA, level, i)
+			w, err := z.Create(name)
+			if err != nil {
+				panic(err)
+			}
+			if i == 0 {
+				w.Write(inner)
+			}
+		}
+		if err := z.Close(); err != nil {
+			panic(err)
+		}
+		inner = b.Bytes()
+	}
+	return nartest.Tree(nartest.File(compressed(inner, compression.Zstd)))
+}
+
+// storedZips has eight zips inside each other that store what they hold, 60 MB, in a gzip stream.
+func storedZips() []byte {
+	inner := filler(60 << 20)
+	for range 6 {
+		var b bytes.Buffer
+		z := zip.NewWriter(&b)
+		w, err := z.CreateHeader(&zip.FileHeader{Name: "a", Method: zip.Store})
+		if err == nil {
+			_, err = w.Write(inner)
+		}
+		if err == nil {
+			err = z.Close()
+		}
+		if err != nil {
+			panic(err)
+		}
+		inner = b.Bytes()
+	}
+	return nartest.Tree(nartest.File(compressed(inner, compression.Gzip)))
+}
+
+// nestedWindows has seven zstd streams inside each other whose windows have 128 MiB, each filled before the next begins.
+func nestedWindows() []byte {
+	inner := []byte("end")
+	zeros := filler(130 << 20)
+	for range 7 {
+		var b bytes.Buffer
+		z, err := zstd.NewWriter(&b, zstd.WithWindowSize(128<<20), zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+		if err != nil {
+			panic(err)
+		}
+		w := tar.NewWriter(z)
+		w.WriteHeader(&tar.Header{Name: "zeros", Typeflag: tar.TypeReg, Size: 130 << 20})
+		w.Write(zeros)
+		w.WriteHeader(&tar.Header{Name: "next", Typeflag: tar.TypeReg, Size: int64(len(inner))})
+		w.Write(inner)
+		if err := w.Close(); err != nil {
+			panic(err)
+		}
+		if err := z.Close(); err != nil {
+			panic(err)
+		}
+		inner = b.Bytes()
+	}
+	return nartest.Tree(nartest.File(inner))
+}
+
+// filler is n bytes that compress about 300:1, less than what --deep refuses.
+func filler(n int) []byte {
+	b := make([]byte, n)
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := 0; i < n; i += 600 {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}
+
+func compressed(b []byte, c compression.Type) []byte {
+	var out bytes.Buffer
+	w, err := compression.Compress(&out, c, compression.Options{Workers: 1})
+	if err == nil {
+		_, err = w.Write(b)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		panic(err)
+	}
+	return out.Bytes()
+}
+
+// listingCache has a compressed listing of 100 MB of text.
+func listingCache(t *testing.T, dir string) string {
+	if err := addMember(dir, hashA+"-x", nartest.Tree(nartest.File(hashA)), compression.None, nil); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `{"version":1,"root":{"type":"directory","entries":{"%s":{}`, hashA)
+	for i := range 8_000_000 {
+		fmt.Fprintf(&b, `,"%x":{}`, i)
+	}
+	b.WriteString(`}}}`)
+	if err := os.WriteFile(filepath.Join(dir, hashA+".ls"), compressed(b.Bytes(), compression.Zstd), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// hugeInfo has a narinfo of 4 GiB that takes no space.
+func hugeInfo(t *testing.T, dir string) string {
+	if err := addMember(dir, hashA+"-x", nartest.Tree(nartest.File("x")), compression.None, nil); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(dir, hashB+".narinfo"))
+	if err == nil {
+		_, err = io.WriteString(f, "StorePath: /nix/store/"+hashB+"-y\nURL: nar/x.nar\n")
+	}
+	if err == nil {
+		err = f.Truncate(4 << 30)
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}

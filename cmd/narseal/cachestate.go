@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"narseal/nar/binarycache"
+)
+
+// openState opens what earlier runs of this work have finished. Where the user's own directory cannot be written, as in
+// a build, there is none, unless it is needed or was asked for.
+func openState(c *cli.Context, t *terminal, cache, work string, needed bool) (*binarycache.State, error) {
+	if s := c.String("output"); s != "" {
+		var err error
+		if cache, err = cacheFolder(s); err != nil {
+			return nil, err
+		}
+	}
+	id, err := cacheID(cache)
+	if err != nil {
+		return nil, err
+	}
+	dir := c.String("state")
+	needed = needed || dir != ""
+	if dir == "" {
+		dir, err = stateDir()
+	}
+	var s *binarycache.State
+	if err == nil {
+		s, err = binarycache.OpenState(dir, id, work)
+	}
+	if err == nil {
+		return s, nil
+	}
+	if !needed && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, errNoHome)) {
+		t.inform("nothing is remembered of this run: %v", err)
+		return nil, nil
+	}
+	return nil, err
+}
+
+var errNoHome = errors.New("neither XDG_STATE_HOME nor HOME is set: name a directory by --state")
+
+// stateDir is where the state lies if the user names no other directory.
+func stateDir() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "narseal"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", errNoHome
+	}
+	return filepath.Join(home, ".local", "state", "narseal"), nil
+}
+
+// cacheID names a cache in the same way each time, also before its directory is there.
+func cacheID(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	rest := ""
+	for at := dir; ; at = filepath.Dir(at) {
+		real, err := filepath.EvalSymlinks(at)
+		if err == nil {
+			return filepath.Join(real, rest), nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) || at == filepath.Dir(at) {
+			return "", err
+		}
+		rest = filepath.Join(filepath.Base(at), rest)
+	}
+}

@@ -1,0 +1,19 @@
+//go:build !linux
+
+package atomicfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+)
+
+// searchOnly is 0 where no directory can be opened that may be searched but not read.
+const searchOnly = 0
+
+// openUnnamed fails: only Linux can give a file without a name a name later.
+func openUnnamed(int, string, fs.FileMode) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+func linkUnnamed(*os.File, int, string) error { return errors.ErrUnsupported }
+
+func procPath(f *os.File) string { return f.Name() }

@@ -1,0 +1,183 @@
+// Package cleanup ends the program early, on a signal or when nobody reads its output any more, and undoes what must
+// not be left behind: hidden files, directories made writable.
+package cleanup
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"narseal/cmd/narseal/internal/pipe"
+)
+
+// A StopError is the error of a run that a signal ended, or that ended because nobody reads its output any more. It
+// is not reported: the user caused it.
+type StopError struct{ Signal syscall.Signal }
+
+func (e *StopError) Error() string { return "stopped by " + e.Signal.String() }
+
+// End ends the process by the signal, so that a shell that runs a pipeline sees what happened. If the process is
+// still there, or the signal is SIGPIPE, which is ignored in favor of EPIPE, End returns the exit status by which a
+// shell reports the signal.
+func (e *StopError) End() int {
+	if e.Signal != syscall.SIGPIPE {
+		signal.Reset(e.Signal)
+		if p, err := os.FindProcess(os.Getpid()); err == nil && p.Signal(e.Signal) == nil {
+			time.Sleep(time.Second) // the signal arrives meanwhile
+		}
+	}
+	return 128 + int(e.Signal)
+}
+
+// Run calls f and returns its error. It stops waiting for f when SIGINT, SIGTERM or SIGHUP arrives, when the reader
+// of the output goes away, or when ctx ends: f may be in a read that nothing interrupts. Before it returns, it undoes
+// everything that is held in the registry it gives to f.
+func Run(ctx context.Context, f func(context.Context, *Registry) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r := &Registry{cancel: cancel}
+
+	// By default Go ends the process when it writes to a closed pipe, even that of stderr, and nothing is undone.
+	signal.Ignore(syscall.SIGPIPE)
+	signals := make(chan os.Signal, 1)
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) { // nohup ignores SIGHUP
+			signal.Notify(signals, s)
+		}
+	}
+	defer signal.Stop(signals)
+
+	done := make(chan error, 1)
+	go func() { done <- f(ctx, r) }()
+	var err error
+	select {
+	case err = <-done:
+		if errors.Is(err, syscall.EPIPE) {
+			err = &StopError{syscall.SIGPIPE}
+		}
+	case s := <-signals:
+		err = &StopError{s.(syscall.Signal)}
+		cancel(err)
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	r.undoAll()
+	return err
+}
+
+// A Registry holds what must be undone when the program ends early. A nil Registry holds nothing: its methods run
+// what they are given. The methods may be called by several goroutines at once.
+type Registry struct {
+	cancel   context.CancelCauseFunc
+	complete atomic.Bool // see OutputComplete
+
+	mu    sync.Mutex
+	ended bool
+	undo  map[int]func()
+	next  int
+}
+
+// Hold calls create, which makes something that must not be left behind, and calls the returned undo if the program
+// ends early. The returned release ends that: it calls last, which moves the thing to its final place or removes it.
+// Creating, releasing and undoing exclude each other, so each of them is done completely or not at all. After the
+// program has ended, Hold and release return [context.Canceled] and call nothing.
+func (r *Registry) Hold(create func() (undo func(), err error)) (release func(last func() error) error, err error) {
+	if r == nil {
+		if _, err := create(); err != nil {
+			return nil, err
+		}
+		return func(last func() error) error { return last() }, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return nil, context.Canceled
+	}
+	undo, err := create()
+	if err != nil {
+		return nil, err
+	}
+	if r.undo == nil {
+		r.undo = map[int]func(){}
+	}
+	id := r.next
+	r.next++
+	r.undo[id] = undo
+	return func(last func() error) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.ended {
+			return context.Canceled
+		}
+		delete(r.undo, id)
+		return last()
+	}, nil
+}
+
+// Atomic calls f and keeps the program from ending until f returns. After the program has ended, it returns
+// [context.Canceled] and does not call f.
+func (r *Registry) Atomic(f func() error) error {
+	if r == nil {
+		return f()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return context.Canceled
+	}
+	return f()
+}
+
+// WatchReader ends the program when nobody reads what is written to f any more, see [pipe.WatchReader].
+func (r *Registry) WatchReader(f *os.File) {
+	if r == nil {
+		return
+	}
+	pipe.WatchReader(f, func() {
+		if !r.complete.Load() {
+			r.cancel(&StopError{syscall.SIGPIPE})
+		}
+	})
+}
+
+// OutputComplete must be called before the end of an archive is written. A reader that has the end, such as
+// nix-store, may go away without ending the program. If it goes away before, the write fails.
+func (r *Registry) OutputComplete() {
+	if r != nil {
+		r.complete.Store(true)
+	}
+}
+
+// CompleteAtEOF returns a reader of src that calls OutputComplete before it returns io.EOF.
+func (r *Registry) CompleteAtEOF(src io.Reader) io.Reader { return &eofReader{src, r} }
+
+type eofReader struct {
+	io.Reader
+	registry *Registry
+}
+
+func (e *eofReader) Read(p []byte) (int, error) {
+	n, err := e.Reader.Read(p)
+	if err == io.EOF {
+		e.registry.OutputComplete()
+	}
+	return n, err
+}
+
+// undoAll undoes what is held, the newest first: it may need what is older.
+func (r *Registry) undoAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	for _, id := range slices.Backward(slices.Sorted(maps.Keys(r.undo))) {
+		r.undo[id]()
+	}
+}

@@ -1,0 +1,97 @@
+// Package input opens what a command reads as a stream of archives, be it a file or stdin, compressed or not.
+package input
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"narseal/cmd/narseal/internal/pipe"
+	"narseal/cmd/narseal/internal/terminal"
+)
+
+// Stdin is the name of an input that is stdin.
+const Stdin = "-"
+
+// An Input is a file or stdin.
+type Input struct {
+	io.Reader
+	Name string
+	// Info describes the file. It is nil where stdin is not a file.
+	Info     fs.FileInfo
+	file     *os.File // nil as Info is
+	progress *terminal.Progress
+}
+
+// Open opens the file with this name, or stdin. What is read of it is counted by p, which may be nil.
+func Open(name string, stdin io.Reader, p *terminal.Progress) (*Input, error) {
+	in := &Input{Name: name, Reader: stdin, progress: p}
+	if name == Stdin {
+		if terminal.IsTerminal(stdin) {
+			return nil, terminal.Usage("name a file, or pipe an archive in: nix-store --dump PATH | narseal …",
+				"input: refusing to read an archive from a terminal")
+		}
+		in.file, _ = stdin.(*os.File)
+	} else {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("input: %w", err)
+		}
+		in.file, in.Reader = f, f
+	}
+	if in.file == nil {
+		return in, nil
+	}
+	if err := in.inspect(); err != nil {
+		in.Close()
+		return nil, err
+	}
+	pipe.Enlarge(in.file)
+	return in, nil
+}
+
+func (in *Input) inspect() error {
+	info, err := in.file.Stat()
+	if err != nil {
+		return fmt.Errorf("input: %w", err)
+	}
+	if info.IsDir() {
+		return terminal.Hint(fmt.Errorf("input: %s is a directory, want a NAR", in.Name),
+			"nix-store --dump "+in.Name+" | narseal …; repair --in-place, verify and refs take directories")
+	}
+	in.Info = info
+	return nil
+}
+
+// left returns how many bytes a regular file has from its current position on. It is 0 for everything else.
+func (in *Input) left() int64 {
+	if in.Info == nil || !in.Info.Mode().IsRegular() {
+		return 0
+	}
+	at, err := in.file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0 // reading fails, too
+	}
+	return max(in.Info.Size()-at, 0)
+}
+
+// Rewind returns a reader of the whole file from its start, as it is.
+func (in *Input) Rewind() (io.Reader, error) {
+	if in.file == nil {
+		return nil, fmt.Errorf("input: %s cannot be read again", in.Name)
+	}
+	if _, err := in.file.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("input: %w", err)
+	}
+	in.progress.Begin(in.left())
+	return in.progress.Count(in.file), nil
+}
+
+// Close closes the file. It leaves stdin open.
+func (in *Input) Close() error {
+	if in.file == nil || in.Name == Stdin {
+		return nil
+	}
+	return in.file.Close()
+}

@@ -1,0 +1,150 @@
+package input
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"narseal/cmd/narseal/internal/atomicfile"
+	"narseal/cmd/narseal/internal/cleanup"
+	"narseal/cmd/narseal/internal/terminal"
+	"narseal/macho"
+	"narseal/nar"
+	"narseal/nar/compression"
+)
+
+// A Stream is what an input holds, decompressed.
+type Stream struct {
+	io.Reader
+	Format      nar.Format
+	Compression compression.Type
+	// Seekable is the stream where it can be read again from its start, else nil.
+	Seekable *nar.SectionReader
+
+	image    bool // it begins as a Mach-O file does
+	progress *terminal.Progress
+	closers  []io.Closer
+}
+
+// sniffSize is how many bytes nar.Sniff needs.
+const sniffSize = 16
+
+// Stream determines what the input holds, and decompresses it. Closing the stream does not close the input.
+func (in *Input) Stream() (*Stream, error) {
+	in.progress.Begin(in.left())
+	raw := in.progress.Count(in)
+	head, err := readHead(raw)
+	if err != nil {
+		return nil, fmt.Errorf("input: %w", err)
+	}
+	if f := nar.Sniff(head); f != nar.FormatUnknown {
+		s := &Stream{Reader: Prefixed(head, raw), Format: f, Compression: compression.None, progress: in.progress}
+		if in.Info != nil && in.Info.Mode().IsRegular() {
+			start, err := in.file.Seek(int64(-len(head)), io.SeekCurrent)
+			if err != nil {
+				return nil, fmt.Errorf("input: %w", err)
+			}
+			at := nar.NewSectionReader(in.file, start, in.Info.Size()-start)
+			s.Seekable = &at
+			s.Reader = s.Count(in.file, s.Seekable.Size())
+		}
+		return s, nil
+	}
+	r, c, err := compression.Decompress(Prefixed(head, raw))
+	if err != nil {
+		return nil, fmt.Errorf("input: %w", err)
+	}
+	s := &Stream{Reader: r, Compression: c, closers: []io.Closer{r}, progress: in.progress}
+	if head, err = readHead(r); err != nil {
+		return nil, errors.Join(fmt.Errorf("input: %w", err), s.Close())
+	}
+	s.Format, s.image = nar.Sniff(head), macho.IsMachO(head)
+	s.Reader = Prefixed(head, r)
+	return s, nil
+}
+
+// readHead reads what tells the formats apart, or all of a shorter input.
+func readHead(r io.Reader) ([]byte, error) {
+	head := make([]byte, sniffSize)
+	n, err := io.ReadFull(r, head)
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil // a reader of the archive says what is missing
+	}
+	return head[:n], err
+}
+
+// Spool copies the stream to a temporary file, unless it is seekable as it is.
+func (s *Stream) Spool(reg *cleanup.Registry) error {
+	if s.Seekable != nil {
+		return nil
+	}
+	f, err := atomicfile.Temp(reg)
+	if err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	s.closers = append(s.closers, f)
+	n, err := io.Copy(f, s.Reader)
+	if err != nil {
+		return fmt.Errorf("spool: offset %d: %w", n, err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	at := nar.NewSectionReader(f, 0, n)
+	s.Seekable, s.Reader = &at, s.Count(f, n)
+	return nil
+}
+
+// Count returns a reader of r that shows the progress of reading it, of so many bytes, from now on.
+func (s *Stream) Count(r io.Reader, size int64) io.Reader {
+	s.progress.Begin(size)
+	return s.progress.Count(r)
+}
+
+// Explain adds to an error about a stream that is not an archive what is expected.
+func (s *Stream) Explain(err error) error {
+	var bad *nar.FormatError
+	if s.Format != nar.FormatUnknown || !errors.As(err, &bad) || bad.Op != "read" {
+		return err
+	}
+	if s.image {
+		return terminal.Hint(err, "narseal verify, and narseal repair --in-place, take Mach-O files as they are")
+	}
+	return terminal.Hint(err, "an archive is what nix-store --dump or nix-store --export makes, raw or compressed")
+}
+
+// Close releases what the stream needs, but not the input.
+func (s *Stream) Close() error {
+	var errs []error
+	for _, c := range s.closers {
+		errs = append(errs, c.Close())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// FormatName is the stream's format in reports.
+func (s *Stream) FormatName() string {
+	switch s.Format {
+	case nar.FormatNAR:
+		return "nar"
+	case nar.FormatExport:
+		return "export"
+	}
+	return "unknown"
+}
+
+// Prefixed returns a reader of head, which was read from r before, and then of r.
+func Prefixed(head []byte, r io.Reader) io.Reader { return io.MultiReader(&prefix{head}, r) }
+
+// prefix reads bytes. Unlike bytes.Reader it has no WriteTo, which would keep MultiReader from passing on large reads.
+type prefix struct{ b []byte }
+
+func (p *prefix) Read(b []byte) (int, error) {
+	if len(p.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, p.b)
+	p.b = p.b[n:]
+	return n, nil
+}

@@ -1,0 +1,28 @@
+package manual
+
+import (
+	"slices"
+
+	"github.com/xrash/smetrics"
+)
+
+// Nearest returns the name that a user may have meant, empty if none is near.
+func Nearest(given string, names []string) string {
+	best, near := 0.7, ""
+	for _, n := range names {
+		likeness := smetrics.JaroWinkler(given, n, 0.7, 4)
+		if sorted(given) == sorted(n) {
+			likeness = 1 // letters that changed places
+		}
+		if likeness > best {
+			best, near = likeness, n
+		}
+	}
+	return near
+}
+
+func sorted(s string) string {
+	b := []byte(s)
+	slices.Sort(b)
+	return string(b)
+}

@@ -1,0 +1,97 @@
+// Package terminal is the one place that writes to stderr: errors, hints, warnings, and how far a run is.
+package terminal
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/term"
+)
+
+// A Terminal writes messages to stderr, each in a line of its own. Its methods may be called by several goroutines at
+// once.
+type Terminal struct {
+	mu      sync.Mutex
+	stderr  io.Writer
+	quiet   bool
+	verbose bool
+	hints   []func(error) string
+
+	progress *Progress // nil where none is shown
+	drawn    bool      // a line of progress stands on the terminal
+	midLine  bool      // an incomplete line of data stands there
+	ended    bool      // no line of progress may follow
+}
+
+// New returns a Terminal that writes to stderr. Each of hints says what can be done about errors of a package that
+// this one does not know; it returns the empty string for all others.
+func New(stderr io.Writer, hints ...func(error) string) *Terminal {
+	return &Terminal{stderr: stderr, hints: hints}
+}
+
+// Options say what a Terminal shows.
+type Options struct {
+	Quiet    bool // no warnings
+	Verbose  bool // what was done
+	Progress Mode
+}
+
+// Configure sets the options, and begins to show progress if they ask for it. It is to be called once, before the
+// work.
+func (t *Terminal) Configure(o Options) {
+	t.quiet, t.verbose = o.Quiet, o.Verbose
+	t.startProgress(o.Progress)
+}
+
+// Error reports an error, or each of several that were joined, and what can be done about it.
+func (t *Terminal) Error(err error) {
+	for _, e := range split(err) {
+		t.say("error", "%v", e)
+	}
+	if hint := t.hint(err); hint != "" {
+		t.say("hint", "%s", hint)
+	}
+}
+
+// Errorf reports an error.
+func (t *Terminal) Errorf(format string, args ...any) { t.say("error", format, args...) }
+
+// Warnf reports what the user should know though the run goes on, unless it is to be quiet.
+func (t *Terminal) Warnf(format string, args ...any) {
+	if !t.quiet {
+		t.say("warning", format, args...)
+	}
+}
+
+// Infof reports what was done, if the user asked for that.
+func (t *Terminal) Infof(format string, args ...any) {
+	if t.verbose {
+		t.line("narseal: %s", fmt.Sprintf(format, args...))
+	}
+}
+
+func (t *Terminal) say(kind, format string, args ...any) {
+	t.line("narseal: %s: %s", kind, fmt.Sprintf(format, args...))
+}
+
+func (t *Terminal) line(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	// If stderr cannot be written, there is nowhere to report it.
+	fmt.Fprintln(t.stderr, Harmless(fmt.Sprintf(format, args...)))
+}
+
+// IsTerminal reports whether a stream of the program is a terminal.
+func IsTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// Stderr returns a writer for what goes to stderr as it is, such as help. See Beside.
+func (t *Terminal) Stderr() io.Writer { return besideWriter{t.stderr, t} }
+
+// StderrIsTerminal reports whether stderr is a terminal.
+func (t *Terminal) StderrIsTerminal() bool { return IsTerminal(t.stderr) }

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"narseal/cmd/narseal/internal/manual"
+)
+
+// This file turns the CLI library's commands and flags into what package manual renders.
+
+func init() {
+	cli.HelpPrinter = func(w io.Writer, _ string, data any) {
+		switch d := data.(type) {
+		case *cli.App:
+			manual.WriteHelp(w, programManual(d))
+		case *cli.Command:
+			manual.WriteHelp(w, commandManual(d))
+		}
+	}
+	cli.HelpFlag = &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show this and do nothing"}
+	cli.VersionFlag = &cli.BoolFlag{Name: "version", Usage: "show the version and do nothing"}
+	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintln(c.App.Writer, c.App.Name, c.App.Version) }
+}
+
+// programManual describes the program with all its commands.
+func programManual(app *cli.App) *manual.Command {
+	return &manual.Command{
+		Name: app.Name, Summary: app.Usage, Synopsis: "COMMAND [options] [INPUT]", Description: app.Description,
+		Options: options(app.Flags), Commands: commandManuals(app.Commands),
+		Notes: []manual.List{exitStatuses, environment},
+	}
+}
+
+// commandManuals describes the commands that are not hidden.
+func commandManuals(cs []*cli.Command) []*manual.Command {
+	var all []*manual.Command
+	for _, c := range cs {
+		if !c.Hidden {
+			all = append(all, commandManual(c))
+		}
+	}
+	return all
+}
+
+func commandManual(c *cli.Command) *manual.Command {
+	m := &manual.Command{
+		Name: c.HelpName, Summary: c.Usage, Description: c.Description, Arguments: c.ArgsUsage,
+		Options: options(c.Flags), Commands: commandManuals(c.Subcommands),
+	}
+	if len(c.Subcommands) > 0 {
+		m.Synopsis = "COMMAND [options]"
+	} else if len(c.Flags) > 0 {
+		m.Synopsis = "[options]"
+	}
+	m.Synopsis = strings.TrimSpace(m.Synopsis + " " + c.ArgsUsage)
+	return m
+}
+
+func options(flags []cli.Flag) []manual.Option {
+	var all []manual.Option
+	for _, f := range visible(flags) {
+		d := f.(cli.DocGenerationFlag)
+		_, text := unquoteUsage(d.GetUsage())
+		o := manual.Option{Long: f.Names()[0], Value: optionValue(f), Text: text, Group: groupOf[f.Names()[0]]}
+		for _, n := range f.Names()[1:] {
+			if len(n) == 1 {
+				o.Short = n
+			}
+		}
+		if d.TakesValue() {
+			o.Default = strings.Trim(d.GetDefaultText(), `"`)
+		}
+		if s, ok := f.(cli.DocGenerationSliceFlag); ok {
+			o.Repeatable = s.IsSliceFlag()
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// visible lists the options that are not hidden, with --help at the end: the library puts --help and --version among
+// them, or not, as the case may be.
+func visible(flags []cli.Flag) []cli.Flag {
+	flags = slices.DeleteFunc(slices.Clone(flags), func(f cli.Flag) bool {
+		v, ok := f.(cli.VisibleFlag)
+		return ok && !v.IsVisible() || f.Names()[0] == cli.HelpFlag.Names()[0]
+	})
+	return append(flags, cli.HelpFlag)
+}
+
+// optionValue is the name of an option's value, or its choices. It is empty if the option takes none.
+func optionValue(f cli.Flag) string {
+	if c, ok := f.(*choiceFlag); ok {
+		return strings.Join(c.values, "|")
+	}
+	if d, ok := f.(cli.DocGenerationFlag); ok && d.TakesValue() {
+		value, _ := unquoteUsage(d.GetUsage())
+		return value
+	}
+	return ""
+}
+
+// unquoteUsage removes the backquotes from the value's name in a usage.
+func unquoteUsage(usage string) (value, text string) {
+	before, rest, ok := strings.Cut(usage, "`")
+	if !ok {
+		return "", usage
+	}
+	value, after, _ := strings.Cut(rest, "`")
+	return value, before + value + after
+}
+
+// groupOf has the group of each option. One name means the same everywhere.
+var groupOf = map[string]string{
+	"self":                manual.StorePaths,
+	"references":          manual.StorePaths,
+	"modulo":              manual.StorePaths,
+	"path":                manual.Selection,
+	"since":               manual.Selection,
+	"trusted-public-keys": manual.Selection,
+	"secret-key-file":     manual.InOut,
+	"prune":               manual.InOut,
+	"dry-run":             manual.InOut,
+	"state":               manual.InOut,
+	"map":                 manual.Rules,
+	"map-file":            manual.Rules,
+	"deny":                manual.StorePaths,
+	"allow-only":          manual.StorePaths,
+	"encodings":           manual.StorePaths,
+	"store-dir":           manual.StorePaths,
+	"deep":                manual.Packed,
+	"deep-warn":           manual.Packed,
+	"deep-depth":          manual.Packed,
+	"deep-size":           manual.Packed,
+	"deep-ratio":          manual.Packed,
+	"repair":              manual.Signatures,
+	"on-cms":              manual.Signatures,
+	"in-place":            manual.InOut,
+	"output":              manual.InOut,
+	"compression":         manual.InOut,
+	"level":               manual.InOut,
+	"spool":               manual.InOut,
+	"jobs":                manual.Resources,
+	"hold-memory":         manual.Resources,
+	"format":              manual.Reports,
+	"all":                 manual.Reports,
+	"html":                manual.Reports,
+	"report":              manual.Reports,
+	"progress":            manual.Reports,
+	"quiet":               manual.Reports,
+	"verbose":             manual.Reports,
+	"help":                manual.Reports,
+	"version":             manual.Reports,
+}
+
+var exitStatuses = manual.List{Heading: "Exit status", Items: []manual.Item{
+	{Term: "0", Text: "done, and every signature that the run touched is valid"},
+	{Term: "1", Text: "an error: bad input, or it could not be read or written"},
+	{Term: "2", Text: "wrong usage; nothing was read or written"},
+	{Term: "3", Text: "an invalid signature: verify found it, or rewrite or repair could not, or was not to, repair it; " +
+		"or refs found what may not be there"},
+}}
+
+var environment = manual.List{Heading: "Environment", Items: []manual.Item{
+	{Term: "TMPDIR", Text: "the directory of temporary files (default: /tmp); none of them has a name that could be left behind"},
+	{Term: "TERM", Text: "dumb: no progress unless asked for"},
+	{Term: "GITHUB_STEP_SUMMARY", Text: "with --format github, the file to which the job summary is appended"},
+}}
+
+func helpCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "help",
+		Aliases:   []string{"h"},
+		Usage:     "list the commands, or describe one",
+		ArgsUsage: "[COMMAND...]",
+		Description: `Without a COMMAND it also lists the exit statuses and the environment variables.
+
+  narseal help rewrite`,
+		Action: func(c *cli.Context) error {
+			command, unknown := commandAt(c.App, c.Args().Slice())
+			switch {
+			case unknown != "":
+				return noCommand(c.App, command, unknown)
+			case command == nil:
+				return cli.ShowAppHelp(c)
+			}
+			manual.WriteHelp(c.App.Writer, commandManual(command))
+			return nil
+		},
+	}
+}
+
+// showHelp writes the help of the command that runs, or of the program.
+func showHelp(w io.Writer, c *cli.Context) {
+	if c.Command.HelpName == c.App.HelpName {
+		manual.WriteHelp(w, programManual(c.App))
+	} else {
+		manual.WriteHelp(w, commandManual(c.Command))
+	}
+}
+
+// commandAt finds a command by the names that lead to it. If there is none, it returns the last one that it found,
+// and the name that failed.
+func commandAt(app *cli.App, names []string) (found *cli.Command, unknown string) {
+	cs := app.Commands
+	for _, n := range names {
+		i := slices.IndexFunc(cs, func(c *cli.Command) bool { return c.HasName(n) })
+		if i < 0 {
+			return found, n
+		}
+		found = cs[i]
+		cs = found.Subcommands
+	}
+	return found, ""
+}
+
+func completionCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "completion",
+		Usage:     "print a shell completion script",
+		ArgsUsage: strings.Join(manual.Shells, "|"),
+		Description: `Put it where the shell looks for such scripts, or load it when the shell starts.
+
+  narseal completion bash >~/.local/share/bash-completion/completions/narseal
+  narseal completion zsh >/usr/local/share/zsh/site-functions/_narseal
+  narseal completion fish >~/.config/fish/completions/narseal.fish`,
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 || !slices.Contains(manual.Shells, c.Args().First()) {
+				got := "nothing"
+				if c.Args().Present() {
+					got = strconv.Quote(strings.Join(c.Args().Slice(), " "))
+				}
+				return badUsage(helpHint(c.Command, "places for the script"), "completion wants bash, zsh or fish, got %s", got)
+			}
+			return manual.WriteCompletion(c.App.Writer, c.Args().First(), programManual(c.App))
+		},
+	}
+}
+
+func manCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "man",
+		Usage:     "write the manual pages into a directory",
+		ArgsUsage: "DIR",
+		Hidden:    true, // packagers call it by way of scripts/man
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return badUsage("", "man takes one DIR, got %d", c.NArg())
+			}
+			date, err := manDate()
+			if err != nil {
+				return err
+			}
+			for _, p := range manual.ManPages(programManual(c.App), c.App.Version, date) {
+				if err := os.WriteFile(filepath.Join(c.Args().First(), p.File), p.Data, 0o666); err != nil {
+					return fmt.Errorf("man: %w", err)
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// manDate is the date of the manual pages: SOURCE_DATE_EPOCH (reproducible-builds.org), or today.
+func manDate() (time.Time, error) {
+	s := os.Getenv("SOURCE_DATE_EPOCH")
+	if s == "" {
+		return time.Now(), nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH %q: want seconds", s)
+	}
+	return time.Unix(n, 0), nil
+}

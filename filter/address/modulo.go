@@ -1,0 +1,219 @@
+package address
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+	"iter"
+	"strconv"
+	"strings"
+
+	"narseal/filter/rules"
+	"narseal/macho"
+	"narseal/nar"
+	"narseal/nar/storepath"
+)
+
+// A Modulo says what is left out of a content address, so that the archive's own store path can be made of the address.
+// The address is the SHA-256 of the archive's bytes, some of which count as zero, and of a suffix.
+type Modulo int
+
+const (
+	// ModuloNix makes each occurrence of the own hash part zero, in one byte a character. The suffix has "|" and the
+	// offset from the start of the archive in decimal for each of them. This is HashModuloSink of Nix's
+	// src/libstore/references.cc before 2.17 and from 2.35 on.
+	ModuloNix Modulo = iota
+	// ModuloNix217 is ModuloNix without a suffix, as in Nix 2.17 to 2.34.
+	ModuloNix217
+	// ModuloSignatures first makes the ranges of macho.DerivedRanges zero in each regular file. Then it makes each
+	// occurrence of the own hash part zero in all encodings, from left to right. The suffix is that of ModuloNix. For an
+	// occurrence in a wide encoding the offset is that of the first byte that is not zero, and "/" and the bytes of a
+	// character, 2 or 4, follow it.
+	//
+	// So without a signed image and a wide occurrence it gives the address of ModuloNix. Archives that differ only in
+	// hashes of signatures, or in the LC_UUID of an image, have the same address.
+	ModuloSignatures
+)
+
+var moduloNames = [...]string{"nix", "nix-2.17", "signatures"}
+
+// ParseModulo returns the Modulo with a name that String returns.
+func ParseModulo(s string) (Modulo, error) {
+	for i, name := range moduloNames {
+		if s == name {
+			return Modulo(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q: want %s", s, strings.Join(moduloNames[:], ", "))
+}
+
+// String returns "nix", "nix-2.17" or "signatures".
+func (m Modulo) String() string {
+	if m < 0 || int(m) >= len(moduloNames) {
+		return fmt.Sprintf("Modulo(%d)", int(m))
+	}
+	return moduloNames[m]
+}
+
+// encodings returns the encodings in which the own hash part is left out.
+func (m Modulo) encodings() rules.Encodings {
+	if m == ModuloSignatures {
+		return rules.AllEncodings
+	}
+	return rules.UTF8
+}
+
+// moduloHash computes the content address of the archive that is written to it. It keeps back at most the length of an
+// occurrence.
+type moduloHash struct {
+	modulo Modulo
+	own    *rules.Set
+	sealed *sealedRanges // nil: signatures are not left out
+	sum    hash.Hash
+	buf    []byte
+	base   int64 // offset of buf in the archive
+	suffix []byte
+	found  int // occurrences
+}
+
+// maxOwn bounds the occurrences whose offsets are kept in memory, to about 50 MB.
+const maxOwn = 1 << 22
+
+func newModuloHash(m Modulo, own string) (*moduloHash, error) {
+	set, err := rules.Compile([]rules.Rule{{From: own, To: own}}, m.encodings())
+	if err != nil {
+		return nil, err
+	}
+	return &moduloHash{modulo: m, own: set, sum: sha256.New()}, nil
+}
+
+func (m *moduloHash) Write(p []byte) (int, error) {
+	fresh := len(m.buf)
+	m.buf = append(m.buf, p...)
+	if m.sealed != nil {
+		if err := m.sealed.zero(m.buf[fresh:], m.base+int64(fresh)); err != nil {
+			return 0, err
+		}
+	}
+	m.settle(false)
+	if m.found > maxOwn {
+		return 0, fmt.Errorf("the archive contains its own hash more than %d times", maxOwn)
+	}
+	return len(p), nil
+}
+
+func (m *moduloHash) settle(final bool) {
+	n := m.own.Find(m.buf, final, func(off, n, _ int) {
+		m.found++
+		width := n / storepath.HashLen
+		b := m.buf[off : off+n]
+		for b[0] == 0 {
+			b = b[1:]
+			off++
+		}
+		if m.modulo != ModuloNix217 {
+			m.suffix = strconv.AppendInt(append(m.suffix, '|'), m.base+int64(off), 10)
+		}
+		if width > 1 {
+			m.suffix = strconv.AppendInt(append(m.suffix, '/'), int64(width), 10)
+		}
+		clear(b)
+	})
+	m.sum.Write(m.buf[:n])
+	m.base += int64(n)
+	m.buf = m.buf[:copy(m.buf, m.buf[n:])]
+}
+
+// address ends the archive and returns its address.
+func (m *moduloHash) address() nar.ContentAddress {
+	m.settle(true)
+	m.sum.Write(m.suffix)
+	return nar.ContentAddress(m.sum.Sum(nil))
+}
+
+// sealedRanges are the ranges of signatures that ModuloSignatures leaves out. They are found one by one, so that there
+// is no list of them.
+type sealedRanges struct {
+	next func() (macho.Range, error, bool)
+	stop func()
+	now  macho.Range // the current one, offsets in the archive
+	done bool
+}
+
+func newSealedRanges(in io.ReaderAt, size int64) *sealedRanges {
+	s := &sealedRanges{}
+	s.next, s.stop = iter.Pull2(sealedIn(in, size))
+	return s
+}
+
+// zero makes the ranges zero in b, the bytes of the archive at base. It is called for one part of the archive after the
+// other.
+func (s *sealedRanges) zero(b []byte, base int64) error {
+	for end := base + int64(len(b)); !s.done; {
+		if from, to := max(s.now.Off, base), min(s.now.Off+s.now.Len, end); from < to {
+			clear(b[from-base : to-base])
+		}
+		if s.now.Off+s.now.Len > end {
+			return nil
+		}
+		r, err, ok := s.next()
+		if err != nil {
+			return err
+		}
+		s.now, s.done = r, !ok
+	}
+	return nil
+}
+
+// sealedIn returns the ranges of an archive, in rising order. The last pair may be an error.
+func sealedIn(in io.ReaderAt, size int64) iter.Seq2[macho.Range, error] {
+	return func(yield func(macho.Range, error) bool) {
+		r := nar.NewReader(nar.NewSectionReader(in, 0, size))
+		for {
+			e, err := r.Next()
+			if err == io.EOF {
+				return
+			}
+			if err == nil && e.Type == nar.TypeRegular {
+				var ranges []macho.Range
+				size := e.Size
+				off := r.Offset()
+				if ranges, err = sealedInFile(r, in, off, size); err == nil {
+					for _, x := range ranges {
+						if !yield(macho.Range{Off: off + x.Off, Len: x.Len}, nil) {
+							return
+						}
+					}
+				}
+			}
+			if err != nil {
+				yield(macho.Range{}, err)
+				return
+			}
+		}
+	}
+}
+
+// sealedInFile returns the ranges of the current file of r, whose contents lie at off of in.
+func sealedInFile(r *nar.Reader, in io.ReaderAt, off, size int64) ([]macho.Range, error) {
+	prefix, err := r.Peek(int(min(size, 8)))
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	if !macho.IsMachO(prefix) {
+		return nil, nil
+	}
+	ranges, err := macho.DerivedRanges(readOnlyImage{io.NewSectionReader(in, off, size)})
+	if err != nil {
+		return nil, fmt.Errorf("signature of %q: %w", r.Path(), err)
+	}
+	return ranges, nil
+}
+
+// readOnlyImage is an image that is not written to.
+type readOnlyImage struct{ *io.SectionReader }
+
+func (readOnlyImage) WriteAt([]byte, int64) (int, error) {
+	return 0, fmt.Errorf("write to an image that is only read")
+}

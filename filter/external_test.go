@@ -1,4 +1,0 @@
-package filter
-
-// ExhaustiveStep is for the tests outside the package.
-const ExhaustiveStep = exhaustiveStep

@@ -1,0 +1,93 @@
+package refs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"narseal/nar/compression"
+)
+
+// stream looks into a compressed stream.
+func (u *Unpacker) stream(r io.Reader, l layer) {
+	in := &counted{r: r}
+	dec, t, err := u.decompress(in)
+	if err != nil {
+		u.warn(l, err)
+		return
+	}
+	defer dec.Close()
+	u.open(u.bounded(dec, func() int64 { return in.n }), l.inside("", string(t), true))
+}
+
+// decompress returns a reader of a compressed stream. Its memory is given back by Close.
+func (u *Unpacker) decompress(r io.Reader) (io.ReadCloser, compression.Type, error) {
+	dec, t, used, err := compression.DecompressWithin(r, u.memory.left)
+	if errors.Is(err, compression.ErrMemory) {
+		return nil, "", limitError(err.Error())
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	u.memory.left -= used
+	return &decoder{dec, u, used}, t, nil
+}
+
+// decoder gives back its memory when it is closed.
+type decoder struct {
+	io.ReadCloser
+	u    *Unpacker
+	used int64
+}
+
+func (d *decoder) Close() error {
+	d.u.memory.give(d.used)
+	d.used = 0
+	return d.ReadCloser.Close()
+}
+
+// bounded returns a reader of what a layer expands to that fails at a limit. in returns how many packed bytes were read.
+func (u *Unpacker) bounded(r io.Reader, in func() int64) *boundedReader {
+	return &boundedReader{r: r, u: u, in: in}
+}
+
+type boundedReader struct {
+	r   io.Reader
+	u   *Unpacker
+	in  func() int64
+	out int64
+	err error
+}
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.r.Read(p)
+	b.out += int64(n)
+	b.u.left -= int64(n)
+	switch {
+	case b.u.left < 0:
+		err = &b.u.over
+	case b.out > b.u.free && b.out/b.u.Ratio > b.in():
+		err = limitError(fmt.Sprintf("expands more than %d:1", b.u.Ratio))
+	}
+	var known *onceError
+	if err != nil && err != io.EOF && !errors.As(err, &known) {
+		err = &onceError{err: err}
+	}
+	b.err = err
+	return n, err
+}
+
+// counted counts the bytes that are read from it.
+type counted struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}

@@ -1,0 +1,43 @@
+package refs
+
+import (
+	"archive/tar"
+	"io"
+)
+
+// tar looks into the members of a tar archive. raw, which is nil unless the archive is hidden, is what r reads through.
+func (u *Unpacker) tar(r io.Reader, raw *rawSearch, l layer) {
+	if err := u.memory.take(tarMemory); err != nil {
+		u.warn(l, err)
+		return
+	}
+	defer u.memory.give(tarMemory)
+	in := &counted{r: r}
+	tr := tar.NewReader(in)
+	for {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			u.warn(l, err)
+			return
+		}
+		m := l.inside("!"+h.Name, "tar", false)
+		u.searchName(InName, h.Name, m, raw)
+		u.searchName(InTarget, h.Linkname, m, raw)
+		size := h.Size
+		h = nil // its PAX records take memory
+		if size == 0 {
+			continue
+		}
+		// A sparse file may be larger than the archive.
+		data := u.bounded(tr, func() int64 { return in.n })
+		raw.pause()
+		u.open(data, m)
+		raw.resume()
+		if data.err != nil && data.err != io.EOF {
+			return
+		}
+	}
+}

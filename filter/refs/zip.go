@@ -1,0 +1,213 @@
+package refs
+
+import (
+	"archive/zip"
+	"compress/flate"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"narseal/filter/spill"
+)
+
+// maxZip is the size in bytes of the largest zip archive that is kept.
+const maxZip = 256 << 20
+
+// zip looks into the members of a zip archive, which needs random access.
+func (u *Unpacker) zip(r io.Reader, l layer) {
+	if err := u.memory.take(zipMemory); err != nil {
+		u.warn(l, err)
+		return
+	}
+	defer u.memory.give(zipMemory)
+	o := u.Spill
+	o.Memory = max(1, min(o.Limit(), u.memory.left))
+	h := spill.NewBuffer(o)
+	defer h.Close()
+	err := u.hold(h, r)
+	kept := h.Memory() // no more than is left
+	u.memory.left -= kept
+	defer u.memory.give(kept)
+	var raw *rawSearch
+	if l.hidden {
+		raw = u.newRawSearch(io.NewSectionReader(h, 0, h.Size()), l)
+	}
+	if err == nil {
+		err = u.members(h, raw, l)
+	}
+	if err != nil {
+		u.warn(l, err)
+	}
+	if raw != nil {
+		raw.sortHoles()
+		if err := raw.rest(); err != nil {
+			u.warn(l, err)
+		}
+	}
+}
+
+// hold reads all of r into h.
+func (u *Unpacker) hold(h *spill.Buffer, r io.Reader) error {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := r.Read(buf)
+		if h.Size()+int64(n) > maxZip {
+			return limitError(fmt.Sprintf("a zip archive of more than %d bytes", maxZip))
+		}
+		if kept := h.Append(buf[:n], maxZip); kept != nil {
+			if u.Spill.Open == nil {
+				kept = limitError(kept.Error())
+			}
+			return kept
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// members looks into the members of a zip archive one by one, as its directory lists them.
+func (u *Unpacker) members(h *spill.Buffer, raw *rawSearch, l layer) error {
+	z, err := openZip(h, h.Size())
+	if err != nil {
+		return err
+	}
+	in := zipReader{h: h, size: h.Size(), inflate: flate.NewReader(nil)}
+	for u.left >= 0 {
+		f, err := z.next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		m := l.inside("!"+f.name, "zip", f.method != zip.Store)
+		if l.hidden { // else the name stands in plain sight
+			u.searchName(InName, f.name, m, nil)
+		}
+		raw.addHole(f.nameAt, f.nameAt+int64(len(f.name)))
+		if err := u.member(&in, f, raw, m); err != nil {
+			u.warn(m, err)
+		}
+	}
+	return nil
+}
+
+// member looks into a member.
+func (u *Unpacker) member(in *zipReader, f *zipMember, raw *rawSearch, m layer) error {
+	data, err := in.find(f)
+	if err != nil {
+		return err
+	}
+	if data.sameName {
+		raw.addHole(data.nameAt, data.nameAt+int64(len(f.name)))
+	}
+	if f.packed == 0 {
+		return nil
+	}
+	const encrypted = 1
+	if f.flags&encrypted != 0 {
+		return errors.New("encrypted")
+	}
+	var plain io.Reader = io.NewSectionReader(in.h, data.start, int64(f.packed))
+	switch f.method {
+	case zip.Store:
+	case zip.Deflate:
+		if err := in.inflate.(flate.Resetter).Reset(plain, nil); err != nil {
+			return err
+		}
+		plain = in.inflate
+	case 12, 20, 93, 95: // bzip2, zstd (twice) and xz: APPNOTE.TXT 4.4.5
+		dec, _, err := u.decompress(plain)
+		if err != nil {
+			return err
+		}
+		defer dec.Close()
+		plain = dec
+	default:
+		return zip.ErrAlgorithm
+	}
+	checked := &zipChecker{r: plain, f: f}
+	u.open(u.bounded(checked, func() int64 { return int64(f.packed) }), m)
+	if f.method == zip.Store && checked.ended {
+		raw.addHole(data.start, data.start+checked.n)
+	}
+	return nil
+}
+
+// zipReader reads members of a zip archive one after the other.
+type zipReader struct {
+	h       io.ReaderAt
+	size    int64
+	inflate io.ReadCloser
+	name    []byte
+}
+
+// zipData is where the contents of a member are.
+type zipData struct {
+	start    int64
+	nameAt   int64
+	sameName bool // as in the directory
+}
+
+// find reads the local header of a member.
+func (z *zipReader) find(f *zipMember) (d zipData, err error) {
+	const header = 30
+	var b [header]byte
+	if f.offset > z.size-header {
+		return d, zip.ErrFormat
+	}
+	if _, err := z.h.ReadAt(b[:], f.offset); err != nil {
+		return d, err
+	}
+	if string(b[:4]) != zipLocal {
+		return d, zip.ErrFormat
+	}
+	name, extra := int(le16(b[26:])), int(le16(b[28:]))
+	d.nameAt = f.offset + header
+	d.start = d.nameAt + int64(name+extra)
+	if d.start > z.size || f.packed > uint64(z.size-d.start) {
+		return d, io.ErrUnexpectedEOF
+	}
+	if name != len(f.name) {
+		return d, nil
+	}
+	z.name = append(z.name[:0], f.name...)
+	if _, err := z.h.ReadAt(z.name, d.nameAt); err != nil {
+		return d, err
+	}
+	d.sameName = string(z.name) == f.name
+	return d, nil
+}
+
+// zipChecker compares what is read from a member with the directory.
+type zipChecker struct {
+	r     io.Reader
+	f     *zipMember
+	n     int64
+	crc   uint32
+	ended bool
+}
+
+func (z *zipChecker) Read(p []byte) (int, error) {
+	n, err := z.r.Read(p)
+	z.n += int64(n)
+	z.crc = crc32.Update(z.crc, crc32.IEEETable, p[:n])
+	if err != io.EOF {
+		return n, err
+	}
+	z.ended = true
+	switch {
+	case uint64(z.n) < z.f.unpacked:
+		return n, io.ErrUnexpectedEOF
+	case z.crc != z.f.crc:
+		return n, zip.ErrChecksum
+	case uint64(z.n) > z.f.unpacked:
+		return n, zip.ErrFormat
+	}
+	return n, io.EOF
+}

@@ -1,0 +1,206 @@
+package refs
+
+import (
+	"archive/zip"
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+)
+
+// A zip archive ends in a directory and a record that says where that is (APPNOTE.TXT 4.3):
+//
+//	{ local header, name, extra, contents } { directory header, name, extra, comment }
+//	[ zip64 end, zip64 locator ] end, comment
+//
+// Package archive/zip keeps the whole directory in memory, several times its size. Here one entry at a time is read.
+const (
+	zipLocal     = "PK\x03\x04"
+	zipEntry     = "PK\x01\x02"
+	zipEnd       = "PK\x05\x06"
+	zip64End     = "PK\x06\x06"
+	zip64Locator = "PK\x06\x07"
+
+	zipEntrySize     = 46
+	zipEndSize       = 22
+	zip64EndSize     = 56
+	zip64LocatorSize = 20
+
+	maxZipComment = math.MaxUint16
+
+	// maxZipDirectory is the size in bytes of the largest directory that is read.
+	maxZipDirectory = 16 << 20
+)
+
+var le16, le32, le64 = binary.LittleEndian.Uint16, binary.LittleEndian.Uint32, binary.LittleEndian.Uint64
+
+// zipDirectory reads the directory of a zip archive entry by entry.
+type zipDirectory struct {
+	in      *bufio.Reader
+	at      int64 // offset in the archive of what in reads next
+	start   int64
+	base    int64 // what stands before the archive, in bytes
+	entries uint64
+	read    uint64
+	f       zipMember
+	fields  []byte // name, extra and comment of f
+}
+
+// zipMember is an entry of the directory.
+type zipMember struct {
+	name             string
+	nameAt           int64 // in the archive's file
+	flags, method    uint16
+	crc              uint32
+	packed, unpacked uint64
+	offset           int64 // of the local header, in the archive's file
+}
+
+// openZip finds the directory of an archive of size bytes.
+func openZip(r io.ReaderAt, size int64) (*zipDirectory, error) {
+	end, at, err := findZipEnd(r, size)
+	if err != nil {
+		return nil, err
+	}
+	entries, length, offset := uint64(le16(end[10:])), uint64(le32(end[12:])), uint64(le32(end[16:]))
+	if entries == math.MaxUint16 || length == math.MaxUint32 || offset == math.MaxUint32 {
+		large, largeAt, err := findZip64End(r, at)
+		if err != nil {
+			return nil, err
+		}
+		if large != nil {
+			at = largeAt
+			entries, length, offset = le64(large[32:]), le64(large[40:]), le64(large[48:])
+		}
+	}
+	if length > uint64(at) || offset > uint64(size) {
+		return nil, zip.ErrFormat
+	}
+	d := &zipDirectory{start: at - int64(length), entries: entries}
+	// As package archive/zip: bytes before the archive may be counted or not.
+	d.base = d.start - int64(offset)
+	if d.base < 0 {
+		return nil, zip.ErrFormat
+	}
+	if d.base > 0 {
+		var b [4]byte
+		if n, _ := r.ReadAt(b[:], int64(offset)); string(b[:n]) == zipEntry {
+			d.start, d.base = int64(offset), 0
+		}
+	}
+	d.at = d.start
+	d.in = bufio.NewReader(io.NewSectionReader(r, d.start, size-d.start))
+	return d, nil
+}
+
+// findZipEnd returns the end record, and its offset.
+func findZipEnd(r io.ReaderAt, size int64) ([]byte, int64, error) {
+	for _, n := range [2]int64{1 << 10, zipEndSize + maxZipComment} {
+		n = min(n, size)
+		b := make([]byte, n)
+		if _, err := r.ReadAt(b, size-n); err != nil && err != io.EOF {
+			return nil, 0, err
+		}
+		for i := len(b) - zipEndSize; i >= 0; i-- {
+			if string(b[i:i+4]) == zipEnd && i+zipEndSize+int(le16(b[i+20:])) <= len(b) {
+				return b[i:], size - n + int64(i), nil
+			}
+		}
+	}
+	return nil, 0, zip.ErrFormat
+}
+
+// findZip64End returns the zip64 end record that the locator before the end record at end names, and its offset, or nil
+// if there is no locator.
+func findZip64End(r io.ReaderAt, end int64) ([]byte, int64, error) {
+	if end < zip64LocatorSize {
+		return nil, 0, nil
+	}
+	var locator [zip64LocatorSize]byte
+	if _, err := r.ReadAt(locator[:], end-zip64LocatorSize); err != nil {
+		return nil, 0, err
+	}
+	if string(locator[:4]) != zip64Locator {
+		return nil, 0, nil
+	}
+	at := le64(locator[8:])
+	if at > uint64(end) {
+		return nil, 0, zip.ErrFormat
+	}
+	b := make([]byte, zip64EndSize)
+	if _, err := r.ReadAt(b, int64(at)); err != nil {
+		return nil, 0, err
+	}
+	if string(b[:4]) != zip64End {
+		return nil, 0, zip.ErrFormat
+	}
+	return b, int64(at), nil
+}
+
+// next returns the next entry, which is valid until the call after, or io.EOF.
+func (d *zipDirectory) next() (*zipMember, error) {
+	head, err := d.in.Peek(zipEntrySize)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	if len(head) < zipEntrySize || string(head[:4]) != zipEntry {
+		if uint16(d.read) != uint16(d.entries) { // some writers count modulo 65,536
+			return nil, zip.ErrFormat
+		}
+		return nil, io.EOF
+	}
+	d.read++
+	f := &d.f
+	*f = zipMember{
+		flags: le16(head[8:]), method: le16(head[10:]), crc: le32(head[16:]),
+		packed: uint64(le32(head[20:])), unpacked: uint64(le32(head[24:])),
+		nameAt: d.at + zipEntrySize,
+	}
+	name, extra, comment := int(le16(head[28:])), int(le16(head[30:])), int(le16(head[32:]))
+	offset := uint64(le32(head[42:]))
+	if d.at += int64(zipEntrySize + name + extra + comment); d.at-d.start > maxZipDirectory {
+		return nil, limitError(fmt.Sprintf("its directory has more than %d bytes", maxZipDirectory))
+	}
+	d.in.Discard(zipEntrySize)
+	if n := name + extra + comment; cap(d.fields) < n {
+		d.fields = make([]byte, n)
+	} else {
+		d.fields = d.fields[:n]
+	}
+	if _, err := io.ReadFull(d.in, d.fields); err != nil {
+		return nil, zip.ErrFormat
+	}
+	f.name = string(d.fields[:name])
+	f.zip64(d.fields[name:name+extra], &offset)
+	if offset > math.MaxInt64 || int64(offset) > math.MaxInt64-d.base {
+		return nil, zip.ErrFormat
+	}
+	f.offset = int64(offset) + d.base
+	return f, nil
+}
+
+// zip64 takes from the zip64 extra field what does not fit the entry.
+func (f *zipMember) zip64(extra []byte, offset *uint64) {
+	for len(extra) >= 4 {
+		id, n := le16(extra), int(le16(extra[2:]))
+		if extra = extra[4:]; n > len(extra) {
+			return
+		}
+		field := bytes.NewReader(extra[:n])
+		extra = extra[n:]
+		if id != 1 {
+			continue
+		}
+		for _, v := range []*uint64{&f.unpacked, &f.packed, offset} {
+			var b [8]byte
+			if *v == math.MaxUint32 {
+				if _, err := io.ReadFull(field, b[:]); err != nil {
+					return
+				}
+				*v = le64(b[:])
+			}
+		}
+	}
+}

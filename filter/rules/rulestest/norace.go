@@ -1,0 +1,6 @@
+//go:build !race
+
+package rulestest
+
+// ExhaustiveStep is the step of exhaustive loops in tests.
+const ExhaustiveStep = 1

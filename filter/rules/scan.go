@@ -1,0 +1,169 @@
+package rules
+
+// Finding a hash part without a look at every byte.
+//
+// A gram is 8 bytes at some position. Of positions that are sampleStep apart, the first that is not before a hash part
+// has its gram wholly inside the hash part, in every encoding. So the search looks at these samples only, and finds a
+// hash part that starts between two of them at the second one. If a sample passes the quick tests below, each place
+// where a hash part can contain it is checked against whole hash parts.
+const (
+	gramLen    = 8
+	sampleStep = hashLen - gramLen + 1
+
+	// The search takes four samples at a time, at these offsets in a block.
+	sample1  = sampleStep - 1
+	sample2  = sample1 + sampleStep
+	sample3  = sample2 + sampleStep
+	sample4  = sample3 + sampleStep
+	blockLen = 4 * sampleStep
+	blockEnd = sample4 + gramLen
+)
+
+// A match is one occurrence of a rule.
+type match struct {
+	off, n int // its bytes, b[off:off+n]
+	rule   int
+	width  int // bytes a character
+	char   int // the byte of a character that is not zero
+}
+
+// next returns the first match in b that starts at from or later; of several that start there, the longest.
+func (r *Set) next(b []byte, from int) (m match, ok bool) {
+	for base := from; base < len(b); base += blockLen {
+		if r.many {
+			base = skipMany(b, base, r.grams, r.pairs)
+		} else {
+			base = skipFew(b, base, r.grams)
+		}
+		for p := base + sample1; p <= base+sample4 && p+gramLen <= len(b); p += sampleStep {
+			w := le64(b[p:])
+			if !r.many && !r.grams.has(w) {
+				continue
+			}
+			if m, ok = r.sample(b, p, from, w); ok {
+				return m, true
+			}
+		}
+	}
+	return match{}, false
+}
+
+// skipFew returns the start of the first block, from base on in steps of blockLen, that has a sample in grams or is
+// cut off by the end of b.
+func skipFew(b []byte, base int, grams gramSet) int {
+	for ; len(b)-base >= blockEnd; base += blockLen {
+		s := b[base : base+blockEnd : base+blockEnd]
+		if grams.likely(le64(s[sample1:])) || grams.likely(le64(s[sample2:])) ||
+			grams.likely(le64(s[sample3:])) || grams.likely(le64(s[sample4:])) {
+			break
+		}
+	}
+	return base
+}
+
+// skipMany is skipFew for a set that is too full to be selective, or too large for a cache. It first checks whether a
+// sample can be a gram of any hash part, and only then looks it up. What can be a gram in a wide encoding is always a
+// hit.
+func skipMany(b []byte, base int, grams gramSet, pairs *pairTable) int {
+	for hit := false; len(b)-base >= blockEnd; base += blockLen {
+		s := b[base : base+blockEnd : base+blockEnd]
+		if pairs.likely(le64(s[sample1:])) != 0 || pairs.likely(le64(s[sample2:])) != 0 ||
+			pairs.likely(le64(s[sample3:])) != 0 || pairs.likely(le64(s[sample4:])) != 0 {
+			if base, hit = lookCloser(b, base, &grams, pairs); hit {
+				break
+			}
+		}
+	}
+	return base
+}
+
+// lookCloser reports whether the block of b at base, or one of the blocks after it that skipDense tries, has a sample
+// that skipMany looks for. It returns the last block that was tried.
+// It is not inlined, so that skipMany's loop keeps its registers.
+//
+//go:noinline
+func lookCloser(b []byte, base int, grams *gramSet, pairs *pairTable) (last int, hit bool) {
+	s := b[base : base+blockEnd : base+blockEnd]
+	w1, w2, w3, w4 := le64(s[sample1:]), le64(s[sample2:]), le64(s[sample3:]), le64(s[sample4:])
+	k1, k2, k3, k4 := pairs.kind(w1), pairs.kind(w2), pairs.kind(w3), pairs.kind(w4)
+	if k1|k2|k3|k4 == kindUTF8 && k1+k2+k3+k4 > kindUTF8 {
+		return skipDense(b, base, grams)
+	}
+	return base, k1 != 0 && sampleHas(b, base+sample1, k1, grams, pairs) ||
+		k2 != 0 && sampleHas(b, base+sample2, k2, grams, pairs) ||
+		k3 != 0 && sampleHas(b, base+sample3, k3, grams, pairs) ||
+		k4 != 0 && sampleHas(b, base+sample4, k4, grams, pairs)
+}
+
+// denseBlocks is how many blocks skipDense tries.
+const denseBlocks = 16
+
+// skipDense is lookCloser for text that could mostly be hash parts, so that the neighbours of a sample say little. It
+// looks up all samples of up to denseBlocks blocks. It ends at a sample with a zero byte, which may be text in a wide
+// encoding.
+func skipDense(b []byte, base int, grams *gramSet) (last int, hit bool) {
+	for n := 0; n < denseBlocks && len(b)-base >= blockEnd; n++ {
+		s := b[base : base+blockEnd : base+blockEnd]
+		w1, w2, w3, w4 := le64(s[sample1:]), le64(s[sample2:]), le64(s[sample3:]), le64(s[sample4:])
+		// This sets the high bit of each byte that is 0, and of some others.
+		if n > 0 && ((w1-ones)&^w1|(w2-ones)&^w2|(w3-ones)&^w3|(w4-ones)&^w4)&(0x80*ones) != 0 {
+			break
+		}
+		if grams.has(w1) || grams.has(w2) || grams.has(w3) || grams.has(w4) {
+			return base, true
+		}
+		base += blockLen
+	}
+	return base - blockLen, false
+}
+
+// sampleHas reports whether the sample at p, of kind k, is one that skipMany looks for. A hash part has at least 24
+// more characters around a gram, so the gram before it or the one after it is of the same kind.
+func sampleHas(b []byte, p int, k gramKind, grams *gramSet, pairs *pairTable) bool {
+	if pairs.kind(le64(b[p-gramLen:]))&k == 0 &&
+		(p+2*gramLen > len(b) || pairs.kind(le64(b[p+gramLen:]))&k == 0) {
+		return false
+	}
+	return k != kindUTF8 || grams.has(le64(b[p:]))
+}
+
+// sample returns the first match that starts at from or later, in the sampleStep bytes up to p. w is the gram at p.
+func (r *Set) sample(b []byte, p, from int, w uint64) (m match, ok bool) {
+	kind := r.pairs.kind(w) & r.kinds
+	if kind == 0 {
+		return match{}, false
+	}
+	if shape := kind.shape(); shape.enc != UTF8 {
+		return r.sampleWide(b, p+shape.first, from, shape.enc.Width())
+	}
+	if !r.grams.has(w) {
+		return match{}, false
+	}
+	first, last := r.places(b, p, from)
+	if first > last {
+		return match{}, false
+	}
+	text := b[:last+hashLen]
+	for s := r.windows.window(text, first); s >= 0; s = r.windows.window(text, s+1) {
+		if end := s + hashLen; r.bare != nil && (end == len(b) || b[end] != '-') && !r.bare.has(windowHash(b[s:])) {
+			continue // only with a name is it a rule
+		}
+		if rule, ok := r.lookup(b[s:]); ok {
+			return match{off: s, n: len(r.rules[rule].From), rule: rule, width: 1}, true
+		}
+	}
+	return match{}, false
+}
+
+// places returns where a hash part that contains the gram at p can start. The grams before and after it narrow that
+// down.
+func (r *Set) places(b []byte, p, from int) (first, last int) {
+	first, last = max(from, p-(sampleStep-1)), min(p, len(b)-hashLen)
+	if q := p - gramLen; q < from || !r.grams.has(le64(b[q:])) {
+		first = max(first, q+1)
+	}
+	if q := p + gramLen; q+gramLen > len(b) || !r.grams.has(le64(b[q:])) {
+		last = min(last, q-sampleStep)
+	}
+	return first, last
+}

@@ -1,0 +1,68 @@
+package filter
+
+import (
+	"io"
+
+	"narseal/nar"
+)
+
+// RunAt runs c on the archive or the export stream in the first size bytes of in, and writes the result to w. If w is
+// nil, nothing is written.
+//
+// It reads in twice: the names first, and then everything, each directory in the order of the new names. So a renamed
+// entry never waits for its place, and never comes too late for it. in must not change meanwhile.
+//
+// Before the second pass, RunAt gives the stream that it is going to read to follow, unless that is nil, and reads what
+// follow returns. It may count the bytes, say. moved is -1 if they are those of in from start to end, and else the
+// offset in in of the first directory list whose entries change places.
+func (c *Config) RunAt(w io.Writer, in io.ReaderAt, size int64, follow func(r io.Reader, moved int64) (io.Reader, error)) (Result, error) {
+	export, err := isExport(in, size)
+	if err != nil {
+		return Result{}, err
+	}
+	o := &order{rules: c.Rules, limit: c.Spill.Limit()/2 + freeNames}
+	if c.Rules != nil {
+		names := nar.NewSectionReader(in, 0, size)
+		if export {
+			err = o.addExport(nar.NewExportReader(names))
+		} else {
+			err = o.add(nar.NewReader(names))
+		}
+		if err != nil {
+			return Result{}, err
+		}
+	}
+	var r io.Reader = nar.NewSectionReader(in, 0, size)
+	moved := o.moved()
+	if moved >= 0 {
+		r = o.reader(in, size)
+	}
+	if follow != nil {
+		if r, err = follow(r, moved); err != nil {
+			return Result{}, err
+		}
+	}
+	if export {
+		var xw *nar.ExportWriter
+		if w != nil {
+			xw = nar.NewExportWriter(w)
+		}
+		return c.runExport(xw, nar.NewExportReader(r), c.Rules != nil)
+	}
+	var nw *nar.Writer
+	if w != nil {
+		nw = nar.NewWriter(w)
+	}
+	return c.run(nw, nar.NewReader(r), c.Rules != nil)
+}
+
+// isExport reports whether in has an export stream. Anything else is taken for an archive, whose Reader says what is
+// wrong with it.
+func isExport(in io.ReaderAt, size int64) (bool, error) {
+	head := make([]byte, min(size, 16))
+	n, err := in.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return false, err
+	}
+	return nar.Sniff(head[:n]) == nar.FormatExport, nil
+}

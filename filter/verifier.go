@@ -1,0 +1,134 @@
+package filter
+
+import (
+	"runtime"
+
+	"narseal/macho"
+)
+
+// verifier verifies images on other goroutines while a run that only verifies reads on. The run's goroutine reports the
+// results, in the order of the archive.
+type verifier struct {
+	slots chan struct{} // one for each image that is being hashed
+	queue []*queued
+	bytes int64 // of memory that the queued images take
+	spare [][]byte
+	kept  int64 // bytes of spare
+}
+
+// queued is an image that is being verified, or, with a nil done, a step that waits for the images before it.
+type queued struct {
+	mem    []byte
+	done   chan struct{}
+	report *macho.Report
+	err    error
+	next   func(*macho.Report, error) error
+
+	depth int // of reach; -1 for all else
+}
+
+const (
+	// wholeImage is the size in bytes from which on an image is hashed by all processors together.
+	wholeImage = 16 << 20
+	// maxQueued bounds the images and steps that wait.
+	maxQueued = 256
+)
+
+func newVerifier(jobs int) *verifier {
+	if jobs <= 0 {
+		jobs = runtime.GOMAXPROCS(0)
+	}
+	return &verifier{slots: make(chan struct{}, jobs)}
+}
+
+// verify begins to verify an image, which it keeps, and calls next with the result when that is the image's turn.
+func (a *verifier) verify(mem []byte, locate bool, next func(*macho.Report, error) error) {
+	w := &queued{mem: mem, done: make(chan struct{}), next: next, depth: -1}
+	a.queue = append(a.queue, w)
+	a.bytes += int64(cap(mem))
+	go func() {
+		a.slots <- struct{}{}
+		w.report, w.err = macho.Config{Jobs: 1}.Verify(macho.Bytes(mem))
+		if w.err == nil && locate {
+			w.err = w.report.Locate(macho.Bytes(mem))
+		}
+		<-a.slots
+		close(w.done)
+	}()
+}
+
+// then calls f after all that is queued.
+func (a *verifier) then(f func()) {
+	if len(a.queue) == 0 {
+		f()
+		return
+	}
+	a.queue = append(a.queue, &queued{depth: -1, next: func(*macho.Report, error) error { f(); return nil }})
+}
+
+// reach calls f after all that is queued, with the least depth of several calls in a row. It is called for every entry,
+// and most calls change nothing.
+func (a *verifier) reach(depth int, f func(int)) {
+	if last := a.queue[len(a.queue)-1]; last.depth >= 0 {
+		last.depth = min(last.depth, depth)
+		return
+	}
+	w := &queued{depth: depth}
+	w.next = func(*macho.Report, error) error { f(w.depth); return nil }
+	a.queue = append(a.queue, w)
+}
+
+// reserve waits until n more bytes of images fit the limit. It reports the results that are there by then.
+func (a *verifier) reserve(n, limit int64) error {
+	if a.bytes+a.kept+n > limit {
+		a.spare, a.kept = nil, 0
+	}
+	for len(a.queue) > 0 {
+		w := a.queue[0]
+		if w.done != nil {
+			if a.bytes+n <= limit && len(a.queue) < maxQueued {
+				select {
+				case <-w.done:
+				default:
+					return nil
+				}
+			}
+			<-w.done
+		}
+		a.queue[0] = nil
+		a.queue = a.queue[1:]
+		a.bytes -= int64(cap(w.mem))
+		if c := int64(cap(w.mem)); c > 0 && a.bytes+a.kept+n+c <= limit && len(a.spare) <= cap(a.slots) {
+			a.spare = append(a.spare, w.mem[:0])
+			a.kept += c
+		}
+		if err := w.next(w.report, w.err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish waits for all images and reports them, up to the first error.
+func (a *verifier) finish() error {
+	err := a.reserve(0, -1)
+	for _, w := range a.queue {
+		if w.done != nil {
+			<-w.done
+		}
+	}
+	a.queue = nil
+	return err
+}
+
+// buffer returns memory of an earlier image, or nil.
+func (a *verifier) buffer() []byte {
+	n := len(a.spare)
+	if n == 0 {
+		return nil
+	}
+	b := a.spare[n-1]
+	a.spare = a.spare[:n-1]
+	a.kept -= int64(cap(b))
+	return b
+}

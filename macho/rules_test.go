@@ -1,0 +1,291 @@
+package macho_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"strings"
+	"testing"
+
+	"narseal/macho"
+	"narseal/macho/machotest"
+)
+
+// TestRules verifies and repairs images that break one rule each, and images that just satisfy it.
+func TestRules(t *testing.T) {
+	broken, satisfied := map[string]bool{}, map[string]bool{}
+	for _, c := range machotest.Rules() {
+		t.Run(c.Rule+"/"+c.Name, func(t *testing.T) {
+			check := func(report *macho.Report, ok macho.Status) {
+				t.Helper()
+				refused := 0
+				for _, s := range signedSlices(report) {
+					switch {
+					case c.Breaks && s.Status == macho.StatusRefused && strings.HasPrefix(s.Reason, c.Rule+": ") && strings.Contains(s.Reason, "of xnu)"):
+						refused++
+					case c.Breaks || s.Status != ok && s.Status != macho.StatusValid:
+						t.Errorf("slice %s is %s (%s)", s.Arch, s.Status, s.Reason)
+					}
+				}
+				if c.Breaks == report.OK() || c.Breaks && refused == 0 {
+					t.Errorf("%d slices are refused: %+v", refused, report.Slices)
+				}
+			}
+			for _, image := range views {
+				check(mustVerify(t, image(c.Data)), macho.StatusValid)
+			}
+
+			// Damage to a slot is repaired, but a refused image stays refused.
+			damaged := bytes.Clone(c.Data)
+			s := signedSlices(mustVerify(t, macho.Bytes(c.Data)))[0]
+			if s.Signature == "cms" || c.Name == "two limits" {
+				return // other tests repair these
+			}
+			damaged[s.Offset+3000] ^= 1
+			report, err := macho.Repair(macho.Bytes(damaged))
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(report, macho.StatusRepaired)
+			check(mustVerify(t, macho.Bytes(damaged)), macho.StatusValid)
+		})
+		if c.Breaks {
+			broken[c.Rule] = true
+		} else {
+			satisfied[c.Rule] = true
+		}
+	}
+	for rule := range broken {
+		if !satisfied[rule] {
+			t.Errorf("no image satisfies %s", rule)
+		}
+	}
+}
+
+// TestTwoLimits checks that Repair does not write where two limits disagree on what a slot covers.
+func TestTwoLimits(t *testing.T) {
+	for _, c := range machotest.Rules() {
+		if c.Name != "two limits" {
+			continue
+		}
+		damaged := bytes.Clone(c.Data)
+		damaged[3000] ^= 1
+		got := bytes.Clone(damaged)
+		report, err := macho.Repair(macho.Bytes(got))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := report.Slices[0]; s.Status != macho.StatusRefused || !strings.Contains(s.Reason, "not repaired, stale code slots: 1") {
+			t.Errorf("%s (%s)", s.Status, s.Reason)
+		}
+		if !bytes.Equal(got, damaged) {
+			t.Error("the image was written to")
+		}
+		return
+	}
+	t.Error("no such image")
+}
+
+// buildVersion replaces the LC_UUID of an image by another command of its size.
+func buildVersion(data []byte, cmd, platform uint32) []byte {
+	data = bytes.Clone(data)
+	at := bytes.Index(data, []byte("0123456789abcdef")) - 8
+	binary.LittleEndian.PutUint32(data[at:], cmd)
+	binary.LittleEndian.PutUint32(data[at+8:], platform)
+	return data
+}
+
+// unsigned removes the LC_CODE_SIGNATURE of a thin image.
+func unsigned(data []byte) []byte {
+	data = bytes.Clone(data)
+	at := 32 + binary.LittleEndian.Uint32(data[20:]) - 16
+	binary.LittleEndian.PutUint32(data[at:], 0x26) // LC_FUNCTION_STARTS
+	return data
+}
+
+// TestNeedsSignature checks which unsigned code does not run on a Mac.
+func TestNeedsSignature(t *testing.T) {
+	build := func(cpu, fileType uint32) []byte {
+		data, _ := machotest.Image{CPU: cpu, FileType: fileType, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+		return unsigned(data)
+	}
+	const x8664, arm64, arm64v32 = 0x01000007, 0x0100000c, 0x0200000c
+	program := build(arm64, 2)
+	for _, test := range []struct {
+		name string
+		data []byte
+		want bool
+	}{
+		{"program", program, true},
+		{"object file", build(arm64, 1), false},
+		{"dylib", build(arm64, 6), true},
+		{"dylinker", build(arm64, 7), true},
+		{"bundle", build(arm64, 8), true},
+		{"dSYM", build(arm64, 10), false},
+		{"kernel extension", build(arm64, 11), false},
+		{"x86_64", build(x8664, 2), false},
+		{"arm64_32", build(arm64v32, 2), false},
+		{"built for macOS", buildVersion(program, 0x32, 1), true},
+		{"built for iOS", buildVersion(program, 0x32, 2), false},
+		{"built for a simulator", buildVersion(program, 0x32, 7), false},
+		{"macOS, old command", buildVersion(program, 0x24, 0), true},
+		{"iOS, old command", buildVersion(program, 0x25, 0), false},
+		{"tvOS, old command", buildVersion(program, 0x2f, 0), false},
+		{"watchOS, old command", buildVersion(program, 0x30, 0), false},
+	} {
+		for name, data := range map[string][]byte{
+			"thin": test.data,
+			"fat":  machotest.Fat(false, false, machotest.Slice{CPU: 7, Data: []byte("!<arch>\n")}, machotest.Slice{CPU: arm64, Data: test.data}),
+		} {
+			report := mustVerify(t, macho.Bytes(data))
+			s := report.Slices[len(report.Slices)-1]
+			if s.Status != macho.StatusUnsigned || s.NeedsSignature != test.want {
+				t.Errorf("%s, %s: status %s, needs a signature: %v", test.name, name, s.Status, s.NeedsSignature)
+			}
+		}
+	}
+}
+
+// TestUnsignedReport compares the report from a prefix with that of the whole file.
+func TestUnsignedReport(t *testing.T) {
+	signed, _ := machotest.Image{Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+	slice := machotest.Slice{CPU: 0x0100000c, Data: unsigned(signed)}
+	other := machotest.Slice{CPU: 0x01000007, Data: unsigned(signed)}
+	for name, data := range map[string][]byte{
+		"thin": slice.Data, "fat": machotest.Fat(false, false, slice, other), "fat64": machotest.Fat(true, true, slice, other),
+		"text": []byte("#!/bin/sh\necho"), "cut": slice.Data[:40], "empty": nil, "archive": machotest.Fat(false, false, machotest.Slice{CPU: 7, Data: []byte("!<arch>\n")}),
+	} {
+		v, read := probe(t, data)
+		if v != macho.Unsigned {
+			t.Fatalf("%s: verdict %d", name, v)
+		}
+		got, want := macho.UnsignedReport(data[:read], int64(len(data))), mustVerify(t, macho.Bytes(data))
+		if !equalReports(got, want) {
+			t.Errorf("%s: got %+v, want %+v", name, got, want)
+		}
+	}
+	if n := len(macho.UnsignedReport(slice.Data[:100], int64(len(slice.Data))).Slices); n != 0 {
+		t.Errorf("%d slices from too short a prefix", n)
+	}
+}
+
+// TestManySlices checks fat images with more slices than a Java class can be told from by its count.
+func TestManySlices(t *testing.T) {
+	small, _ := machotest.Image{CodeSize: 8192, CPU: 0x0100000c, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+	build := func(n int) []byte {
+		all := make([]machotest.Slice, n)
+		for i := range all {
+			all[i] = machotest.Slice{CPU: 7, Sub: uint32(i), Data: []byte("!<arch>\n")}
+		}
+		// The first record looks like the constant pool of a class.
+		all[0].CPU = 0x00200a00
+		all[n-1] = machotest.Slice{CPU: 0x0100000c, Data: small}
+		return machotest.Fat(false, false, all...)
+	}
+	for n, warned := range map[int]bool{42: false, 43: false, 65: false, 204: false, 205: true, 818: true} {
+		data := build(n)
+		v, _ := probe(t, data)
+		report := mustVerify(t, macho.Bytes(data))
+		if !macho.IsMachO(data[:8]) || !macho.IsMachO(data) || v != macho.Signed || len(report.Slices) != n {
+			t.Fatalf("%d slices: verdict %d, %d slices in the report", n, v, len(report.Slices))
+		}
+		if s := report.Slices[n-1]; s.Status != macho.StatusValid || len(s.Warnings) > 0 != warned {
+			t.Errorf("%d slices: the last one is %s (%s), %q", n, s.Status, s.Reason, s.Warnings)
+		}
+		if n <= 42 {
+			continue
+		}
+		// The kernel refuses the whole file if one record is wrong.
+		for off, value := range map[int]uint32{8 + 8: 20, 8 + 12: 1 << 31, 8 + 20 + 4: 2, 8 + 20 + 12: 20_000} {
+			wrong := bytes.Clone(data)
+			binary.BigEndian.PutUint32(wrong[off:], value)
+			if len(mustVerify(t, macho.Bytes(wrong)).Slices) != 0 {
+				t.Errorf("%d slices: an image, although %d is at %d", n, value, off)
+			}
+			if v, _ := probe(t, wrong); v != macho.Unsigned {
+				t.Errorf("%d slices: verdict %d, although %d is at %d", n, v, value, off)
+			}
+		}
+	}
+	if data := build(819); macho.IsMachO(data) || len(mustVerify(t, macho.Bytes(data)).Slices) != 0 {
+		t.Error("an image of 819 slices")
+	}
+}
+
+// TestShortDirectory checks the warning for a CodeDirectory that only old kernels accept.
+func TestShortDirectory(t *testing.T) {
+	for id, warned := range map[string]bool{"x": true, strings.Repeat("x", 100): false} {
+		data, _ := machotest.Image{CodeSize: 4096, Directories: []machotest.Directory{{Version: 0x20001, HashType: 1, PageShift: 12, Identifier: id}}}.Build()
+		if s := mustVerify(t, macho.Bytes(data)).Slices[0]; s.Status != macho.StatusValid || len(s.Warnings) > 0 != warned {
+			t.Errorf("identifier of %d bytes: %s (%s), %q", len(id), s.Status, s.Reason, s.Warnings)
+		}
+	}
+}
+
+// TestAdhocAllSlices checks that signatures by a certificate become ad-hoc in all slices of a file or in none.
+func TestAdhocAllSlices(t *testing.T) {
+	build := func(cpu uint32) machotest.Slice {
+		data, _ := machotest.Image{CPU: cpu, Directories: []machotest.Directory{{PageShift: 12, Team: "TEAM"}}, Blobs: []machotest.Blob{
+			{Slot: 2, Magic: machotest.Requirements, Data: make([]byte, 40)}, {Slot: 0x10000, Magic: machotest.CMS, Data: []byte("certificate")},
+		}}.Build()
+		return machotest.Slice{CPU: cpu, Data: data}
+	}
+	data := machotest.Fat(false, false, build(0x0100000c), build(0x01000007))
+	second := mustVerify(t, macho.Bytes(data)).Slices[1].Offset
+	damaged := bytes.Clone(data)
+	damaged[second+3000] ^= 1
+	touched := []macho.Range{{Off: second + 3000, Len: 1}}
+	adhoc := macho.Config{OnCMS: macho.CMSAdhoc}
+	for name, ranges := range map[string][]macho.Range{"all": nil, "touched": touched} {
+		got := bytes.Clone(damaged)
+		report, err := repair(adhoc, macho.Bytes(got), ranges)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, s := range report.Slices {
+			after := mustVerify(t, macho.Bytes(got)).Slices[i]
+			if s.Status != macho.StatusRepaired || s.Signature != "adhoc" || after.Status != macho.StatusValid || after.Signature != "adhoc" {
+				t.Errorf("%s: slice %d: %s, %s, then %s (%s)", name, i, s.Status, s.Signature, after.Status, after.Reason)
+			}
+		}
+	}
+
+	// A slice that cannot become ad-hoc keeps the others as they are.
+	stuck := bytes.Clone(damaged)
+	at := bytes.Index(stuck, []byte{0xfa, 0xde, 0x0c, 0x02})
+	stuck[at+37] = 9 // hash type
+	got := bytes.Clone(stuck)
+	report, err := adhoc.Repair(macho.Bytes(got))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := report.Slices[1]; s.Status != macho.StatusCMS || !strings.Contains(s.Reason, "slice arm64") || report.Slices[0].Status != macho.StatusUnsupported {
+		t.Errorf("%s (%s) beside %s", s.Status, s.Reason, report.Slices[0].Status)
+	}
+	if !bytes.Equal(got, stuck) {
+		t.Error("the image was written to")
+	}
+
+	// Intact slices of both kinds are reported.
+	for i, s := range mustVerify(t, macho.Bytes(mixed(t, data, second))).Slices {
+		if s.Status != macho.StatusRefused || !strings.HasPrefix(s.Reason, "same-signer: ") {
+			t.Errorf("mixed: slice %d is %s (%s)", i, s.Status, s.Reason)
+		}
+	}
+}
+
+// mixed returns the image with its slice at an offset made ad-hoc.
+func mixed(t *testing.T, data []byte, off int64) []byte {
+	t.Helper()
+	data = bytes.Clone(data)
+	thin := bytes.Clone(data[off:])
+	thin[3000] ^= 1
+	if _, err := (macho.Config{OnCMS: macho.CMSAdhoc}).Repair(macho.Bytes(thin)); err != nil {
+		t.Fatal(err)
+	}
+	thin[3000] ^= 1
+	if _, err := macho.Repair(macho.Bytes(thin)); err != nil {
+		t.Fatal(err)
+	}
+	copy(data[off:], thin)
+	return data
+}

@@ -1,0 +1,287 @@
+//go:build linux || darwin
+
+package folder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"narseal/nar/binarycache"
+)
+
+// Put writes an object. What is longer than it should be, or shorter, is an error.
+func (s *Store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (binarycache.Version, error) {
+	dir, base, err := s.parent("put", o.Name, true)
+	if err != nil {
+		return "", err
+	}
+	defer dir.Close()
+	v, err := put(ctx, dir, base, o.Size, body, c)
+	if err != nil {
+		return "", s.fail("put", o.Name, err)
+	}
+	return v, nil
+}
+
+func put(ctx context.Context, dir *os.File, base string, size int64, body io.Reader, c binarycache.Condition) (binarycache.Version, error) {
+	if err := checkCondition(dir, base, c); err != nil {
+		return "", err // before anything is copied
+	}
+	t, err := newTemp(dir)
+	if err != nil {
+		return "", err
+	}
+	defer t.close()
+	buf := make([]byte, min(256<<10, max(size, 1)))
+	n, err := io.CopyBuffer(struct{ io.Writer }{t.file}, io.LimitReader(contextReader{ctx, body}, size), buf)
+	if err != nil {
+		return "", reason(err)
+	}
+	if more, err := io.ReadFull(body, buf[:1]); n != size || more > 0 {
+		return "", fmt.Errorf("got %d bytes or more, want %d", n+int64(more), size)
+	} else if err != io.EOF {
+		return "", err
+	}
+	if err := t.file.Sync(); err != nil {
+		return "", reason(err)
+	}
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if c.New {
+		err = t.link(base)
+	} else {
+		err = t.replace(base, c)
+	}
+	if err != nil {
+		return "", err
+	}
+	if err := syncDir(dir); err != nil {
+		return "", err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(t.file.Fd()), &st); err != nil {
+		return "", err
+	}
+	return version(&st), nil
+}
+
+// checkCondition says whether a condition is true now.
+func checkCondition(dir *os.File, base string, c binarycache.Condition) error {
+	var st unix.Stat_t
+	err := lstat(dir, base, &st)
+	switch {
+	case c.New && err == nil:
+		return fs.ErrExist
+	case errors.Is(err, fs.ErrNotExist):
+		if c.Version != "" {
+			return binarycache.ErrChanged
+		}
+		return nil
+	case err != nil:
+		return err
+	case c.Version != "" && version(&st) != c.Version:
+		return binarycache.ErrChanged
+	}
+	return checkRegular(&st)
+}
+
+// A contextReader stops when its context does.
+type contextReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}
+
+// syncDir makes what was changed in a directory last. A file system that cannot is no error, as there is nothing more
+// that anybody could do; any other failure is one.
+func syncDir(dir *os.File) error {
+	err := dir.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EBADF) {
+		return nil
+	}
+	return reason(err)
+}
+
+// hiddenPrefix begins the names of files that are not complete.
+const hiddenPrefix = ".narseal-"
+
+// A temp is a file that is being written in the directory in which it gets its name. While it is open it is locked, so
+// that Clean leaves it alone.
+type temp struct {
+	dir  *os.File
+	file *os.File
+	name string // hidden; "" if it has none
+}
+
+// newNamedTemp makes a temp that has a hidden name.
+func newNamedTemp(dir *os.File) (*temp, error) {
+	for {
+		t := &temp{dir: dir, name: hiddenName()}
+		fd, err := unix.Openat(int(dir.Fd()), t.name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o666)
+		if err == unix.EEXIST || err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		t.file = os.NewFile(uintptr(fd), t.name)
+		var st unix.Stat_t
+		if err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			err = unix.Fstat(fd, &st)
+		}
+		if err == nil && st.Nlink > 0 {
+			return t, nil
+		}
+		t.close()
+		if err != nil && err != unix.EWOULDBLOCK { // else Clean was faster
+			return nil, err
+		}
+	}
+}
+
+func hiddenName() string { return fmt.Sprintf("%s%016x", hiddenPrefix, rand.Uint64()) }
+
+// link gives the file its name, unless there is something of that name.
+func (t *temp) link(base string) error {
+	if t.name == "" {
+		return t.linkUnnamed(base)
+	}
+	err := unix.Linkat(int(t.dir.Fd()), t.name, int(t.dir.Fd()), base, 0)
+	if err == unix.EPERM || err == unix.ENOTSUP || err == unix.ENOSYS { // no hard links here
+		if err = renameNew(int(t.dir.Fd()), t.name, base); err == nil {
+			t.name = ""
+		}
+	}
+	return err
+}
+
+// hide gives the file a hidden name if it has none.
+func (t *temp) hide() error {
+	for t.name == "" {
+		name := hiddenName()
+		err := t.linkUnnamed(name)
+		if err == nil {
+			t.name = name
+		} else if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// replace gives the file its name in place of what has it.
+func (t *temp) replace(base string, c binarycache.Condition) error {
+	if err := t.hide(); err != nil {
+		return err
+	}
+	fd := int(t.dir.Fd())
+	if c.Version == "" {
+		return t.rename(base)
+	}
+	var before, out, own unix.Stat_t
+	if err := unix.Fstat(int(t.file.Fd()), &own); err != nil {
+		return err
+	}
+	if err := lstat(t.dir, base, &before); err != nil || version(&before) != c.Version {
+		return binarycache.ErrChanged
+	}
+	for undo := false; ; undo = true {
+		err := exchange(fd, t.name, base)
+		switch {
+		case err == unix.ENOENT:
+			return binarycache.ErrChanged
+		case err != nil && !undo && (err == unix.ENOSYS || err == unix.EINVAL || err == unix.ENOTSUP):
+			return t.rename(base)
+		case err != nil:
+			return err
+		}
+		if err := lstat(t.dir, t.name, &out); err != nil {
+			return err
+		}
+		if undo && out.Ino == own.Ino {
+			return binarycache.ErrChanged
+		}
+		if !undo && out.Ino == before.Ino && out.Size == before.Size && out.Mtim == before.Mtim {
+			return nil // what was read is taken away by close
+		}
+		// Somebody else's object has lost its name, and gets it back; and again, until it is ours that goes.
+	}
+}
+
+func (t *temp) rename(base string) error {
+	err := unix.Renameat(int(t.dir.Fd()), t.name, int(t.dir.Fd()), base)
+	if err == nil {
+		t.name = ""
+	}
+	return err
+}
+
+// close gives up the file, and its hidden name.
+func (t *temp) close() {
+	if t.name != "" {
+		unix.Unlinkat(int(t.dir.Fd()), t.name, 0)
+	}
+	t.file.Close()
+}
+
+// Clean removes the hidden files that runs have left which were killed while they wrote.
+func (s *Store) Clean(ctx context.Context) error {
+	for _, name := range []string{"", "nar"} {
+		dir, err := s.walk(name, false)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return s.fail("clean", name, err)
+		}
+		err = clean(ctx, dir)
+		dir.Close()
+		if err != nil {
+			return s.fail("clean", name, err)
+		}
+	}
+	return nil
+}
+
+func clean(ctx context.Context, dir *os.File) error {
+	for {
+		names, err := dir.Readdirnames(1 << 12)
+		for _, name := range names {
+			if !strings.HasPrefix(name, hiddenPrefix) {
+				continue
+			}
+			f, _, err := openRegular(dir, name)
+			if err != nil {
+				continue // none of ours, or gone
+			}
+			if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil { // nobody writes it
+				unix.Unlinkat(int(dir.Fd()), name, 0) // what stays is ignored
+			}
+			f.Close()
+		}
+		if err == io.EOF {
+			return ctx.Err()
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return reason(err)
+		}
+	}
+}

@@ -1,0 +1,303 @@
+package binarycache
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Limits of a listing (HASH.ls), so that reading one takes at most 4 MiB of memory, however large it is.
+const (
+	maxListing    = 256 << 20 // bytes of its text
+	maxListString = 32 << 10  // bytes of a string as it stands in the text: a target of 4,095 bytes, escaped
+	maxListName   = 255       // bytes of an entry's name
+	maxListDepth  = 1 << 15   // open objects and arrays; a directory is two objects
+)
+
+// A listRenamer applies rules to the listing of a NAR while it passes. A listing is JSON and names each entry of a NAR
+// with its type, its size, its target and where in the NAR its contents begin:
+//
+//	{"version":1,"root":{"type":"directory","entries":{"NAME":{"type":"regular","size":3,"narOffset":400}, …}}}
+//
+// The rules change no length, so only strings change. Offsets would change if an entry moved to another place among its
+// siblings: that is the error moved, and also the one where the entries of a directory do not stand in the order of the
+// NAR, which is that of their names.
+type listRenamer struct {
+	r       *bufio.Reader
+	w       *bufio.Writer
+	rename  func(string) string
+	stack   []listFrame
+	buf     []byte // of a string
+	changed bool
+	moved   error
+}
+
+// A listFrame is an object or array whose end was not read yet.
+type listFrame struct {
+	end  byte // '}' or ']'
+	role listRole
+	last [2]string
+}
+
+// A listRole says what a value of a listing is.
+type listRole byte
+
+const (
+	listOther listRole = iota
+	listTop
+	listNode    // an entry
+	listEntries // the entries of a directory
+)
+
+// renameListing copies a listing from r to w with the rules applied, and says whether they changed anything.
+func renameListing(w io.Writer, r io.Reader, rename func(string) string) (changed bool, err error) {
+	l := &listRenamer{r: bufio.NewReader(r), w: bufio.NewWriter(w), rename: rename}
+	if err := l.run(); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return false, err
+	}
+	if l.changed && l.moved != nil {
+		return false, l.moved
+	}
+	return l.changed, l.w.Flush()
+}
+
+// run reads one value and all that is in it.
+func (l *listRenamer) run() error {
+	if err := l.value(listTop); err != nil {
+		return err
+	}
+	for len(l.stack) > 0 {
+		f := &l.stack[len(l.stack)-1]
+		c, err := l.token()
+		if err != nil {
+			return err
+		}
+		if c == f.end {
+			l.stack = l.stack[:len(l.stack)-1]
+			continue
+		}
+		if c != ',' {
+			return unexpected(c)
+		}
+		if err := l.member(); err != nil {
+			return err
+		}
+	}
+	if c, err := l.token(); err != io.EOF {
+		if err == nil {
+			err = unexpected(c)
+		}
+		return err
+	}
+	return nil
+}
+
+// value reads a string, number or literal, or the beginning of an object or array up to its first comma or its end.
+func (l *listRenamer) value(role listRole) error {
+	c, err := l.token()
+	if err != nil {
+		return err
+	}
+	for {
+		switch c {
+		case '"':
+			_, err := l.str()
+			return err
+		case '{', '[':
+			if len(l.stack) == maxListDepth {
+				return fmt.Errorf("more than %d levels", maxListDepth)
+			}
+			f := listFrame{end: '}', role: role}
+			if c == '[' {
+				f = listFrame{end: ']'}
+			}
+			l.stack = append(l.stack, f)
+			if c, err = l.token(); err != nil {
+				return err
+			}
+			if c == f.end {
+				l.stack = l.stack[:len(l.stack)-1]
+				return nil
+			}
+			if f.end == '}' {
+				if c != '"' {
+					return unexpected(c)
+				}
+				if role, err = l.key(); err != nil {
+					return err
+				}
+				if c, err = l.token(); err != nil {
+					return err
+				}
+			} else {
+				role = listOther
+			}
+		default:
+			return l.literal(c)
+		}
+	}
+}
+
+// member reads what follows a comma.
+func (l *listRenamer) member() error {
+	if l.stack[len(l.stack)-1].end == ']' {
+		return l.value(listOther)
+	}
+	c, err := l.token()
+	if err != nil {
+		return err
+	}
+	if c != '"' {
+		return unexpected(c)
+	}
+	role, err := l.key()
+	if err != nil {
+		return err
+	}
+	return l.value(role)
+}
+
+// key reads a key, whose first quote was read, and its colon. It returns what the value is.
+func (l *listRenamer) key() (listRole, error) {
+	names, err := l.str()
+	if err != nil {
+		return 0, err
+	}
+	c, err := l.token()
+	if err != nil {
+		return 0, err
+	}
+	if c != ':' {
+		return 0, unexpected(c)
+	}
+	f := &l.stack[len(l.stack)-1]
+	switch {
+	case f.role == listTop && names[0] == "root":
+		return listNode, nil
+	case f.role == listNode && names[0] == "entries":
+		return listEntries, nil
+	case f.role == listEntries:
+		return listNode, l.order(f, names)
+	}
+	return listOther, nil
+}
+
+// order compares a name, as it was and as it is now, with that of the entry before it.
+func (l *listRenamer) order(f *listFrame, names [2]string) error {
+	if len(names[0]) > maxListName {
+		return fmt.Errorf("a name of %d bytes, at most %d are allowed", len(names[0]), maxListName)
+	}
+	switch {
+	case names[0] <= f.last[0] && f.last[0] != "":
+		l.moved = errors.New("the entries of a directory are not in order")
+	case names[1] <= f.last[1] && f.last[1] != "" && l.moved == nil:
+		l.moved = errors.New("entries have moved in the NAR")
+	}
+	f.last = [2]string{strings.Clone(names[0]), strings.Clone(names[1])}
+	return nil
+}
+
+// str reads a string, whose first quote was read, and writes it with the rules applied. It returns both.
+func (l *listRenamer) str() (names [2]string, err error) {
+	b := l.buf[:0]
+	defer func() { l.buf = b }()
+	for {
+		c, err := l.r.ReadByte()
+		if err != nil {
+			return names, err
+		}
+		if c == '"' {
+			break
+		}
+		if c < ' ' {
+			return names, unexpected(c)
+		}
+		b = append(b, c)
+		if c == '\\' { // what follows does not end the string
+			if c, err = l.r.ReadByte(); err != nil {
+				return names, err
+			}
+			b = append(b, c)
+		}
+		if len(b) > maxListString {
+			return names, fmt.Errorf("a string of more than %d bytes", maxListString)
+		}
+	}
+	text := string(b)
+	renamed := l.rename(text)
+	if _, err := l.w.WriteString(renamed); err != nil {
+		return names, err
+	}
+	if err := l.w.WriteByte('"'); err != nil {
+		return names, err
+	}
+	if names[0], err = unquote(text); err != nil {
+		return names, err
+	}
+	if names[1] = names[0]; renamed != text {
+		l.changed = true
+		if names[1], err = unquote(renamed); err != nil || len(renamed) != len(text) {
+			return names, errors.New("the rules break it")
+		}
+	}
+	return names, nil
+}
+
+func unquote(text string) (s string, err error) {
+	if !strings.ContainsAny(text, "\\\"") {
+		return text, nil
+	}
+	err = json.Unmarshal([]byte(`"`+text+`"`), &s)
+	return s, err
+}
+
+// literal reads what begins with c and is no string, object or array.
+func (l *listRenamer) literal(c byte) error {
+	const longest = 40
+	b := []byte{c}
+	for {
+		next, err := l.r.Peek(1)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if err == io.EOF || strings.IndexByte(" \t\r\n,]}", next[0]) >= 0 {
+			break
+		}
+		if len(b) == longest {
+			return fmt.Errorf("a literal of more than %d bytes", longest)
+		}
+		b = append(b, next[0])
+		l.r.ReadByte()
+		if err := l.w.WriteByte(next[0]); err != nil {
+			return err
+		}
+	}
+	if !json.Valid(b) {
+		return fmt.Errorf("%q is no value", b)
+	}
+	return nil
+}
+
+// token reads and writes the next byte that is no blank.
+func (l *listRenamer) token() (byte, error) {
+	for {
+		c, err := l.r.ReadByte()
+		if err != nil {
+			return 0, err
+		}
+		if err := l.w.WriteByte(c); err != nil {
+			return 0, err
+		}
+		if strings.IndexByte(" \t\r\n", c) < 0 {
+			return c, nil
+		}
+	}
+}
+
+func unexpected(c byte) error { return fmt.Errorf("unexpected %q", c) }

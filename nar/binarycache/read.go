@@ -1,0 +1,69 @@
+package binarycache
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// load reads a small object.
+func load(ctx context.Context, s Store, name string, limit int64) ([]byte, Object, error) {
+	f, o, err := s.Open(ctx, name)
+	if err != nil {
+		return nil, o, err
+	}
+	defer f.Close()
+	b, err := readAll(contextReader{ctx, f}, limit)
+	if err != nil {
+		return nil, o, fmt.Errorf("%s: %w", name, err)
+	}
+	return b, o, nil
+}
+
+// sumOf reads an object that should have size bytes, and not more of it than shows that it has others.
+func sumOf(ctx context.Context, s Store, name string, size int64) (sum, error) {
+	f, _, err := s.Open(ctx, name)
+	if err != nil {
+		return sum{}, err
+	}
+	defer f.Close()
+	m := newMeter()
+	_, err = io.Copy(m, io.LimitReader(contextReader{ctx, f}, size+1))
+	return m.sum(), err
+}
+
+// Infos goes through the narinfos of a cache, of which none is larger than 1 MiB. A narinfo that cannot be read is an
+// error that does not end the iteration; a store that is not a cache, or cannot be listed, is one that does.
+func Infos(ctx context.Context, s Store) func(yield func(*Info, error) bool) {
+	return func(yield func(*Info, error) bool) {
+		c, err := loadCacheInfo(ctx, s)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for o, err := range s.List(ctx, "") {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !strings.HasSuffix(o.Name, infoSuffix) {
+				continue
+			}
+			if !isInfoName(o.Name) {
+				if !yield(nil, fmt.Errorf("%s: not the name of a narinfo, want HASH%s", o.Name, infoSuffix)) {
+					return
+				}
+				continue
+			}
+			var n *Info
+			b, _, err := load(ctx, s, o.Name, maxInfo)
+			if err == nil {
+				n, err = parseNamed(o.Name, b, c.storeDir)
+			}
+			if !yield(n, err) {
+				return
+			}
+		}
+	}
+}

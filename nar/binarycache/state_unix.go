@@ -1,0 +1,34 @@
+//go:build unix
+
+package binarycache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// openFlags keep an open from waiting for the other end of a FIFO.
+const openFlags = syscall.O_NONBLOCK
+
+// lockFile locks a file until it is closed or the process ends.
+func lockFile(f *os.File) error {
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+}
+
+// checkOwner returns an error if somebody else than the user can write what info describes.
+func checkOwner(info fs.FileInfo) error {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return errors.New("its owner is not known")
+	}
+	if uid := os.Geteuid(); int(st.Uid) != uid {
+		return fmt.Errorf("it belongs to user %d, want %d: a state must not be another user's", st.Uid, uid)
+	}
+	if perm := info.Mode().Perm(); perm&0o022 != 0 {
+		return fmt.Errorf("its mode is %#o: others can write it", perm)
+	}
+	return nil
+}

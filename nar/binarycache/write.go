@@ -1,0 +1,186 @@
+package binarycache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"runtime"
+	"strings"
+
+	"narseal/nar/compression"
+)
+
+// write writes what a path has become: its NAR, its listing, and then its narinfo.
+func (r *run) write(ctx context.Context, w *pathWork, content sum, res *Result) error {
+	var nar upload
+	switch {
+	case res.NarHash != res.NewHash:
+		made := &spill{open: r.TempFile}
+		defer made.Close()
+		if err := r.makeNAR(ctx, w, content, made, res); err != nil {
+			return err
+		}
+		nar = upload{w.next.URL, made.size, func() io.ReadSeeker { return io.NewSectionReader(made, 0, made.size) }}
+	case !r.inPlace:
+		nar = upload{w.info.URL, w.sum.size, func() io.ReadSeeker { return w.file.content(ctx, w.sum) }}
+	}
+	shared, err := r.upload(ctx, w, &nar)
+	if err != nil {
+		return err
+	}
+	if w.next.fingerprint() != w.info.fingerprint() {
+		if err := r.sign(w.next); err != nil {
+			return err
+		}
+	}
+	if err := r.writeListing(ctx, w.name, w.out, res); err != nil {
+		return err
+	}
+	if err := r.publish(ctx, w, res); err != nil {
+		return err
+	}
+	if !shared {
+		return nil
+	}
+	// The NAR was there before. Somebody may have found that no narinfo names it, and deleted it meanwhile.
+	if _, err := r.out.Stat(ctx, nar.name); !errors.Is(err, fs.ErrNotExist) {
+		return asOutput(err)
+	}
+	_, err = r.upload(ctx, w, &nar)
+	return err
+}
+
+// An upload is an object to be put. Without a name there is none.
+type upload struct {
+	name string
+	size int64
+	body func() io.ReadSeeker
+}
+
+// upload puts a NAR under a name that is free, or finds that the object is there.
+func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, err error) {
+	if u.name == "" {
+		return false, nil
+	}
+	body := u.body()
+	_, err = r.out.Put(ctx, Object{Name: u.name, Size: u.size, Attributes: w.file.attributes}, body, Condition{New: true})
+	if c, ok := body.(*sameContent); ok && c.err != nil {
+		return false, c.err
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return false, asOutput(err)
+	}
+	want := newMeter()
+	if _, err := io.Copy(want, u.body()); err != nil {
+		return false, err
+	}
+	got, err := sumOf(ctx, r.out, u.name, u.size)
+	if err != nil {
+		return false, asOutput(err)
+	}
+	if got != want.sum() {
+		return false, fmt.Errorf("%s: %w: the cache has a %s of other contents than the %s that belongs there",
+			w.next.StorePath, ErrConflict, u.name, w.info.URL)
+	}
+	return true, nil
+}
+
+// makeNAR makes the NAR that w's becomes, which is known to be content, and notes its file in the narinfo.
+func (r *run) makeNAR(ctx context.Context, w *pathWork, content sum, made *spill, res *Result) error {
+	c := r.Compression
+	if c == "" {
+		c = w.info.Compression
+	}
+	if c == compression.Bzip2 {
+		c = compression.Xz
+	}
+	file := newMeter()
+	z, err := compression.Compress(io.MultiWriter(file, made), c,
+		compression.Options{Level: r.Level, Workers: max(1, runtime.GOMAXPROCS(0)/max(1, r.Jobs))})
+	if err != nil {
+		return err
+	}
+	w.pass.Again = true
+	got, err := r.filter(ctx, w, z)
+	if err == nil && got != content {
+		err = fmt.Errorf("%s: filtered again, the NAR has become %s, and was %s", w.info.StorePath, got, content)
+	}
+	if err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	s := file.sum()
+	dir, old := path.Split(w.info.URL)
+	_, suffix, _ := strings.Cut(old, ".")
+	if c != w.info.Compression || strings.Contains(suffix, "?") {
+		suffix = "nar" + c.Extension()
+	}
+	hash := strings.TrimPrefix(s.String(), "sha256:")
+	w.next.setFile(s, dir+hash+"."+suffix, c)
+	res.FileSize = s.size
+	return w.next.reparse(r.cache.storeDir)
+}
+
+// sign signs with every secret key.
+func (r *run) sign(n *Info) error {
+	text := n.fingerprint()
+	for _, key := range r.SecretKeys {
+		sig, err := key.Sign(nil, text)
+		if err != nil {
+			return fmt.Errorf("sign %s: %w", n.StorePath, err)
+		}
+		n.lines = append(n.lines, line{"Sig", "Sig: " + sig.String()})
+	}
+	return nil
+}
+
+// publish notes the change and writes the narinfo.
+func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
+	b := w.next.encode()
+	rec := record{In: w.id, Out: identify(w.out, b), OldNAR: w.info.URL, NewNAR: w.next.URL}
+	if err := r.State.add(rec); err != nil {
+		return asOutput(err)
+	}
+	cond := Condition{New: true}
+	if r.inPlace && w.out == w.name {
+		var err error
+		if cond, err = r.unchanged(ctx, w); err != nil {
+			return err
+		}
+	}
+	o := w.object
+	o.Name, o.Size = w.out, int64(len(b))
+	_, err := r.out.Put(ctx, o, strings.NewReader(string(b)), cond)
+	if cond.New && errors.Is(err, fs.ErrExist) {
+		// Somebody was faster.
+		_, err := r.isThere(ctx, w, res)
+		if err == nil && res.Status != Finished {
+			err = fmt.Errorf("%s: %w", w.out, ErrChanged) // and has taken it away again
+		}
+		return err
+	}
+	if err == nil && r.Prune {
+		r.mu.Lock()
+		r.changes = append(r.changes, rec)
+		r.mu.Unlock()
+	}
+	return asOutput(err)
+}
+
+// unchanged is the condition that a narinfo is still the one that was read. Where the store knows no versions it is read
+// again, which leaves the time until the next one is written.
+func (r *run) unchanged(ctx context.Context, w *pathWork) (Condition, error) {
+	if w.object.Version != "" {
+		return Condition{Version: w.object.Version}, nil
+	}
+	b, _, err := load(ctx, r.out, w.name, maxInfo)
+	if err == nil && string(b) != string(w.text) {
+		err = fmt.Errorf("%s: %w", w.name, ErrChanged)
+	}
+	return Condition{}, err
+}

@@ -1,0 +1,125 @@
+package compression
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// ErrMemory is wrapped by the error of a stream that takes more memory than DecompressWithin allows.
+var ErrMemory = errors.New("too large a window")
+
+const (
+	// freeWindow is the window or dictionary that later frames or blocks of a stream may have in any case: what zstd
+	// takes at its default level.
+	freeWindow = 2 << 20
+
+	// What decoders take besides the window, in bytes, measured and rounded up.
+	zstdMemory  = 3 << 19
+	xzMemory    = 3 << 20
+	gzipMemory  = 256 << 10
+	bzip2Memory = 5 << 20
+
+	// xzFirstBlock is where the first block header of an xz stream is, after the stream header. maxXzHeader is its greatest
+	// length (xz-file-format.txt 2.1.1, 3.1.1).
+	xzFirstBlock = 12
+	maxXzHeader  = 1024
+)
+
+// overhead returns how much memory the reader takes besides the window, in bytes.
+func (d *decompressor) overhead() int64 {
+	switch d.format {
+	case Zstd:
+		return inputBuffer + zstdMemory
+	case Xz:
+		return inputBuffer + xzMemory
+	case Gzip:
+		return inputBuffer + gzipMemory
+	case Bzip2:
+		return inputBuffer + bzip2Memory
+	}
+	return inputBuffer
+}
+
+// window returns the size of the window or dictionary that the stream may take, in bytes.
+func (d *decompressor) window() (int64, error) {
+	switch d.format {
+	case Zstd:
+		return d.zstdWindow()
+	case Xz:
+		head, err := d.peek(xzFirstBlock + maxXzHeader)
+		return xzDictionary(head), err
+	}
+	return 0, nil
+}
+
+// peek returns the next n bytes, or fewer at the end of the input.
+func (d *decompressor) peek(n int) ([]byte, error) {
+	head, err := d.buffered.Peek(n)
+	if err != nil && err != io.EOF && !errors.Is(err, bufio.ErrBufferFull) {
+		if d.src.err != nil {
+			return nil, d.src.err
+		}
+		return nil, err
+	}
+	return head, nil
+}
+
+// zstdWindow returns the window of the first frame that is not skippable. A damaged header has none.
+func (d *decompressor) zstdWindow() (int64, error) {
+	for at := int64(0); at+zstd.HeaderMaxSize <= inputBuffer; {
+		head, err := d.peek(int(at) + zstd.HeaderMaxSize)
+		if err != nil {
+			return 0, err
+		}
+		var h zstd.Header
+		if at > int64(len(head)) || h.Decode(head[at:]) != nil {
+			return freeWindow, nil
+		}
+		if h.Skippable {
+			at += int64(h.HeaderSize) + int64(h.SkippableSize)
+			continue
+		}
+		window := h.WindowSize
+		if h.SingleSegment {
+			window = h.FrameContentSize
+		}
+		return int64(max(freeWindow, min(window, maxZstdWindow))), nil
+	}
+	return maxZstdWindow, nil // the frame is too far away
+}
+
+// xzDictionary returns the LZMA2 dictionary of the first block of a stream that begins with head. A damaged header has
+// none.
+func xzDictionary(head []byte) int64 {
+	const hasPacked, hasUnpacked, lzma2 = 0x40, 0x80, 0x21
+	if len(head) < xzFirstBlock+2 || head[xzFirstBlock] == 0 { // an index: there is no block
+		return freeWindow
+	}
+	flags, b := head[xzFirstBlock+1], head[xzFirstBlock+2:]
+	next := func() uint64 {
+		v, n := binary.Uvarint(b)
+		b = b[max(n, 0):]
+		return v
+	}
+	for _, flag := range [2]byte{hasPacked, hasUnpacked} {
+		if flags&flag != 0 {
+			next()
+		}
+	}
+	for range flags&3 + 1 {
+		id, size := next(), next()
+		if size > uint64(len(b)) {
+			break
+		}
+		if id == lzma2 && size == 1 {
+			bits := min(b[0], 40)
+			return max(freeWindow, min(int64(2|bits&1)<<(bits/2+11), maxXzDictionary))
+		}
+		b = b[size:]
+	}
+	return freeWindow
+}
