@@ -73,9 +73,14 @@ func TestDamagedPages(t *testing.T) {
 			}
 			for _, touched := range [][]macho.Range{nil, touched} {
 				repaired := bytes.Clone(data)
-				report, err := repair(macho.Config{}, image(repaired), touched)
-				if err != nil || !report.OK() || !mustVerify(t, image(repaired)).OK() {
-					t.Errorf("round %d: %s: repair: %+v, %v", round, view, report, err)
+				if _, err := repair(macho.Config{}, image(repaired), touched); err != nil {
+					t.Fatalf("round %d: %s: repair: %v", round, view, err)
+				}
+				// The kernel would refuse the sizes of some pages, whatever their hashes.
+				for i, d := range mustVerify(t, image(repaired)).Slices[0].CodeDirectories {
+					if len(d.Stale) != 0 {
+						t.Errorf("round %d: %s: CodeDirectory %d: pages %v are stale after the repair", round, view, i, d.Stale)
+					}
 				}
 			}
 		}
