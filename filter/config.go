@@ -51,7 +51,8 @@ const (
 // the order of the archive, except that a slice that seals files of its bundle comes at the end of the bundle's
 // directory. Paths are those of the input.
 type Observer struct {
-	// Entry is called for each entry, before its contents. path builds the entry's path.
+	// Entry is called for each entry, before its contents. path builds the entry's path for people: of a long one the
+	// end.
 	Entry func(path func() string)
 	// Changed is called for each entry that the rules changed.
 	Changed func(Change)
@@ -71,16 +72,16 @@ type Observer struct {
 
 // A Signature is the state of one slice of a signed image in the output.
 type Signature struct {
-	Path string `json:"path"`
+	Path nar.Path `json:"path"`
 	macho.Slice
 }
 
 // A Change says what the rules changed of an entry.
 type Change struct {
-	Path     string `json:"path"`
-	Contents bool   `json:"contents"`
-	Target   bool   `json:"target"`
-	Name     bool   `json:"name"`
+	Path     nar.Path `json:"path"`
+	Contents bool     `json:"contents"`
+	Target   bool     `json:"target"`
+	Name     bool     `json:"name"`
 }
 
 // A Result counts what a run did.
@@ -121,7 +122,7 @@ func (r *Result) add(o *Result) {
 
 // A SignatureError is an image whose signature the run made invalid, or was asked to repair, and cannot repair.
 type SignatureError struct {
-	Path  string
+	Path  nar.Path
 	Slice macho.Slice
 }
 
@@ -130,18 +131,18 @@ func (e *SignatureError) Error() string {
 	if why == "" {
 		why = string(e.Slice.Status)
 	}
-	return fmt.Sprintf("repair %q: %s slice at offset %d: %s", e.Path, e.Slice.Arch, e.Slice.Offset, why)
+	return fmt.Sprintf("repair %q: %s slice at offset %d: %s", e.Path.Short(), e.Slice.Arch, e.Slice.Offset, why)
 }
 
 // A RenameError is a renamed entry that belongs before what is already written, or whose new name another entry has.
 type RenameError struct {
-	Path     string // of the entry, in the input
+	Path     nar.Path // of the entry, in the input
 	From, To string
 	Err      error // a *nar.OrderError
 }
 
 func (e *RenameError) Error() string {
-	return fmt.Sprintf("rename %q to %q: %v", e.Path, e.To, e.Err)
+	return fmt.Sprintf("rename %q to %q: %v", e.Path.Short(), e.To, e.Err)
 }
 
 func (e *RenameError) Unwrap() error { return e.Err }

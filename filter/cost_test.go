@@ -29,6 +29,6 @@ func TestNoAllocationAnEntry(t *testing.T) {
 		})
 	}
 	if one, many := allocs(1), allocs(1000); many > one+5 {
-		t.Errorf("%.0f allocations for one folder, %.0f for a thousand", one, many)
+		t.Errorf("%.0f allocations for one directory, %.0f for a thousand", one, many)
 	}
 }

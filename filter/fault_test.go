@@ -34,7 +34,7 @@ func faultTree(t *testing.T) (in, out []byte) {
 	return tree(oldHash), tree(newHash)
 }
 
-func faultConfig(t *testing.T, all *scratches) filter.Config {
+func faultConfig(t *testing.T, all *spillFiles) filter.Config {
 	return filter.Config{Rules: compile(t, theRule), Signatures: filter.SignatureOptions{Verify: true, Jobs: 4}, Spill: spill.Options{Memory: 1000, Open: all.new}}
 }
 
@@ -51,7 +51,7 @@ func goroutines(want int) int {
 
 // checkFault wants a run to have ended in cause, with nothing left behind and
 // an output that is the beginning of the right one, but never all of it.
-func checkFault(t *testing.T, at int, err, cause error, out, want []byte, all *scratches, before int) {
+func checkFault(t *testing.T, at int, err, cause error, out, want []byte, all *spillFiles, before int) {
 	t.Helper()
 	if !errors.Is(err, cause) {
 		t.Fatalf("fault at %d: got %v, want %v", at, err, cause)
@@ -60,7 +60,7 @@ func checkFault(t *testing.T, at int, err, cause error, out, want []byte, all *s
 		t.Fatalf("fault at %d: %d bytes of output, want less than %d and nothing else", at, len(out), len(want))
 	}
 	if all.open != 0 {
-		t.Fatalf("fault at %d: %d scratches are open", at, all.open)
+		t.Fatalf("fault at %d: %d spill files are open", at, all.open)
 	}
 	if n := goroutines(before); n > before {
 		t.Fatalf("fault at %d: %d goroutines, %d before", at, n, before)
@@ -76,7 +76,7 @@ func TestRunReadFault(t *testing.T) {
 		places = append(places, at)
 	}
 	for _, at := range places {
-		var all scratches
+		var all spillFiles
 		var out bytes.Buffer
 		c := faultConfig(t, &all)
 		r := io.MultiReader(bytes.NewReader(in[:at]), iotest.ErrReader(errDisk))
@@ -111,7 +111,7 @@ func TestRunWriteFault(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for at := len(want) - 1; at >= 0; at -= 1 + (len(want)-at)%7*6007 {
 		for _, whole := range []bool{false, true} {
-			var all scratches
+			var all spillFiles
 			out := &brokenWriter{room: at, whole: whole}
 			c := faultConfig(t, &all)
 			_, err := c.Run(nar.NewWriter(out), nar.NewReader(bytes.NewReader(in)))
@@ -121,12 +121,12 @@ func TestRunWriteFault(t *testing.T) {
 }
 
 // And so does what holds images, at whichever call it fails.
-func TestRunScratchFault(t *testing.T) {
+func TestRunSpillFault(t *testing.T) {
 	in, want := faultTree(t)
 	before := runtime.NumGoroutine()
 	for _, jobs := range []int{1, 4} {
 		for at := 1; ; at++ {
-			all := scratches{failAt: at}
+			all := spillFiles{failAt: at}
 			var out bytes.Buffer
 			c := faultConfig(t, &all)
 			c.Signatures.Jobs = jobs
@@ -140,7 +140,7 @@ func TestRunScratchFault(t *testing.T) {
 				}
 				break
 			}
-			checkFault(t, at, err, errScratch, out.Bytes(), want, &all, before)
+			checkFault(t, at, err, errSpill, out.Bytes(), want, &all, before)
 			if !strings.Contains(err.Error(), `"/`) && !strings.Contains(err.Error(), "nar: write: offset ") {
 				t.Errorf("the error does not say where: %v", err)
 			}
@@ -149,7 +149,7 @@ func TestRunScratchFault(t *testing.T) {
 }
 
 // An image that is too large to hold is an error that names it.
-func TestRunWithoutScratch(t *testing.T) {
+func TestRunWithoutSpillFile(t *testing.T) {
 	in, want := faultTree(t)
 	var out bytes.Buffer
 	c := filter.Config{Rules: compile(t, theRule), Spill: spill.Options{Memory: 200_000}}

@@ -6,6 +6,7 @@ import (
 
 	"narseal/filter/refs"
 	"narseal/macho"
+	"narseal/nar"
 )
 
 // probeSize covers the load commands of nearly every image.
@@ -20,7 +21,7 @@ func (p *pipe) contents(size int64) error {
 		if err != nil && err != io.EOF {
 			return err
 		}
-		p.unpacker.Begin(p.r.Path, head)
+		p.unpacker.Begin(p.r.EntryPath, head)
 	}
 	verdict, need := macho.Unsigned, int64(0)
 	if p.signatures() {
@@ -32,7 +33,7 @@ func (p *pipe) contents(size int64) error {
 	if verdict == macho.Unsigned {
 		return p.copyTo(p.out, size)
 	}
-	if err := p.held.Reset(); err != nil {
+	if err := p.kept.Reset(); err != nil {
 		return err
 	}
 	if p.verifier != nil {
@@ -40,8 +41,8 @@ func (p *pipe) contents(size int64) error {
 		if err := p.verifier.reserve(min(size, limit), limit); err != nil {
 			return err
 		}
-		if p.held.Bytes() == nil {
-			p.held.Reuse(p.verifier.buffer())
+		if p.kept.Bytes() == nil {
+			p.kept.Reuse(p.verifier.buffer())
 		}
 	}
 	if p.w != nil {
@@ -52,22 +53,22 @@ func (p *pipe) contents(size int64) error {
 	p.track = p.c.Rules != nil
 	p.touched.reset()
 	hold := func(b []byte) error {
-		if err := p.held.Append(b, size); err != nil {
-			return fmt.Errorf("keep %q: %w", p.r.Path(), err)
+		if err := p.kept.Append(b, size); err != nil {
+			return fmt.Errorf("keep %q: %w", p.r.EntryPath().Short(), err)
 		}
 		return nil
 	}
 	for verdict == macho.NeedMore {
-		had := p.held.Size()
+		had := p.kept.Size()
 		if err := p.copyTo(hold, need); err != nil {
 			return err
 		}
-		if p.held.Spilled() || p.held.Size() == had {
+		if p.kept.Spilled() || p.kept.Size() == had {
 			// Too large to probe in one piece: the repair finds out.
 			verdict = macho.Signed
 			break
 		}
-		verdict, need = macho.Probe(p.held.Bytes(), size)
+		verdict, need = macho.Probe(p.kept.Bytes(), size)
 	}
 	if verdict == macho.Unsigned {
 		p.track = false
@@ -99,15 +100,15 @@ func (p *pipe) gather(size int64, hold func([]byte) error) error {
 	}
 	fixed := int64(0)
 	for first := true; p.r.Remaining() > 0; first = false {
-		if err := p.held.ReadSome(p.r, size); err != nil {
+		if err := p.kept.ReadSome(p.r, size); err != nil {
 			return err
 		}
-		p.settle(p.held.Bytes()[p.base:], p.r.Remaining() == 0)
+		p.settle(p.kept.Bytes()[p.base:], p.r.Remaining() == 0)
 		if first {
 			// After the rules, as the repair sees it.
-			fixed = macho.FixedPrefix(p.held.Bytes()[:p.base], size)
+			fixed = macho.FixedPrefix(p.kept.Bytes()[:p.base], size)
 		}
-		if err := p.held.Drain(min(p.base, fixed), p.out); err != nil {
+		if err := p.kept.Drain(min(p.base, fixed), p.out); err != nil {
 			return err
 		}
 	}
@@ -117,18 +118,18 @@ func (p *pipe) gather(size int64, hold func([]byte) error) error {
 // verify verifies the image in a run that only verifies: a small one on another goroutine, a large one now and on all
 // processors.
 func (p *pipe) verify() error {
-	if p.held.Spilled() || p.held.Size() >= wholeImage {
+	if p.kept.Spilled() || p.kept.Size() >= wholeImage {
 		if err := p.verifier.finish(); err != nil {
 			return err
 		}
 		return p.repair()
 	}
-	path := p.r.Path()
-	p.verifier.verify(p.held.Detach(), p.c.Signatures.Locate, func(rep *macho.Report, err error) error {
+	path, depth := p.r.EntryPath(), p.depth
+	p.verifier.verify(p.kept.Detach(), p.c.Signatures.Locate, func(rep *macho.Report, err error) error {
 		if err != nil {
-			return fmt.Errorf("signature of %q: %w", path, err)
+			return fmt.Errorf("signature of %q: %w", path.Short(), err)
 		}
-		return p.judge(path, rep, false)
+		return p.judge(path, depth, rep, false)
 	})
 	return nil
 }
@@ -158,12 +159,12 @@ func (p *pipe) release() error {
 		return nil
 	}
 	var failed error // of the output, which says where it failed
-	err := p.held.DrainAll(func(b []byte) error {
+	err := p.kept.DrainAll(func(b []byte) error {
 		failed = p.out(b)
 		return failed
 	})
 	if err != nil && failed == nil {
-		return fmt.Errorf("keep %q: %w", p.r.Path(), err)
+		return fmt.Errorf("keep %q: %w", p.r.EntryPath().Short(), err)
 	}
 	if err == nil && p.w != nil {
 		err = p.w.Resume()
@@ -189,10 +190,10 @@ func (p *pipe) probe(size int64) (v macho.Verdict, need int64, err error) {
 
 // image returns the kept image.
 func (p *pipe) image() macho.Image {
-	if p.held.Spilled() {
-		return p.held
+	if p.kept.Spilled() {
+		return p.kept
 	}
-	return macho.Bytes(p.held.Bytes())
+	return macho.Bytes(p.kept.Bytes())
 }
 
 // repair repairs and verifies the image as the Config says.
@@ -227,9 +228,9 @@ func (p *pipe) repair() error {
 		err = rep.Locate(image)
 	}
 	if err != nil {
-		return fmt.Errorf("signature of %q: %w", p.r.Path(), err)
+		return fmt.Errorf("signature of %q: %w", p.r.EntryPath().Short(), err)
 	}
-	return p.judge(p.r.Path(), rep, len(touched) > 0)
+	return p.judge(p.r.EntryPath(), p.depth, rep, len(touched) > 0)
 }
 
 // merge returns the state of each slice after a repair, and whether the repair changed it.
@@ -259,7 +260,7 @@ func merge(repaired, now *macho.Report) *macho.Report {
 }
 
 // judge counts a report, passes it to the observer, and decides whether the run continues.
-func (p *pipe) judge(path string, rep *macho.Report, touched bool) error {
+func (p *pipe) judge(path nar.Path, depth int, rep *macho.Report, touched bool) error {
 	p.res.Images++
 	p.res.Hashed += rep.Hashed
 	asked := touched || p.c.Signatures.Repair == RepairAll
@@ -273,7 +274,7 @@ func (p *pipe) judge(path string, rep *macho.Report, touched bool) error {
 		if final {
 			worst = &SignatureError{path, s}
 		}
-		p.bundles.AddSlice(path, s, func(s macho.Slice) {
+		p.bundles.AddSlice(depth, path.String, s, func(s macho.Slice) {
 			if p.c.Observer.Signature != nil {
 				p.c.Observer.Signature(Signature{path, s})
 			}
@@ -287,9 +288,9 @@ func (p *pipe) judge(path string, rep *macho.Report, touched bool) error {
 
 // addBundle registers the slices of an image that the run does not verify: it may change files that they seal.
 func (p *pipe) addBundle(rep *macho.Report) {
-	path := p.r.Path()
+	path := p.r.EntryPath()
 	for _, s := range rep.Slices {
-		p.bundles.AddSlice(path, s, func(s macho.Slice) {
+		p.bundles.AddSlice(p.depth, path.String, s, func(s macho.Slice) {
 			if s.Status == macho.StatusBundle && s.Touched {
 				p.invalid(path, s, false)
 			}
@@ -298,7 +299,7 @@ func (p *pipe) addBundle(rep *macho.Report) {
 }
 
 // invalid counts an invalid slice. final says that it ends the run.
-func (p *pipe) invalid(path string, s macho.Slice, final bool) {
+func (p *pipe) invalid(path nar.Path, s macho.Slice, final bool) {
 	p.res.Invalid++
 	if p.c.Observer.Invalid != nil && !final {
 		p.c.Observer.Invalid(Signature{path, s})

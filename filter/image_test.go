@@ -63,7 +63,7 @@ func (r sealRun) status(t *testing.T, want ...macho.Status) {
 	t.Helper()
 	var got []macho.Status
 	for _, s := range r.signatures {
-		if s.Path != "/x" {
+		if s.Path.String() != "/x" {
 			t.Errorf("path %q, want /x", s.Path)
 		}
 		got = append(got, s.Status)
@@ -100,7 +100,7 @@ func (r sealRun) refuses(t *testing.T, status macho.Status) {
 	if !errors.As(r.err, &e) {
 		t.Fatalf("got error %v, want a SealError", r.err)
 	}
-	if e.Path != "/x" || e.Slice.Status != status {
+	if e.Path.String() != "/x" || e.Slice.Status != status {
 		t.Errorf("error about %q, %s, want /x, %s", e.Path, e.Slice.Status, status)
 	}
 }
@@ -314,7 +314,7 @@ func TestSealChangedHeader(t *testing.T) {
 		copy(image[int(layout.CommandsEnd)-8+2*i:], []byte{c, 0})
 	}
 	for _, hold := range []int64{0, 1 << 20} {
-		var made scratches
+		var made spillFiles
 		c := filter.Config{Spill: spill.Options{Memory: hold, Open: made.new}}
 		r := seal(t, c, rules.Rule{From: from, To: to}, image)
 		if r.err != nil || r.res.Replacements() != 1 {

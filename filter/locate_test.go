@@ -35,11 +35,11 @@ func TestLocate(t *testing.T) {
 	for _, memory := range []int64{0, 1} {
 		for _, repair := range []filter.RepairMode{filter.RepairNone, filter.RepairTouched} {
 			got := map[string][]macho.Region{}
-			var made scratches
+			var made spillFiles
 			c := &filter.Config{
 				Signatures: filter.SignatureOptions{Repair: repair, Verify: true, Locate: true},
 				Spill:      spill.Options{Memory: memory, Open: made.new},
-				Observer:   filter.Observer{Signature: func(s filter.Signature) { got[s.Path] = s.Regions }},
+				Observer:   filter.Observer{Signature: func(s filter.Signature) { got[s.Path.String()] = s.Regions }},
 			}
 			if _, err := c.Run(nil, nar.NewReader(bytes.NewReader(archive))); err != nil {
 				t.Fatal(err)

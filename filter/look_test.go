@@ -37,12 +37,12 @@ func lookTree(t *testing.T, large bool) (nartest.Dir, []filter.Signature) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want = append(want, filter.Signature{Path: "/" + name, Slice: rep.Slices[0]})
+		want = append(want, filter.Signature{Path: nar.NewPath("/").Join(name), Slice: rep.Slices[0]})
 	}
 	return tree, want
 }
 
-// TestLook wants what is found on other goroutines told in the archive's
+// TestLook wants what is found on other goroutines reported in the archive's
 // order, whatever the number of goroutines and the memory.
 func TestLook(t *testing.T) {
 	for _, jobs := range []int{0, 1, 2, 5} {
@@ -50,7 +50,7 @@ func TestLook(t *testing.T) {
 		archive := nartest.Tree(tree)
 		for _, memory := range []int64{0, 1, 1 << 20} {
 			var got []filter.Signature
-			var made scratches
+			var made spillFiles
 			c := &filter.Config{
 				Signatures: filter.SignatureOptions{Repair: filter.RepairNone, Verify: true, Jobs: jobs},
 				Spill:      spill.Options{Memory: memory, Open: made.new},
@@ -73,7 +73,7 @@ func TestLook(t *testing.T) {
 	}
 }
 
-// TestLookCut cuts an archive after some images: what came before is told.
+// TestLookCut cuts an archive after some images: what came before is reported.
 func TestLookCut(t *testing.T) {
 	tree, want := lookTree(t, false)
 	archive := nartest.Tree(tree)
@@ -81,7 +81,7 @@ func TestLookCut(t *testing.T) {
 	c := &filter.Config{
 		Signatures: filter.SignatureOptions{Repair: filter.RepairNone, Verify: true},
 		Observer: filter.Observer{Signature: func(s filter.Signature) {
-			if s.Path != want[n].Path {
+			if s.Path.String() != want[n].Path.String() {
 				t.Errorf("slice %d is of %s, want %s", n, s.Path, want[n].Path)
 			}
 			n++
@@ -129,7 +129,7 @@ func TestLookBundles(t *testing.T) {
 		var invalid int64
 		c := &filter.Config{
 			Signatures: filter.SignatureOptions{Repair: repair, Verify: true},
-			Observer:   filter.Observer{Signature: func(s filter.Signature) { got[s.Path] = s.Status }, Invalid: func(filter.Signature) { invalid++ }},
+			Observer:   filter.Observer{Signature: func(s filter.Signature) { got[s.Path.String()] = s.Status }, Invalid: func(filter.Signature) { invalid++ }},
 		}
 		res, err := c.Run(nil, nar.NewReader(bytes.NewReader(archive)))
 		if err != nil {

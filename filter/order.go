@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"sort"
-	"strings"
 
 	"narseal/filter/rules"
 	"narseal/filter/spill"
@@ -54,7 +53,7 @@ type renamed struct{ entry, end int }
 
 const (
 	// freeNames is the memory that names may take in any case, in bytes.
-	freeNames = 16 << 20
+	freeNames = 8 << 20
 	// entryMemory and movedMemory are what is kept of each entry besides its name, and of one that is renamed.
 	entryMemory = 16
 	movedMemory = 16 + 8 + 16 // in renamed, in the sorted list, and in a list's runs
@@ -241,13 +240,12 @@ func (o *order) clash(d *directory, other, i int) error {
 	if !ok {
 		from, _ = d.oldName(other)
 	}
-	var path strings.Builder
+	path := nar.NewPath("/")
 	for _, dir := range o.open[1 : slices.Index(o.open, d)+1] {
-		path.WriteString("/" + dir.self)
+		path = path.Join(dir.self)
 	}
-	path.WriteString("/" + from)
 	to := string(d.name(i))
-	return &RenameError{Path: path.String(), From: from, To: to, Err: &nar.OrderError{Name: to, Last: to}}
+	return &RenameError{Path: path.Join(from), From: from, To: to, Err: &nar.OrderError{Name: to, Last: to}}
 }
 
 // moved returns the offset of the first directory list whose entries are moved, or -1.

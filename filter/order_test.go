@@ -38,7 +38,7 @@ func tempFile(t testing.TB) func() (spill.File, error) {
 }
 
 // renameTree is the naive oracle: the tree with renamed entries, which
-// nartest.Tree sorts. It tells whether two entries of a directory clash.
+// nartest.Tree sorts. It reports whether two entries of a directory clash.
 func renameTree(n nartest.Node, list []rules.Rule) (nartest.Node, bool) {
 	dir, ok := n.(nartest.Dir)
 	if !ok {
@@ -144,7 +144,7 @@ func TestMovesExhaustively(t *testing.T) {
 }
 
 // Trees of some depth, with names that move at every level, and so little
-// memory that entries wait in the scratch file.
+// memory that entries wait in the spill file.
 func TestMovesInTrees(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	letters := "abcdfghijk"

@@ -25,7 +25,7 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 	if ordered {
 		r.AnyOrder()
 	}
-	p := &pipe{c: c, r: r, w: w, ordered: ordered, longest: 1, held: spill.NewBuffer(c.Spill), deferred: spill.NewQueue(c.Spill)}
+	p := &pipe{c: c, r: r, w: w, ordered: ordered, longest: 1, kept: spill.NewBuffer(c.Spill), deferred: spill.NewQueue(c.Spill)}
 	p.out = p.emit // once, not for each file
 	if c.Rules != nil {
 		p.longest = c.Rules.MaxLen()
@@ -47,7 +47,7 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 		err = errors.Join(err, p.verifier.finish())
 	}
 	p.bundles.Reach(0)
-	p.held.Close()
+	p.kept.Close()
 	p.deferred.Close()
 	return p.res, err
 }
@@ -64,11 +64,12 @@ type pipe struct {
 	res     Result
 
 	// Of the current entry:
+	depth   int   // directories around it
 	base    int64 // offset of the window in the contents
 	hits    int64 // replacements
 	track   bool  // note touched
 	touched ranges
-	held    *spill.Buffer      // the image
+	kept    *spill.Buffer      // the image
 	digest  *bundle.FileDigest // of a file that a bundle seals, else nil
 
 	bundles  bundle.Checker
@@ -91,7 +92,7 @@ func (p *pipe) onFound(off, n, rule int) {
 }
 
 func (p *pipe) run() error {
-	path := p.r.Path // one method value, not one per entry
+	path := func() string { return p.r.EntryPath().Short() } // one, not one per entry
 	for {
 		e, err := p.r.Next()
 		if err == io.EOF {
@@ -116,7 +117,7 @@ func (p *pipe) run() error {
 func (p *pipe) entry(e *nar.Entry) error {
 	var ch Change
 	var from string
-	p.digest = nil
+	p.digest, p.depth = nil, e.Depth
 	if p.signatures() {
 		p.reach(e.Depth)
 		if e.Type == nar.TypeRegular && bundle.IsSealedFile(e.Name) {
@@ -148,7 +149,7 @@ func (p *pipe) entry(e *nar.Entry) error {
 		p.res.Symlink++
 	}
 	if p.c.Observer.Changed != nil && (ch.Name || ch.Target || ch.Contents) {
-		ch.Path = p.r.Path()
+		ch.Path = p.r.EntryPath()
 		p.c.Observer.Changed(ch)
 	}
 	return nil
@@ -169,8 +170,8 @@ func (p *pipe) file(size int64) error {
 		return nil
 	}
 	p.digest.Touched = p.hits > 0
-	path, digest := p.r.Path(), p.digest
-	return p.inTurn(func() { p.bundles.AddFile(path, digest) })
+	path, depth, digest := p.r.EntryPath(), p.depth, p.digest
+	return p.inTurn(func() { p.bundles.AddFile(depth, path.String, digest) })
 }
 
 // begin writes the start of an entry. An entry that was renamed, from a name that is not empty, may have to wait for its
@@ -195,7 +196,7 @@ func (p *pipe) begin(e *nar.Entry, from string) error {
 func (p *pipe) renameError(err error, from string, to []byte) error {
 	var order *nar.OrderError
 	if errors.As(err, &order) {
-		return &RenameError{Path: p.r.Path(), From: from, To: string(to), Err: order}
+		return &RenameError{Path: p.r.EntryPath(), From: from, To: string(to), Err: order}
 	}
 	return err
 }

@@ -46,7 +46,7 @@ func FuzzRun(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var all scratches
+		var all spillFiles
 		c := filter.Config{
 			Rules:      compiled,
 			Signatures: filter.SignatureOptions{Jobs: 1, Repair: filter.RepairMode(how % 3), OnCMS: macho.CMSPolicy(how / 3 % 3), Verify: how/9%2 == 1},
@@ -72,7 +72,7 @@ func FuzzRun(f *testing.F) {
 	})
 }
 
-// isComplete tells whether b is a complete archive.
+// isComplete reports whether b is a complete archive.
 func isComplete(b []byte) bool {
 	r := nar.NewReader(bytes.NewReader(b))
 	for {

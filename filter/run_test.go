@@ -23,51 +23,51 @@ import (
 	"narseal/nar/nartest"
 )
 
-// memScratch is a Scratch in memory, of which scratches counts those that are
+// memFile is a spill file in memory; spillFiles counts those that are
 // open. The failAt-th call of all its methods fails.
-type memScratch struct {
+type memFile struct {
 	data  []byte
-	owner *scratches
+	owner *spillFiles
 }
 
-type scratches struct {
-	mu            sync.Mutex // a Scratch is used by several goroutines
+type spillFiles struct {
+	mu            sync.Mutex // a spill file is used by several goroutines
 	made, open    int
 	calls, failAt int
 }
 
-var errScratch = errors.New("scratch: no space left, or the disk is broken")
+var errSpill = errors.New("spill file: no space left, or the disk is broken")
 
-func (s *scratches) fail() bool {
+func (s *spillFiles) fail() bool {
 	s.calls++
 	return s.calls == s.failAt
 }
 
-func (s *scratches) new() (spill.File, error) {
+func (s *spillFiles) new() (spill.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail() {
-		return nil, errScratch
+		return nil, errSpill
 	}
 	s.made++
 	s.open++
-	return &memScratch{owner: s}, nil
+	return &memFile{owner: s}, nil
 }
 
-func (m *memScratch) ReadAt(p []byte, off int64) (int, error) {
+func (m *memFile) ReadAt(p []byte, off int64) (int, error) {
 	m.owner.mu.Lock()
 	defer m.owner.mu.Unlock()
 	if m.owner.fail() {
-		return 0, errScratch
+		return 0, errSpill
 	}
 	return bytes.NewReader(m.data).ReadAt(p, off)
 }
 
-func (m *memScratch) WriteAt(p []byte, off int64) (int, error) {
+func (m *memFile) WriteAt(p []byte, off int64) (int, error) {
 	m.owner.mu.Lock()
 	defer m.owner.mu.Unlock()
 	if m.owner.fail() {
-		return 0, errScratch
+		return 0, errSpill
 	}
 	if end := int(off) + len(p); end > len(m.data) {
 		m.data = append(m.data, make([]byte, end-len(m.data))...)
@@ -75,7 +75,7 @@ func (m *memScratch) WriteAt(p []byte, off int64) (int, error) {
 	return copy(m.data[off:], p), nil
 }
 
-func (m *memScratch) Close() error {
+func (m *memFile) Close() error {
 	m.owner.mu.Lock()
 	defer m.owner.mu.Unlock()
 	m.owner.open--
@@ -246,14 +246,14 @@ func TestRunAgainstOracle(t *testing.T) {
 			},
 		} {
 			hold := []int64{1, 100, 5000, 20_000, 1 << 20}[forest.rng.IntN(5)]
-			var all scratches
+			var all spillFiles
 			var changed []string
 			var statuses int64
 			c := filter.Config{
 				Rules:      compile(t, rule),
 				Signatures: filter.SignatureOptions{Repair: filter.RepairMode(forest.rng.IntN(2))},
 				Spill:      spill.Options{Memory: hold, Open: all.new},
-				Observer: filter.Observer{Changed: func(c filter.Change) { changed = append(changed, c.Path) }, Signature: func(s filter.Signature) {
+				Observer: filter.Observer{Changed: func(c filter.Change) { changed = append(changed, c.Path.String()) }, Signature: func(s filter.Signature) {
 					switch s.Status {
 					case macho.StatusRepaired:
 						statuses++
@@ -283,7 +283,7 @@ func TestRunAgainstOracle(t *testing.T) {
 				t.Errorf("round %d: changed %v, want %v", round, changed, want)
 			}
 			if all.open != 0 || hold == 1 && tw.signed+tw.refused > 0 && all.made == 0 {
-				t.Errorf("round %d, hold %d: %d scratches made, %d left open", round, hold, all.made, all.open)
+				t.Errorf("round %d, hold %d: %d spill files made, %d left open", round, hold, all.made, all.open)
 			}
 		}
 	}

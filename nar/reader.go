@@ -58,6 +58,10 @@ func (r *Reader) AnyOrder() { r.moved = true }
 // allocates, and its cost grows with the depth.
 func (r *Reader) Path() string { return r.at.path() }
 
+// EntryPath returns Path in a form that is cheap to keep. It allocates once for each directory, and takes time by the
+// depth of those that are new to it.
+func (r *Reader) EntryPath() Path { return r.at.entry() }
+
 // Header returns the entry that Next returned last as go-nix's type.
 func (r *Reader) Header() *nixnar.Header {
 	return &nixnar.Header{

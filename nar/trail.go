@@ -7,6 +7,8 @@ import "bytes"
 type trail struct {
 	names []byte
 	ends  []int // ends[d] is where the name of depth d+1 ends in names
+	// kept are the first of the names as a Path holds them, as far as one was asked for.
+	kept []*pathName
 }
 
 // dirs returns the number of open directories.
@@ -30,6 +32,7 @@ func (t *trail) enter() { t.ends = append(t.ends, len(t.names)) }
 func (t *trail) leave() {
 	t.names = t.names[:t.start()]
 	t.ends = t.ends[:len(t.ends)-1]
+	t.kept = t.kept[:min(len(t.kept), len(t.ends))]
 }
 
 // list makes name the latest of the innermost directory. It does so even if it returns an error because name does not
@@ -47,10 +50,28 @@ func (t *trail) list(name []byte) error {
 func (t *trail) rename(name []byte) {
 	t.names = append(t.names[:t.start()], name...)
 	t.ends[len(t.ends)-1] = len(t.names)
+	t.kept = t.kept[:min(len(t.kept), len(t.ends)-1)]
 }
 
 // path returns the path of the latest entry from the archive's root.
 func (t *trail) path() string { return t.join(len(t.ends)) }
+
+// entry returns path in the form that is cheap to keep.
+func (t *trail) entry() Path {
+	last, start := rootName, 0
+	if n := len(t.kept); n > 0 {
+		last, start = t.kept[n-1], t.ends[n-1]
+	}
+	for _, end := range t.ends[len(t.kept):] {
+		// An empty name stands last, in a directory without entries so far.
+		if end > start {
+			last = last.join(string(t.names[start:end]))
+			t.kept = append(t.kept, last)
+			start = end
+		}
+	}
+	return Path{last}
+}
 
 // dir returns the path of the innermost open directory.
 func (t *trail) dir() string { return t.join(len(t.ends) - 1) }

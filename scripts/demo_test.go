@@ -16,7 +16,7 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, want := range []string{"stale        arm64", "2 signatures resealed", "every signature holds"} {
+	for _, want := range []string{"stale        arm64", "2 signatures resealed", "every signature is valid"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in %s", want, out)
 		}

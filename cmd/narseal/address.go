@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/filter/address"
 	"narseal/macho"
@@ -121,11 +122,11 @@ func runAddress(c *cli.Context, t *terminal, cfg *address.Config) (err error) {
 	if err := s.spool(exitsOf(c.Context)); err != nil {
 		return err
 	}
-	cfg.Observer.Invalid = func(s filter.Signature) { t.warnUnsealed(s.Path, &s.Slice) }
+	cfg.Observer.Invalid = func(s filter.Signature) { t.warnUnsealed(s.Path.Short(), &s.Slice) }
 	var resealed string // the first
 	cfg.Observer.Signature = func(s filter.Signature) {
 		if s.Status == macho.StatusRepaired && resealed == "" {
-			resealed = s.Path
+			resealed = s.Path.Short()
 		}
 	}
 	t.progress.begin(2 * s.at.Size()) // to be hashed, and to be rewritten
@@ -143,14 +144,14 @@ func runAddress(c *cli.Context, t *terminal, cfg *address.Config) (err error) {
 	}
 	t.inform("%s", a.Path)
 	rep := &addressReport{
-		Schema: reportSchema, Command: c.Command.Name,
-		Path: a.Path, CA: a.CA.String(), NarHash: sriOf(a.NarHash), NarSize: a.NarSize, References: a.References,
+		Schema: report.Schema, Command: c.Command.Name,
+		Path: a.Path, CA: a.CA.String(), NarHash: report.SRI(a.NarHash), NarSize: a.NarSize, References: a.References,
 	}
 	name = "-"
 	if c.IsSet("report") {
 		name = c.String("report")
 	}
-	if err := writeReport(c, name, rep); err != nil {
+	if err := writeReport(c, name, asJSON(rep)); err != nil {
 		return err
 	}
 	if a.Result.Invalid > 0 {

@@ -39,7 +39,7 @@ on stderr, stays as it is and makes the exit status 1; the others go on.
 				Description: about + "\n  narseal cache verify ./cache",
 				Flags: append(append([]cli.Flag{
 					formatFlag(),
-					&cli.BoolFlag{Name: "all", Usage: "list the signatures that hold, too"},
+					&cli.BoolFlag{Name: "all", Usage: "list valid signatures, too"},
 				}, selectionFlags()...), cacheCommonFlags()...),
 				Action: func(c *cli.Context) error { return verifyCache(c, t) },
 			},

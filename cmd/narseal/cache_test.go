@@ -81,7 +81,7 @@ func TestCacheRepairedForNix(t *testing.T) {
 			images, user := "/nix/store/"+hashA+"-images", "/nix/store/"+otherHash+"-user"
 
 			status, stdout, stderr := narseal(t, nil, "cache", "verify", "file://"+dir)
-			if status != 3 || strings.Count(stdout, images+"/bin/") != 2 || !strings.Contains(stdout, "2 signatures do not hold") {
+			if status != 3 || strings.Count(stdout, images+"/bin/") != 2 || !strings.Contains(stdout, "2 invalid signatures") {
 				t.Errorf("verify: status %d\n%s%s", status, stdout, stderr)
 			}
 			before := filesOf(t, dir)
@@ -93,7 +93,7 @@ func TestCacheRepairedForNix(t *testing.T) {
 			if status != 0 || stdout != images+"\n" || stderr != "" {
 				t.Errorf("repair: status %d\n%s%s", status, stdout, stderr)
 			}
-			if status, stdout, stderr = narseal(t, nil, "cache", "verify", "--trusted-public-keys", public, "--path", images, dir); status != 0 || !strings.Contains(stdout, "every signature holds") {
+			if status, stdout, stderr = narseal(t, nil, "cache", "verify", "--trusted-public-keys", public, "--path", images, dir); status != 0 || !strings.Contains(stdout, "every signature is valid") {
 				t.Errorf("verify: status %d\n%s%s", status, stdout, stderr)
 			}
 			after := filesOf(t, dir)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/filter/rules"
 	"narseal/nar"
@@ -25,9 +26,10 @@ type cacheWork struct {
 	write bool
 	name  string // of the cache, as the user gave it
 	out   io.Writer
-	list  signatureList // of verify, else nil
+	list  report.List // of verify, else nil
 	rep   *cacheReport
-	total tally
+	left  *report.Budget // for what is kept of the paths
+	total report.Tally
 
 	unsealed bool // a path was passed on, or refused, with a signature that does not hold
 	failed   bool
@@ -40,9 +42,28 @@ type cacheWork struct {
 // pathFound is what the filter has found of a path. It is told when the path is done,
 // for only then is it known that the NAR was the right one.
 type pathFound struct {
-	archiveReport
+	*report.Archive
+	tally    report.Tally // of all slices, whether the archive lists them or not
 	unsealed []filter.Signature
+	more     int64 // invalid signatures of the output that are not in unsealed
 	result   filter.Result
+}
+
+// record collects what a run of cfg finds, as far as the budget allows, and counts all of it.
+func (f *pathFound) record(cfg *filter.Config, left *report.Budget) {
+	f.Record(cfg)
+	list := cfg.Observer.Signature
+	cfg.Observer.Signature = func(s filter.Signature) {
+		f.tally.AddSlice(&s.Slice)
+		list(s)
+	}
+	cfg.Observer.Invalid = func(s filter.Signature) {
+		if !left.Take(report.Memory(&s.Slice)) {
+			f.more++
+			return
+		}
+		f.unsealed = append(f.unsealed, s)
+	}
 }
 
 // newCacheWork begins the work of a command of which cfg is known.
@@ -51,7 +72,7 @@ func newCacheWork(c *cli.Context, t *terminal, cfg *filter.Config, o *binarycach
 	if c.String("progress") == "auto" && !t.quiet && !isTerminal(t.stderr) {
 		t.startProgress(progressLines)
 	}
-	w := &cacheWork{t: t, cfg: cfg, name: c.Args().First(), found: map[string]*pathFound{}}
+	w := &cacheWork{t: t, cfg: cfg, name: c.Args().First(), found: map[string]*pathFound{}, left: report.NewBudget(report.DefaultBudget)}
 	out, err := openOutput(c.Context, "-", c.App.Writer)
 	if err != nil {
 		return nil, err
@@ -85,17 +106,17 @@ func verifyCache(c *cli.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	w.list = newList(c.String("format"), w.out, c.Bool("all"))
+	w.list = newList(c, w.out, w.left)
 	sum, err := w.run(c, &o, func(ctx context.Context) (binarycache.Summary, error) {
 		return binarycache.Verify(ctx, cache, binarycache.VerifyOptions{Options: o, Inspect: w.inspect})
 	})
 	if err != nil && len(sum.Paths) == 0 {
 		return err
 	}
-	if err := errors.Join(err, w.list.end(&w.total)); err != nil {
+	if err := errors.Join(err, w.list.End(&w.total)); err != nil {
 		return err
 	}
-	return w.status(w.total.broken > 0)
+	return w.status(w.total.Invalid > 0)
 }
 
 func rewriteCache(c *cli.Context, t *terminal, cfg *filter.Config) error {
@@ -191,13 +212,17 @@ func idempotent(set *rules.Set) bool {
 	return true
 }
 
-// describeWork names all that decides what becomes of a path.
+// describeWork names all that decides what becomes of a path. Where the work must not be done twice, that is the rules
+// alone: another key, compression or version of the program does not make it other work.
 func describeWork(c *cli.Context, cfg *filter.Config, o *binarycache.RewriteOptions) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "narseal %s cache %s\nrepair %d\non-cms %d\ncompression %s %d\n",
-		versionString(), c.Command.Name, cfg.Signatures.Repair, cfg.Signatures.OnCMS, o.Compression, o.Level)
-	for _, k := range o.SecretKeys {
-		fmt.Fprintf(&b, "key %s\n", k.ToPublicKey())
+	fmt.Fprintf(&b, "cache %s\n", c.Command.Name)
+	if !o.Once || o.Output != nil {
+		fmt.Fprintf(&b, "narseal %s\nrepair %d\non-cms %d\ncompression %s %d\n",
+			versionString(), cfg.Signatures.Repair, cfg.Signatures.OnCMS, o.Compression, o.Level)
+		for _, k := range o.SecretKeys {
+			fmt.Fprintf(&b, "key %s\n", k.ToPublicKey())
+		}
 	}
 	if cfg.Rules != nil {
 		fmt.Fprintf(&b, "encodings %s\n", c.String("encodings"))
@@ -218,11 +243,10 @@ func (w *cacheWork) inspect(ctx context.Context, p *binarycache.Path, src io.Rea
 func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
 	w.t.progress.at(&p.StorePath)
 	cfg := *w.cfg
-	f := &pathFound{}
+	f := &pathFound{Archive: report.NewArchive(w.left)}
 	f.StorePath = p.StorePath
-	f.watch(&cfg)
+	f.record(&cfg, w.left)
 	cfg.Signatures.Verify = w.cfg.Signatures.Verify || w.rep != nil && !p.Again
-	cfg.Observer.Invalid = func(s filter.Signature) { f.unsealed = append(f.unsealed, s) }
 	write := w.write && !p.Finished
 	if p.Finished {
 		cfg.Rules, cfg.Signatures.Repair, cfg.Signatures.Verify = nil, filter.RepairNone, true
@@ -245,7 +269,7 @@ func (w *cacheWork) filter(_ context.Context, p *binarycache.Path, dst io.Writer
 	if errors.As(err, &rename) && !rename.IsClash() && !p.Retry {
 		return fmt.Errorf("%w (%w)", err, binarycache.ErrRetry)
 	}
-	f.count(&cfg, &f.result, false)
+	f.Count(cfg.Rules, &f.result, false)
 	if !p.Again {
 		w.mu.Lock()
 		w.found[p.StorePath] = f
@@ -284,7 +308,7 @@ func (w *cacheWork) done(r binarycache.Result) {
 		w.t.warn("%s: %s", name, warning)
 	}
 	if r.Err != nil {
-		w.total.failed++
+		w.total.Failed++
 		var seal *filter.SignatureError
 		if errors.As(r.Err, &seal) {
 			w.unsealed = true
@@ -297,7 +321,7 @@ func (w *cacheWork) done(r binarycache.Result) {
 		}
 		w.t.fail(err)
 		if w.list != nil {
-			w.list.fail(err)
+			w.list.Fail(err)
 		}
 	} else if f != nil {
 		w.tell(r, f)
@@ -311,29 +335,39 @@ func (w *cacheWork) done(r binarycache.Result) {
 	}
 	if w.rep != nil {
 		w.rep.add(r, f)
+	} else if f != nil {
+		f.Release()
 	}
 }
 
 // tell tells of the signatures of a path that was checked.
 func (w *cacheWork) tell(r binarycache.Result, f *pathFound) {
-	w.total.addResult(&f.result)
+	w.total.AddResult(&f.result)
+	w.total.Sum(&f.tally)
 	for _, s := range f.Signatures {
-		w.total.count(&s.Slice)
 		if w.list != nil {
-			w.list.add(w.name, r.StorePath, false, s)
+			w.list.Add(&report.Item{Input: w.name, StorePath: r.StorePath, Signature: s})
 		}
 	}
 	if r.Status == binarycache.Finished {
+		w.unsealed = w.unsealed || f.tally.Invalid > 0
 		for _, s := range f.Signatures {
 			if !s.Status.OK() {
-				w.unsealed = true
-				w.t.warnUnsealed(r.StorePath+s.Path, &s.Slice)
+				w.t.warnUnsealed(r.StorePath+s.Path.Short(), &s.Slice)
 			}
 		}
 	}
+	if w.list != nil && f.Omitted > 0 {
+		w.list.Omit(f.Omitted)
+	}
+	if f.more > 0 {
+		w.unsealed = true
+		w.t.warn("%s: %s more", r.StorePath, report.Plural(f.more, "invalid signature", "invalid signatures"))
+	}
 	for _, s := range f.unsealed {
 		w.unsealed = true
-		w.t.warnUnsealed(r.StorePath+s.Path, &s.Slice)
+		w.left.Give(report.Memory(&s.Slice))
+		w.t.warnUnsealed(r.StorePath+s.Path.Short(), &s.Slice)
 	}
 }
 

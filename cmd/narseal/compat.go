@@ -54,8 +54,6 @@ func (t *terminal) inform(format string, args ...any) { t.base().Infof(format, a
 func (t *terminal) beside(w io.Writer) io.Writer      { return t.base().Beside(w) }
 func isTerminal(stream any) bool                      { return ui.IsTerminal(stream) }
 func printable(s string) string                       { return ui.Printable(s) }
-func harmless(s string) string                        { return ui.Harmless(s) }
-func isHarmless(s string) bool                        { return ui.IsHarmless(s) }
 func badUsage(hint, format string, args ...any) error { return ui.Usage(hint, format, args...) }
 
 type usageError struct {

@@ -63,7 +63,7 @@ func watchHidden(c *cli.Context, t *terminal, cfg *filter.Config) (*hiddenList, 
 func (l *hiddenList) add(m *refs.Reference) error {
 	p := place{Path: m.Path, Member: m.Member, Packed: m.Packed, Part: m.Part, Offset: m.Offset}
 	l.told[m.Hash]++
-	if where := m.Path + m.Member; l.last[m.Hash] != where && l.told[m.Hash] <= maxPlaces {
+	if where := p.Path.Short() + m.Member; l.last[m.Hash] != where && l.told[m.Hash] <= maxPlaces {
 		l.last[m.Hash] = where
 		l.t.warn("%s: %s is hidden here, where no rewrite reaches it (%s)", p.String(), l.rules.Rule(m.Hash).From, m.Encoding)
 	}

@@ -12,8 +12,11 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/scan"
 	"narseal/filter"
 	"narseal/macho"
+	"narseal/nar"
 )
 
 var inPlaceFlag = &cli.BoolFlag{Name: "in-place", Usage: "repair loose files and folders instead of an archive"}
@@ -23,7 +26,7 @@ type inPlace struct {
 	t     *terminal
 	exits *exits
 	cms   macho.CMSPolicy
-	rep   *sweepReport
+	rep   *report.Inputs
 	links links
 	dirs  folders
 
@@ -31,8 +34,8 @@ type inPlace struct {
 	replaced map[string]bool // by path; told of when its turn comes
 	count    int64
 
-	tally *tally
-	total tally
+	tally *report.Tally
+	total report.Tally
 }
 
 func repairInPlace(c *cli.Context, t *terminal, cfg *filter.Config) error {
@@ -45,7 +48,7 @@ func repairInPlace(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		return badUsage("narseal repair --in-place PATH...", "--in-place wants a PATH")
 	}
 	x := exitsOf(c.Context)
-	p := &inPlace{t: t, exits: x, cms: cfg.Signatures.OnCMS, rep: newSweepReport(c), dirs: folders{exits: x}, replaced: map[string]bool{}}
+	p := &inPlace{t: t, exits: x, cms: cfg.Signatures.OnCMS, rep: report.NewInputs(c.Command.Name, c.IsSet("report"), report.NewBudget(report.DefaultBudget)), dirs: folders{exits: x}, replaced: map[string]bool{}}
 	for _, path := range c.Args().Slice() {
 		p.path(c.Context, path, cfg.Signatures.Jobs)
 	}
@@ -53,15 +56,15 @@ func repairInPlace(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		t.inform("%s: %s of it elsewhere, with the old contents", path, count(int64(names), "hard link", "hard links"))
 	})
 	t.inform("%s; %s replaced", &p.total, count(p.count, "file", "files"))
-	if p.rep.wanted {
-		if err := p.rep.write(c); err != nil {
+	if p.rep.Wanted() {
+		if err := writeReport(c, c.String("report"), p.rep.Report().Write); err != nil {
 			return err
 		}
 	}
 	switch {
-	case p.total.failed > 0:
+	case p.total.Failed > 0:
 		return errFailed
-	case p.total.broken > 0:
+	case p.total.Invalid > 0:
 		return errUnsealed
 	}
 	return nil
@@ -69,32 +72,35 @@ func repairInPlace(c *cli.Context, t *terminal, cfg *filter.Config) error {
 
 // path repairs what one argument names.
 func (p *inPlace) path(ctx context.Context, path string, jobs int) {
-	p.tally = &tally{}
-	rep := p.rep.begin(path)
-	kind, err := looseKind(path)
+	p.tally = &report.Tally{}
+	rep := p.rep.Begin(path)
+	kind, err := scan.Kind(path)
 	if err == nil && kind == "" {
 		err = &hintedError{errors.New("neither a folder nor a Mach-O file"), "narseal repair -o OUTPUT INPUT repairs an archive"}
 	}
 	if err == nil {
-		rep.Input = &streamReport{Format: kind, Compression: "none"}
-		s := &sweep{jobs: jobs, examine: p.examine, fail: p.fail, tally: p.tally, progress: p.t.progress, slice: func(s filter.Signature) {
-			rep.add(s)
+		rep.Input = &report.Stream{Format: kind, Compression: "none"}
+		s := &scan.Scanner{Jobs: jobs, Examine: p.examine, Fail: p.fail, Entered: entered(p.t), Slice: func(path nar.Path, s macho.Slice) {
+			p.tally.AddSlice(&s)
+			rep.Add(filter.Signature{Path: path, Slice: s})
 			if !s.Status.OK() {
-				p.t.warnUnsealed(s.Path, &s.Slice)
+				p.t.warnUnsealed(path.Short(), &s)
 			}
-		}, looked: func(l *looked) {
-			if p.wasReplaced(l.path) {
-				p.t.inform("%s: repaired", l.path)
-				rep.change(filter.Change{Path: l.path, Contents: true})
+		}, Found: func(r *scan.Result) {
+			p.t.progress.add(r.Size)
+			p.tally.AddFile(r.Type, r.Size, r.Report)
+			if path := r.Path(); p.wasReplaced(path.String()) {
+				p.t.inform("%s: repaired", path)
+				rep.Change(filter.Change{Path: path, Contents: true})
 			}
 		}}
-		err = s.run(ctx, path)
+		err = s.Run(ctx, path)
 	}
 	if err != nil {
 		p.fail(fmt.Errorf("%s: %w", path, err))
 	}
-	rep.end(p.tally, err)
-	p.total.sum(p.tally)
+	rep.End(p.tally, err)
+	p.total.Sum(p.tally)
 }
 
 // fail says what could not be done. An image that --on-cms fail forbids to
@@ -102,7 +108,7 @@ func (p *inPlace) path(ctx context.Context, path string, jobs int) {
 func (p *inPlace) fail(err error) {
 	var seal *filter.SignatureError
 	if !errors.As(err, &seal) {
-		p.tally.failed++
+		p.tally.Failed++
 	}
 	p.t.fail(err)
 }
@@ -118,16 +124,16 @@ func (p *inPlace) wasReplaced(path string) bool {
 	return was
 }
 
-func (p *inPlace) setReplaced(f *looseFile) {
+func (p *inPlace) setReplaced(f *scan.File) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.replaced[f.path] = true
+	p.replaced[f.Path().String()] = true
 }
 
 // examine repairs an image, or has it follow another name of the same file.
-func (p *inPlace) examine(f *looseFile, cfg macho.Config) (*macho.Report, error) {
+func (p *inPlace) examine(f *scan.File, cfg macho.Config) (*macho.Report, error) {
 	cfg.OnCMS = p.cms
-	if f.stat.Nlink == 1 {
+	if f.Inode.Nlink == 1 {
 		_, rep, err := p.repair(f, cfg)
 		return rep, err
 	}
@@ -136,23 +142,23 @@ func (p *inPlace) examine(f *looseFile, cfg macho.Config) (*macho.Report, error)
 		replaced, rep, err := p.repair(f, cfg)
 		now := ""
 		if replaced {
-			now = f.Name()
+			now = realName(f)
 		}
 		l.finish(now, rep, err)
 		return rep, err
 	}
 	if l.err != nil {
-		return l.report, fmt.Errorf("%s: a hard link of %s: %w", f.path, l.path, l.err)
+		return l.report, fmt.Errorf("%s: a hard link of %s: %w", f.Path().String(), l.path, l.err)
 	}
 	if l.now == "" {
 		return l.report, nil
 	}
-	leave, err := p.dirs.enter(filepath.Dir(f.Name()))
+	leave, err := p.dirs.enter(filepath.Dir(realName(f)))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.path, err)
+		return nil, fmt.Errorf("%s: %w", f.Path().String(), err)
 	}
 	if err = errors.Join(relink(p.exits, l.now, f), leave()); err != nil {
-		return nil, fmt.Errorf("%s: link: %w", f.path, err)
+		return nil, fmt.Errorf("%s: link: %w", f.Path().String(), err)
 	}
 	p.setReplaced(f)
 	return l.report, nil
@@ -160,18 +166,18 @@ func (p *inPlace) examine(f *looseFile, cfg macho.Config) (*macho.Report, error)
 
 // repair verifies an image, and replaces its file if that makes a signature
 // hold.
-func (p *inPlace) repair(f *looseFile, cfg macho.Config) (replaced bool, rep *macho.Report, err error) {
+func (p *inPlace) repair(f *scan.File, cfg macho.Config) (replaced bool, rep *macho.Report, err error) {
 	if rep, err = cfg.Verify(f); err == nil {
-		err = f.unchanged()
+		err = f.Unchanged()
 	}
 	if err != nil {
-		return false, nil, fmt.Errorf("%s: %w", f.path, err)
+		return false, nil, fmt.Errorf("%s: %w", f.Path().String(), err)
 	}
 	want := false
 	for _, s := range rep.Slices {
 		switch {
 		case s.Status == macho.StatusCMS && p.cms == macho.CMSFail:
-			return false, rep, &filter.SignatureError{Path: f.path, Slice: s}
+			return false, rep, &filter.SignatureError{Path: f.Path(), Slice: s}
 		case s.Status == macho.StatusStale, s.Status == macho.StatusCMS && p.cms == macho.CMSAdhoc:
 			want = true
 		}
@@ -179,7 +185,7 @@ func (p *inPlace) repair(f *looseFile, cfg macho.Config) (replaced bool, rep *ma
 	if !want {
 		return false, rep, nil
 	}
-	leave, err := p.dirs.enter(filepath.Dir(f.Name()))
+	leave, err := p.dirs.enter(filepath.Dir(realName(f)))
 	if err == nil {
 		var done *macho.Report
 		done, err = p.replace(f, cfg)
@@ -190,14 +196,14 @@ func (p *inPlace) repair(f *looseFile, cfg macho.Config) (replaced bool, rep *ma
 		err = errors.Join(err, leave())
 	}
 	if err != nil {
-		err = fmt.Errorf("%s: %w", f.path, err)
+		err = fmt.Errorf("%s: %w", f.Path().String(), err)
 	}
 	return replaced, rep, err
 }
 
 // replace puts a repaired copy in the place of a file.
-func (p *inPlace) replace(f *looseFile, cfg macho.Config) (*macho.Report, error) {
-	next, err := newSuccessor(p.exits, f.Name())
+func (p *inPlace) replace(f *scan.File, cfg macho.Config) (*macho.Report, error) {
+	next, err := newSuccessor(p.exits, realName(f))
 	if err != nil {
 		return nil, err
 	}
@@ -228,16 +234,16 @@ func (p *inPlace) replace(f *looseFile, cfg macho.Config) (*macho.Report, error)
 		return nil, err
 	}
 	if len(lost) > 0 {
-		p.t.warn("%s: extended attributes that cannot be kept: %s", f.path, strings.Join(lost, ", "))
+		p.t.warn("%s: extended attributes that cannot be kept: %s", f.Path().String(), strings.Join(lost, ", "))
 	}
-	if err := f.unchanged(); err != nil {
+	if err := f.Unchanged(); err != nil {
 		return nil, err
 	}
 	var st unix.Stat_t
-	if err := unix.Lstat(f.Name(), &st); err != nil {
+	if err := unix.Lstat(realName(f), &st); err != nil {
 		return nil, fmt.Errorf("stat: %w", err)
 	}
-	if stateOf(&st) != f.state {
+	if scan.StateOf(&st) != scan.StateOf(&f.Inode) {
 		return nil, errors.New("another file has its name now")
 	}
 	return rep, next.commit()

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -16,7 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"narseal/macho"
 	"narseal/macho/machotest"
 )
 
@@ -250,79 +248,4 @@ func TestInPlaceStopped(t *testing.T) {
 		}
 	}
 	t.Logf("files: %v", sums)
-}
-
-// TestInPlaceChangedMeanwhile has a file change after it was opened: it is
-// left alone.
-func TestInPlaceChangedMeanwhile(t *testing.T) {
-	stale, _ := staleImage(t, 20000)
-	for what, change := range map[string]func(name string) error{
-		"written":  func(name string) error { return os.WriteFile(name, append(stale, 0), 0o777) },
-		"touched":  func(name string) error { return os.Chtimes(name, time.Time{}, time.Unix(1, 0)) },
-		"cut":      func(name string) error { return os.Truncate(name, 30000) },
-		"replaced": func(name string) error { return errors.Join(os.Remove(name), os.WriteFile(name, stale, 0o777)) },
-	} {
-		dir := t.TempDir()
-		name := filepath.Join(dir, "image")
-		writeFile(t, name, stale)
-		f, err := openLoose(name, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		p := &inPlace{t: &terminal{stderr: os.Stderr}, exits: &exits{}, replaced: map[string]bool{}}
-		p.dirs.exits = p.exits
-		if err := change(name); err != nil {
-			t.Fatal(err)
-		}
-		want := readFile(t, name)
-		if replaced, _, err := p.repair(f, macho.Config{}); replaced || err == nil {
-			t.Errorf("%s: replaced %v, error %v", what, replaced, err)
-		}
-		if !bytes.Equal(readFile(t, name), want) {
-			t.Errorf("%s: the file is another one now", what)
-		}
-		if got := names(t, dir); len(got) != 1 {
-			t.Errorf("%s: the folder holds %q", what, got)
-		}
-	}
-}
-
-// TestOpenLoose wants no waiting for what is no regular file, and no symlink
-// followed.
-func TestOpenLoose(t *testing.T) {
-	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "file"), nil)
-	if err := os.Symlink("file", filepath.Join(dir, "link")); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(socket)
-	short := filepath.Join(dir, "socket")
-	if runtime.GOOS == "linux" && len(short) < 100 {
-		if err := unix.Bind(socket, &unix.SockaddrUnix{Name: short}); err != nil {
-			t.Fatal(err)
-		}
-	} else {
-		short = filepath.Join(dir, "fifo")
-	}
-	for _, name := range []string{filepath.Join(dir, "link"), filepath.Join(dir, "fifo"), short, dir, os.DevNull} {
-		if f, err := openLoose(name, name); !errors.Is(err, errNotRegular) {
-			t.Errorf("%s: %v, %v", name, f, err)
-		}
-	}
-	f, err := openLoose(filepath.Join(dir, "file"), "file")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteAt([]byte{1}, 0); !errors.Is(err, os.ErrPermission) {
-		t.Errorf("WriteAt: %v", err)
-	}
 }

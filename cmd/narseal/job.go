@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/nar"
 	"narseal/nar/compression"
@@ -15,8 +16,8 @@ import (
 // job is one pass of a filter over one input.
 type job struct {
 	cfg   *filter.Config
-	rep   *report // nil where none was asked for
-	room  room    // for paths in it, of all archives
+	rep   *report.Report // nil where none was asked for
+	left  *report.Budget // for what it lists
 	total filter.Result
 }
 
@@ -40,7 +41,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		return badUsage("write to another file, and rename it after", "input and output are the same file")
 	}
 	j := &job{cfg: cfg}
-	cfg.Observer.Invalid = func(s filter.Signature) { t.warnUnsealed(s.Path, &s.Slice) }
+	cfg.Observer.Invalid = func(s filter.Signature) { t.warnUnsealed(s.Path.Short(), &s.Slice) }
 	var file *output
 	if c.IsSet("report") {
 		// What cannot be made is better known before the work than after it.
@@ -48,7 +49,7 @@ func runFilter(c *cli.Context, t *terminal, cfg *filter.Config) error {
 			return err
 		}
 		defer file.abort()
-		j.rep, j.room = newReport(c), maxReportPaths
+		j.rep, j.left = report.New(c.Command.Name), report.NewBudget(report.DefaultBudget)
 	}
 	err = j.run(c, in, out)
 	if err == nil {
@@ -89,13 +90,13 @@ func (j *job) run(c *cli.Context, in *input, out io.Writer) (err error) {
 	if t == compression.None {
 		w = out
 	}
-	var before, after *digest
+	var before, after *report.StreamHash
 	if j.rep != nil {
-		before, after = newDigest(), newDigest()
-		r, w = digestReader{r, before}, digestWriter{w, after}
+		before, after = report.NewStreamHash(), report.NewStreamHash()
+		r, w = before.Reader(r), after.Writer(w)
 		defer func() {
-			j.rep.Input = &streamReport{s.formatName(), string(s.compression), before.size, before.sri()}
-			j.rep.Output = &streamReport{s.formatName(), string(t), after.size, after.sri()}
+			j.rep.Input.Input = &report.Stream{Format: s.formatName(), Compression: string(s.compression), Size: before.Size(), NarHash: before.SRI()}
+			j.rep.Output = &report.Stream{Format: s.formatName(), Compression: string(t), Size: after.Size(), NarHash: after.SRI()}
 		}()
 	}
 	follow := func(r io.Reader) io.Reader {
@@ -114,7 +115,7 @@ func (j *job) run(c *cli.Context, in *input, out io.Writer) (err error) {
 }
 
 // filterAt runs the filter over a stream that can be read again.
-func (j *job) filterAt(s *stream, w io.Writer, before *digest, follow func(io.Reader) io.Reader) (err error) {
+func (j *job) filterAt(s *stream, w io.Writer, before *report.StreamHash, follow func(io.Reader) io.Reader) (err error) {
 	begun := false
 	size := s.at.Size()
 	j.total, err = j.cfg.RunAt(w, s.at, size, func(r io.Reader, moved int64) (io.Reader, error) {
@@ -128,7 +129,7 @@ func (j *job) filterAt(s *stream, w io.Writer, before *digest, follow func(io.Re
 		}
 		r = s.count(r, size)
 		if before != nil && moved < 0 {
-			r = digestReader{r, before}
+			r = before.Reader(r)
 		}
 		return follow(r), nil
 	})
@@ -157,20 +158,20 @@ func (j *job) begin(f nar.Format) {
 		return
 	}
 	if f != nar.FormatExport {
-		j.rep.archiveReport = &archiveReport{}
-		j.rep.watch(j.cfg)
+		j.rep.Archive = report.NewArchive(j.left)
+		j.rep.Record(j.cfg)
 		return
 	}
-	var a *archiveReport
-	rules := room(maxReportRules)
+	var a *report.Archive
+	rules := report.NewBudget(report.MaxRules)
 	j.cfg.Observer.BeginArchive = func() {
-		a = &archiveReport{Rules: []ruleReport{}, room: &j.room}
-		a.watch(j.cfg)
+		a = report.NewArchive(j.left)
+		a.Record(j.cfg)
 		j.rep.Archives = append(j.rep.Archives, a)
 	}
 	j.cfg.Observer.EndArchive = func(t *nar.Trailer, res *filter.Result) {
 		a.StorePath = t.Path
-		a.count(j.cfg, res, rules.take(len(res.Counts)))
+		a.Count(j.cfg.Rules, res, rules.Take(len(res.Counts)))
 	}
 }
 
@@ -180,9 +181,9 @@ func (j *job) finish(f nar.Format) {
 		return
 	}
 	if f == nar.FormatExport {
-		j.rep.Totals = ruleReports(j.cfg, &j.total, true)
+		j.rep.Totals = report.Rules(j.cfg.Rules, j.total.Counts, true)
 	} else {
-		j.rep.count(j.cfg, &j.total, true)
+		j.rep.Count(j.cfg.Rules, &j.total, true)
 	}
 }
 
@@ -195,7 +196,7 @@ func (j *job) writeReport(file *output, err error) error {
 		j.rep.Error = err.Error()
 		j.rep.Output = nil
 	}
-	return file.writeReport(j.rep)
+	return file.writeReport(j.rep.Write)
 }
 
 // summary says in one line what was done.

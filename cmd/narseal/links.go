@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"narseal/cmd/narseal/internal/atomicfile"
+	"narseal/cmd/narseal/internal/scan"
 	"narseal/macho"
 )
 
@@ -34,14 +36,14 @@ type linked struct {
 
 // claim tells whether f is the first of its names, which then has to call
 // finish. For all others it waits until that is done.
-func (s *links) claim(f *looseFile) (l *linked, first bool) {
-	key := inode{f.state.dev, f.state.ino}
+func (s *links) claim(f *scan.File) (l *linked, first bool) {
+	key := inode{uint64(f.Inode.Dev), f.Inode.Ino}
 	s.mu.Lock()
 	l = s.all[key]
 	// An inode's number may be given to another file once it is free.
-	if l == nil || l.size != f.state.size || l.mtime != f.state.mtime {
-		l = &linked{names: uint64(f.stat.Nlink), size: f.state.size, mtime: f.state.mtime,
-			path: f.path, done: make(chan struct{})}
+	if l == nil || l.size != f.Inode.Size || l.mtime != f.Inode.Mtim {
+		l = &linked{names: uint64(f.Inode.Nlink), size: f.Inode.Size, mtime: f.Inode.Mtim,
+			path: f.Path().String(), done: make(chan struct{})}
 		if s.all == nil {
 			s.all = map[inode]*linked{}
 		}
@@ -74,13 +76,23 @@ func (s *links) outside(f func(path string, names uint64)) {
 }
 
 // relink makes name another name of the file now.
-func relink(x *exits, now string, f *looseFile) error {
-	return atomicfile.Link(x.Registry, now, f.Name(), func() error {
+func relink(x *exits, now string, f *scan.File) error {
+	name := realName(f)
+	return atomicfile.Link(x.Registry, now, name, func() error {
 		var st unix.Stat_t
-		err := unix.Lstat(f.Name(), &st)
-		if s := stateOf(&st); err == nil && (s.dev != f.state.dev || s.ino != f.state.ino || s.size != f.state.size || s.mtime != f.state.mtime) {
-			err = fmt.Errorf("%s: the file changed while its other name was repaired", f.path)
+		err := unix.Lstat(name, &st)
+		if err == nil && (st.Dev != f.Inode.Dev || st.Ino != f.Inode.Ino || st.Size != f.Inode.Size || st.Mtim != f.Inode.Mtim) {
+			err = fmt.Errorf("%s: the file changed while its other name was repaired", f.Path())
 		}
 		return err
 	})
+}
+
+// realName is a file's name without symlinks in the way.
+func realName(f *scan.File) string {
+	name, err := filepath.EvalSymlinks(f.Path().String())
+	if err != nil {
+		return f.Path().String()
+	}
+	return name
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -11,8 +13,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/cmd/narseal/internal/jsontext"
+	"narseal/cmd/narseal/internal/report"
 	"narseal/filter/refs"
 	"narseal/filter/rules"
+	"narseal/nar"
 )
 
 const (
@@ -34,8 +39,11 @@ type refSet struct {
 	paths  map[refKey]*reference // at most limit
 	denied map[int]*reference    // by rule
 
-	// Places in the archive at hand, whose store path comes after it.
+	// Places in the current archive of an export stream, whose store path follows it.
 	unnamed []*place
+
+	left    *report.Budget // for paths
+	omitted int64          // places without a path, because the budget was used up
 }
 
 // refKey is a base name, in full sight or in what is packed.
@@ -73,19 +81,35 @@ type reference struct {
 }
 
 type place struct {
-	Archive  string    `json:"archive,omitempty"` // its store path, in an export stream
-	Path     string    `json:"path,omitempty"`    // not of an export stream's references
-	Member   string    `json:"member,omitempty"`  // as in refs.Reference
-	Packed   string    `json:"packed,omitempty"`  // likewise
-	Part     refs.Part `json:"part"`
-	Offset   int64     `json:"offset"`
-	Encoding string    `json:"encoding"`
+	Archive  string   // its store path, in an export stream
+	Path     nar.Path // not of an export stream's references
+	Member   string   // as in refs.Reference
+	Packed   string   // likewise
+	Part     refs.Part
+	Offset   int64
+	Encoding string
+}
+
+// MarshalJSON builds the path, which is not kept as text.
+func (p *place) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	enc := jsontext.NewEncoder(&b)
+	err := enc.Encode(struct {
+		Archive  string    `json:"archive,omitempty"`
+		Path     string    `json:"path,omitempty"`
+		Member   string    `json:"member,omitempty"`
+		Packed   string    `json:"packed,omitempty"`
+		Part     refs.Part `json:"part"`
+		Offset   int64     `json:"offset"`
+		Encoding string    `json:"encoding"`
+	}{p.Archive, jsontext.String(p.Path.String()), jsontext.String(p.Member), p.Packed, p.Part, p.Offset, p.Encoding})
+	return b.Bytes(), err
 }
 
 func newRefSet(input string, r *refsRun) *refSet {
 	return &refSet{
 		input: input, dir: strings.TrimSuffix(r.find.StoreDir, "/") + "/",
-		only: r.only, hashes: r.find.Hashes, limit: maxStorePaths,
+		only: r.only, hashes: r.find.Hashes, limit: maxStorePaths, left: r.left,
 		paths: map[refKey]*reference{}, denied: map[int]*reference{},
 	}
 }
@@ -109,8 +133,12 @@ func (s *refSet) add(m *refs.Reference) error {
 	}
 	ref.Count++
 	ref.encodings |= m.Encoding
-	if n := len(ref.Places); n == 0 || n < most && (ref.Places[n-1].Path != m.Path || ref.Places[n-1].Member != m.Member) {
+	if n := len(ref.Places); n == 0 || n < most && (!ref.Places[n-1].Path.Same(m.Path) || ref.Places[n-1].Member != m.Member) {
 		p := &place{"", m.Path, m.Member, m.Packed, m.Part, m.Offset, m.Encoding.String()}
+		if !s.left.Take(m.Path.Len() + len(m.Member)) {
+			p.Path, p.Member = nar.Path{}, ""
+			s.omitted++
+		}
 		ref.Places = append(ref.Places, p)
 		s.unnamed = append(s.unnamed, p)
 	}
@@ -161,6 +189,16 @@ type refsReport struct {
 	References []*reference `json:"references"` // the objects of --format json
 }
 
+// write writes one reference after the other.
+func (r *refsReport) write(w io.Writer) error {
+	return report.Write(w, func(o *report.Object) {
+		o.Field("schema", r.Schema)
+		o.Field("command", r.Command)
+		o.Text("error", r.Error)
+		report.Values(o, "references", r.References, func(ref **reference) any { return *ref })
+	})
+}
+
 func (r *refsReport) add(s *refSet) {
 	if r != nil {
 		denied, paths := s.list()
@@ -201,7 +239,7 @@ func (s *refSet) where(p *place) string {
 }
 
 func (p *place) String() string {
-	s := printable(p.Path + p.Member)
+	s := printable(p.Path.Short() + p.Member)
 	if p.Packed != "" {
 		s += " (" + p.Packed + ")"
 	}

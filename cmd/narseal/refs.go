@@ -10,6 +10,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/scan"
+	ui "narseal/cmd/narseal/internal/terminal"
 	"narseal/filter/refs"
 	"narseal/filter/rules"
 	"narseal/nar"
@@ -75,10 +78,12 @@ type refsRun struct {
 	find  refs.Scanner
 	set   *refSet     // of the input at hand
 	rep   *refsReport // nil where none was asked for
+	left  *report.Budget
+	gate  bool // a reference may be forbidden, so that all of an input must be searched
 }
 
 func newRefsRun(c *cli.Context, t *terminal) (*refsRun, error) {
-	r := &refsRun{t: t, stdin: c.App.Reader}
+	r := &refsRun{t: t, stdin: c.App.Reader, left: report.NewBudget(report.DefaultBudget), gate: c.IsSet("deny") || c.IsSet("allow-only")}
 	var err error
 	if r.out, err = newRefsOutput(c, t); err != nil {
 		return nil, err
@@ -107,7 +112,7 @@ func newRefsRun(c *cli.Context, t *terminal) (*refsRun, error) {
 		}
 	}
 	if c.IsSet("report") {
-		r.rep = &refsReport{Schema: reportSchema, Command: c.Command.Name, References: []*reference{}}
+		r.rep = &refsReport{Schema: report.Schema, Command: c.Command.Name, References: []*reference{}}
 	}
 	if name := c.String("allow-only"); name != "" {
 		if r.only, err = readAllowed(name); err != nil {
@@ -131,7 +136,15 @@ func (r *refsRun) run(inputs []string) error {
 	var denied, failed bool
 	for _, name := range inputs {
 		r.set = newRefSet(name, r)
+		before := r.incomplete()
 		err := r.input(name)
+		if r.set.omitted > 0 {
+			r.t.warn("%s: %s without a path: the paths are too long together", printable(name), count(r.set.omitted, "place", "places"))
+		}
+		if n := r.incomplete() - before; err == nil && r.gate && n > 0 {
+			err = ui.Hint(fmt.Errorf("not searched completely: %s, so that a forbidden path may be in it", count(n, "packed file", "packed files")),
+				"raise the limits that the warnings name; without --deny and --allow-only it is only a warning")
+		}
 		if err == nil {
 			denied = r.set.complain(r.t) || denied
 			err = r.out.write(r.set)
@@ -154,6 +167,12 @@ func (r *refsRun) run(inputs []string) error {
 	return nil
 }
 
+// incomplete is the number of packed files that were not searched completely until now.
+func (r *refsRun) incomplete() int64 {
+	limited, unreadable := r.find.Incomplete()
+	return limited + unreadable
+}
+
 // report writes the report of a run that ended in err.
 func (r *refsRun) report(c *cli.Context, err error) error {
 	if r.rep == nil {
@@ -162,7 +181,7 @@ func (r *refsRun) report(c *cli.Context, err error) error {
 	if err != nil {
 		r.rep.Error = err.Error()
 	}
-	if failed := writeReport(c, c.String("report"), r.rep); failed != nil {
+	if failed := writeReport(c, c.String("report"), r.rep.write); failed != nil {
 		return errors.Join(err, failed)
 	}
 	return err
@@ -196,7 +215,7 @@ func (r *refsRun) input(name string) error {
 	case nar.FormatNAR:
 		follow, entered := s.progress.follow(s)
 		archive := nar.NewReader(follow)
-		entered(archive.Path)
+		entered(func() string { return archive.EntryPath().Short() })
 		return r.find.Archive(archive)
 	case nar.FormatExport:
 		follow, entered := s.progress.follow(s)
@@ -212,7 +231,7 @@ func (r *refsRun) input(name string) error {
 	if _, err := in.file.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("input: %w", err)
 	}
-	return r.find.File(name, s.count(in.file, in.left()))
+	return r.find.File(nar.NewPath(name), s.count(in.file, in.left()))
 }
 
 func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) error {
@@ -224,7 +243,7 @@ func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) 
 		if err != nil {
 			return err
 		}
-		entered(archive.Path)
+		entered(func() string { return archive.EntryPath().Short() })
 		if err := r.find.Archive(archive); err != nil {
 			return err
 		}
@@ -233,7 +252,7 @@ func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) 
 			return err
 		}
 		for _, ref := range trailer.References {
-			if err := r.find.Field("", inReferences, []byte(ref)); err != nil {
+			if err := r.find.Field(nar.Path{}, inReferences, []byte(ref)); err != nil {
 				return err
 			}
 		}
@@ -244,30 +263,32 @@ func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) 
 // folder searches a folder as its archive would be.
 func (r *refsRun) folder(name string) error {
 	var failed error
-	err := walk(name, func(f found) error {
-		if f.inner != "/" {
-			if err := r.find.Field(f.path, refs.InName, []byte(f.entry.Name())); err != nil {
+	err := scan.Walk(name, func(e *scan.Entry) error {
+		path := e.Path()
+		if e.Depth() > 0 {
+			if err := r.find.Field(path, refs.InName, []byte(e.Name)); err != nil {
 				return err
 			}
 		}
-		switch f.entry.Type() {
+		switch e.Type {
 		case fs.ModeDir:
 		case fs.ModeSymlink:
-			target, err := os.Readlink(f.path)
+			target, err := e.Readlink()
 			if err != nil {
 				return err
 			}
-			return r.find.Field(f.path, refs.InTarget, []byte(target))
+			return r.find.Field(path, refs.InTarget, []byte(target))
 		case 0:
-			file, err := openLoose(f.real, f.path)
+			file, err := e.Open()
 			if err != nil {
 				return err
 			}
 			defer file.Close()
-			r.t.progress.at(&f.path)
-			return r.find.File(f.path, r.t.progress.count(file))
+			shown := path.Short()
+			r.t.progress.at(&shown)
+			return r.find.File(path, r.t.progress.count(file))
 		default:
-			return fmt.Errorf("%s: %s has no place in an archive", f.path, f.entry.Type())
+			return fmt.Errorf("%s: %s has no place in an archive", path.Short(), e.Type)
 		}
 		return nil
 	}, func(err error) { failed = err })

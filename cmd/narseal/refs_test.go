@@ -13,6 +13,7 @@ import (
 
 	"narseal/filter/refs"
 	"narseal/filter/rules"
+	"narseal/nar"
 	"narseal/nar/nartest"
 )
 
@@ -190,4 +191,41 @@ func TestRefsShowsNamesHarmless(t *testing.T) {
 			t.Errorf("wrote %q", s)
 		}
 	}
+}
+
+// UnmarshalJSON reads what MarshalJSON writes, for tests.
+func (p *place) UnmarshalJSON(b []byte) error {
+	var v struct {
+		Archive, Path, Member, Packed, Encoding string
+		Part                                    refs.Part
+		Offset                                  int64
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	*p = place{v.Archive, nar.NewPath(v.Path), v.Member, v.Packed, v.Part, v.Offset, v.Encoding}
+	return nil
+}
+
+// A gate does not pass what it could not look into.
+func TestRefsGateIsComplete(t *testing.T) {
+	damaged := "\x1f\x8b\x08\x00 no deflate stream"
+	in := nartest.Tree(nartest.File(damaged))
+	if o := invoke(bytes.NewReader(in), "refs", "--deep"); o.status != statusDone || !strings.Contains(o.stderr, "warning") {
+		t.Errorf("without a gate: status %d; stderr: %s", o.status, o.stderr)
+	}
+	for _, gate := range [][]string{{"--deny", hashA}, {"--allow-only", writeAllowed(t)}} {
+		o := invoke(bytes.NewReader(in), append([]string{"refs", "--deep"}, gate...)...)
+		if o.status != statusError || !strings.Contains(o.stderr, "not searched completely: 1 packed file") {
+			t.Errorf("%s: status %d; stderr: %s", gate[0], o.status, o.stderr)
+		}
+	}
+}
+
+func writeAllowed(t *testing.T) string {
+	name := filepath.Join(t.TempDir(), "allowed")
+	if err := os.WriteFile(name, []byte(hashA+"\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }

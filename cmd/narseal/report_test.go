@@ -8,13 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"narseal/filter"
-	"narseal/filter/rules"
 	"narseal/nar/nartest"
 )
 
@@ -122,25 +119,6 @@ func TestReportRulesOfArchives(t *testing.T) {
 	}
 }
 
-// Rules that do not match are listed while there is room for them.
-func TestReportRulesRoom(t *testing.T) {
-	left := room(5)
-	for i, want := range []bool{true, true, false} {
-		if got := left.take(2); got != want {
-			t.Errorf("archive %d lists all of its 2 rules: %v, want %v", i, got, want)
-		}
-	}
-	rules, err := rules.Compile([]rules.Rule{{From: hashA, To: hashB}, {From: hashB, To: hashA}}, rules.UTF8)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var a archiveReport
-	a.count(&filter.Config{Rules: rules}, &filter.Result{Counts: []int64{0, 3}}, false)
-	if want := []ruleReport{{hashB, hashA, 3}}; !slices.Equal(a.Rules, want) {
-		t.Errorf("without room, rules are %v, want %v", a.Rules, want)
-	}
-}
-
 // stalePages lists the pages of 4 KiB from from that differ between the sides
 // of a golden pair, up to the signature at to.
 func stalePages(t *testing.T, name string, from, to int) string {
@@ -195,32 +173,5 @@ func TestReportOfFailure(t *testing.T) {
 	}
 	if msg, _ := report["error"].(string); msg == "" || !strings.Contains(o.stderr, msg) {
 		t.Errorf("error is %v, stderr %s", report["error"], o.stderr)
-	}
-}
-
-// A report lists paths while there is room for them, and then says how many
-// it leaves out.
-func TestReportRoom(t *testing.T) {
-	left := room(100)
-	first, second := archiveReport{room: &left}, archiveReport{room: &left}
-	var cfg filter.Config
-	first.watch(&cfg)
-	long := "/" + strings.Repeat("x", 59)
-	cfg.Observer.Changed(filter.Change{Path: long})
-	cfg.Observer.Changed(filter.Change{Path: long})
-	cfg.Observer.Signature(filter.Signature{Path: "/y"})
-	if len(first.Changed) != 1 || len(first.Signatures) != 0 || first.Omitted != 2 {
-		t.Errorf("%d changes, %d signatures, %d left out; want 1, 0, 2", len(first.Changed), len(first.Signatures), first.Omitted)
-	}
-	second.watch(&cfg)
-	cfg.Observer.Signature(filter.Signature{Path: "/y"})
-	if len(second.Signatures) != 0 || second.Omitted != 1 {
-		t.Errorf("another archive: %d signatures, %d left out; want 0, 1", len(second.Signatures), second.Omitted)
-	}
-	var third archiveReport
-	third.watch(&cfg)
-	cfg.Observer.Changed(filter.Change{Path: long})
-	if len(third.Changed) != 1 || third.Omitted != 0 {
-		t.Errorf("on its own: %d changes, %d left out; want 1, 0", len(third.Changed), third.Omitted)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"narseal/cmd/narseal/internal/atomicfile"
+	"narseal/cmd/narseal/internal/scan"
 )
 
 // successor is a new file that is to take the place of a loose file. It has
@@ -37,33 +38,33 @@ func (s *successor) Size() int64 { return s.size }
 // inherit gives the successor what f has beside its contents: owner, extended
 // attributes, mode and modification time. It is an error where owner or mode
 // cannot be kept; of the attributes it returns those that could not.
-func (s *successor) inherit(f *looseFile) (lost []string, err error) {
+func (s *successor) inherit(f *scan.File) (lost []string, err error) {
 	fd := int(s.Fd())
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, fmt.Errorf("stat of the new file: %w", err)
 	}
-	if st.Uid != f.stat.Uid || st.Gid != f.stat.Gid {
-		if err := unix.Fchown(fd, int(f.stat.Uid), int(f.stat.Gid)); err != nil {
-			return nil, fmt.Errorf("keep the owner %d:%d: %w", f.stat.Uid, f.stat.Gid, err)
+	if st.Uid != f.Inode.Uid || st.Gid != f.Inode.Gid {
+		if err := unix.Fchown(fd, int(f.Inode.Uid), int(f.Inode.Gid)); err != nil {
+			return nil, fmt.Errorf("keep the owner %d:%d: %w", f.Inode.Uid, f.Inode.Gid, err)
 		}
 	}
 	if lost, err = copyAttributes(fd, int(f.Fd())); err != nil {
 		return nil, err
 	}
 	// After chown, which takes setuid and setgid away.
-	if err := unix.Fchmod(fd, uint32(f.stat.Mode)&0o7777); err != nil {
-		return nil, fmt.Errorf("keep the mode %#o: %w", f.stat.Mode&0o7777, err)
+	if err := unix.Fchmod(fd, uint32(f.Inode.Mode)&0o7777); err != nil {
+		return nil, fmt.Errorf("keep the mode %#o: %w", f.Inode.Mode&0o7777, err)
 	}
-	if err := os.Chtimes(s.path, time.Time{}, time.Unix(f.stat.Mtim.Unix())); err != nil {
+	if err := os.Chtimes(s.path, time.Time{}, time.Unix(f.Inode.Mtim.Unix())); err != nil {
 		return nil, fmt.Errorf("keep the modification time: %w", err)
 	}
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, fmt.Errorf("stat of the new file: %w", err)
 	}
-	if st.Mode != f.stat.Mode || st.Uid != f.stat.Uid || st.Gid != f.stat.Gid {
+	if st.Mode != f.Inode.Mode || st.Uid != f.Inode.Uid || st.Gid != f.Inode.Gid {
 		return nil, fmt.Errorf("the new file has mode %#o and owner %d:%d, want %#o and %d:%d",
-			st.Mode, st.Uid, st.Gid, f.stat.Mode, f.stat.Uid, f.stat.Gid)
+			st.Mode, st.Uid, st.Gid, f.Inode.Mode, f.Inode.Uid, f.Inode.Gid)
 	}
 	return lost, nil
 }

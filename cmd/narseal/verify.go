@@ -2,13 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/cmd/narseal/internal/htmlreport"
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/scan"
 	"narseal/filter"
 	"narseal/filter/spill"
 	"narseal/macho"
@@ -28,7 +30,7 @@ signature does not hold.
 		Flags: append([]cli.Flag{
 			formatFlag(),
 			&cli.StringFlag{Name: "html", Usage: "write a page with the bad pages of each image to `FILE`, to be looked at"},
-			&cli.BoolFlag{Name: "all", Usage: "list the signatures that hold, too"},
+			&cli.BoolFlag{Name: "all", Usage: "list valid signatures, too"},
 			jobsFlag,
 		}, commonFlags()...),
 		Action: func(c *cli.Context) error {
@@ -44,11 +46,11 @@ signature does not hold.
 			for _, name := range names {
 				v.input(c.Context, name)
 			}
-			if err := v.list.end(&v.total); err != nil {
+			if err := v.list.End(&v.total); err != nil {
 				return fmt.Errorf("output: %w", err)
 			}
 			if c.IsSet("report") {
-				if err := v.rep.write(c); err != nil {
+				if err := writeReport(c, c.String("report"), v.rep.Report().Write); err != nil {
 					return err
 				}
 			}
@@ -57,21 +59,35 @@ signature does not hold.
 	}
 }
 
+func formatFlag() cli.Flag {
+	return choice("format", "text", "text|json|github", "text for people, json: one object a slice and line, or github: annotations and a job summary of a workflow")
+}
+
+// newList returns the list that --format names.
+func newList(c *cli.Context, w io.Writer, left *report.Budget) report.List {
+	if c.String("format") == "github" {
+		return report.NewGitHub(w, os.Getenv("GITHUB_STEP_SUMMARY"))
+	}
+	return report.NewList(c.String("format"), w, c.Bool("all"), left)
+}
+
 // verifier is one call of verify.
 type verifier struct {
 	t     *terminal
 	stdin io.Reader
 	cfg   *filter.Config
-	list  signatureList
-	rep   *sweepReport
-	total tally
+	list  report.List
+	rep   *report.Inputs
+	left  *report.Budget // for what is kept of the inputs
+	total report.Tally
 	// Of the input at hand:
 	name  string
-	tally *tally
+	tally *report.Tally
 }
 
 func newVerifier(c *cli.Context, t *terminal, inputs []string) (*verifier, error) {
-	v := &verifier{t: t, stdin: c.App.Reader, rep: newSweepReport(c)}
+	left := report.NewBudget(report.DefaultBudget)
+	v := &verifier{t: t, stdin: c.App.Reader, rep: report.NewInputs(c.Command.Name, c.IsSet("report"), left), left: left}
 	var err error
 	if v.cfg, err = filterConfig(c); err != nil {
 		return nil, err
@@ -81,7 +97,7 @@ func newVerifier(c *cli.Context, t *terminal, inputs []string) (*verifier, error
 	if err != nil {
 		return nil, err
 	}
-	v.list = newList(c.String("format"), t.beside(out), c.Bool("all"))
+	v.list = newList(c, t.beside(out), left)
 	if name := c.String("html"); name == "-" {
 		return nil, badUsage("", "--html -: want the name of a file, stdout is for the list")
 	} else if name != "" {
@@ -90,31 +106,33 @@ func newVerifier(c *cli.Context, t *terminal, inputs []string) (*verifier, error
 			return nil, fmt.Errorf("--html: %w", err)
 		}
 		v.cfg.Signatures.Locate = true
-		v.list = lists{v.list, &picture{out: file, inputs: inputs}}
+		v.list = report.Lists{v.list, htmlreport.New(htmlreport.Options{
+			Out: file, Commit: file.commit, Inputs: inputs, Version: versionString(), Budget: left,
+		})}
 	}
 	return v, nil
 }
 
 // input verifies what one argument names, and says what goes wrong.
 func (v *verifier) input(ctx context.Context, name string) {
-	v.name, v.tally = name, &tally{}
-	in := v.rep.begin(name)
+	v.name, v.tally = name, &report.Tally{}
+	in := v.rep.Begin(name)
 	err := v.open(ctx, name, in)
 	if err != nil {
 		v.fail(fmt.Errorf("%s: %w", name, err))
 	}
-	in.end(v.tally, err)
-	v.total.sum(v.tally)
+	in.End(v.tally, err)
+	v.total.Sum(v.tally)
 }
 
-func (v *verifier) open(ctx context.Context, name string, rep *inputReport) error {
+func (v *verifier) open(ctx context.Context, name string, rep *report.Input) error {
 	if name != "-" {
-		kind, err := looseKind(name)
+		kind, err := scan.Kind(name)
 		if err != nil {
 			return err
 		}
 		if kind != "" {
-			rep.Input = &streamReport{Format: kind, Compression: "none"}
+			rep.Input = &report.Stream{Format: kind, Compression: "none"}
 			return v.files(ctx, name, rep)
 		}
 	}
@@ -126,68 +144,42 @@ func (v *verifier) open(ctx context.Context, name string, rep *inputReport) erro
 	return v.stream(ctx, in, rep)
 }
 
-// looseKind tells what a name is that holds no archive: a directory, or a
-// Mach-O file. Else it is empty.
-func looseKind(name string) (string, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return "", unwrapPath(err)
-	}
-	switch {
-	case info.IsDir():
-		return "directory", nil
-	case !info.Mode().IsRegular():
-		return "", nil
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return "", unwrapPath(err)
-	}
-	defer f.Close()
-	prefix := make([]byte, machoPrefix)
-	n, err := io.ReadFull(f, prefix)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return "", unwrapPath(err)
-	}
-	if macho.IsMachO(prefix[:n]) {
-		return "file", nil
-	}
-	return "", nil
-}
-
 // machoPrefix is enough for macho.IsMachO to tell an image from a Java class.
 const machoPrefix = 4096
 
 // files verifies a loose file, or all in a folder.
-func (v *verifier) files(ctx context.Context, root string, rep *inputReport) error {
-	s := &sweep{
-		jobs: v.cfg.Signatures.Jobs,
-		examine: func(f *looseFile, cfg macho.Config) (*macho.Report, error) {
+func (v *verifier) files(ctx context.Context, root string, rep *report.Input) error {
+	s := &scan.Scanner{
+		Jobs: v.cfg.Signatures.Jobs,
+		Examine: func(f *scan.File, cfg macho.Config) (*macho.Report, error) {
 			found, err := cfg.Verify(f)
 			if err == nil && v.cfg.Signatures.Locate {
 				err = found.Locate(f)
 			}
 			if err == nil {
-				err = f.unchanged()
+				err = f.Unchanged()
 			}
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", f.path, err)
+				return nil, f.Wrap(err)
 			}
 			return found, nil
 		},
-		slice: func(s filter.Signature) {
-			v.list.add(v.name, "", true, s)
-			rep.add(s)
+		Found: func(r *scan.Result) {
+			v.t.progress.add(r.Size)
+			v.tally.AddFile(r.Type, r.Size, r.Report)
 		},
-		fail:     v.fail,
-		tally:    v.tally,
-		progress: v.t.progress,
+		Slice: func(path nar.Path, s macho.Slice) {
+			v.tally.AddSlice(&s)
+			v.add(rep, filter.Signature{Path: path, Slice: s}, true)
+		},
+		Fail:    v.fail,
+		Entered: entered(v.t),
 	}
-	return s.run(ctx, root)
+	return s.Run(ctx, root)
 }
 
 // stream verifies what an archive, or a stream of them, holds.
-func (v *verifier) stream(ctx context.Context, in *input, rep *inputReport) error {
+func (v *verifier) stream(ctx context.Context, in *input, rep *report.Input) error {
 	s, err := openStream(in)
 	if err != nil {
 		return err
@@ -195,10 +187,10 @@ func (v *verifier) stream(ctx context.Context, in *input, rep *inputReport) erro
 	defer s.Close()
 	r, entered := s.progress.follow(s.Reader)
 	v.cfg.Observer.Entry = entered
-	var sum *digest
-	if v.rep.wanted {
-		sum = newDigest()
-		r = digestReader{r, sum}
+	var sum *report.StreamHash
+	if v.rep.Wanted() {
+		sum = report.NewStreamHash()
+		r = sum.Reader(r)
 	}
 	switch s.format {
 	case nar.FormatExport:
@@ -209,49 +201,42 @@ func (v *verifier) stream(ctx context.Context, in *input, rep *inputReport) erro
 		err = s.explain(v.unknown(ctx, r, rep))
 	}
 	if sum != nil {
-		rep.Input = &streamReport{s.formatName(), string(s.compression), sum.size, sum.sri()}
+		rep.Input = &report.Stream{Format: s.formatName(), Compression: string(s.compression), Size: sum.Size(), NarHash: sum.SRI()}
 	}
 	return err
 }
 
-func (v *verifier) archive(r io.Reader, rep *inputReport) error {
+func (v *verifier) archive(r io.Reader, rep *report.Input) error {
 	v.cfg.Observer.Signature = func(s filter.Signature) {
-		v.tally.count(&s.Slice)
-		v.list.add(v.name, "", false, s)
-		rep.add(s)
+		v.tally.AddSlice(&s.Slice)
+		v.add(rep, s, false)
 	}
 	res, err := v.cfg.Run(nil, nar.NewReader(r))
-	v.tally.addResult(&res)
+	v.tally.AddResult(&res)
 	return err
 }
 
 // export verifies each archive of an export stream. An archive's store path
 // stands behind it, and what is to be told of it waits until then.
-func (v *verifier) export(r io.Reader, rep *inputReport) error {
-	var wait []filter.Signature
-	tell := func(storePath string) {
-		for _, s := range wait {
-			v.list.add(v.name, storePath, false, s)
-		}
-		wait = nil
-	}
+func (v *verifier) export(r io.Reader, rep *report.Input) error {
+	waiting := report.NewWaiting(v.left)
 	v.cfg.Observer.Signature = func(s filter.Signature) {
-		v.tally.count(&s.Slice)
-		wait = append(wait, s)
+		v.tally.AddSlice(&s.Slice)
+		waiting.Add(s)
 	}
 	v.cfg.Observer.EndArchive = func(t *nar.Trailer, res *filter.Result) {
-		rep.archive(t.Path, wait, res)
-		tell(t.Path)
+		rep.AddArchive(t.Path, waiting, res)
+		waiting.Flush(v.list, v.name, t.Path)
 	}
 	res, err := v.cfg.RunExport(nil, nar.NewExportReader(r))
-	tell("") // of an archive that was cut off
-	v.tally.addResult(&res)
+	waiting.Flush(v.list, v.name, "") // of an archive that was cut off
+	v.tally.AddResult(&res)
 	return err
 }
 
 // unknown verifies what is no archive: a Mach-O image that is not in a file
 // of its own. Of all else it says why it is no archive.
-func (v *verifier) unknown(ctx context.Context, r io.Reader, rep *inputReport) error {
+func (v *verifier) unknown(ctx context.Context, r io.Reader, rep *report.Input) error {
 	head := make([]byte, machoPrefix)
 	n, err := io.ReadFull(r, head)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
@@ -278,14 +263,11 @@ func (v *verifier) unknown(ctx context.Context, r io.Reader, rep *inputReport) e
 	if err != nil {
 		return err
 	}
-	v.tally.entries.Regular++
-	v.tally.images++
-	v.tally.hashed += found.Hashed
+	v.tally.Entries.Regular++
+	v.tally.AddImage(found)
 	for _, s := range found.Slices {
-		v.tally.count(&s)
-		sig := filter.Signature{Path: v.name, Slice: s}
-		v.list.add(v.name, "", true, sig)
-		rep.add(sig)
+		v.tally.AddSlice(&s)
+		v.add(rep, filter.Signature{Path: nar.NewPath(v.name), Slice: s}, true)
 	}
 	return ctx.Err()
 }
@@ -298,29 +280,37 @@ type imageAt struct {
 
 func (i imageAt) Size() int64 { return i.size }
 
+// add lists a slice, and adds it to the report.
+func (v *verifier) add(rep *report.Input, s filter.Signature, onDisk bool) {
+	v.list.Add(&report.Item{Input: v.name, OnDisk: onDisk, Signature: s})
+	rep.Add(s)
+}
+
 func (v *verifier) fail(err error) {
-	v.tally.failed++
+	v.tally.Failed++
 	v.t.fail(err)
-	v.list.fail(err)
+	v.list.Fail(err)
 }
 
 // status is how the command ends: what could not be read outweighs a
 // signature that does not hold.
 func (v *verifier) status() error {
 	switch {
-	case v.total.failed > 0:
+	case v.total.Failed > 0:
 		return errFailed
-	case v.total.broken > 0:
+	case v.total.Invalid > 0:
 		return errUnsealed
 	}
 	return nil
 }
 
-// unwrapPath leaves out the path of an error that will be said with it.
-func unwrapPath(err error) error {
-	var p *os.PathError
-	if errors.As(err, &p) {
-		return fmt.Errorf("%s: %w", p.Op, p.Err)
+// entered shows which file a scan has come to. It is nil where nothing is shown.
+func entered(t *terminal) func(*scan.Entry) {
+	if t.progress == nil {
+		return nil
 	}
-	return err
+	return func(e *scan.Entry) {
+		path := e.Path().Short()
+		t.progress.at(&path)
+	}
 }

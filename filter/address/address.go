@@ -140,8 +140,8 @@ func (c *Config) hash(own string, in io.ReaderAt, size int64, write func(io.Writ
 		return nil, err
 	}
 	if c.Modulo == ModuloSignatures {
-		m.sealed = newSealedRanges(in, size)
-		defer m.sealed.stop()
+		m.ranges = newSignatureRanges(in, size)
+		defer m.ranges.stop()
 	}
 	if err := write(m); err != nil {
 		return nil, err
@@ -199,7 +199,7 @@ func (c *counter) Write(p []byte) (int, error) {
 // release.
 type tail struct {
 	w    io.Writer
-	held []byte
+	last []byte
 }
 
 // tailSize is the size of the ")" that ends an archive.
@@ -207,22 +207,22 @@ const tailSize = 16
 
 func (t *tail) Write(p []byte) (int, error) {
 	keep := min(tailSize, len(p))
-	if n := len(t.held) + keep - tailSize; n > 0 {
-		if _, err := t.w.Write(t.held[:n]); err != nil {
+	if n := len(t.last) + keep - tailSize; n > 0 {
+		if _, err := t.w.Write(t.last[:n]); err != nil {
 			return 0, err
 		}
-		t.held = t.held[:copy(t.held, t.held[n:])]
+		t.last = t.last[:copy(t.last, t.last[n:])]
 	}
 	if len(p) > keep {
 		if n, err := t.w.Write(p[:len(p)-keep]); err != nil {
 			return n, err
 		}
 	}
-	t.held = append(t.held, p[len(p)-keep:]...)
+	t.last = append(t.last, p[len(p)-keep:]...)
 	return len(p), nil
 }
 
 func (t *tail) release() error {
-	_, err := t.w.Write(t.held)
+	_, err := t.w.Write(t.last)
 	return err
 }

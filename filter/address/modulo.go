@@ -69,7 +69,7 @@ func (m Modulo) encodings() rules.Encodings {
 type moduloHash struct {
 	modulo Modulo
 	own    *rules.Set
-	sealed *sealedRanges // nil: signatures are not left out
+	ranges *signatureRanges // nil: signatures are not left out
 	sum    hash.Hash
 	buf    []byte
 	base   int64 // offset of buf in the archive
@@ -91,8 +91,8 @@ func newModuloHash(m Modulo, own string) (*moduloHash, error) {
 func (m *moduloHash) Write(p []byte) (int, error) {
 	fresh := len(m.buf)
 	m.buf = append(m.buf, p...)
-	if m.sealed != nil {
-		if err := m.sealed.zero(m.buf[fresh:], m.base+int64(fresh)); err != nil {
+	if m.ranges != nil {
+		if err := m.ranges.zero(m.buf[fresh:], m.base+int64(fresh)); err != nil {
 			return 0, err
 		}
 	}
@@ -132,24 +132,24 @@ func (m *moduloHash) address() nar.ContentAddress {
 	return nar.ContentAddress(m.sum.Sum(nil))
 }
 
-// sealedRanges are the ranges of signatures that ModuloSignatures leaves out. They are found one by one, so that there
+// signatureRanges are the ranges of signatures that ModuloSignatures leaves out. They are found one by one, so that there
 // is no list of them.
-type sealedRanges struct {
+type signatureRanges struct {
 	next func() (macho.Range, error, bool)
 	stop func()
 	now  macho.Range // the current one, offsets in the archive
 	done bool
 }
 
-func newSealedRanges(in io.ReaderAt, size int64) *sealedRanges {
-	s := &sealedRanges{}
-	s.next, s.stop = iter.Pull2(sealedIn(in, size))
+func newSignatureRanges(in io.ReaderAt, size int64) *signatureRanges {
+	s := &signatureRanges{}
+	s.next, s.stop = iter.Pull2(rangesIn(in, size))
 	return s
 }
 
 // zero makes the ranges zero in b, the bytes of the archive at base. It is called for one part of the archive after the
 // other.
-func (s *sealedRanges) zero(b []byte, base int64) error {
+func (s *signatureRanges) zero(b []byte, base int64) error {
 	for end := base + int64(len(b)); !s.done; {
 		if from, to := max(s.now.Off, base), min(s.now.Off+s.now.Len, end); from < to {
 			clear(b[from-base : to-base])
@@ -166,8 +166,8 @@ func (s *sealedRanges) zero(b []byte, base int64) error {
 	return nil
 }
 
-// sealedIn returns the ranges of an archive, in rising order. The last pair may be an error.
-func sealedIn(in io.ReaderAt, size int64) iter.Seq2[macho.Range, error] {
+// rangesIn returns the ranges of an archive, in rising order. The last pair may be an error.
+func rangesIn(in io.ReaderAt, size int64) iter.Seq2[macho.Range, error] {
 	return func(yield func(macho.Range, error) bool) {
 		r := nar.NewReader(nar.NewSectionReader(in, 0, size))
 		for {
@@ -179,7 +179,7 @@ func sealedIn(in io.ReaderAt, size int64) iter.Seq2[macho.Range, error] {
 				var ranges []macho.Range
 				size := e.Size
 				off := r.Offset()
-				if ranges, err = sealedInFile(r, in, off, size); err == nil {
+				if ranges, err = rangesInFile(r, in, off, size); err == nil {
 					for _, x := range ranges {
 						if !yield(macho.Range{Off: off + x.Off, Len: x.Len}, nil) {
 							return
@@ -195,8 +195,8 @@ func sealedIn(in io.ReaderAt, size int64) iter.Seq2[macho.Range, error] {
 	}
 }
 
-// sealedInFile returns the ranges of the current file of r, whose contents lie at off of in.
-func sealedInFile(r *nar.Reader, in io.ReaderAt, off, size int64) ([]macho.Range, error) {
+// rangesInFile returns the ranges of the current file of r, whose contents lie at off of in.
+func rangesInFile(r *nar.Reader, in io.ReaderAt, off, size int64) ([]macho.Range, error) {
 	prefix, err := r.Peek(int(min(size, 8)))
 	if err != nil && err != io.EOF {
 		return nil, err
@@ -206,7 +206,7 @@ func sealedInFile(r *nar.Reader, in io.ReaderAt, off, size int64) ([]macho.Range
 	}
 	ranges, err := macho.DerivedRanges(readOnlyImage{io.NewSectionReader(in, off, size)})
 	if err != nil {
-		return nil, fmt.Errorf("signature of %q: %w", r.Path(), err)
+		return nil, fmt.Errorf("signature of %q: %w", r.EntryPath().Short(), err)
 	}
 	return ranges, nil
 }

@@ -21,7 +21,7 @@ func ExampleScanner() {
 		StoreDir:  "/nix/store",
 		Encodings: rules.AllEncodings,
 		Found: func(r *refs.Reference) error {
-			if r.Part == refs.InTarget || r.Path == "/etc/hello.conf" {
+			if r.Part == refs.InTarget || r.Path.String() == "/etc/hello.conf" {
 				fmt.Printf("%s %s, byte %d: %s\n", r.Path, r.Part, r.Offset, r.Base)
 			}
 			return nil

@@ -168,7 +168,7 @@ func TestUnpackNamesInPlainSight(t *testing.T) {
 			t.Errorf("method %d: %+v", method, got)
 		}
 		f, plain := collect(t, hashA)
-		if err := f.File("f", strings.NewReader(data)); err != nil || len(*plain) != 4 {
+		if err := f.File(nar.NewPath("f"), strings.NewReader(data)); err != nil || len(*plain) != 4 {
 			t.Errorf("method %d: %d in plain sight, %v", method, len(*plain), err)
 		}
 	}
@@ -211,7 +211,7 @@ func TestScannerOverlaps(t *testing.T) {
 	for _, c := range codecs {
 		data := append([]byte("\xff"), c.encode(text)...)
 		f, got := collect(t, first, second, rulestest.As)
-		if err := f.File("f", bytes.NewReader(data)); err != nil {
+		if err := f.File(nar.NewPath("f"), bytes.NewReader(data)); err != nil {
 			t.Fatal(err)
 		}
 		var want []seen
@@ -286,7 +286,7 @@ func TestUnpackZipLimits(t *testing.T) {
 			Warn:  func(_ string, err error) { warned = err },
 			Spill: spill.Options{Memory: 1 << 20, Open: func() (spill.File, error) { return discard{bytes.NewReader(data)}, nil }},
 		}
-		if err := f.File("f", in); err != nil {
+		if err := f.File(nar.NewPath("f"), in); err != nil {
 			t.Fatal(err)
 		}
 		if !isLimit(warned) || warned.Error() != want {

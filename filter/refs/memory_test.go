@@ -18,6 +18,7 @@ import (
 	"narseal/filter/rules"
 	"narseal/filter/rules/rulestest"
 	"narseal/filter/spill"
+	"narseal/nar"
 	"narseal/nar/compression"
 	"narseal/nar/storepath"
 )
@@ -185,7 +186,7 @@ func runAttack(t *testing.T, path string, hold int64) {
 		Warn:  func(path string, err error) { t.Logf("%.100s: %.200v", path, err) },
 		Spill: spill.Options{Memory: hold, Open: func() (spill.File, error) { return os.CreateTemp(dir, "") }},
 	}
-	if err := s.File("attack", in); err != nil {
+	if err := s.File(nar.NewPath("attack"), in); err != nil {
 		t.Fatal(err)
 	}
 	status, err := os.ReadFile("/proc/self/status") // what the kernel counted

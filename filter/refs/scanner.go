@@ -32,7 +32,7 @@ type Scanner struct {
 	err error  // of Found, or of reading
 
 	// The part that is searched. Offsets are in bytes from its start.
-	path   func() string
+	path   func() nar.Path
 	at     Reference
 	member string
 	packed string
@@ -47,7 +47,7 @@ type Scanner struct {
 // A Reference is a place that names a store path, or contains one of Scanner.Hashes. It is valid during the call that
 // it is given to.
 type Reference struct {
-	Path string // of the entry, in the input
+	Path nar.Path // of the entry, in the input
 	// Packed is empty for a reference in the entry as it is, where a rewrite can reach it. For one in packed contents
 	// it names the levels of packing, as in "gzip,tar", and Member has "!" and the member's name for each archive on
 	// the way, as in "!META-INF/x".
@@ -79,7 +79,7 @@ func (s *Scanner) Archive(r *nar.Reader) error {
 	if err := storepath.CheckDir(s.StoreDir); err != nil {
 		return err
 	}
-	path := r.Path // one method value, not one per entry
+	path := r.EntryPath // one method value, not one per entry
 	for {
 		e, err := r.Next()
 		if err == io.EOF {
@@ -113,21 +113,21 @@ func (s *Scanner) Incomplete() (limited, unreadable int64) {
 }
 
 // Field searches a name or a target of the entry at path.
-func (s *Scanner) Field(path string, part Part, b []byte) error {
+func (s *Scanner) Field(path nar.Path, part Part, b []byte) error {
 	if err := storepath.CheckDir(s.StoreDir); err != nil {
 		return err
 	}
-	return s.field(func() string { return path }, part, b)
+	return s.field(func() nar.Path { return path }, part, b)
 }
 
 // File searches the contents of a file. path is for the references.
-func (s *Scanner) File(path string, r io.Reader) error {
+func (s *Scanner) File(path nar.Path, r io.Reader) error {
 	if err := storepath.CheckDir(s.StoreDir); err != nil {
 		return err
 	}
-	if err := s.contents(func() string { return path }, r); err != nil {
+	if err := s.contents(func() nar.Path { return path }, r); err != nil {
 		if err != s.err {
-			err = fmt.Errorf("read %q: offset %d: %w", path, s.base, err)
+			err = fmt.Errorf("read %q: offset %d: %w", path.Short(), s.base, err)
 		}
 		return err
 	}
@@ -136,7 +136,7 @@ func (s *Scanner) File(path string, r io.Reader) error {
 
 // contents is File for a path that is only built when it is needed. If r fails, the bytes before are searched, and the
 // error is r's.
-func (s *Scanner) contents(path func() string, r io.Reader) error {
+func (s *Scanner) contents(path func() nar.Path, r io.Reader) error {
 	if s.buf == nil {
 		s.buf = make([]byte, bufferSize)
 	}
@@ -167,7 +167,7 @@ func (s *Scanner) contents(path func() string, r io.Reader) error {
 const bufferSize = 256 << 10
 
 // entry searches the contents of the current file of r.
-func (s *Scanner) entry(path func() string, r *nar.Reader) error {
+func (s *Scanner) entry(path func() nar.Path, r *nar.Reader) error {
 	if r.Remaining() < storepath.HashLen && s.Unpack == nil || r.Remaining() == 0 {
 		return nil
 	}
@@ -211,7 +211,7 @@ func (s *Scanner) finishUnpacking() error {
 	return s.err
 }
 
-func (s *Scanner) field(path func() string, part Part, b []byte) error {
+func (s *Scanner) field(path func() nar.Path, part Part, b []byte) error {
 	if len(b) < storepath.HashLen {
 		return nil
 	}
@@ -220,7 +220,7 @@ func (s *Scanner) field(path func() string, part Part, b []byte) error {
 	return s.err
 }
 
-func (s *Scanner) begin(path func() string, part Part) {
+func (s *Scanner) begin(path func() nar.Path, part Part) {
 	s.path, s.err = path, nil
 	s.at = Reference{Part: part, Member: s.member, Packed: s.packed}
 	s.base, s.paths, s.hashes, s.lastAt = 0, 0, 0, -1
@@ -283,7 +283,7 @@ func (s *Scanner) bareHashes(b []byte, final bool) (settled int) {
 
 // found reports a reference at off of the window.
 func (s *Scanner) found(off int, enc rules.Encodings, base []byte, hash int) {
-	if s.at.Path == "" {
+	if s.at.Path == (nar.Path{}) {
 		s.at.Path = s.path()
 	}
 	s.at.Offset = s.base + int64(off)

@@ -48,7 +48,7 @@ func collect(t testing.TB, hashes ...string) (*Scanner, *[]seen) {
 		if m.Base == nil {
 			what = hashes[m.Hash]
 		}
-		*all = append(*all, seen{m.Path, m.Part, m.Offset, m.Encoding, what})
+		*all = append(*all, seen{m.Path.String(), m.Part, m.Offset, m.Encoding, what})
 		return nil
 	}
 	return f, all
@@ -152,7 +152,7 @@ func TestScannerAtBufferEnds(t *testing.T) {
 			in := append(make([]byte, at), path...)
 			in = append(in, make([]byte, 77)...)
 			f, got := collect(t, hashA)
-			if err := f.File("file", bytes.NewReader(in)); err != nil {
+			if err := f.File(nar.NewPath("file"), bytes.NewReader(in)); err != nil {
 				t.Fatal(err)
 			}
 			same(t, *got, []seen{
@@ -166,7 +166,7 @@ func TestScannerAtBufferEnds(t *testing.T) {
 func TestScannerOfFields(t *testing.T) {
 	f, got := collect(t, hashB)
 	for part, b := range map[Part]string{InTarget: "/nix/store/" + hashA + "-t", InName: "n" + hashB} {
-		if err := f.Field("p", part, []byte(b)); err != nil {
+		if err := f.Field(nar.NewPath("p"), part, []byte(b)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -180,15 +180,15 @@ func TestScannerErrors(t *testing.T) {
 		t.Errorf("cut archive: %v", err)
 	}
 	broken := errors.New("broken")
-	if err := f.File("p", io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(broken))); !errors.Is(err, broken) ||
+	if err := f.File(nar.NewPath("p"), io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(broken))); !errors.Is(err, broken) ||
 		!strings.Contains(err.Error(), `"p": offset 3`) {
 		t.Errorf("failing file: %v", err)
 	}
 	f.Found = func(*Reference) error { return broken }
 	path := "/nix/store/" + hashA + "-x"
 	for _, err := range []error{
-		f.File("p", strings.NewReader(path)),
-		f.Field("p", InTarget, []byte(path)),
+		f.File(nar.NewPath("p"), strings.NewReader(path)),
+		f.Field(nar.NewPath("p"), InTarget, []byte(path)),
 		f.Archive(nar.NewReader(bytes.NewReader(nartest.Tree(nartest.File(path))))),
 		f.Archive(nar.NewReader(bytes.NewReader(nartest.Tree(nartest.Symlink(path))))),
 		f.Archive(nar.NewReader(bytes.NewReader(nartest.Tree(nartest.Dir{hashA: nartest.File("")})))),
@@ -199,7 +199,7 @@ func TestScannerErrors(t *testing.T) {
 	}
 	for _, bad := range []string{"", "nix/store", "/nix/store/", "/" + strings.Repeat("x", storepath.MaxDir)} {
 		f.StoreDir = bad
-		for _, err := range []error{f.Archive(nil), f.Field("", InName, nil), f.File("", nil)} {
+		for _, err := range []error{f.Archive(nil), f.Field(nar.NewPath(""), InName, nil), f.File(nar.NewPath(""), nil)} {
 			if err == nil || !strings.Contains(err.Error(), "store directory") {
 				t.Errorf("store directory %q: %v", bad, err)
 			}
@@ -211,7 +211,7 @@ func TestScannerOfAnotherStore(t *testing.T) {
 	f, got := collect(t)
 	f.StoreDir = "/gnu/store"
 	in := "/nix/store/" + hashA + "-x /gnu/store/" + hashB + "-y"
-	if err := f.File("p", strings.NewReader(in)); err != nil {
+	if err := f.File(nar.NewPath("p"), strings.NewReader(in)); err != nil {
 		t.Fatal(err)
 	}
 	same(t, *got, []seen{{"p", InContents, int64(strings.Index(in, "/gnu")), rules.UTF8, hashB + "-y"}})
@@ -232,7 +232,7 @@ func FuzzScanner(f *testing.F) {
 		want := partOracle("p", InContents, in, []string{hashA, hashB})
 		for _, r := range []io.Reader{bytes.NewReader(in), iotest.OneByteReader(bytes.NewReader(in))} {
 			refs, got := collect(t, hashA, hashB)
-			if err := refs.File("p", r); err != nil {
+			if err := refs.File(nar.NewPath("p"), r); err != nil {
 				t.Fatal(err)
 			}
 			same(t, *got, want)

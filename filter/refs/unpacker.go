@@ -9,6 +9,7 @@ import (
 	"iter"
 
 	"narseal/filter/spill"
+	"narseal/nar"
 	"narseal/nar/compression"
 )
 
@@ -29,6 +30,7 @@ type Unpack struct {
 	Memory int64
 	// Warn, if not nil, gets the path of the entry and of the member that was not searched, or not completely, and why.
 	// The error is an ErrLimit if one of the limits was the reason.
+	// Of a long path it gets the end.
 	Warn func(path string, err error)
 	// Spill says where a zip archive of up to 256 MiB is kept, which needs random access.
 	Spill spill.Options
@@ -61,7 +63,7 @@ type Unpacker struct {
 	limited, unreadable int64 // see Incomplete
 
 	// Of the current file:
-	path   func() string
+	path   func() nar.Path
 	next   func() (struct{}, bool) // nil: it is not packed, or has been given up
 	stop   func()
 	in     []byte // pushed and not yet read
@@ -101,7 +103,7 @@ func NewUnpacker(o *Unpack, s *Scanner) *Unpacker {
 }
 
 // Begin begins a file. head is its first HeadSize bytes, or all of it.
-func (u *Unpacker) Begin(path func() string, head []byte) {
+func (u *Unpacker) Begin(path func() nar.Path, head []byte) {
 	u.Close()
 	u.path, u.in, u.ended, u.left, u.warned, u.err = path, nil, false, u.Size, 0, nil
 	if packing(head) == "" {
@@ -297,12 +299,12 @@ func (u *Unpacker) warn(l layer, err error) {
 		u.unreadable++
 	}
 	u.warned++
-	switch path := u.path(); {
+	switch {
 	case u.Warn == nil || u.warned > maxWarnings:
 	case u.warned == maxWarnings:
-		u.Warn(path, errors.New("more members that cannot be looked into"))
+		u.Warn(u.path().Short(), errors.New("more members that cannot be looked into"))
 	default:
-		u.Warn(path+l.member, err)
+		u.Warn(u.path().Short()+l.member, err)
 	}
 }
 

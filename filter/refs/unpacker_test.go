@@ -106,7 +106,7 @@ func deepOf(t testing.TB, deep Unpack, tree nartest.Node, hashes ...string) (all
 			what = hashes[m.Hash]
 		}
 		if m.Packed != "" {
-			all = append(all, hidden{m.Path, m.Member, m.Packed, m.Part, m.Offset, what})
+			all = append(all, hidden{m.Path.String(), m.Member, m.Packed, m.Part, m.Offset, what})
 		} else if m.Member != "" {
 			t.Errorf("a member that is not packed: %+v", m)
 		}
@@ -167,12 +167,12 @@ func TestUnpack(t *testing.T) {
 		var loose []hidden
 		f.Found = func(m *Reference) error {
 			if m.Packed != "" {
-				loose = append(loose, hidden{m.Path, m.Member, m.Packed, m.Part, m.Offset, string(m.Base)})
+				loose = append(loose, hidden{m.Path.String(), m.Member, m.Packed, m.Part, m.Offset, string(m.Base)})
 			}
 			return nil
 		}
 		f.Unpack = &Unpack{}
-		if err := f.File("/f", iotest.OneByteReader(strings.NewReader(test.data))); err != nil || !slices.Equal(loose, test.want) {
+		if err := f.File(nar.NewPath("/f"), iotest.OneByteReader(strings.NewReader(test.data))); err != nil || !slices.Equal(loose, test.want) {
 			t.Errorf("%s: loose: got %+v, %v, want %+v", name, loose, err, test.want)
 		}
 	}
@@ -320,7 +320,7 @@ func TestUnpackFoundFails(t *testing.T) {
 			}
 		}
 		// The next input is not the worse for it.
-		if err := f.File("p", strings.NewReader("x")); err != nil {
+		if err := f.File(nar.NewPath("p"), strings.NewReader("x")); err != nil {
 			t.Errorf("next: %v", err)
 		}
 	}
@@ -346,7 +346,7 @@ func FuzzUnpack(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		plain, want := collect(t, hashA)
-		if err := plain.File("p", bytes.NewReader(data)); err != nil {
+		if err := plain.File(nar.NewPath("p"), bytes.NewReader(data)); err != nil {
 			t.Fatal(err)
 		}
 		deep, _ := collect(t, hashA)
@@ -357,12 +357,12 @@ func FuzzUnpack(f *testing.F) {
 				if m.Base == nil {
 					what = hashA
 				}
-				got = append(got, seen{m.Path, m.Part, m.Offset, m.Encoding, what})
+				got = append(got, seen{m.Path.String(), m.Part, m.Offset, m.Encoding, what})
 			}
 			return nil
 		}
 		deep.Unpack = &Unpack{Size: 1 << 20}
-		if err := deep.File("p", bytes.NewReader(data)); err != nil {
+		if err := deep.File(nar.NewPath("p"), bytes.NewReader(data)); err != nil {
 			t.Fatal(err)
 		}
 		same(t, got, *want)

@@ -199,7 +199,7 @@ func TestQueueIsBounded(t *testing.T) {
 			break
 		}
 	}
-	if n*itemMemory > freeItems+1 || n < 50_000 {
+	if n*itemMemory > freeItems+1 || n < 20_000 {
 		t.Errorf("%d items", n)
 	}
 	i, err := NewQueue(Options{Memory: 1000}).New()

@@ -36,6 +36,8 @@ const slotResources = 3
 const (
 	// maxDepth is how deep a bundle may lie: what Nix allows of an archive, and far more than bundles need.
 	maxDepth = 64
+	// maxFileDepth is how deep a file of a bundle may lie, such as ROOT/MacOS/X.
+	maxFileDepth = maxDepth + 2
 	// maxWaiting bounds the slices that wait for the end of their bundle, and maxStale the stale slots in their reports.
 	maxWaiting = 4096
 	maxStale   = 1 << 20
@@ -45,7 +47,8 @@ const (
 // order, as an archive has them. It keeps only digests and reports, a few megabytes at most. The zero Checker is ready
 // to use.
 //
-// Paths are slash-separated, from the tree's root, which is "/".
+// Paths are slash-separated, from the tree's root, which is "/". The Checker asks for a path only if a bundle can lie
+// there. A depth is the number of directories around a file, including the root.
 type Checker struct {
 	open    []*openBundle // around the current file, the outermost first
 	waiting int           // slices that wait, in all of them
@@ -118,8 +121,11 @@ func (c *Checker) Reach(depth int) {
 }
 
 // AddFile adds the digest of the file at path. IsSealedFile must be true of the file's name.
-func (c *Checker) AddFile(path string, d *FileDigest) {
-	dir, name := splitPath(path)
+func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
+	if depth > maxFileDepth {
+		return
+	}
+	dir, name := splitPath(path())
 	parent, nested := strings.CutSuffix(dir, codeResourcesDir)
 	switch {
 	case name == codeResourcesName && nested:
@@ -142,10 +148,10 @@ func (c *Checker) AddFile(path string, d *FileDigest) {
 // when its bundle is complete. If the bundle has other files than those that the slice seals, the slice then has
 // macho.StatusBundle, unless it has a worse status already, and it is Touched if such a file is. A missing file is no
 // problem.
-func (c *Checker) AddSlice(path string, s macho.Slice, then func(macho.Slice)) {
+func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then func(macho.Slice)) {
 	var b *openBundle
-	if len(s.External) > 0 {
-		dir, _ := splitPath(path)
+	if len(s.External) > 0 && depth <= maxFileDepth {
+		dir, _ := splitPath(path())
 		if root, ok := strings.CutSuffix(dir, executablesDir); ok && strings.HasSuffix(root, contentsDir) {
 			dir = root
 		}

@@ -74,14 +74,14 @@ func TestChecker(t *testing.T) {
 			add := func(f file) {
 				d := fileDigest(f.data)
 				d.Touched = touched
-				c.AddFile(f.path, d)
+				c.AddFile(depth(f.path), text(f.path), d)
 			}
 			for _, f := range test.files {
 				if !strings.Contains(f.path, "_CodeSignature") {
 					add(f)
 				}
 			}
-			c.AddSlice(test.image, sealedSlice(t, test.external), collect)
+			c.AddSlice(depth(test.image), text(test.image), sealedSlice(t, test.external), collect)
 			for _, f := range test.files {
 				if strings.Contains(f.path, "_CodeSignature") {
 					add(f)
@@ -108,7 +108,7 @@ func TestReach(t *testing.T) {
 	var c bundle.Checker
 	returned := 0
 	s := sealedSlice(t, map[int][]byte{1: []byte("plist")})
-	c.AddSlice("/x/A.app/Contents/MacOS/A", s, func(macho.Slice) { returned++ })
+	c.AddSlice(depth("/x/A.app/Contents/MacOS/A"), text("/x/A.app/Contents/MacOS/A"), s, func(macho.Slice) { returned++ })
 	for _, depth := range []int{6, 5, 4} { // Contents/Resources has four directories around it
 		c.Reach(depth)
 		if returned != 0 {
@@ -129,7 +129,7 @@ func TestBounds(t *testing.T) {
 	const n = 5000
 	broken, returned := 0, 0
 	for i := range n {
-		c.AddSlice(fmt.Sprintf("/A.app/%d", i), s, func(s macho.Slice) {
+		c.AddSlice(depth(fmt.Sprintf("/A.app/%d", i)), text(fmt.Sprintf("/A.app/%d", i)), s, func(s macho.Slice) {
 			returned++
 			if s.Status == macho.StatusBundle {
 				broken++
@@ -150,7 +150,7 @@ func TestBounds(t *testing.T) {
 	large.CodeDirectories = []macho.CodeDirectory{{Stale: make([]int, 600_000)}}
 	returned = 0
 	for range 3 {
-		c.AddSlice("/A.app/A", large, func(macho.Slice) { returned++ })
+		c.AddSlice(depth("/A.app/A"), text("/A.app/A"), large, func(macho.Slice) { returned++ })
 	}
 	if returned != 2 {
 		t.Errorf("%d of 3 slices with 600,000 stale slots wait, want 1", 3-returned)
@@ -158,7 +158,7 @@ func TestBounds(t *testing.T) {
 	c.Reach(0)
 
 	returned = 0
-	c.AddSlice(strings.Repeat("/d", 100)+"/A", s, func(macho.Slice) { returned++ })
+	c.AddSlice(depth(strings.Repeat("/d", 100)+"/A"), text(strings.Repeat("/d", 100)+"/A"), s, func(macho.Slice) { returned++ })
 	if returned != 1 {
 		t.Error("a bundle at depth 100 waits")
 	}
@@ -169,11 +169,16 @@ func TestWorse(t *testing.T) {
 	s := sealedSlice(t, map[int][]byte{1: []byte("plist")})
 	s.Status, s.Reason = macho.StatusStale, "stale code slots: 1"
 	var c bundle.Checker
-	c.AddSlice("/A.app/A", s, func(got macho.Slice) {
+	c.AddSlice(depth("/A.app/A"), text("/A.app/A"), s, func(got macho.Slice) {
 		if got.Status != macho.StatusStale || !strings.HasPrefix(got.Reason, s.Reason+"; bundle: ") {
 			t.Errorf("%s: %s", got.Status, got.Reason)
 		}
 	})
-	c.AddFile("/A.app/Info.plist", fileDigest("other"))
+	c.AddFile(depth("/A.app/Info.plist"), text("/A.app/Info.plist"), fileDigest("other"))
 	c.Reach(0)
 }
+
+// depth and text are how a Checker is given a path.
+func depth(path string) int { return strings.Count(path, "/") }
+
+func text(path string) func() string { return func() string { return path } }

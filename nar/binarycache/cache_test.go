@@ -89,12 +89,17 @@ func newCache(t testing.TB, members ...member) string {
 
 func fill(t testing.TB, dir string, members ...member) {
 	t.Helper()
-	for _, m := range members {
-		if err := cachetest.Write(dir, cachetest.Path{Base: m.base, NAR: m.nar, Compression: m.compression, References: m.refs,
-			Extra: m.extra, Listing: m.listing, StoreDir: m.storeDir}); err != nil {
-			t.Fatal(err)
-		}
+	if err := cachetest.Write(dir, paths(members)...); err != nil {
+		t.Fatal(err)
 	}
+}
+
+func paths(members []member) (list []cachetest.Path) {
+	for _, m := range members {
+		list = append(list, cachetest.Path{Base: m.base, NAR: m.nar, Compression: m.compression, References: m.refs,
+			Extra: m.extra, Listing: m.listing, StoreDir: m.storeDir})
+	}
+	return list
 }
 
 // hash is a hash part: one character, 32 times.

@@ -1,95 +1,213 @@
 package binarycache
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
-func TestState(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "state")
-	open := func(work string) (*State, error) { return OpenState(dir, "/the/cache", work) }
-	s, err := open("work")
+func openState(t *testing.T, dir, work string) *State {
+	t.Helper()
+	s, err := OpenState(dir, "cache", work)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := record{In: identify(strings.Repeat("a", 32)+".narinfo", []byte("1")), Out: identify(strings.Repeat("b", 32)+".narinfo", []byte("2")), OldNAR: "nar/1.nar", NewNAR: "nar/2.nar"}
-	c := strings.Repeat("c", 32) + ".narinfo"
-	b := record{In: identify(c, []byte("3")), Out: identify(c, []byte("3")), OldNAR: "nar/3.nar", NewNAR: "nar/3.nar"}
+	return s
+}
+
+func closeState(t *testing.T, s *State) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stateFiles are the files below a directory of states.
+func stateFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(files, func(name string) bool { return filepath.Base(name) == lockName })
+}
+
+func testRecords() (a, b record) {
+	name := func(c string) string { return strings.Repeat(c, 32) + ".narinfo" }
+	a = record{In: identify(name("a"), []byte("1")), Out: identify(name("b"), []byte("2")), OldNAR: "nar/1.nar", NewNAR: "nar/2.nar"}
+	same := identify(name("c"), []byte("3"))
+	return a, record{In: same, Out: same, OldNAR: "nar/3.nar", NewNAR: "nar/3.nar"}
+}
+
+func TestState(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "state")
+	s := openState(t, dir, "work")
+	a, b := testRecords()
 	for _, r := range []record{a, b} {
 		if err := s.add(r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := open("work"); err == nil || !strings.Contains(err.Error(), "another run") {
-		t.Errorf("a second run: %v", err)
+	closeState(t, s)
+	files := stateFiles(t, dir)
+	if len(files) != 1 {
+		t.Fatalf("files: %q", files)
 	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	whole, err := os.ReadFile(s.path)
+	path := files[0]
+	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if other, err := open("other work"); err != nil || len(other.done) > 0 || other.Close() != nil {
-		t.Errorf("of other work: %+v, %v", other, err)
+	other := openState(t, dir, "other work")
+	if len(other.records) > 0 || other.finish() != nil {
+		t.Errorf("of other work: %+v", other.records)
 	}
+	closeState(t, other)
 
 	// However it was cut off, the whole lines count, and it goes on behind them.
 	lines := strings.SplitAfter(string(whole), "\n")
+	ends := []int{len(lines[0]), len(lines[0]) + len(lines[1])}
 	for n := range len(whole) + 1 {
-		if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
+		if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(s.path, whole[:n], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s, err := open("work")
-		if err != nil {
-			t.Fatalf("cut at %d: %v", n, err)
-		}
+		s := openState(t, dir, "work")
 		_, hasA := s.find(a.In)
 		_, hasB := s.find(b.In)
-		if hasA != (n >= len(lines[0]+lines[1])) || hasB != (n == len(whole)) || s.made(a.Out) != hasA || s.made(a.In) {
+		if hasA != (n >= ends[1]) || hasB != (n == len(whole)) || s.made(a.Out) != hasA || s.made(a.In) {
 			t.Errorf("cut at %d: has %v, %v", n, hasA, hasB)
 		}
 		if err := s.add(b); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if s, err = open("work"); err != nil {
-			t.Fatalf("cut at %d, continued: %v", n, err)
-		}
+		closeState(t, s)
+		s = openState(t, dir, "work")
 		if got, ok := s.find(b.In); !ok || got != b {
-			t.Errorf("cut at %d, continued: %+v", n, s.done)
+			t.Errorf("cut at %d, continued: %+v", n, s.records)
 		}
-		if got := s.changes(); hasA && (len(got) != 1 || got[0] != a) {
-			t.Errorf("cut at %d: records %+v", n, got)
+		if got := s.changes(); hasA && (len(got) != 1 || got[0] != a) || !hasA && len(got) > 0 {
+			t.Errorf("cut at %d: changes %+v", n, got)
 		}
 		if err := s.finish(); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Close(); err != nil {
+		closeState(t, s)
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Fatalf("cut at %d: left: %v, %v", n, left, err)
+		}
+		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil { // for the next one
 			t.Fatal(err)
 		}
 	}
+}
+
+// What is no state of this work, or was not written by this user, is refused.
+func TestForgedState(t *testing.T) {
+	a, _ := testRecords()
+	dir := t.TempDir()
+	s := openState(t, dir, "work")
+	if err := s.add(a); err != nil {
+		t.Fatal(err)
+	}
+	closeState(t, s)
+	path := stateFiles(t, dir)[0]
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := openState(t, t.TempDir(), "other work")
+	if err := foreign.add(a); err != nil {
+		t.Fatal(err)
+	}
+	closeState(t, foreign)
+	theirs, err := os.ReadFile(foreign.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := filepath.Join(t.TempDir(), "outside")
+	text := func(b string) func() error {
+		return func() error { return os.WriteFile(path, []byte(b), 0o600) }
+	}
+	for name, c := range map[string]struct {
+		place func() error
+		want  string
+	}{
+		"garbage":          {text("garbage\n"), "line 1"},
+		"garbage later":    {text(string(good) + "garbage\n"), "line 3"},
+		"of another work":  {text(string(theirs)), "line 1: this is the state of another work"},
+		"of another cache": {text(strings.Replace(string(good), `"cache":"cache"`, `"cache":"other"`, 1)), "line 1: this is the state of another work or cache"},
+		"nix-cache-info":   {text(strings.Replace(string(good), "nar/1.nar", "nix-cache-info", 1)), "line 2: not a record"},
+		"narinfo as NAR":   {text(strings.Replace(string(good), "nar/1.nar", strings.Repeat("a", 32)+".narinfo", 1)), "line 2: not a record"},
+		"outside":          {text(strings.Replace(string(good), "nar/1.nar", "../x.nar", 1)), "line 2: not a record"},
+		"key as narinfo":   {text(strings.Replace(string(good), strings.Repeat("a", 32)+".narinfo", "secret.key", 1)), "line 2: not a record"},
+		"endless line":     {text(string(good) + strings.Repeat("x", 1<<17)), "line 3"},
+		"writable by all":  {func() error { return errors.Join(text(string(good))(), os.Chmod(path, 0o666)) }, "others can write it"},
+		"symlink":          {func() error { return errors.Join(os.WriteFile(outside, good, 0o600), os.Symlink(outside, path)) }, "escapes"},
+		"symlink to lock":  {func() error { return os.Symlink(lockName, path) }, "symbolic link"},
+		"directory":        {func() error { return os.Mkdir(path, 0o700) }, "is a directory"},
+		"its folder a link": {func() error {
+			return errors.Join(os.RemoveAll(filepath.Dir(path)), os.Symlink(t.TempDir(), filepath.Dir(path)))
+		}, "escapes"},
+	} {
+		if err := errors.Join(os.RemoveAll(filepath.Dir(path)), os.Mkdir(filepath.Dir(path), 0o700), c.place()); err != nil {
+			t.Fatal(err)
+		}
+		s, err := OpenState(dir, "cache", "work")
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+	if os.Geteuid() == 0 {
+		if err := errors.Join(os.RemoveAll(filepath.Dir(path)), os.Mkdir(filepath.Dir(path), 0o700), text(string(good))(), os.Chown(path, 12345, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenState(dir, "cache", "work"); err == nil || !strings.Contains(err.Error(), "another user's") {
+			t.Errorf("another user's file: %v", err)
+		}
+	}
+}
+
+func TestLock(t *testing.T) {
+	dir := t.TempDir()
+	s := openState(t, dir, "work")
+	for _, work := range []string{"work", "other work"} {
+		if _, err := OpenState(dir, "cache", work); err == nil || !strings.Contains(err.Error(), "another run") {
+			t.Errorf("%s: %v", work, err)
+		}
+	}
+	other, err := OpenState(dir, "other cache", "work")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeState(t, other)
+	closeState(t, s)
+	closeState(t, openState(t, dir, "work"))
+
+	// Runs that begin while others end get the lock, or hear of another run: nothing else.
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := range 100 {
+				s, err := OpenState(dir, "cache", fmt.Sprint(i))
+				if err == nil {
+					err = s.Close()
+				}
+				if err != nil && !strings.Contains(err.Error(), "another run") {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
-	}
-
-	for text, want := range map[string]string{"garbage\n": "line 1", lines[0] + "{}\n": "line 2",
-		strings.Replace(lines[0], "/the/cache", "/another", 1): "another work or cache"} {
-		if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(s.path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := open("work"); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: got %v, want %q", text, err, want)
-		}
 	}
 }

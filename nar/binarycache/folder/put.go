@@ -189,24 +189,32 @@ func (t *temp) replace(base string, c binarycache.Condition) error {
 	if err := t.hide(); err != nil {
 		return err
 	}
-	fd := int(t.dir.Fd())
 	if c.Version == "" {
 		return t.rename(base)
 	}
-	var before, out, own unix.Stat_t
-	if err := unix.Fstat(int(t.file.Fd()), &own); err != nil {
-		return err
-	}
+	var before unix.Stat_t
 	if err := lstat(t.dir, base, &before); err != nil || version(&before) != c.Version {
 		return binarycache.ErrChanged
 	}
+	err := t.exchange(base, &before)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return t.rename(base)
+	}
+	return err
+}
+
+// exchange gives the file its name, and its hidden name to what has it, if that is what was seen before.
+func (t *temp) exchange(base string, before *unix.Stat_t) error {
+	var own, out unix.Stat_t
+	if err := unix.Fstat(int(t.file.Fd()), &own); err != nil {
+		return err
+	}
 	for undo := false; ; undo = true {
-		err := exchange(fd, t.name, base)
-		switch {
+		switch err := exchange(int(t.dir.Fd()), t.name, base); {
 		case err == unix.ENOENT:
 			return binarycache.ErrChanged
-		case err != nil && !undo && (err == unix.ENOSYS || err == unix.EINVAL || err == unix.ENOTSUP):
-			return t.rename(base)
+		case !undo && err == unix.EINVAL: // of a file system that cannot
+			return errors.ErrUnsupported
 		case err != nil:
 			return err
 		}

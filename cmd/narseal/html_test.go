@@ -21,8 +21,8 @@ import (
 // A name that would do harm in a page that takes it as it is.
 const hostileName = `</script><img src=x onerror=alert(1)>&amp;"'`
 
-// pictureTree has images of which some do not hold.
-func pictureTree(t *testing.T) nartest.Dir {
+// htmlTree has images of which some are invalid.
+func htmlTree(t *testing.T) nartest.Dir {
 	golden := func(name string, damaged ...int) nartest.Exec {
 		data := readTestdata(t, "macho/goldens/A/"+name)
 		for _, off := range damaged {
@@ -51,8 +51,8 @@ func pictureTree(t *testing.T) nartest.Dir {
 	}
 }
 
-// picturePage runs verify --html and returns the page.
-func picturePage(t *testing.T, status int, args ...string) string {
+// htmlReport runs verify --html and returns the report.
+func htmlReport(t *testing.T, status int, args ...string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "page.html")
 	var stdout, stderr bytes.Buffer
@@ -66,17 +66,17 @@ func picturePage(t *testing.T, status int, args ...string) string {
 	return string(page)
 }
 
-func pictureArchive(t *testing.T) string {
+func htmlArchive(t *testing.T) string {
 	name := filepath.Join(t.TempDir(), "x.nar")
-	if err := os.WriteFile(name, nartest.Tree(pictureTree(t)), 0o666); err != nil {
+	if err := os.WriteFile(name, nartest.Tree(htmlTree(t)), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	return name
 }
 
-func TestPicture(t *testing.T) {
-	archive := pictureArchive(t)
-	page := picturePage(t, statusUnsealed, archive)
+func TestHTML(t *testing.T) {
+	archive := htmlArchive(t)
+	page := htmlReport(t, statusUnsealed, archive)
 	// Nothing is loaded, and no name becomes markup.
 	for _, m := range regexp.MustCompile(`(?i)\b(?:src|href|action|data|poster|xlink:href)\s*=\s*["']?([^"'\s>]*)|url\(([^)]*)\)|@import|https?:`).FindAllStringSubmatch(unescapedTags(page), -1) {
 		if ref := m[1] + m[2]; !strings.HasPrefix(ref, "#") {
@@ -97,7 +97,7 @@ func TestPicture(t *testing.T) {
 		t.Error("controls that need the script show without it")
 	}
 	for _, want := range []string{
-		"<title>6 signatures do not hold · narseal verify</title>",
+		"<title>6 invalid signatures · narseal verify</title>",
 		"1 of 13 pages of 4.0 KiB does not match.",
 		"32 of 424 pages of 4.0 KiB do not match.",
 		"CodeDirectory 0x0 (sha1) and 0x1000 (sha256)",
@@ -117,7 +117,7 @@ func unescapedTags(page string) string {
 }
 
 // What lies on a bad page is what the standard library finds there.
-func TestPictureSections(t *testing.T) {
+func TestHTMLSections(t *testing.T) {
 	for _, name := range []string{"lld-arm64", "lld-armv7", "go-arm64", "ents-x86_64"} {
 		data := readTestdata(t, "macho/goldens/A/"+name)
 		f, err := debugmacho.NewFile(bytes.NewReader(data))
@@ -138,7 +138,7 @@ func TestPictureSections(t *testing.T) {
 			if err := os.WriteFile(loose, damaged, 0o666); err != nil {
 				t.Fatal(err)
 			}
-			html := picturePage(t, statusUnsealed, loose)
+			html := htmlReport(t, statusUnsealed, loose)
 			m := regexp.MustCompile(fmt.Sprintf(`<td class="pages">%d</td><td class="code">%#x</td><td class="code">%#x</td><td class="code">([^<]*)</td>`,
 				page, from, to-1)).FindStringSubmatch(html)
 			if m == nil {
@@ -154,12 +154,12 @@ func TestPictureSections(t *testing.T) {
 }
 
 // A page of nothing wrong, and one of nothing at all.
-func TestPictureOfWhatHolds(t *testing.T) {
-	page := picturePage(t, statusDone, "../../testdata/macho/goldens/A")
-	if !strings.Contains(page, "<h1>Every signature holds</h1>") || strings.Contains(page, "<details") {
+func TestHTMLOfValid(t *testing.T) {
+	page := htmlReport(t, statusDone, "../../testdata/macho/goldens/A")
+	if !strings.Contains(page, "<h1>Every signature is valid</h1>") || strings.Contains(page, "<details") {
 		t.Error("the page tells of something wrong")
 	}
-	page = picturePage(t, statusError, t.TempDir(), filepath.Join(t.TempDir(), "absent"))
+	page = htmlReport(t, statusError, t.TempDir(), filepath.Join(t.TempDir(), "absent"))
 	if !strings.Contains(page, "There is no image with a signature.") || !strings.Contains(page, "no such file or directory") {
 		t.Error("the page does not tell of what could not be read")
 	}
@@ -189,7 +189,7 @@ func chromium(t *testing.T, args ...string) []byte {
 	return out
 }
 
-func writePage(t *testing.T, page string) string {
+func writeHTML(t *testing.T, page string) string {
 	name := filepath.Join(t.TempDir(), "page.html")
 	if err := os.WriteFile(name, []byte(page), 0o666); err != nil {
 		t.Fatal(err)
@@ -197,10 +197,9 @@ func writePage(t *testing.T, page string) string {
 	return "file://" + name
 }
 
-// The page in a browser, light and dark. With go test -artifacts the pictures
-// stay, to be looked at.
-func TestPictureScreenshot(t *testing.T) {
-	url := writePage(t, picturePage(t, statusUnsealed, pictureArchive(t)))
+// The report in a browser, light and dark. With go test -artifacts the screenshots stay.
+func TestHTMLScreenshot(t *testing.T) {
+	url := writeHTML(t, htmlReport(t, statusUnsealed, htmlArchive(t)))
 	for _, scheme := range []struct {
 		name, setting string
 		ground, bad   [3]uint32
@@ -232,8 +231,7 @@ func TestPictureScreenshot(t *testing.T) {
 	}
 }
 
-// exercise works the page as a user would who has no mouse, and puts what it
-// saw where it can be read.
+// exercise uses the report as a user without a mouse would, and writes what it saw into it.
 const exercise = `<script>
 const seen = [];
 const rows = () => [...document.querySelectorAll("#slices tbody tr")].filter((r) => !r.hidden);
@@ -261,12 +259,12 @@ addEventListener("hashchange", () => setTimeout(() => {
 }, 500));
 </script>`
 
-func TestPictureIsWorked(t *testing.T) {
-	page := picturePage(t, statusUnsealed, pictureArchive(t))
+func TestHTMLIsWorked(t *testing.T) {
+	page := htmlReport(t, statusUnsealed, htmlArchive(t))
 	// The page's policy would keep the exercise from running.
 	policy := regexp.MustCompile(`<meta http-equiv="Content-Security-Policy"[^>]*>`)
 	worked := strings.Replace(policy.ReplaceAllString(page, ""), "</body>", exercise+"</body>", 1)
-	dom := string(chromium(t, "--virtual-time-budget=5000", "--dump-dom", writePage(t, worked)))
+	dom := string(chromium(t, "--virtual-time-budget=5000", "--dump-dom", writeHTML(t, worked)))
 	_, seen, _ := strings.Cut(dom, `<pre id="seen">`)
 	seen, _, _ = strings.Cut(seen, "</pre>")
 	want := strings.Join([]string{
@@ -283,7 +281,7 @@ func TestPictureIsWorked(t *testing.T) {
 		t.Errorf("seen\n%s\nwant\n%s", seen, want)
 	}
 	// Under its policy the page's own script runs, and nothing else does.
-	dom = string(chromium(t, "--dump-dom", writePage(t, strings.Replace(page, "</body>", exercise+"</body>", 1))))
+	dom = string(chromium(t, "--dump-dom", writeHTML(t, strings.Replace(page, "</body>", exercise+"</body>", 1))))
 	if !strings.Contains(dom, "8 of 8 shown") || strings.Contains(dom, `id="seen"`) {
 		t.Error("the policy does not fit the page's script, or lets another run")
 	}

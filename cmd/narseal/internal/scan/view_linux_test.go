@@ -1,4 +1,4 @@
-package main
+package scan
 
 import (
 	"bytes"
@@ -14,18 +14,14 @@ import (
 	"narseal/macho"
 )
 
-var _ macho.Viewer = (*looseFile)(nil)
+var _ macho.Viewer = (*File)(nil)
 
 func TestView(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
 	data := make([]byte, 100_000)
 	rand.NewChaCha8([32]byte{}).Read(data)
-	writeFile(t, name, data)
-	f, err := openLoose(name, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	write(t, name, data)
+	f := open(t, name)
 	for _, r := range [][2]int64{{0, 100_000}, {1, 4095}, {4095, 2}, {4096, 8192}, {99_999, 1}} {
 		off, n := r[0], r[1]
 		called := 0
@@ -49,13 +45,9 @@ func TestView(t *testing.T) {
 // the end of the process.
 func TestViewCut(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
-	writeFile(t, name, make([]byte, 1<<20))
-	f, err := openLoose(name, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	err = f.View(4096, 1<<20-4096, func(b []byte) error {
+	write(t, name, make([]byte, 1<<20))
+	f := open(t, name)
+	err := f.View(4096, 1<<20-4096, func(b []byte) error {
 		if err := os.Truncate(name, 8192); err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package main
+package htmlreport
 
 import (
 	"cmp"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/macho"
 )
 
@@ -86,13 +88,13 @@ func pageMaps(s *macho.Slice) []*pageMap {
 }
 
 func (m *pageMap) draw(regions []macho.Region, d *macho.CodeDirectory) {
-	m.Label = fmt.Sprintf("%d of %s, bad: %s", len(d.Stale), count(int64(d.Slots), "page", "pages"), runs(d.Stale))
+	m.Label = fmt.Sprintf("%d of %s, bad: %s", len(d.Stale), report.Plural(int64(d.Slots), "page", "pages"), report.Runs(d.Stale))
 	if d.PageSize == 0 {
 		return // one slot over everything
 	}
 	per := (d.Slots + maxCells - 1) / maxCells
 	m.Cells = (d.Slots + per - 1) / per
-	m.Legend = fmt.Sprintf("%d of %s of %s do not match.", len(d.Stale), count(int64(d.Slots), "page", "pages"), humanize.IBytes(uint64(d.PageSize)))
+	m.Legend = fmt.Sprintf("%d of %s of %s do not match.", len(d.Stale), report.Plural(int64(d.Slots), "page", "pages"), humanize.IBytes(uint64(d.PageSize)))
 	if len(d.Stale) == 1 {
 		m.Legend = strings.Replace(m.Legend, "do not", "does not", 1)
 	}
@@ -116,7 +118,7 @@ func (m *pageMap) draw(regions []macho.Region, d *macho.CodeDirectory) {
 		}
 		segment := ""
 		if at < len(regions) && regions[at].Off <= off {
-			segment = printable(regions[at].Segment)
+			segment = terminal.Printable(regions[at].Segment)
 		}
 		x, y := cell%mapCols*cellPitch, cell/mapCols*cellPitch
 		tint := m.tint(segment)
@@ -167,7 +169,7 @@ func (m *pageMap) list(regions []macho.Region, d *macho.CodeDirectory) {
 			i = j
 			continue
 		}
-		r := badRun{Pages: runs(d.Stale[i:j])}
+		r := badRun{Pages: report.Runs(d.Stale[i:j])}
 		if d.PageSize > 0 {
 			r.From, r.To = int64(d.Stale[i])*d.PageSize, int64(d.Stale[j-1]+1)*d.PageSize
 		} else {
@@ -192,10 +194,10 @@ func whatLies(regions []macho.Region, from, to int64) string {
 		if r.Off >= to || r.Off+r.Len <= from {
 			continue
 		}
-		name := printable(r.Segment)
+		name := terminal.Printable(r.Segment)
 		switch {
 		case r.Section != "":
-			name += "," + printable(r.Section)
+			name += "," + terminal.Printable(r.Section)
 		case r.Off == 0:
 			name += " (header and load commands)"
 		case r.Segment != "__LINKEDIT":

@@ -1,14 +1,18 @@
-package main
+package report
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
 	"narseal/macho"
+	"narseal/nar"
 )
 
 // undoGithub is what GitHub's runner makes of an escaped value.
@@ -17,12 +21,11 @@ func undoGithub(s string) string {
 }
 
 // Whatever a name holds, an annotation is one line, and says it.
-func TestGithubAnnotation(t *testing.T) {
-	t.Setenv("GITHUB_STEP_SUMMARY", "")
+func TestGitHubAnnotation(t *testing.T) {
 	for _, name := range []string{"a", "a,b:c", "a%0Ab", "a\n::set-env name=X::y", "a\r::error::x", "100%"} {
 		var out bytes.Buffer
-		g := newGithub(&out)
-		g.add(name, "", true, filter.Signature{Path: name, Slice: macho.Slice{Arch: "arm64", Status: macho.StatusMalformed, Reason: "why"}})
+		g := NewGitHub(&out, "")
+		g.Add(&Item{name, "", true, filter.Signature{Path: nar.NewPath(name), Slice: macho.Slice{Arch: "arm64", Status: macho.StatusMalformed, Reason: "why"}}})
 		line, rest, _ := strings.Cut(out.String(), "\n")
 		if rest != "" || strings.Contains(line, "\r") {
 			t.Fatalf("%q: more than a line in %q", name, &out)
@@ -35,26 +38,26 @@ func TestGithubAnnotation(t *testing.T) {
 		if !ok || undoGithub(properties) != want || strings.Count(properties, ",") > 1 || strings.Contains(properties, ": ") {
 			t.Errorf("%q: annotation %q", name, line)
 		}
-		if want := printable(name) + ": arm64 slice at offset 0: why"; undoGithub(message) != want {
+		if want := terminal.Printable(name) + ": arm64 slice at offset 0: why"; undoGithub(message) != want {
 			t.Errorf("%q: message %q, want %q", name, undoGithub(message), want)
 		}
 	}
 }
 
 // A summary is Markdown in which names are only text, and short.
-func TestGithubSummary(t *testing.T) {
+func TestGitHubSummary(t *testing.T) {
 	summary := filepath.Join(t.TempDir(), "summary")
 	if err := os.WriteFile(summary, []byte("before\n"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("GITHUB_STEP_SUMMARY", summary)
 	var out bytes.Buffer
-	g := newGithub(&out)
+	g := NewGitHub(&out, summary)
 	for range maxSummaryRows + 5 {
-		g.add("x.nar", "", false, filter.Signature{Path: "/a|b`c*d_e<img>[l](u)\n@me" + strings.Repeat("z", 4000), Slice: macho.Slice{Status: macho.StatusStale}})
-		g.fail(os.ErrPermission)
+		path := nar.NewPath("/a|b`c*d_e<img>[l](u)\n@me" + strings.Repeat("z", 4000))
+		g.Add(&Item{"x.nar", "", false, filter.Signature{Path: path, Slice: macho.Slice{Status: macho.StatusStale}}})
+		g.Fail(os.ErrPermission)
 	}
-	if err := g.end(&tally{broken: 105}); err != nil {
+	if err := g.End(&Tally{Invalid: 105}); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(summary)
@@ -79,10 +82,25 @@ func TestGithubSummary(t *testing.T) {
 	}
 }
 
-func TestGithubSummaryFails(t *testing.T) {
-	t.Setenv("GITHUB_STEP_SUMMARY", t.TempDir())
+// However long names and errors are, and whatever becomes of them in Markdown, GitHub takes the summary.
+func TestGitHubSummaryIsShort(t *testing.T) {
 	var out bytes.Buffer
-	if err := newGithub(&out).end(&tally{}); err == nil || !strings.HasPrefix(err.Error(), "GITHUB_STEP_SUMMARY: ") {
+	g := NewGitHub(&out, "")
+	for range maxSummaryRows {
+		g.Add(&Item{"x.nar", "", false, filter.Signature{Path: nar.NewPath("/" + strings.Repeat("|", 1<<20)), Slice: macho.Slice{Status: macho.StatusStale}}})
+		g.Fail(errors.New(strings.Repeat("|", 1<<20)))
+	}
+	text := g.markdown(&Tally{})
+	rows := strings.Count(text, "| stale ")
+	if len(text) > 1<<20 || rows == 0 || !strings.Contains(text, fmt.Sprintf("\nand %d more\n", maxSummaryRows-rows)) ||
+		!strings.Contains(text, fmt.Sprintf("\n- and %d more\n", maxSummaryRows)) {
+		t.Errorf("%d bytes, %d rows, end %q", len(text), rows, text[max(0, len(text)-200):])
+	}
+}
+
+func TestGitHubSummaryFails(t *testing.T) {
+	var out bytes.Buffer
+	if err := NewGitHub(&out, t.TempDir()).End(&Tally{}); err == nil || !strings.HasPrefix(err.Error(), "GITHUB_STEP_SUMMARY: ") {
 		t.Errorf("error %v", err)
 	}
 }

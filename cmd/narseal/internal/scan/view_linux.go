@@ -1,4 +1,4 @@
-package main
+package scan
 
 import (
 	"errors"
@@ -11,14 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// View makes the file a macho.Viewer: it maps the bytes. On Linux alone: macOS
-// checks the pages of a signed file that it maps, and may kill the process that
-// touches a stale one.
-func (f *looseFile) View(off, n int64, look func([]byte) error) (err error) {
+// View makes the file a macho.Viewer: it maps the bytes. Only Linux has it: macOS checks the pages of a signed file that
+// is mapped, and may kill the process that touches a stale one.
+func (f *File) View(off, n int64, look func([]byte) error) (err error) {
 	lead := off % int64(os.Getpagesize())
 	mapped, err := unix.Mmap(int(f.Fd()), off-lead, int(lead+n), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		// Some file systems cannot map, others are out of what it takes.
+		// Some file systems cannot map, others lack the memory.
 		return fmt.Errorf("%w: map: %w", errors.ErrUnsupported, err)
 	}
 	defer func() {
@@ -29,10 +28,9 @@ func (f *looseFile) View(off, n int64, look func([]byte) error) (err error) {
 	return f.faults(off-lead, mapped, func() error { return look(mapped[lead:]) })
 }
 
-// faults turns into an error what the system says of bytes, mapped from an
-// offset on, that it cannot read: it sends SIGBUS, for a disk that fails as for
-// a file cut short.
-func (f *looseFile) faults(off int64, mapped []byte, look func() error) (err error) {
+// faults calls look, which reads bytes that are mapped from an offset on, and returns an error if the system cannot read
+// them: it sends SIGBUS, for a disk that fails as for a file that was cut short.
+func (f *File) faults(off int64, mapped []byte, look func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		r := recover()

@@ -1,0 +1,228 @@
+// Package htmlreport writes the HTML report of verify: one file that loads nothing and is readable without its script.
+package htmlreport
+
+import (
+	"bufio"
+	"cmp"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/terminal"
+	"narseal/macho"
+)
+
+//go:embed report.html
+var reportHTML string
+
+//go:embed report.css
+var reportCSS string
+
+//go:embed report.js
+var reportJS string
+
+// HTML is a list that becomes an HTML report in the end.
+type HTML struct {
+	o       Options
+	invalid []*slice
+	valid   []*slice
+	omitted int64    // slices
+	errors  []string // at most maxErrors
+	more    int64    // errors
+}
+
+// Options says what the report is of, and where it goes.
+type Options struct {
+	Out     io.Writer
+	Commit  func() error // called when all is written
+	Inputs  []string     // as the user gave them
+	Version string       // of narseal
+	Budget  *report.Budget
+}
+
+// New returns an empty report.
+func New(o Options) *HTML { return &HTML{o: o} }
+
+// slice is a row of the report's table, and what is drawn of it.
+type slice struct {
+	macho.Slice
+	ID    int
+	Name  string
+	Stale int
+	Open  bool
+	Drawn bool
+}
+
+// OK is for the template.
+func (s *slice) OK() bool { return s.Status.OK() }
+
+// Maps is for the template.
+func (s *slice) Maps() []*pageMap { return pageMaps(&s.Slice) }
+
+// A report that holds more would take a browser long to show.
+const (
+	// maxRows bounds the rows of the table. Invalid slices come first.
+	maxRows = 20_000
+	// maxDrawn bounds the invalid slices whose pages are drawn, and maxMarks the bad pages that are marked in them.
+	maxDrawn = 1000
+	maxMarks = 100_000
+	// maxOpen is how many of those are unfolded at first.
+	maxOpen   = 20
+	maxErrors = 1000
+	// maxError bounds the text of an error, in bytes.
+	maxError = 4096
+)
+
+// Add adds a slice, if there is room for it.
+func (h *HTML) Add(i *report.Item) {
+	item := *i
+	if len(h.o.Inputs) == 1 {
+		item.Input = "-" // it stands above
+	}
+	list := &h.invalid
+	if i.Status.OK() {
+		list = &h.valid
+	}
+	row := &slice{Slice: i.Slice, Name: terminal.Printable(item.Name())}
+	row.Reason = terminal.Printable(row.Reason)
+	if len(*list) == maxRows || !h.o.Budget.Take(report.Memory(&row.Slice)+len(row.Name)) {
+		h.omitted++
+		return
+	}
+	for _, d := range i.CodeDirectories {
+		row.Stale += len(d.Stale) + len(d.StaleSpecial)
+	}
+	*list = append(*list, row)
+}
+
+// Omit counts slices that the report does not have.
+func (h *HTML) Omit(n int64) { h.omitted += n }
+
+// Fail adds an error.
+func (h *HTML) Fail(err error) {
+	if len(h.errors) == maxErrors {
+		h.more++
+		return
+	}
+	text := err.Error()
+	if len(text) > maxError {
+		text = text[:maxError] + "…"
+	}
+	h.errors = append(h.errors, strings.Clone(text))
+}
+
+type namedNumber struct{ Name, Value string }
+
+// End writes the report.
+func (h *HTML) End(n *report.Tally) error {
+	// What is invalid comes first, also where no script runs.
+	rows := slices.Concat(h.invalid, h.valid)
+	if more := len(rows) - maxRows; more > 0 {
+		rows = rows[:maxRows]
+		h.omitted += int64(more)
+	}
+	statuses := map[string]int{}
+	for i, s := range rows {
+		statuses[string(s.Status)]++
+		s.ID = i + 1
+	}
+	drawn := h.draw()
+	var byStatus []namedNumber
+	for name, n := range statuses {
+		byStatus = append(byStatus, namedNumber{name, humanize.Comma(int64(n))})
+	}
+	slices.SortFunc(byStatus, func(a, b namedNumber) int { return cmp.Compare(a.Name, b.Name) })
+	verdict := n.Verdict()
+	err := h.write(&data{
+		Policy: fmt.Sprintf("default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-%s'; script-src 'sha256-%s'",
+			sourceHash(reportCSS), sourceHash(reportJS)),
+		Style: template.CSS(reportCSS), Script: template.JS(reportJS),
+		Cell: cellSize, Pitch: cellPitch,
+		Bad:     n.Invalid > 0 || n.Failed > 0,
+		Verdict: strings.ToUpper(verdict[:1]) + verdict[1:],
+		Inputs:  strings.Join(h.o.Inputs, ", "),
+		Numbers: []namedNumber{
+			{"Files", humanize.Comma(n.Entries.Regular)},
+			{"Signed images", humanize.Comma(n.Images)},
+			{"Slices", humanize.Comma(n.Slices)},
+			{"Invalid", humanize.Comma(n.Invalid)},
+			{"Stale slots", humanize.Comma(n.Stale)},
+			{"Hashed", humanize.IBytes(uint64(n.Hashed))},
+		},
+		Errors: h.errors, MoreErrors: h.more,
+		Statuses: byStatus, Slices: rows, Omitted: h.omitted,
+		Invalid: h.invalid[:drawn], Undrawn: len(h.invalid) - drawn,
+		Version: h.o.Version,
+	})
+	if err != nil {
+		return fmt.Errorf("--html: %w", err)
+	}
+	return nil
+}
+
+// draw returns how many of the invalid slices are drawn.
+func (h *HTML) draw() int {
+	marks := 0
+	for i, s := range h.invalid {
+		for _, d := range s.CodeDirectories {
+			marks += min(len(d.Stale), maxCells)
+		}
+		if i == maxDrawn || marks > maxMarks {
+			return i
+		}
+		s.Drawn, s.Open = true, i < maxOpen
+	}
+	return len(h.invalid)
+}
+
+// data is what the template shows.
+type data struct {
+	Policy      string
+	Style       template.CSS
+	Script      template.JS
+	Tints       [tints]struct{}
+	Cell, Pitch int
+	Bad         bool
+	Verdict     string
+	Inputs      string
+	Numbers     []namedNumber
+	Errors      []string
+	MoreErrors  int64
+	Statuses    []namedNumber
+	Slices      []*slice
+	Omitted     int64
+	Invalid     []*slice // that are drawn
+	Undrawn     int      // invalid ones that are not
+	Version     string
+}
+
+func (h *HTML) write(d *data) error {
+	tmpl, err := template.New("report").Funcs(template.FuncMap{
+		"hex": func(n int64) string { return fmt.Sprintf("%#x", n) },
+	}).Parse(reportHTML)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(h.o.Out)
+	if err := tmpl.Execute(w, d); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return h.o.Commit()
+}
+
+// sourceHash is how a Content-Security-Policy names what may run.
+func sourceHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}

@@ -1,0 +1,168 @@
+package report
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"html"
+	"io"
+	"os"
+	"strings"
+
+	"narseal/cmd/narseal/internal/terminal"
+)
+
+// GitHub lists slices for GitHub Actions: an annotation for each invalid one, and a summary of the job.
+//
+// Sources: docs.github.com, "Workflow commands for GitHub Actions"; for the escapes, actions/toolkit
+// packages/core/src/command.ts.
+type GitHub struct {
+	w       *bufio.Writer
+	summary string
+	rows    []githubRow
+	errors  []string // at most maxSummaryRows, the others are counted
+	more    struct{ rows, errors, omitted int64 }
+}
+
+type githubRow struct{ name, arch, status, what string }
+
+const (
+	maxSummaryRows = 100
+	// maxSummary keeps a summary, in bytes, under the MiB that GitHub takes of a step.
+	maxSummary = 900 << 10
+	// maxSummaryError bounds the errors in a summary, in bytes each.
+	maxSummaryError = 4096
+)
+
+// NewGitHub returns a list that writes its annotations to w, and appends the summary to a file, the one that
+// GITHUB_STEP_SUMMARY names. With an empty name there is no summary.
+func NewGitHub(w io.Writer, summary string) *GitHub {
+	return &GitHub{w: bufio.NewWriter(w), summary: summary}
+}
+
+// Add annotates an invalid slice.
+func (g *GitHub) Add(i *Item) {
+	if i.Status.OK() {
+		return
+	}
+	name := i.Name()
+	what := DescribeSlots(&i.Slice)
+	if len(g.rows) < maxSummaryRows {
+		g.rows = append(g.rows, githubRow{name, i.Arch, string(i.Status), strings.Join(what, "; ")})
+	} else {
+		g.more.rows++
+	}
+	file := i.Input
+	if i.OnDisk {
+		file = ""
+		if i.Path.Len() <= freePath {
+			file = i.Path.String()
+		}
+	}
+	message := fmt.Sprintf("%s: %s slice at offset %d: %s", terminal.Printable(name), i.Arch, i.Offset, cmp.Or(i.Reason, string(i.Status)))
+	g.annotate(file, "signature: "+string(i.Status), strings.Join(append([]string{message}, what...), "\n"))
+}
+
+// Omit counts slices that are not listed.
+func (g *GitHub) Omit(n int64) { g.more.omitted += n }
+
+// Fail annotates an input that could not be read.
+func (g *GitHub) Fail(err error) {
+	text := err.Error()
+	g.annotate("", "narseal", terminal.Harmless(text))
+	if len(g.errors) == maxSummaryRows {
+		g.more.errors++
+		return
+	}
+	if len(text) > maxSummaryError {
+		text = text[:maxSummaryError] + "…"
+	}
+	g.errors = append(g.errors, strings.Clone(text))
+}
+
+// annotate writes an error about a file, or about none where that is empty, stdin, or nothing that a log should show.
+func (g *GitHub) annotate(file, title, message string) {
+	properties := "title=" + githubProperty(title)
+	if file != "" && file != "-" && terminal.IsHarmless(file) {
+		properties = "file=" + githubProperty(file) + "," + properties
+	}
+	fmt.Fprintf(g.w, "::error %s::%s\n", properties, githubData(message))
+	_ = g.w.Flush() // as it comes; End returns the error
+}
+
+// End writes the numbers, and the summary.
+func (g *GitHub) End(n *Tally) error {
+	if g.more.omitted > 0 {
+		fmt.Fprintln(g.w, omission(g.more.omitted))
+	}
+	fmt.Fprintln(g.w, n)
+	if err := g.w.Flush(); err != nil {
+		return err
+	}
+	if g.summary == "" {
+		return nil
+	}
+	f, err := os.OpenFile(g.summary, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
+	if err != nil {
+		return fmt.Errorf("GITHUB_STEP_SUMMARY: %w", err)
+	}
+	_, err = f.WriteString(g.markdown(n))
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return fmt.Errorf("GITHUB_STEP_SUMMARY: %w", err)
+	}
+	return nil
+}
+
+func (g *GitHub) markdown(n *Tally) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "### Signatures\n\n%s\n", n)
+	if len(g.rows) > 0 {
+		b.WriteString("\n| Status | File | Architecture | Slots |\n|---|---|---|---|\n")
+	}
+	more := g.more
+	add := func(line string, count *int64) {
+		if b.Len()+len(line) > maxSummary {
+			*count++
+			return
+		}
+		b.WriteString(line)
+	}
+	for _, r := range g.rows {
+		add(fmt.Sprintf("| %s | %s | %s | %s |\n", r.status, markdownCode(r.name), r.arch, markdownText(r.what)), &more.rows)
+	}
+	if more.rows > 0 {
+		fmt.Fprintf(&b, "\nand %d more\n", more.rows)
+	}
+	if more.omitted > 0 {
+		fmt.Fprintf(&b, "\n%s\n", omission(more.omitted))
+	}
+	if len(g.errors) > 0 {
+		b.WriteString("\nNot everything could be read:\n\n")
+	}
+	for _, e := range g.errors {
+		add(fmt.Sprintf("- %s\n", markdownCode(e)), &more.errors)
+	}
+	if more.errors > 0 {
+		fmt.Fprintf(&b, "- and %d more\n", more.errors)
+	}
+	return b.String()
+}
+
+var (
+	githubData     = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace
+	githubProperty = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C").Replace
+)
+
+// markdownText returns s for a cell of a table: what Markdown would act on, and the bar between cells, become HTML.
+func markdownText(s string) string {
+	s = html.EscapeString(terminal.Printable(s))
+	return markdownActive.Replace(s)
+}
+
+var markdownActive = strings.NewReplacer("|", "&#124;", "`", "&#96;", "*", "&#42;", "_", "&#95;", "[", "&#91;", "]", "&#93;",
+	"\\", "&#92;", "~", "&#126;", "@", "&#64;", ":", "&#58;")
+
+func markdownCode(s string) string { return "<code>" + markdownText(s) + "</code>" }

@@ -1,0 +1,83 @@
+package report
+
+import "narseal/filter"
+
+// Inputs makes the report of a command that takes several inputs. With no report wanted it collects nothing.
+type Inputs struct {
+	wanted bool
+	budget *Budget
+	report Report
+}
+
+// NewInputs returns an empty report.
+func NewInputs(command string, wanted bool, b *Budget) *Inputs {
+	return &Inputs{wanted: wanted, budget: b, report: Report{Schema: Schema, Command: command}}
+}
+
+// Wanted tells whether a report is wanted.
+func (r *Inputs) Wanted() bool { return r.wanted }
+
+// Begin begins the next input. What it returns collects nothing if no report is wanted.
+func (r *Inputs) Begin(name string) *Input {
+	in := &Input{Name: name}
+	if r.wanted {
+		r.report.Inputs = append(r.report.Inputs, in)
+		in.Archive = NewArchive(r.budget)
+	}
+	return in
+}
+
+// Report returns the report. A single input takes the place of the list.
+func (r *Inputs) Report() *Report {
+	rep := r.report
+	if len(rep.Inputs) == 1 {
+		in := *rep.Inputs[0]
+		in.Name = ""
+		rep.Input, rep.Inputs = &in, nil
+	}
+	return &rep
+}
+
+// Add adds a slice.
+func (in *Input) Add(s filter.Signature) {
+	if in.Archive != nil {
+		in.AddSignature(s)
+	}
+}
+
+// Change adds a file that was replaced.
+func (in *Input) Change(c filter.Change) {
+	if in.Archive != nil {
+		in.AddChange(c)
+	}
+}
+
+// AddArchive adds an archive of an export stream, with those of its slices that were kept.
+func (in *Input) AddArchive(storePath string, w *Waiting, res *filter.Result) {
+	if in.Archive == nil {
+		return
+	}
+	a := NewArchive(in.budget)
+	a.StorePath, a.Entries, a.Omitted = storePath, Entries{res.Regular, res.Directory, res.Symlink}, w.omitted
+	for _, s := range w.list {
+		a.AddSignature(s)
+	}
+	in.Archives = append(in.Archives, a)
+}
+
+// End completes the report of an input.
+func (in *Input) End(n *Tally, err error) {
+	if in.Archive == nil {
+		return
+	}
+	in.Entries = n.Entries
+	if in.Archives != nil {
+		in.Archive = nil
+	}
+	if in.Input != nil && in.Input.NarHash == "" {
+		in.Input.Size = n.Size
+	}
+	if err != nil {
+		in.Error = err.Error()
+	}
+}

@@ -1,0 +1,171 @@
+package report
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+
+	"narseal/cmd/narseal/internal/jsontext"
+	"narseal/filter"
+	"narseal/macho"
+)
+
+// Write writes a JSON object, indented, whose fields are what f writes.
+func Write(w io.Writer, f func(*Object)) error {
+	o := &Object{w: bufio.NewWriter(w)}
+	o.braces(f)
+	o.text("\n")
+	if err := o.w.Flush(); err != nil {
+		return err
+	}
+	return o.err
+}
+
+// An Object writes the fields of a JSON object one after the other, in the form of json.MarshalIndent. A long report
+// never lies in memory as a whole.
+type Object struct {
+	w      *bufio.Writer
+	indent string
+	fields int
+	err    error // of encoding; the writer keeps its own
+}
+
+// Field writes a field.
+func (o *Object) Field(name string, value any) {
+	o.begin(name)
+	o.value(value)
+}
+
+// Text writes a field, of text that may hold any byte, unless it is empty.
+func (o *Object) Text(name, value string) {
+	if value != "" {
+		o.Field(name, jsontext.String(value))
+	}
+}
+
+// Values writes a field that is a list of values.
+func Values[T any](o *Object, name string, list []T, value func(*T) any) {
+	o.list(name, len(list), func(i int) { o.value(value(&list[i])) })
+}
+
+// Objects writes a field that is a list of objects.
+func Objects[T any](o *Object, name string, list []T, f func(*Object, T)) {
+	o.list(name, len(list), func(i int) { o.braces(func(o *Object) { f(o, list[i]) }) })
+}
+
+func (o *Object) list(name string, n int, element func(int)) {
+	o.begin(name)
+	if n == 0 {
+		o.text("[]")
+		return
+	}
+	outer := o.indent
+	o.indent += "  "
+	before := "["
+	for i := range n {
+		o.text(before + "\n" + o.indent)
+		element(i)
+		before = ","
+	}
+	o.indent = outer
+	o.text("\n" + outer + "]")
+}
+
+// braces writes an object at the place that was reached.
+func (o *Object) braces(f func(*Object)) {
+	inner := &Object{w: o.w, indent: o.indent + "  "}
+	o.text("{")
+	f(inner)
+	if inner.fields > 0 {
+		o.text("\n" + o.indent)
+	}
+	o.text("}")
+	if o.err == nil {
+		o.err = inner.err
+	}
+}
+
+func (o *Object) begin(name string) {
+	if o.fields > 0 {
+		o.text(",")
+	}
+	o.fields++
+	o.text("\n" + o.indent)
+	o.value(name)
+	o.text(": ")
+}
+
+func (o *Object) value(v any) {
+	b, err := json.MarshalIndent(v, o.indent, "  ")
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	_, _ = o.w.Write(jsontext.Escape(b))
+}
+
+func (o *Object) text(s string) { _, _ = o.w.WriteString(s) }
+
+// signatureFields is a slice in JSON.
+type signatureFields struct {
+	Path string `json:"path"`
+	macho.Slice
+}
+
+func newSignatureFields(s *filter.Signature) signatureFields {
+	return signatureFields{jsontext.String(s.Path.String()), s.Slice}
+}
+
+type changeFields struct {
+	Path     string `json:"path"`
+	Contents bool   `json:"contents"`
+	Target   bool   `json:"target"`
+	Name     bool   `json:"name"`
+}
+
+func newChangeFields(c *filter.Change) changeFields {
+	return changeFields{jsontext.String(c.Path.String()), c.Contents, c.Target, c.Name}
+}
+
+// Write writes the report.
+func (r *Report) Write(w io.Writer) error {
+	return Write(w, func(o *Object) {
+		o.Field("schema", r.Schema)
+		o.Field("command", r.Command)
+		if r.Input != nil {
+			r.Input.fields(o)
+		}
+		if len(r.Inputs) > 0 {
+			Objects(o, "inputs", r.Inputs, func(o *Object, in *Input) { in.fields(o) })
+		}
+	})
+}
+
+func (in *Input) fields(o *Object) {
+	o.Text("name", in.Name)
+	o.Field("input", in.Input)
+	if in.Output != nil {
+		o.Field("output", in.Output)
+	}
+	o.Text("error", in.Error)
+	if in.Archive != nil {
+		in.Archive.Fields(o)
+	}
+	if len(in.Archives) > 0 {
+		Objects(o, "archives", in.Archives, func(o *Object, a *Archive) { a.Fields(o) })
+	}
+	if len(in.Totals) > 0 {
+		Values(o, "totals", in.Totals, func(r *Rule) any { return r })
+	}
+}
+
+// Fields writes what the report says of an archive.
+func (a *Archive) Fields(o *Object) {
+	o.Text("storePath", a.StorePath)
+	o.Field("entries", a.Entries)
+	Values(o, "rules", a.Rules, func(r *Rule) any { return r })
+	Values(o, "changed", a.Changed, func(c *filter.Change) any { return newChangeFields(c) })
+	Values(o, "signatures", a.Signatures, func(s *filter.Signature) any { return newSignatureFields(s) })
+	if a.Omitted > 0 {
+		o.Field("omitted", a.Omitted)
+	}
+}

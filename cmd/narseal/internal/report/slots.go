@@ -1,0 +1,64 @@
+package report
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"narseal/macho"
+)
+
+// DescribeSlots returns a line for each CodeDirectory with stale slots.
+func DescribeSlots(s *macho.Slice) []string {
+	var lines []string
+	for _, d := range s.CodeDirectories {
+		var parts []string
+		if len(d.Stale) > 0 {
+			parts = append(parts, fmt.Sprintf("stale pages %s of %d", Runs(d.Stale), d.Slots))
+		}
+		if len(d.StaleSpecial) > 0 {
+			parts = append(parts, "stale special slots "+specialSlots(d.StaleSpecial))
+		}
+		if len(parts) > 0 {
+			lines = append(lines, fmt.Sprintf("CodeDirectory %#x, %s: %s", d.Slot, d.HashType, strings.Join(parts, "; ")))
+		}
+	}
+	return lines
+}
+
+// maxRuns bounds what is shown of a list of pages.
+const maxRuns = 12
+
+// Runs shows rising numbers in short: 3, 7-9.
+func Runs(list []int) string {
+	var b strings.Builder
+	shown := 0
+	for i := 0; i < len(list); {
+		j := i + 1
+		for j < len(list) && list[j] == list[j-1]+1 {
+			j++
+		}
+		if shown == maxRuns {
+			fmt.Fprintf(&b, ", … (%d in all)", len(list))
+			break
+		}
+		if shown++; shown > 1 {
+			b.WriteString(", ")
+		}
+		b.WriteString(strconv.Itoa(list[i]))
+		if j-i > 1 {
+			fmt.Fprintf(&b, "-%d", list[j-1])
+		}
+		i = j
+	}
+	return b.String()
+}
+
+// specialSlots shows the numbers of special slots, k standing for -k: -1, -3.
+func specialSlots(list []int) string {
+	names := make([]string, len(list))
+	for i, k := range list {
+		names[i] = strconv.Itoa(-k)
+	}
+	return strings.Join(names, ", ")
+}

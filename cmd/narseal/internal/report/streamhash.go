@@ -1,0 +1,92 @@
+package report
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"io"
+)
+
+// StreamHash computes the SHA-256 and the size of a stream, on another processor than the one that the stream passes
+// through.
+type StreamHash struct {
+	size int64
+	full chan []byte
+	free chan []byte
+	done chan [sha256.Size]byte
+}
+
+const hashBuffers = 8
+
+// NewStreamHash returns the hash of an empty stream. Its goroutine ends in SRI.
+func NewStreamHash() *StreamHash {
+	h := &StreamHash{
+		full: make(chan []byte, hashBuffers),
+		free: make(chan []byte, hashBuffers),
+		done: make(chan [sha256.Size]byte, 1),
+	}
+	for range hashBuffers {
+		h.free <- nil
+	}
+	go func() {
+		sum := sha256.New()
+		for b := range h.full {
+			sum.Write(b)
+			h.free <- b
+		}
+		h.done <- [sha256.Size]byte(sum.Sum(nil))
+	}()
+	return h
+}
+
+// Write adds p, and never fails.
+func (h *StreamHash) Write(p []byte) (int, error) {
+	h.size += int64(len(p))
+	h.full <- append((<-h.free)[:0], p...)
+	return len(p), nil
+}
+
+// Size is the number of bytes that were written.
+func (h *StreamHash) Size() int64 { return h.size }
+
+// SRI ends the stream and returns its hash as a subresource integrity string.
+func (h *StreamHash) SRI() string {
+	close(h.full)
+	return SRI(<-h.done)
+}
+
+// SRI returns a SHA-256 as a subresource integrity string.
+func SRI(sum [sha256.Size]byte) string {
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// Reader returns a reader of r that adds to h all that is read.
+func (h *StreamHash) Reader(r io.Reader) io.Reader { return hashReader{r, h} }
+
+type hashReader struct {
+	r io.Reader
+	h *StreamHash
+}
+
+func (r hashReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if n > 0 {
+		r.h.Write(p[:n])
+	}
+	return n, err
+}
+
+// Writer returns a writer to w that adds to h all that is written.
+func (h *StreamHash) Writer(w io.Writer) io.Writer { return hashWriter{w, h} }
+
+type hashWriter struct {
+	w io.Writer
+	h *StreamHash
+}
+
+func (w hashWriter) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	if n > 0 {
+		w.h.Write(p[:n])
+	}
+	return n, err
+}

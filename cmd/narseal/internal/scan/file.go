@@ -1,0 +1,181 @@
+package scan
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"narseal/macho"
+	"narseal/nar"
+)
+
+// A File is a regular file outside of any archive, open for reading. It is a macho.Image that cannot be written.
+type File struct {
+	*os.File
+	Entry *Entry
+	Inode unix.Stat_t // when it was opened
+}
+
+// State is what tells of a file's inode that it is the same file with the same contents.
+type State struct {
+	id           fileID
+	size         int64
+	mtime, ctime unix.Timespec
+}
+
+// StateOf returns the state that a stat tells of.
+func StateOf(st *unix.Stat_t) State { return State{idOf(st), st.Size, st.Mtim, st.Ctim} }
+
+// errNotRegular is a name that turned out to be something else than a file.
+var errNotRegular = errors.New("not a regular file")
+
+// Open opens the entry, which is to be a regular file. It follows no symlink, and waits for nobody if the entry is a
+// FIFO or a device by now.
+func (e *Entry) Open() (*File, error) {
+	dir, err := e.Dir.Hold()
+	if err != nil {
+		return nil, err
+	}
+	defer e.Dir.Release()
+	fd, err := openat(int(dir.Fd()), e.Name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+	if err == unix.ELOOP || err == unix.ENXIO {
+		err = errNotRegular // a symlink, a socket or a FIFO by now
+	}
+	if err != nil {
+		return nil, e.failed("open", err)
+	}
+	f := &File{Entry: e}
+	if err := unix.Fstat(fd, &f.Inode); err != nil {
+		unix.Close(fd)
+		return nil, e.failed("stat", err)
+	}
+	if f.Inode.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
+		return nil, e.failed("open", errNotRegular)
+	}
+	f.File = os.NewFile(uintptr(fd), e.Path().Short())
+	return f, nil
+}
+
+func ignoringEINTR(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// Path is the file's path as the user would write it.
+func (f *File) Path() nar.Path { return f.Entry.Path() }
+
+// Size is that of the file when it was opened.
+func (f *File) Size() int64 { return f.Inode.Size }
+
+// WriteAt refuses: files are replaced, never written.
+func (f *File) WriteAt([]byte, int64) (int, error) {
+	return 0, f.Entry.failed("write", os.ErrPermission)
+}
+
+// Unchanged returns an error if the file changed since it was opened. What was read until now is of one state only if
+// it is nil.
+func (f *File) Unchanged() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return fmt.Errorf("stat: %w", err)
+	}
+	if StateOf(&st) != StateOf(&f.Inode) {
+		return errors.New("the file changed while it was read")
+	}
+	return nil
+}
+
+// Wrap returns an error with the file's path in front.
+func (f *File) Wrap(err error) error { return fmt.Errorf("%s: %w", f.Path().Short(), err) }
+
+// probe tells whether a file has a signature, be it well-formed or not.
+func (f *File) probe(buf []byte) (signed bool, err error) {
+	size := f.Size()
+	prefix, err := f.prefix(buf, machoPrefix)
+	if err != nil || !macho.IsMachO(prefix) {
+		return false, err
+	}
+	for need := int64(loadCommands); ; {
+		if need > maxProbe {
+			return true, nil // to be looked at, whatever it is
+		}
+		if prefix, err = f.prefix(buf, need); err != nil {
+			return false, err
+		}
+		var v macho.Verdict
+		if v, need = macho.Probe(prefix, size); v != macho.NeedMore {
+			return v == macho.Signed, nil
+		}
+		if need <= int64(len(prefix)) {
+			return true, nil
+		}
+	}
+}
+
+const (
+	// machoPrefix is enough for macho.IsMachO to tell an image from a Java class, in bytes.
+	machoPrefix  = 4096
+	loadCommands = 16 << 10 // covers those of nearly every image
+	maxProbe     = 4 << 20
+)
+
+// prefix reads the first n bytes of the file, or all if it has fewer, into buf if they fit.
+func (f *File) prefix(buf []byte, n int64) ([]byte, error) {
+	n = min(n, f.Size())
+	if int64(cap(buf)) < n {
+		buf = make([]byte, n)
+	}
+	m, err := f.ReadAt(buf[:n], 0)
+	if int64(m) == n {
+		return buf[:n], nil
+	}
+	if err == io.EOF {
+		err = fmt.Errorf("read %s: offset %d: %w", f.Path().Short(), m, io.ErrUnexpectedEOF)
+	}
+	return nil, err
+}
+
+// Kind tells what a name is that holds no archive: a "directory", or a Mach-O "file". For all else it is empty.
+func Kind(name string) (string, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return "", withoutPath(err)
+	}
+	switch {
+	case info.IsDir():
+		return "directory", nil
+	case !info.Mode().IsRegular():
+		return "", nil
+	}
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", withoutPath(err)
+	}
+	defer f.Close()
+	prefix := make([]byte, machoPrefix)
+	n, err := io.ReadFull(f, prefix)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return "", withoutPath(err)
+	}
+	if macho.IsMachO(prefix[:n]) {
+		return "file", nil
+	}
+	return "", nil
+}
+
+// withoutPath leaves out the path of an error that is printed with it.
+func withoutPath(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return fmt.Errorf("%s: %w", p.Op, p.Err)
+	}
+	return err
+}

@@ -1,0 +1,167 @@
+// Package scan verifies images in files on disk, alone or in directories.
+package scan
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+
+	"narseal/macho"
+	"narseal/macho/bundle"
+	"narseal/nar"
+)
+
+// A Scanner looks at the signatures of files, many at a time. What it finds comes in the order of the walk, by one
+// goroutine. It reads files piece by piece.
+type Scanner struct {
+	Jobs int
+	// Examine says what is to be reported of a signed image. It runs on several goroutines at once. A report may come
+	// with an error.
+	Examine func(f *File, cfg macho.Config) (*macho.Report, error)
+	// Found is called for each name.
+	Found func(*Result)
+	// Slice is called for each slice: at once, or if it seals files of its bundle when the bundle's directory ends.
+	Slice func(path nar.Path, s macho.Slice)
+	// Fail is called with what could not be read.
+	Fail func(error)
+	// Entered, if not nil, is called before a name is waited for.
+	Entered func(*Entry)
+
+	bundles bundle.Checker
+}
+
+// Result is what a Scanner found of a name.
+type Result struct {
+	Entry
+	Size   int64         // of a file
+	Report *macho.Report // nil if it is no signed image
+
+	digest *bundle.FileDigest // of what a bundle may seal
+	err    error
+	done   chan struct{}
+}
+
+const (
+	// largeFile is the size from which on all processors hash one file. A smaller one takes one of them a few
+	// milliseconds.
+	largeFile = 16 << 20
+	// maxAhead is how many names the walk may be ahead of what was reported.
+	maxAhead = 128
+)
+
+// Run scans a file, or a directory and all that lies in it.
+func (s *Scanner) Run(ctx context.Context, root string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	order := make(chan *Result, maxAhead)
+	todo := make(chan *Result, maxAhead)
+	slots := semaphore.NewWeighted(int64(s.Jobs))
+	var workers sync.WaitGroup
+	for range s.Jobs {
+		workers.Go(func() {
+			buf := make([]byte, loadCommands)
+			for r := range todo {
+				r.err = s.look(ctx, r, slots, buf)
+				close(r.done)
+			}
+		})
+	}
+	go func() {
+		defer close(order)
+		put := func(r *Result) error {
+			r.done = make(chan struct{})
+			if r.isError() || !r.Type.IsRegular() {
+				close(r.done)
+			}
+			select {
+			case order <- r:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		each := func(e *Entry) error {
+			r := &Result{Entry: *e}
+			err := put(r)
+			if err == nil && e.Type.IsRegular() {
+				todo <- r // has room: never more than order holds
+			}
+			return err
+		}
+		_ = walk(root, each, func(err error) { _ = put(&Result{err: err}) }, func() {
+			close(todo)
+			workers.Wait()
+		})
+	}()
+	for r := range order {
+		if s.Entered != nil && !r.isError() {
+			s.Entered(&r.Entry)
+		}
+		<-r.done
+		s.report(r)
+	}
+	s.bundles.Reach(0)
+	return ctx.Err()
+}
+
+// isError tells whether a result is of no name, but of what could not be read.
+func (r *Result) isError() bool { return r.Entry == Entry{} }
+
+// inner is the text of Inner.
+func (r *Result) inner() string { return r.Inner().String() }
+
+// look opens a file and examines it.
+func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted, buf []byte) error {
+	f, err := r.Open()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	r.Size = f.Size()
+	if bundle.IsSealedFile(r.Name) && r.Depth() > 0 {
+		r.digest = bundle.NewFileDigest()
+		if _, err := io.Copy(r.digest, io.NewSectionReader(f, 0, f.Size())); err != nil {
+			return f.Wrap(err)
+		}
+	}
+	signed, err := f.probe(buf)
+	if err != nil || !signed {
+		return err
+	}
+	cfg := macho.Config{Jobs: 1}
+	if f.Size() >= largeFile {
+		cfg.Jobs = s.Jobs
+	}
+	if err := slots.Acquire(ctx, int64(cfg.Jobs)); err != nil {
+		return err
+	}
+	defer slots.Release(int64(cfg.Jobs))
+	r.Report, err = s.Examine(f, cfg)
+	return err
+}
+
+// report passes on what was found.
+func (s *Scanner) report(r *Result) {
+	if r.err != nil {
+		s.Fail(r.err)
+	}
+	if r.isError() {
+		return
+	}
+	if s.Found != nil {
+		s.Found(r)
+	}
+	s.bundles.Reach(r.Depth())
+	if r.digest != nil {
+		s.bundles.AddFile(r.Depth(), r.inner, r.digest)
+	}
+	if r.Report == nil {
+		return
+	}
+	path := r.Path()
+	for _, slice := range r.Report.Slices {
+		s.bundles.AddSlice(r.Depth(), r.inner, slice, func(slice macho.Slice) { s.Slice(path, slice) })
+	}
+}

@@ -1,0 +1,94 @@
+package nar
+
+import "strings"
+
+// A Path says where an entry lies in an archive, or in a tree of files. Paths share the names of the directories that
+// they have in common, so that keeping one costs no more than its last name, however deep it is. The text is built by
+// String. The zero Path has no text.
+type Path struct{ last *pathName }
+
+type pathName struct {
+	parent *pathName
+	name   string
+	size   int // of the text, in bytes; 0 at the root of an archive
+}
+
+// rootName is the root of every archive.
+var rootName = &pathName{}
+
+// NewPath returns the path with this text. That of an archive's root is "/".
+func NewPath(text string) Path {
+	switch text {
+	case "":
+		return Path{}
+	case "/":
+		return Path{rootName}
+	}
+	return Path{&pathName{name: text, size: len(text)}}
+}
+
+// Join returns the path of the entry of this name in the directory p.
+func (p Path) Join(name string) Path {
+	return Path{p.last.join(name)}
+}
+
+func (p *pathName) join(name string) *pathName {
+	if p == nil {
+		return &pathName{name: name, size: len(name)}
+	}
+	return &pathName{p, name, p.size + 1 + len(name)}
+}
+
+// Same reports whether p and o are one entry of a directory that they share. It does not build the texts: equal paths
+// that were made apart, from their first name on, are not the same.
+func (p Path) Same(o Path) bool {
+	return p == o || p.last != nil && o.last != nil && *p.last == *o.last
+}
+
+// Len returns the length of the text in bytes.
+func (p Path) Len() int {
+	if p.last == rootName {
+		return 1
+	}
+	if p.last == nil {
+		return 0
+	}
+	return p.last.size
+}
+
+// String returns the text: "/", "/bin", "/bin/sh".
+func (p Path) String() string { return p.tail(p.Len()) }
+
+// MarshalText returns the text.
+func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// Short returns the text for people: of a long one only the end, which says more than the beginning. The cost does not
+// depend on the length of the text.
+func (p Path) Short() string {
+	if p.Len() <= maxShort {
+		return p.String()
+	}
+	end := p.tail(maxShort)
+	return "…" + end[max(strings.IndexByte(end, '/'), 0):] // whole names
+}
+
+// maxShort is PATH_MAX of Linux: no program can open a file by a longer path.
+const maxShort = 4096
+
+// tail returns the last n bytes of the text, or all of it.
+func (p Path) tail(n int) string {
+	n = min(n, p.Len())
+	if p.last == rootName {
+		return "/"[:n]
+	}
+	b := make([]byte, n)
+	for at := p.last; n > 0; at = at.parent {
+		name := at.name[max(len(at.name)-n, 0):]
+		n -= copy(b[n-len(name):], name)
+		if n > 0 {
+			n--
+			b[n] = '/'
+		}
+	}
+	return string(b)
+}

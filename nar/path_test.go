@@ -1,0 +1,108 @@
+package nar_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"narseal/nar"
+	"narseal/nar/nartest"
+)
+
+// treeOfDirectories is a tree with directories inside each other, empty ones too.
+func treeOfDirectories(r *rand.Rand, depth int) nartest.Node {
+	if depth == 0 || r.IntN(4) == 0 {
+		return nartest.File("x")
+	}
+	dir := nartest.Dir{}
+	for range r.IntN(4) {
+		dir[strings.Repeat(string(rune('a'+r.IntN(26))), 1+r.IntN(3))] = treeOfDirectories(r, depth-1)
+	}
+	return dir
+}
+
+// Every EntryPath has the text of Path, at once and when the archive is at its end, whichever entries were asked for it.
+func TestEntryPath(t *testing.T) {
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		archive := nartest.Tree(treeOfDirectories(random, 6))
+		every := 1 + random.IntN(4)
+		var paths []nar.Path
+		var want []string
+		r := nar.NewReader(bytes.NewReader(archive))
+		for {
+			_, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if random.IntN(every) > 0 {
+				continue
+			}
+			p := r.EntryPath()
+			if p.String() != r.Path() {
+				t.Fatalf("seed %d: path %q, want %q", seed, p, r.Path())
+			}
+			paths, want = append(paths, p), append(want, r.Path())
+		}
+		for i, p := range paths {
+			text, err := p.MarshalText()
+			if p.String() != want[i] || p.Len() != len(want[i]) || p.Short() != want[i] || string(text) != want[i] || err != nil {
+				t.Errorf("seed %d: in the end path %q of %d bytes, short %q, marshaled %q, %v; want %q",
+					seed, p, p.Len(), p.Short(), text, err, want[i])
+			}
+		}
+	}
+}
+
+func TestPathJoin(t *testing.T) {
+	for _, test := range [][2]string{{"", "a/b"}, {"/", "/a/b"}, {"x/y", "x/y/a/b"}, {"/x", "/x/a/b"}} {
+		p := nar.NewPath(test[0])
+		if p.String() != test[0] || p.Len() != len(test[0]) {
+			t.Errorf("path %q of %d bytes, want %q", p, p.Len(), test[0])
+		}
+		if q := p.Join("a").Join("b"); q.String() != test[1] || q.Len() != len(test[1]) || fmt.Sprintf("%q", q) != fmt.Sprintf("%q", test[1]) {
+			t.Errorf("joined to %q of %d bytes, want %q", q, q.Len(), test[1])
+		}
+	}
+}
+
+// A long path is shown by its end.
+func TestPathShort(t *testing.T) {
+	p := nar.NewPath("/")
+	for p.Len() <= 10_000 {
+		if whole := p.String(); len(whole) <= 4096 && p.Short() != whole {
+			t.Fatalf("%d bytes are shown as %q", len(whole), p.Short())
+		} else if end := whole[max(len(whole)-4096, 0):]; len(whole) > 4096 && p.Short() != "…"+end[strings.IndexByte(end, '/'):] {
+			t.Fatalf("%d bytes are shown as %q", len(whole), p.Short())
+		}
+		p = p.Join(strings.Repeat("x", p.Len()%97+1))
+	}
+}
+
+// The paths of many entries in deep directories take memory for the names, not for the texts.
+func TestPathsShareDirectories(t *testing.T) {
+	dir := nar.NewPath("/")
+	name := strings.Repeat("x", 255)
+	for range 16_000 {
+		dir = dir.Join(name)
+	}
+	var kept []nar.Path
+	allocs := testing.AllocsPerRun(1, func() {
+		for i := range 1000 {
+			kept = append(kept, dir.Join(fmt.Sprint(i)))
+			_ = kept[len(kept)-1].Short()
+		}
+	})
+	if allocs > 6000 {
+		t.Errorf("%.0f allocations for 1000 paths", allocs)
+	}
+	if got := kept[999].Len(); got != 16_000*256+4 {
+		t.Errorf("a path has %d bytes", got)
+	}
+}
