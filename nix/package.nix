@@ -13,7 +13,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-sG16emuURGwp1JJxwt3y5QR61Knk8SzknkGeBV0J6/s=";
+  vendorHash = "sha256-ACUKUHmyLu2c9n+jC9rL4KYAjptV7LdtT6UaXeeNT6Q=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;
