@@ -47,7 +47,8 @@
             pkgs.zsh
             pkgs.fish
             pkgs.mandoc
-          ];
+          ]
+          ++ pkgs.lib.optional pkgs.stdenv.hostPlatform.isLinux pkgs.qemu-user;
         };
       });
     };

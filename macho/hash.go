@@ -58,6 +58,8 @@ func (t HashType) size() int {
 	return 0
 }
 
+func (t HashType) isSHA256() bool { return t == SHA256 || t == SHA256Truncated }
+
 // New returns a new hash, or nil for an unknown type. The sums of SHA256Truncated are not truncated: only their first 20
 // bytes are a digest.
 func (t HashType) New() hash.Hash {

@@ -2,6 +2,7 @@ package macho
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"hash"
 	"runtime"
@@ -9,15 +10,17 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+
+	"narseal/macho/internal/pagehash"
 )
 
 const (
 	// batchSize is how many bytes of a slice a goroutine takes and reads at a time. It is large enough that taking them
 	// costs nothing. Larger pages are hashed one by one.
 	batchSize = 256 << 10
-	// viewSize is the same for a Viewer: mapping costs the system more than reading.
-	viewSize = 1 << 20
-	// slotRun bounds the slots that are compared together, for tiny pages.
+	// viewSize is the same for a Viewer: mapping costs the system more than reading, and least where it maps huge pages.
+	viewSize = 2 << 20
+	// slotRun bounds the pages that are hashed together, and the slots that are compared together, for tiny pages.
 	slotRun = 4096
 	// smallWork is how many bytes are worth a goroutine.
 	smallWork = 1 << 20
@@ -155,6 +158,9 @@ type worker struct {
 	data   []byte
 	stored [2][]byte // of each array of code slots
 	parts  []part
+	group  []part   // see compareGroup
+	pages  [][]byte // of a group
+	sums   [][sha256.Size]byte
 	done   int64 // bytes hashed
 }
 
@@ -196,21 +202,59 @@ func (w *worker) doBatch(u unit) error {
 		return nil
 	}
 	return w.look(w.slice.off+from, to-from, func(data []byte) error {
+		group, pages := w.group[:0], int64(0)
+		defer func() { w.group = group }()
 		for _, p := range parts {
 			for r := p.run; r.count > 0; {
-				n := min(r.count, slotRun)
-				if err := w.compare(p.sel, extent{r.page, r.slot, n}, data, from); err != nil {
+				n := min(r.count, slotRun-pages)
+				group = append(group, part{p.sel, extent{r.page, r.slot, n}})
+				r = extent{r.page + n, r.slot + n, r.count - n}
+				if pages += n; pages < slotRun {
+					continue
+				}
+				if err := w.compareGroup(group, data, from); err != nil {
 					return err
 				}
-				r = extent{r.page + n, r.slot + n, r.count - n}
+				group, pages = group[:0], 0
 			}
 		}
-		return nil
+		return w.compareGroup(group, data, from)
 	})
 }
 
-// compare hashes the pages of a run and compares them with their slots. The pages lie in data, which begins at from.
-func (w *worker) compare(sel *selection, run extent, data []byte, from int64) error {
+// compareGroup hashes the pages of a group of runs and compares them with their slots. The pages lie in data, which
+// begins at from. What is hashed by SHA-256 is hashed together, whatever run it is of.
+func (w *worker) compareGroup(group []part, data []byte, from int64) error {
+	pages := w.pages[:0]
+	for _, p := range group {
+		if !p.sel.dir.hashType.isSHA256() {
+			continue
+		}
+		for i := range p.run.count {
+			lo, hi := p.sel.dir.pageRange(p.run.page + i)
+			pages = append(pages, data[lo-from:hi-from])
+		}
+	}
+	sums := slices.Grow(w.sums[:0], len(pages))[:len(pages)]
+	w.pages, w.sums = pages, sums
+	pagehash.Sum256(sums, pages)
+	clear(pages) // they may lie in a mapping that is about to go
+	for _, p := range group {
+		n := 0
+		if p.sel.dir.hashType.isSHA256() {
+			n = int(p.run.count)
+		}
+		if err := w.compare(p.sel, p.run, data, from, sums[:n]); err != nil {
+			return err
+		}
+		sums = sums[n:]
+	}
+	return nil
+}
+
+// compare compares the hashes of a run's pages, which lie in data, which begins at from, with their slots. It computes
+// those that are not in sums.
+func (w *worker) compare(sel *selection, run extent, data []byte, from int64, sums [][sha256.Size]byte) error {
 	d := sel.dir
 	arrays := d.arrays()
 	var stored [2][]byte
@@ -221,16 +265,22 @@ func (w *worker) compare(sel *selection, run extent, data []byte, from int64) er
 			return err
 		}
 	}
-	var sum digest
+	var other digest
 	for i := range run.count {
 		lo, hi := d.pageRange(run.page + i)
-		d.hashType.sum(data[lo-from:hi-from], &sum)
 		w.done += hi - lo
+		var sum []byte
+		if len(sums) > 0 {
+			sum = sums[i][:d.hashSize]
+		} else {
+			d.hashType.sum(data[lo-from:hi-from], &other)
+			sum = other[:d.hashSize]
+		}
 		for a := range arrays {
-			if bytes.Equal(stored[a][i*d.hashSize:(i+1)*d.hashSize], sum[:d.hashSize]) {
+			if bytes.Equal(stored[a][i*d.hashSize:(i+1)*d.hashSize], sum) {
 				continue
 			}
-			if err := w.mismatch(sel, a, run.page+i, run.slot+i, sum[:d.hashSize]); err != nil {
+			if err := w.mismatch(sel, a, run.page+i, run.slot+i, sum); err != nil {
 				return err
 			}
 		}

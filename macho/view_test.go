@@ -33,9 +33,9 @@ func (v *viewer) View(off, n int64, look func([]byte) error) error {
 // TestView verifies and repairs an image that shows its bytes, with damage on both sides of many batches. The result
 // must be that of the same image in memory, also if it cannot show them.
 func TestView(t *testing.T) {
-	data, _ := machotest.Image{CodeSize: 5<<20 + 777, Directories: []machotest.Directory{{PageShift: 12}, {Slot: 0x1000, PageShift: 14, HashType: 1}, {Slot: 0x1001}}}.Build()
+	data, _ := machotest.Image{CodeSize: 10<<20 + 777, Directories: []machotest.Directory{{PageShift: 12}, {Slot: 0x1000, PageShift: 14, HashType: 1}, {Slot: 0x1001}}}.Build()
 	rng := rand.New(rand.NewPCG(1, 2))
-	for at := 256 << 10; at < 5<<20; at += 256 << 10 {
+	for at := 256 << 10; at < 10<<20; at += 256 << 10 {
 		data[at-1] ^= byte(rng.IntN(2))
 		data[at] ^= byte(rng.IntN(2))
 	}

@@ -13,7 +13,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-JKI6WuzKH2HHIpaBRTRBCn89qWrKweY2Oni1lzGFODc=";
+  vendorHash = "sha256-ACUKUHmyLu2c9n+jC9rL4KYAjptV7LdtT6UaXeeNT6Q=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;

@@ -27,7 +27,7 @@ var may = map[string][]string{
 	"filter/rules/rulestest": {"regexp"},
 	"nar/nartest":            {"testing"},
 	"macho":                  {"crypto/sha256", "narseal/macho/part"},
-	"macho/part":             {"io"},
+	"macho/part":             {"io", "golang.org/x/sys/cpu"},
 }
 
 // mayNot holds an import of each kind that is not.
@@ -59,6 +59,7 @@ var mayNot = []struct{ from, to string }{
 	{"macho", "narseal/nar"},
 	{"macho", "narseal/filter"},
 	{"macho/part", "github.com/klauspost/compress/zstd"},
+	{"macho/part", "golang.org/x/sys/unix"},
 	{"other", "narseal/nar"},
 	{"other", "github.com/klauspost/compress/zstd"},
 }
@@ -111,15 +112,21 @@ type module struct {
 func newModule(t *testing.T) module {
 	m := module{t, t.TempDir()}
 	gomod := "module narseal\n\ngo 1.26\n"
-	for _, other := range []struct{ path, version, pkg string }{
-		{"github.com/urfave/cli/v2", "v2.0.0", ""},
-		{"github.com/nix-community/go-nix", "v0.0.0", "pkg/wire"},
-		{"github.com/klauspost/compress", "v0.0.0", "zstd"},
-		{"github.com/ulikunitz/xz", "v0.0.0", ""},
+	for _, other := range []struct {
+		path, version string
+		packages      []string
+	}{
+		{"github.com/urfave/cli/v2", "v2.0.0", []string{""}},
+		{"github.com/nix-community/go-nix", "v0.0.0", []string{"pkg/wire"}},
+		{"github.com/klauspost/compress", "v0.0.0", []string{"zstd"}},
+		{"github.com/ulikunitz/xz", "v0.0.0", []string{""}},
+		{"golang.org/x/sys", "v0.0.0", []string{"cpu", "unix"}},
 	} {
 		gomod += fmt.Sprintf("require %[1]s %[2]s\nreplace %[1]s => ./_others/%[1]s\n", other.path, other.version)
 		m.write(filepath.Join("_others", other.path, "go.mod"), "module "+other.path+"\n")
-		m.write(filepath.Join("_others", other.path, other.pkg, "p.go"), "package p\n")
+		for _, p := range other.packages {
+			m.write(filepath.Join("_others", other.path, p, "p.go"), "package p\n")
+		}
 	}
 	m.write("go.mod", gomod)
 	return m

@@ -56,6 +56,7 @@ const stubs = moduleLib + `
 		cleanSource = toString;
 		genAttrs = names: f: builtins.listToAttrs (map (name: { inherit name; value = f name; }) names);
 		licenses.mit = "MIT";
+		optional = cond: x: if cond then [ x ] else [];
 		optionalString = cond: s: if cond then s else "";
 		platforms = { linux = []; darwin = []; };
 	};
@@ -65,12 +66,13 @@ const stubs = moduleLib + `
 		buildGoModule = args: args;
 		runCommandLocal = name: env: script: throw "nothing is built here";
 		mkShell = args: args;
-		stdenv = { buildPlatform.canExecute = _: true; hostPlatform = {}; };
+		stdenv = { buildPlatform.canExecute = _: true; hostPlatform.isLinux = true; };
 		installShellFiles = "installShellFiles";
 		go = "go";
 		zsh = "zsh";
 		fish = "fish";
 		mandoc = "mandoc";
+		qemu-user = "qemu-user";
 		nix = "nix";
 		llvmPackages = { clang-unwrapped = "clang"; lld = "lld"; llvm = "llvm"; };
 	};

@@ -89,7 +89,7 @@ func newCacheWork(c *cli.Context, t *terminal, cfg *filter.Config, o *binarycach
 }
 
 func verifyCache(c *cli.Context, t *terminal) error {
-	cache, _, err := cacheArg(c)
+	cache, dir, err := cacheArg(c)
 	if err != nil {
 		return err
 	}
@@ -104,6 +104,9 @@ func verifyCache(c *cli.Context, t *terminal) error {
 	cfg.Signatures.Repair, cfg.Signatures.Verify = filter.RepairNone, true
 	w, err := newCacheWork(c, t, cfg, &o)
 	if err != nil {
+		return err
+	}
+	if err := restrict(c, t, cachePolicy(c, dir)); err != nil {
 		return err
 	}
 	w.list = newList(c, w.out, w.left)
@@ -145,6 +148,9 @@ func rewriteCache(c *cli.Context, t *terminal, cfg *filter.Config) error {
 		if ro.State, err = openState(c, t, dir, describeWork(c, cfg, &ro), ro.Once && ro.Output == nil); err != nil {
 			return err
 		}
+	}
+	if err := restrictToCache(c, t, dir, &ro); err != nil {
+		return err
 	}
 	sum, err := w.run(c, &ro.Options, func(ctx context.Context) (binarycache.Summary, error) {
 		sum, err := binarycache.Rewrite(ctx, cache, ro)

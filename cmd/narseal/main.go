@@ -11,6 +11,7 @@ import (
 
 	"narseal/cmd/narseal/internal/cleanup"
 	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/sandbox"
 	ui "narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
 )
@@ -22,6 +23,7 @@ var version = "devel"
 const program = "narseal"
 
 func main() {
+	enforce = sandbox.Restrict
 	os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 

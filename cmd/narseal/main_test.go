@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		// A process with the race detector would wait a second at its end.
 		os.Setenv("GORACE", "atexit_sleep_ms=0")
 	}
-	testscript.Main(ownState{m}, map[string]func(){"narseal": main, "peak": peak})
+	testscript.Main(ownState{m}, map[string]func(){"narseal": main, "peak": peak, "escape": escape})
 }
 
 // ownState runs the tests with a directory of their own for what the program remembers.
@@ -83,6 +83,7 @@ func TestScripts(t *testing.T) {
 			"truncate":  cmdTruncate,
 			"tool":      cmdTool,
 			"temporary": cmdTemporary,
+			"landlock":  cmdLandlock,
 		},
 	})
 }

@@ -151,6 +151,7 @@ var groupOf = map[string]string{
 	"spool":               manual.InOut,
 	"jobs":                manual.Resources,
 	"hold-memory":         manual.Resources,
+	"sandbox":             manual.Resources,
 	"format":              manual.Reports,
 	"all":                 manual.Reports,
 	"html":                manual.Reports,

@@ -7,6 +7,7 @@ import (
 
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/sandbox"
 	ui "narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
 	"narseal/filter/refs"
@@ -18,7 +19,8 @@ import (
 // commonOptions are those of every command that works on something.
 type commonOptions struct {
 	command.Common
-	terminal ui.Options
+	terminal  ui.Options
+	noSandbox bool
 }
 
 func (o *commonOptions) flags() []cli.Flag {
@@ -27,6 +29,8 @@ func (o *commonOptions) flags() []cli.Flag {
 		outputFile{text(&o.Report, "report", manual.Reports, "write a JSON report to `FILE`; - is stderr")},
 		oneOf(&o.terminal.Progress, "auto", []value[ui.Mode]{{"auto", ui.Auto}, {"always", ui.Always}, {"never", ui.Never}},
 			"progress", manual.Reports, "show on stderr how far a long run is; auto: on a terminal, after one second"),
+		oneOf(&o.noSandbox, "auto", []value[bool]{{"auto", false}, {"off", true}}, "sandbox", manual.Resources,
+			"before input is read, give up access to other files and to the network, as far as the system can do that; --verbose says what is left"),
 		boolean(&o.terminal.Quiet, "quiet q", manual.Reports, "no warnings"),
 		boolean(&o.terminal.Verbose, "verbose v", manual.Reports, "say what was done"),
 	}
@@ -35,7 +39,17 @@ func (o *commonOptions) flags() []cli.Flag {
 // env begins a command with these options.
 func (o *commonOptions) env(p *process) *command.Env {
 	p.terminal.Configure(o.terminal)
-	return &command.Env{Stdin: p.stdin, Stdout: p.stdout, Stderr: p.terminal.Stderr(), Terminal: p.terminal, Cleanup: p.cleanup}
+	return &command.Env{
+		Stdin: p.stdin, Stdout: p.stdout, Stderr: p.terminal.Stderr(),
+		Terminal: p.terminal, Cleanup: p.cleanup, Enforce: o.enforce(),
+	}
+}
+
+func (o *commonOptions) enforce() func(sandbox.Policy) (sandbox.Status, error) {
+	if o.noSandbox && enforce != nil {
+		return notEnforced
+	}
+	return enforce
 }
 
 // archiveOptions are those of commands that write an archive, compressed or not.

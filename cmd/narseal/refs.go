@@ -54,6 +54,9 @@ paths are listed of an input; more are an error.
 			if len(inputs) == 0 {
 				inputs = []string{"-"}
 			}
+			if err := restrict(c, t, inputsPolicy(c, inputs...)); err != nil {
+				return err
+			}
 			if inputs, err = expandCaches(c.Context, inputs); err != nil {
 				return err
 			}

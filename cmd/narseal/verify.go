@@ -43,6 +43,9 @@ signature does not hold.
 			if err != nil {
 				return err
 			}
+			if err := restrict(c, t, inputsPolicy(c, names...)); err != nil {
+				return err
+			}
 			for _, name := range names {
 				v.input(c.Context, name)
 			}

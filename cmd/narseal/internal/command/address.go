@@ -49,6 +49,9 @@ func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
 		return err
 	}
 	defer file.abort()
+	if err := e.restrictToArchive(&o.Common, &o.Archive); err != nil {
+		return err
+	}
 	s, err := in.Stream()
 	if err != nil {
 		return err

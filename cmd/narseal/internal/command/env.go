@@ -10,6 +10,7 @@ import (
 
 	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/cleanup"
+	"narseal/cmd/narseal/internal/sandbox"
 	"narseal/cmd/narseal/internal/terminal"
 )
 
@@ -20,6 +21,8 @@ type Env struct {
 	Stderr   io.Writer // for a report that is to go there; messages go to Terminal
 	Terminal *terminal.Terminal
 	Cleanup  *cleanup.Registry // may be nil
+	// Enforce restricts the process, see Restrict. It is nil if the process does not belong to the command alone.
+	Enforce func(sandbox.Policy) (sandbox.Status, error)
 }
 
 // How a command may end after it has reported everything itself.

@@ -64,6 +64,9 @@ func (e *Env) filter(command string, common *Common, o *Archive, cfg *filter.Con
 		return err
 	}
 	defer file.abort()
+	if err := e.restrictToArchive(common, o); err != nil {
+		return err
+	}
 	cfg.Observer.Invalid = func(s filter.Signature) { e.warnInvalid(s.Path.Short(), &s.Slice) }
 	r := &filterRun{Env: e, options: o, cfg: cfg}
 	if file != nil {

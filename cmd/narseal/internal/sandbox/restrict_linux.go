@@ -1,0 +1,255 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/landlock-lsm/go-landlock/landlock"
+	"golang.org/x/sys/unix"
+)
+
+// Restrict restricts all threads of the process to the policy, for good, as far as the kernel can. A kernel without
+// Landlock is no error: the status then says why nothing is restricted. An error means that the kernel has Landlock
+// and did not enforce the policy.
+func Restrict(p Policy) (Status, error) {
+	abi, reason := kernelABI()
+	return restrict(p, abi, reason)
+}
+
+func restrict(p Policy, abi int, reason string) (Status, error) {
+	if abi == 0 {
+		return Status{Reason: reason}, nil
+	}
+	if len(p.Edit) > 0 && abi < referABI {
+		return Status{Reason: "Landlock ABI 1 does not allow hard links between directories, which the command makes"}, nil
+	}
+	// Package time reads the time zone when it is first needed, and takes UTC if it cannot.
+	_ = time.Local.String()
+
+	config := configs[min(abi, len(configs))-1]
+	if p.Network {
+		config.HandledAccessNet &= bindTCP
+	}
+	g := grantsOf(p)
+	var rules []landlock.Rule
+	for _, path := range g.paths {
+		// A file that was removed meanwhile needs no rights.
+		if r := g.rights[path] & config.HandledAccessFS; r != 0 {
+			rules = append(rules, landlock.PathAccess(r, path).IgnoreIfMissing())
+		}
+	}
+	if err := config.Restrict(rules...); err != nil {
+		return Status{}, fmt.Errorf("sandbox: %w", err)
+	}
+	return statusOf(p, g, min(abi, len(configs))), nil
+}
+
+// configs has all that the versions of the ABI can restrict, from version 1 on.
+var configs = []landlock.Config{landlock.V1, landlock.V2, landlock.V3, landlock.V4, landlock.V5, landlock.V6,
+	landlock.V7, landlock.V8, landlock.V9, landlock.V10, landlock.V11}
+
+// kernelABI returns the version of the Landlock ABI, or 0 and why there is none.
+func kernelABI() (abi int, reason string) {
+	n, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	switch errno {
+	case 0:
+		abi = int(n)
+	case unix.ENOSYS:
+		return 0, "this kernel has no Landlock; Linux has it from 5.13 on"
+	case unix.EOPNOTSUPP:
+		return 0, "Landlock is disabled in this kernel"
+	default: // EPERM under the seccomp filters of some containers
+		return 0, fmt.Sprintf("Landlock cannot be used here: %v", errno)
+	}
+	if abi < signalABI {
+		return abi, ""
+	}
+	// Some kernels of ABI 6 also deny signals to other threads of the process (erratum 2): restrict nothing there that
+	// came with ABI 6. go-landlock does the same.
+	const erratumSignals = 1 << 1
+	fixed, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_ERRATA)
+	if errno != 0 || fixed&erratumSignals == 0 {
+		return signalABI - 1, ""
+	}
+	return abi, ""
+}
+
+const bindTCP = landlock.AccessNetSet(unix.LANDLOCK_ACCESS_NET_BIND_TCP)
+
+type access = landlock.AccessFSSet
+
+// Rights to files, and to all files below a directory.
+const (
+	readFile  access = unix.LANDLOCK_ACCESS_FS_READ_FILE
+	readDir   access = unix.LANDLOCK_ACCESS_FS_READ_DIR
+	writeFile access = unix.LANDLOCK_ACCESS_FS_WRITE_FILE
+	execute   access = unix.LANDLOCK_ACCESS_FS_EXECUTE
+	socket    access = unix.LANDLOCK_ACCESS_FS_RESOLVE_UNIX
+
+	// finish is what it takes to give a file a name: linkat of one without a name, which counts as being in the
+	// directory where it was opened, and rename of a hidden name in the same directory, which removes what is there.
+	finish access = unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE
+	// temporary is also what it takes to open a file without a name (O_TMPFILE) for reading and writing.
+	temporary = finish | readFile | writeFile | unix.LANDLOCK_ACCESS_FS_TRUNCATE
+	create    = temporary | readDir
+	edit      = create | unix.LANDLOCK_ACCESS_FS_REFER
+	own       = create | unix.LANDLOCK_ACCESS_FS_MAKE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_DIR
+
+	// ofFiles are the rights that something else than a directory can have.
+	ofFiles = readFile | writeFile | execute | socket | unix.LANDLOCK_ACCESS_FS_TRUNCATE | unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
+)
+
+// grants has rights by path. All paths existed when they were added.
+type grants struct {
+	paths  []string // in the order of the policy
+	rights map[string]access
+}
+
+func grantsOf(p Policy) *grants {
+	g := &grants{rights: map[string]access{}}
+	each(p.Read, g.tree(readFile|readDir))
+	each(p.Finish, g.output(finish, 0))
+	each(p.Create, g.output(create, writeFile))
+	each(p.Append, g.appendTo)
+	each(p.Edit, g.edit)
+	each(p.Own, g.own)
+	each([]string{p.Temp}, g.tree(temporary))
+	each(p.Execute, g.tree(execute|readFile|readDir))
+	if len(p.Execute) > 0 {
+		g.add(os.DevNull, readFile|writeFile) // package os/exec opens it in the place of stdin
+	}
+	each(p.Sockets, g.tree(socket))
+	if p.Network {
+		each(networkFiles(), g.tree(readFile|readDir))
+		each(networkSockets, g.tree(socket))
+	}
+	return g
+}
+
+// each calls f for each path that is one.
+func each(paths []string, f func(path string)) {
+	for _, p := range paths {
+		if p != "" && p != "-" {
+			f(p)
+		}
+	}
+}
+
+// add grants rights to what has the path, and only those that make sense there.
+func (g *grants) add(path string, rights access) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return
+	}
+	if !info.IsDir() {
+		rights &= ofFiles
+	}
+	if rights == 0 {
+		return
+	}
+	if g.rights[path] == 0 {
+		g.paths = append(g.paths, path)
+	}
+	g.rights[path] |= rights
+}
+
+func (g *grants) tree(rights access) func(string) {
+	return func(path string) { g.add(path, rights) }
+}
+
+// output returns a function that grants a directory the rights to replace a file in it, or to what is no regular file
+// the rights to open that.
+func (g *grants) output(replace, open access) func(string) {
+	return func(path string) {
+		info, err := os.Stat(path)
+		if err == nil && !info.Mode().IsRegular() {
+			g.add(path, open&ofFiles)
+			return
+		}
+		g.add(parent(path), replace)
+	}
+}
+
+func (g *grants) appendTo(path string) {
+	if _, err := os.Stat(path); err == nil {
+		g.add(path, writeFile)
+		return
+	}
+	g.add(parent(path), writeFile|unix.LANDLOCK_ACCESS_FS_MAKE_REG)
+}
+
+func (g *grants) edit(path string) {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		path = parent(path)
+	}
+	g.add(path, edit)
+}
+
+func (g *grants) own(path string) {
+	for {
+		_, err := os.Stat(path)
+		up := filepath.Dir(path)
+		if !errors.Is(err, fs.ErrNotExist) || up == path {
+			break
+		}
+		path = up
+	}
+	g.add(path, own)
+}
+
+// parent is the directory that has a file: of a symlink to a file, the directory of that.
+func parent(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	return filepath.Dir(path)
+}
+
+// networkFiles returns what packages net and crypto/x509 read, and glibc in a program that is built with cgo.
+func networkFiles() []string {
+	files := []string{
+		"/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services", "/etc/protocols",
+		"/etc/host.conf", "/etc/gai.conf", "/etc/mdns.allow",
+		"/etc/ssl/certs", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem", "/etc/pki/tls/certs", "/etc/pki/tls/cacert.pem",
+		"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", // symlinks that lead elsewhere
+		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+		os.Getenv("SSL_CERT_FILE"),
+	}
+	// Whoever writes resolv.conf replaces it.
+	if dir := parent("/etc/resolv.conf"); dir != "/etc" {
+		files = append(files, dir)
+	}
+	return append(files, strings.Split(os.Getenv("SSL_CERT_DIR"), ":")...)
+}
+
+// networkSockets are those that glibc asks for names.
+var networkSockets = []string{"/run/systemd/resolve", "/run/nscd"}
+
+func statusOf(p Policy, g *grants, abi int) Status {
+	s := Status{ABI: abi, Network: "unrestricted"}
+	having := func(rights access) (paths []string) {
+		for _, path := range g.paths {
+			if g.rights[path]&rights != 0 {
+				paths = append(paths, path)
+			}
+		}
+		return paths
+	}
+	s.Read, s.Write, s.Execute = having(readFile|readDir), having(writeFile), having(execute)
+	s.Create, s.Remove = having(unix.LANDLOCK_ACCESS_FS_MAKE_REG), having(unix.LANDLOCK_ACCESS_FS_REMOVE_FILE)
+	switch {
+	case abi < tcpABI:
+	case p.Network:
+		s.Network = "no TCP servers"
+	case abi < udpABI:
+		s.Network = "no TCP"
+	default:
+		s.Network = "no TCP, no UDP"
+	}
+	return s
+}
