@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,7 +75,7 @@ func runStatus(t *testing.T, cmd *exec.Cmd) (status int, stderr string) {
 	return cmd.ProcessState.ExitCode(), errs.String()
 }
 
-// names lists a folder.
+// names lists a directory.
 func names(t *testing.T, dir string) []string {
 	t.Helper()
 	list, err := os.ReadDir(dir)
@@ -142,9 +145,9 @@ func TestInPlaceKeeps(t *testing.T) {
 	}
 }
 
-// TestInPlaceReadOnlyFolder repairs in folders as a Nix store has them, as
+// TestInPlaceReadOnlyDirectory repairs in directories as a Nix store has them, as
 // their owner. Their modes come back, also where a file in them fails.
-func TestInPlaceReadOnlyFolder(t *testing.T) {
+func TestInPlaceReadOnlyDirectory(t *testing.T) {
 	stale, good := staleImage(t, 20000)
 	root := t.TempDir()
 	for _, name := range []string{"a/b/one", "a/b/two", "a/three"} {
@@ -197,55 +200,147 @@ func TestInPlaceReadOnlyFolder(t *testing.T) {
 		}
 	}
 	if got := names(t, dirs[0]); !slices.Equal(got, want) {
-		t.Errorf("the folder holds %q, want %q", got, want)
+		t.Errorf("the directory holds %q, want %q", got, want)
 	}
 }
 
-// TestInPlaceStopped stops a run at many moments: each file is the old one or
-// the new one, folders have their mode, and nothing is left. SIGKILL may leave
-// a folder writable, and where files need names a hidden one.
+// stoppedTree has directories as in a Nix store: not writable, and of time 1.
+type stoppedTree struct {
+	root, top string
+	files     []string
+	dirs      map[string][]string // with what they hold
+}
+
+func newStoppedTree(t *testing.T, stale []byte) *stoppedTree {
+	root := t.TempDir()
+	tree := &stoppedTree{root: root, top: filepath.Join(root, "tree"), dirs: map[string][]string{}}
+	for d := range 6 {
+		dir := filepath.Join(tree.top, fmt.Sprintf("d%d", d%3), fmt.Sprint(d))
+		for f := range 3 {
+			name := filepath.Join(dir, string(rune('a'+f)))
+			tree.files = append(tree.files, name)
+			if f == 2 && d > 0 {
+				if err := os.Link(filepath.Join(tree.top, "d0/0/c"), name); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			writeFile(t, name, stale)
+		}
+	}
+	err := filepath.WalkDir(tree.top, func(name string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			tree.dirs[name] = names(t, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir := range tree.dirs {
+		if err := errors.Join(os.Chtimes(dir, time.Time{}, time.Unix(1, 0)), os.Chmod(dir, 0o555)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		for dir := range tree.dirs {
+			os.Chmod(dir, 0o755)
+		}
+	})
+	return tree
+}
+
+// check wants each file to be one of two, and directories as they were.
+func (tree *stoppedTree) check(t *testing.T, what string, old, new []byte, times bool) (replaced int) {
+	t.Helper()
+	for _, name := range tree.files {
+		switch got := readFile(t, name); {
+		case bytes.Equal(got, new):
+			replaced++
+		case !bytes.Equal(got, old):
+			t.Errorf("%s: %s is neither the old nor the new file", what, name)
+		}
+	}
+	for dir, want := range tree.dirs {
+		if got := names(t, dir); !slices.Equal(got, want) {
+			t.Errorf("%s: %s holds %q, want %q", what, dir, got, want)
+		}
+		info, err := os.Stat(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode() != 0o555|fs.ModeDir {
+			t.Errorf("%s: %s has mode %v", what, dir, info.Mode())
+		}
+		if times && info.ModTime().Unix() != 1 {
+			t.Errorf("%s: %s has time %v", what, dir, info.ModTime())
+		}
+	}
+	return replaced
+}
+
+// TestInPlaceStopped stops a run at many moments. Each file is the old one or the new one, directories have their mode
+// and time, and nothing is left. After SIGKILL the next run has to see to that, but for the times, and completes the
+// work. NARSEAL_KILLS is how often each signal is sent.
 func TestInPlaceStopped(t *testing.T) {
-	const files = 4
-	stale, good := staleImage(t, 4<<20)
-	sums := map[string]int{}
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGKILL} {
-		for i := range 6 {
-			root := t.TempDir()
-			dir := filepath.Join(root, "dir")
-			for f := range files {
-				writeFile(t, filepath.Join(dir, string(rune('a'+f))), stale)
-			}
-			if err := os.Chmod(dir, 0o555); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { os.Chmod(dir, 0o755) })
-			cmd := asOwner(t, "narseal", "repair", "--in-place", root)
+	rounds := 6
+	if s := os.Getenv("NARSEAL_KILLS"); s != "" {
+		var err error
+		if rounds, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stale, good := staleImage(t, 20_000)
+	tree := newStoppedTree(t, stale)
+	begin := time.Now()
+	if status, stderr := runStatus(t, asOwner(t, "narseal", "repair", "--in-place", tree.top)); status != 0 || stderr != "" {
+		t.Fatalf("status %d, %s", status, stderr)
+	}
+	span := time.Since(begin)
+	if n := tree.check(t, "not stopped", good, good, true); n != len(tree.files) {
+		t.Fatalf("%d of %d files were replaced", n, len(tree.files))
+	}
+	for i, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGKILL} {
+		random := rand.New(rand.NewPCG(1, uint64(i)))
+		inTheMiddle, marked, hidden := 0, 0, 0
+		for round := range rounds {
+			what := fmt.Sprintf("%v, round %d", sig, round)
+			tree := newStoppedTree(t, stale)
+			cmd := asOwner(t, "narseal", "repair", "--in-place", tree.top)
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Duration(i) * 30 * time.Millisecond)
-			_ = cmd.Process.Signal(sig) // unless it is done
+			time.Sleep(time.Duration(random.Int64N(int64(span * 5 / 4))))
+			_ = cmd.Process.Signal(sig) // unless it has ended
 			_ = cmd.Wait()
-			for f := range files {
-				switch got := readFile(t, filepath.Join(dir, string(rune('a'+f)))); {
-				case bytes.Equal(got, stale):
-					sums["old"]++
-				case bytes.Equal(got, good):
-					sums["new"]++
-				default:
-					t.Fatalf("%v: a file that is neither the old nor the new one", sig)
-				}
-			}
 			if sig == syscall.SIGKILL {
-				continue
+				for dir, want := range tree.dirs {
+					if info, err := os.Stat(dir); err == nil && info.Mode() != 0o555|fs.ModeDir {
+						marked++
+					}
+					hidden += len(names(t, dir)) - len(want)
+				}
+				for _, name := range tree.files {
+					if got := readFile(t, name); bytes.Equal(got, good) {
+						inTheMiddle++
+						break
+					}
+				}
+				status, stderr := runStatus(t, asOwner(t, "narseal", "repair", "--in-place", tree.top))
+				if status != 0 {
+					t.Fatalf("%s: the next run: status %d, %s", what, status, stderr)
+				}
+				if n := tree.check(t, what, good, good, false); n != len(tree.files) {
+					t.Errorf("%s: %d of %d files are repaired after the next run", what, n, len(tree.files))
+				}
+			} else if n := tree.check(t, what, stale, good, true); n > 0 && n < len(tree.files) {
+				inTheMiddle++
 			}
-			if got := names(t, dir); len(got) != files {
-				t.Errorf("%v: the folder holds %q", sig, got)
-			}
-			if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o555 {
-				t.Errorf("%v: folder: %v, %v", sig, info.Mode(), err)
+			if t.Failed() {
+				return
 			}
 		}
+		t.Logf("%v: %d of %d rounds ended with some files repaired; %d directories were left writable and %d hidden files",
+			sig, inTheMiddle, rounds, marked, hidden)
 	}
-	t.Logf("files: %v", sums)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/cmd/narseal/internal/cleanup"
+	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/sandbox"
 	ui "narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
@@ -115,9 +116,16 @@ const (
 	statusUnsealed = 3 // a signature does not hold
 )
 
-// errUnsealed ends a run that did its work and passed on a signature that
-// does not hold, which has been said by then.
-var errUnsealed = errors.New("a signature does not hold")
+// How a run may end after it has reported everything itself.
+var (
+	errUnsealed = command.ErrInvalid
+	errDenied   = command.ErrDenied
+	errFailed   = command.ErrFailed
+)
 
-// errFailed ends a run that did what it could and said what it could not do.
-var errFailed = errors.New("not everything could be done")
+// newEnv returns what a command has of the world around it.
+func newEnv(c *cli.Context, t *terminal) *command.Env {
+	return &command.Env{
+		Stdin: c.App.Reader, Stdout: c.App.Writer, Stderr: c.App.ErrWriter, Terminal: t.base(), Cleanup: exitsOf(c.Context).Registry,
+	}
+}

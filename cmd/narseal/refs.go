@@ -131,9 +131,6 @@ func newRefsRun(c *cli.Context, t *terminal) (*refsRun, error) {
 	return r, nil
 }
 
-// errDenied ends a run that found what may not be there, and said so.
-var errDenied = errors.New("a path is mentioned that may not be")
-
 // run goes on with the other inputs where one cannot be read.
 func (r *refsRun) run(inputs []string) error {
 	var denied, failed bool

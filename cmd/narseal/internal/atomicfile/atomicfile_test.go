@@ -183,7 +183,7 @@ func TestReplaceWithoutRegistry(t *testing.T) {
 				t.Fatal(err)
 			}
 			io.WriteString(r, data)
-			if b, err := os.ReadFile(r.Path()); err != nil || string(b) != data {
+			if b, err := os.ReadFile(pathOf(r)); err != nil || string(b) != data {
 				t.Errorf("by its path the file is %q, %v", b, err)
 			}
 			if err := r.Commit(); err != nil {
@@ -349,7 +349,7 @@ func TestSyncOfDirectory(t *testing.T) {
 		out.Abort()
 		contains(t, name, "")
 		write(t, name+"2", "other", 0o666)
-		if err := Link(nil, name+"2", name, nil); !errors.Is(err, test.want) {
+		if err := link(t, name+"2", name, nil); !errors.Is(err, test.want) {
 			t.Errorf("fsync returns %v: link returns %v, want %v", test.err, err, test.want)
 		}
 		contains(t, name, "other")
@@ -375,6 +375,79 @@ func TestUnreadableDirectory(t *testing.T) {
 	}
 }
 
+// link is Dir.Link for names.
+func link(t *testing.T, target, name string, check func(string) error) error {
+	t.Helper()
+	from, err := OpenDir(filepath.Dir(target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	d, err := OpenDir(filepath.Dir(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	return d.Link(nil, filepath.Base(name), from, filepath.Base(target), check)
+}
+
+// pathOf is a name by which a file can be opened before it is committed.
+func pathOf(r *Replacement) string {
+	if r.hidden == "" {
+		return procPath(r.File)
+	}
+	return r.dir.path(r.hidden)
+}
+
+// A replacement takes a name only if its check allows it, in either way to make it.
+func TestReplacementCheck(t *testing.T) {
+	no := errors.New("no")
+	for what, replace := range map[string]func(d *Dir) (*Replacement, error){
+		"unnamed": func(d *Dir) (*Replacement, error) { return d.Replace(nil, "name", 0o666) },
+		"named":   func(d *Dir) (*Replacement, error) { return d.replaceNamed(nil, "name", 0o666) },
+	} {
+		for _, there := range []bool{true, false} {
+			for _, allowed := range []bool{true, false} {
+				dir := t.TempDir()
+				if there {
+					write(t, filepath.Join(dir, "name"), "old", 0o666)
+				}
+				d, err := OpenDir(dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r, err := replace(d)
+				if err != nil {
+					t.Fatal(err)
+				}
+				called := 0
+				r.Check = func() error {
+					called++
+					if allowed {
+						return nil
+					}
+					return no
+				}
+				if err := r.Commit(); called != 1 || allowed != (err == nil) || !allowed && err != no {
+					t.Errorf("%s: called %d times, error %v", what, called, err)
+				}
+				r.Abort()
+				switch {
+				case allowed:
+					contains(t, filepath.Join(dir, "name"), "")
+					holds(t, dir, "name")
+				case there:
+					contains(t, filepath.Join(dir, "name"), "old")
+					holds(t, dir, "name")
+				default:
+					holds(t, dir)
+				}
+				d.Close()
+			}
+		}
+	}
+}
+
 // A hard link takes a name only if its check allows it.
 func TestLink(t *testing.T) {
 	dir := t.TempDir()
@@ -382,11 +455,19 @@ func TestLink(t *testing.T) {
 	write(t, target, "target", 0o444)
 	write(t, name, "name", 0o666)
 	no := errors.New("no")
-	if err := Link(nil, target, name, func() error { return no }); err != no {
+	if err := link(t, target, name, func(string) error { return no }); err != no {
 		t.Errorf("%v, want %v", err, no)
 	}
 	contains(t, name, "name")
-	if err := Link(nil, target, name, func() error { return nil }); err != nil {
+	allow := func(hidden string) error {
+		a, errA := os.Stat(target)
+		b, errB := os.Stat(filepath.Join(dir, hidden))
+		if errA != nil || errB != nil || !os.SameFile(a, b) {
+			t.Errorf("the check is called with %q: %v, %v", hidden, errA, errB)
+		}
+		return nil
+	}
+	if err := link(t, target, name, allow); err != nil {
 		t.Error(err)
 	}
 	contains(t, name, "target")
@@ -396,7 +477,7 @@ func TestLink(t *testing.T) {
 		t.Error("the name is not one of the target")
 	}
 	holds(t, dir, "name", "target")
-	if err := Link(nil, filepath.Join(dir, "absent"), name, nil); !errors.Is(err, fs.ErrNotExist) {
+	if err := link(t, filepath.Join(dir, "absent"), name, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v, want that there is no such file", err)
 	}
 }

@@ -34,8 +34,11 @@ func OpenDir(name string) (*Dir, error) {
 	return &Dir{os.NewFile(uintptr(fd), name), searched}, nil
 }
 
-// NewDir returns a Dir for an open directory.
-func NewDir(f *os.File) *Dir { return &Dir{f: f} }
+// NewDir returns a Dir for an open directory, which may be one that can be searched but not read.
+func NewDir(f *os.File) *Dir {
+	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
+	return &Dir{f, err == nil && searchOnly != 0 && flags&searchOnly == searchOnly}
+}
 
 // Close closes the directory.
 func (d *Dir) Close() error { return d.f.Close() }
@@ -44,6 +47,14 @@ func (d *Dir) fd() int { return int(d.f.Fd()) }
 
 // fsync is a variable for the tests.
 var fsync = (*os.File).Sync
+
+// SetModTime sets the directory's modification time, and leaves its access time.
+func (d *Dir) SetModTime(t unix.Timespec) error {
+	if err := unix.UtimesNanoAt(d.fd(), ".", []unix.Timespec{{Nsec: utimeOmit}, t}, 0); err != nil {
+		return &os.PathError{Op: "utimensat", Path: d.f.Name(), Err: err}
+	}
+	return nil
+}
 
 // Sync makes the names in the directory durable. It is no error if the file system cannot sync directories.
 func (d *Dir) Sync() error {
@@ -63,6 +74,8 @@ func (d *Dir) Sync() error {
 // it has no name where the system has such files, else a hidden one that ends with the program.
 type Replacement struct {
 	*os.File
+	// Check, if not nil, is called just before the file takes its place, which it does not if there is an error.
+	Check   func() error
 	dir     *Dir
 	ownsDir bool
 	base    string
@@ -117,12 +130,16 @@ func (d *Dir) replaceNamed(reg *cleanup.Registry, base string, perm fs.FileMode)
 	return r, nil
 }
 
-// Path is a name by which the file can be opened until it is committed.
-func (r *Replacement) Path() string {
-	if r.hidden == "" {
-		return procPath(r.File)
+// SetModTime sets the modification time of a file that was not committed yet, and leaves its access time.
+func (r *Replacement) SetModTime(t unix.Timespec) error {
+	dir, name, flags := r.dir.fd(), r.hidden, unix.AT_SYMLINK_NOFOLLOW
+	if name == "" {
+		dir, name, flags = unix.AT_FDCWD, procPath(r.File), 0
 	}
-	return filepath.Join(r.dir.f.Name(), r.hidden)
+	if err := unix.UtimesNanoAt(dir, name, []unix.Timespec{{Nsec: utimeOmit}, t}, flags); err != nil {
+		return &os.PathError{Op: "utimensat", Path: r.dir.path(r.base), Err: err}
+	}
+	return nil
 }
 
 // Commit makes the file durable, puts it into its place and closes it. If it fails, Abort must still be called.
@@ -132,9 +149,16 @@ func (r *Replacement) Commit() error {
 	}
 	var err error
 	if r.hidden != "" {
-		err = r.release(func() error { return r.dir.rename(r.hidden, r.base) })
+		err = r.release(func() error {
+			if r.Check != nil {
+				if err := r.Check(); err != nil {
+					return err
+				}
+			}
+			return r.dir.rename(r.hidden, r.base)
+		})
 	} else {
-		err = r.reg.Atomic(func() error { return r.dir.linkUnnamed(r.File, r.base) })
+		err = r.reg.Atomic(func() error { return r.dir.linkUnnamed(r.File, r.base, r.Check) })
 	}
 	if err != nil {
 		return err
@@ -169,12 +193,21 @@ func (r *Replacement) closeDir() {
 }
 
 // linkUnnamed gives a file without a name the name base, and takes that away from the file that has it.
-func (d *Dir) linkUnnamed(f *os.File, base string) error {
-	err := linkUnnamed(f, d.fd(), base)
+// If there is a check, it takes the name only from a file.
+func (d *Dir) linkUnnamed(f *os.File, base string, check func() error) error {
+	err := fs.ErrExist
+	if check == nil {
+		err = linkUnnamed(f, d.fd(), base)
+	}
 	if errors.Is(err, fs.ErrExist) {
 		// No call replaces a file by one without a name.
 		lock(f)
-		return d.swap(base, nil, func(hidden string) error { return linkUnnamed(f, d.fd(), hidden) })
+		return d.swap(base, func(string) error {
+			if check == nil {
+				return nil
+			}
+			return check()
+		}, func(hidden string) error { return linkUnnamed(f, d.fd(), hidden) })
 	}
 	if err != nil {
 		return &os.PathError{Op: "link", Path: d.path(base), Err: err}
@@ -182,24 +215,10 @@ func (d *Dir) linkUnnamed(f *os.File, base string) error {
 	return nil
 }
 
-// Link is [Dir.Link] for the files called name and target.
-func Link(reg *cleanup.Registry, target, name string, check func() error) error {
-	from, err := OpenDir(filepath.Dir(target))
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	d, err := OpenDir(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Link(reg, filepath.Base(name), from, filepath.Base(target), check)
-}
-
 // Link makes base in the directory d another name of the file that is called target in the directory from, and takes
-// base away from the file that has it. Just before that it calls check, and leaves things as they were if that fails.
-func (d *Dir) Link(reg *cleanup.Registry, base string, from *Dir, target string, check func() error) error {
+// base away from the file that has it. Just before that it calls check, with a hidden name in d that the file has then,
+// and leaves things as they were if that fails.
+func (d *Dir) Link(reg *cleanup.Registry, base string, from *Dir, target string, check func(hidden string) error) error {
 	fd, err := from.open(target, unix.O_RDONLY)
 	if err == nil {
 		defer unix.Close(fd)
@@ -217,13 +236,13 @@ func (d *Dir) Link(reg *cleanup.Registry, base string, from *Dir, target string,
 }
 
 // swap has link give a file a hidden name, and then renames that to base if check, unless it is nil, allows it.
-func (d *Dir) swap(base string, check func() error, link func(hidden string) error) error {
+func (d *Dir) swap(base string, check, link func(hidden string) error) error {
 	hidden, err := d.claim(base, link)
 	if err != nil {
 		return &os.PathError{Op: "link", Path: d.path(hidden), Err: err}
 	}
 	if check != nil {
-		err = check()
+		err = check(hidden)
 	}
 	if err == nil {
 		err = d.rename(hidden, base)

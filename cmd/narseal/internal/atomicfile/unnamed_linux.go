@@ -12,6 +12,8 @@ import (
 // searchOnly opens a directory that may be searched but not read.
 const searchOnly = unix.O_PATH
 
+const utimeOmit = unix.UTIME_OMIT
+
 // openUnnamed makes a file without a name in the directory called name, relative to the open directory dir. The file
 // vanishes when it is closed, unless linkUnnamed gives it a name. The error is errors.ErrUnsupported if the file
 // system has no such files, or if /proc, which linkUnnamed needs, is missing.

@@ -11,6 +11,9 @@ import (
 // searchOnly is 0 where no directory can be opened that may be searched but not read.
 const searchOnly = 0
 
+// utimeOmit is UTIME_OMIT of macOS' sys/stat.h.
+const utimeOmit = -2
+
 // openUnnamed fails: only Linux can give a file without a name a name later.
 func openUnnamed(int, string, fs.FileMode) (*os.File, error) { return nil, errors.ErrUnsupported }
 

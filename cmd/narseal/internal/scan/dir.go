@@ -20,23 +20,24 @@ import (
 // Only some handles are open at a time. One that was closed is opened again when it is needed, and is refused unless it
 // leads to the same directory. Several goroutines may use a Dir at once.
 type Dir struct {
-	tree   *tree
-	parent *Dir // nil at the root
-	name   string
+	pool   *pool
+	parent *Dir     // nil at the root
+	name   string   // in parent, or of the root
 	path   nar.Path // as the user would write it
 	inner  nar.Path // from the root
 	depth  int      // directories around it
 
-	id   fileID
+	id   FileID
 	file *os.File      // nil: closed
 	used int           // by Hold
-	idle *list.Element // in tree.idle: open and not used
+	idle *list.Element // in pool.idle: open and not used
 }
 
-// fileID tells a file from all others that exist at the same time.
-type fileID struct{ dev, ino uint64 }
+// FileID tells a file from all others that exist at the same time.
+type FileID struct{ dev, ino uint64 }
 
-func idOf(st *unix.Stat_t) fileID { return fileID{uint64(st.Dev), uint64(st.Ino)} }
+// IDOf returns the identity that a stat tells of.
+func IDOf(st *unix.Stat_t) FileID { return FileID{uint64(st.Dev), uint64(st.Ino)} }
 
 const (
 	// MaxDepth bounds the directories inside each other. PATH_MAX of Linux allows of no more in one path.
@@ -45,8 +46,8 @@ const (
 	maxIdle = 64
 )
 
-// tree has the open directories of a walk.
-type tree struct {
+// pool has the open directories of walks.
+type pool struct {
 	mu   sync.Mutex
 	idle list.List // of *Dir, the one used last in front
 }
@@ -56,14 +57,14 @@ var errMoved = errors.New("another directory has its name now")
 
 // Hold opens the directory, unless it is open, and returns its handle, which stays open until Release.
 func (d *Dir) Hold() (*os.File, error) {
-	d.tree.mu.Lock()
-	defer d.tree.mu.Unlock()
+	d.pool.mu.Lock()
+	defer d.pool.mu.Unlock()
 	if err := d.open(); err != nil {
 		return nil, err
 	}
 	d.used++
 	if d.idle != nil {
-		d.tree.idle.Remove(d.idle)
+		d.pool.idle.Remove(d.idle)
 		d.idle = nil
 	}
 	return d.file, nil
@@ -71,30 +72,45 @@ func (d *Dir) Hold() (*os.File, error) {
 
 // Release ends a Hold.
 func (d *Dir) Release() {
-	d.tree.mu.Lock()
-	defer d.tree.mu.Unlock()
+	d.pool.mu.Lock()
+	defer d.pool.mu.Unlock()
 	d.used--
-	d.tree.rest(d)
+	d.pool.rest(d)
 }
 
 // open opens the directory, and those around it for that.
 func (d *Dir) open() error {
-	var closed []*Dir // from d outwards; the root is always open
-	for at := d; at.file == nil; at = at.parent {
+	var closed []*Dir // from d outwards
+	for at := d; at != nil && at.file == nil; at = at.parent {
 		closed = append(closed, at)
 	}
 	for i := len(closed) - 1; i >= 0; i-- {
-		if err := closed[i].openIn(closed[i].parent); err != nil {
+		if err := closed[i].openHere(); err != nil {
 			return err
 		}
-		d.tree.rest(closed[i])
+		d.pool.rest(closed[i])
 	}
 	return nil
 }
 
-// openIn opens the directory relative to its parent, which is open.
-func (d *Dir) openIn(parent *Dir) error {
-	fd, err := openat(int(parent.file.Fd()), d.name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+// openHere opens the directory relative to its parent, which is open, or the root by its name.
+func (d *Dir) openHere() error {
+	if d.parent == nil {
+		return d.openRoot()
+	}
+	fd, err := openat(int(d.parent.file.Fd()), d.name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return d.failed("open", err)
+	}
+	return d.take(fd)
+}
+
+func (d *Dir) openRoot() error {
+	fd, err := openat(unix.AT_FDCWD, d.name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err == unix.EACCES {
+		// What is in it can be opened all the same.
+		fd, err = openat(unix.AT_FDCWD, d.name, openSearch|unix.O_DIRECTORY)
+	}
 	if err != nil {
 		return d.failed("open", err)
 	}
@@ -108,7 +124,7 @@ func (d *Dir) take(fd int) error {
 		unix.Close(fd)
 		return d.failed("stat", err)
 	}
-	if id := idOf(&st); d.id == (fileID{}) {
+	if id := IDOf(&st); d.id == (FileID{}) {
 		d.id = id
 	} else if d.id != id {
 		unix.Close(fd)
@@ -119,34 +135,33 @@ func (d *Dir) take(fd int) error {
 }
 
 // rest keeps a directory open that nobody uses, and closes those that were not used for long.
-func (t *tree) rest(d *Dir) {
-	if d.used > 0 || d.parent == nil {
+func (p *pool) rest(d *Dir) {
+	if d.used > 0 {
 		return
 	}
 	if d.idle != nil {
-		t.idle.MoveToFront(d.idle)
+		p.idle.MoveToFront(d.idle)
 		return
 	}
-	d.idle = t.idle.PushFront(d)
-	for t.idle.Len() > maxIdle {
-		last := t.idle.Back().Value.(*Dir)
-		t.idle.Remove(last.idle)
+	d.idle = p.idle.PushFront(d)
+	p.shrink(maxIdle)
+}
+
+// shrink closes directories that nobody uses, but the last few.
+func (p *pool) shrink(to int) {
+	for p.idle.Len() > to {
+		last := p.idle.Back().Value.(*Dir)
+		p.idle.Remove(last.idle)
 		last.file.Close()
 		last.file, last.idle = nil, nil
 	}
 }
 
-// closeTree closes all handles of the tree whose root d is. None may be in use.
-func (d *Dir) closeTree() {
-	d.tree.mu.Lock()
-	defer d.tree.mu.Unlock()
-	for e := d.tree.idle.Front(); e != nil; e = e.Next() {
-		open := e.Value.(*Dir)
-		open.file.Close()
-		open.file, open.idle = nil, nil
-	}
-	d.tree.idle.Init()
-	d.file.Close()
+// close closes all directories that nobody uses. They can still be opened again.
+func (p *pool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shrink(0)
 }
 
 // Path is the directory's path as the user would write it.
@@ -183,24 +198,14 @@ func (d *Dir) child(e *Entry) (*Dir, error) {
 	if d.depth == MaxDepth {
 		return nil, e.failed("open", fmt.Errorf("more than %d directories inside each other", MaxDepth))
 	}
-	return &Dir{tree: d.tree, parent: d, name: e.Name, path: e.Path(), inner: e.Inner(), depth: d.depth + 1}, nil
+	return &Dir{pool: d.pool, parent: d, name: e.Name, path: e.Path(), inner: e.Inner(), depth: d.depth + 1}, nil
 }
 
-// openRoot opens the directory of this name, following symlinks.
-func openRoot(name string, path nar.Path) (*Dir, error) {
-	d := &Dir{tree: &tree{}, path: path, inner: nar.NewPath("/")}
-	fd, err := openat(unix.AT_FDCWD, name, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err == unix.EACCES {
-		// What is in it can be opened all the same.
-		fd, err = openat(unix.AT_FDCWD, name, openSearch|unix.O_DIRECTORY)
-	}
-	if err != nil {
-		return nil, d.failed("open", err)
-	}
-	if err := d.take(fd); err != nil {
-		return nil, err
-	}
-	return d, nil
+// newRoot returns the directory of this name, which may be a symlink, opened by Hold.
+func (p *pool) newRoot(name string, path nar.Path) (*Dir, error) {
+	d := &Dir{pool: p, name: name, path: path, inner: nar.NewPath("/")}
+	_, err := d.Hold()
+	return d, err
 }
 
 func openat(dir int, name string, flags int) (int, error) {

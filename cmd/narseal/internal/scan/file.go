@@ -21,13 +21,13 @@ type File struct {
 
 // State is what tells of a file's inode that it is the same file with the same contents.
 type State struct {
-	id           fileID
+	id           FileID
 	size         int64
 	mtime, ctime unix.Timespec
 }
 
 // StateOf returns the state that a stat tells of.
-func StateOf(st *unix.Stat_t) State { return State{idOf(st), st.Size, st.Mtim, st.Ctim} }
+func StateOf(st *unix.Stat_t) State { return State{IDOf(st), st.Size, st.Mtim, st.Ctim} }
 
 // errNotRegular is a name that turned out to be something else than a file.
 var errNotRegular = errors.New("not a regular file")

@@ -28,8 +28,12 @@ type Scanner struct {
 	Fail func(error)
 	// Entered, if not nil, is called before a name is waited for.
 	Entered func(*Entry)
+	// Opened, if not nil, is called for each directory before anything in it is examined, on another goroutine than the
+	// others.
+	Opened func(*Dir)
 
 	bundles bundle.Checker
+	pool    pool
 }
 
 // Result is what a Scanner found of a name.
@@ -90,10 +94,14 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 			}
 			return err
 		}
-		_ = walk(root, each, func(err error) { _ = put(&Result{err: err}) }, func() {
+		w := &walker{pool: &s.pool, each: each, failed: func(err error) { _ = put(&Result{err: err}) }, opened: s.Opened, wait: func() {
 			close(todo)
 			workers.Wait()
-		})
+		}}
+		if w.opened == nil {
+			w.opened = func(*Dir) {}
+		}
+		_ = w.walk(root)
 	}()
 	for r := range order {
 		if s.Entered != nil && !r.isError() {
@@ -121,12 +129,18 @@ func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted
 	defer f.Close()
 	r.Size = f.Size()
 	if bundle.IsSealedFile(r.Name) && r.Depth() > 0 {
+		if err := f.checkSparse(); err != nil {
+			return err
+		}
 		r.digest = bundle.NewFileDigest()
 		if _, err := io.Copy(r.digest, io.NewSectionReader(f, 0, f.Size())); err != nil {
 			return f.Wrap(err)
 		}
 	}
 	signed, err := f.probe(buf)
+	if err == nil && signed {
+		err = f.checkSparse()
+	}
 	if err != nil || !signed {
 		return err
 	}

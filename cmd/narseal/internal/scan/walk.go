@@ -63,6 +63,19 @@ func (e *Entry) Readlink() (string, error) {
 	return string(b[:n]), nil
 }
 
+// Stat describes the entry as it is now. It follows no symlink.
+func (e *Entry) Stat() (st unix.Stat_t, err error) {
+	dir, err := e.Dir.Hold()
+	if err != nil {
+		return st, err
+	}
+	defer e.Dir.Release()
+	if err := unix.Fstatat(int(dir.Fd()), e.Name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return st, e.failed("stat", err)
+	}
+	return st, nil
+}
+
 // maxTarget bounds a symlink's target: PATH_MAX.
 const maxTarget = 4096
 
@@ -72,25 +85,36 @@ func (e *Entry) failed(op string, err error) error { return pathError(op, e.Path
 // path itself if that is a symlink, and no other symlink. What cannot be read goes to failed and is left out; an error
 // of each ends the walk. Entries can be opened until Walk returns.
 func Walk(path string, each func(*Entry) error, failed func(error)) error {
-	return walk(path, each, failed, func() {})
+	w := &walker{pool: &pool{}, each: each, failed: failed, opened: func(*Dir) {}, wait: func() {}}
+	return w.walk(path)
 }
 
-// walk is Walk for entries that are opened on other goroutines: it calls wait before it closes the directories.
-func walk(path string, each func(*Entry) error, failed func(error), wait func()) error {
-	root, err := openEntry(path)
+// walker is one walk. Its entries may be opened on other goroutines.
+type walker struct {
+	pool   *pool
+	each   func(*Entry) error
+	failed func(error)
+	opened func(*Dir) // called for each directory before its entries, and for that of a file
+	wait   func()     // called before the directories are closed
+}
+
+func (w *walker) walk(path string) error {
+	root, err := w.pool.openEntry(path)
 	if err != nil {
-		failed(err)
+		w.failed(err)
 		return nil
 	}
-	defer root.dir.closeTree()
-	defer wait()
-	if err := each(root.entry); err != nil {
+	defer w.pool.close()
+	defer root.dir.Release()
+	defer w.wait()
+	if root.entry.Dir != nil {
+		w.opened(root.dir)
+		return w.each(root.entry)
+	}
+	if err := w.each(root.entry); err != nil {
 		return err
 	}
-	if root.entry.Dir != nil {
-		return nil
-	}
-	return root.dir.walk(each, failed)
+	return w.dir(root.dir)
 }
 
 type rootEntry struct {
@@ -99,7 +123,7 @@ type rootEntry struct {
 }
 
 // openEntry opens the directory from which a walk begins, or that of a file.
-func openEntry(path string) (rootEntry, error) {
+func (p *pool) openEntry(path string) (rootEntry, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return rootEntry{}, err
@@ -115,24 +139,26 @@ func openEntry(path string) (rootEntry, error) {
 		if shown.String() == "." {
 			shown = nar.Path{}
 		}
-		d, err := openRoot(real, shown)
+		d, err := p.newRoot(real, shown)
 		return rootEntry{e, d}, err
 	}
-	d, err := openRoot(filepath.Dir(real), nar.NewPath(filepath.Dir(path)))
+	d, err := p.newRoot(filepath.Dir(real), nar.NewPath(filepath.Dir(path)))
 	e.Dir, e.Name = d, filepath.Base(real)
 	return rootEntry{e, d}, err
 }
 
-// walk goes through what lies in a directory.
-func (d *Dir) walk(each func(*Entry) error, failed func(error)) error {
+// dir goes through what lies in a directory.
+func (w *walker) dir(d *Dir) error {
 	list, err := d.list()
 	if err != nil {
-		failed(err)
+		w.failed(err)
+	} else {
+		w.opened(d)
 	}
 	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	for _, item := range list {
 		e := &Entry{Dir: d, Name: item.Name(), Type: item.Type()}
-		if err := each(e); err != nil {
+		if err := w.each(e); err != nil {
 			return err
 		}
 		if !item.IsDir() {
@@ -140,10 +166,10 @@ func (d *Dir) walk(each func(*Entry) error, failed func(error)) error {
 		}
 		sub, err := d.child(e)
 		if err != nil {
-			failed(err)
+			w.failed(err)
 			continue
 		}
-		if err := sub.walk(each, failed); err != nil {
+		if err := w.dir(sub); err != nil {
 			return err
 		}
 	}

@@ -40,11 +40,11 @@ func open(t *testing.T, name string) *File {
 // tryOpen opens the last element of a name in the directory of the others, even if it is a symlink.
 func tryOpen(t *testing.T, name string) (*File, error) {
 	t.Helper()
-	root, err := openEntry(filepath.Dir(name))
+	root, err := (&pool{}).openEntry(filepath.Dir(name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(root.dir.closeTree)
+	t.Cleanup(func() { root.dir.Release(); root.dir.pool.close() })
 	return (&Entry{Dir: root.dir, Name: filepath.Base(name)}).Open()
 }
 
@@ -161,7 +161,7 @@ func TestWalkSwapped(t *testing.T) {
 				if e.Name != "x" {
 					return nil
 				}
-				closeIdle(e.Dir)
+				e.Dir.pool.close()
 				f, err := e.Open()
 				if err != nil {
 					failed = append(failed, err)
@@ -187,18 +187,6 @@ func TestWalkSwapped(t *testing.T) {
 			}
 		}
 	}
-}
-
-// closeIdle closes the handles that nobody uses.
-func closeIdle(d *Dir) {
-	d.tree.mu.Lock()
-	defer d.tree.mu.Unlock()
-	for e := d.tree.idle.Front(); e != nil; e = e.Next() {
-		open := e.Value.(*Dir)
-		open.file.Close()
-		open.file, open.idle = nil, nil
-	}
-	d.tree.idle.Init()
 }
 
 // openFiles counts the descriptors of this process.
@@ -279,12 +267,12 @@ func TestOpenLater(t *testing.T) {
 	}
 	var all []*Entry
 	done := make(chan error)
-	err := walk(top, func(e *Entry) error {
+	w := &walker{pool: &pool{}, each: func(e *Entry) error {
 		if e.Type.IsRegular() {
 			all = append(all, e)
 		}
 		return nil
-	}, func(err error) { t.Error(err) }, func() {
+	}, failed: func(err error) { t.Error(err) }, opened: func(*Dir) {}, wait: func() {
 		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		for w := range 4 {
 			go func() {
@@ -312,8 +300,8 @@ func TestOpenLater(t *testing.T) {
 				t.Error(err)
 			}
 		}
-	})
-	if err != nil || len(all) != dirs {
+	}}
+	if err := w.walk(top); err != nil || len(all) != dirs {
 		t.Errorf("%v, %d files", err, len(all))
 	}
 }

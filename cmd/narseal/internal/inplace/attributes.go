@@ -1,4 +1,4 @@
-package main
+package inplace
 
 import (
 	"fmt"
@@ -7,13 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxAttribute bounds an extended attribute, in bytes: XATTR_SIZE_MAX of
-// Linux. Resource forks of macOS, which are attributes too, have no bound; such
-// a large one is lost.
+// maxAttribute bounds an extended attribute, in bytes: XATTR_SIZE_MAX of Linux. Resource forks of macOS, which are
+// attributes too, have no bound; a larger one is lost.
 const maxAttribute = 64 << 10
 
-// copyAttributes copies extended attributes between open files, and returns
-// the names of those that it could not.
+// copyAttributes copies extended attributes between open files, and returns the names of those that it could not copy.
 func copyAttributes(to, from int) (lost []string, err error) {
 	names, err := attributeNames(from)
 	if err == unix.ENOTSUP || err == unix.ENOSYS {

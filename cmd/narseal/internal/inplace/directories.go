@@ -1,0 +1,180 @@
+package inplace
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"narseal/cmd/narseal/internal/atomicfile"
+	"narseal/cmd/narseal/internal/cleanup"
+	"narseal/cmd/narseal/internal/scan"
+)
+
+// A directory that may not be written, such as those of a Nix store, is made writable while files in it are replaced. A
+// run that is killed meanwhile leaves it so. The next run must know it from a directory that is meant to be writable,
+// and what its mode was, so the mode itself says both: one call of chmod sets the write permission and two bits that mean
+// nothing together on a directory, set-user-ID and sticky. A lock (flock), which ends with the process, tells a run that
+// is alive.
+const (
+	writable = 0o200
+	mark     = unix.S_ISUID | unix.S_ISVTX
+)
+
+// isMarked reports whether a directory of this mode was made writable.
+func isMarked(mode uint32) bool { return mode&(mark|writable) == mark|writable }
+
+// unmarked is the mode that a marked directory had.
+func unmarked(mode uint32) uint32 { return mode &^ (mark | writable) }
+
+// directories makes directories writable while files in them are replaced, and gives them their mode and modification
+// time back.
+type directories struct {
+	cleanup *cleanup.Registry
+	mu      sync.Mutex
+	open    map[*scan.Dir]*directory
+}
+
+// directory is one in which files are being replaced.
+type directory struct {
+	*os.File
+	dir     *scan.Dir
+	users   int
+	mtime   unix.Timespec
+	mode    uint32 // to be restored; 0: the mode was not changed
+	release func(last func() error) error
+}
+
+// enter prepares a directory for replacing files in it. leave ends that, when the last of those who entered calls it.
+func (s *directories) enter(dir *scan.Dir) (*directory, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.open[dir]
+	if d == nil {
+		var err error
+		if d, err = s.unlock(dir); err != nil {
+			return nil, err
+		}
+		if s.open == nil {
+			s.open = map[*scan.Dir]*directory{}
+		}
+		s.open[dir] = d
+	}
+	d.users++
+	return d, nil
+}
+
+func (s *directories) leave(d *directory) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d.users--; d.users > 0 {
+		return nil
+	}
+	delete(s.open, d.dir)
+	defer d.dir.Release()
+	return d.release(d.restore)
+}
+
+// unlock opens a directory, and makes it writable if it is not.
+func (s *directories) unlock(dir *scan.Dir) (*directory, error) {
+	f, err := dir.Hold()
+	if err != nil {
+		return nil, err
+	}
+	d := &directory{File: f, dir: dir}
+	d.release, err = s.cleanup.Hold(func() (undo func(), err error) {
+		return func() { _ = d.restore() }, d.makeWritable()
+	})
+	if err != nil {
+		dir.Release()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *directory) makeWritable() error {
+	st, err := d.stat()
+	if err != nil {
+		return err
+	}
+	d.mtime = st.Mtim
+	mode := uint32(st.Mode) & 0o7777
+	// Other obstacles than the mode will show when the file is written.
+	if unix.Faccessat(int(d.Fd()), ".", unix.W_OK|unix.X_OK, 0) != unix.EACCES {
+		return nil
+	}
+	if mode&mark != 0 {
+		return fmt.Errorf("directory %s: its mode %#o has bits that must mark it while it is writable; make it writable first", d.Name(), mode)
+	}
+	_ = unix.Flock(int(d.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	d.mode = mode
+	if err := d.chmod(mode | writable | mark); err != nil {
+		return err
+	}
+	if st, err = d.stat(); err == nil && !isMarked(uint32(st.Mode)) {
+		err = fmt.Errorf("directory %s: the file system does not keep its mode %#o; make it writable first", d.Name(), mode|writable|mark)
+	}
+	if err != nil {
+		return errors.Join(err, d.chmod(mode))
+	}
+	return nil
+}
+
+// restore gives the directory back what it had.
+func (d *directory) restore() error {
+	err := atomicfile.NewDir(d.File).SetModTime(d.mtime)
+	if errors.Is(err, unix.EPERM) {
+		err = nil // only the owner may
+	}
+	if d.mode != 0 && d.isAlone() {
+		err = errors.Join(err, d.chmod(d.mode))
+	}
+	_ = unix.Flock(int(d.Fd()), unix.LOCK_UN)
+	return err
+}
+
+// isAlone reports whether no other run replaces files in the directory, and keeps others from beginning to.
+func (d *directory) isAlone() bool {
+	return unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB) != unix.EWOULDBLOCK
+}
+
+// recover restores the mode of a directory that a run made writable which was then killed. It returns the mode, or 0 if
+// there is nothing to restore.
+func (s *directories) recover(dir *scan.Dir) (mode uint32, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[dir] != nil {
+		return 0, nil
+	}
+	f, err := dir.Hold()
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Release()
+	d := &directory{File: f, dir: dir}
+	st, err := d.stat()
+	if err != nil || !isMarked(uint32(st.Mode)) || !d.isAlone() {
+		return 0, err
+	}
+	mode = unmarked(uint32(st.Mode) & 0o7777)
+	err = d.chmod(mode)
+	_ = unix.Flock(int(d.Fd()), unix.LOCK_UN)
+	return mode, err
+}
+
+func (d *directory) stat() (st unix.Stat_t, err error) {
+	if err = unix.Fstat(int(d.Fd()), &st); err != nil {
+		err = &os.PathError{Op: "stat", Path: d.Name(), Err: err}
+	}
+	return st, err
+}
+
+// chmod changes the mode by a name, since a directory that may only be searched has a handle that fchmod refuses.
+func (d *directory) chmod(mode uint32) error {
+	if err := unix.Fchmodat(int(d.Fd()), ".", mode, 0); err != nil {
+		return &os.PathError{Op: fmt.Sprintf("chmod %#o", mode), Path: d.Name(), Err: err}
+	}
+	return nil
+}

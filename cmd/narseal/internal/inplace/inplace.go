@@ -1,0 +1,160 @@
+// Package inplace repairs files where they are: a repaired copy takes the place of each that needs it.
+//
+// A copy has no name, or a hidden one, until it is complete. It is made and gets its name in the directory that the walk
+// opened (package scan), so that whoever may change the tree can make no other file be replaced.
+//
+// A run that is killed leaves each file as it was or repaired. What else it may leave: hard links of which some names
+// were repaired, which are two files then; the modification time of a directory; and a hidden .narseal-* file or a
+// directory that was made writable, both of which the next run clears up.
+package inplace
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"narseal/cmd/narseal/internal/cleanup"
+	"narseal/cmd/narseal/internal/scan"
+	"narseal/filter"
+	"narseal/macho"
+	"narseal/nar"
+)
+
+// A Repairer repairs files and directories. Its fields are set before the first call of Run.
+type Repairer struct {
+	Jobs    int
+	OnCMS   macho.CMSPolicy
+	Cleanup *cleanup.Registry // may be nil
+
+	// What happens is reported to these, by one goroutine unless it says otherwise. See scan.Scanner.
+	Entered func(*scan.Entry)
+	Found   func(r *scan.Result, replaced bool)
+	Slice   func(nar.Path, macho.Slice)
+	Fail    func(error)
+	// Warn gets what could not be kept of a file, or cleared up. Several goroutines call it.
+	Warn func(path nar.Path, problem string)
+
+	scanner  scan.Scanner
+	links    links
+	dirs     directories
+	mu       sync.Mutex
+	replaced map[*scan.Entry]bool // until Found is called
+}
+
+// Run repairs a file, or all files in a directory.
+func (r *Repairer) Run(ctx context.Context, path string) error {
+	r.dirs.cleanup = r.Cleanup
+	s := &r.scanner
+	s.Jobs, s.Examine, s.Entered, s.Opened, s.Slice, s.Fail = r.Jobs, r.examine, r.Entered, r.recover, r.Slice, r.Fail
+	s.Found = func(res *scan.Result) { r.Found(res, r.wasReplaced(&res.Entry)) }
+	return s.Run(ctx, path)
+}
+
+// Elsewhere calls f for each replaced file that has names outside of what was walked, which still have the old contents.
+func (r *Repairer) Elsewhere(f func(path nar.Path, names uint64)) { r.links.elsewhere(f) }
+
+// recover clears up after a run that was killed.
+func (r *Repairer) recover(dir *scan.Dir) {
+	mode, err := r.dirs.recover(dir)
+	switch {
+	case err != nil:
+		r.Warn(dir.Path(), fmt.Sprintf("it may have been left writable by a run that was killed: %v", err))
+	case mode != 0:
+		r.Warn(dir.Path(), fmt.Sprintf("a run that was killed had left it writable; its mode is %#o again", mode))
+	}
+}
+
+func (r *Repairer) wasReplaced(e *scan.Entry) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.replaced[e]
+	delete(r.replaced, e)
+	return was
+}
+
+func (r *Repairer) setReplaced(f *scan.File) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.replaced == nil {
+		r.replaced = map[*scan.Entry]bool{}
+	}
+	r.replaced[f.Entry] = true
+}
+
+// examine repairs an image, or makes its name one of the file that took the place of another name.
+func (r *Repairer) examine(f *scan.File, cfg macho.Config) (*macho.Report, error) {
+	cfg.OnCMS = r.OnCMS
+	g, first := r.links.claim(f)
+	switch {
+	case g == nil:
+		rep, _, _, err := r.repair(f, cfg)
+		return rep, err
+	case first:
+		rep, replaced, now, err := r.repair(f, cfg)
+		var entry *scan.Entry
+		if replaced {
+			entry = &scan.Entry{Dir: f.Entry.Dir, Name: f.Entry.Name}
+		}
+		g.finish(entry, now, rep, err)
+		return rep, err
+	case g.err != nil:
+		return g.report, f.Wrap(fmt.Errorf("a hard link of %s: %w", g.path.Short(), g.err))
+	case g.first == nil:
+		return g.report, nil
+	}
+	if err := r.in(f, func(d *directory) error { return r.relink(d, g, f) }); err != nil {
+		return nil, f.Wrap(fmt.Errorf("link: %w", err))
+	}
+	r.setReplaced(f)
+	return g.report, nil
+}
+
+// in calls replace with the directory of a file, which can be written meanwhile.
+func (r *Repairer) in(f *scan.File, replace func(*directory) error) (err error) {
+	d, err := r.dirs.enter(f.Entry.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if left := r.dirs.leave(d); err == nil {
+			err = left
+		}
+	}()
+	return replace(d)
+}
+
+// repair verifies an image, and replaces its file if that makes a signature valid: then now describes the new file.
+func (r *Repairer) repair(f *scan.File, cfg macho.Config) (rep *macho.Report, replaced bool, now unix.Stat_t, err error) {
+	if rep, err = cfg.Verify(f); err == nil {
+		err = f.Unchanged()
+	}
+	if err != nil {
+		return nil, false, now, f.Wrap(err)
+	}
+	wanted := false
+	for _, s := range rep.Slices {
+		switch {
+		case s.Status == macho.StatusCMS && r.OnCMS == macho.CMSFail:
+			return rep, false, now, &filter.SignatureError{Path: f.Path(), Slice: s}
+		case s.Status == macho.StatusStale, s.Status == macho.StatusCMS && r.OnCMS == macho.CMSAdhoc:
+			wanted = true
+		}
+	}
+	if !wanted {
+		return rep, false, now, nil
+	}
+	err = r.in(f, func(d *directory) error {
+		done, st, err := r.replace(d, f, cfg)
+		if err == nil {
+			rep, replaced, now = done, true, st
+			r.setReplaced(f)
+		}
+		return err
+	})
+	if err != nil {
+		err = f.Wrap(err)
+	}
+	return rep, replaced, now, err
+}
