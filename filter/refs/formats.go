@@ -96,10 +96,13 @@ func (u *Unpacker) zip(r io.Reader, l layer) {
 		}
 		const encrypted = 1
 		if f.Flags&encrypted != 0 {
-			u.warn(m, errors.New("encrypted"))
+			u.warn(m, skipped(errors.New("encrypted")))
 			continue
 		}
 		rc, err := f.Open()
+		if errors.Is(err, zip.ErrAlgorithm) {
+			err = skipped(err)
+		}
 		if err != nil {
 			u.warn(m, err)
 			continue
@@ -115,10 +118,10 @@ func (u *Unpacker) hold(h *spill.Buffer, r io.Reader) error {
 	for {
 		n, err := r.Read(buf)
 		if h.Size()+int64(n) > maxZip {
-			return fmt.Errorf("a zip archive of more than %d bytes", maxZip)
+			return skipped(fmt.Errorf("a zip archive of more than %d bytes", maxZip))
 		}
 		if err := h.Append(buf[:n], maxZip); err != nil {
-			return err
+			return skipped(err)
 		}
 		if err == io.EOF {
 			return nil
@@ -153,7 +156,7 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	case b.u.left < 0:
 		err = &b.u.over
 	case b.out > b.u.free && b.out/b.u.Ratio > b.in():
-		err = fmt.Errorf("expands more than %d:1", b.u.Ratio)
+		err = skipped(fmt.Errorf("expands more than %d:1", b.u.Ratio))
 	}
 	var known *onceError
 	if err != nil && err != io.EOF && !errors.As(err, &known) {
@@ -183,7 +186,7 @@ type limitedAt struct {
 
 func (l *limitedAt) ReadAt(p []byte, off int64) (int, error) {
 	if l.left -= int64(len(p)); l.left < 0 {
-		return 0, fmt.Errorf("its directory has more than %d bytes", maxZipDirectory)
+		return 0, skipped(fmt.Errorf("its directory has more than %d bytes", maxZipDirectory))
 	}
 	return l.r.ReadAt(p, off)
 }

@@ -25,13 +25,24 @@ type Unpack struct {
 	Size  int64 // bytes that all levels of one file expand to together
 	Ratio int64 // bytes that a byte expands to, after the first 64 MiB
 	// Warn, if not nil, gets the path of the entry and of the member that was not searched, or not completely, and why.
-	// Of a long path it gets the end.
+	// Of a long path it gets the end. The error is ErrSkipped if there is more to search, beyond a limit or encrypted,
+	// and another one if the contents are damaged.
 	Warn func(path string, err error)
 	// Spill says where a zip archive is kept, which needs random access.
 	Spill spill.Options
 
 	free int64 // bytes that may expand at any ratio
 }
+
+// ErrSkipped says that contents were not searched although they can be unpacked.
+var ErrSkipped = errors.New("not searched")
+
+// skipped returns an error that also is ErrSkipped, with the text of err.
+func skipped(err error) error { return skippedError{err} }
+
+type skippedError struct{ error }
+
+func (e skippedError) Unwrap() []error { return []error{e.error, ErrSkipped} }
 
 // The default limits.
 const (
@@ -63,6 +74,7 @@ type Unpacker struct {
 	left   int64 // bytes that may still come out of it
 	over   onceError
 	warned int
+	missed bool // Warn was told that something was skipped
 	err    error // of Found
 }
 
@@ -93,11 +105,11 @@ func NewUnpacker(o *Unpack, s *Scanner) *Unpacker {
 // Begin begins a file. head is its first HeadSize bytes, or all of it.
 func (u *Unpacker) Begin(path func() nar.Path, head []byte) {
 	u.Close()
-	u.path, u.in, u.ended, u.left, u.warned, u.err = path, nil, false, u.Size, 0, nil
+	u.path, u.in, u.ended, u.left, u.warned, u.missed, u.err = path, nil, false, u.Size, 0, false, nil
 	if packing(head) == "" {
 		return
 	}
-	u.over = onceError{err: fmt.Errorf("expands to more than %d bytes", u.Size)}
+	u.over = onceError{err: skipped(fmt.Errorf("expands to more than %d bytes", u.Size))}
 	u.next, u.stop = iter.Pull(func(yield func(struct{}) bool) {
 		u.open(&pushed{u, yield}, layer{})
 	})
@@ -193,7 +205,7 @@ func (u *Unpacker) open(r io.Reader, l layer) {
 	head, _ := br.Peek(HeadSize) // an error comes again
 	packed := packing(head)
 	if packed != "" && l.depth >= u.Depth {
-		u.warn(l, fmt.Errorf("packed more than %d levels deep", u.Depth))
+		u.warn(l, skipped(fmt.Errorf("packed more than %d levels deep", u.Depth)))
 		packed = ""
 	}
 	switch packed {
@@ -238,14 +250,24 @@ func (u *Unpacker) warn(l layer, err error) {
 		}
 		once.reported = true
 	}
+	if u.Warn == nil {
+		return
+	}
+	const more = "more members that cannot be looked into"
+	missed := errors.Is(err, ErrSkipped) || errors.Is(err, compression.ErrBomb) || errors.Is(err, compression.ErrWindow)
+	if missed && !errors.Is(err, ErrSkipped) {
+		err = skipped(err)
+	}
 	u.warned++
 	switch {
-	case u.Warn == nil || u.warned > maxWarnings:
-	case u.warned == maxWarnings:
-		u.Warn(u.path().Short(), errors.New("more members that cannot be looked into"))
-	default:
+	case u.warned < maxWarnings:
 		u.Warn(u.path().Short()+l.member, err)
+	case missed && !u.missed:
+		u.Warn(u.path().Short(), skipped(errors.New(more)))
+	case u.warned == maxWarnings:
+		u.Warn(u.path().Short(), errors.New(more))
 	}
+	u.missed = u.missed || missed
 }
 
 // onceError is an error of a layer that its members return too. It is reported once.

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"narseal/filter/spill"
 	"narseal/nar"
 	"narseal/nar/compression"
 	"narseal/nar/nartest"
@@ -367,4 +368,53 @@ func FuzzUnpack(f *testing.F) {
 		}
 		same(t, got, *want)
 	})
+}
+
+// What could be unpacked and was not searched is told from what is damaged, also after the last of many warnings.
+func TestUnpackSkipped(t *testing.T) {
+	encrypted := []byte(zipped(zip.Deflate, file{"secret", filler}))
+	encrypted[bytes.LastIndex(encrypted, []byte("PK\x01\x02"))+8] |= 1
+	unknown := []byte(zipped(zip.Deflate, file{"odd", filler}))
+	unknown[bytes.LastIndex(unknown, []byte("PK\x01\x02"))+10] = 77
+	packed := gzipped(filler + referenceText)
+	var many []file
+	for i := range 2 * maxWarnings {
+		many = append(many, file{fmt.Sprint(i, ".gz"), "\x1f\x8b not gzip"})
+	}
+	bomb := gzipped(strings.Repeat("\x00", 4<<20))
+	for name, test := range map[string]struct {
+		deep    Unpack
+		data    string
+		skipped int
+	}{
+		"cut":        {Unpack{}, packed[:len(packed)-8], 0},
+		"not gzip":   {Unpack{}, "\x1f\x8b" + filler, 0},
+		"nothing":    {Unpack{}, packed, 0},
+		"encrypted":  {Unpack{}, string(encrypted), 1},
+		"method":     {Unpack{}, string(unknown), 1},
+		"depth":      {Unpack{Depth: 1}, gzipped(packed), 1},
+		"size":       {Unpack{Size: 1000}, packed, 1},
+		"ratio":      {Unpack{Ratio: 500, free: 1 << 20}, bomb, 1},
+		"spill":      {Unpack{Spill: spill.Options{Memory: 10}}, zipped(zip.Deflate, file{"a", filler}), 1},
+		"zstd":       {Unpack{}, "\x28\xb5\x2f\xfd\x04\x90\x69\x00\x00nix-archive-1\xf0\x7c\x1c\xae" + filler, 1},
+		"many":       {Unpack{}, tarred(many...), 0},
+		"after many": {Unpack{}, tarred(append(many, file{"s", string(encrypted)}, file{"t", string(encrypted)})...), 1},
+		"amid many":  {Unpack{}, tarred(append([]file{{"s", string(encrypted)}}, append(many, file{"t", string(encrypted)})...)...), 1},
+	} {
+		var skipped, told int
+		test.deep.Warn = func(path string, err error) {
+			told++
+			if errors.Is(err, ErrSkipped) {
+				skipped++
+			}
+		}
+		f, _ := collect(t)
+		f.Unpack = &test.deep
+		if err := f.Archive(nar.NewReader(bytes.NewReader(nartest.Tree(nartest.File(test.data))))); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if skipped != test.skipped || told > maxWarnings+1 {
+			t.Errorf("%s: %d of %d warnings say that something was skipped, want %d", name, skipped, told, test.skipped)
+		}
+	}
 }

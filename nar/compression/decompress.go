@@ -30,6 +30,9 @@ const (
 // ErrBomb is wrapped by the error of a stream that expands beyond all reason.
 var ErrBomb = errors.New("expands more than 65536:1")
 
+// ErrWindow is wrapped by the error of a stream that needs a larger window or dictionary than is allowed.
+var ErrWindow = errors.New("needs too much memory")
+
 // Decompress returns a reader of what r holds, decompressed, and the
 // compression that it was found in. A stream without a known magic number is
 // None and is passed on as it is.
@@ -152,6 +155,8 @@ func (d *decompressor) wrap(err error) error {
 		return d.src.err
 	case err == io.EOF, errors.Is(err, xz.ErrBuf):
 		err = io.ErrUnexpectedEOF
+	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, xz.ErrMemlimit):
+		err = fmt.Errorf("%w: %w", ErrWindow, err)
 	}
 	return fmt.Errorf("decompress %s: at byte %d of the output: %w", d.format, d.out, err)
 }
