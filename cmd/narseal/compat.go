@@ -47,15 +47,12 @@ func (t *terminal) startProgress(m ui.Mode) {
 	t.progress = &progress{t.Progress()}
 }
 
-func (t *terminal) say(_, format string, args ...any) { t.base().Errorf(format, args...) }
 func (t *terminal) fail(err error)                    { t.base().Error(err) }
 func (t *terminal) warn(format string, args ...any)   { t.base().Warnf(format, args...) }
 func (t *terminal) inform(format string, args ...any) { t.base().Infof(format, args...) }
 func (t *terminal) beside(w io.Writer) io.Writer      { return t.base().Beside(w) }
 func isTerminal(stream any) bool                      { return ui.IsTerminal(stream) }
 func printable(s string) string                       { return ui.Printable(s) }
-func harmless(s string) string                        { return ui.Harmless(s) }
-func isHarmless(s string) bool                        { return ui.IsHarmless(s) }
 func badUsage(hint, format string, args ...any) error { return ui.Usage(hint, format, args...) }
 
 type usageError struct {

@@ -74,7 +74,7 @@ type Unpacker struct {
 	left   int64 // bytes that may still come out of it
 	over   onceError
 	warned int
-	missed bool // Warn was told that something was skipped
+	missed bool  // Warn was told that something was skipped
 	err    error // of Found
 }
 
