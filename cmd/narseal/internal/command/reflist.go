@@ -58,41 +58,41 @@ func (a refKey) compare(b refKey) int {
 
 // reference is a store path or a denied hash.
 type reference struct {
-	input     string
-	storePath string
-	denied    string // a hash part
-	count     int64
+	set       *refSet
+	name      string // the base name, or the hash part of what is denied
+	isDenied  bool
 	hidden    bool // a store path that a rewrite cannot reach
-	allowed   *bool
+	allowed   bool
 	encodings rules.Encodings
+	count     int64
 	// places has of a store path in plain sight the first place, and of others the first one in each entry or member.
 	places  []*place
 	omitted int64 // places that the budget had no room for
 }
 
-// referenceFields is a reference in JSON.
-type referenceFields struct {
-	Input     string        `json:"input"`
-	StorePath string        `json:"storePath,omitempty"`
-	Denied    string        `json:"denied,omitempty"`
-	Count     int64         `json:"count"`
-	Encodings []string      `json:"encodings"`
-	Hidden    bool          `json:"hidden,omitempty"`
-	Places    []placeFields `json:"places"`
-	Omitted   int64         `json:"omitted,omitempty"`
-	Allowed   *bool         `json:"allowed,omitempty"` // absent without --allow-only
+// fields writes a reference as JSON.
+func (r *reference) fields(o *report.Object) {
+	o.Field("input", jsontext.String(r.set.input))
+	if r.isDenied {
+		o.Field("denied", r.name)
+	} else {
+		o.Field("storePath", r.storePath())
+	}
+	o.Field("count", r.count)
+	o.Field("encodings", r.encodingNames())
+	if r.hidden {
+		o.Field("hidden", true)
+	}
+	report.Values(o, "places", r.places, func(p **place) any { return (*p).fields() })
+	if r.omitted > 0 {
+		o.Field("omitted", r.omitted)
+	}
+	if !r.isDenied && r.set.only != nil {
+		o.Field("allowed", r.allowed)
+	}
 }
 
-func (r *reference) fields() any {
-	f := &referenceFields{
-		Input: jsontext.String(r.input), StorePath: r.storePath, Denied: r.denied, Count: r.count,
-		Encodings: r.encodingNames(), Hidden: r.hidden, Places: []placeFields{}, Omitted: r.omitted, Allowed: r.allowed,
-	}
-	for _, p := range r.places {
-		f.Places = append(f.Places, p.fields())
-	}
-	return f
-}
+func (r *reference) storePath() string { return r.set.dir + r.name }
 
 func (r *reference) encodingNames() []string { return strings.Split(r.encodings.String(), ",") }
 
@@ -139,9 +139,9 @@ func (s *refSet) add(r *refs.Reference) error {
 		}
 	}
 	if ref == nil {
-		ref = &reference{input: s.input}
+		ref = &reference{set: s}
 		if r.Base == nil {
-			ref.denied = s.hashes.Rule(r.Hash).From
+			ref.name, ref.isDenied = s.hashes.Rule(r.Hash).From, true
 			s.denied[r.Hash] = ref
 		} else if err := s.addPath(refKey{string(r.Base), r.Packed != ""}, ref); err != nil {
 			return err
@@ -169,11 +169,8 @@ func (s *refSet) addPath(key refKey, ref *reference) error {
 	if len(s.paths) == s.limit {
 		return fmt.Errorf("more than %d different store paths", s.limit)
 	}
-	ref.storePath, ref.hidden = s.dir+key.base, key.hidden
-	if s.only != nil {
-		allowed := s.only[key.base[:strings.IndexByte(key.base, '-')]]
-		ref.allowed = &allowed
-	}
+	ref.name, ref.hidden = key.base, key.hidden
+	ref.allowed = s.only == nil || s.only[key.base[:strings.IndexByte(key.base, '-')]]
 	s.paths[key] = ref
 	return nil
 }
@@ -208,16 +205,16 @@ func (s *refSet) report(t *terminal.Terminal, denied, paths []*reference) bool {
 	bad := len(denied) > 0
 	for _, ref := range denied {
 		for _, p := range ref.places {
-			t.Errorf("%s: denied hash %s, %s", s.where(p), ref.denied, p.Encoding)
+			t.Errorf("%s: denied hash %s, %s", s.where(p), ref.name, p.Encoding)
 		}
 		if len(ref.places) == maxPlaces || ref.omitted > 0 {
-			t.Errorf("%s: denied hash %s: %s in all", terminal.Printable(s.input), ref.denied, report.Plural(ref.count, "reference", "references"))
+			t.Errorf("%s: denied hash %s: %s in all", terminal.Printable(s.input), ref.name, report.Plural(ref.count, "reference", "references"))
 		}
 	}
 	for _, ref := range paths {
-		if ref.allowed != nil && !*ref.allowed {
+		if !ref.allowed {
 			bad = true
-			t.Errorf("%s: %s is not allowed, %s, %s", s.first(ref), ref.storePath, ref.firstEncoding(),
+			t.Errorf("%s: %s is not allowed, %s, %s", s.first(ref), ref.storePath(), ref.firstEncoding(),
 				report.Plural(ref.count, "reference", "references"))
 		}
 	}

@@ -2,13 +2,11 @@ package command
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
 
-	"narseal/cmd/narseal/internal/jsontext"
 	"narseal/cmd/narseal/internal/report"
 )
 
@@ -18,20 +16,14 @@ type refsOutput interface {
 }
 
 // refsJSON writes one object per line.
-type refsJSON struct {
-	w   *bufio.Writer
-	enc *json.Encoder
-}
+type refsJSON struct{ w *bufio.Writer }
 
-func newRefsJSON(w io.Writer) *refsJSON {
-	b := bufio.NewWriter(w)
-	return &refsJSON{b, jsontext.NewEncoder(b)}
-}
+func newRefsJSON(w io.Writer) *refsJSON { return &refsJSON{bufio.NewWriter(w)} }
 
 func (o *refsJSON) write(_ *refSet, denied, paths []*reference) error {
 	for _, list := range [][]*reference{denied, paths} {
 		for _, ref := range list {
-			if err := o.enc.Encode(ref.fields()); err != nil {
+			if err := report.WriteLine(o.w, ref.fields); err != nil {
 				return err
 			}
 		}
@@ -55,7 +47,7 @@ func (o *refsText) write(s *refSet, _, paths []*reference) error {
 			fmt.Fprintln(o.w, "STORE PATH\tCOUNT\tENCODINGS\tFIRST")
 			o.headed = true
 		}
-		fmt.Fprintf(o.w, "%s\t%d\t%s\t%s\n", ref.storePath, ref.count, strings.Join(ref.encodingNames(), ","), s.first(ref))
+		fmt.Fprintf(o.w, "%s\t%d\t%s\t%s\n", ref.storePath(), ref.count, strings.Join(ref.encodingNames(), ","), s.first(ref))
 		for _, p := range ref.places[min(1, len(ref.places)):] {
 			fmt.Fprintf(o.w, "\t\t\t%s\n", s.where(p))
 		}
@@ -77,6 +69,6 @@ func (r *refsReport) write(w io.Writer) error {
 		o.Field("schema", report.Schema)
 		o.Field("command", "refs")
 		o.Text("error", r.err)
-		report.Values(o, "references", r.references, func(ref **reference) any { return (*ref).fields() })
+		report.Objects(o, "references", r.references, func(o *report.Object, ref *reference) { ref.fields(o) })
 	})
 }
