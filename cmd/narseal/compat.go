@@ -44,13 +44,11 @@ func (t *terminal) startProgress(m ui.Mode) {
 	t.progress = &progress{t.Progress()}
 }
 
-func (t *terminal) say(_, format string, args ...any) { t.base().Errorf(format, args...) }
 func (t *terminal) fail(err error)                    { t.base().Error(err) }
 func (t *terminal) warn(format string, args ...any)   { t.base().Warnf(format, args...) }
 func (t *terminal) inform(format string, args ...any) { t.base().Infof(format, args...) }
 func (t *terminal) beside(w io.Writer) io.Writer      { return t.base().Beside(w) }
 func isTerminal(stream any) bool                      { return ui.IsTerminal(stream) }
-func printable(s string) string                       { return ui.Printable(s) }
 func badUsage(hint, format string, args ...any) error { return ui.Usage(hint, format, args...) }
 
 type usageError struct {
@@ -59,13 +57,6 @@ type usageError struct {
 }
 
 func (e *usageError) Unwrap() error { return ui.Usage(e.hint, "%w", e.error) }
-
-type hintedError struct {
-	error
-	hint string
-}
-
-func (e *hintedError) Unwrap() error { return ui.Hint(e.error, e.hint) }
 
 type progress struct{ p *ui.Progress }
 
@@ -76,16 +67,11 @@ func (p *progress) get() *ui.Progress {
 	return p.p
 }
 
-func (p *progress) begin(bytes int64)             { p.get().Begin(bytes) }
 func (p *progress) beginItems(items, bytes int64) { p.get().BeginItems(items, bytes) }
 func (p *progress) setTotals(items, bytes int64)  { p.get().SetTotals(items, bytes) }
 func (p *progress) add(n int64)                   { p.get().Add(n) }
 func (p *progress) addItem()                      { p.get().AddItem() }
 func (p *progress) at(name *string)               { p.get().At(name) }
-func (p *progress) count(r io.Reader) io.Reader   { return p.get().Count(r) }
-func (p *progress) follow(r io.Reader) (io.Reader, func(path func() string)) {
-	return p.get().Follow(r)
-}
 
 // Of internal/report:
 

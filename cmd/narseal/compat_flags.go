@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/filter/rules"
 	"narseal/macho"
@@ -88,10 +91,6 @@ func onCMSFlag(def string) cli.Flag {
 		"an image signed by a certificate, which only its owner can renew: fail, keep it as it is, or make the signature ad-hoc")
 }
 
-func storeDirFlag(def string) cli.Flag {
-	return &cli.StringFlag{Name: "store-dir", DefaultText: def, Usage: "the directory `DIR` of the store paths"}
-}
-
 func compileRules(c *cli.Context) (*rules.Set, error) {
 	o := ruleOptions{c.StringSlice("map"), c.StringSlice("map-file"), c.String("encodings")}
 	return o.compile(c.App.Reader, c.Args().First())
@@ -108,4 +107,12 @@ func filterConfig(c *cli.Context) (*filter.Config, error) {
 	return cfg, nil
 }
 
-func deepFlags() []cli.Flag { return unpackOptions(&command.Unpack{}) }
+func formatFlag() cli.Flag { return formatOption(&command.ListOptions{}) }
+
+// newList returns the list that --format names.
+func newList(c *cli.Context, w io.Writer, left *report.Budget) report.List {
+	if c.String("format") == "github" {
+		return report.NewGitHub(w, os.Getenv("GITHUB_STEP_SUMMARY"))
+	}
+	return report.NewList(c.String("format"), w, c.Bool("all"), left)
+}

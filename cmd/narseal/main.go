@@ -112,9 +112,9 @@ func commands(p *process) []*cli.Command {
 	cs := []*cli.Command{
 		rewriteCommand(p),
 		repairCommand(p),
-		verifyCommand(p.compat),
+		verifyCommand(p),
 		cacheCommand(p.compat),
-		refsCommand(p.compat),
+		refsCommand(p),
 		addressCommand(p),
 	}
 	cs = append(cs, completionCommand(), helpCommand(), manCommand())
@@ -133,6 +133,5 @@ const (
 // How a run may end after it has reported everything itself.
 var (
 	errUnsealed = command.ErrInvalid
-	errDenied   = command.ErrDenied
 	errFailed   = command.ErrFailed
 )

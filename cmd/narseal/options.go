@@ -91,6 +91,15 @@ func storeDirOption(to *string, what string) cli.Flag {
 	return f
 }
 
+func formatOption(o *command.ListOptions) cli.Flag {
+	return oneOf(&o.Format, "text", words("text|json|github"), "format", manual.Reports,
+		"text for people; json: one object per line for each slice; github: annotations and a job summary of a workflow")
+}
+
+func allOption(o *command.ListOptions) cli.Flag {
+	return boolean(&o.All, "all", manual.Reports, "list valid signatures, too")
+}
+
 // unpackOptions are the limits of looking into packed files.
 func unpackOptions(o *command.Unpack) []cli.Flag {
 	return []cli.Flag{

@@ -27,13 +27,3 @@ func (o *output) writeReport(write func(io.Writer) error) error {
 	}
 	return nil
 }
-
-// writeReport writes a report to the file of this name; - is stderr.
-func writeReport(c *cli.Context, name string, write func(io.Writer) error) error {
-	out, err := openReport(c, name)
-	if err != nil {
-		return err
-	}
-	defer out.abort()
-	return out.writeReport(write)
-}

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -8,18 +8,19 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/nar/binarycache"
 	cachefolder "narseal/nar/binarycache/folder"
 )
 
-// expandCaches puts the archives of a binary cache in the place of its directory: as a directory its files would be
-// searched as they lie there, compressed.
+// expandCaches replaces a binary cache by its archives. As a directory its files would be searched as they are,
+// compressed.
 func expandCaches(ctx context.Context, inputs []string) ([]string, error) {
 	var out []string
 	for _, name := range inputs {
 		store := cachefolder.New(name)
 		is := false
-		if name != "-" {
+		if name != Stream {
 			var err error
 			if is, err = isCache(ctx, store); err != nil {
 				return nil, fmt.Errorf("input: %w", err)
@@ -34,7 +35,7 @@ func expandCaches(ctx context.Context, inputs []string) ([]string, error) {
 				_, err = store.Stat(ctx, info.URL) // no link, and no file without end
 			}
 			if err != nil {
-				return nil, &hintedError{fmt.Errorf("input: %s: %w", name, err), "narseal cache verify tells what is wrong with a cache"}
+				return nil, terminal.Hint(fmt.Errorf("input: %s: %w", name, err), "narseal cache verify says what is wrong with a cache")
 			}
 			out = append(out, filepath.Join(name, filepath.FromSlash(info.URL)))
 		}
