@@ -193,14 +193,28 @@ func (in *Input) fields(o *Object) {
 	}
 }
 
+// fitting returns the elements of a list for which the budget has room, in the place of the list.
+func fitting[T any](b *Budget, list []T, size func(*T) int) []T {
+	fit := list[:0]
+	for i := range list {
+		if b.Take(size(&list[i])) {
+			fit = append(fit, list[i])
+		}
+	}
+	return fit
+}
+
 // Fields writes what the report says of an archive.
 func (a *Archive) Fields(o *Object) {
 	o.Text("storePath", a.StorePath)
 	o.Field("entries", a.Entries)
 	Values(o, "rules", a.Rules, func(r *Rule) any { return r })
-	Values(o, "changed", a.Changed, func(c *filter.Change) any { return newChangeFields(c) })
-	Values(o, "signatures", a.Signatures, func(s *filter.Signature) any { return newSignatureFields(s) })
-	if a.Omitted > 0 {
-		o.Field("omitted", a.Omitted)
+	n := a.Omitted + int64(len(a.Changed)+len(a.Signatures))
+	changed := fitting(a.budget, a.Changed, func(c *filter.Change) int { return c.Path.Len() })
+	Values(o, "changed", changed, func(c *filter.Change) any { return newChangeFields(c) })
+	signatures := fitting(a.budget, a.Signatures, func(s *filter.Signature) int { return s.Path.Len() })
+	Values(o, "signatures", signatures, func(s *filter.Signature) any { return newSignatureFields(s) })
+	if n -= int64(len(changed) + len(signatures)); n > 0 {
+		o.Field("omitted", n)
 	}
 }
