@@ -279,14 +279,14 @@ func TestDeepImagesInLittleMemory(t *testing.T) {
 		status int
 		args   []string
 	}{
-		{archive, maxResident, statusUnsealed, []string{"verify"}},
-		{stream, maxResident, statusUnsealed, []string{"verify", "--format", "github"}},
-		{stream, maxResident + budget, statusUnsealed, []string{"verify", "--format", "json", "--report", report}},
-		{archive, maxResident + budget, statusUnsealed, []string{"verify", "--html", html}},
+		{archive, maxResident, statusInvalid, []string{"verify"}},
+		{stream, maxResident, statusInvalid, []string{"verify", "--format", "github"}},
+		{stream, maxResident + budget, statusInvalid, []string{"verify", "--format", "json", "--report", report}},
+		{archive, maxResident + budget, statusInvalid, []string{"verify", "--html", html}},
 		{archive, maxResident + budget, statusDone, []string{"repair", "--report", report}},
-		{stream, maxResident + budget, statusUnsealed, []string{"rewrite", "--repair", "none", "-m", hashA + "=" + hashB, "--report", report}},
+		{stream, maxResident + budget, statusInvalid, []string{"rewrite", "--repair", "none", "-m", hashA + "=" + hashB, "--report", report}},
 		{archive, maxResident, statusDone, []string{"refs"}},
-		{stream, maxResident + budget, statusUnsealed, []string{"refs", "--format", "json", "--deny", hashA, "--report", report}},
+		{stream, maxResident + budget, statusInvalid, []string{"refs", "--format", "json", "--deny", hashA, "--report", report}},
 	} {
 		status, stderr := boundedBy(t, test.limit, bytes.NewReader(test.in), nil, test.args...)
 		if status != test.status || len(stderr) > 2<<20 {
