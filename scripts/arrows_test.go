@@ -14,8 +14,15 @@ import (
 
 // may is every kind of import that is allowed.
 var may = map[string][]string{
-	"cmd/narseal":            {"os", "narseal/cmd/narseal/part", "narseal/filter", "narseal/filter/rules", "narseal/nar", "narseal/nar/binarycache", "narseal/macho", "github.com/urfave/cli/v2"},
-	"cmd/narseal/part":       {"os/exec"},
+	"cmd/narseal":      {"os", "narseal/cmd/narseal/part", "narseal/filter", "narseal/filter/rules", "narseal/nar", "narseal/nar/binarycache", "narseal/macho", "github.com/urfave/cli/v2"},
+	"cmd/narseal/part": {"os/exec"},
+
+	"cmd/narseal/internal/terminal": {"os", "narseal/cmd/narseal/internal/cleanup"},
+	"cmd/narseal/internal/cleanup":  {"os"},
+	"cmd/narseal/internal/report":   {"narseal/filter", "narseal/cmd/narseal/internal/terminal"},
+	"cmd/narseal/internal/command":  {"narseal/filter", "narseal/cmd/narseal/internal/report"},
+	"cmd/narseal/internal/cachecmd": {"narseal/nar/binarycache", "narseal/cmd/narseal/internal/command"},
+
 	"filter":                 {"io", "narseal/filter/rules", "narseal/filter/spill", "narseal/filter/refs", "narseal/nar", "narseal/macho"},
 	"filter/rules":           {"io", "narseal/nar/storepath"},
 	"filter/spill":           {"io", "narseal/nar/storepath"},
@@ -32,6 +39,12 @@ var may = map[string][]string{
 
 // mayNot holds an import of each kind that is not.
 var mayNot = []struct{ from, to string }{
+	{"cmd/narseal/part", "github.com/urfave/cli/v2"},
+	{"cmd/narseal/internal/command", "github.com/urfave/cli/v2"},
+	{"cmd/narseal/internal/terminal", "narseal/filter"},
+	{"cmd/narseal/internal/cleanup", "narseal/nar"},
+	{"cmd/narseal/internal/report", "narseal/cmd/narseal/internal/command"},
+	{"cmd/narseal/internal/command", "narseal/cmd/narseal/internal/cachecmd"},
 	{"filter", "os"},
 	{"filter", "os/exec"},
 	{"filter", "github.com/urfave/cli/v2"},

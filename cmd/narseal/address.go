@@ -9,6 +9,7 @@ import (
 
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter/address"
 )
 
@@ -70,7 +71,7 @@ type addressNames struct {
 // fill sets the names of cfg.
 func (n *addressNames) fill(cfg *address.Config) error {
 	if n.self == "" {
-		return badUsage("say --self PATH, the store path that the NAR has now", "no --self")
+		return terminal.Usage("say --self PATH, the store path that the NAR has now", "no --self")
 	}
 	cfg.Self, cfg.StoreDir = path.Base(n.self), defaultStoreDir
 	selfDir := path.Dir(n.self)
@@ -83,13 +84,13 @@ func (n *addressNames) fill(cfg *address.Config) error {
 	for _, s := range n.references {
 		for _, ref := range strings.FieldsFunc(s, func(c rune) bool { return c == ',' || unicode.IsSpace(c) }) {
 			if dir := path.Dir(ref); dir != "." && dir != cfg.StoreDir && dir != selfDir {
-				return badUsage("", "--references %q: not in the store %s", ref, cfg.StoreDir)
+				return terminal.Usage("", "--references %q: not in the store %s", ref, cfg.StoreDir)
 			}
 			cfg.References = append(cfg.References, path.Base(ref))
 		}
 	}
 	if err := cfg.Check(); err != nil {
-		return badUsage("", "%w", err)
+		return terminal.Usage("", "%w", err)
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
-	ui "narseal/cmd/narseal/internal/terminal"
+	"narseal/cmd/narseal/internal/terminal"
 )
 
 // The functions of this file declare options: where its value goes, its names (the first one is the long one), the
@@ -41,7 +41,7 @@ func positive(to *int, value int, names, group, usage string) *cli.IntFlag {
 	f.Value = value
 	f.Action = func(_ *cli.Context, n int) error {
 		if n < 1 {
-			return ui.Usage("", "--%s %d: want at least 1", f.Name, n)
+			return terminal.Usage("", "--%s %d: want at least 1", f.Name, n)
 		}
 		return nil
 	}
@@ -54,7 +54,7 @@ func size(to *int64, value, names, group, usage string) *cli.StringFlag {
 	set := func(_ *cli.Context, s string) error {
 		n, err := humanize.ParseBytes(s)
 		if err != nil || n == 0 || n > 1<<62 {
-			return ui.Usage("sizes look like 64MiB, 1GB or 4096", "--%s %q: not a size", name, s)
+			return terminal.Usage("sizes look like 64MiB, 1GB or 4096", "--%s %q: not a size", name, s)
 		}
 		*to = int64(n)
 		return nil
@@ -87,7 +87,7 @@ func oneOf[T any](to *T, name string, values []value[T], option, group, usage st
 		i := slices.Index(f.names, s)
 		if i < 0 {
 			last := len(f.names) - 1
-			return ui.Usage("", "--%s %q: want %s or %s", option, s, strings.Join(f.names[:last], ", "), f.names[last])
+			return terminal.Usage("", "--%s %q: want %s or %s", option, s, strings.Join(f.names[:last], ", "), f.names[last])
 		}
 		*to = values[i].is
 		return nil

@@ -7,11 +7,12 @@ import (
 	"os"
 	"strings"
 
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter/rules"
 )
 
-// addHashes adds the hash parts that r, the file name that an option has, lists:
-// one a line, as such or in a store path; # starts a comment.
+// addHashes adds the hash parts that r lists, the file that an option names: one per line, as such or in a store path;
+// # starts a comment.
 func addHashes(hashes map[string]bool, r io.Reader, option, name string) error {
 	lines := bufio.NewScanner(r)
 	for n := 1; lines.Scan(); n++ {
@@ -21,7 +22,7 @@ func addHashes(hashes map[string]bool, r io.Reader, option, name string) error {
 		}
 		hash, err := rules.HashPart(line)
 		if err != nil {
-			return badUsage("", "%s: %s:%d: %q: %w", option, name, n, line, err)
+			return terminal.Usage("", "%s: %s:%d: %q: %w", option, name, n, line, err)
 		}
 		hashes[hash] = true
 	}

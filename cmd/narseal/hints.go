@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"runtime/debug"
-	"strings"
 
 	"narseal/filter"
 	"narseal/macho"
@@ -34,22 +33,6 @@ func hintForSeal(e *filter.SignatureError) string {
 		return "--on-cms adhoc replaces the certificate's signature by an ad-hoc one, --on-cms keep passes the broken image on"
 	}
 	return "--on-cms keep passes the image on as it is"
-}
-
-// warnUnsealed names a slice that leaves the program with an invalid signature.
-func (t *terminal) warnUnsealed(path string, s *macho.Slice) {
-	t.warn("%q: %s slice at offset %d: %s", path, s.Arch, s.Offset, describeState(s))
-}
-
-// describeState is a slice's status, and the reason if there is one.
-func describeState(s *macho.Slice) string {
-	if s.Reason == "" {
-		return string(s.Status)
-	}
-	if strings.HasPrefix(s.Reason, string(s.Status)) {
-		return s.Reason
-	}
-	return string(s.Status) + ": " + s.Reason
 }
 
 // versionString is the stamped version, or what the build knows of itself.

@@ -12,7 +12,7 @@ import (
 	"narseal/cmd/narseal/internal/cleanup"
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/sandbox"
-	ui "narseal/cmd/narseal/internal/terminal"
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
 )
 
@@ -33,7 +33,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return p.finish(cleanup.Run(ctx, func(ctx context.Context, reg *cleanup.Registry) error {
 		p.cleanup = reg
 		app := newApp(p)
-		return app.RunContext(context.WithValue(ctx, exitsKey{}, reg), arrange(app, args))
+		return app.RunContext(ctx, arrange(app, args))
 	}))
 }
 
@@ -41,21 +41,18 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 type process struct {
 	stdin    io.Reader
 	stdout   io.Writer
-	terminal *ui.Terminal
+	terminal *terminal.Terminal
 	cleanup  *cleanup.Registry
-	compat   *terminal
 }
 
 func newProcess(stdin io.Reader, stdout, stderr io.Writer) *process {
-	p := &process{stdin: stdin, stdout: stdout, terminal: ui.New(stderr, hintFor)}
-	p.compat = &terminal{process: p, Terminal: p.terminal, stderr: stderr}
-	return p
+	return &process{stdin: stdin, stdout: stdout, terminal: terminal.New(stderr, hintFor)}
 }
 
 // finish reports how the run ended, and returns the exit status.
 func (p *process) finish(err error) int {
 	p.terminal.EndProgress()
-	var usage *ui.UsageError
+	var usage *terminal.UsageError
 	var signature *filter.SignatureError
 	var stop *cleanup.StopError
 	switch {
@@ -113,7 +110,7 @@ func commands(p *process) []*cli.Command {
 		rewriteCommand(p),
 		repairCommand(p),
 		verifyCommand(p),
-		cacheCommand(p.compat),
+		cacheCommand(p),
 		refsCommand(p),
 		addressCommand(p),
 	}
@@ -128,10 +125,4 @@ const (
 	statusError   = 1
 	statusUsage   = 2
 	statusInvalid = 3 // an invalid signature, or a reference that is not allowed
-)
-
-// How a run may end after it has reported everything itself.
-var (
-	errUnsealed = command.ErrInvalid
-	errFailed   = command.ErrFailed
 )

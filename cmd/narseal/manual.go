@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/terminal"
 )
 
 // This file turns the CLI library's commands and flags into what package manual renders.
@@ -26,8 +27,8 @@ func init() {
 			manual.WriteHelp(w, commandManual(d))
 		}
 	}
-	cli.HelpFlag = &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show this and do nothing"}
-	cli.VersionFlag = &cli.BoolFlag{Name: "version", Usage: "show the version and do nothing"}
+	cli.HelpFlag = &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Category: manual.Reports, Usage: "show this and do nothing"}
+	cli.VersionFlag = &cli.BoolFlag{Name: "version", Category: manual.Reports, Usage: "show the version and do nothing"}
 	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintln(c.App.Writer, c.App.Name, c.App.Version) }
 }
 
@@ -70,7 +71,7 @@ func options(flags []cli.Flag) []manual.Option {
 	for _, f := range visible(flags) {
 		d := f.(cli.DocGenerationFlag)
 		_, text := unquoteUsage(d.GetUsage())
-		o := manual.Option{Long: f.Names()[0], Value: optionValue(f), Text: text, Group: groupOf[f.Names()[0]]}
+		o := manual.Option{Long: f.Names()[0], Value: optionValue(f), Text: text, Group: f.(cli.CategorizableFlag).GetCategory()}
 		for _, n := range f.Names()[1:] {
 			if len(n) == 1 {
 				o.Short = n
@@ -117,50 +118,6 @@ func unquoteUsage(usage string) (value, text string) {
 	}
 	value, after, _ := strings.Cut(rest, "`")
 	return value, before + value + after
-}
-
-// groupOf has the group of each option. One name means the same everywhere.
-var groupOf = map[string]string{
-	"self":                manual.StorePaths,
-	"references":          manual.StorePaths,
-	"modulo":              manual.StorePaths,
-	"path":                manual.Selection,
-	"since":               manual.Selection,
-	"trusted-public-keys": manual.Selection,
-	"secret-key-file":     manual.InOut,
-	"prune":               manual.InOut,
-	"dry-run":             manual.InOut,
-	"state":               manual.InOut,
-	"map":                 manual.Rules,
-	"map-file":            manual.Rules,
-	"deny":                manual.StorePaths,
-	"allow-only":          manual.StorePaths,
-	"encodings":           manual.StorePaths,
-	"store-dir":           manual.StorePaths,
-	"deep":                manual.Packed,
-	"deep-warn":           manual.Packed,
-	"deep-depth":          manual.Packed,
-	"deep-size":           manual.Packed,
-	"deep-ratio":          manual.Packed,
-	"repair":              manual.Signatures,
-	"on-cms":              manual.Signatures,
-	"in-place":            manual.InOut,
-	"output":              manual.InOut,
-	"compression":         manual.InOut,
-	"level":               manual.InOut,
-	"spool":               manual.InOut,
-	"jobs":                manual.Resources,
-	"hold-memory":         manual.Resources,
-	"sandbox":             manual.Resources,
-	"format":              manual.Reports,
-	"all":                 manual.Reports,
-	"html":                manual.Reports,
-	"report":              manual.Reports,
-	"progress":            manual.Reports,
-	"quiet":               manual.Reports,
-	"verbose":             manual.Reports,
-	"help":                manual.Reports,
-	"version":             manual.Reports,
 }
 
 var exitStatuses = manual.List{Heading: "Exit status", Items: []manual.Item{
@@ -240,7 +197,7 @@ func completionCommand() *cli.Command {
 				if c.Args().Present() {
 					got = strconv.Quote(strings.Join(c.Args().Slice(), " "))
 				}
-				return badUsage(helpHint(c.Command, "places for the script"), "completion wants bash, zsh or fish, got %s", got)
+				return terminal.Usage(helpHint(c.Command, "places for the script"), "completion wants bash, zsh or fish, got %s", got)
 			}
 			return manual.WriteCompletion(c.App.Writer, c.Args().First(), programManual(c.App))
 		},
@@ -255,7 +212,7 @@ func manCommand() *cli.Command {
 		Hidden:    true, // packagers call it by way of scripts/man
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
-				return badUsage("", "man takes one DIR, got %d", c.NArg())
+				return terminal.Usage("", "man takes one DIR, got %d", c.NArg())
 			}
 			date, err := manDate()
 			if err != nil {

@@ -8,7 +8,7 @@ import (
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/manual"
 	"narseal/cmd/narseal/internal/sandbox"
-	ui "narseal/cmd/narseal/internal/terminal"
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
 	"narseal/filter/refs"
 	"narseal/macho"
@@ -19,7 +19,7 @@ import (
 // commonOptions are those of every command that works on something.
 type commonOptions struct {
 	command.Common
-	terminal  ui.Options
+	terminal  terminal.Options
 	noSandbox bool
 }
 
@@ -27,7 +27,7 @@ func (o *commonOptions) flags() []cli.Flag {
 	return []cli.Flag{
 		size(&o.SpillMemory, "256MiB", "hold-memory", manual.Resources, "hold a signed image of more than `SIZE` in a temporary file, not in memory"),
 		outputFile{text(&o.Report, "report", manual.Reports, "write a JSON report to `FILE`; - is stderr")},
-		oneOf(&o.terminal.Progress, "auto", []value[ui.Mode]{{"auto", ui.Auto}, {"always", ui.Always}, {"never", ui.Never}},
+		oneOf(&o.terminal.Progress, "auto", []value[terminal.Mode]{{"auto", terminal.Auto}, {"always", terminal.Always}, {"never", terminal.Never}},
 			"progress", manual.Reports, "show on stderr how far a long run is; auto: on a terminal, after one second"),
 		oneOf(&o.noSandbox, "auto", []value[bool]{{"auto", false}, {"off", true}}, "sandbox", manual.Resources,
 			"before input is read, give up access to other files and to the network, as far as the system can do that; --verbose says what is left"),

@@ -11,7 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/cmd/narseal/internal/manual"
-	ui "narseal/cmd/narseal/internal/terminal"
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter/rules"
 )
 
@@ -41,13 +41,13 @@ func (o *ruleOptions) compile(stdin io.Reader, input string) (*rules.Set, error)
 	for _, s := range o.maps {
 		r, err := rules.Parse(s)
 		if err != nil {
-			return nil, ui.Usage("", "--map: %w", err)
+			return nil, terminal.Usage("", "--map: %w", err)
 		}
 		list = append(list, r)
 	}
 	for _, name := range o.files {
 		if name == "-" && input == "-" {
-			return nil, ui.Usage("name the INPUT, or put the rules into a file", "--map-file -: stdin is the input already")
+			return nil, terminal.Usage("name the INPUT, or put the rules into a file", "--map-file -: stdin is the input already")
 		}
 		more, err := readRules(stdin, name)
 		if err != nil {
@@ -62,19 +62,27 @@ func (o *ruleOptions) compile(stdin io.Reader, input string) (*rules.Set, error)
 	switch {
 	case len(list) > 0:
 	case len(o.files) > 0:
-		return nil, ui.Usage("", "--map-file: no rules in %s", strings.Join(o.files, ", "))
+		return nil, terminal.Usage("", "--map-file: no rules in %s", strings.Join(o.files, ", "))
 	default:
-		return nil, ui.Usage("say --map OLD=NEW, or --map-file FILE", "no rules: nothing to rewrite")
+		return nil, terminal.Usage("say --map OLD=NEW, or --map-file FILE", "no rules: nothing to rewrite")
 	}
-	encodings, err := rules.ParseEncodings(o.encodings)
+	encodings, err := o.parseEncodings()
 	if err != nil {
-		return nil, ui.Usage("", "--encodings: %w", err)
+		return nil, err
 	}
 	set, err := rules.Compile(list, encodings)
 	if err != nil {
-		return nil, ui.Usage("", "rules: %w", err)
+		return nil, terminal.Usage("", "rules: %w", err)
 	}
 	return set, nil
+}
+
+func (o *ruleOptions) parseEncodings() (rules.Encodings, error) {
+	e, err := rules.ParseEncodings(o.encodings)
+	if err != nil {
+		return 0, terminal.Usage("", "--encodings: %w", err)
+	}
+	return e, nil
 }
 
 func readRules(stdin io.Reader, name string) ([]rules.Rule, error) {
@@ -92,7 +100,7 @@ func readRules(stdin io.Reader, name string) ([]rules.Rule, error) {
 		return nil, fmt.Errorf("--map-file: %w", err)
 	}
 	if err != nil {
-		return nil, ui.Usage("", "--map-file: %w", err)
+		return nil, terminal.Usage("", "--map-file: %w", err)
 	}
 	return list, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter/rules"
 	"narseal/nar/storepath"
 )
@@ -65,19 +66,19 @@ type refsNames struct {
 
 func (n *refsNames) fill(o *command.RefsOptions) (err error) {
 	if o.Encodings, err = rules.ParseEncodings(n.encodings); err != nil {
-		return badUsage("", "--encodings: %w", err)
+		return terminal.Usage("", "--encodings: %w", err)
 	}
 	o.StoreDir = defaultStoreDir
 	if n.storeDir != "" {
 		o.StoreDir = path.Clean(n.storeDir)
 	}
 	if err := storepath.CheckDir(o.StoreDir); err != nil {
-		return badUsage("", "--store-dir: %w", err)
+		return terminal.Usage("", "--store-dir: %w", err)
 	}
 	for _, s := range n.deny {
 		hash, err := rules.HashPart(s)
 		if err != nil {
-			return badUsage("", "--deny %q: %w", s, err)
+			return terminal.Usage("", "--deny %q: %w", s, err)
 		}
 		o.Deny = append(o.Deny, hash)
 	}

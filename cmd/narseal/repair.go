@@ -5,6 +5,7 @@ import (
 
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/terminal"
 )
 
 func repairCommand(p *process) *cli.Command {
@@ -57,11 +58,11 @@ them keeps the old contents. Symlinks in directories are not followed.
 func checkInPlace(c *cli.Context) error {
 	for _, name := range []string{"output", "compression", "level"} {
 		if c.IsSet(name) {
-			return badUsage("", "--in-place replaces files, --%s is of archives", name)
+			return terminal.Usage("", "--in-place replaces files, --%s is of archives", name)
 		}
 	}
 	if c.NArg() == 0 {
-		return badUsage("narseal repair --in-place PATH...", "--in-place wants a PATH")
+		return terminal.Usage("narseal repair --in-place PATH...", "--in-place wants a PATH")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/terminal"
 )
 
 func rewriteCommand(p *process) *cli.Command {
@@ -56,5 +57,5 @@ func inputArg(c *cli.Context) (string, error) {
 	case 1:
 		return c.Args().First(), nil
 	}
-	return "", badUsage(helpHint(c.Command, "options"), "%s takes one INPUT, got %d", c.Command.Name, c.NArg())
+	return "", terminal.Usage(helpHint(c.Command, "options"), "%s takes one INPUT, got %d", c.Command.Name, c.NArg())
 }

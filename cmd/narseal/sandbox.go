@@ -1,16 +1,6 @@
 package main
 
-import (
-	"errors"
-	"os"
-	"path/filepath"
-
-	"github.com/urfave/cli/v2"
-
-	"narseal/cmd/narseal/internal/command"
-	"narseal/cmd/narseal/internal/sandbox"
-	"narseal/nar/binarycache"
-)
+import "narseal/cmd/narseal/internal/sandbox"
 
 // enforce restricts the process. It is nil unless main sets it: a test that calls run would lose its own rights.
 var enforce func(sandbox.Policy) (sandbox.Status, error)
@@ -18,57 +8,4 @@ var enforce func(sandbox.Policy) (sandbox.Status, error)
 // notEnforced takes the place of enforce where the user does not want it.
 func notEnforced(sandbox.Policy) (sandbox.Status, error) {
 	return sandbox.Status{Reason: "--sandbox off"}, nil
-}
-
-// restrict restricts the process unless --sandbox says otherwise.
-func restrict(c *cli.Context, t *terminal, p sandbox.Policy) error {
-	o := commonOptions{noSandbox: c.String("sandbox") == "off"}
-	return (&command.Env{Terminal: t.Terminal, Enforce: o.enforce()}).Restrict(p)
-}
-
-// inputsPolicy is for a command that reads inputs, and makes its report at the end.
-func inputsPolicy(c *cli.Context, inputs ...string) sandbox.Policy {
-	p := sandbox.Policy{Read: inputs, Finish: []string{c.String("html")}, Create: []string{c.String("report")}, Temp: os.TempDir()}
-	if c.String("format") == "github" {
-		p.Append = []string{os.Getenv("GITHUB_STEP_SUMMARY")}
-	}
-	return p
-}
-
-// cachePolicy is for a command that reads a cache. Its report is open.
-func cachePolicy(c *cli.Context, cache string) sandbox.Policy {
-	p := inputsPolicy(c, cache)
-	p.Create, p.Finish = nil, []string{c.String("report")}
-	return p
-}
-
-// restrictToCache restricts a command that changes the cache at dir, or writes another one. Its state is open.
-func restrictToCache(c *cli.Context, t *terminal, dir string, o *binarycache.RewriteOptions) error {
-	p := cachePolicy(c, dir)
-	if !o.DryRun {
-		to := dir
-		if s := c.String("output"); s != "" {
-			var err error
-			if to, err = cacheFolder(s); err != nil {
-				return err
-			}
-		}
-		// Rights can be given only to what exists. If it cannot be made, the run says so.
-		_ = os.MkdirAll(filepath.Clean(to), 0o777)
-		p.Own = []string{to}
-		if o.State != nil {
-			state := c.String("state")
-			if state == "" {
-				state, _ = stateDir() // it was found before
-			}
-			p.Own = append(p.Own, state)
-		}
-	}
-	if err := restrict(c, t, p); err != nil {
-		if o.State != nil {
-			err = errors.Join(err, o.State.Close())
-		}
-		return err
-	}
-	return nil
 }

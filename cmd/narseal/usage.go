@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/terminal"
 )
 
 // prepare gives commands what is alike in all of them.
@@ -26,7 +27,7 @@ func prepare(cs []*cli.Command) {
 			prepare(c.Subcommands)
 			continue
 		}
-		c.Before = reportApart
+		c.Before = checkFiles
 	}
 }
 
@@ -52,7 +53,7 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 		name = strings.TrimLeft(name, "-")
 		for _, file := range []string{"-" + name, "--" + name} {
 			if _, err := os.Lstat(file); err == nil {
-				return badUsage("the file of that name is ./"+file, "unknown option %s", dashed(name))
+				return terminal.Usage("the file of that name is ./"+file, "unknown option %s", dashed(name))
 			}
 		}
 		var names []string
@@ -62,27 +63,27 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 		if near := manual.Nearest(name, names); near != "" {
 			hint = "did you mean --" + near + "? " + hint
 		}
-		return badUsage(hint, "unknown option %s", dashed(name))
+		return terminal.Usage(hint, "unknown option %s", dashed(name))
 	}
 	if name, ok := strings.CutPrefix(s, "flag needs an argument: -"); ok {
-		return badUsage(hint, "option %s needs %s", dashed(name), valueOf(flags, name))
+		return terminal.Usage(hint, "option %s needs %s", dashed(name), valueOf(flags, name))
 	}
 	if arg, ok := strings.CutPrefix(s, "bad flag syntax: "); ok {
-		return badUsage(hint, "unknown option %s", arg)
+		return terminal.Usage(hint, "unknown option %s", arg)
 	}
 	if value, rest, ok := strings.Cut(strings.TrimPrefix(s, "invalid value "), " for flag -"); ok {
 		name, _, _ := strings.Cut(rest, ":")
-		return badUsage(hint, "option %s: %s is not a number", dashed(name), value)
+		return terminal.Usage(hint, "option %s: %s is not a number", dashed(name), value)
 	}
 	if value, rest, ok := strings.Cut(strings.TrimPrefix(s, "invalid boolean value "), " for -"); ok {
 		name, _, _ := strings.Cut(rest, ":")
-		return badUsage(hint, "option %s takes no value, got %s", dashed(name), value)
+		return terminal.Usage(hint, "option %s takes no value, got %s", dashed(name), value)
 	}
 	if names, ok := strings.CutPrefix(s, "Cannot use two forms of the same flag: "); ok {
 		one, other, _ := strings.Cut(names, " ")
-		return badUsage("write it in the same way each time", "option %s is also given as %s", dashed(one), dashed(other))
+		return terminal.Usage("write it in the same way each time", "option %s is also given as %s", dashed(one), dashed(other))
 	}
-	return badUsage(hint, "%w", err)
+	return terminal.Usage(hint, "%w", err)
 }
 
 // valueOf is the name of an option's value.
@@ -116,7 +117,7 @@ func noCommand(app *cli.App, parent *cli.Command, name string) error {
 		cs = parent.Subcommands
 	}
 	if len(cs) == 0 {
-		return badUsage(parent.HelpName+" is called without one", "%s has no commands, got %q", parent.Name, name)
+		return terminal.Usage(parent.HelpName+" is called without one", "%s has no commands, got %q", parent.Name, name)
 	}
 	hint := helpHint(parent, "commands")
 	var names []string
@@ -128,7 +129,7 @@ func noCommand(app *cli.App, parent *cli.Command, name string) error {
 	if near := manual.Nearest(name, names); near != "" {
 		hint = fmt.Sprintf("did you mean %s? %s", near, hint)
 	}
-	return badUsage(hint, "unknown command %q", name)
+	return terminal.Usage(hint, "unknown command %q", name)
 }
 
 // helpHint says where a command's options or commands are listed.

@@ -7,6 +7,7 @@ import (
 
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/terminal"
 )
 
 func verifyCommand(p *process) *cli.Command {
@@ -34,7 +35,7 @@ invalid.
 			o.Common, o.Inputs, o.Version = common.Common, inputArgs(c), versionString()
 			o.List.Summary = os.Getenv("GITHUB_STEP_SUMMARY")
 			if o.HTML == "-" {
-				return badUsage("", "--html -: want the name of a file, stdout is for the list")
+				return terminal.Usage("", "--html -: want the name of a file, stdout is for the list")
 			}
 			return command.Verify(c.Context, env, &o)
 		},

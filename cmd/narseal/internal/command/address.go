@@ -44,11 +44,11 @@ func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
 	defer in.Close()
 	defer out.Abort()
 	// To stderr unless the user names a file: stdout is for the archive.
-	file, err := e.openReport(cmp.Or(o.Report, Stream))
+	file, err := e.OpenReport(cmp.Or(o.Report, Stream))
 	if err != nil {
 		return err
 	}
-	defer file.abort()
+	defer file.Abort()
 	if err := e.restrictToArchive(&o.Common, &o.Archive); err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
 			a.CA, terminal.Printable(repaired))
 	}
 	e.Terminal.Infof("%s", a.Path)
-	if err := file.write(newAddressReport(a).write); err != nil {
+	if err := file.Write(newAddressReport(a).write); err != nil {
 		return err
 	}
 	if a.Result.Invalid > 0 {
@@ -87,8 +87,8 @@ func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
 // address writes a stream with its new address. It returns the path of the first image that was repaired.
 func (e *Env) address(o *AddressOptions, s *input.Stream, out io.Writer) (_ *address.Address, repaired string, err error) {
 	cfg := o.Config
-	cfg.Spill = o.spill(e)
-	cfg.Observer.Invalid = func(s filter.Signature) { e.warnInvalid(s.Path.Short(), &s.Slice) }
+	cfg.Spill = o.Spill(e)
+	cfg.Observer.Invalid = func(s filter.Signature) { e.WarnInvalid(s.Path.Short(), &s.Slice) }
 	cfg.Observer.Signature = func(s filter.Signature) {
 		if s.Status == macho.StatusRepaired && repaired == "" {
 			repaired = s.Path.Short()

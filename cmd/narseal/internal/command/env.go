@@ -62,15 +62,3 @@ func (e *Env) Archive(name string) (*atomicfile.Output, error) {
 func (e *Env) List() io.Writer {
 	return e.Terminal.Beside(atomicfile.Stream(e.Cleanup, e.Stdout))
 }
-
-// Report opens the file of --report before the work: it is better known then if it cannot be made.
-func (e *Env) Report(name string) (*atomicfile.Output, error) {
-	if name == Stream {
-		return atomicfile.Stream(e.Cleanup, e.Stderr), nil
-	}
-	out, err := atomicfile.Create(e.Cleanup, name)
-	if err != nil {
-		return nil, fmt.Errorf("report: %w", err)
-	}
-	return out, nil
-}

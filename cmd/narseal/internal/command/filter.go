@@ -18,10 +18,13 @@ import (
 type Archive struct {
 	Input       string // a file, or Stream
 	Output      string // a file, or Stream; empty: stdout unless that is a terminal
-	Compression string // that of package compression, or "same": the input's
+	Compression string // that of package compression, or SameCompression
 	Level       int    // 0: the format's own
 	Spool       bool   // copy the input to a temporary file first, if it cannot be read twice
 }
+
+// SameCompression compresses an output in the same way as the input.
+const SameCompression = "same"
 
 // open opens the input and the output of a command.
 func (e *Env) open(o *Archive) (*input.Input, *atomicfile.Output, error) {
@@ -59,15 +62,15 @@ func (e *Env) filter(command string, common *Common, o *Archive, cfg *filter.Con
 	}
 	defer in.Close()
 	defer out.Abort()
-	file, err := e.openReport(common.Report)
+	file, err := e.OpenReport(common.Report)
 	if err != nil {
 		return err
 	}
-	defer file.abort()
+	defer file.Abort()
 	if err := e.restrictToArchive(common, o); err != nil {
 		return err
 	}
-	cfg.Observer.Invalid = func(s filter.Signature) { e.warnInvalid(s.Path.Short(), &s.Slice) }
+	cfg.Observer.Invalid = func(s filter.Signature) { e.WarnInvalid(s.Path.Short(), &s.Slice) }
 	r := &filterRun{Env: e, options: o, cfg: cfg}
 	if file != nil {
 		r.rep, r.budget = report.New(command), report.NewBudget(report.DefaultBudget)
@@ -141,7 +144,7 @@ func (r *filterRun) run(in *input.Input, out io.Writer) (err error) {
 // compression returns the compression of the output.
 func (o *Archive) compression(s *input.Stream) (compression.Type, error) {
 	t := s.Compression
-	if o.Compression != "same" {
+	if o.Compression != SameCompression {
 		var err error
 		if t, err = compression.Parse(o.Compression); err != nil {
 			return "", terminal.Usage("", "--compression: %w", err)
@@ -237,7 +240,7 @@ func (r *filterRun) finish(f nar.Format) {
 }
 
 // writeReport writes the report of a run that ended in err.
-func (r *filterRun) writeReport(file *reportFile, err error) error {
+func (r *filterRun) writeReport(file *ReportFile, err error) error {
 	if file == nil {
 		return nil
 	}
@@ -245,7 +248,7 @@ func (r *filterRun) writeReport(file *reportFile, err error) error {
 		r.rep.Error = err.Error()
 		r.rep.Output = nil
 	}
-	return file.write(r.rep.Write)
+	return file.Write(r.rep.Write)
 }
 
 // summary says in one line what was done.

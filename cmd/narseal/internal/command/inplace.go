@@ -25,11 +25,11 @@ type InPlaceOptions struct {
 
 // RepairInPlace repairs files and directories where they are.
 func RepairInPlace(ctx context.Context, e *Env, o *InPlaceOptions) error {
-	file, err := e.openReport(o.Report)
+	file, err := e.OpenReport(o.Report)
 	if err != nil {
 		return err
 	}
-	defer file.abort()
+	defer file.Abort()
 	if err := e.Restrict(sandbox.Policy{Edit: o.Paths, Finish: []string{o.Report}}); err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func RepairInPlace(ctx context.Context, e *Env, o *InPlaceOptions) error {
 		e.Terminal.Infof("%s: %s of it elsewhere, with the old contents", path.Short(), report.Plural(int64(names), "hard link", "hard links"))
 	})
 	e.Terminal.Infof("%s; %s replaced", &r.total, report.Plural(r.count, "file", "files"))
-	if err := file.write(r.inputs.Report().Write); err != nil {
+	if err := file.Write(r.inputs.Report().Write); err != nil {
 		return err
 	}
 	return outcome(&r.total)
@@ -112,7 +112,7 @@ func (r *inPlaceRun) slice(path nar.Path, s macho.Slice) {
 	r.tally.AddSlice(&s)
 	r.rep.Add(filter.Signature{Path: path, Slice: s})
 	if !s.Status.OK() {
-		r.warnInvalid(path.Short(), &s)
+		r.WarnInvalid(path.Short(), &s)
 	}
 }
 

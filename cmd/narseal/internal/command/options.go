@@ -13,8 +13,8 @@ type Common struct {
 	SpillMemory int64  // bytes of an image, or of renamed entries, that are kept in memory; 0: the default
 }
 
-// spill returns where the command keeps what is too large for memory.
-func (o *Common) spill(e *Env) spill.Options {
+// Spill returns where the command keeps what is too large for memory.
+func (o *Common) Spill(e *Env) spill.Options {
 	return spill.Options{Memory: o.SpillMemory, Open: func() (spill.File, error) {
 		f, err := atomicfile.Temp(e.Cleanup)
 		if err != nil {

@@ -36,11 +36,11 @@ type RefsOptions struct {
 
 // Refs lists the store paths that the inputs refer to.
 func Refs(ctx context.Context, e *Env, o *RefsOptions) error {
-	file, err := e.openReport(o.Report)
+	file, err := e.OpenReport(o.Report)
 	if err != nil {
 		return err
 	}
-	defer file.abort()
+	defer file.Abort()
 	r, err := newRefsRun(e, o)
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func Refs(ctx context.Context, e *Env, o *RefsOptions) error {
 	if err = r.run(inputs); err != nil {
 		r.rep.err = err.Error()
 	}
-	if failed := file.write(r.rep.write); failed != nil {
+	if failed := file.Write(r.rep.write); failed != nil {
 		return errors.Join(err, failed)
 	}
 	return err
@@ -89,7 +89,7 @@ func newRefsRun(e *Env, o *RefsOptions) (*refsRun, error) {
 		}
 	}
 	if o.Unpack != nil {
-		r.scanner.Unpack = o.Unpack.unpack(e, o.spill(e))
+		r.scanner.Unpack = o.Unpack.unpack(e, o.Spill(e))
 	}
 	if o.JSON {
 		r.out = newRefsJSON(e.List())

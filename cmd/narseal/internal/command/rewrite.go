@@ -21,7 +21,7 @@ type RewriteOptions struct {
 
 // Rewrite applies rules to an archive, and repairs the signatures that this breaks.
 func Rewrite(_ context.Context, e *Env, o *RewriteOptions) error {
-	cfg := &filter.Config{Rules: o.Rules, Spill: o.spill(e)}
+	cfg := &filter.Config{Rules: o.Rules, Spill: o.Spill(e)}
 	cfg.Signatures = filter.SignatureOptions{Repair: o.Repair, OnCMS: o.OnCMS}
 	if o.Unpack != nil {
 		cfg.Unpack = o.Unpack.unpack(e, cfg.Spill)
@@ -42,7 +42,7 @@ type RepairOptions struct {
 
 // Repair repairs the invalid signatures in an archive.
 func Repair(_ context.Context, e *Env, o *RepairOptions) error {
-	cfg := &filter.Config{Spill: o.spill(e)}
+	cfg := &filter.Config{Spill: o.Spill(e)}
 	cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Jobs: o.Jobs}
 	return e.filter("repair", &o.Common, &o.Archive, cfg)
 }

@@ -36,8 +36,8 @@ type ListOptions struct {
 	Summary string
 }
 
-// newList returns the list that the options ask for, on stdout.
-func (e *Env) newList(o *ListOptions, b *report.Budget) report.List {
+// NewList returns the list that the options ask for, on stdout.
+func (e *Env) NewList(o *ListOptions, b *report.Budget) report.List {
 	if o.Format == "github" {
 		return report.NewGitHub(e.List(), o.Summary)
 	}
@@ -46,11 +46,11 @@ func (e *Env) newList(o *ListOptions, b *report.Budget) report.List {
 
 // Verify reports every signature in the inputs.
 func Verify(ctx context.Context, e *Env, o *VerifyOptions) error {
-	file, err := e.openReport(o.Report)
+	file, err := e.OpenReport(o.Report)
 	if err != nil {
 		return err
 	}
-	defer file.abort()
+	defer file.Abort()
 	v, err := newVerifyRun(e, o)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func Verify(ctx context.Context, e *Env, o *VerifyOptions) error {
 	if err := v.list.End(&v.total); err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
-	if err := file.write(v.inputs.Report().Write); err != nil {
+	if err := file.Write(v.inputs.Report().Write); err != nil {
 		return err
 	}
 	return outcome(&v.total)
@@ -92,8 +92,8 @@ func newVerifyRun(e *Env, o *VerifyOptions) (*verifyRun, error) {
 	v := &verifyRun{Env: e, budget: report.NewBudget(report.DefaultBudget)}
 	v.inputs = report.NewInputs("verify", o.Report != "", v.budget)
 	v.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairNone, Verify: true, Locate: o.HTML != "", Jobs: o.Jobs}
-	v.cfg.Spill = o.spill(e)
-	v.list = e.newList(&o.List, v.budget)
+	v.cfg.Spill = o.Spill(e)
+	v.list = e.NewList(&o.List, v.budget)
 	if o.HTML != "" {
 		out, err := atomicfile.Create(e.Cleanup, o.HTML)
 		if err != nil {

@@ -1,4 +1,4 @@
-package main
+package cachecmd
 
 import (
 	"errors"
@@ -7,46 +7,37 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/urfave/cli/v2"
-
+	"narseal/cmd/narseal/internal/command"
 	"narseal/nar/binarycache"
 )
 
-// openState opens what earlier runs of this work have finished. Where the user's own directory cannot be written, as in
-// a build, there is none, unless it is needed or was asked for.
-func openState(c *cli.Context, t *terminal, cache, work string, needed bool) (*binarycache.State, error) {
-	if s := c.String("output"); s != "" {
-		var err error
-		if cache, err = cacheFolder(s); err != nil {
-			return nil, err
-		}
-	}
+// openState opens what earlier runs of this work have finished. If the user's own directory cannot be written, as in a
+// build, there is none, unless it is needed or was asked for. It returns the directory, too.
+func openState(e *command.Env, dir, cache, work string, needed bool) (s *binarycache.State, in string, err error) {
 	id, err := cacheID(cache)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	dir := c.String("state")
 	needed = needed || dir != ""
 	if dir == "" {
 		dir, err = stateDir()
 	}
-	var s *binarycache.State
 	if err == nil {
 		s, err = binarycache.OpenState(dir, id, work)
 	}
 	if err == nil {
-		return s, nil
+		return s, dir, nil
 	}
 	if !needed && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, errNoHome)) {
-		t.inform("nothing is remembered of this run: %v", err)
-		return nil, nil
+		e.Terminal.Infof("nothing is remembered of this run: %v", err)
+		return nil, "", nil
 	}
-	return nil, err
+	return nil, "", err
 }
 
 var errNoHome = errors.New("neither XDG_STATE_HOME nor HOME is set: name a directory by --state")
 
-// stateDir is where the state lies if the user names no other directory.
+// stateDir is where the state is if the user names no other directory.
 func stateDir() (string, error) {
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "narseal"), nil
@@ -58,7 +49,7 @@ func stateDir() (string, error) {
 	return filepath.Join(home, ".local", "state", "narseal"), nil
 }
 
-// cacheID names a cache in the same way each time, also before its directory is there.
+// cacheID names a cache in the same way each time, even before its directory exists.
 func cacheID(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

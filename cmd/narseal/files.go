@@ -1,0 +1,64 @@
+package main
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"narseal/cmd/narseal/internal/atomicfile"
+	"narseal/cmd/narseal/internal/terminal"
+)
+
+// checkFiles refuses an output file that would overwrite an input or another output.
+func checkFiles(c *cli.Context) error {
+	type use struct{ as, name string }
+	var read, written []use
+	for _, f := range c.Command.Flags {
+		option := "--" + f.Names()[0]
+		switch f.(type) {
+		case inputFiles:
+			for _, name := range c.StringSlice(f.Names()[0]) {
+				read = append(read, use{option, name})
+			}
+		case inputFile:
+			read = append(read, use{option, c.String(f.Names()[0])})
+		case outputFile:
+			written = append(written, use{option, c.String(f.Names()[0])})
+		}
+	}
+	order := []string{"--report", "--output"} // the others come last
+	slices.SortStableFunc(written, func(a, b use) int {
+		return cmp.Compare(slices.Index(order, b.as), slices.Index(order, a.as))
+	})
+	var inputs []use
+	for _, name := range c.Args().Slice() {
+		inputs = append(inputs, use{"the input", name})
+	}
+	for _, out := range written {
+		if out.as != "--output" { // which the command compares with its input, and then says more
+			read, inputs = append(read, inputs...), nil
+		}
+		for _, other := range read {
+			if out.name != "" && out.name != "-" && other.name != "" && other.name != "-" && sameFile(out.name, other.name) {
+				return terminal.Usage("", "%s %s would overwrite %s %s", out.as, out.name, other.as, other.name)
+			}
+		}
+		read = append(read, out)
+	}
+	return nil
+}
+
+// sameFile reports whether two names are of one regular file, which may not exist yet.
+func sameFile(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	if errX == nil && errY == nil {
+		return atomicfile.SameFile(x, y)
+	}
+	absA, errA := filepath.Abs(a)
+	absB, errB := filepath.Abs(b)
+	return errA == nil && errB == nil && absA == absB && errX != nil && errY != nil
+}

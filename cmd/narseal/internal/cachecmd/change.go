@@ -1,0 +1,181 @@
+package cachecmd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/terminal"
+	"narseal/filter"
+	"narseal/filter/rules"
+	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/folder"
+	"narseal/nar/compression"
+)
+
+// Repair repairs the invalid signatures in a cache.
+func Repair(ctx context.Context, e *command.Env, o *ChangeOptions) error {
+	change := *o
+	change.Rules, change.Repair = nil, filter.RepairAll
+	return change.run(ctx, e, "repair")
+}
+
+// Rewrite applies rules to a cache, and repairs the signatures that this breaks.
+func Rewrite(ctx context.Context, e *command.Env, o *ChangeOptions) error {
+	return o.run(ctx, e, "rewrite")
+}
+
+func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) error {
+	dir, err := Dir(o.Cache)
+	if err != nil {
+		return err
+	}
+	to := dir
+	if o.Output != "" {
+		if to, err = Dir(o.Output); err != nil {
+			return err
+		}
+	}
+	bo, err := o.rewriteOptions(dir, to)
+	if err != nil {
+		return err
+	}
+	r, err := newRun(e, &o.Options, name)
+	if err != nil {
+		return err
+	}
+	defer r.file.Abort()
+	r.write, r.out, r.rep.output, r.rep.dryRun = true, e.List(), o.Output, o.DryRun
+	r.cfg.Rules, r.cfg.Signatures.Repair, r.cfg.Signatures.OnCMS = o.Rules, o.Repair, o.OnCMS
+	bo.Options = o.options(r.done)
+	bo.Filter, bo.TempFile = r.filter, func() (binarycache.TempFile, error) { return r.cfg.Spill.Open() }
+	state := ""
+	if !o.DryRun {
+		if bo.State, state, err = openState(e, o.State, to, o.work(name, bo), bo.Once && bo.Output == nil); err != nil {
+			return err
+		}
+	}
+	if err := o.restrict(e, dir, to, state); err != nil {
+		return errors.Join(err, closeState(bo.State))
+	}
+	sum, err := r.run(ctx, &bo.Options, func(ctx context.Context) (binarycache.Summary, error) {
+		sum, err := binarycache.Rewrite(ctx, folder.New(dir), *bo)
+		return sum, errors.Join(err, closeState(bo.State))
+	})
+	if err != nil {
+		return err
+	}
+	e.Terminal.Infof("%s", summarize(sum, o.DryRun))
+	return r.outcome(r.invalid)
+}
+
+func closeState(s *binarycache.State) error {
+	if s == nil {
+		return nil
+	}
+	return s.Close()
+}
+
+// rewriteOptions are those for package binarycache, without what a run adds. The cache at dir is written to the
+// directory to, which may be the same.
+func (o *ChangeOptions) rewriteOptions(dir, to string) (*binarycache.RewriteOptions, error) {
+	bo := &binarycache.RewriteOptions{DryRun: o.DryRun, Prune: o.Prune, Level: o.Level, SecretKeys: o.SecretKeys}
+	if o.Compression != command.SameCompression {
+		var err error
+		if bo.Compression, err = compression.Parse(o.Compression); err != nil {
+			return nil, terminal.Usage("", "--compression: %w", err)
+		}
+	}
+	if o.Level != 0 && bo.Compression == "" {
+		return nil, terminal.Usage("the formats' levels differ", "--level: say --compression, too")
+	}
+	if _, err := compression.Compress(io.Discard, cmp.Or(bo.Compression, compression.None), compression.Options{Level: o.Level}); err != nil {
+		return nil, terminal.Usage("", "%w", err)
+	}
+	if o.Output != "" {
+		if sameDir(dir, to) {
+			return nil, terminal.Usage("without --output the cache is changed in place", "input and output are the same cache")
+		}
+		if o.Prune {
+			return nil, terminal.Usage("", "--prune deletes from a cache that is changed in place: not with --output")
+		}
+		bo.Output = folder.New(to)
+	}
+	if o.Rules != nil {
+		bo.Rename, bo.Once = o.Rules.Apply, !idempotent(o.Rules)
+	}
+	return bo, nil
+}
+
+// idempotent reports whether rules find nothing in what they have written.
+func idempotent(set *rules.Set) bool {
+	for i := range set.Len() {
+		if to := set.Rule(i).To; set.Apply(to) != to {
+			return false
+		}
+	}
+	return true
+}
+
+// work describes everything that decides what becomes of a path. If the work must not be done twice, that is the rules
+// alone: another key, compression or version of the program does not make it other work.
+func (o *ChangeOptions) work(name string, bo *binarycache.RewriteOptions) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "cache %s\n", name)
+	if !bo.Once || bo.Output != nil {
+		fmt.Fprintf(&b, "narseal %s\nrepair %d\non-cms %d\ncompression %s %d\n", o.Version, o.Repair, o.OnCMS, bo.Compression, bo.Level)
+		for _, k := range o.SecretKeys {
+			fmt.Fprintf(&b, "key %s\n", k.ToPublicKey())
+		}
+	}
+	if o.Rules != nil {
+		fmt.Fprintf(&b, "encodings %s\n", o.Encodings)
+		for i := range o.Rules.Len() {
+			r := o.Rules.Rule(i)
+			fmt.Fprintf(&b, "%s=%s\n", r.From, r.To)
+		}
+	}
+	return b.String()
+}
+
+// restrict restricts a run that reads the cache in dir and writes the one in to. Its state, if there is one, is open.
+func (o *ChangeOptions) restrict(e *command.Env, dir, to, state string) error {
+	p := policy(&o.Options, dir)
+	if !o.DryRun {
+		// Rights can be given only to what exists. If it cannot be made, the run says so.
+		_ = os.MkdirAll(filepath.Clean(to), 0o777)
+		p.Own = []string{to}
+		if state != "" {
+			p.Own = append(p.Own, state)
+		}
+	}
+	return e.Restrict(p)
+}
+
+// summarize says in one line how a run ended.
+func summarize(s binarycache.Summary, dry bool) string {
+	changed := "changed"
+	if dry {
+		changed = "would change"
+	}
+	text := fmt.Sprintf("%s %s, %d unchanged", report.Plural(int64(s.Paths[binarycache.Changed]), "path", "paths"), changed, s.Paths[binarycache.Unchanged])
+	for _, more := range []struct {
+		n    int
+		what string
+	}{{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Failed], "failed"}} {
+		if more.n > 0 {
+			text += fmt.Sprintf(", %d %s", more.n, more.what)
+		}
+	}
+	if s.Pruned > 0 {
+		text += fmt.Sprintf(", %s deleted", report.Plural(int64(s.Pruned), "object", "objects"))
+	}
+	return text
+}

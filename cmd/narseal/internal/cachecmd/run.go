@@ -1,0 +1,261 @@
+package cachecmd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/report"
+	"narseal/filter"
+	"narseal/nar"
+	"narseal/nar/binarycache"
+)
+
+// run is one call of a command.
+type run struct {
+	*command.Env
+	cfg    filter.Config // which each path gets a copy of
+	write  bool
+	name   string      // of the cache, as the user gives it
+	out    io.Writer   // for the paths that change
+	list   report.List // of verify, else nil
+	file   *command.ReportFile
+	rep    *cacheReport
+	budget *report.Budget // for what is kept of the paths
+	total  report.Tally
+
+	invalid bool // a path was passed on, or refused, with an invalid signature
+	failed  bool
+	outErr  error
+
+	mu    sync.Mutex
+	found map[string]*pathFound // by store path, until it is reported
+}
+
+// newRun begins a run. Its report is opened.
+func newRun(e *command.Env, o *Options, name string) (*run, error) {
+	file, err := e.OpenReport(o.Report)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{
+		Env: e, name: o.Cache, file: file, rep: &cacheReport{command: name, cache: o.Cache},
+		budget: report.NewBudget(report.DefaultBudget), found: map[string]*pathFound{},
+	}
+	r.cfg.Spill = o.Spill(e)
+	r.cfg.Signatures.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)
+	return r, nil
+}
+
+// run does the work, with progress, and writes the report. When the program is stopped, the work gets the time to
+// remove what it is writing.
+func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context.Context) (binarycache.Summary, error)) (binarycache.Summary, error) {
+	p := r.Terminal.Progress()
+	p.BeginItems(1, 1) // Planned knows better soon
+	o.Planned = func(paths int, bytes int64) { p.SetTotals(int64(paths), bytes) }
+	o.Read = func(n int) { p.Add(int64(n)) }
+	ended := make(chan struct{})
+	release, err := r.Cleanup.Hold(func() (func(), error) {
+		return func() {
+			select {
+			case <-ended:
+			case <-time.After(2 * time.Second):
+			}
+		}, nil
+	})
+	if err != nil {
+		return binarycache.Summary{}, err
+	}
+	sum, err := work(ctx)
+	close(ended)
+	err = errors.Join(err, r.outErr, release(func() error { return nil }))
+	r.rep.end(sum, err)
+	return sum, errors.Join(err, r.file.Write(r.rep.write))
+}
+
+// outcome is how the command ends: an error outweighs an invalid signature.
+func (r *run) outcome(invalid bool) error {
+	switch {
+	case r.failed:
+		return command.ErrFailed
+	case invalid:
+		return command.ErrInvalid
+	}
+	return nil
+}
+
+// pathFound is what the filter has found of a path. It is reported when the path is done: only then is it known that
+// the NAR was the right one.
+type pathFound struct {
+	*report.Archive
+	tally   report.Tally // of all slices, whether the archive lists them or not
+	invalid []filter.Signature
+	more    int64 // invalid signatures of the output that did not fit into invalid
+	result  filter.Result
+}
+
+// record collects what a run of cfg finds, as far as the budget allows, and counts all of it.
+func (f *pathFound) record(cfg *filter.Config, b *report.Budget) {
+	f.Record(cfg)
+	list := cfg.Observer.Signature
+	cfg.Observer.Signature = func(s filter.Signature) {
+		f.tally.AddSlice(&s.Slice)
+		list(s)
+	}
+	cfg.Observer.Invalid = func(s filter.Signature) {
+		if !b.Take(report.Memory(&s.Slice)) {
+			f.more++
+			return
+		}
+		f.invalid = append(f.invalid, s)
+	}
+}
+
+// inspect is binarycache's Inspect.
+func (r *run) inspect(ctx context.Context, p *binarycache.Path, src io.Reader) error {
+	return r.filter(ctx, p, nil, src)
+}
+
+// filter is binarycache's Filter.
+func (r *run) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
+	r.Terminal.Progress().At(&p.StorePath)
+	cfg := r.cfg
+	f := &pathFound{Archive: report.NewArchive(r.budget)}
+	f.StorePath = p.StorePath
+	f.record(&cfg, r.budget)
+	cfg.Signatures.Verify = r.cfg.Signatures.Verify || r.file != nil && !p.Again
+	write := r.write && !p.Finished
+	if p.Finished {
+		cfg.Rules, cfg.Signatures.Repair, cfg.Signatures.Verify = nil, filter.RepairNone, true
+	}
+
+	var err error
+	if p.Retry {
+		if !write {
+			dst = nil
+		}
+		f.result, err = runCopy(&cfg, dst, src)
+	} else {
+		var dw *nar.Writer
+		if write {
+			dw = nar.NewWriter(dst)
+		}
+		f.result, err = cfg.Run(dw, nar.NewReader(src))
+	}
+	var rename *filter.RenameError
+	if errors.As(err, &rename) && !rename.IsClash() && !p.Retry {
+		return fmt.Errorf("%w (%w)", err, binarycache.ErrRetry)
+	}
+	f.Count(cfg.Rules, &f.result, false)
+	if !p.Again {
+		r.mu.Lock()
+		r.found[p.StorePath] = f
+		r.mu.Unlock()
+	}
+	return err
+}
+
+// runCopy runs cfg over a copy of a NAR in a temporary file, which can be read twice.
+func runCopy(cfg *filter.Config, dst io.Writer, src io.Reader) (filter.Result, error) {
+	f, err := cfg.Spill.Open()
+	if err != nil {
+		return filter.Result{}, fmt.Errorf("temporary file: %w", err)
+	}
+	defer f.Close()
+	size, err := io.Copy(io.NewOffsetWriter(f, 0), src)
+	if err != nil {
+		return filter.Result{}, err
+	}
+	return cfg.RunAt(dst, f, size, nil)
+}
+
+// done is binarycache's Done.
+func (r *run) done(res binarycache.Result) {
+	r.Terminal.Progress().AddItem()
+	r.mu.Lock()
+	f := r.found[res.StorePath]
+	delete(r.found, res.StorePath)
+	r.mu.Unlock()
+
+	name := cmp.Or(res.StorePath, res.Info)
+	for _, warning := range res.Warnings {
+		r.Terminal.Warnf("%s: %s", name, warning)
+	}
+	if res.Err != nil {
+		r.fail(name, res.Err)
+	} else if f != nil {
+		r.add(res, f)
+	}
+	if res.Status == binarycache.Changed {
+		if _, err := fmt.Fprintln(r.out, res.NewStorePath); err != nil && r.outErr == nil {
+			r.outErr = fmt.Errorf("output: %w", err)
+		}
+		var counts filter.Result
+		if f != nil {
+			counts = f.result
+		}
+		r.Terminal.Infof("changed %s: %s by rules, %s repaired", name, report.Plural(counts.Replacements(), "replacement", "replacements"),
+			report.Plural(counts.Repaired, "signature", "signatures"))
+	}
+	if r.file != nil {
+		r.rep.add(res, f)
+	} else if f != nil {
+		f.Release()
+	}
+}
+
+// fail reports a path that failed.
+func (r *run) fail(name string, err error) {
+	r.total.Failed++
+	var signature *filter.SignatureError
+	if errors.As(err, &signature) {
+		r.invalid = true
+	} else {
+		r.failed = true
+	}
+	if !strings.Contains(err.Error(), name) {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	r.Terminal.Error(err)
+	if r.list != nil {
+		r.list.Fail(err)
+	}
+}
+
+// add counts and reports the signatures of a path that was checked.
+func (r *run) add(res binarycache.Result, f *pathFound) {
+	r.total.AddResult(&f.result)
+	r.total.Sum(&f.tally)
+	if r.list != nil {
+		for _, s := range f.Signatures {
+			r.list.Add(&report.Item{Input: r.name, StorePath: res.StorePath, Signature: s})
+		}
+		if f.Omitted > 0 {
+			r.list.Omit(f.Omitted)
+		}
+	}
+	if res.Status == binarycache.Finished {
+		r.invalid = r.invalid || f.tally.Invalid > 0
+		for _, s := range f.Signatures {
+			if !s.Status.OK() {
+				r.WarnInvalid(res.StorePath+s.Path.Short(), &s.Slice)
+			}
+		}
+	}
+	if f.more > 0 {
+		r.invalid = true
+		r.Terminal.Warnf("%s: %s more", res.StorePath, report.Plural(f.more, "invalid signature", "invalid signatures"))
+	}
+	for _, s := range f.invalid {
+		r.invalid = true
+		r.budget.Give(report.Memory(&s.Slice))
+		r.WarnInvalid(res.StorePath+s.Path.Short(), &s.Slice)
+	}
+}

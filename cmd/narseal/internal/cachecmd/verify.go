@@ -1,0 +1,51 @@
+package cachecmd
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/sandbox"
+	"narseal/filter"
+	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/folder"
+)
+
+// Verify checks every NAR of a cache against its narinfo, and reports every signature.
+func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
+	dir, err := Dir(o.Cache)
+	if err != nil {
+		return err
+	}
+	r, err := newRun(e, &o.Options, "verify")
+	if err != nil {
+		return err
+	}
+	defer r.file.Abort()
+	r.cfg.Signatures.Repair, r.cfg.Signatures.Verify = filter.RepairNone, true
+	r.list = e.NewList(&o.List, r.budget)
+	p := policy(&o.Options, dir)
+	if o.List.Format == "github" {
+		p.Append = []string{o.List.Summary}
+	}
+	if err := e.Restrict(p); err != nil {
+		return err
+	}
+	bo := o.options(r.done)
+	sum, err := r.run(ctx, &bo, func(ctx context.Context) (binarycache.Summary, error) {
+		return binarycache.Verify(ctx, folder.New(dir), binarycache.VerifyOptions{Options: bo, Inspect: r.inspect})
+	})
+	if err != nil && len(sum.Paths) == 0 {
+		return err
+	}
+	if err := errors.Join(err, r.list.End(&r.total)); err != nil {
+		return err
+	}
+	return r.outcome(r.total.Invalid > 0)
+}
+
+// policy is what a command that reads the cache in dir needs. Its report is open.
+func policy(o *Options, dir string) sandbox.Policy {
+	return sandbox.Policy{Read: []string{dir}, Finish: []string{o.Report}, Temp: os.TempDir()}
+}
