@@ -103,8 +103,8 @@ func allOption(o *command.ListOptions) cli.Flag {
 // unpackOptions are the limits of looking into packed files.
 func unpackOptions(o *command.Unpack) []cli.Flag {
 	return []cli.Flag{
-		positive(&o.Depth, refs.DefaultDepth, "deep-depth", manual.Packed, "look into `N` levels of packing inside each other"),
-		size(&o.Size, "4GiB", "deep-size", manual.Packed, "look into `SIZE` of what a file expands to"),
+		positive(&o.Depth, refs.DefaultDepth, "deep-depth", manual.Packed, "search `N` levels of packing inside each other"),
+		size(&o.Size, "4GiB", "deep-size", manual.Packed, "search `SIZE` of what a file expands to"),
 		positive(&o.Ratio, refs.DefaultRatio, "deep-ratio", manual.Packed, "skip files that expand more than `N`:1"),
 	}
 }

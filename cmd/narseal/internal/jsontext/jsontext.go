@@ -65,7 +65,7 @@ func Escape(src []byte) []byte {
 // or encoding/json has escaped them.
 func mustEscape(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }
 
-// NewEncoder returns an encoder of one value a line. Strings in the values that may be invalid must have been passed
+// NewEncoder returns an encoder of one value per line. Strings in the values that may be invalid must have been passed
 // through [String].
 func NewEncoder(w io.Writer) *json.Encoder {
 	e := json.NewEncoder(escapeWriter{w})

@@ -36,7 +36,7 @@ type Dir struct {
 // FileID tells a file from all others that exist at the same time.
 type FileID struct{ dev, ino uint64 }
 
-// IDOf returns the identity that a stat tells of.
+// IDOf returns the identity in the result of a stat.
 func IDOf(st *unix.Stat_t) FileID { return FileID{uint64(st.Dev), uint64(st.Ino)} }
 
 const (

@@ -19,14 +19,14 @@ type File struct {
 	Inode unix.Stat_t // when it was opened
 }
 
-// State is what tells of a file's inode that it is the same file with the same contents.
+// State is what identifies a file and its contents: it changes if either does.
 type State struct {
 	id           FileID
 	size         int64
 	mtime, ctime unix.Timespec
 }
 
-// StateOf returns the state that a stat tells of.
+// StateOf returns the state in the result of a stat.
 func StateOf(st *unix.Stat_t) State { return State{IDOf(st), st.Size, st.Mtim, st.Ctim} }
 
 // errNotRegular is a name that turned out to be something else than a file.

@@ -13,7 +13,7 @@ import (
 
 // Status 3 says that a signature does not hold, and stderr which and why. The
 // output is complete, unless the run touched what it may not pass on.
-func TestUnsealed(t *testing.T) {
+func TestInvalid(t *testing.T) {
 	image := machotest.Image{CodeSize: 40_000, Text: []byte(hashA), Directories: []machotest.Directory{{PageShift: 12}}}
 	adhoc, l := image.Build()
 	image.Blobs = []machotest.Blob{{Slot: 0x10000, Magic: machotest.CMS, Data: []byte("a certificate's")}}
