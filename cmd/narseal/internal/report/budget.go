@@ -3,16 +3,15 @@ package report
 import (
 	"sync/atomic"
 
-	"narseal/filter"
 	"narseal/macho"
 )
 
 // DefaultBudget is the size in bytes of a run's Budget. It holds a few hundred thousand slices.
 const DefaultBudget = 64 << 20
 
-// A Budget bounds what a run keeps of its input: one for all lists, reports and pages together. Paths count with their
-// whole length wherever they will be printed, since those of deep directories repeat all that lies above. What does not
-// fit is left out and counted.
+// A Budget bounds what a run keeps of its input: one for all lists and reports together. What is kept counts with its
+// size in memory. When it is printed, its path counts with the whole length: paths of deep directories share in memory
+// what lies above, and repeat it in print. What does not fit is left out and counted.
 //
 // A nil Budget has no limit. Several goroutines may use a Budget at once.
 type Budget struct{ left atomic.Int64 }
@@ -62,10 +61,4 @@ const (
 	directoryMemory = 96
 	regionMemory    = 48
 	changeMemory    = 64
-	ruleMemory      = 40
 )
-
-// signatureSize is what a slice costs if it is kept until it is printed.
-func signatureSize(s *filter.Signature) int { return Memory(&s.Slice) + s.Path.Len() }
-
-func changeSize(c *filter.Change) int { return changeMemory + c.Path.Len() }

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"io"
 
@@ -12,22 +13,36 @@ import (
 
 // Write writes a JSON object, indented, whose fields are what f writes.
 func Write(w io.Writer, f func(*Object)) error {
-	o := &Object{w: bufio.NewWriter(w)}
+	o := &Object{w: bufio.NewWriter(w), newline: "\n"}
+	err := o.write(f)
+	if flushed := o.w.Flush(); flushed != nil {
+		return flushed
+	}
+	return err
+}
+
+// WriteLine writes a JSON object in one line. Errors of writing are kept by w.
+func WriteLine(w *bufio.Writer, f func(*Object)) error {
+	o := &Object{w: w, line: &bytes.Buffer{}}
+	o.enc = jsontext.NewEncoder(o.line)
+	return o.write(f)
+}
+
+func (o *Object) write(f func(*Object)) error {
 	o.braces(f)
 	o.text("\n")
-	if err := o.w.Flush(); err != nil {
-		return err
-	}
 	return o.err
 }
 
-// An Object writes the fields of a JSON object one after the other, in the form of json.MarshalIndent. A long report
-// never lies in memory as a whole.
+// An Object writes the fields of a JSON object one after the other, in the form of json.MarshalIndent or, in one line,
+// of package jsontext. A long report never lies in memory as a whole.
 type Object struct {
-	w      *bufio.Writer
-	indent string
-	fields int
-	err    error // of encoding; the writer keeps its own
+	w       *bufio.Writer
+	newline string // with the indent; empty: all is in one line
+	line    *bytes.Buffer
+	enc     *json.Encoder // to line
+	fields  int
+	err     error // of encoding; the writer keeps its own
 }
 
 // Field writes a field.
@@ -59,25 +74,25 @@ func (o *Object) list(name string, n int, element func(int)) {
 		o.text("[]")
 		return
 	}
-	outer := o.indent
-	o.indent += "  "
+	outer := o.newline
+	o.newline = deeper(outer)
 	before := "["
 	for i := range n {
-		o.text(before + "\n" + o.indent)
+		o.text(before + o.newline)
 		element(i)
 		before = ","
 	}
-	o.indent = outer
-	o.text("\n" + outer + "]")
+	o.newline = outer
+	o.text(outer + "]")
 }
 
 // braces writes an object at the place that was reached.
 func (o *Object) braces(f func(*Object)) {
-	inner := &Object{w: o.w, indent: o.indent + "  "}
+	inner := &Object{w: o.w, newline: deeper(o.newline), line: o.line, enc: o.enc}
 	o.text("{")
 	f(inner)
 	if inner.fields > 0 {
-		o.text("\n" + o.indent)
+		o.text(o.newline)
 	}
 	o.text("}")
 	if o.err == nil {
@@ -90,17 +105,37 @@ func (o *Object) begin(name string) {
 		o.text(",")
 	}
 	o.fields++
-	o.text("\n" + o.indent)
+	o.text(o.newline)
 	o.value(name)
-	o.text(": ")
+	o.text(":")
+	if o.newline != "" {
+		o.text(" ")
+	}
 }
 
 func (o *Object) value(v any) {
-	b, err := json.MarshalIndent(v, o.indent, "  ")
+	var b []byte
+	var err error
+	if o.newline != "" {
+		b, err = json.MarshalIndent(v, o.newline[1:], "  ")
+		b = jsontext.Escape(b)
+	} else {
+		o.line.Reset()
+		err = o.enc.Encode(v)
+		b = bytes.TrimSuffix(o.line.Bytes(), []byte("\n"))
+	}
 	if err != nil && o.err == nil {
 		o.err = err
 	}
-	_, _ = o.w.Write(jsontext.Escape(b))
+	_, _ = o.w.Write(b)
+}
+
+// deeper is a newline with a deeper indent.
+func deeper(newline string) string {
+	if newline == "" {
+		return ""
+	}
+	return newline + "  "
 }
 
 func (o *Object) text(s string) { _, _ = o.w.WriteString(s) }
@@ -158,14 +193,28 @@ func (in *Input) fields(o *Object) {
 	}
 }
 
+// fitting returns the elements of a list for which the budget has room, in the place of the list.
+func fitting[T any](b *Budget, list []T, size func(*T) int) []T {
+	fit := list[:0]
+	for i := range list {
+		if b.Take(size(&list[i])) {
+			fit = append(fit, list[i])
+		}
+	}
+	return fit
+}
+
 // Fields writes what the report says of an archive.
 func (a *Archive) Fields(o *Object) {
 	o.Text("storePath", a.StorePath)
 	o.Field("entries", a.Entries)
 	Values(o, "rules", a.Rules, func(r *Rule) any { return r })
-	Values(o, "changed", a.Changed, func(c *filter.Change) any { return newChangeFields(c) })
-	Values(o, "signatures", a.Signatures, func(s *filter.Signature) any { return newSignatureFields(s) })
-	if a.Omitted > 0 {
-		o.Field("omitted", a.Omitted)
+	n := a.Omitted + int64(len(a.Changed)+len(a.Signatures))
+	changed := fitting(a.budget, a.Changed, func(c *filter.Change) int { return c.Path.Len() })
+	Values(o, "changed", changed, func(c *filter.Change) any { return newChangeFields(c) })
+	signatures := fitting(a.budget, a.Signatures, func(s *filter.Signature) int { return s.Path.Len() })
+	Values(o, "signatures", signatures, func(s *filter.Signature) any { return newSignatureFields(s) })
+	if n -= int64(len(changed) + len(signatures)); n > 0 {
+		o.Field("omitted", n)
 	}
 }

@@ -58,7 +58,7 @@ type Archive struct {
 	Rules      []Rule
 	Changed    []filter.Change
 	Signatures []filter.Signature
-	// Omitted counts the changes and signatures that the Budget had no room for.
+	// Omitted counts the changes and signatures that the Budget had no room for so far.
 	Omitted int64
 
 	budget *Budget
@@ -88,14 +88,14 @@ const MaxRules = 1 << 20
 
 // AddSignature adds a slice, if there is room for it.
 func (a *Archive) AddSignature(s filter.Signature) {
-	if a.take(signatureSize(&s)) {
+	if a.take(Memory(&s.Slice)) {
 		a.Signatures = append(a.Signatures, s)
 	}
 }
 
 // AddChange adds a change, if there is room for it.
 func (a *Archive) AddChange(c filter.Change) {
-	if a.take(changeSize(&c)) {
+	if a.take(changeMemory) {
 		a.Changed = append(a.Changed, c)
 	}
 }

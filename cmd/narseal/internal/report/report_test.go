@@ -206,7 +206,7 @@ func TestBudget(t *testing.T) {
 
 // A report lists what the budget has room for, and says how much it leaves out.
 func TestArchiveBudget(t *testing.T) {
-	left := NewBudget(1000)
+	left := NewBudget(changeMemory*2 + sliceMemory + 10)
 	first, second := NewArchive(left), NewArchive(left)
 	var cfg filter.Config
 	first.Record(&cfg)
@@ -214,15 +214,21 @@ func TestArchiveBudget(t *testing.T) {
 	cfg.Observer.Changed(filter.Change{Path: nar.NewPath(long)})
 	cfg.Observer.Changed(filter.Change{Path: nar.NewPath(long)})
 	cfg.Observer.Signature(filter.Signature{Path: nar.NewPath("/y")})
-	if len(first.Changed) != 1 || len(first.Signatures) != 1 || first.Omitted != 1 {
-		t.Errorf("%d changes, %d signatures, %d left out; want 1, 1, 1", len(first.Changed), len(first.Signatures), first.Omitted)
+	if len(first.Changed) != 2 || len(first.Signatures) != 1 || first.Omitted != 0 {
+		t.Errorf("%d changes, %d signatures, %d left out; want 2, 1, 0", len(first.Changed), len(first.Signatures), first.Omitted)
 	}
 	second.Record(&cfg)
 	cfg.Observer.Signature(filter.Signature{Path: nar.NewPath("/y")})
 	if len(second.Signatures) != 0 || second.Omitted != 1 {
 		t.Errorf("another archive: %d signatures, %d left out; want 0, 1", len(second.Signatures), second.Omitted)
 	}
+	// Paths count when they are written.
 	var text bytes.Buffer
+	if err := Write(&text, first.Fields); err != nil || !strings.Contains(text.String(), `"changed": [],`) ||
+		!strings.Contains(text.String(), `"path": "/y"`) || !strings.Contains(text.String(), "\n  \"omitted\": 2\n") {
+		t.Errorf("%v, %s", err, &text)
+	}
+	text.Reset()
 	if err := Write(&text, second.Fields); err != nil || !strings.Contains(text.String(), "\n  \"omitted\": 1\n") {
 		t.Errorf("%v, %s", err, &text)
 	}
