@@ -47,7 +47,6 @@ func (t *terminal) startProgress(m ui.Mode) {
 	t.progress = &progress{t.Progress()}
 }
 
-func (t *terminal) say(_, format string, args ...any) { t.base().Errorf(format, args...) }
 func (t *terminal) fail(err error)                    { t.base().Error(err) }
 func (t *terminal) warn(format string, args ...any)   { t.base().Warnf(format, args...) }
 func (t *terminal) inform(format string, args ...any) { t.base().Infof(format, args...) }

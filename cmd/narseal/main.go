@@ -127,5 +127,6 @@ var (
 func newEnv(c *cli.Context, t *terminal) *command.Env {
 	return &command.Env{
 		Stdin: c.App.Reader, Stdout: c.App.Writer, Stderr: c.App.ErrWriter, Terminal: t.base(), Cleanup: exitsOf(c.Context).Registry,
+		Enforce: enforcer(c),
 	}
 }

@@ -46,6 +46,12 @@ const maxResident = 64 << 20
 // as it comes, unless that is nil.
 func bounded(t *testing.T, stdin, want io.Reader, args ...string) (status int, stderr string) {
 	t.Helper()
+	return boundedBy(t, maxResident, stdin, want, args...)
+}
+
+// boundedBy is bounded for another limit.
+func boundedBy(t *testing.T, limit int64, stdin, want io.Reader, args ...string) (status int, stderr string) {
+	t.Helper()
 	binary, err := plainBinary()
 	if err != nil {
 		t.Fatal(err)
@@ -75,8 +81,8 @@ func bounded(t *testing.T, stdin, want io.Reader, args ...string) (status int, s
 		t.Fatal(err)
 	}
 	t.Logf("narseal %s: status %d, %.1f MiB", strings.Join(args, " "), status, float64(bytes)/(1<<20))
-	if bytes > maxResident {
-		t.Errorf("narseal %q had %d MiB of resident memory, want at most %d", args, bytes>>20, maxResident>>20)
+	if bytes > limit {
+		t.Errorf("narseal %q had %d MiB of resident memory, want at most %d", args, bytes>>20, limit>>20)
 	}
 	return status, c.stderr.String()
 }
@@ -235,6 +241,62 @@ func TestNestingInLittleMemory(t *testing.T) {
 	}
 	if status, stderr := bounded(t, nil, nil, "verify", file); status != 0 || stderr != "" {
 		t.Errorf("verify: status %d; stderr: %s", status, stderr)
+	}
+}
+
+// The paths of images in deep directories are far longer than the archive, and neither kept nor printed for each.
+func TestDeepImagesInLittleMemory(t *testing.T) {
+	depth, images := 16_000, 300
+	if testing.Short() || raceEnabled {
+		depth, images = 4000, 100
+	}
+	image, layout := machotest.Image{CodeSize: 5000, Text: []byte("/nix/store/" + hashA + "-x"), Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+	image[layout.Offset+layout.Directories[0].Hashes] ^= 0xff
+	dir := nartest.Dir{}
+	for i := range images {
+		dir[fmt.Sprintf("image%04d", i)] = nartest.Exec(image)
+	}
+	inner := nartest.Tree(dir)
+	inner = inner[len(nartest.Strings("nix-archive-1")):]
+	var b bytes.Buffer
+	b.Write(nartest.Strings("nix-archive-1"))
+	name := strings.Repeat("d", 255)
+	for range depth {
+		b.Write(nartest.Strings("(", "type", "directory", "entry", "(", "name", name, "node"))
+	}
+	b.Write(inner)
+	for range depth {
+		b.Write(nartest.Strings(")", ")"))
+	}
+	archive := b.Bytes()
+	stream := exported("/nix/store/"+hashB+"-x", nil, archive)
+	temp := t.TempDir()
+	report, html := filepath.Join(temp, "report"), filepath.Join(temp, "html")
+	const budget = 64 << 20
+	for _, test := range []struct {
+		in     []byte
+		limit  int64
+		status int
+		args   []string
+	}{
+		{archive, maxResident, statusUnsealed, []string{"verify"}},
+		{stream, maxResident, statusUnsealed, []string{"verify", "--format", "github"}},
+		{stream, maxResident + budget, statusUnsealed, []string{"verify", "--format", "json", "--report", report}},
+		{archive, maxResident + budget, statusUnsealed, []string{"verify", "--html", html}},
+		{archive, maxResident + budget, statusDone, []string{"repair", "--report", report}},
+		{stream, maxResident + budget, statusUnsealed, []string{"rewrite", "--repair", "none", "-m", hashA + "=" + hashB, "--report", report}},
+		{archive, maxResident, statusDone, []string{"refs"}},
+		{stream, maxResident + budget, statusUnsealed, []string{"refs", "--format", "json", "--deny", hashA, "--report", report}},
+	} {
+		status, stderr := boundedBy(t, test.limit, bytes.NewReader(test.in), nil, test.args...)
+		if status != test.status || len(stderr) > 2<<20 {
+			t.Errorf("%q: status %d, %d bytes of stderr: %.300s", test.args, status, len(stderr), stderr)
+		}
+	}
+	for _, file := range []string{report, html} {
+		if info, err := os.Stat(file); err != nil || info.Size() > 80<<20 {
+			t.Errorf("%s: %v, %d bytes", file, err, info.Size())
+		}
 	}
 }
 

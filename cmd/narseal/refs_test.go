@@ -11,11 +11,30 @@ import (
 	"strings"
 	"testing"
 
-	"narseal/filter/refs"
-	"narseal/filter/rules"
-	"narseal/nar"
 	"narseal/nar/nartest"
 )
+
+// reference is an object of refs --format json.
+type reference struct {
+	Input     string   `json:"input"`
+	StorePath string   `json:"storePath,omitempty"`
+	Denied    string   `json:"denied,omitempty"`
+	Count     int64    `json:"count"`
+	Encodings []string `json:"encodings"`
+	Hidden    bool     `json:"hidden,omitempty"`
+	Places    []place  `json:"places"`
+	Allowed   *bool    `json:"allowed,omitempty"`
+}
+
+type place struct {
+	Archive  string `json:"archive,omitempty"`
+	Path     string `json:"path,omitempty"`
+	Member   string `json:"member,omitempty"`
+	Packed   string `json:"packed,omitempty"`
+	Part     string `json:"part"`
+	Offset   int64  `json:"offset"`
+	Encoding string `json:"encoding"`
+}
 
 // narseal runs the program in this process.
 func narseal(t *testing.T, stdin []byte, args ...string) (status int, stdout, stderr string) {
@@ -161,27 +180,6 @@ func TestRefsOfExportStream(t *testing.T) {
 	}
 }
 
-// What an input may make refs remember is bounded.
-func TestRefsBound(t *testing.T) {
-	s := newRefSet("x", &refsRun{})
-	s.limit = 100
-	base := []byte(strings.Repeat("p", 32) + "-0000000")
-	m := &refs.Reference{Base: base, Encoding: rules.UTF8}
-	for i := range s.limit {
-		copy(base[33:], fmt.Sprintf("%07d", i))
-		if err := s.add(m); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := s.add(m); err != nil {
-		t.Errorf("a path that is known already: %v", err)
-	}
-	copy(base, "q")
-	if err := s.add(m); err == nil || !strings.Contains(err.Error(), "more than 100 ") {
-		t.Errorf("got error %v", err)
-	}
-}
-
 // Names are shown so that a terminal does not act on them.
 func TestRefsShowsNamesHarmless(t *testing.T) {
 	tree := nartest.Tree(nartest.Dir{"a\x1b[2J": nartest.File("/nix/store/" + strings.Repeat("p", 32) + "-x")})
@@ -191,20 +189,6 @@ func TestRefsShowsNamesHarmless(t *testing.T) {
 			t.Errorf("wrote %q", s)
 		}
 	}
-}
-
-// UnmarshalJSON reads what MarshalJSON writes, for tests.
-func (p *place) UnmarshalJSON(b []byte) error {
-	var v struct {
-		Archive, Path, Member, Packed, Encoding string
-		Part                                    refs.Part
-		Offset                                  int64
-	}
-	if err := json.Unmarshal(b, &v); err != nil {
-		return err
-	}
-	*p = place{v.Archive, nar.NewPath(v.Path), v.Member, v.Packed, v.Part, v.Offset, v.Encoding}
-	return nil
 }
 
 // A gate does not pass what it could not look into.

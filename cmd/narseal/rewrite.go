@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/cmd/narseal/internal/command"
 	"narseal/filter"
 	"narseal/filter/rules"
 	"narseal/macho"
@@ -47,12 +48,13 @@ and ends the run, unless --on-cms says otherwise.
 			if !c.Bool("deep-warn") {
 				return runFilter(c, t, cfg)
 			}
-			hidden, err := watchHidden(c, t, cfg)
+			unpack, err := unpackOptions(c)
 			if err != nil {
 				return err
 			}
+			hidden := command.WatchHidden(newEnv(c, t), unpack, cfg)
 			err = runFilter(c, t, cfg)
-			hidden.end()
+			hidden.End()
 			return err
 		},
 	}

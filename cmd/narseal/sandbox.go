@@ -7,7 +7,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/sandbox"
 	"narseal/nar/binarycache"
 )
@@ -18,40 +17,30 @@ var sandboxFlag = choice("sandbox", "auto", "auto|off",
 // enforce restricts the process. It is nil unless main sets it: a test that calls run would lose its own rights.
 var enforce func(sandbox.Policy) (sandbox.Status, error)
 
-// restrict restricts the process unless --sandbox says otherwise.
-func restrict(c *cli.Context, t *terminal, p sandbox.Policy) error {
-	env := &command.Env{Terminal: t.base(), Enforce: enforce}
+// enforcer returns what restricts the process as --sandbox says.
+func enforcer(c *cli.Context) func(sandbox.Policy) (sandbox.Status, error) {
 	if c.String("sandbox") == "off" && enforce != nil {
-		env.Enforce = func(sandbox.Policy) (sandbox.Status, error) {
+		return func(sandbox.Policy) (sandbox.Status, error) {
 			return sandbox.Status{Reason: "--sandbox off"}, nil
 		}
 	}
-	return env.Restrict(p)
+	return enforce
 }
+
+// restrict restricts the process unless --sandbox says otherwise.
+func restrict(c *cli.Context, t *terminal, p sandbox.Policy) error { return newEnv(c, t).Restrict(p) }
 
 // archivePolicy is for a command whose input and outputs are open.
 func archivePolicy(c *cli.Context) sandbox.Policy {
 	return sandbox.Policy{Finish: []string{c.String("output"), c.String("report")}, Temp: os.TempDir()}
 }
 
-// inputsPolicy is for a command that reads inputs, and makes its report at the end.
-func inputsPolicy(c *cli.Context, inputs ...string) sandbox.Policy {
-	p := sandbox.Policy{Read: inputs, Finish: []string{c.String("html")}, Create: []string{c.String("report")}, Temp: os.TempDir()}
+// cachePolicy is for a command that reads a cache. Its report is open.
+func cachePolicy(c *cli.Context, cache string) sandbox.Policy {
+	p := sandbox.Policy{Read: []string{cache}, Finish: []string{c.String("report")}, Temp: os.TempDir()}
 	if c.String("format") == "github" {
 		p.Append = []string{os.Getenv("GITHUB_STEP_SUMMARY")}
 	}
-	return p
-}
-
-// inPlacePolicy is for a command that replaces files.
-func inPlacePolicy(c *cli.Context) sandbox.Policy {
-	return sandbox.Policy{Edit: c.Args().Slice(), Create: []string{c.String("report")}}
-}
-
-// cachePolicy is for a command that reads a cache. Its report is open.
-func cachePolicy(c *cli.Context, cache string) sandbox.Policy {
-	p := inputsPolicy(c, cache)
-	p.Create, p.Finish = nil, []string{c.String("report")}
 	return p
 }
 

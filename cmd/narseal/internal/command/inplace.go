@@ -7,6 +7,7 @@ import (
 
 	"narseal/cmd/narseal/internal/inplace"
 	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/sandbox"
 	"narseal/cmd/narseal/internal/scan"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
@@ -29,6 +30,9 @@ func RepairInPlace(ctx context.Context, e *Env, o *InPlaceOptions) error {
 		return err
 	}
 	defer file.abort()
+	if err := e.Restrict(sandbox.Policy{Edit: o.Paths, Finish: []string{o.Report}}); err != nil {
+		return err
+	}
 	r := newInPlaceRun(e, o)
 	for _, path := range o.Paths {
 		r.path(ctx, path)

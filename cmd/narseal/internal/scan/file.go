@@ -99,7 +99,7 @@ func (f *File) Wrap(err error) error { return fmt.Errorf("%s: %w", f.Path().Shor
 // probe tells whether a file has a signature, be it well-formed or not.
 func (f *File) probe(buf []byte) (signed bool, err error) {
 	size := f.Size()
-	prefix, err := f.prefix(buf, machoPrefix)
+	prefix, err := f.prefix(buf, MachOPrefix)
 	if err != nil || !macho.IsMachO(prefix) {
 		return false, err
 	}
@@ -121,8 +121,8 @@ func (f *File) probe(buf []byte) (signed bool, err error) {
 }
 
 const (
-	// machoPrefix is enough for macho.IsMachO to tell an image from a Java class, in bytes.
-	machoPrefix  = 4096
+	// MachOPrefix is enough for macho.IsMachO to tell an image from a Java class, in bytes.
+	MachOPrefix  = 4096
 	loadCommands = 16 << 10 // covers those of nearly every image
 	maxProbe     = 4 << 20
 )
@@ -160,7 +160,7 @@ func Kind(name string) (string, error) {
 		return "", withoutPath(err)
 	}
 	defer f.Close()
-	prefix := make([]byte, machoPrefix)
+	prefix := make([]byte, MachOPrefix)
 	n, err := io.ReadFull(f, prefix)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return "", withoutPath(err)

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/nar/binarycache"
 	cachefolder "narseal/nar/binarycache/folder"
 )
@@ -34,7 +35,7 @@ func expandCaches(ctx context.Context, inputs []string) ([]string, error) {
 				_, err = store.Stat(ctx, info.URL) // no link, and no file without end
 			}
 			if err != nil {
-				return nil, &hintedError{fmt.Errorf("input: %s: %w", name, err), "narseal cache verify tells what is wrong with a cache"}
+				return nil, terminal.Hint(fmt.Errorf("input: %s: %w", name, err), "narseal cache verify reports what is wrong with a cache")
 			}
 			out = append(out, filepath.Join(name, filepath.FromSlash(info.URL)))
 		}

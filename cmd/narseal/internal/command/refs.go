@@ -1,0 +1,266 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"narseal/cmd/narseal/internal/input"
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/sandbox"
+	"narseal/cmd/narseal/internal/scan"
+	"narseal/cmd/narseal/internal/terminal"
+	"narseal/filter/refs"
+	"narseal/filter/rules"
+	"narseal/nar"
+	"narseal/nar/compression"
+)
+
+// inReferences is the part of an export stream that names references.
+const inReferences refs.Part = "references"
+
+// RefsOptions are those of refs.
+type RefsOptions struct {
+	Inputs      []string
+	StoreDir    string
+	Encodings   rules.Encodings
+	Deny        []string        // hash parts
+	Allowed     map[string]bool // hash parts; nil: all are allowed
+	JSON        bool
+	Unpack      *UnpackOptions // nil: packed files are not looked into
+	SpillMemory int64
+	Report      string // the file of --report; empty: none
+}
+
+// Refs lists the store paths that the inputs refer to.
+func Refs(ctx context.Context, e *Env, o *RefsOptions) error {
+	file, err := e.openReport(o.Report)
+	if err != nil {
+		return err
+	}
+	defer file.abort()
+	r, err := newRefsRun(e, o)
+	if err != nil {
+		return err
+	}
+	if err := e.Restrict(sandbox.Policy{Read: o.Inputs, Finish: []string{o.Report}, Temp: os.TempDir()}); err != nil {
+		return err
+	}
+	inputs, err := expandCaches(ctx, o.Inputs)
+	if err != nil {
+		return err
+	}
+	if err = r.run(inputs); err != nil {
+		r.rep.err = err.Error()
+	}
+	if failed := file.write(r.rep.write); failed != nil {
+		return errors.Join(err, failed)
+	}
+	return err
+}
+
+// refsRun is one call of Refs.
+type refsRun struct {
+	*Env
+	scanner refs.Scanner
+	only    map[string]bool
+	gate    bool // a reference may be forbidden, so that all of an input must be searched
+	out     refsOutput
+	budget  *report.Budget
+	rep     refsReport
+	wanted  bool    // the report is
+	set     *refSet // of the current input
+}
+
+func newRefsRun(e *Env, o *RefsOptions) (*refsRun, error) {
+	r := &refsRun{Env: e, only: o.Allowed, gate: o.Deny != nil || o.Allowed != nil, wanted: o.Report != "",
+		budget: report.NewBudget(report.DefaultBudget)}
+	r.scanner = refs.Scanner{StoreDir: o.StoreDir, Encodings: o.Encodings, Found: func(ref *refs.Reference) error { return r.set.add(ref) }}
+	if o.Deny != nil {
+		var list []rules.Rule
+		for _, hash := range o.Deny {
+			list = append(list, rules.Rule{From: hash, To: hash})
+		}
+		var err error
+		if r.scanner.Hashes, err = rules.Compile(list, o.Encodings); err != nil {
+			return nil, terminal.Usage("", "--deny: %w", err)
+		}
+	}
+	if o.Unpack != nil {
+		r.scanner.Unpack = e.unpack(o.Unpack, o.SpillMemory)
+	}
+	if o.JSON {
+		r.out = newRefsJSON(e.List())
+	} else {
+		r.out = newRefsText(e.List())
+	}
+	return r, nil
+}
+
+// incomplete is the number of packed files that were not searched completely so far.
+func (r *refsRun) incomplete() int64 {
+	limited, unreadable := r.scanner.Incomplete()
+	return limited + unreadable
+}
+
+// run searches the inputs. With several it goes on if one cannot be read.
+func (r *refsRun) run(inputs []string) error {
+	var denied, failed bool
+	for _, name := range inputs {
+		r.set = newRefSet(name, &r.scanner, r.only, r.budget)
+		before := r.incomplete()
+		err := r.input(name)
+		if err == nil {
+			hashes, paths := r.set.list()
+			denied = r.set.report(r.Terminal, hashes, paths) || denied
+			err = r.out.write(r.set, hashes, paths)
+			if r.wanted {
+				r.rep.references = append(append(r.rep.references, hashes...), paths...)
+			}
+		}
+		if n := r.incomplete() - before; err == nil && r.gate && n > 0 {
+			err = terminal.Hint(
+				fmt.Errorf("not searched completely: %s, so that a forbidden path may be in it", report.Plural(n, "packed file", "packed files")),
+				"raise the limits that the warnings name; without --deny and --allow-only it is only a warning")
+		}
+		if !r.wanted {
+			r.set.release()
+		}
+		if err != nil {
+			if len(inputs) == 1 {
+				return err
+			}
+			r.Terminal.Error(fmt.Errorf("%s: %w", name, err))
+			failed = true
+		}
+	}
+	switch {
+	case failed:
+		return ErrFailed
+	case denied:
+		return ErrDenied
+	}
+	return nil
+}
+
+// input searches one input.
+func (r *refsRun) input(name string) error {
+	if name != input.Stdin {
+		info, err := os.Stat(name)
+		if err != nil {
+			return fmt.Errorf("input: %w", err)
+		}
+		if info.IsDir() {
+			return r.directory(name)
+		}
+	}
+	in, err := input.Open(name, r.Stdin, r.Terminal.Progress())
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	s, err := in.Stream()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if name != input.Stdin {
+		r.set.label = name
+	}
+	switch s.Format {
+	case nar.FormatNAR:
+		follow, entered := r.Terminal.Progress().Follow(s)
+		archive := nar.NewReader(follow)
+		entered(shortPath(archive))
+		return r.scanner.Archive(archive)
+	case nar.FormatExport:
+		follow, entered := r.Terminal.Progress().Follow(s)
+		return r.export(nar.NewExportReader(follow), entered)
+	}
+	if name == input.Stdin {
+		return terminal.Hint(errors.New("input: neither a NAR nor an export stream"), "name a file or a directory to search it as it is")
+	}
+	if s.Compression != compression.None {
+		r.Terminal.Warnf("%s: holds no archive; searched as it is, compressed by %s", name, s.Compression)
+	}
+	r.set.label = ""
+	whole, err := in.Rewind()
+	if err != nil {
+		return err
+	}
+	return r.scanner.File(nar.NewPath(name), whole)
+}
+
+// shortPath returns what shows the current entry of an archive.
+func shortPath(r *nar.Reader) func() string {
+	return func() string { return r.EntryPath().Short() }
+}
+
+func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) error {
+	for {
+		archive, err := x.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		entered(shortPath(archive))
+		if err := r.scanner.Archive(archive); err != nil {
+			return err
+		}
+		trailer, err := x.Trailer()
+		if err != nil {
+			return err
+		}
+		for _, ref := range trailer.References {
+			if err := r.scanner.Field(nar.Path{}, inReferences, []byte(ref)); err != nil {
+				return err
+			}
+		}
+		r.set.endArchive(trailer.Path)
+	}
+}
+
+// directory searches a directory as its archive would be.
+func (r *refsRun) directory(name string) error {
+	entered := r.entered()
+	var failed error
+	err := scan.Walk(name, func(e *scan.Entry) error {
+		path := e.Path()
+		if e.Depth() > 0 {
+			if err := r.scanner.Field(path, refs.InName, []byte(e.Name)); err != nil {
+				return err
+			}
+		}
+		switch e.Type {
+		case fs.ModeDir:
+		case fs.ModeSymlink:
+			target, err := e.Readlink()
+			if err != nil {
+				return err
+			}
+			return r.scanner.Field(path, refs.InTarget, []byte(target))
+		case 0:
+			file, err := e.Open()
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			if entered != nil {
+				entered(e)
+			}
+			return r.scanner.File(path, r.Terminal.Progress().Count(file))
+		default:
+			return fmt.Errorf("%s: %s has no place in an archive", path.Short(), e.Type)
+		}
+		return nil
+	}, func(err error) { failed = err })
+	if err == nil {
+		err = failed
+	}
+	return err
+}

@@ -1,0 +1,296 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"narseal/cmd/narseal/internal/atomicfile"
+	"narseal/cmd/narseal/internal/htmlreport"
+	"narseal/cmd/narseal/internal/input"
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/sandbox"
+	"narseal/cmd/narseal/internal/scan"
+	"narseal/filter"
+	"narseal/filter/spill"
+	"narseal/macho"
+	"narseal/nar"
+)
+
+// VerifyOptions are those of verify.
+type VerifyOptions struct {
+	Inputs      []string
+	List        ListOptions
+	HTML        string // the file of --html; empty: none
+	Version     string // of narseal, for the HTML report
+	Jobs        int
+	SpillMemory int64
+	Report      string // the file of --report; empty: none
+}
+
+// ListOptions say how slices are listed.
+type ListOptions struct {
+	Format string // text, json or github
+	All    bool   // valid slices, too
+	// Summary is the file that GITHUB_STEP_SUMMARY names.
+	Summary string
+}
+
+// summary is the file of a summary, or empty if none is written.
+func (o *ListOptions) summary() string {
+	if o.Format != "github" {
+		return ""
+	}
+	return o.Summary
+}
+
+// newList returns the list that the options ask for, on stdout.
+func (e *Env) newList(o *ListOptions, b *report.Budget) report.List {
+	if o.Format == "github" {
+		return report.NewGitHub(e.List(), o.Summary)
+	}
+	return report.NewList(o.Format, e.List(), o.All, b)
+}
+
+// spill returns where what does not fit into memory goes.
+func (e *Env) spill(memory int64) spill.Options {
+	return spill.Options{Memory: memory, Open: func() (spill.File, error) {
+		f, err := atomicfile.Temp(e.Cleanup)
+		if err != nil {
+			return nil, err // not f, which would be a File that is nil inside
+		}
+		return f, nil
+	}}
+}
+
+// Verify reports every signature in the inputs.
+func Verify(ctx context.Context, e *Env, o *VerifyOptions) error {
+	file, err := e.openReport(o.Report)
+	if err != nil {
+		return err
+	}
+	defer file.abort()
+	v, err := newVerifyRun(e, o)
+	if err != nil {
+		return err
+	}
+	if err := e.Restrict(sandbox.Policy{
+		Read: o.Inputs, Finish: []string{o.HTML, o.Report}, Append: []string{o.List.summary()}, Temp: os.TempDir(),
+	}); err != nil {
+		return err
+	}
+	for _, name := range o.Inputs {
+		v.input(ctx, name)
+	}
+	if err := v.list.End(&v.total); err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	if err := file.write(v.inputs.Report().Write); err != nil {
+		return err
+	}
+	return outcome(&v.total)
+}
+
+// verifyRun is one call of Verify.
+type verifyRun struct {
+	*Env
+	cfg    filter.Config
+	budget *report.Budget // for what is kept of the inputs
+	list   report.List
+	inputs *report.Inputs
+	total  report.Tally
+	// Of the current input:
+	name  string
+	rep   *report.Input
+	tally *report.Tally
+}
+
+func newVerifyRun(e *Env, o *VerifyOptions) (*verifyRun, error) {
+	v := &verifyRun{Env: e, budget: report.NewBudget(report.DefaultBudget)}
+	v.inputs = report.NewInputs("verify", o.Report != "", v.budget)
+	v.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairNone, Verify: true, Locate: o.HTML != "", Jobs: o.Jobs}
+	v.cfg.Spill = e.spill(o.SpillMemory)
+	v.list = e.newList(&o.List, v.budget)
+	if o.HTML != "" {
+		out, err := atomicfile.Create(e.Cleanup, o.HTML)
+		if err != nil {
+			return nil, fmt.Errorf("--html: %w", err)
+		}
+		v.list = report.Lists{v.list, htmlreport.New(htmlreport.Options{
+			Out: out, Commit: out.Commit, Inputs: o.Inputs, Version: o.Version, Budget: v.budget,
+		})}
+	}
+	return v, nil
+}
+
+// input verifies what one argument names, and reports what fails.
+func (v *verifyRun) input(ctx context.Context, name string) {
+	v.name, v.rep, v.tally = name, v.inputs.Begin(name), &report.Tally{}
+	err := v.open(ctx)
+	if err != nil {
+		v.fail(fmt.Errorf("%s: %w", name, err))
+	}
+	v.rep.End(v.tally, err)
+	v.total.Sum(v.tally)
+}
+
+func (v *verifyRun) open(ctx context.Context) error {
+	if v.name != input.Stdin {
+		kind, err := scan.Kind(v.name)
+		if err != nil {
+			return err
+		}
+		if kind != "" {
+			v.rep.Input = &report.Stream{Format: kind, Compression: "none"}
+			return v.files(ctx)
+		}
+	}
+	in, err := input.Open(v.name, v.Stdin, v.Terminal.Progress())
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return v.stream(ctx, in)
+}
+
+// files verifies a file on disk, or all in a directory.
+func (v *verifyRun) files(ctx context.Context) error {
+	s := &scan.Scanner{
+		Jobs:    v.cfg.Signatures.Jobs,
+		Examine: v.examine,
+		Found: func(r *scan.Result) {
+			v.Terminal.Progress().Add(r.Size)
+			v.tally.AddFile(r.Type, r.Size, r.Report)
+		},
+		Slice: func(path nar.Path, s macho.Slice) {
+			v.add(filter.Signature{Path: path, Slice: s}, true)
+		},
+		Fail:    v.fail,
+		Entered: v.entered(),
+	}
+	return s.Run(ctx, v.name)
+}
+
+func (v *verifyRun) examine(f *scan.File, cfg macho.Config) (*macho.Report, error) {
+	found, err := cfg.Verify(f)
+	if err == nil && v.cfg.Signatures.Locate {
+		err = found.Locate(f)
+	}
+	if err == nil {
+		err = f.Unchanged()
+	}
+	if err != nil {
+		return nil, f.Wrap(err)
+	}
+	return found, nil
+}
+
+// stream verifies what an archive, or a stream of them, holds.
+func (v *verifyRun) stream(ctx context.Context, in *input.Input) error {
+	s, err := in.Stream()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	r, entered := v.Terminal.Progress().Follow(s.Reader)
+	v.cfg.Observer.Entry = entered
+	var sum *report.StreamHash
+	if v.inputs.Wanted() {
+		sum = report.NewStreamHash()
+		r = sum.Reader(r)
+	}
+	switch s.Format {
+	case nar.FormatExport:
+		err = v.export(r)
+	case nar.FormatNAR:
+		err = v.archive(r)
+	default:
+		err = s.Explain(v.unknown(ctx, r))
+	}
+	if sum != nil {
+		v.rep.Input = &report.Stream{Format: s.FormatName(), Compression: string(s.Compression), Size: sum.Size(), NarHash: sum.SRI()}
+	}
+	return err
+}
+
+func (v *verifyRun) archive(r io.Reader) error {
+	v.cfg.Observer.Signature = func(s filter.Signature) { v.add(s, false) }
+	res, err := v.cfg.Run(nil, nar.NewReader(r))
+	v.tally.AddResult(&res)
+	return err
+}
+
+// export verifies each archive of an export stream. Its slices wait for its store path, which comes after it.
+func (v *verifyRun) export(r io.Reader) error {
+	waiting := report.NewWaiting(v.budget)
+	v.cfg.Observer.Signature = func(s filter.Signature) {
+		v.tally.AddSlice(&s.Slice)
+		waiting.Add(s)
+	}
+	v.cfg.Observer.EndArchive = func(t *nar.Trailer, res *filter.Result) {
+		v.rep.AddArchive(t.Path, waiting, res)
+		waiting.Flush(v.list, v.name, t.Path)
+	}
+	res, err := v.cfg.RunExport(nil, nar.NewExportReader(r))
+	waiting.Flush(v.list, v.name, "") // of an archive that was cut off
+	v.tally.AddResult(&res)
+	return err
+}
+
+// unknown verifies a Mach-O image that is in no file of its own. Of anything else it says why it is no archive.
+func (v *verifyRun) unknown(ctx context.Context, r io.Reader) error {
+	head := make([]byte, scan.MachOPrefix)
+	n, err := io.ReadFull(r, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	r = input.Prefixed(head[:n], r)
+	if !macho.IsMachO(head[:n]) {
+		return v.archive(r)
+	}
+	f, err := v.cfg.Spill.Open()
+	if err != nil {
+		return fmt.Errorf("temporary file: %w", err)
+	}
+	defer f.Close()
+	size, err := io.Copy(io.NewOffsetWriter(f, 0), r)
+	if err != nil {
+		return err
+	}
+	image := imageAt{f, size}
+	found, err := macho.Config{Jobs: v.cfg.Signatures.Jobs}.Verify(image)
+	if err == nil && v.cfg.Signatures.Locate {
+		err = found.Locate(image)
+	}
+	if err != nil {
+		return err
+	}
+	v.tally.Entries.Regular++
+	v.tally.AddImage(found)
+	for _, s := range found.Slices {
+		v.add(filter.Signature{Path: nar.NewPath(v.name), Slice: s}, true)
+	}
+	return ctx.Err()
+}
+
+// imageAt is an image in a file that can be read and written anywhere.
+type imageAt struct {
+	spill.File
+	size int64
+}
+
+func (i imageAt) Size() int64 { return i.size }
+
+// add counts and lists a slice, and adds it to the report.
+func (v *verifyRun) add(s filter.Signature, onDisk bool) {
+	v.tally.AddSlice(&s.Slice)
+	v.list.Add(&report.Item{Input: v.name, OnDisk: onDisk, Signature: s})
+	v.rep.Add(s)
+}
+
+func (v *verifyRun) fail(err error) {
+	v.tally.Failed++
+	v.Terminal.Error(err)
+	v.list.Fail(err)
+}
