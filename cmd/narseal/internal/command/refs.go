@@ -112,10 +112,6 @@ func (r *refsRun) run(inputs []string) error {
 		r.set = newRefSet(name, &r.scanner, r.only, r.budget)
 		before := r.incomplete()
 		err := r.input(name)
-		if n := r.incomplete() - before; err == nil && r.gate && n > 0 {
-			err = terminal.Hint(fmt.Errorf("not searched completely: %s, so that a forbidden path may be in it", report.Plural(n, "packed file", "packed files")),
-				"raise the limits that the warnings name; without --deny and --allow-only it is only a warning")
-		}
 		if err == nil {
 			hashes, paths := r.set.list()
 			denied = r.set.report(r.Terminal, hashes, paths) || denied
@@ -123,6 +119,10 @@ func (r *refsRun) run(inputs []string) error {
 			if r.wanted {
 				r.rep.references = append(append(r.rep.references, hashes...), paths...)
 			}
+		}
+		if n := r.incomplete() - before; err == nil && r.gate && n > 0 {
+			err = terminal.Hint(fmt.Errorf("not searched completely: %s, so that a forbidden path may be in it", report.Plural(n, "packed file", "packed files")),
+				"raise the limits that the warnings name; without --deny and --allow-only it is only a warning")
 		}
 		if !r.wanted {
 			r.set.release()
