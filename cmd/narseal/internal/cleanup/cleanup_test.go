@@ -60,17 +60,19 @@ func TestRunEndsEarly(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer w.Close()
-		var registry *Registry
-		var release func(func() error) error
-		ended := make(chan struct{})
+		type held struct {
+			registry *Registry
+			release  func(func() error) error
+		}
+		begun, ended := make(chan held, 1), make(chan struct{})
 		undone := false
-		err = Run(ctx, func(ctx context.Context, reg *Registry) (err error) {
-			registry = reg
+		err = Run(ctx, func(_ context.Context, reg *Registry) error {
 			reg.WatchReader(w)
-			release, err = reg.Hold(func() (func(), error) { return func() { undone = true }, nil })
+			release, err := reg.Hold(func() (func(), error) { return func() { undone = true }, nil })
 			if err != nil {
 				return err
 			}
+			begun <- held{reg, release}
 			test.stop(cancel, r)
 			<-ended // as if in a read that nothing interrupts
 			return nil
@@ -87,14 +89,15 @@ func TestRunEndsEarly(t *testing.T) {
 		if !undone {
 			t.Errorf("%s: nothing was undone", name)
 		}
+		h := <-begun
 		called := func() error { t.Errorf("%s: something is done after the end", name); return nil }
-		if err := release(called); err != context.Canceled {
+		if err := h.release(called); err != context.Canceled {
 			t.Errorf("%s: release returns %v", name, err)
 		}
-		if err := registry.Atomic(called); err != context.Canceled {
+		if err := h.registry.Atomic(called); err != context.Canceled {
 			t.Errorf("%s: Atomic returns %v", name, err)
 		}
-		if _, err := registry.Hold(func() (func(), error) { return nil, called() }); err != context.Canceled {
+		if _, err := h.registry.Hold(func() (func(), error) { return nil, called() }); err != context.Canceled {
 			t.Errorf("%s: Hold returns %v", name, err)
 		}
 		r.Close()
