@@ -221,30 +221,48 @@ func filesOf(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// A signal ends the run at once, nothing half-written stays, and the next run goes on.
+// A signal ends the run at once, nothing half-written stays, and the next run goes on. The run cannot end before: nobody
+// takes the lines that it writes.
 func TestCacheInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	text := strings.Repeat("see "+hashA+"-x, and so on\n", 40_000)
 	for _, c := range "0123456789" {
 		writeMember(t, dir, strings.Repeat(string(c), 32)+"-x", nartest.Tree(nartest.File(text+string(c))), "xz", nil)
 	}
+	before := filesOf(t, dir)
+	changed := func() (n int) {
+		for name, data := range filesOf(t, dir) {
+			if strings.HasSuffix(name, ".narinfo") && before[name] != data {
+				n++
+			}
+		}
+		return n
+	}
 	args := []string{"cache", "rewrite", "-j", "2", "-m", hashA + "=" + hashB, dir}
 	cmd := exec.Command("narseal", args...)
-	var out bytes.Buffer
-	cmd.Stdout = &out
+	cmd.Stdout = fullSocket(t)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(700 * time.Millisecond)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for changed() == 0 {
+		select {
+		case err := <-ended:
+			t.Fatalf("ended before any path was changed: %v", err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	err := cmd.Wait()
-	if ws := cmd.ProcessState.Sys().(syscall.WaitStatus); err != nil && ws.Signal() != syscall.SIGINT {
-		t.Errorf("ended by %v", err)
+	err := <-ended
+	if ws := cmd.ProcessState.Sys().(syscall.WaitStatus); !ws.Signaled() || ws.Signal() != syscall.SIGINT {
+		t.Errorf("ended by %v, want SIGINT", err)
 	}
+	done := changed()
 	for name := range filesOf(t, dir) {
-		if strings.Contains(name, ".narseal/new-") {
+		if strings.Contains(name, ".narseal") {
 			t.Errorf("%s stays behind", name)
 		}
 	}
@@ -252,10 +270,34 @@ func TestCacheInterrupted(t *testing.T) {
 		t.Errorf("verify: status %d\n%s%s", status, stdout, stderr)
 	}
 	status, stdout, stderr := narseal(t, nil, args...)
-	if n := strings.Count(out.String()+stdout, "\n"); status != 0 || n != 10 {
-		t.Errorf("the second run: status %d, %d paths in both\n%s", status, n, stderr)
+	if n := strings.Count(stdout, "\n"); status != 0 || done+n != 10 || changed() != 10 {
+		t.Errorf("the second run: status %d, %d paths after %d, %d in all\n%s", status, n, done, changed(), stderr)
 	}
 	if _, err := os.Stat(filepath.Join(dir, ".narseal")); err == nil {
 		t.Error("state stays behind")
 	}
+	t.Logf("%d paths were changed by the first run", done)
+}
+
+// fullSocket returns a socket that takes nothing more until somebody reads it, which nobody does.
+func fullSocket(t *testing.T) *os.File {
+	t.Helper()
+	_, theirs := socket(t)
+	raw, err := theirs.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var full error
+	err = raw.Control(func(fd uintptr) {
+		for b := make([]byte, 4096); full == nil; {
+			_, full = syscall.SendmsgN(int(fd), b, nil, nil, syscall.MSG_DONTWAIT)
+			if full == syscall.EAGAIN && len(b) > 1 {
+				full, b = nil, b[:1]
+			}
+		}
+	})
+	if err != nil || full != syscall.EAGAIN {
+		t.Fatal(err, full)
+	}
+	return theirs
 }

@@ -3,6 +3,7 @@ package terminal
 import (
 	"fmt"
 	"io"
+	"time"
 )
 
 // eraseLine erases what follows the cursor in its line (ECMA-48 EL).
@@ -37,9 +38,17 @@ func (t *Terminal) clear() {
 	}
 }
 
-// EndProgress erases the line of progress, and shows none any more.
+// maxWriteWait is how long the end of the program waits for a write to stdout or stderr.
+const maxWriteWait = 200 * time.Millisecond
+
+// EndProgress erases the line of progress, and shows none any more. It gives up if a write to Beside takes longer than a
+// moment: nobody may read what it writes, and the program must be able to end all the same.
 func (t *Terminal) EndProgress() {
-	t.mu.Lock()
+	for deadline := time.Now().Add(maxWriteWait); !t.mu.TryLock(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return
+		}
+	}
 	defer t.mu.Unlock()
 	t.clear()
 	if t.progress != nil && !t.ended {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestHarmless(t *testing.T) {
@@ -111,4 +112,36 @@ func TestNoProgress(t *testing.T) {
 	if follow != io.Reader(r) {
 		t.Error("a reader that follows for nobody")
 	}
+}
+
+// stuckWriter takes nothing until it is released.
+type stuckWriter struct{ begun, release chan struct{} }
+
+func (w stuckWriter) Write(b []byte) (int, error) {
+	close(w.begun)
+	<-w.release
+	return len(b), nil
+}
+
+// A reader of stdout that stands still does not keep the program from ending.
+func TestEndProgressWhileWriting(t *testing.T) {
+	term := New(io.Discard)
+	term.Configure(Options{Progress: Always})
+	w := stuckWriter{make(chan struct{}), make(chan struct{})}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		fmt.Fprintln(term.Beside(w), "data")
+	}()
+	<-w.begun
+	ended := make(chan struct{})
+	go func() { term.EndProgress(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		t.Error("it waits for the write")
+	}
+	close(w.release)
+	<-written
+	term.EndProgress()
 }
