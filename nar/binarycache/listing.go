@@ -107,7 +107,11 @@ func (r *run) renameListing(ctx context.Context, f io.Reader, out *spill) (bool,
 	if c == compression.Bzip2 {
 		c = compression.Xz
 	}
-	w, err := compression.Compress(out, c, compression.Options{Workers: 1})
+	o := compression.Options{Workers: 1}
+	if c == compression.Zstd || c == compression.Xz {
+		o.Level = 1 // its window and tables are the smallest
+	}
+	w, err := compression.Compress(out, c, o)
 	if err != nil {
 		return false, err
 	}
