@@ -190,7 +190,9 @@ func prepareFiles(t testing.TB, dir string) []string {
 }
 
 // What was not granted cannot be opened, created, removed, renamed, linked or executed.
-func TestFilesAreDenied(t *testing.T) { both(t, "denied", func(t *testing.T, dir string) []string { return prepareFiles(t, dir) }) }
+func TestFilesAreDenied(t *testing.T) {
+	both(t, "denied", func(t *testing.T, dir string) []string { return prepareFiles(t, dir) })
+}
 
 func init() {
 	children["nothing"] = func(*child) {}
