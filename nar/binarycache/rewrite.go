@@ -306,24 +306,18 @@ func (r *run) isOwn(n *Info) bool {
 
 // checkFinished checks a NAR of the cache that is written, and has Filter inspect it.
 func (r *run) checkFinished(ctx context.Context, n *Info, res *Result) error {
-	f, err := openFile(ctx, r.out, n, false, nil)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	c, err := f.check(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	c.progress = r.Read
-	if r.Filter != nil {
+	err := r.inspectNAR(ctx, r.out, n, func(nar io.Reader) error {
+		if r.Filter == nil {
+			return nil
+		}
 		p := n.path()
 		p.StorePath, p.Finished = res.StorePath, true
-		err = r.Filter(ctx, p, io.Discard, c)
+		return r.Filter(ctx, p, io.Discard, nar)
+	})
+	if err == nil {
+		res.Status = Finished
 	}
-	res.Status = Finished
-	return c.finish(err)
+	return err
 }
 
 // isThere says whether the cache that is written has the narinfo already, and checks its NAR. Another one of that name

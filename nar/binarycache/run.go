@@ -224,7 +224,18 @@ func (r *run) verify(ctx context.Context, t *task, res *Result) error {
 	if err := r.checkTrust(n); err != nil {
 		return err
 	}
-	f, err := openFile(ctx, r.in, n, false, nil)
+	res.Status, res.NarHash = Verified, hashText(n.narHash)
+	return r.inspectNAR(ctx, r.in, n, func(nar io.Reader) error {
+		if r.inspect == nil {
+			return nil
+		}
+		return r.inspect(ctx, n.path(), nar)
+	})
+}
+
+// inspectNAR reads the NAR of n in store to its end, checks it against n, and has inspect look at it.
+func (r *run) inspectNAR(ctx context.Context, store Store, n *Info, inspect func(nar io.Reader) error) error {
+	f, err := openFile(ctx, store, n, false, nil)
 	if err != nil {
 		return err
 	}
@@ -235,14 +246,10 @@ func (r *run) verify(ctx context.Context, t *task, res *Result) error {
 	}
 	defer c.Close()
 	c.progress = r.Read
-	if r.inspect != nil {
-		err = r.inspect(ctx, n.path(), c)
-	}
-	res.Status, res.NarHash = Verified, hashText(n.narHash)
-	return c.finish(err)
+	return c.finish(inspect(c))
 }
 
-// path is what a filter is told of a narinfo.
+// path describes a narinfo to a filter.
 func (n *Info) path() *Path {
 	return &Path{StorePath: n.StorePath, NarSize: n.NarSize, Compression: n.Compression}
 }
