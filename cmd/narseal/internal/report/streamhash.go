@@ -60,33 +60,7 @@ func SRI(sum [sha256.Size]byte) string {
 }
 
 // Reader returns a reader of r that adds to h all that is read.
-func (h *StreamHash) Reader(r io.Reader) io.Reader { return hashReader{r, h} }
-
-type hashReader struct {
-	r io.Reader
-	h *StreamHash
-}
-
-func (r hashReader) Read(p []byte) (int, error) {
-	n, err := r.r.Read(p)
-	if n > 0 {
-		r.h.Write(p[:n])
-	}
-	return n, err
-}
+func (h *StreamHash) Reader(r io.Reader) io.Reader { return io.TeeReader(r, h) }
 
 // Writer returns a writer to w that adds to h all that is written.
-func (h *StreamHash) Writer(w io.Writer) io.Writer { return hashWriter{w, h} }
-
-type hashWriter struct {
-	w io.Writer
-	h *StreamHash
-}
-
-func (w hashWriter) Write(p []byte) (int, error) {
-	n, err := w.w.Write(p)
-	if n > 0 {
-		w.h.Write(p[:n])
-	}
-	return n, err
-}
+func (h *StreamHash) Writer(w io.Writer) io.Writer { return io.MultiWriter(w, h) }
