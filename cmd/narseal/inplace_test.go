@@ -21,16 +21,6 @@ import (
 	"narseal/macho/machotest"
 )
 
-// staleImage returns an image with a code slot that does not match, and the
-// same with the slot as it should be.
-func staleImage(t *testing.T, size int) (stale, good []byte) {
-	t.Helper()
-	good, layout := machotest.Image{CodeSize: size, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
-	stale = bytes.Clone(good)
-	stale[layout.Offset+layout.Directories[0].Hashes] ^= 0xff
-	return stale, good
-}
-
 func writeFile(t *testing.T, name string, data []byte) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
@@ -91,7 +81,7 @@ func names(t *testing.T, dir string) []string {
 
 // TestInPlaceKeeps replaces a file and wants everything but its contents kept.
 func TestInPlaceKeeps(t *testing.T) {
-	stale, good := staleImage(t, 20000)
+	stale, good := machotest.Stale(20000)
 	name := filepath.Join(t.TempDir(), "image")
 	writeFile(t, name, stale)
 	if os.Getuid() == 0 {
@@ -148,7 +138,7 @@ func TestInPlaceKeeps(t *testing.T) {
 // TestInPlaceReadOnlyDirectory repairs in directories as a Nix store has them, as
 // their owner. Their modes come back, also where a file in them fails.
 func TestInPlaceReadOnlyDirectory(t *testing.T) {
-	stale, good := staleImage(t, 20000)
+	stale, good := machotest.Stale(20000)
 	root := t.TempDir()
 	for _, name := range []string{"a/b/one", "a/b/two", "a/three"} {
 		writeFile(t, filepath.Join(root, name), stale)
@@ -290,7 +280,7 @@ func TestInPlaceStopped(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stale, good := staleImage(t, 20_000)
+	stale, good := machotest.Stale(20_000)
 	tree := newStoppedTree(t, stale)
 	begin := time.Now()
 	if status, stderr := runStatus(t, asOwner(t, "narseal", "repair", "--in-place", tree.top)); status != 0 || stderr != "" {

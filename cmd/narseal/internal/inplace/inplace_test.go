@@ -22,14 +22,6 @@ import (
 	"narseal/nar"
 )
 
-// staleImage returns an image with a code slot that does not match, and the same with the slot as it should be.
-func staleImage(size int) (stale, good []byte) {
-	good, layout := machotest.Image{CodeSize: size, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
-	stale = bytes.Clone(good)
-	stale[layout.Offset+layout.Directories[0].Hashes] ^= 0xff
-	return stale, good
-}
-
 func write(t *testing.T, name string, data []byte) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
@@ -127,7 +119,7 @@ func opened(t *testing.T, root string, f func(*scan.File)) {
 
 // A file that changes after it was opened is left alone.
 func TestChangedMeanwhile(t *testing.T) {
-	stale, _ := staleImage(20000)
+	stale, _ := machotest.Stale(20000)
 	for what, change := range map[string]func(name string) error{
 		"written":  func(name string) error { return os.WriteFile(name, append(stale, 0), 0o777) },
 		"touched":  func(name string) error { return os.Chtimes(name, time.Time{}, time.Unix(1, 0)) },
@@ -163,7 +155,7 @@ func TestChangedMeanwhile(t *testing.T) {
 // A file whose name another one takes while it is repaired stays, and so does the other one: the last check comes just
 // before the rename.
 func TestReplacedMeanwhile(t *testing.T) {
-	stale, _ := staleImage(20000)
+	stale, _ := machotest.Stale(20000)
 	dir := t.TempDir()
 	name := filepath.Join(dir, "image")
 	write(t, name, stale)
@@ -197,7 +189,7 @@ func TestReplacedMeanwhile(t *testing.T) {
 // A directory in whose place a symlink is put after a file in it was opened leads nowhere: what is repaired lies in the
 // directory that was opened.
 func TestDirectorySwapped(t *testing.T) {
-	stale, good := staleImage(20000)
+	stale, good := machotest.Stale(20000)
 	for what, swap := range map[string]func(dir, outside string) error{
 		"symlink":   func(dir, outside string) error { return os.Symlink(outside, dir) },
 		"directory": func(dir, outside string) error { return os.Rename(outside, dir) },
@@ -239,7 +231,7 @@ func TestSwaps(t *testing.T) {
 		}
 	}
 	const seed = 1
-	stale, good := staleImage(5000)
+	stale, good := machotest.Stale(5000)
 	top, outside := filepath.Join(t.TempDir(), "top"), filepath.Join(t.TempDir(), "outside")
 	const dirs, files = 4, 3
 	var all []string // within a tree
@@ -336,7 +328,7 @@ func TestSwaps(t *testing.T) {
 
 // Hard links stay hard links, however late their last name is opened, and across arguments.
 func TestHardLinks(t *testing.T) {
-	stale, good := staleImage(20000)
+	stale, good := machotest.Stale(20000)
 	for _, jobs := range []int{1, 2, 4} {
 		top := t.TempDir()
 		var all []string
@@ -388,7 +380,7 @@ func TestHardLinks(t *testing.T) {
 
 // The last of several names is no file of its own, though it has one name left when it is opened.
 func TestLastHardLink(t *testing.T) {
-	stale, good := staleImage(20000)
+	stale, good := machotest.Stale(20000)
 	top := t.TempDir()
 	write(t, filepath.Join(top, "a"), stale)
 	if err := os.Link(filepath.Join(top, "a"), filepath.Join(top, "b")); err != nil {
@@ -415,7 +407,7 @@ func TestLastHardLink(t *testing.T) {
 
 // A name becomes one of the file that took the place of another name, and of no file that has that name by now.
 func TestLinkMoved(t *testing.T) {
-	stale, _ := staleImage(20000)
+	stale, _ := machotest.Stale(20000)
 	top := t.TempDir()
 	a, b := filepath.Join(top, "a"), filepath.Join(top, "b")
 	write(t, a, stale)
@@ -443,7 +435,7 @@ func TestLinkMoved(t *testing.T) {
 
 // The modification times of directories stay: in a Nix store they are 1.
 func TestDirectoryTimes(t *testing.T) {
-	stale, _ := staleImage(20000)
+	stale, _ := machotest.Stale(20000)
 	top := t.TempDir()
 	for _, name := range []string{"d/a", "d/b", "e/f/c"} {
 		write(t, filepath.Join(top, name), stale)
@@ -469,7 +461,7 @@ func TestDirectoryTimes(t *testing.T) {
 
 // The holes of a file are holes in the new one.
 func TestHoles(t *testing.T) {
-	stale, _ := staleImage(20 << 20)
+	stale, _ := machotest.Stale(20 << 20)
 	name := filepath.Join(t.TempDir(), "image")
 	f, err := os.Create(name)
 	if err != nil {
@@ -511,7 +503,7 @@ func TestHoles(t *testing.T) {
 
 // A file that consists of holes for the most part is an error, and takes no time.
 func TestSparse(t *testing.T) {
-	stale, _ := staleImage(20000)
+	stale, _ := machotest.Stale(20000)
 	name := filepath.Join(t.TempDir(), "image")
 	write(t, name, stale)
 	if err := os.Truncate(name, 1<<40); err != nil {
@@ -536,7 +528,7 @@ func TestSparse(t *testing.T) {
 // A directory that a killed run made writable gets its mode back from the next one, whatever that repairs; but not one
 // in which a run that is alive replaces files, nor one that is writable for another reason.
 func TestRecover(t *testing.T) {
-	stale, _ := staleImage(20000)
+	stale, _ := machotest.Stale(20000)
 	for mode, want := range map[uint32]uint32{0o5755: 0o555, 0o7711: 0o2511, 0o1755: 0o1755, 0o4755: 0o4755, 0o755: 0o755, 0o5555: 0o5555} {
 		for _, alive := range []bool{false, true} {
 			for _, what := range []string{"tree", "file"} {
