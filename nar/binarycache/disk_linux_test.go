@@ -34,8 +34,8 @@ func mount(t *testing.T, size string) string {
 }
 
 // open returns the store in a directory and closes it at the end, so that the directory can be unmounted.
-func open(t *testing.T, dir string) *folder.Store {
-	s := folder.New(dir)
+func open(t *testing.T, dir string) *directory.Store {
+	s := directory.New(dir)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -129,6 +129,6 @@ func TestReadOnlyCache(t *testing.T) {
 		t.Error("files have changed")
 	}
 	if _, err := os.Stat(filepath.Join(dir, ".narseal")); err == nil {
-		t.Error("a state folder in a read-only cache")
+		t.Error("a state directory in a read-only cache")
 	}
 }

@@ -52,7 +52,7 @@ func run() error {
 	narseal := flag.String("narseal", "narseal", "the program to measure")
 	before := flag.String("before", "", "an earlier narseal, measured in turn with the other")
 	runs := flag.Int("runs", 5, "counted runs of each command")
-	dir := flag.String("dir", "", "folder for the inputs, which are kept there")
+	dir := flag.String("dir", "", "directory for the inputs, which are kept there")
 	only := flag.String("only", "", "tables: input, rules, adversarial, rivals, images, growth, load")
 	flag.Parse()
 	if *dir == "" {
