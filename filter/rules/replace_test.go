@@ -257,6 +257,23 @@ func TestReplaceInNearMisses(t *testing.T) {
 	}
 }
 
+// A match at every place around the end of what wide text is searched in at once, behind text that nearly matches.
+func TestReplaceAfterWideRun(t *testing.T) {
+	for _, r := range compileBoth(t, []Rule{{as + "-x", bs + "-y"}}, AllEncodings) {
+		for _, c := range codecs {
+			for n := wideRun - 40; n < wideRun+2*hashLen; n++ {
+				for lead := range sampleStep {
+					in := append(make([]byte, lead, lead+4*n), c.encode(strings.Repeat("a", n)+"-x")...)
+					want := lead + len(in[lead:])/(n+2)*(n-hashLen)
+					if m, ok := r.next(in, 0); !ok || m.off+m.width-1 < want || m.off > want { // a zero byte before it may belong to it
+						t.Fatalf("%s, %d characters after %d bytes: got %+v, %v, want a match at %d", c.name, n, lead, m, ok, want)
+					}
+				}
+			}
+		}
+	}
+}
+
 // 10,000 names of one hash part, each a prefix of others.
 func TestReplaceManyNames(t *testing.T) {
 	var rules []Rule
