@@ -34,8 +34,8 @@ func mount(t *testing.T, size string) string {
 }
 
 // open returns the store in a directory and closes it at the end, so that the directory can be unmounted.
-func open(t *testing.T, dir string) *directory.Store {
-	s := directory.New(dir)
+func open(t *testing.T, dir string) *folder.Store {
+	s := folder.New(dir)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
