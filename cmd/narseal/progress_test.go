@@ -84,7 +84,7 @@ func startOnTerminal(t *testing.T, width uint16, bothStreams bool, stdin io.Read
 	if err := pty.Setsize(master, &pty.Winsize{Rows: 24, Cols: width}); err != nil {
 		t.Fatal(err)
 	}
-	p.Env = append(os.Environ(), "TERM=xterm")
+	p.Env = append(os.Environ(), "TERM=xterm", "NO_COLOR=1") // a screen knows no colors
 	p.tty, p.Stdin, p.Stderr = master, stdin, slave
 	if bothStreams {
 		p.Stdout = slave
@@ -204,7 +204,7 @@ func TestProgressIsClearedAtTheEnd(t *testing.T) {
 			t.Errorf("narseal ended with %v", err)
 		}
 		lines := screen(t, out)
-		if len(lines) != 2 || !strings.HasPrefix(lines[0], "narseal: error: -: ") || lines[1] != "" {
+		if len(lines) != 2 || !strings.HasPrefix(lines[0], "narseal: error: stdin: ") || lines[1] != "" {
 			t.Errorf("on the terminal stands %q", lines)
 		}
 	})

@@ -102,11 +102,14 @@ type pathFound struct {
 }
 
 // record collects what a run of cfg finds, as far as the budget allows, and counts all of it.
-func (f *pathFound) record(cfg *filter.Config, b *report.Budget) {
+func (f *pathFound) record(cfg *filter.Config, b *report.Budget, mend report.Repair) {
 	f.Record(cfg)
 	list := cfg.Observer.Signature
 	cfg.Observer.Signature = func(s filter.Signature) {
 		f.tally.AddSlice(&s.Slice)
+		if !s.Status.OK() {
+			f.tally.Mend.Add(s.Status, 1, mend)
+		}
 		list(s)
 	}
 	cfg.Observer.Invalid = func(s filter.Signature) {
@@ -129,7 +132,7 @@ func (r *run) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src 
 	cfg := r.cfg
 	f := &pathFound{Archive: report.NewArchive(r.budget)}
 	f.StorePath = p.StorePath
-	f.record(&cfg, r.budget)
+	f.record(&cfg, r.budget, report.Repair{Command: "narseal cache repair", Operand: r.name})
 	cfg.Signatures.Verify = r.cfg.Signatures.Verify || r.file != nil && !p.Again
 	write := r.write && !p.Finished
 	if p.Finished {

@@ -131,7 +131,7 @@ func (r *refsRun) run(inputs []string) error {
 			if len(inputs) == 1 {
 				return err
 			}
-			r.Terminal.Error(fmt.Errorf("%s: %w", name, err))
+			r.Terminal.Error(fmt.Errorf("%s: %w", input.Shown(name), err))
 			failed = true
 		}
 	}

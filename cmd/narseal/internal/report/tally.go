@@ -19,6 +19,7 @@ type Tally struct {
 	Hashed         int64 // bytes
 	Invalid        int64 // slices
 	Failed         int64 // inputs, and names in directories, that could not be read
+	Mend           Mend  // how what is invalid can be repaired
 }
 
 // Sum adds what another Tally counted.
@@ -33,6 +34,7 @@ func (n *Tally) Sum(o *Tally) {
 	n.Hashed += o.Hashed
 	n.Invalid += o.Invalid
 	n.Failed += o.Failed
+	n.Mend.sum(&o.Mend)
 }
 
 // AddSlice counts a slice.
