@@ -306,7 +306,7 @@ func (p *pipe) invalid(path nar.Path, s macho.Slice, final bool) {
 	}
 }
 
-// refuses reports whether an invalid slice ends the run. A run that touched it must not pass it on unless told to. A run
+// refuses reports whether an invalid slice ends the run. A run that touched it must not pass it on unless it is asked to. A run
 // that only repairs passes on what was invalid before. touched is about the whole image.
 func (p *pipe) refuses(s macho.Slice, touched bool) bool {
 	if p.c.Signatures.OnCMS == macho.CMSKeep || p.c.Signatures.Repair == RepairNone {

@@ -96,7 +96,7 @@ func (f *File) Unchanged() error {
 // Wrap returns an error with the file's path in front.
 func (f *File) Wrap(err error) error { return fmt.Errorf("%s: %w", f.Path().Short(), err) }
 
-// probe tells whether a file has a signature, be it well-formed or not.
+// probe reports whether a file has a signature, well-formed or not.
 func (f *File) probe(buf []byte) (signed bool, err error) {
 	size := f.Size()
 	prefix, err := f.prefix(buf, MachOPrefix)
@@ -105,7 +105,7 @@ func (f *File) probe(buf []byte) (signed bool, err error) {
 	}
 	for need := int64(loadCommands); ; {
 		if need > maxProbe {
-			return true, nil // to be looked at, whatever it is
+			return true, nil // Verify decides
 		}
 		if prefix, err = f.prefix(buf, need); err != nil {
 			return false, err
@@ -143,7 +143,7 @@ func (f *File) prefix(buf []byte, n int64) ([]byte, error) {
 	return nil, err
 }
 
-// Kind tells what a name is that holds no archive: a "directory", or a Mach-O "file". For all else it is empty.
+// Kind returns "directory" or, for a Mach-O image, "file". For everything else it returns an empty string.
 func Kind(name string) (string, error) {
 	info, err := os.Stat(name)
 	if err != nil {

@@ -114,7 +114,7 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 	return ctx.Err()
 }
 
-// isError tells whether a result is of no name, but of what could not be read.
+// isError reports whether a result is the error of a directory or input that could not be read.
 func (r *Result) isError() bool { return r.Entry == Entry{} }
 
 // inner is the text of Inner.
