@@ -188,6 +188,7 @@ func (s *Store) command(ctx context.Context, args ...string) (*exec.Cmd, *tail) 
 	cmd.Args[0] = "nix-store"
 	cmd.Env = s.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // and what it has started
 	stderr := &tail{limit: maxStderr}
 	cmd.Stderr = stderr
 	return cmd, stderr

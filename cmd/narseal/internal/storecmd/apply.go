@@ -30,6 +30,10 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 	if err != nil {
 		return fmt.Errorf("%w (the repaired contents are kept in %s; narseal store repair tries again)", err, g.dir)
 	}
+	// Nix's database is on disk by now, and the contents may not be: keep what is staged until they are.
+	if err := syncAll(r.store.RealDir); err != nil {
+		return err
+	}
 	return r.staging.remove(g.Base)
 }
 
