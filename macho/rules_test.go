@@ -85,28 +85,11 @@ func TestTwoLimits(t *testing.T) {
 	t.Error("no such image")
 }
 
-// buildVersion replaces the LC_UUID of an image by another command of its size.
-func buildVersion(data []byte, cmd, platform uint32) []byte {
-	data = bytes.Clone(data)
-	at := bytes.Index(data, []byte("0123456789abcdef")) - 8
-	binary.LittleEndian.PutUint32(data[at:], cmd)
-	binary.LittleEndian.PutUint32(data[at+8:], platform)
-	return data
-}
-
-// unsigned removes the LC_CODE_SIGNATURE of a thin image.
-func unsigned(data []byte) []byte {
-	data = bytes.Clone(data)
-	at := 32 + binary.LittleEndian.Uint32(data[20:]) - 16
-	binary.LittleEndian.PutUint32(data[at:], 0x26) // LC_FUNCTION_STARTS
-	return data
-}
-
 // TestNeedsSignature checks which unsigned code does not run on a Mac.
 func TestNeedsSignature(t *testing.T) {
 	build := func(cpu, fileType uint32) []byte {
 		data, _ := machotest.Image{CPU: cpu, FileType: fileType, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
-		return unsigned(data)
+		return machotest.Unsigned(data)
 	}
 	const x8664, arm64, arm64v32 = 0x01000007, 0x0100000c, 0x0200000c
 	program := build(arm64, 2)
@@ -124,13 +107,13 @@ func TestNeedsSignature(t *testing.T) {
 		{"kernel extension", build(arm64, 11), false},
 		{"x86_64", build(x8664, 2), false},
 		{"arm64_32", build(arm64v32, 2), false},
-		{"built for macOS", buildVersion(program, 0x32, 1), true},
-		{"built for iOS", buildVersion(program, 0x32, 2), false},
-		{"built for a simulator", buildVersion(program, 0x32, 7), false},
-		{"macOS, old command", buildVersion(program, 0x24, 0), true},
-		{"iOS, old command", buildVersion(program, 0x25, 0), false},
-		{"tvOS, old command", buildVersion(program, 0x2f, 0), false},
-		{"watchOS, old command", buildVersion(program, 0x30, 0), false},
+		{"built for macOS", machotest.ReplaceUUID(program, 0x32, 1), true},
+		{"built for iOS", machotest.ReplaceUUID(program, 0x32, 2), false},
+		{"built for a simulator", machotest.ReplaceUUID(program, 0x32, 7), false},
+		{"macOS, old command", machotest.ReplaceUUID(program, 0x24, 0), true},
+		{"iOS, old command", machotest.ReplaceUUID(program, 0x25, 0), false},
+		{"tvOS, old command", machotest.ReplaceUUID(program, 0x2f, 0), false},
+		{"watchOS, old command", machotest.ReplaceUUID(program, 0x30, 0), false},
 	} {
 		for name, data := range map[string][]byte{
 			"thin": test.data,
@@ -138,7 +121,7 @@ func TestNeedsSignature(t *testing.T) {
 		} {
 			report := mustVerify(t, macho.Bytes(data))
 			s := report.Slices[len(report.Slices)-1]
-			if s.Status != macho.StatusUnsigned || s.NeedsSignature != test.want {
+			if s.Status != macho.StatusUnsigned || s.NeedsSignature != test.want || s.OK() == test.want || report.OK() == test.want {
 				t.Errorf("%s, %s: status %s, needs a signature: %v", test.name, name, s.Status, s.NeedsSignature)
 			}
 		}
@@ -148,8 +131,8 @@ func TestNeedsSignature(t *testing.T) {
 // TestUnsignedReport compares the report from a prefix with that of the whole file.
 func TestUnsignedReport(t *testing.T) {
 	signed, _ := machotest.Image{Directories: []machotest.Directory{{PageShift: 12}}}.Build()
-	slice := machotest.Slice{CPU: 0x0100000c, Data: unsigned(signed)}
-	other := machotest.Slice{CPU: 0x01000007, Data: unsigned(signed)}
+	slice := machotest.Slice{CPU: 0x0100000c, Data: machotest.Unsigned(signed)}
+	other := machotest.Slice{CPU: 0x01000007, Data: machotest.Unsigned(signed)}
 	for name, data := range map[string][]byte{
 		"thin": slice.Data, "fat": machotest.Fat(false, false, slice, other), "fat64": machotest.Fat(true, true, slice, other),
 		"text": []byte("#!/bin/sh\necho"), "cut": slice.Data[:40], "empty": nil, "archive": machotest.Fat(false, false, machotest.Slice{CPU: 7, Data: []byte("!<arch>\n")}),
