@@ -56,7 +56,7 @@ type Slice struct {
 	// dylinker for macOS on arm64. If its status is StatusUnsigned, it does not run.
 	NeedsSignature bool `json:"-"`
 
-	// Warnings lists what some kernels refuse, by version. They do not affect the status.
+	// Warnings lists what some versions of the kernel or of dyld refuse. They do not affect the status.
 	Warnings []string `json:"warnings,omitempty"`
 
 	// Regions has the parts of the slice by rising offset. Report.Locate sets it.

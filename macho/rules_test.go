@@ -204,6 +204,42 @@ func TestShortDirectory(t *testing.T) {
 	}
 }
 
+// TestSegmentWarnings checks the warnings for what only some versions of dyld refuse.
+func TestSegmentWarnings(t *testing.T) {
+	const size = 20_480
+	whole := machotest.Image{CodeSize: size, FileType: 6, Directories: []machotest.Directory{{PageShift: 12}}}
+	data, _ := whole.Build()
+	end := len(data)
+	for _, test := range []struct {
+		name   string
+		change func(*machotest.Image)
+		want   string
+	}{
+		{"as it should be", func(*machotest.Image) {}, ""},
+		{"past the slice", func(im *machotest.Image) { im.Linkedit = [2]int{size, end - size + 1} }, `segment "__LINKEDIT" at 20480 to`},
+		{"all of __LINKEDIT", func(im *machotest.Image) { im.Linkedit = [2]int{size, end - size} }, ""},
+		{"begins before __LINKEDIT", func(im *machotest.Image) { im.Linkedit = [2]int{size + 1, end - size - 1} }, "is not inside of __LINKEDIT"},
+		{"ends after __LINKEDIT", func(im *machotest.Image) { im.Linkedit = [2]int{size, end - size - 1} }, "is not inside of __LINKEDIT"},
+		{"a multiple of 8", func(im *machotest.Image) { im.CodeSize, im.Misaligned = size-16, 8 }, ""},
+		{"a multiple of 4", func(im *machotest.Image) { im.CodeSize, im.Misaligned = size-16, 4 }, "is not at a multiple of 8"},
+		{"a multiple of 4, 32 bits", func(im *machotest.Image) { im.Is32, im.CodeSize, im.Misaligned = true, size-16, 4 }, ""},
+		{"a multiple of 2, 32 bits", func(im *machotest.Image) { im.Is32, im.CodeSize, im.Misaligned = true, size-16, 2 }, "is not at a multiple of 4"},
+		{"content before it", func(im *machotest.Image) { im.Functions = [2]int{size - 16, 16} }, ""},
+		{"content after it", func(im *machotest.Image) { im.Functions = [2]int{end, 16} }, ""},
+		{"content over its first byte", func(im *machotest.Image) { im.Functions = [2]int{size - 15, 16} }, "function starts at 20465 to 20481 overlaps the signature"},
+		{"content over its last byte", func(im *machotest.Image) { im.Functions = [2]int{end - 1, 1} }, "overlaps the signature"},
+		{"not loaded", func(im *machotest.Image) { im.FileType, im.Linkedit = 10, [2]int{0, 1} }, ""},
+	} {
+		im := whole
+		test.change(&im)
+		data, _ := im.Build()
+		s := mustVerify(t, macho.Bytes(data)).Slices[0]
+		if s.Status != macho.StatusValid || len(s.Warnings) > 1 || strings.Join(s.Warnings, "") != "" != (test.want != "") || !strings.Contains(strings.Join(s.Warnings, ""), test.want) {
+			t.Errorf("%s: %s (%s), %q, want %q", test.name, s.Status, s.Reason, s.Warnings, test.want)
+		}
+	}
+}
+
 // TestAdhocAllSlices checks that signatures by a certificate become ad-hoc in all slices of a file or in none.
 func TestAdhocAllSlices(t *testing.T) {
 	build := func(cpu uint32) machotest.Slice {
