@@ -17,6 +17,7 @@ import (
 	"narseal/filter/rules"
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/folder"
+	"narseal/nar/binarycache/state"
 	"narseal/nar/compression"
 )
 
@@ -80,7 +81,7 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	return r.outcome(r.invalid)
 }
 
-func closeState(s *binarycache.State) error {
+func closeState(s *state.State) error {
 	if s == nil {
 		return nil
 	}
