@@ -22,8 +22,8 @@ var (
 	theRule          = rules.Rule{From: oldHash, To: newHash}
 )
 
-// sealRun is what a run made of one image.
-type sealRun struct {
+// imageRun is what a run made of one image.
+type imageRun struct {
 	image      []byte // nil if the archive is not complete
 	res        filter.Result
 	signatures []filter.Signature
@@ -31,7 +31,7 @@ type sealRun struct {
 	err        error
 }
 
-func seal(t *testing.T, c filter.Config, rule rules.Rule, image []byte) (r sealRun) {
+func runImage(t *testing.T, c filter.Config, rule rules.Rule, image []byte) (r imageRun) {
 	t.Helper()
 	c.Rules = compile(t, rule)
 	c.Observer.Signature = func(s filter.Signature) { r.signatures = append(r.signatures, s) }
@@ -59,7 +59,7 @@ func seal(t *testing.T, c filter.Config, rule rules.Rule, image []byte) (r sealR
 }
 
 // status wants one slice with this status.
-func (r sealRun) status(t *testing.T, want ...macho.Status) {
+func (r imageRun) status(t *testing.T, want ...macho.Status) {
 	t.Helper()
 	var got []macho.Status
 	for _, s := range r.signatures {
@@ -80,7 +80,7 @@ func (r sealRun) status(t *testing.T, want ...macho.Status) {
 
 // passes wants the image to be passed on like this, with so many slices that
 // do not hold.
-func (r sealRun) passes(t *testing.T, image []byte, invalid int64) {
+func (r imageRun) passes(t *testing.T, image []byte, invalid int64) {
 	t.Helper()
 	if r.err != nil {
 		t.Fatal(r.err)
@@ -94,7 +94,7 @@ func (r sealRun) passes(t *testing.T, image []byte, invalid int64) {
 }
 
 // refuses wants the run to end before the archive is complete.
-func (r sealRun) refuses(t *testing.T, status macho.Status) {
+func (r imageRun) refuses(t *testing.T, status macho.Status) {
 	t.Helper()
 	var e *filter.SignatureError
 	if !errors.As(r.err, &e) {
@@ -139,21 +139,21 @@ func untouchedPlace(t *testing.T, image []byte, l *machotest.Layout) int64 {
 
 var allPolicies = []macho.CMSPolicy{macho.CMSFail, macho.CMSKeep, macho.CMSAdhoc}
 
-func TestSealDamagedBefore(t *testing.T) {
+func TestImageDamagedBefore(t *testing.T) {
 	a, l := plainImage(oldHash)
 	b, _ := plainImage(newHash)
 	at := untouchedPlace(t, a, l)
 	in := damaged(a, at)
 	for _, policy := range allPolicies {
 		// The slots of touched pages are renewed, the damaged page keeps its own.
-		r := seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy}}, theRule, in)
+		r := runImage(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy}}, theRule, in)
 		r.passes(t, damaged(b, at), 1)
 		r.status(t, macho.StatusStale)
 		if r.invalid[0].Reason == "" {
 			t.Error("no reason is given")
 		}
 
-		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Repair: filter.RepairAll}}, theRule, in)
+		r = runImage(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Repair: filter.RepairAll}}, theRule, in)
 		r.status(t, macho.StatusRepaired)
 		r.passes(t, r.image, 0)
 		if rep, err := macho.Verify(macho.Bytes(r.image)); err != nil || rep.Slices[0].Status != macho.StatusValid {
@@ -163,21 +163,21 @@ func TestSealDamagedBefore(t *testing.T) {
 			t.Error("more than the signature was changed")
 		}
 
-		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Repair: filter.RepairNone}}, theRule, in)
+		r = runImage(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Repair: filter.RepairNone}}, theRule, in)
 		r.passes(t, rewritten(in), 1)
-		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Repair: filter.RepairNone, Verify: true}}, theRule, in)
+		r = runImage(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Repair: filter.RepairNone, Verify: true}}, theRule, in)
 		r.passes(t, rewritten(in), 1)
 		r.status(t, macho.StatusStale)
 
 		// Where the rules match nothing, the damage is nobody's business,
 		// unless the run is asked to look.
-		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy}}, elsewhere, in)
+		r = runImage(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy}}, elsewhere, in)
 		r.passes(t, in, 0)
 		r.status(t)
-		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Verify: true}}, elsewhere, in)
+		r = runImage(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Verify: true}}, elsewhere, in)
 		r.passes(t, in, 0)
 		r.status(t, macho.StatusStale)
-		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Repair: filter.RepairAll}}, elsewhere, in)
+		r = runImage(t, filter.Config{Signatures: filter.SignatureOptions{OnCMS: policy, Repair: filter.RepairAll}}, elsewhere, in)
 		r.passes(t, r.image, 0)
 		r.status(t, macho.StatusRepaired)
 	}
@@ -194,36 +194,36 @@ func cmsImage(t *testing.T) ([]byte, *machotest.Layout) {
 	return nil, nil
 }
 
-func TestSealCertificate(t *testing.T) {
+func TestImageCertificate(t *testing.T) {
 	a, l := cmsImage(t)
 	for _, repair := range []filter.RepairMode{filter.RepairTouched, filter.RepairAll} {
-		seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair}}, theRule, a).refuses(t, macho.StatusCMS)
+		runImage(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair}}, theRule, a).refuses(t, macho.StatusCMS)
 
-		r := seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: macho.CMSKeep}}, theRule, a)
+		r := runImage(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: macho.CMSKeep}}, theRule, a)
 		r.passes(t, rewritten(a), 1)
 		r.status(t, macho.StatusCMS)
 
-		r = seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: macho.CMSAdhoc}}, theRule, a)
+		r = runImage(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: macho.CMSAdhoc}}, theRule, a)
 		r.passes(t, r.image, 0)
 		r.status(t, macho.StatusRepaired)
 		if rep, err := macho.Verify(macho.Bytes(r.image)); err != nil || rep.Slices[0].Status != macho.StatusValid || rep.Slices[0].Signature != "adhoc" {
 			t.Errorf("the image that came out: %v, %+v", err, rep)
 		}
 		for _, policy := range allPolicies {
-			seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: policy}}, elsewhere, a).passes(t, a, 0)
+			runImage(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: policy}}, elsewhere, a).passes(t, a, 0)
 		}
 	}
-	seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairNone}}, theRule, a).passes(t, rewritten(a), 1)
+	runImage(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairNone}}, theRule, a).passes(t, rewritten(a), 1)
 
 	// Broken before, and not by the rules.
 	broken := damaged(a, untouchedPlace(t, a, l))
-	seal(t, filter.Config{}, elsewhere, broken).passes(t, broken, 0)
-	seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairAll}}, elsewhere, broken).refuses(t, macho.StatusCMS)
-	seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: macho.CMSKeep}}, elsewhere, broken).passes(t, broken, 1)
+	runImage(t, filter.Config{}, elsewhere, broken).passes(t, broken, 0)
+	runImage(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairAll}}, elsewhere, broken).refuses(t, macho.StatusCMS)
+	runImage(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: macho.CMSKeep}}, elsewhere, broken).passes(t, broken, 1)
 }
 
 // Of a fat image only the slices that the rules touch can end the run.
-func TestSealFat(t *testing.T) {
+func TestImageFat(t *testing.T) {
 	adhoc, la := plainImage(oldHash)
 	certified, lc := cmsImage(t)
 	broken := damaged(certified, untouchedPlace(t, certified, lc))
@@ -235,17 +235,17 @@ func TestSealFat(t *testing.T) {
 	want := bytes.Clone(in)
 	b, _ := plainImage(newHash)
 	copy(want[la.Offset:], b)
-	r := seal(t, filter.Config{}, theRule, in)
+	r := runImage(t, filter.Config{}, theRule, in)
 	r.passes(t, want, 2)
 	// The kernel refuses slices of two signers, after the repair as before.
 	r.status(t, macho.StatusRefused, macho.StatusCMS)
 
-	seal(t, filter.Config{}, theRule, fat(certified)).refuses(t, macho.StatusCMS)
+	runImage(t, filter.Config{}, theRule, fat(certified)).refuses(t, macho.StatusCMS)
 }
 
 // A touched image whose signature nobody can read, or compute, is not passed
 // on unless that is asked for; an untouched one is.
-func TestSealUnknown(t *testing.T) {
+func TestImageUnknown(t *testing.T) {
 	one, l := plainImage(oldHash)
 	unknown := bytes.Clone(one)
 	unknown[l.Blobs[0]+37] = 9 // hash type
@@ -267,23 +267,23 @@ func TestSealUnknown(t *testing.T) {
 			in := test.in
 			for _, repair := range []filter.RepairMode{filter.RepairTouched, filter.RepairAll} {
 				for _, policy := range []macho.CMSPolicy{macho.CMSFail, macho.CMSAdhoc} {
-					seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: policy}}, theRule, in).refuses(t, test.status)
+					runImage(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: policy}}, theRule, in).refuses(t, test.status)
 				}
-				r := seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: macho.CMSKeep}}, theRule, in)
+				r := runImage(t, filter.Config{Signatures: filter.SignatureOptions{Repair: repair, OnCMS: macho.CMSKeep}}, theRule, in)
 				if r.err != nil || r.res.Invalid != 1 {
 					t.Errorf("kept: %v, %d invalid", r.err, r.res.Invalid)
 				}
 				r.status(t, test.status)
 			}
-			seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairNone}}, theRule, in).passes(t, rewritten(in), 1)
-			seal(t, filter.Config{}, elsewhere, in).passes(t, in, 0)
-			seal(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairAll}}, elsewhere, in).passes(t, in, 1)
+			runImage(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairNone}}, theRule, in).passes(t, rewritten(in), 1)
+			runImage(t, filter.Config{}, elsewhere, in).passes(t, in, 0)
+			runImage(t, filter.Config{Signatures: filter.SignatureOptions{Repair: filter.RepairAll}}, elsewhere, in).passes(t, in, 1)
 		})
 	}
 }
 
 // What carries no signature is nobody's business, and is not held either.
-func TestSealUnsigned(t *testing.T) {
+func TestImageUnsigned(t *testing.T) {
 	one, l := plainImage(oldHash)
 	unsigned := bytes.Clone(one)
 	copy(unsigned[l.CommandsEnd-16:], []byte{0x26, 0, 0, 0}) // LC_FUNCTION_STARTS in place of LC_CODE_SIGNATURE
@@ -295,17 +295,17 @@ func TestSealUnsigned(t *testing.T) {
 		"text":           []byte(oldHash),
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := seal(t, filter.Config{Signatures: filter.SignatureOptions{Verify: true}, Spill: spill.Options{Memory: 1}}, theRule, in) // without Open, keeping it would fail
+			r := runImage(t, filter.Config{Signatures: filter.SignatureOptions{Verify: true}, Spill: spill.Options{Memory: 1}}, theRule, in) // without Open, keeping it would fail
 			r.passes(t, rewritten(in), 0)
 			r.status(t)
 		})
 	}
 }
 
-// TestSealChangedHeader has the rules change where the signature is: an
+// TestImageChangedHeader has the rules change where the signature is: an
 // occurrence in UTF-16 lies over the offset and the size in the load command.
 // What is passed on early must go by the new offset.
-func TestSealChangedHeader(t *testing.T) {
+func TestImageChangedHeader(t *testing.T) {
 	const at = 0x300030 // in UTF-16: 00; 0x7a0030 is 0z
 	image, layout := machotest.Image{CodeSize: at, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
 	image = append(image, make([]byte, 2*at-len(image))...)
@@ -316,7 +316,7 @@ func TestSealChangedHeader(t *testing.T) {
 	for _, hold := range []int64{0, 1 << 20} {
 		var made spillFiles
 		c := filter.Config{Spill: spill.Options{Memory: hold, Open: made.new}}
-		r := seal(t, c, rules.Rule{From: from, To: to}, image)
+		r := runImage(t, c, rules.Rule{From: from, To: to}, image)
 		if r.err != nil || r.res.Replacements() != 1 {
 			t.Fatalf("%d replacements, error %v", r.res.Replacements(), r.err)
 		}

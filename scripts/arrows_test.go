@@ -115,7 +115,7 @@ func TestArrowsReadEveryPackage(t *testing.T) {
 	}
 }
 
-// A module is one in a temporary folder, with packages called p and empty stand-ins
+// A module is one in a temporary directory, with packages called p and empty stand-ins
 // for the packages of other modules.
 type module struct {
 	t   *testing.T

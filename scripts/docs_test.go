@@ -108,7 +108,7 @@ var (
 	goTest   = regexp.MustCompile(`go test ((?:\./\S+ )+)-run '?([^' ]+)'?`)
 )
 
-// tests returns the names of the tests in each folder of the module, such as "nar/compression".
+// tests returns the names of the tests in each directory of the module, such as "nar/compression".
 func tests(t *testing.T) map[string][]string {
 	all := map[string][]string{}
 	err := filepath.WalkDir("..", func(name string, d fs.DirEntry, err error) error {

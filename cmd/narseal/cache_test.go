@@ -45,7 +45,7 @@ func goldenTree(t *testing.T, side string, damaged bool) nartest.Dir {
 const otherHash = "cccccccccccccccccccccccccccccccc"
 
 // goldenCache has Nix make a cache of a path with golden images, and one that refers to
-// it. It returns its folder, a secret key's file and the public key.
+// it. It returns its directory, a secret key's file and the public key.
 func goldenCache(t *testing.T, compression string, damaged bool) (dir, secret, public string) {
 	t.Helper()
 	s := nartest.Nix(t)
@@ -202,7 +202,7 @@ func TestCacheRewrittenForNix(t *testing.T) {
 	}
 }
 
-// filesOf is every file of a folder.
+// filesOf is every file of a directory.
 func filesOf(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}

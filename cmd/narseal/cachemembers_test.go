@@ -22,7 +22,7 @@ func addMember(dir, base string, nar []byte, c compression.Type, refs []string) 
 	return cachetest.Write(dir, cachetest.Path{Base: base, NAR: nar, Compression: c, References: refs})
 }
 
-// cmdMkcache adds a store path, with the file or folder PATH in it, to a cache:
+// cmdMkcache adds a store path, with the file or directory PATH in it, to a cache:
 //
 //	mkcache CACHE HASH-NAME COMPRESSION PATH [REFERENCE…]
 func cmdMkcache(ts *testscript.TestScript, neg bool, args []string) {

@@ -42,13 +42,13 @@ var completionCases = []struct{ typed, completed string }{
 	{"narseal verify --report some-f", "narseal verify --report some-file"},
 	{"narseal verify some-f", "narseal verify some-file"},
 	{"narseal cache verify some-d", "narseal cache verify some-dir/"},
-	// a folder with the name of a command
+	// a directory with the name of a command
 	{"narseal cach", "narseal cache"},
 	// nothing completes a number
 	{"narseal verify -j some-f", "narseal verify -j some-f"},
 }
 
-// completionDir is a folder with the script of a shell and the files that the
+// completionDir is a directory with the script of a shell and the files that the
 // cases name.
 func completionDir(t *testing.T, shell string) string {
 	dir := t.TempDir()

@@ -98,6 +98,7 @@ func socket(t *testing.T) (ours, theirs *os.File) {
 // its input stands still, wherever in the archive that is.
 func TestReaderGone(t *testing.T) {
 	in := readTestdata(t, "sample.nar")
+	random := rand.New(rand.NewPCG(1, 1))
 	for name, open := range map[string]func(*testing.T) (ours, theirs *os.File){"pipe": pipe, "socket": socket} {
 		for _, fed := range []int{0, 1, 200, 40_000, len(in) - 1, len(in)} {
 			r, w := open(t)
@@ -111,7 +112,7 @@ func TestReaderGone(t *testing.T) {
 				t.Fatal(err)
 			}
 			// The program may or may not have come to its input by now.
-			time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
+			time.Sleep(time.Duration(random.IntN(20)) * time.Millisecond)
 			gone := time.Now()
 			r.Close()
 			if status := c.ended(t); status != 128+int(syscall.SIGPIPE) || c.stderr.Len() > 0 {
@@ -336,7 +337,8 @@ func TestSignals(t *testing.T) {
 	if runtime.GOOS == "linux" {
 		signals = append(signals, syscall.SIGKILL)
 	}
-	for _, sig := range signals {
+	for i, sig := range signals {
+		random := rand.New(rand.NewPCG(2, uint64(i)))
 		ends := map[int]int{}
 		for round := range rounds {
 			dir, tmp := t.TempDir(), t.TempDir()
@@ -358,13 +360,13 @@ func TestSignals(t *testing.T) {
 			// where the input does.
 			fed := len(in)
 			if round%3 > 0 {
-				fed = rand.IntN(len(in))
+				fed = random.IntN(len(in))
 			}
 			feed.Write(in[:fed])
 			if fed == len(in) {
 				feed.Close()
 			}
-			time.Sleep(rand.N(span * 3 / 2))
+			time.Sleep(time.Duration(random.Int64N(int64(span * 3 / 2))))
 			c.Process.Signal(sig)
 			status := c.ended(t)
 			ends[status]++

@@ -45,7 +45,7 @@ func (o ownState) Run() int {
 
 // TestScripts runs the scripts in testdata/script. Beside testscript's own
 // commands they have those below, and in the environment TESTDATA, the
-// repository's folder of fixtures, A and B, the hashes of the golden pairs,
+// repository's directory of fixtures, A and B, the hashes of the golden pairs,
 // and two rules: AB, A=B, and SAMPLE, that of the sample.
 func TestScripts(t *testing.T) {
 	testdata, err := filepath.Abs("../../testdata")
@@ -112,7 +112,7 @@ func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdMknar archives a file or folder by an encoder that is not narseal's:
+// cmdMknar archives a file or directory by an encoder that is not narseal's:
 //
 //	mknar FILE PATH
 func cmdMknar(ts *testscript.TestScript, neg bool, args []string) {
@@ -276,7 +276,7 @@ func cmdTool(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdTemporary tells whether temporary files were left, in TMPDIR or under a
-// name that a half-written output of narseal has in the script's folder:
+// name that a half-written output of narseal has in the script's directory:
 //
 //	! temporary
 func cmdTemporary(ts *testscript.TestScript, neg bool, args []string) {
@@ -294,7 +294,7 @@ func cmdTemporary(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // temporaryFiles lists all that lies in tmp, and the hidden files of the
-// other folders.
+// other directories.
 func temporaryFiles(tmp string, dirs ...string) ([]string, error) {
 	left, err := filepath.Glob(filepath.Join(tmp, "*"))
 	for _, dir := range dirs {

@@ -321,7 +321,7 @@ func TestRewriteCutLeavesNoFile(t *testing.T) {
 			}
 			list, err := os.ReadDir(dir)
 			if err != nil || len(list) != 2 {
-				t.Fatalf("%s cut at %d: %v, the folder holds %v", name, n, err, list)
+				t.Fatalf("%s cut at %d: %v, the directory holds %v", name, n, err, list)
 			}
 			if b, err := os.ReadFile(old); err != nil || string(b) != "old" {
 				t.Fatalf("%s cut at %d: the old file holds %q, %v", name, n, b, err)

@@ -25,13 +25,13 @@ import (
 const dir = storepath.DefaultDir
 
 // naiveAddress follows the definition of each Modulo on the whole archive.
-// sealed are ranges of the archive.
-func naiveAddress(m Modulo, own string, archive []byte, sealed []macho.Range) nar.ContentAddress {
+// hashed are ranges of the archive.
+func naiveAddress(m Modulo, own string, archive []byte, hashed []macho.Range) nar.ContentAddress {
 	b := bytes.Clone(archive)
 	enc := rules.UTF8
 	if m == ModuloSignatures {
 		enc = rules.AllEncodings
-		for _, r := range sealed {
+		for _, r := range hashed {
 			clear(b[r.Off : r.Off+r.Len])
 		}
 	}
@@ -163,26 +163,26 @@ func TestAddressAgainstNaive(t *testing.T) {
 		"plain": {rulestest.HashA, plain(rulestest.HashA)}, "without itself": {rulestest.HashB, plain(rulestest.HashA)}, "empty": {rulestest.HashA, nartest.Dir{}}, "long": {rulestest.HashA, long}, "image": {as, withImage},
 	} {
 		archive := nartest.Tree(test.tree)
-		var sealed []macho.Range
+		var hashed []macho.Range
 		if at := bytes.Index(archive, image); at >= 0 {
 			ranges, err := macho.DerivedRanges(macho.Bytes(image))
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, r := range ranges {
-				sealed = append(sealed, macho.Range{Off: r.Off + int64(at), Len: r.Len})
+				hashed = append(hashed, macho.Range{Off: r.Off + int64(at), Len: r.Len})
 			}
 		}
 		for m := range Modulo(len(moduloNames)) {
 			a, out := addressed(t, configOf(m, test.own), archive)
-			if want := naiveAddress(m, test.own, archive, sealed); a.CA != want {
+			if want := naiveAddress(m, test.own, archive, hashed); a.CA != want {
 				t.Errorf("%s, %s: got %s, want %s", name, m, a.CA, want)
 			}
 			if name == "image" && m != ModuloSignatures {
 				continue
 			}
 			own := filepath.Base(a.Path)[:storepath.HashLen]
-			if got := naiveAddress(m, own, out, sealed); got != a.CA || !a.Matches {
+			if got := naiveAddress(m, own, out, hashed); got != a.CA || !a.Matches {
 				t.Errorf("%s, %s: the result has the address %s, want %s", name, m, got, a.CA)
 			}
 		}
@@ -226,9 +226,9 @@ func TestAddressTellsApart(t *testing.T) {
 	}
 }
 
-// A stale signature is sealed, as the address does not cover it, and so are
+// A stale signature is hashed, as the address does not cover it, and so are
 // archives that differ only there.
-func TestAddressSealsWhatItLeavesOut(t *testing.T) {
+func TestAddressRepairsWhatItLeavesOut(t *testing.T) {
 	image := golden(t, "A", "go-arm64")
 	stale := bytes.Clone(image)
 	ranges, err := macho.DerivedRanges(macho.Bytes(image))
@@ -238,8 +238,8 @@ func TestAddressSealsWhatItLeavesOut(t *testing.T) {
 	last := ranges[len(ranges)-1]
 	stale[last.Off+last.Len-1] ^= 1
 	want, good := addressed(t, configOf(ModuloSignatures, rulestest.HashA), nartest.Tree(nartest.Exec(image)))
-	got, sealed := addressed(t, configOf(ModuloSignatures, rulestest.HashA), nartest.Tree(nartest.Exec(stale)))
-	if got.CA != want.CA || !bytes.Equal(sealed, good) {
+	got, hashed := addressed(t, configOf(ModuloSignatures, rulestest.HashA), nartest.Tree(nartest.Exec(stale)))
+	if got.CA != want.CA || !bytes.Equal(hashed, good) {
 		t.Errorf("got %s, want %s", got.CA, want.CA)
 	}
 	// Nix's address covers it, and nothing touched it.

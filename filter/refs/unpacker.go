@@ -302,7 +302,7 @@ func (u *Unpacker) warn(l layer, err error) {
 	switch {
 	case u.Warn == nil || u.warned > maxWarnings:
 	case u.warned == maxWarnings:
-		u.Warn(u.path().Short(), errors.New("more members that cannot be looked into"))
+		u.Warn(u.path().Short(), errors.New("more members that cannot be searched"))
 	default:
 		u.Warn(u.path().Short()+l.member, err)
 	}

@@ -222,7 +222,7 @@ func TestUnpackHashes(t *testing.T) {
 	}
 }
 
-// What cannot be looked into is a warning, and the rest is looked into.
+// A member that cannot be searched is a warning. The others are searched.
 func TestUnpackWarns(t *testing.T) {
 	packed := gzipped(filler + referenceText)
 	damaged := []byte(zipped(zip.Deflate, file{"bad", filler + referenceText + filler}, file{"good", filler + referenceText}))

@@ -115,6 +115,12 @@ func (s gramSet) has(gram uint64) bool {
 	return s.bits[word]&mask == mask
 }
 
+// missing returns the bits of a gram that are not set: 0 if the set has it.
+func (s gramSet) missing(gram uint64) uint64 {
+	word, mask := s.find(gram)
+	return mask &^ s.bits[word]
+}
+
 // likely is has for one of the two bits.
 func (s gramSet) likely(gram uint64) bool { return s.bits.has(gram * s.mul) }
 

@@ -233,6 +233,47 @@ func TestReplaceInDenseText(t *testing.T) {
 	}
 }
 
+// Long runs of text that nearly matches, in all encodings, with matches in and between them.
+func TestReplaceInNearMisses(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	ab := strings.Repeat("ab", 16)
+	both := compileBoth(t, []Rule{{as + "-x", bs + "-y"}, {ab, bs}, {hashA, hashB}, {hashC + "-long-name", hashD + "-other-one"}}, AllEncodings)
+	pieces := []string{"a", "a", "ab", "a" + ab[:31], as + "-", as + "-x", ab, hashA, hashA[1:], hashC + "-long-nam", hashC + "-long-name", hashC, "-", "é"}
+	for range 100 {
+		var in []byte
+		for range 1 + rng.IntN(5) {
+			c := codecs[rng.IntN(len(codecs))]
+			var text strings.Builder
+			for range 1 + rng.IntN(3) {
+				text.WriteString(strings.Repeat(pieces[rng.IntN(len(pieces))], 1+rng.IntN(3)*rng.IntN(300)))
+			}
+			in = append(in, c.encode(text.String())...)
+			in = append(in, make([]byte, rng.IntN(4))...)
+		}
+		for _, r := range both {
+			check(t, r, in, whole)
+			check(t, r, in, func() int { return 1 + rng.IntN(3000) })
+		}
+	}
+}
+
+// A match at every place around the end of what wide text is searched in at once, behind text that nearly matches.
+func TestReplaceAfterWideRun(t *testing.T) {
+	for _, r := range compileBoth(t, []Rule{{as + "-x", bs + "-y"}}, AllEncodings) {
+		for _, c := range codecs {
+			for n := wideRun - 40; n < wideRun+2*hashLen; n++ {
+				for lead := range sampleStep {
+					in := append(make([]byte, lead, lead+4*n), c.encode(strings.Repeat("a", n)+"-x")...)
+					want := lead + len(in[lead:])/(n+2)*(n-hashLen)
+					if m, ok := r.next(in, 0); !ok || m.off+m.width-1 < want || m.off > want { // a zero byte before it may belong to it
+						t.Fatalf("%s, %d characters after %d bytes: got %+v, %v, want a match at %d", c.name, n, lead, m, ok, want)
+					}
+				}
+			}
+		}
+	}
+}
+
 // 10,000 names of one hash part, each a prefix of others.
 func TestReplaceManyNames(t *testing.T) {
 	var rules []Rule

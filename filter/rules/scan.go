@@ -29,6 +29,7 @@ type match struct {
 
 // next returns the first match in b that starts at from or later; of several that start there, the longest.
 func (r *Set) next(b []byte, from int) (m match, ok bool) {
+	settled := from // no match starts before it
 	for base := from; base < len(b); base += blockLen {
 		if r.many {
 			base = skipMany(b, base, r.grams, r.pairs)
@@ -37,11 +38,22 @@ func (r *Set) next(b []byte, from int) (m match, ok bool) {
 		}
 		for p := base + sample1; p <= base+sample4 && p+gramLen <= len(b); p += sampleStep {
 			w := le64(b[p:])
+			if p < settled {
+				continue
+			}
 			if !r.many && !r.grams.has(w) {
 				continue
 			}
-			if m, ok = r.sample(b, p, from, w); ok {
-				return m, true
+			if kind := r.pairs.kind(w) & r.kinds; kind > kindUTF8 {
+				shape, to := kind.shape(), 0
+				if m, to, ok = r.sampleWide(b, p+shape.first, from, shape.enc.Width()); ok {
+					return m, true
+				}
+				settled = max(settled, to)
+			} else if kind == kindUTF8 {
+				if m, ok = r.sample(b, p, from, w); ok {
+					return m, true
+				}
 			}
 		}
 	}
@@ -109,12 +121,21 @@ func skipDense(b []byte, base int, grams *gramSet) (last int, hit bool) {
 		if n > 0 && ((w1-ones)&^w1|(w2-ones)&^w2|(w3-ones)&^w3|(w4-ones)&^w4)&(0x80*ones) != 0 {
 			break
 		}
-		if grams.has(w1) || grams.has(w2) || grams.has(w3) || grams.has(w4) {
+		// The four lookups do not wait for each other.
+		m1, m2, m3, m4 := grams.missing(w1), grams.missing(w2), grams.missing(w3), grams.missing(w4)
+		if m1 == 0 && hasNeighbor(b, base+sample1, grams) || m2 == 0 && hasNeighbor(b, base+sample2, grams) ||
+			m3 == 0 && hasNeighbor(b, base+sample3, grams) || m4 == 0 && hasNeighbor(b, base+sample4, grams) {
 			return base, true
 		}
 		base += blockLen
 	}
 	return base - blockLen, false
+}
+
+// hasNeighbor reports whether the gram before or after the one at p is in the set, too. A hash part around a gram
+// contains one of them.
+func hasNeighbor(b []byte, p int, grams *gramSet) bool {
+	return grams.has(le64(b[p-gramLen:])) || p+2*gramLen > len(b) || grams.has(le64(b[p+gramLen:]))
 }
 
 // sampleHas reports whether the sample at p, of kind k, is one that skipMany looks for. A hash part has at least 24
@@ -127,15 +148,9 @@ func sampleHas(b []byte, p int, k gramKind, grams *gramSet, pairs *pairTable) bo
 	return k != kindUTF8 || grams.has(le64(b[p:]))
 }
 
-// sample returns the first match that starts at from or later, in the sampleStep bytes up to p. w is the gram at p.
+// sample returns the first match in one byte a character that starts at from or later, in the sampleStep bytes up to p.
+// w is the gram at p.
 func (r *Set) sample(b []byte, p, from int, w uint64) (m match, ok bool) {
-	kind := r.pairs.kind(w) & r.kinds
-	if kind == 0 {
-		return match{}, false
-	}
-	if shape := kind.shape(); shape.enc != UTF8 {
-		return r.sampleWide(b, p+shape.first, from, shape.enc.Width())
-	}
 	if !r.grams.has(w) {
 		return match{}, false
 	}
@@ -143,10 +158,13 @@ func (r *Set) sample(b []byte, p, from int, w uint64) (m match, ok bool) {
 	if first > last {
 		return match{}, false
 	}
-	text := b[:last+hashLen]
-	for s := r.windows.window(text, first); s >= 0; s = r.windows.window(text, s+1) {
-		if end := s + hashLen; r.bare != nil && (end == len(b) || b[end] != '-') && !r.bare.has(windowHash(b[s:])) {
-			continue // only with a name is it a rule
+	for s := first; s <= last; s++ {
+		set := r.windows
+		if end := s + hashLen; r.bare != nil && (end == len(b) || b[end] != '-') {
+			set = r.bare // only with a name are the others rules
+		}
+		if !set.has(windowHash(b[s:])) {
+			continue
 		}
 		if rule, ok := r.lookup(b[s:]); ok {
 			return match{off: s, n: len(r.rules[rule].From), rule: rule, width: 1}, true

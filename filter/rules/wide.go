@@ -2,42 +2,56 @@ package rules
 
 import "narseal/nar/storepath"
 
-// sampleWide is sample for a wide encoding. c is the offset of the first character of the sample.
-func (r *Set) sampleWide(b []byte, c, from, width int) (m match, ok bool) {
+// wideRun is how many characters of wide text sampleWide searches at most. Making them narrow is most of the work, so
+// text that is wide throughout is made narrow once, and not again for each sample.
+const wideRun = 512
+
+// sampleWide is sample for a wide encoding. c is the offset of the first character of the sample. If there is no match,
+// none starts before settled either: only this encoding fits the characters around c.
+func (r *Set) sampleWide(b []byte, c, from, width int) (m match, settled int, ok bool) {
 	if c+(gramLen-1)*width >= len(b) {
-		return match{}, false
+		return match{}, 0, false
 	}
 	var w uint64
 	for i := gramLen - 1; i >= 0; i-- {
 		w = w<<8 | uint64(b[c+i*width])
 	}
 	if !r.grams.has(w) {
-		return match{}, false
+		return match{}, 0, false
 	}
-	// The characters around c, in one byte a character.
-	var buf [sampleStep + hashLen]byte
+	// The characters around c, in one byte a character: first of one hash part, then of more.
+	var buf [wideRun]byte
 	text, before := narrow(buf[:0], b, c, from, width)
-	for i := r.windows.window(text, 0); i >= 0; i = r.windows.window(text, i+1) {
-		if m, ok = r.matchWide(b, text[i:i+hashLen], c-(before-i)*width, from, width); ok {
-			return m, true
+	start := c - before*width
+	for i, more := 0, true; more; more = len(text) >= i+hashLen {
+		for ; i+hashLen <= len(text); i++ {
+			if !r.mayMatchWide(b, text[i:i+hashLen], start+(i+hashLen)*width) {
+				continue
+			}
+			if m, ok = r.matchWide(b, text[i:i+hashLen], start+i*width, from, width); ok {
+				return m, 0, true
+			}
 		}
+		text = appendIsolated(text, b, start+len(text)*width, wideRun, width)
 	}
-	return match{}, false
+	// A big-endian character starts up to width-1 bytes before its byte.
+	return match{}, start + (len(text)-hashLen+1)*width - (width - 1), false
+}
+
+// mayMatchWide reports whether hash, followed by the character at end, can be a match. Nearly always it is one then.
+func (r *Set) mayMatchWide(b, hash []byte, end int) bool {
+	if r.bare != nil && (end >= len(b) || b[end] != '-') {
+		return r.bare.has(windowHash(hash)) // only with a name are the others rules
+	}
+	return r.windows.has(windowHash(hash))
 }
 
 // matchWide returns the match whose hash part is hash, of which the first character is the byte at first, if any.
 func (r *Set) matchWide(b, hash []byte, first, from, width int) (m match, ok bool) {
 	text := hash
-	if r.bare != nil {
-		end := first + hashLen*width
-		dash := end < len(b) && b[end] == '-'
-		if !dash && !r.bare.has(windowHash(hash)) {
-			return match{}, false
-		}
-		if dash {
-			var buf [maxBaseName]byte
-			text = r.widen(append(buf[:0], hash...), b, first, width)
-		}
+	if end := first + hashLen*width; r.bare != nil && end < len(b) && b[end] == '-' {
+		var buf [maxBaseName]byte
+		text = r.widen(append(buf[:0], hash...), b, first, width)
 	}
 	// Big-endian text has its zeros before the first character, and so starts further left.
 	if off := first - (width - 1); off >= from && zeros(b[off:first]) {
@@ -61,7 +75,18 @@ func (r *Set) matchWide(b, hash []byte, first, from, width int) (m match, ok boo
 // widen appends to text, whose first character is the byte at first, the characters that follow it, up to the length of
 // the longest rule.
 func (r *Set) widen(text, b []byte, first, width int) []byte {
-	for q := first + len(text)*width; len(text) < r.longest && q < len(b) && zeros(b[q-width+1:q]); q += width {
+	q := first + len(text)*width
+	if width == 2 && q <= len(b) && b[q-1] == 0 { // four characters at a time
+		for ; len(text)+4 <= r.longest && q+8 <= len(b); q += 8 {
+			w := le64(b[q:])
+			if w&0xff00ff00ff00ff00 != 0 {
+				break
+			}
+			w |= w >> 8
+			text = append(text, byte(w), byte(w>>16), byte(w>>32), byte(w>>48))
+		}
+	}
+	for ; len(text) < r.longest && q < len(b) && zeros(b[q-width+1:q]); q += width {
 		text = append(text, b[q])
 	}
 	return text
@@ -89,14 +114,21 @@ func narrow(buf, b []byte, c, from, width int) (text []byte, before int) {
 		start = q
 		before++
 	}
-	text = buf
-	for q := start; len(text) < before+hashLen && q < len(b) && storepath.IsHashChar(b[q]); q += width {
+	return appendIsolated(buf, b, start, before+hashLen, width), before
+}
+
+// appendIsolated appends to text, up to a length of n, the characters of hash parts that begin with the byte at q.
+func appendIsolated(text, b []byte, q, n, width int) []byte {
+	if len(text) > 0 && (q > len(b) || !isolated(b, q-width, width)) {
+		return text // its last character has no zeros, so no other follows
+	}
+	for ; len(text) < n && q < len(b) && storepath.IsHashChar(b[q]); q += width {
 		text = append(text, b[q])
 		if q+width > len(b) || !isolated(b, q, width) {
 			break
 		}
 	}
-	return text, before
+	return text
 }
 
 // isolated reports whether the byte at q is followed by the zeros of a character of width bytes.

@@ -129,6 +129,6 @@ func TestReadOnlyCache(t *testing.T) {
 		t.Error("files have changed")
 	}
 	if _, err := os.Stat(filepath.Join(dir, ".narseal")); err == nil {
-		t.Error("a state folder in a read-only cache")
+		t.Error("a state directory in a read-only cache")
 	}
 }

@@ -151,6 +151,10 @@ func parseHash(s string) (sum [32]byte, err error) {
 	if h.Algo() != nixhash.SHA256 {
 		return sum, fmt.Errorf("%s is not supported, want sha256", h.Algo())
 	}
+	// go-nix takes base 64 of 31 bytes with two characters of padding, too.
+	if len(h.Digest()) != len(sum) {
+		return sum, fmt.Errorf("a hash of %d bytes, want %d", len(h.Digest()), len(sum))
+	}
 	return [32]byte(h.Digest()), nil
 }
 

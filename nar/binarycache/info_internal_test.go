@@ -181,6 +181,7 @@ func FuzzInfo(f *testing.F) {
 	f.Add([]byte(published))
 	f.Add([]byte(published + "Unknown: x\n"))
 	f.Add([]byte(strings.Replace(published, "Compression: xz\n", "", 1)))
+	f.Add([]byte("NarHash: sha256:" + strings.Repeat("0", 42) + "==\n")) // 31 bytes
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n, err := parseInfo(b, "/nix/store")
 		if err != nil {

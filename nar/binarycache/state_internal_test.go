@@ -150,7 +150,7 @@ func TestForgedState(t *testing.T) {
 		"symlink":          {func() error { return errors.Join(os.WriteFile(outside, good, 0o600), os.Symlink(outside, path)) }, "escapes"},
 		"symlink to lock":  {func() error { return os.Symlink(lockName, path) }, "symbolic link"},
 		"directory":        {func() error { return os.Mkdir(path, 0o700) }, "is a directory"},
-		"its folder a link": {func() error {
+		"its directory a link": {func() error {
 			return errors.Join(os.RemoveAll(filepath.Dir(path)), os.Symlink(t.TempDir(), filepath.Dir(path)))
 		}, "escapes"},
 	} {

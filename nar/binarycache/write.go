@@ -99,16 +99,18 @@ func (r *run) makeNAR(ctx context.Context, w *pathWork, content sum, made *spill
 	}
 	file := newMeter()
 	z, err := compression.Compress(io.MultiWriter(file, made), c,
-		compression.Options{Level: r.Level, Workers: max(1, runtime.GOMAXPROCS(0)/max(1, r.Jobs))})
+		compression.Options{Level: r.Level, Workers: max(1, runtime.GOMAXPROCS(0)/max(1, r.Jobs)), Size: content.size})
 	if err != nil {
 		return err
 	}
 	w.pass.Again = true
 	got, err := r.filter(ctx, w, z)
-	if err == nil && got != content {
-		err = fmt.Errorf("%s: filtered again, the NAR has become %s, and was %s", w.info.StorePath, got, content)
-	}
-	if err != nil {
+	switch {
+	case err == nil && got != content:
+		return fmt.Errorf("%s: filtered again, the NAR has become %s, and was %s", w.info.StorePath, got, content)
+	case errors.Is(err, compression.ErrSize):
+		return fmt.Errorf("%s: filtered again, the NAR has become larger than %s: %w", w.info.StorePath, content, err)
+	case err != nil:
 		return err
 	}
 	if err := z.Close(); err != nil {

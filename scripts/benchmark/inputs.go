@@ -95,14 +95,14 @@ func (in *inputs) goroot(w *nar.Writer, copies int) error {
 		if err := directory(w, 1, fmt.Sprintf("copy%d", i)); err != nil {
 			return err
 		}
-		if err := in.folder(w, root, 2); err != nil {
+		if err := in.directory(w, root, 2); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (in *inputs) folder(w *nar.Writer, dir string, depth int) error {
+func (in *inputs) directory(w *nar.Writer, dir string, depth int) error {
 	list, err := os.ReadDir(dir) // sorted as bytes
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func (in *inputs) folder(w *nar.Writer, dir string, depth int) error {
 			if err := directory(w, depth, e.Name()); err != nil {
 				return err
 			}
-			if err := in.folder(w, name, depth+1); err != nil {
+			if err := in.directory(w, name, depth+1); err != nil {
 				return err
 			}
 		case 0:
@@ -130,7 +130,7 @@ func (in *inputs) folder(w *nar.Writer, dir string, depth int) error {
 	return nil
 }
 
-// small is 150,000 files of up to 8 KiB in 1,500 folders.
+// small is 150,000 files of up to 8 KiB in 1,500 directories.
 func (in *inputs) small(w *nar.Writer) error {
 	if err := directory(w, 0, ""); err != nil {
 		return err

@@ -43,14 +43,16 @@ func exit(err error) {
 type bench struct {
 	in      *inputs
 	narseal string
+	before  string // another narseal, measured in turn with it; or ""
 	self    string
 	runs    int
 }
 
 func run() error {
 	narseal := flag.String("narseal", "narseal", "the program to measure")
+	before := flag.String("before", "", "an earlier narseal, measured in turn with the other")
 	runs := flag.Int("runs", 5, "counted runs of each command")
-	dir := flag.String("dir", "", "folder for the inputs, which are kept there")
+	dir := flag.String("dir", "", "directory for the inputs, which are kept there")
 	only := flag.String("only", "", "tables: input, rules, adversarial, rivals, images, growth, load")
 	flag.Parse()
 	if *dir == "" {
@@ -67,7 +69,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	b := &bench{in: newInputs(*dir), narseal: *narseal, self: self, runs: *runs}
+	b := &bench{in: newInputs(*dir), narseal: *narseal, before: *before, self: self, runs: *runs}
 	fmt.Printf("%s/%s, %d CPUs, %s; medians of %d runs in turn; `cat INPUT | COMMAND | cat >/dev/null`\n",
 		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), *runs)
 	for _, t := range []struct {
@@ -111,6 +113,7 @@ func (b *bench) table(input string, runs int, commands ...command) error {
 	if err != nil {
 		return err
 	}
+	commands = b.withBefore(commands)
 	ms, err := compare(file, commands, runs)
 	if err != nil {
 		return err
@@ -120,6 +123,18 @@ func (b *bench) table(input string, runs int, commands ...command) error {
 			m.rate()/ms[0].rate(), m.cpuPerGiB().Seconds(), m.memory>>20)
 	}
 	return nil
+}
+
+// withBefore adds the earlier program after each command that runs narseal.
+func (b *bench) withBefore(commands []command) []command {
+	var all []command
+	for _, c := range commands {
+		all = append(all, c)
+		if b.before != "" && c.args[0] == b.narseal {
+			all = append(all, command{"before: " + c.name, append([]string{b.before}, c.args[1:]...)})
+		}
+	}
+	return all
 }
 
 func head(title string) {

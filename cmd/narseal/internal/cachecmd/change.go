@@ -53,6 +53,7 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	defer r.file.Abort()
 	r.write, r.out, r.rep.output, r.rep.dryRun = true, e.List(), output, o.DryRun
 	r.cfg.Rules, r.cfg.Signatures.Repair, r.cfg.Signatures.OnCMS = o.Rules, o.Repair, o.OnCMS
+	r.unsigned, r.cfg.Signatures.Unsigned = report.UnsignedWarn, o.Rules == nil || o.Report != ""
 	bo.Options = o.options(r.done)
 	bo.Filter, bo.TempFile = r.filter, func() (binarycache.TempFile, error) { return r.cfg.Spill.Open() }
 	state := ""
@@ -72,6 +73,9 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	to.Warn(e.Terminal)
 	if err != nil {
 		return o.explain(from, err)
+	}
+	if o.Rules == nil {
+		e.WarnUnsigned(r.missing, "narseal cache verify")
 	}
 	e.Terminal.Infof("%s", summarize(sum, o.DryRun))
 	return r.outcome(r.invalid)

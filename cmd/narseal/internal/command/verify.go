@@ -2,8 +2,10 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"narseal/cmd/narseal/internal/atomicfile"
@@ -13,7 +15,6 @@ import (
 	"narseal/cmd/narseal/internal/sandbox"
 	"narseal/cmd/narseal/internal/scan"
 	"narseal/filter"
-	"narseal/filter/spill"
 	"narseal/macho"
 	"narseal/nar"
 )
@@ -32,6 +33,8 @@ type VerifyOptions struct {
 type ListOptions struct {
 	Format string // text, json or github
 	All    bool   // valid slices, too
+	// Unsigned says what code counts as that needs a signature and has none.
+	Unsigned report.Unsigned
 	// Summary is the file that GITHUB_STEP_SUMMARY names.
 	Summary string
 }
@@ -82,6 +85,8 @@ type verifyRun struct {
 	list   report.List
 	inputs *report.Inputs
 	total  report.Tally
+	// unsigned is what a slice without a signature counts as.
+	unsigned report.Unsigned
 	// Of the current input:
 	name  string
 	rep   *report.Input
@@ -89,9 +94,11 @@ type verifyRun struct {
 }
 
 func newVerifyRun(e *Env, o *VerifyOptions) (*verifyRun, error) {
-	v := &verifyRun{Env: e, budget: report.NewBudget(report.DefaultBudget)}
+	v := &verifyRun{Env: e, budget: report.NewBudget(report.DefaultBudget), unsigned: o.List.Unsigned}
 	v.inputs = report.NewInputs("verify", o.Report != "", v.budget)
-	v.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairNone, Verify: true, Locate: o.HTML != "", Jobs: o.Jobs}
+	v.cfg.Signatures = filter.SignatureOptions{
+		Repair: filter.RepairNone, Verify: true, Unsigned: v.unsigned != report.UnsignedIgnore, Locate: o.HTML != "", Jobs: o.Jobs,
+	}
 	v.cfg.Spill = o.Spill(e)
 	v.list = e.NewList(&o.List, v.budget)
 	if o.HTML != "" {
@@ -120,6 +127,10 @@ func (v *verifyRun) input(ctx context.Context, name string) {
 func (v *verifyRun) open(ctx context.Context) error {
 	if v.name != input.Stdin {
 		kind, err := scan.Kind(v.name)
+		if errors.Is(err, fs.ErrNotExist) && isStorePathSymlink(v.name) {
+			v.tally.Entries.Symlink++
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -139,8 +150,9 @@ func (v *verifyRun) open(ctx context.Context) error {
 // files verifies a file on disk, or all in a directory.
 func (v *verifyRun) files(ctx context.Context) error {
 	s := &scan.Scanner{
-		Jobs:    v.cfg.Signatures.Jobs,
-		Examine: v.examine,
+		Jobs:     v.cfg.Signatures.Jobs,
+		Examine:  v.examine,
+		Unsigned: v.cfg.Signatures.Unsigned,
 		Found: func(r *scan.Result) {
 			v.Terminal.Progress().Add(r.Size)
 			v.tally.AddFile(r.Type, r.Size, r.Report)
@@ -188,7 +200,7 @@ func (v *verifyRun) stream(ctx context.Context, in *input.Input) error {
 	case nar.FormatNAR:
 		err = v.archive(r)
 	default:
-		err = s.Explain(v.unknown(ctx, r))
+		err = v.unknown(ctx, in, s, r)
 	}
 	if sum != nil {
 		v.rep.Input = &report.Stream{Format: s.FormatName(), Compression: string(s.Compression), Size: sum.Size(), NarHash: sum.SRI()}
@@ -207,6 +219,7 @@ func (v *verifyRun) archive(r io.Reader) error {
 func (v *verifyRun) export(r io.Reader) error {
 	waiting := report.NewWaiting(v.budget)
 	v.cfg.Observer.Signature = func(s filter.Signature) {
+		v.unsigned.Apply(&s.Slice)
 		v.tally.AddSlice(&s.Slice)
 		waiting.Add(s)
 	}
@@ -220,52 +233,9 @@ func (v *verifyRun) export(r io.Reader) error {
 	return err
 }
 
-// unknown verifies a Mach-O image that is in no file of its own. Of anything else it says why it is no archive.
-func (v *verifyRun) unknown(ctx context.Context, r io.Reader) error {
-	head := make([]byte, scan.MachOPrefix)
-	n, err := io.ReadFull(r, head)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return err
-	}
-	r = input.Prefixed(head[:n], r)
-	if !macho.IsMachO(head[:n]) {
-		return v.archive(r)
-	}
-	f, err := v.cfg.Spill.Open()
-	if err != nil {
-		return fmt.Errorf("temporary file: %w", err)
-	}
-	defer f.Close()
-	size, err := io.Copy(io.NewOffsetWriter(f, 0), r)
-	if err != nil {
-		return err
-	}
-	image := imageAt{f, size}
-	found, err := macho.Config{Jobs: v.cfg.Signatures.Jobs}.Verify(image)
-	if err == nil && v.cfg.Signatures.Locate {
-		err = found.Locate(image)
-	}
-	if err != nil {
-		return err
-	}
-	v.tally.Entries.Regular++
-	v.tally.AddImage(found)
-	for _, s := range found.Slices {
-		v.add(filter.Signature{Path: nar.NewPath(v.name), Slice: s}, true)
-	}
-	return ctx.Err()
-}
-
-// imageAt is an image in a file that can be read and written anywhere.
-type imageAt struct {
-	spill.File
-	size int64
-}
-
-func (i imageAt) Size() int64 { return i.size }
-
 // add counts and lists a slice, and adds it to the report.
 func (v *verifyRun) add(s filter.Signature, onDisk bool) {
+	v.unsigned.Apply(&s.Slice)
 	v.tally.AddSlice(&s.Slice)
 	v.list.Add(&report.Item{Input: v.name, OnDisk: onDisk, Signature: s})
 	v.rep.Add(s)

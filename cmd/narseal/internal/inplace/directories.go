@@ -16,7 +16,7 @@ import (
 // A directory that may not be written, such as those of a Nix store, is made writable while files in it are replaced. A
 // run that is killed meanwhile leaves it so. The next run must know it from a directory that is meant to be writable,
 // and what its mode was, so the mode itself says both: one call of chmod sets the write permission and two bits that mean
-// nothing together on a directory, set-user-ID and sticky. A lock (flock), which ends with the process, tells a run that
+// nothing together on a directory, set-user-ID and sticky. A lock (flock), which ends with the process, marks a run that
 // is alive.
 const (
 	writable = 0o200

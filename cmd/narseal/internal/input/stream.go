@@ -63,7 +63,7 @@ func (in *Input) Stream() (*Stream, error) {
 	return s, nil
 }
 
-// readHead reads what tells the formats apart, or all of a shorter input.
+// readHead reads the bytes that identify the format, or all of a shorter input.
 func readHead(r io.Reader) ([]byte, error) {
 	head := make([]byte, sniffSize)
 	n, err := io.ReadFull(r, head)

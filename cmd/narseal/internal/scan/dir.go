@@ -33,7 +33,7 @@ type Dir struct {
 	idle *list.Element // in pool.idle: open and not used
 }
 
-// FileID tells a file from all others that exist at the same time.
+// FileID identifies a file among all that exist at the same time.
 type FileID struct{ dev, ino uint64 }
 
 // IDOf returns the identity in the result of a stat.

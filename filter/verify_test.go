@@ -16,9 +16,9 @@ import (
 	"narseal/nar/nartest"
 )
 
-// lookTree returns a tree of images of several sizes, some damaged, with large
+// verifyTree returns a tree of images of several sizes, some damaged, with large
 // one that all goroutines look at together, and what a run has to find, in the archive's order.
-func lookTree(t *testing.T, large bool) (nartest.Dir, []filter.Signature) {
+func verifyTree(t *testing.T, large bool) (nartest.Dir, []filter.Signature) {
 	t.Helper()
 	tree := nartest.Dir{"text": nartest.File("no image")}
 	var want []filter.Signature
@@ -42,11 +42,11 @@ func lookTree(t *testing.T, large bool) (nartest.Dir, []filter.Signature) {
 	return tree, want
 }
 
-// TestLook wants what is found on other goroutines reported in the archive's
+// TestConcurrentVerify wants what is found on other goroutines reported in the archive's
 // order, whatever the number of goroutines and the memory.
-func TestLook(t *testing.T) {
+func TestConcurrentVerify(t *testing.T) {
 	for _, jobs := range []int{0, 1, 2, 5} {
-		tree, want := lookTree(t, jobs == 0)
+		tree, want := verifyTree(t, jobs == 0)
 		archive := nartest.Tree(tree)
 		for _, memory := range []int64{0, 1, 1 << 20} {
 			var got []filter.Signature
@@ -73,9 +73,9 @@ func TestLook(t *testing.T) {
 	}
 }
 
-// TestLookCut cuts an archive after some images: what came before is reported.
-func TestLookCut(t *testing.T) {
-	tree, want := lookTree(t, false)
+// TestConcurrentVerifyCut cuts an archive after some images: what came before is reported.
+func TestConcurrentVerifyCut(t *testing.T) {
+	tree, want := verifyTree(t, false)
 	archive := nartest.Tree(tree)
 	n := 0
 	c := &filter.Config{
@@ -96,9 +96,9 @@ func TestLookCut(t *testing.T) {
 	}
 }
 
-// TestLookBundles checks bundles while images are looked at ahead: the files
+// TestConcurrentVerifyBundles checks bundles while images are looked at ahead: the files
 // that they seal come before and after them.
-func TestLookBundles(t *testing.T) {
+func TestConcurrentVerifyBundles(t *testing.T) {
 	image := func(plist string) nartest.Node {
 		data, _ := machotest.Image{
 			CodeSize:    100_000,
@@ -138,7 +138,7 @@ func TestLookBundles(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("repair mode %d: %v, want %v", repair, got, want)
 		}
-		wantInvalid := int64(0) // a run that only looks was asked to seal nothing
+		wantInvalid := int64(0) // a run that only verifies repairs nothing
 		if repair == filter.RepairAll {
 			wantInvalid = 2
 		}
