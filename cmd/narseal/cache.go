@@ -59,7 +59,7 @@ func cacheVerifyCommand(p *process) *cli.Command {
 		Usage:       "check every NAR and report every signature, change nothing",
 		ArgsUsage:   "CACHE",
 		Description: aboutCaches + "\n  narseal cache verify ./cache",
-		Flags:       join([]cli.Flag{formatOption(&o.List), allOption(&o.List)}, cache.flags(&o.Options)),
+		Flags:       join([]cli.Flag{formatOption(&o.List), allOption(&o.List), unsignedOption(&o.List)}, cache.flags(&o.Options)),
 		Action: func(c *cli.Context) error {
 			env, err := cache.begin(p, c, &o.Options)
 			if err != nil {

@@ -125,7 +125,7 @@ var exitStatuses = manual.List{Heading: "Exit status", Items: []manual.Item{
 	{Term: "1", Text: "an error: bad input, or it could not be read or written"},
 	{Term: "2", Text: "wrong usage; nothing was read or written"},
 	{Term: "3", Text: "an invalid signature: verify found it, or rewrite or repair could not, or was not to, repair it; " +
-		"or refs found what may not be there"},
+		"a missing signature that verify found; or refs found what may not be there"},
 }}
 
 var environment = manual.List{Heading: "Environment", Items: []manual.Item{

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
+	"narseal/nar/binarycache/state"
 	"narseal/nar/compression"
 )
 
@@ -65,7 +66,7 @@ type RewriteOptions struct {
 	Output Store
 
 	// State is what earlier runs of the same work have finished. Without one, a run does the work of every path.
-	State *State
+	State *state.State
 
 	// Once says that doing the work twice is not the same as doing it once, as with a rule that swaps two hashes. Such
 	// work is done in place only with a State, which then keeps for good what has changed.

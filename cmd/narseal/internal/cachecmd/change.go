@@ -17,6 +17,7 @@ import (
 	"narseal/filter/rules"
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/folder"
+	"narseal/nar/binarycache/state"
 	"narseal/nar/compression"
 )
 
@@ -54,6 +55,7 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	defer r.file.Abort()
 	r.write, r.out, r.rep.output, r.rep.dryRun = true, e.List(), o.Output, o.DryRun
 	r.cfg.Rules, r.cfg.Signatures.Repair, r.cfg.Signatures.OnCMS = o.Rules, o.Repair, o.OnCMS
+	r.unsigned, r.cfg.Signatures.Unsigned = report.UnsignedWarn, o.Rules == nil || o.Report != ""
 	bo.Options = o.options(r.done)
 	bo.Filter, bo.TempFile = r.filter, func() (binarycache.TempFile, error) { return r.cfg.Spill.Open() }
 	state := ""
@@ -72,11 +74,14 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	if err != nil {
 		return err
 	}
+	if o.Rules == nil {
+		e.WarnUnsigned(r.missing, "narseal cache verify")
+	}
 	e.Terminal.Infof("%s", summarize(sum, o.DryRun))
 	return r.outcome(r.invalid)
 }
 
-func closeState(s *binarycache.State) error {
+func closeState(s *state.State) error {
 	if s == nil {
 		return nil
 	}

@@ -31,6 +31,10 @@ type run struct {
 	budget *report.Budget // for what is kept of the paths
 	total  report.Tally
 
+	// unsigned is what a slice counts as that needs a signature and has none, and missing how many there are.
+	unsigned report.Unsigned
+	missing  int64
+
 	invalid bool // a path was passed on, or refused, with an invalid signature
 	failed  bool
 	outErr  error
@@ -102,10 +106,11 @@ type pathFound struct {
 }
 
 // record collects what a run of cfg finds, as far as the budget allows, and counts all of it.
-func (f *pathFound) record(cfg *filter.Config, b *report.Budget) {
+func (f *pathFound) record(cfg *filter.Config, unsigned report.Unsigned, b *report.Budget) {
 	f.Record(cfg)
 	list := cfg.Observer.Signature
 	cfg.Observer.Signature = func(s filter.Signature) {
+		unsigned.Apply(&s.Slice)
 		f.tally.AddSlice(&s.Slice)
 		list(s)
 	}
@@ -129,7 +134,7 @@ func (r *run) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src 
 	cfg := r.cfg
 	f := &pathFound{Archive: report.NewArchive(r.budget)}
 	f.StorePath = p.StorePath
-	f.record(&cfg, r.budget)
+	f.record(&cfg, r.unsigned, r.budget)
 	cfg.Signatures.Verify = r.cfg.Signatures.Verify || r.file != nil && !p.Again
 	write := r.write && !p.Finished
 	if p.Finished {
@@ -233,6 +238,7 @@ func (r *run) fail(name string, err error) {
 func (r *run) add(res binarycache.Result, f *pathFound) {
 	r.total.AddResult(&f.result)
 	r.total.Sum(&f.tally)
+	r.missing += f.result.Unsigned
 	if r.list != nil {
 		for _, s := range f.Signatures {
 			r.list.Add(&report.Item{Input: r.name, StorePath: res.StorePath, Signature: s})

@@ -8,12 +8,12 @@ import (
 	"syscall"
 
 	"narseal/cmd/narseal/internal/command"
-	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/state"
 )
 
 // openState opens what earlier runs of this work have finished. If the user's own directory cannot be written, as in a
 // build, there is none, unless it is needed or was asked for. It returns the directory, too.
-func openState(e *command.Env, dir, cache, work string, needed bool) (s *binarycache.State, in string, err error) {
+func openState(e *command.Env, dir, cache, work string, needed bool) (s *state.State, in string, err error) {
 	id, err := cacheID(cache)
 	if err != nil {
 		return nil, "", err
@@ -23,7 +23,7 @@ func openState(e *command.Env, dir, cache, work string, needed bool) (s *binaryc
 		dir, err = stateDir()
 	}
 	if err == nil {
-		s, err = binarycache.OpenState(dir, id, work)
+		s, err = state.Open(dir, id, work)
 	}
 	if err == nil {
 		return s, dir, nil

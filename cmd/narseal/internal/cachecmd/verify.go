@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/sandbox"
 	"narseal/filter"
 	"narseal/nar/binarycache"
@@ -24,6 +25,7 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 	}
 	defer r.file.Abort()
 	r.cfg.Signatures.Repair, r.cfg.Signatures.Verify = filter.RepairNone, true
+	r.unsigned, r.cfg.Signatures.Unsigned = o.List.Unsigned, o.List.Unsigned != report.UnsignedIgnore
 	r.list = e.NewList(&o.List, r.budget)
 	p := policy(&o.Options, dir)
 	if o.List.Format == "github" {

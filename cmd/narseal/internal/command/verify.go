@@ -32,6 +32,8 @@ type VerifyOptions struct {
 type ListOptions struct {
 	Format string // text, json or github
 	All    bool   // valid slices, too
+	// Unsigned says what code counts as that needs a signature and has none.
+	Unsigned report.Unsigned
 	// Summary is the file that GITHUB_STEP_SUMMARY names.
 	Summary string
 }
@@ -82,6 +84,8 @@ type verifyRun struct {
 	list   report.List
 	inputs *report.Inputs
 	total  report.Tally
+	// unsigned is what a slice without a signature counts as.
+	unsigned report.Unsigned
 	// Of the current input:
 	name  string
 	rep   *report.Input
@@ -89,9 +93,11 @@ type verifyRun struct {
 }
 
 func newVerifyRun(e *Env, o *VerifyOptions) (*verifyRun, error) {
-	v := &verifyRun{Env: e, budget: report.NewBudget(report.DefaultBudget)}
+	v := &verifyRun{Env: e, budget: report.NewBudget(report.DefaultBudget), unsigned: o.List.Unsigned}
 	v.inputs = report.NewInputs("verify", o.Report != "", v.budget)
-	v.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairNone, Verify: true, Locate: o.HTML != "", Jobs: o.Jobs}
+	v.cfg.Signatures = filter.SignatureOptions{
+		Repair: filter.RepairNone, Verify: true, Unsigned: v.unsigned != report.UnsignedIgnore, Locate: o.HTML != "", Jobs: o.Jobs,
+	}
 	v.cfg.Spill = o.Spill(e)
 	v.list = e.NewList(&o.List, v.budget)
 	if o.HTML != "" {
@@ -139,8 +145,9 @@ func (v *verifyRun) open(ctx context.Context) error {
 // files verifies a file on disk, or all in a directory.
 func (v *verifyRun) files(ctx context.Context) error {
 	s := &scan.Scanner{
-		Jobs:    v.cfg.Signatures.Jobs,
-		Examine: v.examine,
+		Jobs:     v.cfg.Signatures.Jobs,
+		Examine:  v.examine,
+		Unsigned: v.cfg.Signatures.Unsigned,
 		Found: func(r *scan.Result) {
 			v.Terminal.Progress().Add(r.Size)
 			v.tally.AddFile(r.Type, r.Size, r.Report)
@@ -207,6 +214,7 @@ func (v *verifyRun) archive(r io.Reader) error {
 func (v *verifyRun) export(r io.Reader) error {
 	waiting := report.NewWaiting(v.budget)
 	v.cfg.Observer.Signature = func(s filter.Signature) {
+		v.unsigned.Apply(&s.Slice)
 		v.tally.AddSlice(&s.Slice)
 		waiting.Add(s)
 	}
@@ -266,6 +274,7 @@ func (i imageAt) Size() int64 { return i.size }
 
 // add counts and lists a slice, and adds it to the report.
 func (v *verifyRun) add(s filter.Signature, onDisk bool) {
+	v.unsigned.Apply(&s.Slice)
 	v.tally.AddSlice(&s.Slice)
 	v.list.Add(&report.Item{Input: v.name, OnDisk: onDisk, Signature: s})
 	v.rep.Add(s)

@@ -41,8 +41,8 @@ func (i *Item) Name() string {
 	return name
 }
 
-// NewList returns the list in a format of --format: text, or json. The text leaves out valid signatures unless all is
-// set.
+// NewList returns the list in a format of --format: text, or json. The text leaves out valid signatures without
+// warnings unless all is set.
 func NewList(format string, w io.Writer, all bool, b *Budget) List {
 	out := bufio.NewWriter(w)
 	if format == "json" {
@@ -88,7 +88,7 @@ func (l *jsonLines) End(*Tally) error {
 	return l.w.Flush()
 }
 
-// table writes lines for people: an invalid slice with its slots, and with all set also the others.
+// table writes lines for people: a slice that is invalid or has a warning, with its slots, and with all set also the others.
 type table struct {
 	w       *bufio.Writer
 	all     bool
@@ -99,7 +99,7 @@ type table struct {
 const tableRow = "%-11s  %-8s  %-13s  %s\n"
 
 func (l *table) Add(i *Item) {
-	if i.Status.OK() && !l.all {
+	if i.OK() && len(i.Warnings) == 0 && !l.all {
 		return
 	}
 	if !l.headed {
@@ -112,6 +112,9 @@ func (l *table) Add(i *Item) {
 	}
 	for _, line := range DescribeSlots(&i.Slice) {
 		fmt.Fprintf(l.w, "  %s\n", line)
+	}
+	for _, warning := range i.Warnings {
+		fmt.Fprintf(l.w, "  warning: %s\n", terminal.Printable(warning))
 	}
 	_ = l.w.Flush() // as it comes; End returns the error
 }
