@@ -29,6 +29,9 @@ type SignatureOptions struct {
 	OnCMS  macho.CMSPolicy
 	// Verify verifies every signed image, also those that the run has no other reason to hash.
 	Verify bool
+	// Unsigned reports slices that need a signature and have none also of images where no slice has one. Such an image
+	// is not held.
+	Unsigned bool
 	// Locate sets the Regions of invalid slices.
 	Locate bool
 	Jobs   int // goroutines that hash; 0: GOMAXPROCS
@@ -56,7 +59,8 @@ type Observer struct {
 	Entry func(path func() string)
 	// Changed is called for each entry that the rules changed.
 	Changed func(Change)
-	// Signature is called for each slice that was verified or repaired.
+	// Signature is called for each slice that was verified or repaired, and for those that SignatureOptions.Unsigned
+	// reports.
 	Signature func(Signature)
 	// Invalid is called for each slice that Result.Invalid counts, except the one of a *SignatureError.
 	Invalid func(Signature)
@@ -91,6 +95,8 @@ type Result struct {
 	Images, Slices              int64   // signed images, and their slices, that were verified or repaired
 	Hashed                      int64   // bytes, once for every CodeDirectory
 	Repaired                    int64   // slices
+	// Unsigned is the number of slices that need a signature and have none, as far as they were reported.
+	Unsigned int64
 	// Invalid is the number of slices with an invalid signature that the run touched (in the image, or in a file of
 	// its bundle) or was asked to repair.
 	Invalid int64
@@ -114,6 +120,7 @@ func (r *Result) add(o *Result) {
 	r.Slices += o.Slices
 	r.Hashed += o.Hashed
 	r.Repaired += o.Repaired
+	r.Unsigned += o.Unsigned
 	r.Invalid += o.Invalid
 	for i, n := range o.Counts {
 		r.Counts[i] += n

@@ -25,33 +25,23 @@ func (p *pipe) contents(size int64) error {
 	}
 	verdict, need := macho.Unsigned, int64(0)
 	if p.signatures() {
+		var head []byte
 		var err error
-		if verdict, need, err = p.probe(size); err != nil {
+		if head, verdict, need, err = p.probe(size); err != nil {
 			return err
+		}
+		if verdict == macho.Unsigned {
+			if err := p.unsigned(head, size); err != nil {
+				return err
+			}
 		}
 	}
 	if verdict == macho.Unsigned {
 		return p.copyTo(p.out, size)
 	}
-	if err := p.kept.Reset(); err != nil {
+	if err := p.beginKept(size); err != nil {
 		return err
 	}
-	if p.verifier != nil {
-		limit := p.c.Spill.Limit()
-		if err := p.verifier.reserve(min(size, limit), limit); err != nil {
-			return err
-		}
-		if p.kept.Bytes() == nil {
-			p.kept.Reuse(p.verifier.buffer())
-		}
-	}
-	if p.w != nil {
-		if err := p.w.Withhold(); err != nil {
-			return err
-		}
-	}
-	p.track = p.c.Rules != nil
-	p.touched.reset()
 	hold := func(b []byte) error {
 		if err := p.kept.Append(b, size); err != nil {
 			return fmt.Errorf("keep %q: %w", p.r.EntryPath().Short(), err)
@@ -72,6 +62,9 @@ func (p *pipe) contents(size int64) error {
 	}
 	if verdict == macho.Unsigned {
 		p.track = false
+		if err := p.unsigned(p.kept.Bytes(), size); err != nil {
+			return err
+		}
 		if err := p.release(); err != nil {
 			return err
 		}
@@ -90,6 +83,30 @@ func (p *pipe) contents(size int64) error {
 		return err
 	}
 	return p.verify()
+}
+
+// beginKept begins to keep an image of a size.
+func (p *pipe) beginKept(size int64) error {
+	if err := p.kept.Reset(); err != nil {
+		return err
+	}
+	if p.verifier != nil {
+		limit := p.c.Spill.Limit()
+		if err := p.verifier.reserve(min(size, limit), limit); err != nil {
+			return err
+		}
+		if p.kept.Bytes() == nil {
+			p.kept.Reuse(p.verifier.buffer())
+		}
+	}
+	if p.w != nil {
+		if err := p.w.Withhold(); err != nil {
+			return err
+		}
+	}
+	p.track = p.c.Rules != nil
+	p.touched.reset()
+	return nil
 }
 
 // gather takes the rest of a signed image. If the image fits memory, it is read there directly, and what no repair will
@@ -172,20 +189,43 @@ func (p *pipe) release() error {
 	return err
 }
 
-// probe looks at the start of the current file.
-func (p *pipe) probe(size int64) (v macho.Verdict, need int64, err error) {
+// probe looks at the start of the current file, and returns what it has seen of it.
+func (p *pipe) probe(size int64) (head []byte, v macho.Verdict, need int64, err error) {
 	b, err := p.r.Peek(int(min(size, 8)))
 	if err == nil && macho.IsMachO(b) {
 		b, err = p.r.Peek(int(min(size, probeSize)))
 	}
 	switch {
 	case err != nil && err != io.EOF:
-		return v, 0, err
+		return nil, v, 0, err
 	case !macho.IsMachO(b):
-		return macho.Unsigned, 0, nil
+		return nil, macho.Unsigned, 0, nil
 	}
 	v, need = macho.Probe(b, size)
-	return v, need, nil
+	return b, v, need, nil
+}
+
+// unsigned reports the slices of an image without any signature that need one. head is what macho.Probe was given.
+func (p *pipe) unsigned(head []byte, size int64) error {
+	if len(head) == 0 || !p.c.Signatures.Unsigned {
+		return nil
+	}
+	rep := macho.UnsignedReport(head, size)
+	if rep.OK() {
+		return nil
+	}
+	path := p.r.EntryPath()
+	return p.inTurn(func() {
+		for _, s := range rep.Slices {
+			if s.OK() {
+				continue
+			}
+			p.res.Unsigned++
+			if p.c.Observer.Signature != nil {
+				p.c.Observer.Signature(Signature{path, s})
+			}
+		}
+	})
 }
 
 // image returns the kept image.
@@ -269,6 +309,9 @@ func (p *pipe) judge(path nar.Path, depth int, rep *macho.Report, touched bool) 
 		p.res.Slices++
 		if s.Status == macho.StatusRepaired {
 			p.res.Repaired++
+		}
+		if s.Status.OK() && !s.OK() {
+			p.res.Unsigned++
 		}
 		final := worst == nil && asked && p.refuses(s, touched)
 		if final {

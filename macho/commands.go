@@ -18,10 +18,11 @@ type commands struct {
 	uuid       Range  // the UUID in the first LC_UUID; Len 0: none
 	encrypted  bool   // has an LC_ENCRYPTION_INFO with a cryptid
 	fileType   uint32
-	executable []Range // segments that are mapped executable, by the order of their commands
-	macOS      bool    // a command says that the code is for macOS
-	elsewhere  bool    // a command says that the code is for another platform
-	fault      string  // the first thing that is malformed, after which reading may have stopped
+	executable []Range   // segments that are mapped executable, by the order of their commands
+	segments   *segments // nil if only the signature is looked for
+	macOS      bool      // a command says that the code is for macOS
+	elsewhere  bool      // a command says that the code is for another platform
+	fault      string    // the first thing that is malformed, after which reading may have stopped
 }
 
 // readHeader reads the Mach-O header and the load commands of a slice, if it is a thin image. With quick it stops at the
@@ -62,9 +63,12 @@ func (s *slice) parseHeader(src source, quick bool) error {
 	s.header = [2]uint32{order.Uint32(head[4:]), order.Uint32(head[8:])}
 	c.fileType = order.Uint32(head[12:])
 	ncmds, sizeofcmds := order.Uint32(head[16:]), order.Uint32(head[20:])
-	pos := int64(28)
+	pos, pointer := int64(28), int64(4)
 	if is64 {
-		pos = 32
+		pos, pointer = 32, 8
+	}
+	if !quick {
+		c.segments = &segments{pointer: pointer}
 	}
 	c.end = pos + int64(sizeofcmds)
 	if c.end > s.size {
@@ -83,6 +87,9 @@ func (s *slice) parseHeader(src source, quick bool) error {
 				return nil
 			}
 			err = s.readCommand(src, order, cmd, pos, size)
+			if err == nil && c.segments != nil {
+				err = s.readLinkedit(src, order, cmd, pos, size)
+			}
 			pos += int64(size)
 		}
 		if errors.Is(err, errOutside) {
@@ -204,16 +211,12 @@ func (s *slice) readSections(src source, order binary.ByteOrder, is64 bool, pos 
 		return err
 	}
 	n := int64(order.Uint32(b[header-8:]))
-	if order.Uint32(b[header-12:])&protExecute != 0 { // initprot
-		off, length := uint64(order.Uint32(b[32:])), uint64(order.Uint32(b[36:]))
-		if is64 {
-			off, length = order.Uint64(b[40:]), order.Uint64(b[48:])
-		}
-		if length > 0 {
-			// A range that does not fit becomes one that is past the end of every slice.
-			s.commands.executable = append(s.commands.executable, Range{int64(min(off, 1<<61)), int64(min(length, 1<<61))})
-		}
+	off, length := uint64(order.Uint32(b[32:])), uint64(order.Uint32(b[36:]))
+	if is64 {
+		off, length = order.Uint64(b[40:]), order.Uint64(b[48:])
 	}
+	// A range that does not fit becomes one that is past the end of every slice.
+	s.addSegment(b[8:24], Range{int64(min(off, 1<<61)), int64(min(length, 1<<61))}, order.Uint32(b[header-12:]))
 	if header+n*record > int64(size) {
 		s.commands.setFault("segment command at %d has size %d, too short for %d sections", pos, size, n)
 		n = (int64(size) - header) / record

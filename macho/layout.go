@@ -10,17 +10,26 @@ const (
 	magicFat   = 0xcafebabe // FAT_MAGIC, always big-endian
 	magicFat64 = 0xcafebabf // FAT_MAGIC_64, always big-endian
 
-	lcSegment          = 0x1  // LC_SEGMENT
-	lcSegment64        = 0x19 // LC_SEGMENT_64
-	lcUUID             = 0x1b // LC_UUID
-	lcCodeSignature    = 0x1d // LC_CODE_SIGNATURE
-	lcEncryptionInfo   = 0x21 // LC_ENCRYPTION_INFO
-	lcEncryptionInfo64 = 0x2c // LC_ENCRYPTION_INFO_64
-	lcVersionMacOS     = 0x24 // LC_VERSION_MIN_MACOSX
-	lcVersionIPhoneOS  = 0x25 // LC_VERSION_MIN_IPHONEOS
-	lcVersionTVOS      = 0x2f // LC_VERSION_MIN_TVOS
-	lcVersionWatchOS   = 0x30 // LC_VERSION_MIN_WATCHOS
-	lcBuildVersion     = 0x32 // LC_BUILD_VERSION
+	lcSegment          = 0x1     // LC_SEGMENT
+	lcSegment64        = 0x19    // LC_SEGMENT_64
+	lcSymtab           = 0x2     // LC_SYMTAB
+	lcDysymtab         = 0xb     // LC_DYSYMTAB
+	lcUUID             = 0x1b    // LC_UUID
+	lcCodeSignature    = 0x1d    // LC_CODE_SIGNATURE
+	lcSegmentSplitInfo = 0x1e    // LC_SEGMENT_SPLIT_INFO
+	lcEncryptionInfo   = 0x21    // LC_ENCRYPTION_INFO
+	lcDyldInfo         = 0x22    // LC_DYLD_INFO
+	lcEncryptionInfo64 = 0x2c    // LC_ENCRYPTION_INFO_64
+	lcVersionMacOS     = 0x24    // LC_VERSION_MIN_MACOSX
+	lcVersionIPhoneOS  = 0x25    // LC_VERSION_MIN_IPHONEOS
+	lcFunctionStarts   = 0x26    // LC_FUNCTION_STARTS
+	lcDataInCode       = 0x29    // LC_DATA_IN_CODE
+	lcVersionTVOS      = 0x2f    // LC_VERSION_MIN_TVOS
+	lcVersionWatchOS   = 0x30    // LC_VERSION_MIN_WATCHOS
+	lcBuildVersion     = 0x32    // LC_BUILD_VERSION
+	lcExportsTrie      = 0x33    // LC_DYLD_EXPORTS_TRIE, without lcRequired
+	lcChainedFixups    = 0x34    // LC_DYLD_CHAINED_FIXUPS, without lcRequired
+	lcRequired         = 1 << 31 // LC_REQ_DYLD
 
 	platformMacOS = 1 // PLATFORM_MACOS
 

@@ -32,7 +32,7 @@ type Report struct {
 // OK reports whether nothing is wrong with any slice.
 func (r *Report) OK() bool {
 	for i := range r.Slices {
-		if !r.Slices[i].Status.OK() {
+		if !r.Slices[i].OK() {
 			return false
 		}
 	}
@@ -56,8 +56,8 @@ type Slice struct {
 	// dylinker for macOS on arm64. If its status is StatusUnsigned, it does not run.
 	NeedsSignature bool `json:"-"`
 
-	// Warnings lists what some kernels refuse, by version. They do not affect the status.
-	Warnings []string `json:"-"`
+	// Warnings lists what some versions of the kernel or of dyld refuse. They do not affect the status.
+	Warnings []string `json:"warnings,omitempty"`
 
 	// Regions has the parts of the slice by rising offset. Report.Locate sets it.
 	Regions []Region `json:"-"`
@@ -65,6 +65,11 @@ type Slice struct {
 	// External holds the special slots whose content is another file of a bundle, of all CodeDirectories. They are
 	// not part of the check: package bundle compares them with the files.
 	External []SpecialSlot `json:"-"`
+}
+
+// OK reports whether nothing is wrong with the slice: it has a valid signature, or none and needs none.
+func (s *Slice) OK() bool {
+	return s.Status.OK() && !(s.Status == StatusUnsigned && s.NeedsSignature)
 }
 
 // CodeDirectory is one of a signature's tables of hashes.

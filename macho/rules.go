@@ -23,13 +23,14 @@ var (
 	ruleCodeLimit     = rule{"code-limit", "cs_blob_init_validated", "bsd/kern/ubc_subr.c", "xnu-1228"}
 	ruleCoverage      = rule{"executable-pages", "cs_validate_hash", "bsd/kern/ubc_subr.c", "xnu-2782"}
 	ruleAlignment     = rule{"slice-alignment", "load_segment", "bsd/kern/mach_loader.c", "xnu-1228"}
+	ruleSegments      = rule{"segment-in-slice", "load_segment", "bsd/kern/mach_loader.c", "xnu-792"}
 	ruleSameArch      = rule{"same-architecture", "fatfile_validate_fatarches", "bsd/kern/mach_fat.c", "xnu-2782"}
 	ruleFat64         = rule{"fat64-program", "exec_fat_imgact", "bsd/kern/kern_exec.c", "xnu-1228"}
 	ruleSameSigner    = rule{"same-signer", "ubc_cs_blob_add", "bsd/kern/ubc_subr.c", "xnu-2782"}
 
 	rules = []rule{
 		rulePageSize, ruleHashType, ruleSameHash, ruleDirectorySlot, ruleCodeLimit,
-		ruleCoverage, ruleAlignment, ruleSameArch, ruleFat64, ruleSameSigner,
+		ruleCoverage, ruleAlignment, ruleSegments, ruleSameArch, ruleFat64, ruleSameSigner,
 	}
 )
 
@@ -196,6 +197,9 @@ func (s *slice) checkPlace() *violation {
 	if s.off%page != 0 {
 		return ruleAlignment.broken("the slice is at %d, which is not a multiple of %d", s.off, page)
 	}
+	if c := &s.commands; c.segments.pastEnd != "" && c.kernelLoads() {
+		return ruleSegments.broken("%s ends past the slice, which has %d bytes", c.segments.pastEnd, s.size)
+	}
 	if s.fat64 && s.commands.fileType == typeExecute {
 		return ruleFat64.broken("a program in a fat file with 64-bit offsets")
 	}
@@ -254,13 +258,19 @@ func (a signer) difference(b signer) string {
 	return "team: " + describe(a) + " and " + describe(b)
 }
 
-// warnings lists what some kernels refuse.
+// warnings lists what some versions of the kernel or of dyld refuse.
 func (s *slice) warnings(g *signature, slices int) []string {
 	var all []string
 	for _, d := range g.kernelDirs {
 		if d.length < headerSize(versionLinkage) {
 			all = append(all, fmt.Sprintf("CodeDirectory %#x has %d bytes: since xnu-7195 (macOS 11) kernels refuse fewer than %d", d.slot, d.length, headerSize(versionLinkage)))
 		}
+	}
+	if c := &s.commands; c.segments.pastEnd != "" && c.loadable() && !c.kernelLoads() {
+		all = append(all, fmt.Sprintf("%s ends past the slice, which has %d bytes: since dyld-1323 (macOS 26) dyld refuses that", c.segments.pastEnd, s.size))
+	}
+	if w := s.linkeditWarning(g); w != "" {
+		all = append(all, w)
 	}
 	if n := (smallFatTable - 8) / int(fatRecordSize(magicFat)); slices > n && !s.fat64 {
 		all = append(all, fmt.Sprintf("%d slices: kernels with pages of 4096 bytes accept %d", slices, n))

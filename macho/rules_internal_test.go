@@ -132,7 +132,13 @@ func TestRulesAgree(t *testing.T) {
 		if (checked == "") != (audited == "") { // the first rule that each finds may differ
 			t.Errorf("a change at %d: the check says %q, the audit %q", at, checked, audited)
 		}
+		if audited == "" {
+			counts[repairAccepted(t, data)]++
+		}
 		counts[fmt.Sprintf("rule %q", audited)]++
+	}
+	if counts["repaired"] == 0 || counts["made ad-hoc"] == 0 {
+		t.Errorf("%d images were repaired, %d made ad-hoc", counts["repaired"], counts["made ad-hoc"])
 	}
 	for class, count := range counts {
 		t.Logf("%6d %s", count, class)
@@ -141,6 +147,73 @@ func TestRulesAgree(t *testing.T) {
 		if counts[fmt.Sprintf("rule %q", r.name)] == 0 {
 			t.Errorf("no change breaks %s", r.name)
 		}
+	}
+}
+
+// repairAccepted repairs all of an image that the rules accept, and checks that the audit accepts what becomes of it. It
+// returns what that was.
+func repairAccepted(t *testing.T, data []byte) string {
+	t.Helper()
+	report, err := Config{OnCMS: CMSAdhoc}.Repair(Bytes(data))
+	if err != nil {
+		t.Error(err)
+		return "error"
+	}
+	class := "not stale"
+	for _, s := range report.Slices {
+		switch {
+		case s.Status == StatusRefused:
+			t.Errorf("repaired, slice %s at %d is refused: %s", s.Arch, s.Offset, s.Reason)
+		case s.Status == StatusRepaired && s.Reason != "":
+			class = "made ad-hoc"
+		case s.Status == StatusRepaired && class == "not stale":
+			class = "repaired"
+		}
+	}
+	if _, audited, ok := brokenRules(t, Bytes(data)); !ok || audited != "" {
+		t.Errorf("repaired, the image breaks %q (well-formed: %v)", audited, ok)
+	}
+	return class
+}
+
+// TestRepairedIsAccepted damages images that the rules accept, and checks that the audit, by code of its own, accepts what
+// a repair makes of them.
+func TestRepairedIsAccepted(t *testing.T) {
+	images := map[string][]byte{}
+	for _, c := range machotest.Rules() {
+		images[c.Rule+", "+c.Name] = c.Data
+	}
+	for _, c := range machotest.Matrix("0123456789abcdfghijklmnpqrsvwxyz") {
+		images[c.Name] = c.Data
+	}
+	counts := map[string]int{}
+	for name, data := range images {
+		if _, audited, ok := brokenRules(t, Bytes(data)); !ok || audited != "" {
+			continue
+		}
+		// Everything that a hash covers and that no rule is about: the code of each slice.
+		data = bytes.Clone(data)
+		src := newWindow(Bytes(data))
+		all, err := parseContainer(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range all {
+			if err := s.readHeader(src, false); err != nil {
+				t.Fatal(err)
+			}
+			if s.signed() {
+				data[s.off+s.commands.sigOff-1] ^= 1
+			}
+		}
+		class := repairAccepted(t, data)
+		if t.Failed() {
+			t.Fatalf("%s: %s", name, class)
+		}
+		counts[class]++
+	}
+	if counts["repaired"] < 50 || counts["made ad-hoc"] < 2 {
+		t.Errorf("%v", counts)
 	}
 }
 

@@ -85,28 +85,11 @@ func TestTwoLimits(t *testing.T) {
 	t.Error("no such image")
 }
 
-// buildVersion replaces the LC_UUID of an image by another command of its size.
-func buildVersion(data []byte, cmd, platform uint32) []byte {
-	data = bytes.Clone(data)
-	at := bytes.Index(data, []byte("0123456789abcdef")) - 8
-	binary.LittleEndian.PutUint32(data[at:], cmd)
-	binary.LittleEndian.PutUint32(data[at+8:], platform)
-	return data
-}
-
-// unsigned removes the LC_CODE_SIGNATURE of a thin image.
-func unsigned(data []byte) []byte {
-	data = bytes.Clone(data)
-	at := 32 + binary.LittleEndian.Uint32(data[20:]) - 16
-	binary.LittleEndian.PutUint32(data[at:], 0x26) // LC_FUNCTION_STARTS
-	return data
-}
-
 // TestNeedsSignature checks which unsigned code does not run on a Mac.
 func TestNeedsSignature(t *testing.T) {
 	build := func(cpu, fileType uint32) []byte {
 		data, _ := machotest.Image{CPU: cpu, FileType: fileType, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
-		return unsigned(data)
+		return machotest.Unsigned(data)
 	}
 	const x8664, arm64, arm64v32 = 0x01000007, 0x0100000c, 0x0200000c
 	program := build(arm64, 2)
@@ -124,13 +107,13 @@ func TestNeedsSignature(t *testing.T) {
 		{"kernel extension", build(arm64, 11), false},
 		{"x86_64", build(x8664, 2), false},
 		{"arm64_32", build(arm64v32, 2), false},
-		{"built for macOS", buildVersion(program, 0x32, 1), true},
-		{"built for iOS", buildVersion(program, 0x32, 2), false},
-		{"built for a simulator", buildVersion(program, 0x32, 7), false},
-		{"macOS, old command", buildVersion(program, 0x24, 0), true},
-		{"iOS, old command", buildVersion(program, 0x25, 0), false},
-		{"tvOS, old command", buildVersion(program, 0x2f, 0), false},
-		{"watchOS, old command", buildVersion(program, 0x30, 0), false},
+		{"built for macOS", machotest.ReplaceUUID(program, 0x32, 1), true},
+		{"built for iOS", machotest.ReplaceUUID(program, 0x32, 2), false},
+		{"built for a simulator", machotest.ReplaceUUID(program, 0x32, 7), false},
+		{"macOS, old command", machotest.ReplaceUUID(program, 0x24, 0), true},
+		{"iOS, old command", machotest.ReplaceUUID(program, 0x25, 0), false},
+		{"tvOS, old command", machotest.ReplaceUUID(program, 0x2f, 0), false},
+		{"watchOS, old command", machotest.ReplaceUUID(program, 0x30, 0), false},
 	} {
 		for name, data := range map[string][]byte{
 			"thin": test.data,
@@ -138,7 +121,7 @@ func TestNeedsSignature(t *testing.T) {
 		} {
 			report := mustVerify(t, macho.Bytes(data))
 			s := report.Slices[len(report.Slices)-1]
-			if s.Status != macho.StatusUnsigned || s.NeedsSignature != test.want {
+			if s.Status != macho.StatusUnsigned || s.NeedsSignature != test.want || s.OK() == test.want || report.OK() == test.want {
 				t.Errorf("%s, %s: status %s, needs a signature: %v", test.name, name, s.Status, s.NeedsSignature)
 			}
 		}
@@ -148,8 +131,8 @@ func TestNeedsSignature(t *testing.T) {
 // TestUnsignedReport compares the report from a prefix with that of the whole file.
 func TestUnsignedReport(t *testing.T) {
 	signed, _ := machotest.Image{Directories: []machotest.Directory{{PageShift: 12}}}.Build()
-	slice := machotest.Slice{CPU: 0x0100000c, Data: unsigned(signed)}
-	other := machotest.Slice{CPU: 0x01000007, Data: unsigned(signed)}
+	slice := machotest.Slice{CPU: 0x0100000c, Data: machotest.Unsigned(signed)}
+	other := machotest.Slice{CPU: 0x01000007, Data: machotest.Unsigned(signed)}
 	for name, data := range map[string][]byte{
 		"thin": slice.Data, "fat": machotest.Fat(false, false, slice, other), "fat64": machotest.Fat(true, true, slice, other),
 		"text": []byte("#!/bin/sh\necho"), "cut": slice.Data[:40], "empty": nil, "archive": machotest.Fat(false, false, machotest.Slice{CPU: 7, Data: []byte("!<arch>\n")}),
@@ -217,6 +200,42 @@ func TestShortDirectory(t *testing.T) {
 		data, _ := machotest.Image{CodeSize: 4096, Directories: []machotest.Directory{{Version: 0x20001, HashType: 1, PageShift: 12, Identifier: id}}}.Build()
 		if s := mustVerify(t, macho.Bytes(data)).Slices[0]; s.Status != macho.StatusValid || len(s.Warnings) > 0 != warned {
 			t.Errorf("identifier of %d bytes: %s (%s), %q", len(id), s.Status, s.Reason, s.Warnings)
+		}
+	}
+}
+
+// TestSegmentWarnings checks the warnings for what only some versions of dyld refuse.
+func TestSegmentWarnings(t *testing.T) {
+	const size = 20_480
+	whole := machotest.Image{CodeSize: size, FileType: 6, Directories: []machotest.Directory{{PageShift: 12}}}
+	data, _ := whole.Build()
+	end := len(data)
+	for _, test := range []struct {
+		name   string
+		change func(*machotest.Image)
+		want   string
+	}{
+		{"as it should be", func(*machotest.Image) {}, ""},
+		{"past the slice", func(im *machotest.Image) { im.Linkedit = [2]int{size, end - size + 1} }, `segment "__LINKEDIT" at 20480 to`},
+		{"all of __LINKEDIT", func(im *machotest.Image) { im.Linkedit = [2]int{size, end - size} }, ""},
+		{"begins before __LINKEDIT", func(im *machotest.Image) { im.Linkedit = [2]int{size + 1, end - size - 1} }, "is not inside of __LINKEDIT"},
+		{"ends after __LINKEDIT", func(im *machotest.Image) { im.Linkedit = [2]int{size, end - size - 1} }, "is not inside of __LINKEDIT"},
+		{"a multiple of 8", func(im *machotest.Image) { im.CodeSize, im.Misaligned = size-16, 8 }, ""},
+		{"a multiple of 4", func(im *machotest.Image) { im.CodeSize, im.Misaligned = size-16, 4 }, "is not at a multiple of 8"},
+		{"a multiple of 4, 32 bits", func(im *machotest.Image) { im.Is32, im.CodeSize, im.Misaligned = true, size-16, 4 }, ""},
+		{"a multiple of 2, 32 bits", func(im *machotest.Image) { im.Is32, im.CodeSize, im.Misaligned = true, size-16, 2 }, "is not at a multiple of 4"},
+		{"content before it", func(im *machotest.Image) { im.Functions = [2]int{size - 16, 16} }, ""},
+		{"content after it", func(im *machotest.Image) { im.Functions = [2]int{end, 16} }, ""},
+		{"content over its first byte", func(im *machotest.Image) { im.Functions = [2]int{size - 15, 16} }, "function starts at 20465 to 20481 overlaps the signature"},
+		{"content over its last byte", func(im *machotest.Image) { im.Functions = [2]int{end - 1, 1} }, "overlaps the signature"},
+		{"not loaded", func(im *machotest.Image) { im.FileType, im.Linkedit = 10, [2]int{0, 1} }, ""},
+	} {
+		im := whole
+		test.change(&im)
+		data, _ := im.Build()
+		s := mustVerify(t, macho.Bytes(data)).Slices[0]
+		if s.Status != macho.StatusValid || len(s.Warnings) > 1 || strings.Join(s.Warnings, "") != "" != (test.want != "") || !strings.Contains(strings.Join(s.Warnings, ""), test.want) {
+			t.Errorf("%s: %s (%s), %q, want %q", test.name, s.Status, s.Reason, s.Warnings, test.want)
 		}
 	}
 }

@@ -125,12 +125,13 @@ var exitStatuses = manual.List{Heading: "Exit status", Items: []manual.Item{
 	{Term: "1", Text: "an error: bad input, or it could not be read or written"},
 	{Term: "2", Text: "wrong usage; nothing was read or written"},
 	{Term: "3", Text: "an invalid signature: verify found it, or rewrite or repair could not, or was not to, repair it; " +
-		"or refs found what may not be there"},
+		"a missing signature that verify found; or refs found what may not be there"},
 }}
 
 var environment = manual.List{Heading: "Environment", Items: []manual.Item{
 	{Term: "TMPDIR", Text: "the directory of temporary files (default: /tmp); none of them has a name that could be left behind"},
 	{Term: "TERM", Text: "dumb: no progress unless asked for"},
+	{Term: "NIX_STORE_DIR, NIX_STATE_DIR, NIX_REMOTE", Text: "the store of narseal store, as for Nix"},
 	{Term: "GITHUB_STEP_SUMMARY", Text: "with --format github, the file to which the job summary is appended"},
 }}
 

@@ -7,6 +7,7 @@ import (
 
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/sandbox"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
@@ -98,6 +99,11 @@ func formatOption(o *command.ListOptions) cli.Flag {
 
 func allOption(o *command.ListOptions) cli.Flag {
 	return boolean(&o.All, "all", manual.Reports, "list valid signatures, too")
+}
+
+func unsignedOption(o *command.ListOptions) cli.Flag {
+	return oneOf(&o.Unsigned, "fail", []value[report.Unsigned]{{"fail", report.UnsignedFail}, {"warn", report.UnsignedWarn}, {"ignore", report.UnsignedIgnore}},
+		"unsigned", manual.Signatures, "code for macOS on arm64 that has no signature, without which it does not run: count it as invalid, list it with a warning, or say nothing")
 }
 
 // unpackOptions are the limits of looking into packed files.

@@ -21,13 +21,14 @@ func verifyCommand(p *process) *cli.Command {
 		ArgsUsage: "[INPUT...]",
 		Description: `INPUT is a NAR or an export stream, raw or compressed, a directory (such as a store
 path) or a Mach-O file; nothing, or -, is stdin. The exit status is 3 if a signature is
-invalid.
+invalid, or is missing where macOS wants one (--unsigned).
 
   narseal verify ./result`,
 		Flags: join([]cli.Flag{
 			formatOption(&o.List),
 			outputFile{text(&o.HTML, "html", manual.Reports, "write an HTML report to `FILE`, with the bad pages of each image")},
 			allOption(&o.List),
+			unsignedOption(&o.List),
 			jobsOption(&o.Jobs, "hash on `N` processors"),
 		}, common.flags()),
 		Action: func(c *cli.Context) error {

@@ -30,6 +30,9 @@ type Image struct {
 	Executable int    // end of the executable segment; default the last whole page below the code limit
 	CodeSize   int    // bytes before the signature; default 20,000
 	Gap        int    // bytes between the code limit and the signature
+	Misaligned int    // bytes by which the signature is past a multiple of 16
+	Linkedit   [2]int // offset and size of __LINKEDIT; default the rest of the image
+	Functions  [2]int // offset and size in an LC_FUNCTION_STARTS; default none
 	Text       []byte // appears in several places of the code, in two of them across a page boundary
 	InfoPlist  []byte // the section __TEXT,__info_plist
 
@@ -115,7 +118,7 @@ func (im Image) Build() ([]byte, *Layout) {
 	if im.CodeSize == 0 {
 		im.CodeSize = 20_000
 	}
-	im.CodeSize = (im.CodeSize + 15) &^ 15
+	im.CodeSize = (im.CodeSize+15)&^15 + im.Misaligned
 	if im.FileType == 0 {
 		im.FileType = 2
 	}
@@ -213,10 +216,13 @@ func (im Image) commands(layout *Layout, sigLen int) []byte {
 	if len(im.InfoPlist) > 0 {
 		sections = 1
 	}
-	commandsLen := 2*segmentLen + sections*sectionLen + 24 + 16
+	commands, commandsLen := int64(4), 2*segmentLen+sections*sectionLen+24+16
+	if im.Functions[1] > 0 {
+		commands, commandsLen = commands+1, commandsLen+16
+	}
 	layout.InfoPlist = headerLen + commandsLen
 
-	b := u32(nil, magic, cpu, 0, int64(im.FileType), 4, commandsLen, 1)
+	b := u32(nil, magic, cpu, 0, int64(im.FileType), commands, commandsLen, 1)
 	if !im.Is32 {
 		b = u32(b, 0)
 	}
@@ -231,7 +237,14 @@ func (im Image) commands(layout *Layout, sigLen int) []byte {
 	}
 	b = append(u32(b, 0x1b, 24), "0123456789abcdef"...) // LC_UUID
 	b = name(u32(b, segment, segmentLen), "__LINKEDIT")
-	b = u32(word(b, 0x200000000, size-text+length, text, size-text+length), 1, 1, 0, 0)
+	linkedit := [2]int64{text, size - text + length}
+	if im.Linkedit[1] > 0 {
+		linkedit = [2]int64{int64(im.Linkedit[0]), int64(im.Linkedit[1])}
+	}
+	b = u32(word(b, 0x200000000, linkedit[1], linkedit[0], linkedit[1]), 1, 1, 0, 0)
+	if im.Functions[1] > 0 {
+		b = u32(b, 0x26, 16, int64(im.Functions[0]), int64(im.Functions[1]))
+	}
 	return u32(b, 0x1d, 16, size, length)
 }
 

@@ -21,6 +21,7 @@ func Rules() []RuleCase {
 	r.directories()
 	r.codeLimit()
 	r.coverage()
+	r.segments()
 	r.fat()
 	return r.all
 }
@@ -126,6 +127,28 @@ func (r *ruleCases) coverage() {
 	r.breaks("a scatter list that ends early", scatter(5*4096, [2]uint32{4, 0}))
 	r.satisfies("a scatter list without the data", scatter(3*4096, [2]uint32{1, 0}, [2]uint32{2, 1}))
 	r.satisfies("a scatter list with gaps in the data", scatter(2*4096, [2]uint32{2, 0}, [2]uint32{1, 4}))
+}
+
+func (r *ruleCases) segments() {
+	r.rule = "segment-in-slice"
+	im := Image{CodeSize: 20_480, Directories: []Directory{{PageShift: 12}}}
+	end := len(im.data())
+	// linkedit returns a file that ends past the end of the slice by this many bytes, alone or in a fat image.
+	linkedit := func(fileType uint32, past int) []byte {
+		im := im
+		im.FileType, im.Linkedit = fileType, [2]int{20_480, end - 20_480 + past}
+		return im.data()
+	}
+	fat := func(data []byte) []byte {
+		return Fat(false, false, Slice{CPU: cpuARM64, Data: data}, Slice{CPU: cpuX8664, Data: []byte("!<arch>\n")})
+	}
+	r.breaks("a program", linkedit(2, 1))
+	r.breaks("a dylinker", linkedit(7, 1))
+	r.breaks("a program in a fat file that goes on", fat(linkedit(2, 1)))
+	r.satisfies("a program that ends with its segment", linkedit(2, 0))
+	r.satisfies("a program in a fat file", fat(linkedit(2, 0)))
+	r.satisfies("a dylib, whose segments dyld maps", linkedit(6, 1))
+	r.satisfies("a file that is not executed", linkedit(10, 1))
 }
 
 func (r *ruleCases) fat() {

@@ -17,6 +17,10 @@ type Options struct {
 
 	// Workers is how many cores may be used; 0 means all. gzip uses one.
 	Workers int
+
+	// Size, if not 0, is how many bytes will be written, neither more nor less. zstd then writes frames of 16 MiB with their
+	// size, as Nix 2.35 does, which can be decoded in parallel.
+	Size int64
 }
 
 // Compress returns a writer that compresses what is written to it and writes the result to w.
@@ -36,7 +40,11 @@ func Compress(w io.Writer, t Type, o Options) (io.WriteCloser, error) {
 		if o.Level != 0 {
 			level = zstd.EncoderLevelFromZstd(o.Level)
 		}
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(o.Workers))
+		enc, err := zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(o.Workers))
+		if err != nil || o.Size == 0 {
+			return enc, err
+		}
+		return &frameWriter{w: w, enc: enc, size: o.Size}, nil
 	case Xz:
 		return newXzWriter(w, o), nil
 	case Gzip:
@@ -63,6 +71,9 @@ func (o Options) check(t Type) error {
 	}
 	if o.Level < 0 || o.Level > maximum {
 		return fmt.Errorf("compress %s: level %d is not in 0–%d", t, o.Level, maximum)
+	}
+	if o.Size < 0 {
+		return fmt.Errorf("compress %s: a size of %d bytes", t, o.Size)
 	}
 	if o.Workers < 0 {
 		return fmt.Errorf("compress %s: %d workers", t, o.Workers)

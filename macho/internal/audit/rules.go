@@ -84,6 +84,7 @@ type sliceAuditor struct {
 	end           int64    // of the load commands
 	sigSize       int64    // of the signature at sig
 	text          []uint64 // first and last byte of each executable segment, one after the other
+	past          uint64   // the end of the segment that ends last
 	signer        string
 }
 
@@ -114,17 +115,22 @@ func (s *sliceAuditor) readCommands() error {
 		switch {
 		case cmd == 0x1d && size >= 16:
 			s.sig, s.sigSize = s.slice+int64(order.Uint32(c[8:])), int64(order.Uint32(c[12:]))
-		case cmd == 0x1 && size >= 56 && order.Uint32(c[44:])&4 != 0:
-			s.addText(uint64(order.Uint32(c[32:])), uint64(order.Uint32(c[36:])))
-		case cmd == 0x19 && size >= 72 && order.Uint32(c[60:])&4 != 0:
-			s.addText(order.Uint64(c[40:]), order.Uint64(c[48:]))
+		case cmd == 0x1 && size >= 56:
+			s.addSegment(uint64(order.Uint32(c[32:])), uint64(order.Uint32(c[36:])), order.Uint32(c[44:]))
+		case cmd == 0x19 && size >= 72:
+			s.addSegment(order.Uint64(c[40:]), order.Uint64(c[48:]), order.Uint32(c[60:]))
 		}
 	}
 	return nil
 }
 
-func (s *sliceAuditor) addText(off, length uint64) {
-	if length > 0 {
+func (s *sliceAuditor) addSegment(off, length uint64, initprot uint32) {
+	if end := off + length; end < off {
+		s.past = 1<<64 - 1
+	} else {
+		s.past = max(s.past, end)
+	}
+	if length > 0 && initprot&4 != 0 {
 		s.text = append(s.text, off, max(off, off+length-1))
 	}
 }
@@ -172,7 +178,40 @@ func (s *sliceAuditor) check() (string, error) {
 	if s.cpu == 0x0100000c && s.slice%16384 != 0 || s.slice%4096 != 0 {
 		return "slice-alignment", nil
 	}
+	if s.fileType == 2 || s.fileType == 7 {
+		if size, err := s.size(); err != nil || s.past > size {
+			return "segment-in-slice", err
+		}
+	}
 	return "", nil
+}
+
+// size returns the size of the slice.
+func (s *sliceAuditor) size() (uint64, error) {
+	head := make([]byte, 8)
+	if err := s.read(head, 0); err != nil {
+		return 0, err
+	}
+	be, record := binary.BigEndian, make([]byte, 20)
+	switch be.Uint32(head) {
+	case 0xcafebabe:
+	case 0xcafebabf:
+		record = make([]byte, 32)
+	default:
+		return uint64(s.imageSize), nil // thin
+	}
+	for at := int64(8); ; at += int64(len(record)) {
+		if err := s.read(record, at); err != nil {
+			return 0, err
+		}
+		off, n := uint64(be.Uint32(record[8:])), uint64(be.Uint32(record[12:]))
+		if len(record) == 32 {
+			off, n = be.Uint64(record[8:]), be.Uint64(record[16:])
+		}
+		if off == uint64(s.slice) && n > 0 {
+			return n, nil
+		}
+	}
 }
 
 // directorySlots returns the slots that the kernel reads a CodeDirectory from.

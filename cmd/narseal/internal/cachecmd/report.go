@@ -61,7 +61,7 @@ func (r *cacheReport) end(sum binarycache.Summary, err error) {
 // sriOfNix is report.SRI of a hash as narinfos have it, and empty if there is none.
 func sriOfNix(s string) string {
 	h, err := nixhash.ParseAny(s, nil)
-	if err != nil {
+	if err != nil || len(h.Digest()) != sha256.Size {
 		return ""
 	}
 	return report.SRI([sha256.Size]byte(h.Digest()))

@@ -31,6 +31,10 @@ type run struct {
 	budget *report.Budget // for what is kept of the paths
 	total  report.Tally
 
+	// unsigned is what a slice counts as that needs a signature and has none, and missing how many there are.
+	unsigned report.Unsigned
+	missing  int64
+
 	invalid bool // a path was passed on, or refused, with an invalid signature
 	failed  bool
 	outErr  error
@@ -39,14 +43,14 @@ type run struct {
 	found map[string]*pathFound // by store path, until it is reported
 }
 
-// newRun begins a run. Its report is opened.
-func newRun(e *command.Env, o *Options, name string) (*run, error) {
+// newRun begins a run of a command on a cache. Its report is opened.
+func newRun(e *command.Env, o *Options, cache, name string) (*run, error) {
 	file, err := e.OpenReport(o.Report)
 	if err != nil {
 		return nil, err
 	}
 	r := &run{
-		Env: e, name: o.Cache, file: file, rep: &cacheReport{command: name, cache: o.Cache},
+		Env: e, name: cache, file: file, rep: &cacheReport{command: name, cache: cache},
 		budget: report.NewBudget(report.DefaultBudget), found: map[string]*pathFound{},
 	}
 	r.cfg.Spill = o.Spill(e)
@@ -102,12 +106,13 @@ type pathFound struct {
 }
 
 // record collects what a run of cfg finds, as far as the budget allows, and counts all of it.
-func (f *pathFound) record(cfg *filter.Config, b *report.Budget, mend report.Repair) {
+func (f *pathFound) record(cfg *filter.Config, unsigned report.Unsigned, b *report.Budget, mend report.Repair) {
 	f.Record(cfg)
 	list := cfg.Observer.Signature
 	cfg.Observer.Signature = func(s filter.Signature) {
+		unsigned.Apply(&s.Slice)
 		f.tally.AddSlice(&s.Slice)
-		if !s.Status.OK() {
+		if !s.OK() {
 			f.tally.Mend.Add(s.Status, 1, mend)
 		}
 		list(s)
@@ -132,7 +137,7 @@ func (r *run) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src 
 	cfg := r.cfg
 	f := &pathFound{Archive: report.NewArchive(r.budget)}
 	f.StorePath = p.StorePath
-	f.record(&cfg, r.budget, report.Repair{Command: "narseal cache repair", Operand: r.name})
+	f.record(&cfg, r.unsigned, r.budget, report.Repair{Command: "narseal cache repair", Operand: r.name})
 	cfg.Signatures.Verify = r.cfg.Signatures.Verify || r.file != nil && !p.Again
 	write := r.write && !p.Finished
 	if p.Finished {
@@ -236,6 +241,7 @@ func (r *run) fail(name string, err error) {
 func (r *run) add(res binarycache.Result, f *pathFound) {
 	r.total.AddResult(&f.result)
 	r.total.Sum(&f.tally)
+	r.missing += f.result.Unsigned
 	if r.list != nil {
 		for _, s := range f.Signatures {
 			r.list.Add(&report.Item{Input: r.name, StorePath: res.StorePath, Signature: s})

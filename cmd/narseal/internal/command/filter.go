@@ -83,6 +83,9 @@ func (e *Env) filter(command string, common *Common, o *Archive, cfg *filter.Con
 		return err
 	}
 	e.Terminal.Infof("%s", r.summary())
+	if cfg.Rules == nil {
+		e.WarnUnsigned(r.total.Unsigned, "narseal verify")
+	}
 	if r.total.Invalid > 0 {
 		return ErrInvalid
 	}
@@ -213,6 +216,7 @@ func (r *filterRun) begin(f nar.Format) {
 	if f != nar.FormatExport {
 		r.rep.Archive = report.NewArchive(r.budget)
 		r.rep.Record(r.cfg)
+		report.UnsignedWarn.ApplyTo(r.cfg)
 		return
 	}
 	var a *report.Archive
@@ -220,6 +224,7 @@ func (r *filterRun) begin(f nar.Format) {
 	r.cfg.Observer.BeginArchive = func() {
 		a = report.NewArchive(r.budget)
 		a.Record(r.cfg)
+		report.UnsignedWarn.ApplyTo(r.cfg)
 		r.rep.Archives = append(r.rep.Archives, a)
 	}
 	r.cfg.Observer.EndArchive = func(t *nar.Trailer, res *filter.Result) {

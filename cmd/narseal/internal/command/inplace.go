@@ -40,6 +40,7 @@ func RepairInPlace(ctx context.Context, e *Env, o *InPlaceOptions) error {
 	r.repairer.Elsewhere(func(path nar.Path, names uint64) {
 		e.Terminal.Infof("%s: %s of it elsewhere, with the old contents", path.Short(), report.Plural(int64(names), "hard link", "hard links"))
 	})
+	e.WarnUnsigned(r.unsigned, "narseal verify")
 	e.Terminal.Infof("%s; %s replaced", &r.total, report.Plural(r.count, "file", "files"))
 	if err := file.Write(r.inputs.Report().Write); err != nil {
 		return err
@@ -65,6 +66,7 @@ type inPlaceRun struct {
 	inputs   *report.Inputs
 	total    report.Tally
 	count    int64 // files that were replaced
+	unsigned int64 // slices without a signature that need one
 	// Of the current path:
 	rep   *report.Input
 	tally *report.Tally
@@ -109,6 +111,10 @@ func (r *inPlaceRun) found(res *scan.Result, replaced bool) {
 }
 
 func (r *inPlaceRun) slice(path nar.Path, s macho.Slice) {
+	if s.Status.OK() && !s.OK() {
+		r.unsigned++
+		report.UnsignedWarn.Apply(&s)
+	}
 	r.tally.AddSlice(&s)
 	r.rep.Add(filter.Signature{Path: path, Slice: s})
 	if !s.Status.OK() {

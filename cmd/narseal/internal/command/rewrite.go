@@ -43,6 +43,6 @@ type RepairOptions struct {
 // Repair repairs the invalid signatures in an archive.
 func Repair(_ context.Context, e *Env, o *RepairOptions) error {
 	cfg := &filter.Config{Spill: o.Spill(e)}
-	cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Jobs: o.Jobs}
+	cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Unsigned: true, Jobs: o.Jobs}
 	return e.filter("repair", &o.Common, &o.Archive, cfg)
 }

@@ -3,6 +3,7 @@ package command
 import (
 	"strings"
 
+	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/scan"
 	"narseal/macho"
 )
@@ -22,6 +23,15 @@ func (e *Env) entered() func(*scan.Entry) {
 // WarnInvalid warns of a slice that leaves the program with an invalid signature.
 func (e *Env) WarnInvalid(path string, s *macho.Slice) {
 	e.Terminal.Warnf("%q: %s slice at offset %d: %s", path, s.Arch, s.Offset, describe(s))
+}
+
+// WarnUnsigned warns of slices that need a signature and have none: a repair makes none. verify is the command that lists
+// them.
+func (e *Env) WarnUnsigned(n int64, verify string) {
+	if n > 0 {
+		e.Terminal.Warnf("%s missing: on arm64, macOS runs no code without one; %s lists what has none, codesign --sign - makes one",
+			report.Plural(n, "signature is", "signatures are"), verify)
+	}
 }
 
 // describe returns the status of a slice, and the reason if there is one.

@@ -34,6 +34,8 @@ type VerifyOptions struct {
 type ListOptions struct {
 	Format string // text, json or github
 	All    bool   // valid slices, too
+	// Unsigned says what code counts as that needs a signature and has none.
+	Unsigned report.Unsigned
 	// Summary is the file that GITHUB_STEP_SUMMARY names.
 	Summary string
 }
@@ -89,6 +91,8 @@ type verifyRun struct {
 	list   report.List
 	inputs *report.Inputs
 	total  report.Tally
+	// unsigned is what a slice without a signature counts as.
+	unsigned report.Unsigned
 	// Of the current input:
 	name  string
 	rep   *report.Input
@@ -97,9 +101,11 @@ type verifyRun struct {
 }
 
 func newVerifyRun(e *Env, o *VerifyOptions) (*verifyRun, error) {
-	v := &verifyRun{Env: e, budget: report.NewBudget(report.DefaultBudget)}
+	v := &verifyRun{Env: e, budget: report.NewBudget(report.DefaultBudget), unsigned: o.List.Unsigned}
 	v.inputs = report.NewInputs("verify", o.Report != "", v.budget)
-	v.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairNone, Verify: true, Locate: o.HTML != "", Jobs: o.Jobs}
+	v.cfg.Signatures = filter.SignatureOptions{
+		Repair: filter.RepairNone, Verify: true, Unsigned: v.unsigned != report.UnsignedIgnore, Locate: o.HTML != "", Jobs: o.Jobs,
+	}
 	v.cfg.Spill = o.Spill(e)
 	v.list = e.NewList(&o.List, v.budget)
 	if o.HTML != "" {
@@ -152,8 +158,9 @@ func (v *verifyRun) open(ctx context.Context) error {
 // files verifies a file on disk, or all in a directory.
 func (v *verifyRun) files(ctx context.Context) error {
 	s := &scan.Scanner{
-		Jobs:    v.cfg.Signatures.Jobs,
-		Examine: v.examine,
+		Jobs:     v.cfg.Signatures.Jobs,
+		Examine:  v.examine,
+		Unsigned: v.cfg.Signatures.Unsigned,
 		Found: func(r *scan.Result) {
 			v.Terminal.Progress().Add(r.Size)
 			v.tally.AddFile(r.Type, r.Size, r.Report)
@@ -221,8 +228,9 @@ func (v *verifyRun) export(r io.Reader) error {
 	waiting := report.NewWaiting(v.budget)
 	invalid := map[macho.Status]int64{} // of the current archive
 	v.cfg.Observer.Signature = func(s filter.Signature) {
+		v.unsigned.Apply(&s.Slice)
 		v.tally.AddSlice(&s.Slice)
-		if !s.Status.OK() {
+		if !s.OK() {
 			invalid[s.Status]++
 		}
 		waiting.Add(s)
@@ -243,8 +251,9 @@ func (v *verifyRun) export(r io.Reader) error {
 
 // add counts and lists a slice, and adds it to the report.
 func (v *verifyRun) add(s filter.Signature, onDisk bool) {
+	v.unsigned.Apply(&s.Slice)
 	v.tally.AddSlice(&s.Slice)
-	if !s.Status.OK() {
+	if !s.OK() {
 		v.tally.Mend.Add(s.Status, 1, v.mend)
 	}
 	v.list.Add(&report.Item{Input: v.name, OnDisk: onDisk, Signature: s})

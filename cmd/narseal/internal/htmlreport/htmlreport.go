@@ -61,9 +61,6 @@ type slice struct {
 	Drawn bool
 }
 
-// OK is for the template.
-func (s *slice) OK() bool { return s.Status.OK() }
-
 // Maps is for the template.
 func (s *slice) Maps() []*pageMap { return pageMaps(&s.Slice) }
 
@@ -88,7 +85,7 @@ func (h *HTML) Add(i *report.Item) {
 		item.Input = "-" // it stands above
 	}
 	list := &h.invalid
-	if i.Status.OK() {
+	if i.OK() {
 		list = &h.valid
 	}
 	row := &slice{Slice: i.Slice, Name: terminal.Printable(item.Name())}

@@ -47,6 +47,7 @@ type Repairer struct {
 func (r *Repairer) Run(ctx context.Context, path string) error {
 	r.dirs.cleanup = r.Cleanup
 	s := &r.scanner
+	s.Unsigned = true
 	s.Jobs, s.Examine, s.Entered, s.Opened, s.Slice, s.Fail = r.Jobs, r.examine, r.Entered, r.recover, r.Slice, r.Fail
 	s.Found = func(res *scan.Result) { r.Found(res, r.wasReplaced(&res.Entry)) }
 	return s.Run(ctx, path)

@@ -45,6 +45,9 @@ func (b *Budget) Give(n int) {
 // Memory is what a slice takes in memory, in bytes. Its path shares the directories with others and is not counted.
 func Memory(s *macho.Slice) int {
 	n := sliceMemory + len(s.Reason)
+	for _, w := range s.Warnings {
+		n += stringMemory + len(w)
+	}
 	for i := range s.CodeDirectories {
 		d := &s.CodeDirectories[i]
 		n += directoryMemory + 8*(len(d.Stale)+len(d.StaleSpecial))
@@ -60,5 +63,6 @@ const (
 	sliceMemory     = 320
 	directoryMemory = 96
 	regionMemory    = 48
+	stringMemory    = 16
 	changeMemory    = 64
 )

@@ -12,7 +12,7 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// GitHub lists slices for GitHub Actions: an annotation for each invalid one, and a summary of the job.
+// GitHub lists slices for GitHub Actions: an annotation for each that is invalid or has a warning, and a summary of the job.
 //
 // Sources: docs.github.com, "Workflow commands for GitHub Actions"; for the escapes, actions/toolkit
 // packages/core/src/command.ts.
@@ -41,13 +41,13 @@ func NewGitHub(w io.Writer, summary string) *GitHub {
 	return &GitHub{w: bufio.NewWriter(w), summary: summary}
 }
 
-// Add annotates an invalid slice.
+// Add annotates a slice that is invalid or has a warning.
 func (g *GitHub) Add(i *Item) {
-	if i.Status.OK() {
+	if i.OK() && len(i.Warnings) == 0 {
 		return
 	}
 	name := i.Name()
-	what := DescribeSlots(&i.Slice)
+	what := append(DescribeSlots(&i.Slice), i.Warnings...)
 	if len(g.rows) < maxSummaryRows {
 		g.rows = append(g.rows, githubRow{name, i.Arch, string(i.Status), strings.Join(what, "; ")})
 	} else {
@@ -57,11 +57,15 @@ func (g *GitHub) Add(i *Item) {
 	if i.OnDisk {
 		file = ""
 		if i.Path.Len() <= freePath {
-			file = i.Path.String()
+			file = i.StorePath + i.Path.String()
 		}
 	}
 	message := fmt.Sprintf("%s: %s slice at offset %d: %s", terminal.Printable(name), i.Arch, i.Offset, cmp.Or(i.Reason, string(i.Status)))
-	g.annotate(file, "signature: "+string(i.Status), strings.Join(append([]string{message}, what...), "\n"))
+	level := "error"
+	if i.OK() {
+		level = "warning"
+	}
+	g.annotate(level, file, "signature: "+string(i.Status), strings.Join(append([]string{message}, what...), "\n"))
 }
 
 // Omit counts slices that are not listed.
@@ -70,7 +74,7 @@ func (g *GitHub) Omit(n int64) { g.more.omitted += n }
 // Fail annotates an input that could not be read.
 func (g *GitHub) Fail(err error) {
 	text := err.Error()
-	g.annotate("", "narseal", terminal.Harmless(text))
+	g.annotate("error", "", "narseal", terminal.Harmless(text))
 	if len(g.errors) == maxSummaryRows {
 		g.more.errors++
 		return
@@ -81,13 +85,14 @@ func (g *GitHub) Fail(err error) {
 	g.errors = append(g.errors, strings.Clone(text))
 }
 
-// annotate writes an error about a file, or about none where that is empty, stdin, or nothing that a log should show.
-func (g *GitHub) annotate(file, title, message string) {
+// annotate writes an error or a warning about a file, or about none where that is empty, stdin, or nothing that a log
+// should show.
+func (g *GitHub) annotate(level, file, title, message string) {
 	properties := "title=" + githubProperty(title)
 	if file != "" && file != "-" && terminal.IsHarmless(file) {
 		properties = "file=" + githubProperty(file) + "," + properties
 	}
-	fmt.Fprintf(g.w, "::error %s::%s\n", properties, githubData(message))
+	fmt.Fprintf(g.w, "::%s %s::%s\n", level, properties, githubData(message))
 	_ = g.w.Flush() // as it comes; End returns the error
 }
 

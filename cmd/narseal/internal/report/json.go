@@ -144,10 +144,11 @@ func (o *Object) text(s string) { _, _ = o.w.WriteString(s) }
 type signatureFields struct {
 	Path string `json:"path"`
 	macho.Slice
+	NeedsSignature bool `json:"needsSignature,omitempty"` // but has none
 }
 
 func newSignatureFields(s *filter.Signature) signatureFields {
-	return signatureFields{jsontext.String(s.Path.String()), s.Slice}
+	return signatureFields{jsontext.String(s.Path.String()), s.Slice, s.Status.OK() && !s.OK()}
 }
 
 type changeFields struct {

@@ -14,6 +14,7 @@ type Mend struct {
 	calls []mendCall
 	cms   int64 // slices that are signed by a certificate
 	never int64 // slices that no command repairs
+	none  int64 // slices that lack a signature
 }
 
 // A Repair is a command that repairs a signature, and its last operand, which may be empty.
@@ -46,6 +47,8 @@ func (m *Mend) Add(status macho.Status, n int64, r Repair) {
 		}
 	case macho.StatusCMS:
 		m.cms += n
+	case macho.StatusUnsigned:
+		m.none += n
 	default:
 		m.never += n
 	}
@@ -75,6 +78,7 @@ func (m *Mend) add(command, operand string) {
 func (m *Mend) sum(o *Mend) {
 	m.cms += o.cms
 	m.never += o.never
+	m.none += o.none
 	for _, c := range o.calls {
 		m.add(c.command, "")
 		for _, operand := range c.operands {
@@ -101,6 +105,9 @@ func (m *Mend) Notes() []string {
 	if m.cms > 0 {
 		notes = append(notes, Plural(m.cms, "signature is", "signatures are")+
 			" by a certificate, which only its owner can renew. --on-cms adhoc makes such a signature ad-hoc.")
+	}
+	if m.none > 0 {
+		notes = append(notes, "narseal makes no new signatures: build the program again, or run codesign --sign - on a Mac.")
 	}
 	if m.never > 0 {
 		notes = append(notes, Plural(m.never, "signature", "signatures")+

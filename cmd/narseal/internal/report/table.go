@@ -9,7 +9,7 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// table writes lines for people: an invalid slice with its slots, and with All set also the others.
+// table writes lines for people: a slice that is invalid or has a warning, with its slots, and with All set also the others.
 type table struct {
 	w *bufio.Writer
 	TableOptions
@@ -20,7 +20,7 @@ type table struct {
 const tableRow = "%-11s  %-8s  %-13s"
 
 func (l *table) Add(i *Item) {
-	if i.Status.OK() && (!l.All || l.Quiet) {
+	if i.OK() && (l.Quiet || len(i.Warnings) == 0 && !l.All) {
 		return
 	}
 	if !l.headed {
@@ -29,7 +29,7 @@ func (l *table) Add(i *Item) {
 	}
 	row, file := fmt.Sprintf(tableRow, i.Status, i.Arch, i.Signature.Slice.Signature), terminal.Printable(i.Name())
 	status := string(i.Status)
-	painted := l.Style.Verdict(status, i.Status.OK()) + row[len(status):]
+	painted := l.Style.Verdict(status, i.OK()) + row[len(status):]
 	if l.Style.Fits(row + "  " + file) {
 		fmt.Fprintf(l.w, "%s  %s\n", painted, file)
 	} else {
@@ -40,6 +40,9 @@ func (l *table) Add(i *Item) {
 	}
 	for _, line := range DescribeSlots(&i.Slice) {
 		l.indented(line)
+	}
+	for _, warning := range i.Warnings {
+		l.indented("warning: " + terminal.Printable(warning))
 	}
 	_ = l.w.Flush() // as it comes; End returns the error
 }

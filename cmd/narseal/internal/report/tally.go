@@ -17,7 +17,8 @@ type Tally struct {
 	Images, Slices int64 // signed images, and their slices
 	Stale          int64 // slots, special ones included
 	Hashed         int64 // bytes
-	Invalid        int64 // slices
+	Invalid        int64 // slices with an invalid signature, or with none that need one
+	Unsigned       int64 // of these, slices with none
 	Failed         int64 // inputs, and names in directories, that could not be read
 	Mend           Mend  // how what is invalid can be repaired
 }
@@ -33,6 +34,7 @@ func (n *Tally) Sum(o *Tally) {
 	n.Stale += o.Stale
 	n.Hashed += o.Hashed
 	n.Invalid += o.Invalid
+	n.Unsigned += o.Unsigned
 	n.Failed += o.Failed
 	n.Mend.sum(&o.Mend)
 }
@@ -41,8 +43,11 @@ func (n *Tally) Sum(o *Tally) {
 func (n *Tally) AddSlice(s *macho.Slice) {
 	n.Slices++
 	n.Stale += int64(staleSlots(s))
-	if !s.Status.OK() {
+	if !s.OK() {
 		n.Invalid++
+		if s.Status.OK() {
+			n.Unsigned++
+		}
 	}
 }
 
@@ -95,9 +100,13 @@ func (n *Tally) String() string {
 // Verdict says in a few words whether all is well.
 func (n *Tally) Verdict() string {
 	var s string
-	switch {
-	case n.Invalid > 0:
-		s = Plural(n.Invalid, "invalid signature", "invalid signatures")
+	switch invalid := n.Invalid - n.Unsigned; {
+	case invalid > 0 && n.Unsigned > 0:
+		s = fmt.Sprintf("%s, %d missing", Plural(invalid, "invalid signature", "invalid signatures"), n.Unsigned)
+	case invalid > 0:
+		s = Plural(invalid, "invalid signature", "invalid signatures")
+	case n.Unsigned > 0:
+		s = Plural(n.Unsigned, "missing signature", "missing signatures")
 	case n.Slices > 0:
 		s = "every signature is valid"
 	default:

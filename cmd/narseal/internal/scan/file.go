@@ -96,26 +96,27 @@ func (f *File) Unchanged() error {
 // Wrap returns an error with the file's path in front.
 func (f *File) Wrap(err error) error { return fmt.Errorf("%s: %w", f.Path().Short(), err) }
 
-// probe reports whether a file has a signature, well-formed or not.
-func (f *File) probe(buf []byte) (signed bool, err error) {
+// probe reports whether a file has a signature, well-formed or not. Of an image that has none it returns what
+// macho.UnsignedReport wants.
+func (f *File) probe(buf []byte) (signed bool, prefix []byte, err error) {
 	size := f.Size()
-	prefix, err := f.prefix(buf, MachOPrefix)
+	prefix, err = f.prefix(buf, MachOPrefix)
 	if err != nil || !macho.IsMachO(prefix) {
-		return false, err
+		return false, nil, err
 	}
 	for need := int64(loadCommands); ; {
 		if need > maxProbe {
-			return true, nil // Verify decides
+			return true, nil, nil // Verify decides
 		}
 		if prefix, err = f.prefix(buf, need); err != nil {
-			return false, err
+			return false, nil, err
 		}
 		var v macho.Verdict
 		if v, need = macho.Probe(prefix, size); v != macho.NeedMore {
-			return v == macho.Signed, nil
+			return v == macho.Signed, prefix, nil
 		}
 		if need <= int64(len(prefix)) {
-			return true, nil
+			return true, nil, nil
 		}
 	}
 }

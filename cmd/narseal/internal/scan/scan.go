@@ -4,6 +4,7 @@ package scan
 import (
 	"context"
 	"io"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -20,6 +21,8 @@ type Scanner struct {
 	// Examine says what is to be reported of a signed image. It runs on several goroutines at once. A report may come
 	// with an error.
 	Examine func(f *File, cfg macho.Config) (*macho.Report, error)
+	// Unsigned reports slices that need a signature also of images where no slice has one.
+	Unsigned bool
 	// Found is called for each name.
 	Found func(*Result)
 	// Slice is called for each slice: at once, or if it seals files of its bundle when the bundle's directory ends.
@@ -42,9 +45,10 @@ type Result struct {
 	Size   int64         // of a file
 	Report *macho.Report // nil if it is no signed image
 
-	digest *bundle.FileDigest // of what a bundle may seal
-	err    error
-	done   chan struct{}
+	unsigned []macho.Slice      // that need a signature, of an image without any
+	digest   *bundle.FileDigest // of what a bundle may seal
+	err      error
+	done     chan struct{}
 }
 
 const (
@@ -137,12 +141,18 @@ func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted
 			return f.Wrap(err)
 		}
 	}
-	signed, err := f.probe(buf)
+	signed, prefix, err := f.probe(buf)
 	if err == nil && signed {
 		err = f.checkSparse()
 	}
-	if err != nil || !signed {
+	if err != nil {
 		return err
+	}
+	if !signed {
+		if s.Unsigned && prefix != nil {
+			r.unsigned = slices.DeleteFunc(macho.UnsignedReport(prefix, f.Size()).Slices, func(s macho.Slice) bool { return s.OK() })
+		}
+		return nil
 	}
 	cfg := macho.Config{Jobs: 1}
 	if f.Size() >= largeFile {
@@ -171,10 +181,16 @@ func (s *Scanner) report(r *Result) {
 	if r.digest != nil {
 		s.bundles.AddFile(r.Depth(), r.inner, r.digest)
 	}
-	if r.Report == nil {
+	if r.Report == nil && len(r.unsigned) == 0 {
 		return
 	}
 	path := r.Path()
+	for _, slice := range r.unsigned {
+		s.Slice(path, slice)
+	}
+	if r.Report == nil {
+		return
+	}
 	for _, slice := range r.Report.Slices {
 		s.bundles.AddSlice(r.Depth(), r.inner, slice, func(slice macho.Slice) { s.Slice(path, slice) })
 	}
