@@ -80,6 +80,19 @@ func (t *Terminal) Hintf(format string, args ...any) {
 	}
 }
 
+// Stopped reports that a signal ends the run, and the state in which it leaves things, which may be empty. It does not
+// wait for a message that nobody reads.
+func (t *Terminal) Stopped(state string) {
+	if t.quiet || !t.mu.TryLock() {
+		return
+	}
+	t.mu.Unlock()
+	if state == "" {
+		state = "nothing was changed"
+	}
+	t.line("narseal: stopped: %s", state)
+}
+
 func (t *Terminal) say(kind, format string, args ...any) {
 	t.write("narseal: "+t.style.kind(kind)+": ", fmt.Sprintf(format, args...))
 }
