@@ -328,3 +328,24 @@ func mixed(t *testing.T, data []byte, off int64) []byte {
 	copy(data[off:], thin)
 	return data
 }
+
+// TestOverlapWarning checks the warning for a slice whose last page reaches into the next one.
+func TestOverlapWarning(t *testing.T) {
+	for _, test := range []struct {
+		shift  uint8
+		pad    int
+		warned bool
+	}{{14, 0, true}, {14, 3 * 4096, false}, {12, 0, false}} {
+		arm64, _ := machotest.Image{CPU: 0x0100000c, CodeSize: 17_000, Directories: []machotest.Directory{{PageShift: test.shift}}}.Build()
+		arm64 = append(arm64, make([]byte, -len(arm64)&4095+test.pad)...)
+		x8664, _ := machotest.Image{CPU: 0x01000007, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+		data := machotest.Fat(false, false, machotest.Slice{CPU: 0x0100000c, Data: append(arm64, x8664...)}, machotest.Slice{CPU: 0x01000007, Data: x8664})
+		// The first slice ends where the copy of the second one begins.
+		binary.BigEndian.PutUint32(data[8+12:], uint32(len(arm64)))
+		binary.BigEndian.PutUint32(data[8+20+8:], 16384+uint32(len(arm64)))
+		report := mustVerify(t, macho.Bytes(data))
+		if a, b := report.Slices[0], report.Slices[1]; !report.OK() || len(a.Warnings) > 0 != test.warned || len(b.Warnings) > 0 {
+			t.Errorf("%+v: %s (%s) %q, %s (%s) %q", test, a.Status, a.Reason, a.Warnings, b.Status, b.Reason, b.Warnings)
+		}
+	}
+}
