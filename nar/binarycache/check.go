@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 
+	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/compression"
 )
 
@@ -24,9 +25,9 @@ func (m *meter) Write(p []byte) (int, error) {
 	return m.hash.Write(p)
 }
 
-func (m *meter) sum() sum {
-	s := sum{size: m.n}
-	m.hash.Sum(s.hash[:0])
+func (m *meter) sum() narinfo.Sum {
+	s := narinfo.Sum{Size: m.n}
+	m.hash.Sum(s.Hash[:0])
 	return s
 }
 
@@ -39,7 +40,7 @@ const explainSize = 1 << 30
 
 // A narFile is the file of a NAR, opened to be read as often as needed.
 type narFile struct {
-	info       *Info
+	info       *narinfo.Info
 	body       io.ReadCloser
 	again      io.ReaderAt // body, if it can be read again
 	kept       *spill      // what was read of a body that cannot, if that is wanted
@@ -49,13 +50,13 @@ type narFile struct {
 }
 
 // openFile opens the NAR of n. With keep, it can be read more than once.
-func openFile(ctx context.Context, s Store, n *Info, keep bool, tempFile func() (TempFile, error)) (*narFile, error) {
+func openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile func() (TempFile, error)) (*narFile, error) {
 	body, o, err := s.Open(ctx, n.URL)
 	if err != nil {
 		return nil, err
 	}
-	if o.Size >= 0 && n.fileSize != 0 && o.Size != n.fileSize {
-		return nil, errors.Join(mismatch(n.URL, "FileSize", o.Size, n.fileSize), body.Close())
+	if o.Size >= 0 && n.FileSize != 0 && o.Size != n.FileSize {
+		return nil, errors.Join(mismatch(n.URL, "FileSize", o.Size, n.FileSize), body.Close())
 	}
 	if most := maxFileSize(n.NarSize); o.Size > most {
 		return nil, errors.Join(mismatch(n.URL, "size of the file", o.Size, fmt.Sprintf("at most %d for a NarSize of %d", most, n.NarSize)), body.Close())
@@ -93,12 +94,12 @@ func (f *narFile) reader(ctx context.Context) io.Reader {
 }
 
 // content is the file again, after it was read to its end and found to be s. A body that changed since is an error.
-func (f *narFile) content(ctx context.Context, s sum) io.ReadSeeker {
+func (f *narFile) content(ctx context.Context, s narinfo.Sum) io.ReadSeeker {
 	var at io.ReaderAt = f.kept
 	if f.again != nil {
 		at = f.again
 	}
-	return &sameContent{ctx: ctx, file: io.NewSectionReader(at, 0, s.size), want: s, meter: newMeter(), name: f.info.URL}
+	return &sameContent{ctx: ctx, file: io.NewSectionReader(at, 0, s.Size), want: s, meter: newMeter(), name: f.info.URL}
 }
 
 func (f *narFile) Close() error {
@@ -130,7 +131,7 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 type sameContent struct {
 	ctx   context.Context
 	file  *io.SectionReader
-	want  sum
+	want  narinfo.Sum
 	meter *meter
 	name  string
 	err   error // of reading, as opposed to one of the store that it is written to
@@ -142,8 +143,8 @@ func (c *sameContent) Read(p []byte) (int, error) {
 	switch {
 	case c.ctx.Err() != nil:
 		err = c.ctx.Err()
-	case err == io.EOF && c.meter.n < c.want.size,
-		c.meter.n == c.want.size && c.meter.sum() != c.want:
+	case err == io.EOF && c.meter.n < c.want.Size,
+		c.meter.n == c.want.Size && c.meter.sum() != c.want:
 		err = fmt.Errorf("%s: %w, while it was read", c.name, ErrChanged)
 	}
 	if err != nil && err != io.EOF {
@@ -164,7 +165,7 @@ func (c *sameContent) Seek(offset int64, whence int) (int64, error) {
 
 // A checkedNAR reads the contents of a NAR's file and measures both.
 type checkedNAR struct {
-	info     *Info
+	info     *narinfo.Info
 	file     io.Reader // measured
 	fileSum  *meter
 	narSum   *meter
@@ -217,18 +218,18 @@ func (c *checkedNAR) finish(err error) error {
 		return err
 	}
 	got := c.narSum.sum()
-	if got.size != c.info.NarSize {
-		return mismatch(c.info.URL, "NarSize", got.size, c.info.NarSize)
+	if got.Size != c.info.NarSize {
+		return mismatch(c.info.URL, "NarSize", got.Size, c.info.NarSize)
 	}
-	if got.hash != c.info.narHash {
-		return mismatch(c.info.URL, "NarHash", got, hashText(c.info.narHash))
+	if got.Hash != c.info.NarHash {
+		return mismatch(c.info.URL, "NarHash", got, narinfo.HashText(c.info.NarHash))
 	}
 	return nil
 }
 
 // explain reads on after an error in the middle: if the file is not the one that the narinfo states, that is the reason.
 func (c *checkedNAR) explain(err error) error {
-	if c.info.fileHash == nil || errors.Is(err, context.Canceled) {
+	if c.info.FileHash == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
 	if n, err2 := io.CopyN(io.Discard, c.file, explainSize); err2 != io.EOF || n == explainSize {
@@ -242,11 +243,11 @@ func (c *checkedNAR) explain(err error) error {
 
 func (c *checkedNAR) checkFile() error {
 	got := c.fileSum.sum()
-	if want := c.info.fileSize; want != 0 && got.size != want {
-		return mismatch(c.info.URL, "FileSize", got.size, want)
+	if want := c.info.FileSize; want != 0 && got.Size != want {
+		return mismatch(c.info.URL, "FileSize", got.Size, want)
 	}
-	if want := c.info.fileHash; want != nil && got.hash != *want {
-		return mismatch(c.info.URL, "FileHash", got, hashText(*want))
+	if want := c.info.FileHash; want != nil && got.Hash != *want {
+		return mismatch(c.info.URL, "FileHash", got, narinfo.HashText(*want))
 	}
 	return nil
 }

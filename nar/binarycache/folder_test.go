@@ -7,20 +7,21 @@ import (
 
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/folder"
+	"narseal/nar/binarycache/state"
 )
 
 func TestOneRunAtATime(t *testing.T) {
-	dir, state := newCache(t, member{base: hash("a") + "-a", nar: nar("broken")}), t.TempDir()
-	s, err := binarycache.OpenState(state, dir, "work")
+	dir, states := newCache(t, member{base: hash("a") + "-a", nar: nar("broken")}), t.TempDir()
+	s, err := state.Open(states, dir, "work")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, work := range []string{"work", "other work"} {
-		if _, err := binarycache.OpenState(state, dir, work); err == nil || !strings.Contains(err.Error(), "another run") {
+		if _, err := state.Open(states, dir, work); err == nil || !strings.Contains(err.Error(), "another run") {
 			t.Errorf("second: %v", err)
 		}
 	}
-	if other, err := binarycache.OpenState(state, dir+"2", "work"); err != nil || other.Close() != nil {
+	if other, err := state.Open(states, dir+"2", "work"); err != nil || other.Close() != nil {
 		t.Errorf("another cache: %v", err)
 	}
 	// Reading goes on.
@@ -30,10 +31,10 @@ func TestOneRunAtATime(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if left, err := os.ReadDir(state); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(states); err != nil || len(left) > 0 {
 		t.Errorf("after release: %v, %v", left, err)
 	}
-	if s, err = binarycache.OpenState(state, dir, "work"); err != nil {
+	if s, err = state.Open(states, dir, "work"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

@@ -7,13 +7,15 @@ import (
 	"io"
 	"io/fs"
 
+	"narseal/nar/binarycache/internal/listing"
+	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/compression"
 )
 
 // writeListing has the listing beside a narinfo follow the NAR, from the old name to the new. A listing is for
 // convenience: one that cannot follow is a warning.
 func (r *run) writeListing(ctx context.Context, oldInfo, newInfo string, res *Result) error {
-	name, newName := listName(oldInfo), listName(newInfo)
+	name, newName := narinfo.ListingName(oldInfo), narinfo.ListingName(newInfo)
 	inPlace := r.inPlace && name == newName
 	if r.inPlace && r.Rename == nil {
 		return nil
@@ -91,9 +93,9 @@ func (r *run) renamedListing(ctx context.Context, name string, out *spill, inPla
 		return o, err
 	}
 	defer f.Close()
-	n, err := io.Copy(out, io.LimitReader(contextReader{ctx, f}, maxListing+1))
-	if err == nil && n > maxListing {
-		err = &listingError{fmt.Errorf("too long: more than %d bytes", maxListing)}
+	n, err := io.Copy(out, io.LimitReader(contextReader{ctx, f}, listing.MaxSize+1))
+	if err == nil && n > listing.MaxSize {
+		err = &listingError{fmt.Errorf("too long: more than %d bytes", listing.MaxSize)}
 	}
 	return o, err
 }
@@ -115,7 +117,7 @@ func (r *run) renameListing(ctx context.Context, f io.Reader, out *spill) (bool,
 	if err != nil {
 		return false, err
 	}
-	changed, err := renameListing(w, &boundedReader{dec, maxListing, "listing"}, r.Rename)
+	changed, err := listing.Rename(w, &boundedReader{dec, listing.MaxSize, "listing"}, r.Rename)
 	if e := w.Close(); err == nil && e != nil {
 		return changed, e
 	}

@@ -8,7 +8,16 @@ import (
 	"hash/maphash"
 	"io/fs"
 	"path"
+	"strings"
 	"time"
+
+	"narseal/nar/binarycache/narinfo"
+	"narseal/nar/binarycache/state"
+)
+
+const (
+	debugInfoDir = "debuginfo"
+	maxDebugInfo = 1 << 16 // bytes of an object in it
 )
 
 // A pruner deletes what the work has replaced: first the narinfos (and listings) of store paths that have a new one,
@@ -87,7 +96,7 @@ func (p *pruner) collect(ctx context.Context) error {
 		}
 		p.add(rec)
 	}
-	for _, rec := range p.State.changes() {
+	for _, rec := range p.State.Changes() {
 		now, _, err := p.recorded(ctx, rec.Out)
 		if err != nil {
 			return err
@@ -103,27 +112,27 @@ func (p *pruner) collect(ctx context.Context) error {
 	return nil
 }
 
-func (p *pruner) add(rec record) {
-	if rec.OldNAR != rec.NewNAR && isNARName(rec.OldNAR) {
+func (p *pruner) add(rec state.Record) {
+	if rec.OldNAR != rec.NewNAR && narinfo.IsNAR(rec.OldNAR) {
 		p.candidates[narKey(rec.OldNAR)] = rec.OldNAR
 	}
 }
 
 // recorded returns the narinfo of a record if the cache has it, with these contents.
-func (p *pruner) recorded(ctx context.Context, id infoID) (*Info, Object, error) {
-	b, o, err := load(ctx, p.in, id.Name, maxInfo)
+func (p *pruner) recorded(ctx context.Context, id state.ID) (*narinfo.Info, Object, error) {
+	b, o, err := load(ctx, p.in, id.Name, narinfo.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, o, nil
 	}
-	if err != nil || identify(id.Name, b) != id {
+	if err != nil || state.Identify(id.Name, b) != id {
 		return nil, o, err
 	}
-	n, err := parseNamed(id.Name, b, p.cache.storeDir)
+	n, err := narinfo.ParseNamed(id.Name, b, p.cache.StoreDir)
 	return n, o, err
 }
 
 // retire deletes the narinfo of a path that has a new one, and its listing.
-func (p *pruner) retire(ctx context.Context, rec record) error {
+func (p *pruner) retire(ctx context.Context, rec state.Record) error {
 	if rec.In.Name == rec.Out.Name {
 		return nil
 	}
@@ -135,7 +144,7 @@ func (p *pruner) retire(ctx context.Context, rec record) error {
 	if err != nil || now == nil {
 		return err
 	}
-	if out, _ := p.moved(old); out != rec.Out.Name || p.rename(old.base) != now.base {
+	if out, _ := p.moved(old); out != rec.Out.Name || p.rename(old.Base) != now.Base {
 		return nil
 	}
 	if err := p.delete(ctx, rec.In.Name, Condition{Version: o.Version}); errors.Is(err, ErrChanged) {
@@ -143,7 +152,7 @@ func (p *pruner) retire(ctx context.Context, rec record) error {
 	} else if err != nil {
 		return err
 	}
-	return p.delete(ctx, listName(rec.In.Name), Condition{})
+	return p.delete(ctx, narinfo.ListingName(rec.In.Name), Condition{})
 }
 
 // look takes from the candidates those that a narinfo or a debuginfo names that was not read before.
@@ -158,7 +167,7 @@ func (p *pruner) look(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("prune: %w", err)
 			}
-			if dir == "" && !isInfoName(o.Name) {
+			if dir == "" && !narinfo.IsName(o.Name) {
 				continue
 			}
 			id := maphash.String(p.seed, o.Name+"\x00"+string(o.Version))
@@ -176,7 +185,7 @@ func (p *pruner) look(ctx context.Context) error {
 
 // read takes from the candidates what one object names.
 func (p *pruner) read(ctx context.Context, name, dir string) error {
-	limit := int64(maxInfo)
+	limit := int64(narinfo.MaxSize)
 	if dir != "" {
 		limit = maxDebugInfo
 	}
@@ -188,7 +197,7 @@ func (p *pruner) read(ctx context.Context, name, dir string) error {
 		return err
 	}
 	if dir == "" {
-		n, err := parseInfo(b, p.cache.storeDir)
+		n, err := narinfo.Parse(b, p.cache.StoreDir)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -215,3 +224,6 @@ func (p *pruner) delete(ctx context.Context, name string, c Condition) error {
 	}
 	return err
 }
+
+// narKey is a name as stores see it that take upper and lower case for the same.
+func narKey(name string) string { return strings.ToLower(name) }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"narseal/nar/binarycache/narinfo"
 )
 
 // load reads a small object.
@@ -22,10 +24,10 @@ func load(ctx context.Context, s Store, name string, limit int64) ([]byte, Objec
 }
 
 // sumOf reads an object that should have size bytes, and not more of it than shows that it has others.
-func sumOf(ctx context.Context, s Store, name string, size int64) (sum, error) {
+func sumOf(ctx context.Context, s Store, name string, size int64) (narinfo.Sum, error) {
 	f, _, err := s.Open(ctx, name)
 	if err != nil {
-		return sum{}, err
+		return narinfo.Sum{}, err
 	}
 	defer f.Close()
 	m := newMeter()
@@ -35,8 +37,8 @@ func sumOf(ctx context.Context, s Store, name string, size int64) (sum, error) {
 
 // Infos goes through the narinfos of a cache, of which none is larger than 1 MiB. A narinfo that cannot be read is an
 // error that does not end the iteration; a store that is not a cache, or cannot be listed, is one that does.
-func Infos(ctx context.Context, s Store) func(yield func(*Info, error) bool) {
-	return func(yield func(*Info, error) bool) {
+func Infos(ctx context.Context, s Store) func(yield func(*narinfo.Info, error) bool) {
+	return func(yield func(*narinfo.Info, error) bool) {
 		c, err := loadCacheInfo(ctx, s)
 		if err != nil {
 			yield(nil, err)
@@ -47,23 +49,32 @@ func Infos(ctx context.Context, s Store) func(yield func(*Info, error) bool) {
 				yield(nil, err)
 				return
 			}
-			if !strings.HasSuffix(o.Name, infoSuffix) {
+			if !strings.HasSuffix(o.Name, narinfo.Suffix) {
 				continue
 			}
-			if !isInfoName(o.Name) {
-				if !yield(nil, fmt.Errorf("%s: not the name of a narinfo, want HASH%s", o.Name, infoSuffix)) {
+			if !narinfo.IsName(o.Name) {
+				if !yield(nil, fmt.Errorf("%s: not the name of a narinfo, want HASH%s", o.Name, narinfo.Suffix)) {
 					return
 				}
 				continue
 			}
-			var n *Info
-			b, _, err := load(ctx, s, o.Name, maxInfo)
+			var n *narinfo.Info
+			b, _, err := load(ctx, s, o.Name, narinfo.MaxSize)
 			if err == nil {
-				n, err = parseNamed(o.Name, b, c.storeDir)
+				n, err = narinfo.ParseNamed(o.Name, b, c.StoreDir)
 			}
 			if !yield(n, err) {
 				return
 			}
 		}
 	}
+}
+
+// readAll reads a small object.
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("too long: more than %d bytes", limit)
+	}
+	return b, err
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"narseal/nar/binarycache/narinfo"
 )
 
 // errLater is returned for a path that gets another narinfo's name: it waits until all paths are known.
@@ -89,7 +91,7 @@ func (n *renamed) read(i *renamedInfo) ([]byte, error) {
 func (n *renamed) close() { n.text.Close() }
 
 // checkName says whether a path may get the name that the rules give it, as far as the input knows.
-func (r *run) checkName(ctx context.Context, t *task, n *Info) error {
+func (r *run) checkName(ctx context.Context, t *task, n *narinfo.Info) error {
 	if r.renamed.names[t.out] > 1 {
 		return fmt.Errorf("%s: %w: two paths would become %s", n.StorePath, ErrConflict, t.out)
 	}

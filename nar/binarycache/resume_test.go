@@ -18,6 +18,7 @@ import (
 
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/folder"
+	"narseal/nar/binarycache/state"
 	"narseal/nar/compression"
 )
 
@@ -41,10 +42,10 @@ func swap(o *binarycache.RewriteOptions) {
 }
 
 // withState runs Rewrite with a state of its own in a directory.
-func withState(t testing.TB, state, dir string, o binarycache.RewriteOptions, do func(o binarycache.RewriteOptions)) {
+func withState(t testing.TB, states, dir string, o binarycache.RewriteOptions, do func(o binarycache.RewriteOptions)) {
 	t.Helper()
 	var err error
-	if o.State, err = binarycache.OpenState(state, dir, "work"); err != nil {
+	if o.State, err = state.Open(states, dir, "work"); err != nil {
 		t.Fatal(err)
 	}
 	do(o)
@@ -54,9 +55,9 @@ func withState(t testing.TB, state, dir string, o binarycache.RewriteOptions, do
 }
 
 // rewriteWith is rewrite with a state.
-func rewriteWith(t testing.TB, state, dir string, o binarycache.RewriteOptions) (sum binarycache.Summary) {
+func rewriteWith(t testing.TB, states, dir string, o binarycache.RewriteOptions) (sum binarycache.Summary) {
 	t.Helper()
-	withState(t, state, dir, o, func(o binarycache.RewriteOptions) { sum, _ = rewrite(t, dir, o) })
+	withState(t, states, dir, o, func(o binarycache.RewriteOptions) { sum, _ = rewrite(t, dir, o) })
 	return sum
 }
 

@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
+
+	"narseal/nar/binarycache/narinfo"
+	"narseal/nar/binarycache/state"
 )
 
 // Rewrite passes every NAR of a cache through Filter. What comes out different gets a new NAR, and then a narinfo that
@@ -58,7 +61,7 @@ func Rewrite(ctx context.Context, s Store, o RewriteOptions) (sum Summary, err e
 		err = r.prune(ctx)
 	}
 	if err == nil && r.summary.Paths[Failed] == 0 && !(r.inPlace && o.Once) {
-		err = o.State.finish()
+		err = o.State.Finish()
 	}
 	return r.summary, err
 }
@@ -80,6 +83,9 @@ func (r *run) rewrite(ctx context.Context, t *task, res *Result) error {
 func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result) error {
 	w, err := r.open(ctx, t, again, res)
 	if err != nil {
+		return err
+	}
+	if skip, err := r.skip(ctx, w.info, res); err != nil || skip {
 		return err
 	}
 	if finished, err := r.isFinished(ctx, w, res); err != nil || finished {
@@ -104,6 +110,9 @@ func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result)
 	if err := r.decide(w, content, res); err != nil {
 		return err
 	}
+	if r.Overlay && res.Status == Unchanged {
+		return nil
+	}
 	if !r.inPlace || w.out != t.name {
 		if finished, err := r.isThere(ctx, w, res); err != nil || finished {
 			return err
@@ -113,7 +122,7 @@ func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result)
 	case r.DryRun:
 		return nil
 	case res.Status == Unchanged && r.inPlace:
-		if r.State.made(w.id) {
+		if r.State.Made(w.id) {
 			res.Status = Finished
 		}
 		return nil
@@ -126,13 +135,16 @@ type pathWork struct {
 	name   string // of the narinfo
 	out    string // the name that it gets
 	object Object // the narinfo
-	id     infoID
+	id     state.ID
 	text   []byte
-	info   *Info
-	next   *Info // what becomes of info
+	info   *narinfo.Info
+	next   *narinfo.Info // what becomes of info
 	file   *narFile
-	sum    sum  // of the file
-	pass   Path // how the filter was called
+
+	replaced *Object // the narinfo in an overlay that this path takes the place of
+
+	sum  narinfo.Sum // of the file
+	pass Path        // how the filter was called
 }
 
 // open reads a task's narinfo, or returns errLater.
@@ -143,7 +155,7 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 		w.object = t.object
 		w.text, err = r.renamed.read(t.renamedInfo)
 	} else {
-		w.text, w.object, err = load(ctx, r.in, t.name, maxInfo)
+		w.text, w.object, err = r.load(ctx, t.name, res)
 	}
 	if err != nil {
 		return nil, err
@@ -151,7 +163,7 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 	if w.info, err = r.parseInfo(t.name, w.text, res); err != nil {
 		return nil, err
 	}
-	w.id = identify(t.name, w.text)
+	w.id = state.Identify(t.name, w.text)
 	var moved bool
 	w.out, moved = r.moved(w.info)
 	switch {
@@ -173,7 +185,7 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 }
 
 // firstPass sees what a NAR becomes, and checks it.
-func (r *run) firstPass(ctx context.Context, w *pathWork) (content sum, err error) {
+func (r *run) firstPass(ctx context.Context, w *pathWork) (content narinfo.Sum, err error) {
 	for {
 		content, err = r.filter(ctx, w, nil)
 		if w.pass.Retry || !errors.Is(err, ErrRetry) {
@@ -184,7 +196,7 @@ func (r *run) firstPass(ctx context.Context, w *pathWork) (content sum, err erro
 }
 
 // filter passes the NAR through Filter, checks it, and returns what came out.
-func (r *run) filter(ctx context.Context, w *pathWork, dst io.Writer) (out sum, err error) {
+func (r *run) filter(ctx context.Context, w *pathWork, dst io.Writer) (out narinfo.Sum, err error) {
 	c, err := w.file.check(ctx)
 	if err != nil {
 		return out, err
@@ -200,7 +212,7 @@ func (r *run) filter(ctx context.Context, w *pathWork, dst io.Writer) (out sum, 
 		dst = io.MultiWriter(m, dst)
 	}
 	if r.Filter != nil {
-		p := w.info.path()
+		p := pathOf(w.info)
 		p.Again, p.Retry = w.pass.Again, w.pass.Retry
 		err = r.Filter(ctx, p, dst, c)
 	} else {
@@ -213,23 +225,23 @@ func (r *run) filter(ctx context.Context, w *pathWork, dst io.Writer) (out sum, 
 }
 
 // decide says what becomes of a path, now that its contents are known.
-func (r *run) decide(w *pathWork, content sum, res *Result) (err error) {
-	res.NarHash, res.NewHash = hashText(w.info.narHash), content.String()
+func (r *run) decide(w *pathWork, content narinfo.Sum, res *Result) (err error) {
+	res.NarHash, res.NewHash = narinfo.HashText(w.info.NarHash), content.String()
 	if w.next, err = r.next(w.info, content, res); err != nil {
 		return err
 	}
 	res.NewStorePath = w.next.StorePath
-	if res.Status = Changed; res.NarHash == res.NewHash && slices.Equal(w.next.lines, w.info.lines) {
+	if res.Status = Changed; res.NarHash == res.NewHash && w.next.SameText(w.info) {
 		res.Status = Unchanged
 	}
 	return nil
 }
 
 // next is the narinfo of what a path becomes, but for its file and signatures.
-func (r *run) next(n *Info, content sum, res *Result) (*Info, error) {
-	next := &Info{lines: slices.Clone(n.lines)}
-	dir := strings.TrimSuffix(n.StorePath, n.base)
-	next.set("StorePath", dir+r.rename(n.base), "")
+func (r *run) next(n *narinfo.Info, content narinfo.Sum, res *Result) (*narinfo.Info, error) {
+	next := n.Clone()
+	dir := strings.TrimSuffix(n.StorePath, n.Base)
+	next.Set("StorePath", dir+r.rename(n.Base), "")
 	if len(n.References) > 0 {
 		refs := make([]string, len(n.References))
 		moved := false
@@ -239,32 +251,32 @@ func (r *run) next(n *Info, content sum, res *Result) (*Info, error) {
 		}
 		if moved {
 			slices.Sort(refs)
-			next.set("References", strings.Join(slices.Compact(refs), " "), "NarSize")
+			next.Set("References", strings.Join(slices.Compact(refs), " "), "NarSize")
 		}
 	}
 	if n.Deriver != "" {
-		next.set("Deriver", r.rename(n.Deriver), "References")
+		next.Set("Deriver", r.rename(n.Deriver), "References")
 	}
 	changed := res.NarHash != res.NewHash
 	if changed {
-		next.set("NarHash", content.String(), "")
-		next.set("NarSize", strconv.FormatInt(content.size, 10), "")
+		next.Set("NarHash", content.String(), "")
+		next.Set("NarSize", strconv.FormatInt(content.Size, 10), "")
 	}
-	if err := next.reparse(r.cache.storeDir); err != nil {
+	if err := next.Reparse(r.cache.StoreDir); err != nil {
 		return nil, fmt.Errorf("%s after the rules: %w", n.StorePath, err)
 	}
-	if next.fingerprint() != n.fingerprint() && next.drop("Sig") && len(r.SecretKeys) == 0 {
+	if next.Fingerprint() != n.Fingerprint() && next.Drop("Sig") && len(r.SecretKeys) == 0 {
 		res.Warnings = append(res.Warnings, "its signatures are void and dropped, and no secret key signs it")
 	}
-	if (changed || next.StorePath != n.StorePath) && next.drop("CA") {
-		res.Warnings = append(res.Warnings, "no longer content-addressed: CA: "+n.ca+" is dropped")
+	if (changed || next.StorePath != n.StorePath) && next.Drop("CA") {
+		res.Warnings = append(res.Warnings, "no longer content-addressed: CA: "+n.CA+" is dropped")
 	}
-	return next, next.reparse(r.cache.storeDir)
+	return next, next.Reparse(r.cache.StoreDir)
 }
 
 // isFinished says whether an earlier run has made what the narinfo becomes, and checks that.
 func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, error) {
-	if r.inPlace && r.Once && r.State.made(w.id) {
+	if r.inPlace && r.Once && r.State.Made(w.id) {
 		// To do it again would undo it, whatever else is wrong.
 		if !r.isOwn(w.info) {
 			if err := r.checkTrust(w.info); err != nil {
@@ -273,18 +285,18 @@ func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, e
 		}
 		return true, r.checkFinished(ctx, w.info, res)
 	}
-	rec, ok := r.State.find(w.id)
+	rec, ok := r.State.Find(w.id)
 	if !ok || r.inPlace && rec.Out.Name == w.name || rec.Out.Name != w.out {
 		return false, nil
 	}
 	if err := r.checkTrust(w.info); err != nil {
 		return false, err
 	}
-	b, _, err := load(ctx, r.out, rec.Out.Name, maxInfo)
-	if err != nil || identify(rec.Out.Name, b) != rec.Out {
+	b, _, err := load(ctx, r.out, rec.Out.Name, narinfo.MaxSize)
+	if err != nil || state.Identify(rec.Out.Name, b) != rec.Out {
 		return false, nil
 	}
-	n, err := parseNamed(rec.Out.Name, b, r.cache.storeDir)
+	n, err := narinfo.ParseNamed(rec.Out.Name, b, r.cache.StoreDir)
 	if err != nil || !r.isOwn(n) && r.checkTrust(n) != nil {
 		return false, nil
 	}
@@ -296,21 +308,21 @@ func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, e
 }
 
 // isOwn says whether one of the secret keys has signed a narinfo.
-func (r *run) isOwn(n *Info) bool {
+func (r *run) isOwn(n *narinfo.Info) bool {
 	keys := make([]signature.PublicKey, len(r.SecretKeys))
 	for i, key := range r.SecretKeys {
 		keys[i] = key.ToPublicKey()
 	}
-	return n.signedBy(keys)
+	return n.SignedBy(keys)
 }
 
 // checkFinished checks a NAR of the cache that is written, and has Filter inspect it.
-func (r *run) checkFinished(ctx context.Context, n *Info, res *Result) error {
+func (r *run) checkFinished(ctx context.Context, n *narinfo.Info, res *Result) error {
 	err := r.inspectNAR(ctx, r.out, n, func(nar io.Reader) error {
 		if r.Filter == nil {
 			return nil
 		}
-		p := n.path()
+		p := pathOf(n)
 		p.StorePath, p.Finished = res.StorePath, true
 		return r.Filter(ctx, p, io.Discard, nar)
 	})
@@ -323,15 +335,19 @@ func (r *run) checkFinished(ctx context.Context, n *Info, res *Result) error {
 // isThere says whether the cache that is written has the narinfo already, and checks its NAR. Another one of that name
 // is a conflict.
 func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, error) {
-	b, _, err := load(ctx, r.out, w.out, maxInfo)
+	b, o, err := load(ctx, r.out, w.out, narinfo.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	got, err := parseNamed(w.out, b, r.cache.storeDir)
-	if err != nil || got.fingerprint() != w.next.fingerprint() || got.Deriver != w.next.Deriver || got.ca != w.next.ca {
+	got, err := narinfo.ParseNamed(w.out, b, r.cache.StoreDir)
+	if err == nil && r.Overlay && got.NarHash != w.next.NarHash && r.isOwn(got) {
+		w.replaced = &o // it is of contents that the input had before
+		return false, nil
+	}
+	if err != nil || got.Fingerprint() != w.next.Fingerprint() || got.Deriver != w.next.Deriver || got.CA != w.next.CA {
 		what := w.info.StorePath
 		if w.out != w.name {
 			what = "renamed to " + w.next.StorePath

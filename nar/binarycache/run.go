@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 
+	"narseal/nar/binarycache/narinfo"
+	"narseal/nar/binarycache/state"
 	"narseal/nar/storepath"
 )
 
@@ -28,7 +30,7 @@ type run struct {
 	found    int   // paths
 	bytes    int64 // of their NARs, as far as narinfos were read
 	canceled context.CancelCauseFunc
-	changes  []record // by this run, if they are needed to prune
+	changes  []state.Record // by this run, if they are needed to prune
 }
 
 // A task is one narinfo to work on.
@@ -138,12 +140,12 @@ func (r *run) list(ctx context.Context, names chan<- task) error {
 			if err != nil {
 				return err
 			}
-			if skip, err := r.isOld(ctx, hash+infoSuffix); err != nil {
+			if skip, err := r.isOld(ctx, hash+narinfo.Suffix); err != nil {
 				return err
 			} else if skip {
 				continue
 			}
-			if err := send(hash + infoSuffix); err != nil {
+			if err := send(hash + narinfo.Suffix); err != nil {
 				return err
 			}
 		}
@@ -153,7 +155,7 @@ func (r *run) list(ctx context.Context, names chan<- task) error {
 		if err != nil {
 			return err
 		}
-		if !isInfoName(o.Name) || !r.Since.IsZero() && !o.ModTime.After(r.Since) {
+		if !r.selected(o.Name) || !r.Since.IsZero() && !o.ModTime.After(r.Since) {
 			continue
 		}
 		if err := send(o.Name); err != nil {
@@ -170,7 +172,7 @@ func (r *run) isOld(ctx context.Context, name string) (bool, error) {
 	}
 	o, err := r.in.Stat(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // it fails when its turn comes
+		return false, nil // it is missing when its turn comes
 	}
 	return err == nil && !o.ModTime.After(r.Since), err
 }
@@ -193,6 +195,9 @@ func (r *run) do(ctx context.Context, t task) {
 	if err == errLater {
 		return
 	}
+	if err == errMissing {
+		res.Status, err = Missing, nil
+	}
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return // cut short: neither done nor failed
@@ -212,7 +217,7 @@ func (r *run) do(ctx context.Context, t task) {
 }
 
 func (r *run) verify(ctx context.Context, t *task, res *Result) error {
-	b, _, err := load(ctx, r.in, t.name, maxInfo)
+	b, _, err := r.load(ctx, t.name, res)
 	if err != nil {
 		return err
 	}
@@ -220,21 +225,24 @@ func (r *run) verify(ctx context.Context, t *task, res *Result) error {
 	if err != nil {
 		return err
 	}
+	if skip, err := r.skip(ctx, n, res); err != nil || skip {
+		return err
+	}
 	r.plan(0, n.NarSize)
 	if err := r.checkTrust(n); err != nil {
 		return err
 	}
-	res.Status, res.NarHash = Verified, hashText(n.narHash)
+	res.Status, res.NarHash = Verified, narinfo.HashText(n.NarHash)
 	return r.inspectNAR(ctx, r.in, n, func(nar io.Reader) error {
 		if r.inspect == nil {
 			return nil
 		}
-		return r.inspect(ctx, n.path(), nar)
+		return r.inspect(ctx, pathOf(n), nar)
 	})
 }
 
 // inspectNAR reads the NAR of n in store to its end, checks it against n, and has inspect look at it.
-func (r *run) inspectNAR(ctx context.Context, store Store, n *Info, inspect func(nar io.Reader) error) error {
+func (r *run) inspectNAR(ctx context.Context, store Store, n *narinfo.Info, inspect func(nar io.Reader) error) error {
 	f, err := openFile(ctx, store, n, false, nil)
 	if err != nil {
 		return err
@@ -249,14 +257,14 @@ func (r *run) inspectNAR(ctx context.Context, store Store, n *Info, inspect func
 	return c.finish(inspect(c))
 }
 
-// path describes a narinfo to a filter.
-func (n *Info) path() *Path {
+// pathOf describes a narinfo to a filter.
+func pathOf(n *narinfo.Info) *Path {
 	return &Path{StorePath: n.StorePath, NarSize: n.NarSize, Compression: n.Compression}
 }
 
 // parseInfo parses a narinfo and notes its store path.
-func (r *run) parseInfo(name string, b []byte, res *Result) (*Info, error) {
-	n, err := parseNamed(name, b, r.cache.storeDir)
+func (r *run) parseInfo(name string, b []byte, res *Result) (*narinfo.Info, error) {
+	n, err := narinfo.ParseNamed(name, b, r.cache.StoreDir)
 	if err != nil {
 		return nil, err
 	}
@@ -264,21 +272,9 @@ func (r *run) parseInfo(name string, b []byte, res *Result) (*Info, error) {
 	return n, nil
 }
 
-// parseNamed parses the narinfo of this name.
-func parseNamed(name string, b []byte, dir string) (*Info, error) {
-	n, err := parseInfo(b, dir)
-	if err == nil && infoName(n.base) != name {
-		err = fmt.Errorf("in StorePath: %s belongs into %s", n.StorePath, infoName(n.base))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return n, nil
-}
-
 // checkTrust says whether a trusted key has signed the narinfo.
-func (r *run) checkTrust(n *Info) error {
-	if len(r.TrustedKeys) == 0 || n.signedBy(r.TrustedKeys) {
+func (r *run) checkTrust(n *narinfo.Info) error {
+	if len(r.TrustedKeys) == 0 || n.SignedBy(r.TrustedKeys) {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", n.StorePath, ErrUntrusted)
@@ -295,32 +291,41 @@ func (r *run) readCacheInfo(ctx context.Context) error {
 	}
 	there, err := loadCacheInfo(ctx, r.out)
 	switch {
-	case err == nil && there.storeDir != r.cache.storeDir:
-		return fmt.Errorf("%s: the output is a cache of %s, the input of %s", cacheInfoName, there.storeDir, r.cache.storeDir)
+	case err == nil && there.StoreDir != r.cache.StoreDir:
+		return fmt.Errorf("%s: the output is a cache of %s, the input of %s", narinfo.CacheInfoName, there.StoreDir, r.cache.StoreDir)
 	case err == nil, errors.Is(err, fs.ErrNotExist) && r.DryRun:
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
+	text := r.cache.Text
+	if r.Overlay {
+		text = r.cache.Overlay(r.Priority)
+	}
 	o := r.cache.object
-	o.Name, o.Size = cacheInfoName, int64(len(r.cache.text))
-	if _, err = r.out.Put(ctx, o, strings.NewReader(string(r.cache.text)), Condition{New: true}); errors.Is(err, fs.ErrExist) {
+	o.Name, o.Size = narinfo.CacheInfoName, int64(len(text))
+	if _, err = r.out.Put(ctx, o, strings.NewReader(string(text)), Condition{New: true}); errors.Is(err, fs.ErrExist) {
 		return nil // another run was faster
 	}
 	return asOutput(err)
 }
 
+// cacheInfo is nix-cache-info and its object.
+type cacheInfo struct {
+	*narinfo.CacheInfo
+	object Object
+}
+
 func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
-	b, o, err := load(ctx, s, cacheInfoName, maxInfo)
+	b, o, err := load(ctx, s, narinfo.CacheInfoName, narinfo.MaxSize)
 	if err != nil {
 		return nil, fmt.Errorf("not a binary cache: %w", err)
 	}
-	c, err := parseCacheInfo(b)
+	c, err := narinfo.ParseCacheInfo(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", cacheInfoName, err)
+		return nil, fmt.Errorf("%s: %w", narinfo.CacheInfoName, err)
 	}
-	c.object = o
-	return c, nil
+	return &cacheInfo{c, o}, nil
 }
 
 // rename applies the rules to a base name, or to a text of them.
@@ -332,15 +337,15 @@ func (r *run) rename(s string) string {
 }
 
 // moved says whether the rules give a narinfo another name.
-func (r *run) moved(n *Info) (string, bool) {
-	out := n.base
+func (r *run) moved(n *narinfo.Info) (string, bool) {
+	out := n.Base
 	if r.out != nil {
 		out = r.rename(out)
 	}
 	if len(out) < storepath.HashLen {
 		return "", true
 	}
-	return infoName(out), infoName(out) != infoName(n.base)
+	return narinfo.Name(out), narinfo.Name(out) != narinfo.Name(n.Base)
 }
 
 func sorted(m map[string]bool) []string {

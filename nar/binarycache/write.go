@@ -10,11 +10,13 @@ import (
 	"runtime"
 	"strings"
 
+	"narseal/nar/binarycache/narinfo"
+	"narseal/nar/binarycache/state"
 	"narseal/nar/compression"
 )
 
 // write writes what a path has become: its NAR, its listing, and then its narinfo.
-func (r *run) write(ctx context.Context, w *pathWork, content sum, res *Result) error {
+func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *Result) error {
 	var nar upload
 	switch {
 	case res.NarHash != res.NewHash:
@@ -25,14 +27,14 @@ func (r *run) write(ctx context.Context, w *pathWork, content sum, res *Result) 
 		}
 		nar = upload{w.next.URL, made.size, func() io.ReadSeeker { return io.NewSectionReader(made, 0, made.size) }}
 	case !r.inPlace:
-		nar = upload{w.info.URL, w.sum.size, func() io.ReadSeeker { return w.file.content(ctx, w.sum) }}
+		nar = upload{w.info.URL, w.sum.Size, func() io.ReadSeeker { return w.file.content(ctx, w.sum) }}
 	}
 	shared, err := r.upload(ctx, w, &nar)
 	if err != nil {
 		return err
 	}
-	if w.next.fingerprint() != w.info.fingerprint() {
-		if err := r.sign(w.next); err != nil {
+	if w.next.Fingerprint() != w.info.Fingerprint() {
+		if err := w.next.Sign(r.SecretKeys); err != nil {
 			return err
 		}
 	}
@@ -89,7 +91,7 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 }
 
 // makeNAR makes the NAR that w's becomes, which is known to be content, and notes its file in the narinfo.
-func (r *run) makeNAR(ctx context.Context, w *pathWork, content sum, made *spill, res *Result) error {
+func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, made *spill, res *Result) error {
 	c := r.Compression
 	if c == "" {
 		c = w.info.Compression
@@ -99,7 +101,7 @@ func (r *run) makeNAR(ctx context.Context, w *pathWork, content sum, made *spill
 	}
 	file := newMeter()
 	z, err := compression.Compress(io.MultiWriter(file, made), c,
-		compression.Options{Level: r.Level, Workers: max(1, runtime.GOMAXPROCS(0)/max(1, r.Jobs)), Size: content.size})
+		compression.Options{Level: r.Level, Workers: max(1, runtime.GOMAXPROCS(0)/max(1, r.Jobs)), Size: content.Size})
 	if err != nil {
 		return err
 	}
@@ -123,33 +125,22 @@ func (r *run) makeNAR(ctx context.Context, w *pathWork, content sum, made *spill
 		suffix = "nar" + c.Extension()
 	}
 	hash := strings.TrimPrefix(s.String(), "sha256:")
-	w.next.setFile(s, dir+hash+"."+suffix, c)
-	res.FileSize = s.size
-	return w.next.reparse(r.cache.storeDir)
-}
-
-// sign signs with every secret key.
-func (r *run) sign(n *Info) error {
-	text := n.fingerprint()
-	for _, key := range r.SecretKeys {
-		sig, err := key.Sign(nil, text)
-		if err != nil {
-			return fmt.Errorf("sign %s: %w", n.StorePath, err)
-		}
-		n.lines = append(n.lines, line{"Sig", "Sig: " + sig.String()})
-	}
-	return nil
+	w.next.SetFile(s, dir+hash+"."+suffix, c)
+	res.FileSize = s.Size
+	return w.next.Reparse(r.cache.StoreDir)
 }
 
 // publish notes the change and writes the narinfo.
 func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
-	b := w.next.encode()
-	rec := record{In: w.id, Out: identify(w.out, b), OldNAR: w.info.URL, NewNAR: w.next.URL}
-	if err := r.State.add(rec); err != nil {
+	b := w.next.Encode()
+	rec := state.Record{In: w.id, Out: state.Identify(w.out, b), OldNAR: w.info.URL, NewNAR: w.next.URL}
+	if err := r.State.Add(rec); err != nil {
 		return asOutput(err)
 	}
 	cond := Condition{New: true}
-	if r.inPlace && w.out == w.name {
+	if w.replaced != nil {
+		cond = Condition{Version: w.replaced.Version}
+	} else if r.inPlace && w.out == w.name {
 		var err error
 		if cond, err = r.unchanged(ctx, w); err != nil {
 			return err
@@ -180,7 +171,7 @@ func (r *run) unchanged(ctx context.Context, w *pathWork) (Condition, error) {
 	if w.object.Version != "" {
 		return Condition{Version: w.object.Version}, nil
 	}
-	b, _, err := load(ctx, r.out, w.name, maxInfo)
+	b, _, err := load(ctx, r.out, w.name, narinfo.MaxSize)
 	if err == nil && string(b) != string(w.text) {
 		err = fmt.Errorf("%s: %w", w.name, ErrChanged)
 	}

@@ -1,4 +1,4 @@
-package binarycache
+package listing
 
 import (
 	"bytes"
@@ -52,7 +52,7 @@ func FuzzListing(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var out bytes.Buffer
-		changed, err := renameListing(&out, bytes.NewReader(b), listRename)
+		changed, err := Rename(&out, bytes.NewReader(b), listRename)
 		whole := listRename(string(b))
 		if err != nil {
 			return
@@ -95,7 +95,7 @@ func TestListingMemory(t *testing.T) {
 			runtime.GC()
 			runtime.ReadMemStats(&before)
 			peak := uint64(0)
-			_, err := renameListing(io.Discard, &sampling{c.r, &peak, 0}, listRename)
+			_, err := Rename(io.Discard, &sampling{c.r, &peak, 0}, listRename)
 			runtime.ReadMemStats(&after)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("got %v, want %q", err, c.want)

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package binarycache
+package state
 
 import (
 	"io/fs"

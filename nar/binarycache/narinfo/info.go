@@ -1,9 +1,8 @@
-package binarycache
+package narinfo
 
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,31 +15,32 @@ import (
 	"narseal/nar/storepath"
 )
 
-// Limits of what is read whole, in bytes. A reference takes about 50 bytes in a narinfo.
+// Limits of what is read, in bytes.
 const (
-	maxInfo      = 1 << 20 // narinfo, nix-cache-info
-	maxDebugInfo = 1 << 16
+	// MaxSize is the size that no narinfo and no nix-cache-info exceeds. A reference takes about 50 bytes.
+	MaxSize = 1 << 20
 
 	// maxReferences bounds the text that a signature signs, in which each reference has the store directory before it.
 	maxReferences = 16 << 20
 )
 
-// An Info is a narinfo: what a cache says of one store path.
+// An Info is a narinfo: what a cache says of one store path. Its fields are those of the text that was parsed; what is
+// Set shows in them after Reparse.
 type Info struct {
 	StorePath   string
+	Base        string // the base name of StorePath
 	URL         string // the name of the NAR's object
 	Compression compression.Type
+	NarHash     [32]byte
 	NarSize     int64
-	References  []string // base names
-	Deriver     string   // a base name, or ""
+	FileHash    *[32]byte // nil if it is not stated
+	FileSize    int64     // 0 if it is not stated
+	References  []string  // base names
+	Deriver     string    // a base name, or ""
+	CA          string    // of a content-addressed path
 
-	lines    []line // as they were read, but for those that are set
-	base     string // of StorePath
-	narHash  [32]byte
-	fileHash *[32]byte // nil if it is not stated
-	fileSize int64     // 0 if it is not stated
-	ca       string
-	sigs     []signature.Signature
+	lines []line // as they were read, but for those that are set
+	sigs  []signature.Signature
 }
 
 // A line is kept as its text, so that what was not set comes out as it came in.
@@ -52,8 +52,8 @@ var infoKeys = map[string]bool{
 	"NarSize": true, "References": true, "Deriver": true, "System": true, "CA": true, "Sig": false,
 }
 
-// parseInfo parses and checks a narinfo of a cache whose store directory is dir.
-func parseInfo(b []byte, dir string) (*Info, error) {
+// Parse parses and checks a narinfo of a cache whose store directory is dir.
+func Parse(b []byte, dir string) (*Info, error) {
 	n := &Info{Compression: compression.Bzip2}
 	seen := map[string]bool{}
 	for i, text := range strings.Split(strings.TrimSuffix(string(b), "\n"), "\n") {
@@ -81,25 +81,37 @@ func parseInfo(b []byte, dir string) (*Info, error) {
 	return n, nil
 }
 
+// ParseNamed is [Parse] for the narinfo of this name, which has to be that of the store path in it.
+func ParseNamed(name string, b []byte, dir string) (*Info, error) {
+	n, err := Parse(b, dir)
+	if err == nil && Name(n.Base) != name {
+		err = fmt.Errorf("in StorePath: %s belongs into %s", n.StorePath, Name(n.Base))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return n, nil
+}
+
 // parseLine parses and checks the value of one key.
 func (n *Info) parseLine(key, value, dir string) (err error) {
 	switch key {
 	case "StorePath":
 		n.StorePath = value
-		n.base, err = storepath.BaseIn(dir, value)
+		n.Base, err = storepath.BaseIn(dir, value)
 	case "URL":
-		if n.URL = value; !isNARName(value) {
+		if n.URL = value; !IsNAR(value) {
 			err = errors.New("not the name of a NAR in the cache")
 		}
 	case "Compression":
 		n.Compression, err = compression.Parse(value)
 	case "FileHash":
-		n.fileHash = new([32]byte)
-		*n.fileHash, err = parseHash(value)
+		n.FileHash = new([32]byte)
+		*n.FileHash, err = parseHash(value)
 	case "FileSize":
-		n.fileSize, err = parseSize(value)
+		n.FileSize, err = parseSize(value)
 	case "NarHash":
-		n.narHash, err = parseHash(value)
+		n.NarHash, err = parseHash(value)
 	case "NarSize":
 		if n.NarSize, err = parseSize(value); err == nil && n.NarSize == 0 {
 			err = errors.New("no NAR is empty")
@@ -122,7 +134,7 @@ func (n *Info) parseLine(key, value, dir string) (err error) {
 			n.Deriver, err = value, storepath.CheckBaseName(value)
 		}
 	case "CA":
-		n.ca = value
+		n.CA = value
 	case "Sig":
 		var sig signature.Signature
 		if sig, err = signature.ParseSignature(value); err == nil {
@@ -132,12 +144,12 @@ func (n *Info) parseLine(key, value, dir string) (err error) {
 	return err
 }
 
-// maxSize is the largest size that is taken for one, in bytes.
-const maxSize = 1 << 62
+// maxNarSize is the largest size that is taken for one, in bytes.
+const maxNarSize = 1 << 62
 
 func parseSize(s string) (int64, error) {
 	v, err := strconv.ParseUint(s, 10, 64)
-	if err == nil && v > maxSize {
+	if err == nil && v > maxNarSize {
 		err = errors.New("out of range")
 	}
 	return int64(v), err
@@ -158,24 +170,24 @@ func parseHash(s string) (sum [32]byte, err error) {
 	return [32]byte(h.Digest()), nil
 }
 
-// hashText is the usual form of a SHA-256 in a narinfo.
-func hashText(h [32]byte) string { return "sha256:" + nixbase32.EncodeToString(h[:]) }
+// HashText is the usual form of a SHA-256 in a narinfo.
+func HashText(h [32]byte) string { return "sha256:" + nixbase32.EncodeToString(h[:]) }
 
-// fingerprint is what signatures sign (Nix's src/libstore/path-info.cc).
-func (n *Info) fingerprint() string {
-	dir := strings.TrimSuffix(n.StorePath, n.base)
+// Fingerprint is what signatures sign (Nix's src/libstore/path-info.cc).
+func (n *Info) Fingerprint() string {
+	dir := strings.TrimSuffix(n.StorePath, n.Base)
 	refs := slices.Clone(n.References)
 	slices.Sort(refs)
 	refs = slices.Compact(refs)
 	for i, r := range refs {
 		refs[i] = dir + r
 	}
-	return fmt.Sprintf("1;%s;%s;%d;%s", n.StorePath, hashText(n.narHash), n.NarSize, strings.Join(refs, ","))
+	return fmt.Sprintf("1;%s;%s;%d;%s", n.StorePath, HashText(n.NarHash), n.NarSize, strings.Join(refs, ","))
 }
 
-// signedBy says whether one of the keys has signed the narinfo.
-func (n *Info) signedBy(keys []signature.PublicKey) bool {
-	text := n.fingerprint()
+// SignedBy says whether one of the keys has signed the narinfo.
+func (n *Info) SignedBy(keys []signature.PublicKey) bool {
+	text := n.Fingerprint()
 	for _, key := range keys {
 		for _, sig := range n.sigs {
 			if key.Verify(text, sig) {
@@ -186,8 +198,8 @@ func (n *Info) signedBy(keys []signature.PublicKey) bool {
 	return false
 }
 
-// set gives the line with this key a value, or adds it behind the one called after.
-func (n *Info) set(key, value, after string) {
+// Set gives the line with this key a value, or adds it behind the one called after.
+func (n *Info) Set(key, value, after string) {
 	text := key + ": " + value
 	at := slices.IndexFunc(n.lines, func(l line) bool { return l.key == key })
 	if at >= 0 {
@@ -198,15 +210,15 @@ func (n *Info) set(key, value, after string) {
 	n.lines = slices.Insert(n.lines, at+1, line{key, text})
 }
 
-// drop removes every line with this key, and says whether there was one.
-func (n *Info) drop(key string) bool {
+// Drop removes every line with this key, and says whether there was one.
+func (n *Info) Drop(key string) bool {
 	before := len(n.lines)
 	n.lines = slices.DeleteFunc(n.lines, func(l line) bool { return l.key == key })
 	return len(n.lines) < before
 }
 
-// encode is the text of the narinfo.
-func (n *Info) encode() []byte {
+// Encode is the text of the narinfo.
+func (n *Info) Encode() []byte {
 	var b []byte
 	for _, l := range n.lines {
 		b = append(append(b, l.text...), '\n')
@@ -214,9 +226,9 @@ func (n *Info) encode() []byte {
 	return b
 }
 
-// reparse brings the fields up to date with the lines.
-func (n *Info) reparse(dir string) error {
-	fresh, err := parseInfo(n.encode(), dir)
+// Reparse brings the fields up to date with the lines.
+func (n *Info) Reparse(dir string) error {
+	fresh, err := Parse(n.Encode(), dir)
 	if err != nil {
 		return err
 	}
@@ -224,53 +236,39 @@ func (n *Info) reparse(dir string) error {
 	return nil
 }
 
-// A sum is the size and SHA-256 of a file or a NAR.
-type sum struct {
-	size int64
-	hash [32]byte
+// A Sum is the size and SHA-256 of a file or a NAR.
+type Sum struct {
+	Size int64
+	Hash [32]byte
 }
 
-func (s sum) String() string { return hashText(s.hash) }
+func (s Sum) String() string { return HashText(s.Hash) }
 
-func (n *Info) setFile(s sum, url string, c compression.Type) {
-	n.set("URL", url, "StorePath")
-	n.set("Compression", string(c), "URL")
-	n.set("FileHash", s.String(), "Compression")
-	n.set("FileSize", strconv.FormatInt(s.size, 10), "FileHash")
+// SetFile names the file of the NAR: its size and hash, its object's name and how it is compressed.
+func (n *Info) SetFile(s Sum, url string, c compression.Type) {
+	n.Set("URL", url, "StorePath")
+	n.Set("Compression", string(c), "URL")
+	n.Set("FileHash", s.String(), "Compression")
+	n.Set("FileSize", strconv.FormatInt(s.Size, 10), "FileHash")
 }
 
-// cacheInfo is what nix-cache-info says.
-type cacheInfo struct {
-	object   Object
-	text     []byte
-	storeDir string
-}
+// Clone is an Info of the same text, whose fields are not set: see Reparse.
+func (n *Info) Clone() *Info { return &Info{lines: slices.Clone(n.lines)} }
 
-func parseCacheInfo(b []byte) (*cacheInfo, error) {
-	c := &cacheInfo{text: b, storeDir: storepath.DefaultDir}
-	for i, l := range strings.Split(strings.TrimSuffix(string(b), "\n"), "\n") {
-		key, value, ok := strings.Cut(l, ":")
-		if !ok && l != "" {
-			return nil, fmt.Errorf("line %d: %q: want \"Key: value\"", i+1, clip(l))
+// SameText says whether two narinfos have the same text.
+func (n *Info) SameText(o *Info) bool { return slices.Equal(n.lines, o.lines) }
+
+// Sign adds a signature by each of the keys.
+func (n *Info) Sign(keys []signature.SecretKey) error {
+	text := n.Fingerprint()
+	for _, key := range keys {
+		sig, err := key.Sign(nil, text)
+		if err != nil {
+			return fmt.Errorf("sign %s: %w", n.StorePath, err)
 		}
-		if key != "StoreDir" {
-			continue
-		}
-		c.storeDir = strings.TrimSpace(value)
-		if err := storepath.CheckDir(c.storeDir); err != nil {
-			return nil, fmt.Errorf("line %d: StoreDir: %w", i+1, err)
-		}
+		n.lines = append(n.lines, line{"Sig", "Sig: " + sig.String()})
 	}
-	return c, nil
-}
-
-// readAll reads a small object.
-func readAll(r io.Reader, limit int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = errors.New("too long: more than " + strconv.FormatInt(limit, 10) + " bytes")
-	}
-	return b, err
+	return nil
 }
 
 // clip shortens what comes from a file for a message.

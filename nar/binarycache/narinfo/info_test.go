@@ -1,11 +1,11 @@
-package binarycache
+package narinfo
 
 import (
 	"fmt"
 	"strings"
 	"testing"
 
-	"github.com/nix-community/go-nix/pkg/narinfo"
+	theirs "github.com/nix-community/go-nix/pkg/narinfo"
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 )
 
@@ -29,41 +29,41 @@ func TestFingerprint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := parseInfo([]byte(published), "/nix/store")
+	n, err := Parse([]byte(published), "/nix/store")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !key.Verify(n.fingerprint(), n.sigs[0]) {
-		t.Errorf("the published signature does not hold for %q", n.fingerprint())
+	if !key.Verify(n.Fingerprint(), n.sigs[0]) {
+		t.Errorf("the published signature does not hold for %q", n.Fingerprint())
 	}
 
 	// Nix keeps references in a set: neither their order nor repetition counts.
-	refs := strings.Fields(n.fieldOf("References"))
-	n2, err := parseInfo([]byte(strings.Replace(published, refs[0]+" "+refs[1], refs[1]+" "+refs[0]+" "+refs[1], 1)), "/nix/store")
+	refs := strings.Fields(fieldOf(n, "References"))
+	n2, err := Parse([]byte(strings.Replace(published, refs[0]+" "+refs[1], refs[1]+" "+refs[0]+" "+refs[1], 1)), "/nix/store")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !key.Verify(n2.fingerprint(), n.sigs[0]) {
-		t.Errorf("other order: %q", n2.fingerprint())
+	if !key.Verify(n2.Fingerprint(), n.sigs[0]) {
+		t.Errorf("other order: %q", n2.Fingerprint())
 	}
 
 	// A hash in another encoding is the same hash.
-	n3, err := parseInfo([]byte(strings.Replace(published, hashText(n.narHash), fmt.Sprintf("sha256:%x", n.narHash), 1)), "/nix/store")
-	if err != nil || !key.Verify(n3.fingerprint(), n.sigs[0]) {
+	n3, err := Parse([]byte(strings.Replace(published, HashText(n.NarHash), fmt.Sprintf("sha256:%x", n.NarHash), 1)), "/nix/store")
+	if err != nil || !key.Verify(n3.Fingerprint(), n.sigs[0]) {
 		t.Errorf("in hexadecimal: %v, %v", n3, err)
 	}
 
 	other := strings.ReplaceAll(published, "/nix/store", "/opt/my/store")
-	n4, err := parseInfo([]byte(other), "/opt/my/store")
+	n4, err := Parse([]byte(other), "/opt/my/store")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := n4.fingerprint(), strings.ReplaceAll(n.fingerprint(), "/nix/store/", "/opt/my/store/"); got != want {
+	if got, want := n4.Fingerprint(), strings.ReplaceAll(n.Fingerprint(), "/nix/store/", "/opt/my/store/"); got != want {
 		t.Errorf("other store:\ngot  %q\nwant %q", got, want)
 	}
 }
 
-func (n *Info) fieldOf(key string) string {
+func fieldOf(n *Info, key string) string {
 	for _, l := range n.lines {
 		if l.key == key {
 			return strings.TrimPrefix(l.text, key+": ")
@@ -79,12 +79,12 @@ func TestInfoIsKept(t *testing.T) {
 		strings.Replace(published, "Deriver: 5rwxzi7pal3qhpsyfc16gzkh939q1np6-curl-7.82.0.drv", "Deriver: unknown-deriver", 1),
 		published + "System: x86_64-linux\nCA: fixed:r:sha256:1b4sb93wp679q4zx9k1ignby1yna3z7c4c2ri3wphylbc2dwsys0\n",
 	} {
-		n, err := parseInfo([]byte(s), "/nix/store")
+		n, err := Parse([]byte(s), "/nix/store")
 		if err != nil {
 			t.Errorf("%v in\n%s", err, s)
 			continue
 		}
-		if got := string(n.encode()); got != s {
+		if got := string(n.Encode()); got != s {
 			t.Errorf("got\n%s\nwant\n%s", got, s)
 		}
 	}
@@ -92,16 +92,16 @@ func TestInfoIsKept(t *testing.T) {
 
 func TestSet(t *testing.T) {
 	n := &Info{lines: []line{{"A", "A: 1"}, {"B", "B:2"}, {"B", "B: 3"}}}
-	n.set("A", "new", "")
-	n.set("C", "after A", "A")
-	n.set("D", "first", "nothing")
-	if got, want := string(n.encode()), "D: first\nA: new\nC: after A\nB:2\nB: 3\n"; got != want {
+	n.Set("A", "new", "")
+	n.Set("C", "after A", "A")
+	n.Set("D", "first", "nothing")
+	if got, want := string(n.Encode()), "D: first\nA: new\nC: after A\nB:2\nB: 3\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if !n.drop("B") || n.drop("B") {
+	if !n.Drop("B") || n.Drop("B") {
 		t.Error("drop says otherwise")
 	}
-	if got, want := string(n.encode()), "D: first\nA: new\nC: after A\n"; got != want {
+	if got, want := string(n.Encode()), "D: first\nA: new\nC: after A\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -148,7 +148,7 @@ func TestBadInfos(t *testing.T) {
 		"carriage returns":    {strings.ReplaceAll(published, "\n", "\r\n"), "\\r"},
 		"something with NULs": {"\x00\x00\x00", "line 1"},
 	} {
-		_, err := parseInfo([]byte(c.text), "/nix/store")
+		_, err := Parse([]byte(c.text), "/nix/store")
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
@@ -163,13 +163,13 @@ func TestCacheInfos(t *testing.T) {
 		"WantMassQuery: 1\n":                                     "/nix/store",
 		"":                                                       "/nix/store",
 	} {
-		c, err := parseCacheInfo([]byte(text))
-		if err != nil || c.storeDir != want {
+		c, err := ParseCacheInfo([]byte(text))
+		if err != nil || c.StoreDir != want {
 			t.Errorf("%q: got %+v, %v, want %s", text, c, err, want)
 		}
 	}
 	for _, text := range []string{"StoreDir: nix/store\n", "StoreDir: /nix/store/\n", "StoreDir: /\n", "<html>\n"} {
-		if c, err := parseCacheInfo([]byte(text)); err == nil {
+		if c, err := ParseCacheInfo([]byte(text)); err == nil {
 			t.Errorf("%q: got %+v and no error", text, c)
 		}
 	}
@@ -183,29 +183,29 @@ func FuzzInfo(f *testing.F) {
 	f.Add([]byte(strings.Replace(published, "Compression: xz\n", "", 1)))
 	f.Add([]byte("NarHash: sha256:" + strings.Repeat("0", 42) + "==\n")) // 31 bytes
 	f.Fuzz(func(t *testing.T, b []byte) {
-		n, err := parseInfo(b, "/nix/store")
+		n, err := Parse(b, "/nix/store")
 		if err != nil {
 			return
 		}
-		if got := string(n.encode()); strings.TrimSuffix(got, "\n") != strings.TrimSuffix(string(b), "\n") {
+		if got := string(n.Encode()); strings.TrimSuffix(got, "\n") != strings.TrimSuffix(string(b), "\n") {
 			t.Fatalf("got %q, want %q", got, b)
 		}
-		if infoName(n.base) != n.base[:32]+".narinfo" || !isInfoName(infoName(n.base)) {
-			t.Fatalf("the name %q", infoName(n.base))
+		if Name(n.Base) != n.Base[:32]+".narinfo" || !IsName(Name(n.Base)) {
+			t.Fatalf("the name %q", Name(n.Base))
 		}
-		theirs, err := narinfo.Parse(strings.NewReader(string(b)))
+		other, err := theirs.Parse(strings.NewReader(string(b)))
 		if err != nil {
 			return // an unknown key, or ": " in a value
 		}
-		if err := theirs.Check(); err != nil && theirs.Compression != "none" {
+		if err := other.Check(); err != nil && other.Compression != "none" {
 			t.Fatalf("go-nix: %v", err)
 		}
-		for i, r := range theirs.References {
-			if i > 0 && r <= theirs.References[i-1] {
+		for i, r := range other.References {
+			if i > 0 && r <= other.References[i-1] {
 				return // go-nix does not sort
 			}
 		}
-		if got, want := n.fingerprint(), theirs.Fingerprint(); len(theirs.References) > 0 && got != want {
+		if got, want := n.Fingerprint(), other.Fingerprint(); len(other.References) > 0 && got != want {
 			t.Fatalf("fingerprint %q, go-nix's %q", got, want)
 		}
 	})

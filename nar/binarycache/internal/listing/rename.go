@@ -1,4 +1,4 @@
-package binarycache
+package listing
 
 import (
 	"bufio"
@@ -11,13 +11,13 @@ import (
 
 // Limits of a listing (HASH.ls), so that reading one takes at most 4 MiB of memory, however large it is.
 const (
-	maxListing    = 256 << 20 // bytes of its text
-	maxListString = 32 << 10  // bytes of a string as it stands in the text: a target of 4,095 bytes, escaped
-	maxListName   = 255       // bytes of an entry's name
-	maxListDepth  = 1 << 15   // open objects and arrays; a directory is two objects
+	MaxSize   = 256 << 20 // bytes of its text
+	maxString = 32 << 10  // bytes of a string as it stands in the text: a target of 4,095 bytes, escaped
+	maxName   = 255       // bytes of an entry's name
+	maxDepth  = 1 << 15   // open objects and arrays; a directory is two objects
 )
 
-// A listRenamer applies rules to the listing of a NAR while it passes. A listing is JSON and names each entry of a NAR
+// A renamer applies rules to the listing of a NAR while it passes. A listing is JSON and names each entry of a NAR
 // with its type, its size, its target and where in the NAR its contents begin:
 //
 //	{"version":1,"root":{"type":"directory","entries":{"NAME":{"type":"regular","size":3,"narOffset":400}, …}}}
@@ -25,36 +25,36 @@ const (
 // The rules change no length, so only strings change. Offsets would change if an entry moved to another place among its
 // siblings: that is the error moved, and also the one where the entries of a directory do not stand in the order of the
 // NAR, which is that of their names.
-type listRenamer struct {
+type renamer struct {
 	r       *bufio.Reader
 	w       *bufio.Writer
 	rename  func(string) string
-	stack   []listFrame
+	stack   []frame
 	buf     []byte // of a string
 	changed bool
 	moved   error
 }
 
-// A listFrame is an object or array whose end was not read yet.
-type listFrame struct {
+// A frame is an object or array whose end was not read yet.
+type frame struct {
 	end  byte // '}' or ']'
-	role listRole
+	role role
 	last [2]string
 }
 
-// A listRole says what a value of a listing is.
-type listRole byte
+// A role says what a value of a listing is.
+type role byte
 
 const (
-	listOther listRole = iota
-	listTop
-	listNode    // an entry
-	listEntries // the entries of a directory
+	isOther role = iota
+	isTop
+	isNode    // an entry
+	isEntries // the entries of a directory
 )
 
-// renameListing copies a listing from r to w with the rules applied, and says whether they changed anything.
-func renameListing(w io.Writer, r io.Reader, rename func(string) string) (changed bool, err error) {
-	l := &listRenamer{r: bufio.NewReader(r), w: bufio.NewWriter(w), rename: rename}
+// Rename copies a listing from r to w with the rules applied, and says whether they changed anything.
+func Rename(w io.Writer, r io.Reader, rename func(string) string) (changed bool, err error) {
+	l := &renamer{r: bufio.NewReader(r), w: bufio.NewWriter(w), rename: rename}
 	if err := l.run(); err != nil {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
@@ -68,8 +68,8 @@ func renameListing(w io.Writer, r io.Reader, rename func(string) string) (change
 }
 
 // run reads one value and all that is in it.
-func (l *listRenamer) run() error {
-	if err := l.value(listTop); err != nil {
+func (l *renamer) run() error {
+	if err := l.value(isTop); err != nil {
 		return err
 	}
 	for len(l.stack) > 0 {
@@ -99,7 +99,7 @@ func (l *listRenamer) run() error {
 }
 
 // value reads a string, number or literal, or the beginning of an object or array up to its first comma or its end.
-func (l *listRenamer) value(role listRole) error {
+func (l *renamer) value(role role) error {
 	c, err := l.token()
 	if err != nil {
 		return err
@@ -110,12 +110,12 @@ func (l *listRenamer) value(role listRole) error {
 			_, err := l.str()
 			return err
 		case '{', '[':
-			if len(l.stack) == maxListDepth {
-				return fmt.Errorf("more than %d levels", maxListDepth)
+			if len(l.stack) == maxDepth {
+				return fmt.Errorf("more than %d levels", maxDepth)
 			}
-			f := listFrame{end: '}', role: role}
+			f := frame{end: '}', role: role}
 			if c == '[' {
-				f = listFrame{end: ']'}
+				f = frame{end: ']'}
 			}
 			l.stack = append(l.stack, f)
 			if c, err = l.token(); err != nil {
@@ -136,7 +136,7 @@ func (l *listRenamer) value(role listRole) error {
 					return err
 				}
 			} else {
-				role = listOther
+				role = isOther
 			}
 		default:
 			return l.literal(c)
@@ -145,9 +145,9 @@ func (l *listRenamer) value(role listRole) error {
 }
 
 // member reads what follows a comma.
-func (l *listRenamer) member() error {
+func (l *renamer) member() error {
 	if l.stack[len(l.stack)-1].end == ']' {
-		return l.value(listOther)
+		return l.value(isOther)
 	}
 	c, err := l.token()
 	if err != nil {
@@ -164,7 +164,7 @@ func (l *listRenamer) member() error {
 }
 
 // key reads a key, whose first quote was read, and its colon. It returns what the value is.
-func (l *listRenamer) key() (listRole, error) {
+func (l *renamer) key() (role, error) {
 	names, err := l.str()
 	if err != nil {
 		return 0, err
@@ -178,20 +178,20 @@ func (l *listRenamer) key() (listRole, error) {
 	}
 	f := &l.stack[len(l.stack)-1]
 	switch {
-	case f.role == listTop && names[0] == "root":
-		return listNode, nil
-	case f.role == listNode && names[0] == "entries":
-		return listEntries, nil
-	case f.role == listEntries:
-		return listNode, l.order(f, names)
+	case f.role == isTop && names[0] == "root":
+		return isNode, nil
+	case f.role == isNode && names[0] == "entries":
+		return isEntries, nil
+	case f.role == isEntries:
+		return isNode, l.order(f, names)
 	}
-	return listOther, nil
+	return isOther, nil
 }
 
 // order compares a name, as it was and as it is now, with that of the entry before it.
-func (l *listRenamer) order(f *listFrame, names [2]string) error {
-	if len(names[0]) > maxListName {
-		return fmt.Errorf("a name of %d bytes, at most %d are allowed", len(names[0]), maxListName)
+func (l *renamer) order(f *frame, names [2]string) error {
+	if len(names[0]) > maxName {
+		return fmt.Errorf("a name of %d bytes, at most %d are allowed", len(names[0]), maxName)
 	}
 	switch {
 	case names[0] <= f.last[0] && f.last[0] != "":
@@ -204,7 +204,7 @@ func (l *listRenamer) order(f *listFrame, names [2]string) error {
 }
 
 // str reads a string, whose first quote was read, and writes it with the rules applied. It returns both.
-func (l *listRenamer) str() (names [2]string, err error) {
+func (l *renamer) str() (names [2]string, err error) {
 	b := l.buf[:0]
 	defer func() { l.buf = b }()
 	for {
@@ -225,8 +225,8 @@ func (l *listRenamer) str() (names [2]string, err error) {
 			}
 			b = append(b, c)
 		}
-		if len(b) > maxListString {
-			return names, fmt.Errorf("a string of more than %d bytes", maxListString)
+		if len(b) > maxString {
+			return names, fmt.Errorf("a string of more than %d bytes", maxString)
 		}
 	}
 	text := string(b)
@@ -258,7 +258,7 @@ func unquote(text string) (s string, err error) {
 }
 
 // literal reads what begins with c and is no string, object or array.
-func (l *listRenamer) literal(c byte) error {
+func (l *renamer) literal(c byte) error {
 	const longest = 40
 	b := []byte{c}
 	for {
@@ -285,7 +285,7 @@ func (l *listRenamer) literal(c byte) error {
 }
 
 // token reads and writes the next byte that is no blank.
-func (l *listRenamer) token() (byte, error) {
+func (l *renamer) token() (byte, error) {
 	for {
 		c, err := l.r.ReadByte()
 		if err != nil {

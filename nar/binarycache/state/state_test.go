@@ -1,4 +1,4 @@
-package binarycache
+package state
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 
 func openState(t *testing.T, dir, work string) *State {
 	t.Helper()
-	s, err := OpenState(dir, "cache", work)
+	s, err := Open(dir, "cache", work)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,19 +37,19 @@ func stateFiles(t *testing.T, dir string) []string {
 	return slices.DeleteFunc(files, func(name string) bool { return filepath.Base(name) == lockName })
 }
 
-func testRecords() (a, b record) {
+func testRecords() (a, b Record) {
 	name := func(c string) string { return strings.Repeat(c, 32) + ".narinfo" }
-	a = record{In: identify(name("a"), []byte("1")), Out: identify(name("b"), []byte("2")), OldNAR: "nar/1.nar", NewNAR: "nar/2.nar"}
-	same := identify(name("c"), []byte("3"))
-	return a, record{In: same, Out: same, OldNAR: "nar/3.nar", NewNAR: "nar/3.nar"}
+	a = Record{In: Identify(name("a"), []byte("1")), Out: Identify(name("b"), []byte("2")), OldNAR: "nar/1.nar", NewNAR: "nar/2.nar"}
+	same := Identify(name("c"), []byte("3"))
+	return a, Record{In: same, Out: same, OldNAR: "nar/3.nar", NewNAR: "nar/3.nar"}
 }
 
 func TestState(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "state")
 	s := openState(t, dir, "work")
 	a, b := testRecords()
-	for _, r := range []record{a, b} {
-		if err := s.add(r); err != nil {
+	for _, r := range []Record{a, b} {
+		if err := s.Add(r); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -64,7 +64,7 @@ func TestState(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := openState(t, dir, "other work")
-	if len(other.records) > 0 || other.finish() != nil {
+	if len(other.records) > 0 || other.Finish() != nil {
 		t.Errorf("of other work: %+v", other.records)
 	}
 	closeState(t, other)
@@ -77,23 +77,23 @@ func TestState(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := openState(t, dir, "work")
-		_, hasA := s.find(a.In)
-		_, hasB := s.find(b.In)
-		if hasA != (n >= ends[1]) || hasB != (n == len(whole)) || s.made(a.Out) != hasA || s.made(a.In) {
+		_, hasA := s.Find(a.In)
+		_, hasB := s.Find(b.In)
+		if hasA != (n >= ends[1]) || hasB != (n == len(whole)) || s.Made(a.Out) != hasA || s.Made(a.In) {
 			t.Errorf("cut at %d: has %v, %v", n, hasA, hasB)
 		}
-		if err := s.add(b); err != nil {
+		if err := s.Add(b); err != nil {
 			t.Fatal(err)
 		}
 		closeState(t, s)
 		s = openState(t, dir, "work")
-		if got, ok := s.find(b.In); !ok || got != b {
+		if got, ok := s.Find(b.In); !ok || got != b {
 			t.Errorf("cut at %d, continued: %+v", n, s.records)
 		}
-		if got := s.changes(); hasA && (len(got) != 1 || got[0] != a) || !hasA && len(got) > 0 {
+		if got := s.Changes(); hasA && (len(got) != 1 || got[0] != a) || !hasA && len(got) > 0 {
 			t.Errorf("cut at %d: changes %+v", n, got)
 		}
-		if err := s.finish(); err != nil {
+		if err := s.Finish(); err != nil {
 			t.Fatal(err)
 		}
 		closeState(t, s)
@@ -111,7 +111,7 @@ func TestForgedState(t *testing.T) {
 	a, _ := testRecords()
 	dir := t.TempDir()
 	s := openState(t, dir, "work")
-	if err := s.add(a); err != nil {
+	if err := s.Add(a); err != nil {
 		t.Fatal(err)
 	}
 	closeState(t, s)
@@ -121,7 +121,7 @@ func TestForgedState(t *testing.T) {
 		t.Fatal(err)
 	}
 	foreign := openState(t, t.TempDir(), "other work")
-	if err := foreign.add(a); err != nil {
+	if err := foreign.Add(a); err != nil {
 		t.Fatal(err)
 	}
 	closeState(t, foreign)
@@ -157,7 +157,7 @@ func TestForgedState(t *testing.T) {
 		if err := errors.Join(os.RemoveAll(filepath.Dir(path)), os.Mkdir(filepath.Dir(path), 0o700), c.place()); err != nil {
 			t.Fatal(err)
 		}
-		s, err := OpenState(dir, "cache", "work")
+		s, err := Open(dir, "cache", "work")
 		if err == nil {
 			s.Close()
 		}
@@ -169,7 +169,7 @@ func TestForgedState(t *testing.T) {
 		if err := errors.Join(os.RemoveAll(filepath.Dir(path)), os.Mkdir(filepath.Dir(path), 0o700), text(string(good))(), os.Chown(path, 12345, 0)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := OpenState(dir, "cache", "work"); err == nil || !strings.Contains(err.Error(), "another user's") {
+		if _, err := Open(dir, "cache", "work"); err == nil || !strings.Contains(err.Error(), "another user's") {
 			t.Errorf("another user's file: %v", err)
 		}
 	}
@@ -179,11 +179,11 @@ func TestLock(t *testing.T) {
 	dir := t.TempDir()
 	s := openState(t, dir, "work")
 	for _, work := range []string{"work", "other work"} {
-		if _, err := OpenState(dir, "cache", work); err == nil || !strings.Contains(err.Error(), "another run") {
+		if _, err := Open(dir, "cache", work); err == nil || !strings.Contains(err.Error(), "another run") {
 			t.Errorf("%s: %v", work, err)
 		}
 	}
-	other, err := OpenState(dir, "other cache", "work")
+	other, err := Open(dir, "other cache", "work")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestLock(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for i := range 100 {
-				s, err := OpenState(dir, "cache", fmt.Sprint(i))
+				s, err := Open(dir, "cache", fmt.Sprint(i))
 				if err == nil {
 					err = s.Close()
 				}

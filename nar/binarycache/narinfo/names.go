@@ -1,0 +1,61 @@
+package narinfo
+
+import (
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"narseal/nar/storepath"
+)
+
+const (
+	// CacheInfoName is the name of the object that makes a store a cache.
+	CacheInfoName = "nix-cache-info"
+
+	// Suffix ends the name of a narinfo: HASH.narinfo.
+	Suffix = ".narinfo"
+
+	listingSuffix = ".ls"
+)
+
+// otherDirs are the directories of a cache that hold no NARs.
+var otherDirs = []string{"debuginfo", "log", "realisations"}
+
+// Name is the name of the narinfo of a store path, by its base name or hash part.
+func Name(base string) string { return base[:storepath.HashLen] + Suffix }
+
+// ListingName is the name of the listing beside a narinfo.
+func ListingName(info string) string { return strings.TrimSuffix(info, Suffix) + listingSuffix }
+
+// IsName tells the narinfos among the objects of a cache.
+func IsName(name string) bool {
+	hash, ok := strings.CutSuffix(name, Suffix)
+	return ok && storepath.CheckHash(hash) == nil
+}
+
+// maxObjectName is the longest name of an object in bytes: S3's limit for keys.
+const maxObjectName = 1024
+
+// IsNAR says whether a name can be that of a NAR: "nar/HASH.nar.xz", "HASH.nar", also with what some servers put
+// behind a question mark. No other object of a cache has such a name.
+func IsNAR(name string) bool {
+	if len(name) > maxObjectName || !fs.ValidPath(name) {
+		return false
+	}
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c >= 0x7f || c == '\\' {
+			return false
+		}
+	}
+	first := true
+	for elem := range strings.SplitSeq(name, "/") {
+		if strings.HasPrefix(elem, ".") || first && slices.Contains(otherDirs, elem) {
+			return false
+		}
+		first = false
+	}
+	_, rest, ok := strings.Cut(path.Base(name), ".nar")
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '?') &&
+		!strings.HasSuffix(name, Suffix) && !strings.HasSuffix(name, listingSuffix)
+}

@@ -1,0 +1,279 @@
+package state
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+
+	"narseal/nar/binarycache/narinfo"
+)
+
+// A State remembers, in a directory outside of the cache, what runs of one work on one cache have changed, so that the
+// next run does not change it again. That is more than a matter of time: a rule that swaps two hashes would swap them
+// back.
+//
+// A Record is written before the narinfo that it tells of. It is believed only if the cache has a narinfo of that name
+// and of those contents, and never spares a check: signatures by trusted keys, the NAR against its narinfo, and what
+// Filter says of a NAR with Path.Finished. So whoever can write a State can keep a run from changing paths, but cannot
+// pass one off as checked.
+type State struct {
+	root *os.Root // of the cache: lock, and a file for each work
+	name string   // of the file of this work
+	dir  *os.Root // that holds root
+	id   string   // name of root in dir
+	lock *os.File
+	path string // for messages
+
+	mu      sync.Mutex
+	file    *os.File // nil when it was removed
+	records []Record
+	done    map[[32]byte]int  // place in records, by the key of what was the input
+	results map[[32]byte]bool // by the key of what came out
+}
+
+// ID is a narinfo, by its name and the SHA-256 of its contents in hex.
+type ID struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
+}
+
+// Identify is the ID of a narinfo.
+func Identify(name string, contents []byte) ID {
+	h := sha256.Sum256(contents)
+	return ID{name, hex.EncodeToString(h[:])}
+}
+
+func (id ID) key() [32]byte { return sha256.Sum256([]byte(id.Name + "\x00" + id.SHA256)) }
+
+// A Record is one change: the narinfo Out, which names NewNAR, has taken the place of In, which named OldNAR. Of a path
+// that was copied, they are the same.
+type Record struct {
+	In     ID     `json:"in"`
+	Out    ID     `json:"out"`
+	OldNAR string `json:"oldNar"`
+	NewNAR string `json:"newNar"`
+}
+
+func (r *Record) check() error {
+	if !narinfo.IsName(r.In.Name) || !narinfo.IsName(r.Out.Name) || !narinfo.IsNAR(r.OldNAR) || !narinfo.IsNAR(r.NewNAR) {
+		return errors.New("not a record of narinfos and NARs")
+	}
+	return nil
+}
+
+// header is the first line of a file.
+type header struct {
+	Schema string `json:"schema"`
+	Cache  string `json:"cache"`
+	Work   string `json:"work"` // SHA-256 in hex
+}
+
+const (
+	schema  = "narseal-state/1"
+	maxLine = 1 << 16 // bytes; a record has at most 2,500
+)
+
+// Open opens what is remembered in the directory dir of one work on one cache, and locks the cache against other
+// runs that keep their state in dir. cache names the cache that is written, in the same way each time, such as by its
+// absolute path or URL. work describes everything that decides what becomes of a path.
+//
+// dir is made if it is missing. What lies in it must belong to the user and be writable by nobody else.
+func Open(dir, cache, work string) (*State, error) {
+	s := &State{done: map[[32]byte]int{}, results: map[[32]byte]bool{}}
+	h := sha256.Sum256([]byte(work))
+	head := header{schema, cache, hex.EncodeToString(h[:])}
+	s.name = head.Work[:32] + ".jsonl"
+	h = sha256.Sum256([]byte(cache))
+	s.id = hex.EncodeToString(h[:16])
+	s.path = dir + "/" + s.id + "/" + s.name
+
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	var err error
+	if s.dir, err = os.OpenRoot(dir); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	if err := s.acquire(cache); err != nil {
+		return nil, errors.Join(fmt.Errorf("state: %w", err), s.dir.Close())
+	}
+	if err := s.load(head); err != nil {
+		return nil, errors.Join(fmt.Errorf("state: %s: %w", s.path, err), s.Close())
+	}
+	return s, nil
+}
+
+// load reads the records of earlier runs, or begins the file. A last line that was cut off is dropped.
+func (s *State) load(head header) error {
+	f, err := openOwnFile(s.root, s.name, os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	s.file = f
+	r := bufio.NewReaderSize(f, maxLine)
+	var whole int64
+	for n := 1; ; n++ {
+		b, err := r.ReadSlice('\n')
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+		if err := s.parseLine(b, n == 1, head); err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+		whole += int64(len(b))
+	}
+	if err := f.Truncate(whole); err != nil {
+		return err
+	}
+	if _, err := f.Seek(whole, io.SeekStart); err != nil {
+		return err
+	}
+	if whole > 0 {
+		return nil
+	}
+	return s.append(head, true)
+}
+
+func (s *State) parseLine(b []byte, first bool, head header) error {
+	if first {
+		var got header
+		if err := json.Unmarshal(b, &got); err != nil {
+			return err
+		}
+		if got != head {
+			return fmt.Errorf("this is the state of another work or cache: %.100q", bytes.TrimSpace(b))
+		}
+		return nil
+	}
+	var r Record
+	if err := json.Unmarshal(b, &r); err != nil {
+		return err
+	}
+	if err := r.check(); err != nil {
+		return err
+	}
+	s.note(r)
+	return nil
+}
+
+func (s *State) note(r Record) {
+	s.done[r.In.key()] = len(s.records)
+	s.results[r.Out.key()] = true
+	s.records = append(s.records, r)
+}
+
+// append writes a line.
+func (s *State) append(v any, durably bool) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if _, err := s.file.Write(append(b, '\n')); err != nil || !durably {
+		return err
+	}
+	return s.file.Sync()
+}
+
+// Add writes a record before what it tells of is done, and durably if that is more than a copy.
+func (s *State) Add(r Record) error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i, ok := s.done[r.In.key()]; ok && s.records[i] == r {
+		return nil
+	}
+	if err := r.check(); err != nil {
+		return fmt.Errorf("state: %w: %+v", err, r)
+	}
+	if err := s.append(r, r.In != r.Out); err != nil {
+		return fmt.Errorf("state: %s: %w", s.path, err)
+	}
+	s.note(r)
+	return nil
+}
+
+// Find returns what was made of an input.
+func (s *State) Find(in ID) (Record, bool) {
+	if s == nil {
+		return Record{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, ok := s.done[in.key()]
+	if !ok {
+		return Record{}, false
+	}
+	return s.records[i], true
+}
+
+// Made tells the narinfos that this work has made.
+func (s *State) Made(id ID) bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.results[id.key()]
+}
+
+// Changes are the records of what was changed.
+func (s *State) Changes() []Record {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(s.records), func(r Record) bool { return r.In == r.Out })
+}
+
+// Finish removes the records of work that is finished.
+func (s *State) Finish() error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.root.Remove(s.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("state: %w", err)
+	}
+	clear(s.done)
+	clear(s.results)
+	s.records = nil
+	return nil
+}
+
+// Close lets other runs work on the cache. What is not finished stays for the next one.
+func (s *State) Close() error {
+	var err error
+	if s.file != nil {
+		if len(s.records) == 0 {
+			s.root.Remove(s.name) // it may be gone: see finish
+		}
+		err = s.file.Close()
+		s.file = nil
+	}
+	if s.lock != nil {
+		if left, e := fs.ReadDir(s.root.FS(), "."); e == nil && len(left) == 1 { // the lock alone
+			if s.root.Remove(lockName) == nil {
+				s.dir.Remove(s.id) // fails if another run has begun
+			}
+		}
+		err = errors.Join(err, s.lock.Close(), s.root.Close())
+		s.lock = nil
+	}
+	return errors.Join(err, s.dir.Close())
+}
