@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -197,6 +196,6 @@ func (k *killStore) check() {
 		left = append(left, found...)
 	}
 	if len(left) > 0 {
-		k.t.Error(fmt.Sprintf("left: %q", left))
+		k.t.Errorf("left: %q", left)
 	}
 }
