@@ -22,6 +22,10 @@ type Options struct {
 	// narinfo fails. An error of the iterator ends the run.
 	Hashes iter.Seq2[string, error]
 
+	// Exclude, if not nil, leaves paths out: they are not read, changed or copied. It is called with a hash part before
+	// the narinfo is read, and with the base name after that.
+	Exclude func(base string) bool
+
 	// Since, if not zero, skips the narinfos that were not changed after it.
 	Since time.Time
 
@@ -111,6 +115,7 @@ const (
 	Unchanged Status = "unchanged" // and copied, if there is another Output
 	Changed   Status = "changed"   // or would be, in a DryRun
 	Finished  Status = "finished"  // already, by an earlier run
+	Excluded  Status = "excluded"  // by Options.Exclude
 )
 
 // A Result is what became of a path.

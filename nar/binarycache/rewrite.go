@@ -82,7 +82,7 @@ func (r *run) rewrite(ctx context.Context, t *task, res *Result) error {
 // rewriteOnce does the work of a path, whose narinfo is read again if it was read before and has changed since.
 func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result) error {
 	w, err := r.open(ctx, t, again, res)
-	if err != nil {
+	if err != nil || res.Status == Excluded {
 		return err
 	}
 	if finished, err := r.isFinished(ctx, w, res); err != nil || finished {
@@ -153,6 +153,9 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 	}
 	if w.info, err = r.parseInfo(t.name, w.text, res); err != nil {
 		return nil, err
+	}
+	if r.excludes(w.info, res) {
+		return w, nil
 	}
 	w.id = state.Identify(t.name, w.text)
 	var moved bool

@@ -191,8 +191,10 @@ func (r *run) plan(paths int, bytes int64) {
 // do works on one path and reports it.
 func (r *run) do(ctx context.Context, t task) {
 	res := Result{Info: t.name}
-	err := r.work(ctx, &t, &res)
-	if err == errLater {
+	var err error
+	if hash := strings.TrimSuffix(t.name, narinfo.Suffix); r.Exclude != nil && r.Exclude(hash) {
+		res.Status = Excluded
+	} else if err = r.work(ctx, &t, &res); err == errLater {
 		return
 	}
 	if err != nil {
@@ -221,6 +223,9 @@ func (r *run) verify(ctx context.Context, t *task, res *Result) error {
 	n, err := r.parseInfo(t.name, b, res)
 	if err != nil {
 		return err
+	}
+	if r.excludes(n, res) {
+		return nil
 	}
 	r.plan(0, n.NarSize)
 	if err := r.checkTrust(n); err != nil {
@@ -264,6 +269,15 @@ func (r *run) parseInfo(name string, b []byte, res *Result) (*narinfo.Info, erro
 	}
 	res.StorePath = n.StorePath
 	return n, nil
+}
+
+// excludes says whether a path is left out, and notes that.
+func (r *run) excludes(n *narinfo.Info, res *Result) bool {
+	if r.Exclude == nil || !r.Exclude(n.Base) {
+		return false
+	}
+	res.Status = Excluded
+	return true
 }
 
 // checkTrust says whether a trusted key has signed the narinfo.
