@@ -41,6 +41,9 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 	if err := r.writeListing(ctx, w.name, w.out, res); err != nil {
 		return err
 	}
+	if err := r.parkPath(ctx, w, res); err != nil {
+		return err
+	}
 	if err := r.publish(ctx, w, res); err != nil {
 		return err
 	}
