@@ -111,6 +111,7 @@ func commands(p *process) []*cli.Command {
 		repairCommand(p),
 		verifyCommand(p),
 		cacheCommand(p),
+		storeCommand(p),
 		refsCommand(p),
 		addressCommand(p),
 	}

@@ -70,7 +70,7 @@ func TestManPages(t *testing.T) {
 			}
 		}
 		for _, i := range append(exitStatuses.Items, environment.Items...) {
-			if name != "narseal-cache.1" && !strings.Contains(text, oneBlank(i.Term+" "+i.Text)) {
+			if (len(c.Commands) == 0 || name == "narseal.1") && !strings.Contains(text, oneBlank(i.Term+" "+i.Text)) {
 				t.Errorf("%s does not have %q with %q", name, i.Term, i.Text)
 			}
 		}

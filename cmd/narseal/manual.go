@@ -131,6 +131,7 @@ var exitStatuses = manual.List{Heading: "Exit status", Items: []manual.Item{
 var environment = manual.List{Heading: "Environment", Items: []manual.Item{
 	{Term: "TMPDIR", Text: "the directory of temporary files (default: /tmp); none of them has a name that could be left behind"},
 	{Term: "TERM", Text: "dumb: no progress unless asked for"},
+	{Term: "NIX_STORE_DIR, NIX_STATE_DIR, NIX_REMOTE", Text: "the store of narseal store, as for Nix"},
 	{Term: "GITHUB_STEP_SUMMARY", Text: "with --format github, the file to which the job summary is appended"},
 }}
 

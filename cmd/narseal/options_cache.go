@@ -121,12 +121,19 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 }
 
 // changeOptions are those of the commands that change a cache.
-type changeOptions struct{ keyFiles []string }
+type changeOptions struct{ keyOptions }
+
+// keyOptions name secret keys.
+type keyOptions struct{ keyFiles []string }
+
+func (o *keyOptions) flag(usage string) cli.Flag {
+	return inputFiles{texts(&o.keyFiles, "secret-key-file", manual.InOut, usage)}
+}
 
 func (o *changeOptions) flags(to *cachecmd.ChangeOptions) []cli.Flag {
 	return join([]cli.Flag{
 		outputFile{text(&to.Output, "output o", manual.InOut, "write a new `CACHE` and leave the old one alone")},
-		inputFiles{texts(&o.keyFiles, "secret-key-file", manual.InOut, "sign what changes with the key in `FILE`; repeatable")},
+		o.flag("sign what changes with the key in `FILE`; repeatable"),
 	}, compressionOptions(&to.Compression, &to.Level, "compress the NARs that change, or not, or in the same way as before"), []cli.Flag{
 		boolean(&to.Prune, "prune", manual.InOut, "delete what was replaced: NARs that no narinfo names any more, narinfos of renamed paths"),
 		text(&to.State, "state", manual.InOut, "remember what is done in `DIR` (default: narseal in $XDG_STATE_HOME or ~/.local/state)"),
@@ -135,7 +142,7 @@ func (o *changeOptions) flags(to *cachecmd.ChangeOptions) []cli.Flag {
 }
 
 // secretKeys reads the keys.
-func (o *changeOptions) secretKeys() ([]signature.SecretKey, error) {
+func (o *keyOptions) secretKeys() ([]signature.SecretKey, error) {
 	var keys []signature.SecretKey
 	for _, name := range o.keyFiles {
 		b, err := os.ReadFile(name)

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"os"
+
 	"github.com/urfave/cli/v2"
 
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/nixcli"
 	"narseal/cmd/narseal/internal/terminal"
 )
 
@@ -13,6 +16,7 @@ func repairCommand(p *process) *cli.Command {
 		o       command.RepairOptions
 		common  commonOptions
 		inPlace bool
+		force   bool
 	)
 	return &cli.Command{
 		Name:      "repair",
@@ -28,18 +32,20 @@ exit status 3.
 With --in-place PATH is a file, or a directory with all that lies in it. A file is
 replaced by a new one, which keeps mode, owner, time and attributes, and only if
 it needs it. Hard links among the PATHs stay linked to each other; a name outside of
-them keeps the old contents. Symlinks in directories are not followed.
+them keeps the old contents. Symlinks in directories are not followed. What is in a
+Nix store with a database is refused: narseal store repair repairs both.
 
   narseal repair --in-place ./Some.app`,
 		Flags: join([]cli.Flag{
 			boolean(&inPlace, "in-place", manual.InOut, "repair files and directories instead of an archive"),
+			boolean(&force, "force", manual.InOut, "with --in-place, also what is in a Nix store, whose database then has the old hash"),
 			onCMSOption(&o.OnCMS, "keep"),
 		}, archiveOptions(&o.Archive), []cli.Flag{jobsOption(&o.Jobs, "hash on `N` processors")}, common.flags()),
 		Action: func(c *cli.Context) (err error) {
 			env := common.env(p)
 			o.Common = common.Common
 			if inPlace {
-				if err := checkInPlace(c); err != nil {
+				if err := checkInPlace(c, force); err != nil {
 					return err
 				}
 				return command.RepairInPlace(c.Context, env, &command.InPlaceOptions{
@@ -54,8 +60,8 @@ them keeps the old contents. Symlinks in directories are not followed.
 	}
 }
 
-// checkInPlace refuses what --in-place cannot do.
-func checkInPlace(c *cli.Context) error {
+// checkInPlace refuses what --in-place cannot do, and unless forced what it should not do.
+func checkInPlace(c *cli.Context, force bool) error {
 	for _, name := range []string{"output", "compression", "level"} {
 		if c.IsSet(name) {
 			return terminal.Usage("", "--in-place replaces files, --%s is of archives", name)
@@ -63,6 +69,12 @@ func checkInPlace(c *cli.Context) error {
 	}
 	if c.NArg() == 0 {
 		return terminal.Usage("narseal repair --in-place PATH...", "--in-place wants a PATH")
+	}
+	for _, path := range c.Args().Slice() {
+		if why := nixcli.Inside(path, os.Environ()); why != "" && !force {
+			return terminal.Usage("narseal store repair repairs the paths of a store and its database together; --force replaces the files alone",
+				"--in-place %s: %s", path, why)
+		}
 	}
 	return nil
 }

@@ -70,6 +70,7 @@ type parked struct {
 type parkedText struct {
 	Name, Out  string
 	Object     Object
+	Replaced   *Object
 	Text, Next []byte // narinfos
 	Result     Result
 }
@@ -87,7 +88,7 @@ func newOrder(r *run) *order {
 	}
 	o := &order{paths: map[pathKey]progress{}, waiting: map[pathKey][]*parked{}}
 	o.ahead = !r.inPlace
-	o.open = o.ahead && r.Hashes == nil && r.Since.IsZero()
+	o.open = o.ahead && r.Hashes == nil && r.Select == nil && r.Since.IsZero()
 	o.text.open = r.TempFile
 	return o
 }
@@ -297,7 +298,7 @@ func (r *run) parkPath(ctx context.Context, w *pathWork, res *Result) error {
 	if err != nil {
 		return err
 	}
-	t := &parkedText{Name: w.name, Out: w.out, Object: w.object, Text: w.text, Next: w.next.Encode(), Result: *res}
+	t := &parkedText{Name: w.name, Out: w.out, Object: w.object, Replaced: w.replaced, Text: w.text, Next: w.next.Encode(), Result: *res}
 	if r.inPlace {
 		r.order.expect(keys)
 	}
@@ -349,7 +350,7 @@ func (r *run) unpark(ctx context.Context, p *parked, res *Result) (t task, err e
 }
 
 func (r *run) publishParked(ctx context.Context, text *parkedText, res *Result) error {
-	w := &pathWork{name: text.Name, out: text.Out, object: text.Object, id: state.Identify(text.Name, text.Text), text: text.Text}
+	w := &pathWork{name: text.Name, out: text.Out, object: text.Object, replaced: text.Replaced, id: state.Identify(text.Name, text.Text), text: text.Text}
 	var err error
 	if w.info, err = narinfo.Parse(text.Text, r.cache.StoreDir); err != nil {
 		return err

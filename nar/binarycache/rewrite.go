@@ -98,6 +98,9 @@ func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result)
 	if err != nil || res.Status == Excluded {
 		return err
 	}
+	if skip, err := r.skip(ctx, w.info, res); err != nil || skip {
+		return err
+	}
 	if err := r.referencesFirst(ctx, t, w); err != nil {
 		return err
 	}
@@ -122,6 +125,9 @@ func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result)
 	}
 	if err := r.decide(w, content, res); err != nil {
 		return err
+	}
+	if r.Overlay && res.Status == Unchanged {
+		return nil
 	}
 	if !r.inPlace || w.out != t.name {
 		if finished, err := r.isThere(ctx, w, res); err != nil || finished {
@@ -150,8 +156,11 @@ type pathWork struct {
 	info   *narinfo.Info
 	next   *narinfo.Info // what becomes of info
 	file   *narFile
-	sum    narinfo.Sum // of the file
-	pass   Path        // how the filter was called
+
+	replaced *Object // the narinfo in an overlay that this path takes the place of
+
+	sum  narinfo.Sum // of the file
+	pass Path        // how the filter was called
 }
 
 // open reads a task's narinfo, or returns errLater.
@@ -162,7 +171,7 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 		w.object = t.object
 		w.text, err = r.renamed.read(t.renamedInfo)
 	} else {
-		w.text, w.object, err = load(ctx, r.in, t.name, narinfo.MaxSize)
+		w.text, w.object, err = r.load(ctx, t.name, res)
 	}
 	if err != nil {
 		return nil, err
@@ -349,7 +358,7 @@ func (r *run) checkFinished(ctx context.Context, n *narinfo.Info, res *Result) e
 // isThere says whether the cache that is written has the narinfo already, and checks its NAR. Another one of that name
 // is a conflict.
 func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, error) {
-	b, _, err := load(ctx, r.out, w.out, narinfo.MaxSize)
+	b, o, err := load(ctx, r.out, w.out, narinfo.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -357,6 +366,10 @@ func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, erro
 		return false, err
 	}
 	got, err := narinfo.ParseNamed(w.out, b, r.cache.StoreDir)
+	if err == nil && r.Overlay && got.NarHash != w.next.NarHash && r.isOwn(got) {
+		w.replaced = &o // it is of contents that the input had before
+		return false, nil
+	}
 	if err != nil || got.Fingerprint() != w.next.Fingerprint() || got.Deriver != w.next.Deriver || got.CA != w.next.CA {
 		what := w.info.StorePath
 		if w.out != w.name {

@@ -171,7 +171,7 @@ func (r *run) list(ctx context.Context, names chan<- task) error {
 		if err != nil {
 			return err
 		}
-		if !narinfo.IsName(o.Name) || !r.Since.IsZero() && !o.ModTime.After(r.Since) {
+		if !r.selected(o.Name) || !r.Since.IsZero() && !o.ModTime.After(r.Since) {
 			continue
 		}
 		if err := send(o.Name); err != nil {
@@ -188,7 +188,7 @@ func (r *run) isOld(ctx context.Context, name string) (bool, error) {
 	}
 	o, err := r.in.Stat(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // it fails when its turn comes
+		return false, nil // it is missing when its turn comes
 	}
 	return err == nil && !o.ModTime.After(r.Since), err
 }
@@ -239,6 +239,9 @@ func (r *run) finish(ctx context.Context, t *task, res *Result, err error) (read
 		return nil // cut short: neither done nor failed
 	}
 	now := settled
+	if err == errMissing {
+		res.Status, err = Missing, nil
+	}
 	if err != nil {
 		var oe *outputError
 		if errors.As(err, &oe) {
@@ -274,7 +277,7 @@ func (r *run) finishParked(ctx context.Context, ready []*parked) {
 }
 
 func (r *run) verify(ctx context.Context, t *task, res *Result) error {
-	b, _, err := load(ctx, r.in, t.name, narinfo.MaxSize)
+	b, _, err := r.load(ctx, t.name, res)
 	if err != nil {
 		return err
 	}
@@ -284,6 +287,9 @@ func (r *run) verify(ctx context.Context, t *task, res *Result) error {
 	}
 	if r.excludes(n, res) {
 		return nil
+	}
+	if skip, err := r.skip(ctx, n, res); err != nil || skip {
+		return err
 	}
 	r.plan(0, n.NarSize)
 	if err := r.checkTrust(n); err != nil {
@@ -364,9 +370,13 @@ func (r *run) readCacheInfo(ctx context.Context) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
+	text := r.cache.Text
+	if r.Overlay {
+		text = r.cache.Overlay(r.Priority)
+	}
 	o := r.cache.object
-	o.Name, o.Size = narinfo.CacheInfoName, int64(len(r.cache.Text))
-	if _, err = r.out.Put(ctx, o, strings.NewReader(string(r.cache.Text)), Condition{New: true}); errors.Is(err, fs.ErrExist) {
+	o.Name, o.Size = narinfo.CacheInfoName, int64(len(text))
+	if _, err = r.out.Put(ctx, o, strings.NewReader(string(text)), Condition{New: true}); errors.Is(err, fs.ErrExist) {
 		return nil // another run was faster
 	}
 	return asOutput(err)

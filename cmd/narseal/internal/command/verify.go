@@ -2,8 +2,10 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"narseal/cmd/narseal/internal/atomicfile"
@@ -13,7 +15,6 @@ import (
 	"narseal/cmd/narseal/internal/sandbox"
 	"narseal/cmd/narseal/internal/scan"
 	"narseal/filter"
-	"narseal/filter/spill"
 	"narseal/macho"
 	"narseal/nar"
 )
@@ -126,6 +127,10 @@ func (v *verifyRun) input(ctx context.Context, name string) {
 func (v *verifyRun) open(ctx context.Context) error {
 	if v.name != input.Stdin {
 		kind, err := scan.Kind(v.name)
+		if errors.Is(err, fs.ErrNotExist) && isStorePathSymlink(v.name) {
+			v.tally.Entries.Symlink++
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -195,7 +200,7 @@ func (v *verifyRun) stream(ctx context.Context, in *input.Input) error {
 	case nar.FormatNAR:
 		err = v.archive(r)
 	default:
-		err = s.Explain(v.unknown(ctx, r))
+		err = v.unknown(ctx, in, s, r)
 	}
 	if sum != nil {
 		v.rep.Input = &report.Stream{Format: s.FormatName(), Compression: string(s.Compression), Size: sum.Size(), NarHash: sum.SRI()}
@@ -227,50 +232,6 @@ func (v *verifyRun) export(r io.Reader) error {
 	v.tally.AddResult(&res)
 	return err
 }
-
-// unknown verifies a Mach-O image that is in no file of its own. Of anything else it says why it is no archive.
-func (v *verifyRun) unknown(ctx context.Context, r io.Reader) error {
-	head := make([]byte, scan.MachOPrefix)
-	n, err := io.ReadFull(r, head)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-		return err
-	}
-	r = input.Prefixed(head[:n], r)
-	if !macho.IsMachO(head[:n]) {
-		return v.archive(r)
-	}
-	f, err := v.cfg.Spill.Open()
-	if err != nil {
-		return fmt.Errorf("temporary file: %w", err)
-	}
-	defer f.Close()
-	size, err := io.Copy(io.NewOffsetWriter(f, 0), r)
-	if err != nil {
-		return err
-	}
-	image := imageAt{f, size}
-	found, err := macho.Config{Jobs: v.cfg.Signatures.Jobs}.Verify(image)
-	if err == nil && v.cfg.Signatures.Locate {
-		err = found.Locate(image)
-	}
-	if err != nil {
-		return err
-	}
-	v.tally.Entries.Regular++
-	v.tally.AddImage(found)
-	for _, s := range found.Slices {
-		v.add(filter.Signature{Path: nar.NewPath(v.name), Slice: s}, true)
-	}
-	return ctx.Err()
-}
-
-// imageAt is an image in a file that can be read and written anywhere.
-type imageAt struct {
-	spill.File
-	size int64
-}
-
-func (i imageAt) Size() int64 { return i.size }
 
 // add counts and lists a slice, and adds it to the report.
 func (v *verifyRun) add(s filter.Signature, onDisk bool) {

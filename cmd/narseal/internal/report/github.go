@@ -56,7 +56,7 @@ func (g *GitHub) Add(i *Item) {
 	if i.OnDisk {
 		file = ""
 		if i.Path.Len() <= freePath {
-			file = i.Path.String()
+			file = i.StorePath + i.Path.String()
 		}
 	}
 	message := fmt.Sprintf("%s: %s slice at offset %d: %s", terminal.Printable(name), i.Arch, i.Offset, cmp.Or(i.Reason, string(i.Status)))

@@ -1,0 +1,86 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"narseal/cmd/narseal/internal/input"
+	"narseal/cmd/narseal/internal/scan"
+	"narseal/filter"
+	"narseal/filter/spill"
+	"narseal/macho"
+	"narseal/nar"
+	"narseal/nar/storepath"
+)
+
+// unknown verifies what is neither a NAR nor an export stream: a Mach-O image that is in no file of its own. Any other file
+// has no signature, and is counted. A stream must be an archive, and so must what begins like one.
+func (v *verifyRun) unknown(ctx context.Context, in *input.Input, s *input.Stream, r io.Reader) error {
+	head := make([]byte, scan.MachOPrefix)
+	n, err := io.ReadFull(r, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	r = input.Prefixed(head[:n], r)
+	if macho.IsMachO(head[:n]) {
+		return v.image(ctx, r)
+	}
+	if v.name == input.Stdin || in.Info == nil || !in.Info.Mode().IsRegular() || isCutArchive(head[:n]) {
+		return s.Explain(v.archive(r))
+	}
+	v.tally.AddFile(0, in.Info.Size(), nil)
+	return ctx.Err()
+}
+
+// isCutArchive reports whether head, which is all of a short file, is what is left of an archive or an export stream.
+func isCutArchive(head []byte) bool {
+	const magic = "\x0d\x00\x00\x00\x00\x00\x00\x00nix-archive-1"
+	const export = "\x01\x00\x00\x00\x00\x00\x00\x00" + magic
+	return len(head) > 0 && (strings.HasPrefix(magic, string(head)) || strings.HasPrefix(export, string(head)))
+}
+
+// image verifies an image that is read from a stream.
+func (v *verifyRun) image(ctx context.Context, r io.Reader) error {
+	f, err := v.cfg.Spill.Open()
+	if err != nil {
+		return fmt.Errorf("temporary file: %w", err)
+	}
+	defer f.Close()
+	size, err := io.Copy(io.NewOffsetWriter(f, 0), r)
+	if err != nil {
+		return err
+	}
+	image := imageAt{f, size}
+	found, err := macho.Config{Jobs: v.cfg.Signatures.Jobs}.Verify(image)
+	if err == nil && v.cfg.Signatures.Locate {
+		err = found.Locate(image)
+	}
+	if err != nil {
+		return err
+	}
+	v.tally.Entries.Regular++
+	v.tally.AddImage(found)
+	for _, s := range found.Slices {
+		v.add(filter.Signature{Path: nar.NewPath(v.name), Slice: s}, true)
+	}
+	return ctx.Err()
+}
+
+// imageAt is an image in a file that can be read and written anywhere.
+type imageAt struct {
+	spill.File
+	size int64
+}
+
+func (i imageAt) Size() int64 { return i.size }
+
+// isStorePathSymlink reports whether a name is that of a store path that is a symlink. It need not lead anywhere on this
+// machine.
+func isStorePathSymlink(name string) bool {
+	info, err := os.Lstat(name)
+	return err == nil && info.Mode()&os.ModeSymlink != 0 && storepath.CheckBaseName(filepath.Base(name)) == nil
+}

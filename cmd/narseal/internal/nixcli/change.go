@@ -1,0 +1,135 @@
+package nixcli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Access says how the paths of a store can be changed.
+type Access int
+
+const (
+	// Direct is by a Nix that opens the database itself.
+	Direct Access = iota + 1
+	// Daemon is by the Nix daemon, which repairs paths for the users that it trusts.
+	Daemon
+)
+
+// An AccessError says that the user may not change the store.
+type AccessError struct {
+	Dir    string
+	Reason string
+}
+
+func (e *AccessError) Error() string {
+	return fmt.Sprintf("no right to repair paths of %s: %s", e.Dir, e.Reason)
+}
+
+// Access finds out how this user can change paths. It changes nothing.
+func (s *Store) Access(ctx context.Context) (Access, error) {
+	if !exists(s.StateDir) {
+		return 0, fmt.Errorf("there is no Nix store with the database %s/db", s.StateDir)
+	}
+	if s.remote == "daemon" {
+		// The daemon refuses this call to users that it does not trust, and has nothing to do for others.
+		_, err := s.output(ctx, "--realise", "--repair")
+		var failed *CommandError
+		if errors.As(err, &failed) {
+			return 0, &AccessError{s.Dir, "the Nix daemon refuses: " + strings.TrimPrefix(failed.Stderr, "error: ")}
+		}
+		return Daemon, err
+	}
+	for _, dir := range []string{s.StateDir, s.StateDir + "/db", s.RealDir} {
+		// A store that is mounted for reading alone is no obstacle: as root, Nix sees to that.
+		if err := unix.Access(dir, unix.R_OK|unix.W_OK|unix.X_OK); err != nil && !(err == unix.EROFS && os.Geteuid() == 0) {
+			return 0, &AccessError{s.Dir, fmt.Sprintf("%s cannot be written: %v", dir, err)}
+		}
+	}
+	return Direct, nil
+}
+
+// writable is how Nix decides whether it opens the database itself or asks the daemon.
+func writable(dir string) bool { return unix.Access(dir, unix.R_OK|unix.W_OK) == nil }
+
+// A Cache is a binary cache in a directory, and who has signed what is in it.
+type Cache struct {
+	Dir  string
+	Keys string // public keys, with blanks between them
+}
+
+// ErrURL is the error of a cache whose directory Nix could not be told.
+var ErrURL = errors.New("the name of the directory has characters other than letters, digits and ._+/-")
+
+// Repair has Nix replace a valid path by the one that a cache has. It is not ended before Nix is, whatever happens. lock is
+// kept open by Nix.
+func (s *Store) Repair(ctx context.Context, a Access, base string, from Cache, lock *os.File) error {
+	if strings.ContainsFunc(from.Dir, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._+/-", r))
+	}) {
+		return fmt.Errorf("%s: %w", from.Dir, ErrURL)
+	}
+	args := []string{"--repair-path", s.Path(base)}
+	if a == Daemon {
+		args = []string{"--realise", "--repair", s.Path(base)}
+	}
+	return s.change(ctx, nil, lock, append(args,
+		"--option", "substituters", "file://"+from.Dir,
+		"--option", "trusted-public-keys", from.Keys,
+		"--option", "require-sigs", "true",
+		"--option", "substitute", "true",
+		// What cannot be taken from there must not be built in its place.
+		"--option", "max-jobs", "0", "--option", "builders", "", "--option", "build-hook", "")...)
+}
+
+// Register has Nix take a path as it is on disk by now: it makes modes, owners and times what they must be, and computes
+// hash and size.
+func (s *Store) Register(ctx context.Context, p *Path, lock *os.File) error {
+	var b strings.Builder
+	fmt.Fprintln(&b, s.Path(p.Base))
+	if p.Deriver != "" {
+		b.WriteString(s.Path(p.Deriver))
+	}
+	fmt.Fprintf(&b, "\n%d\n", len(p.References))
+	for _, ref := range p.References {
+		fmt.Fprintln(&b, s.Path(ref))
+	}
+	return s.change(ctx, strings.NewReader(b.String()), lock, "--register-validity", "--reregister")
+}
+
+// Restore unpacks an archive to a new name.
+func (s *Store) Restore(ctx context.Context, nar io.Reader, to string) error {
+	return s.change(ctx, nar, nil, "--restore", to)
+}
+
+// VerifyPath returns an error unless a path has the contents that Nix's database says.
+func (s *Store) VerifyPath(ctx context.Context, base string) error {
+	_, err := s.output(ctx, "--verify-path", s.Path(base))
+	return err
+}
+
+// change runs a command that must not be ended in the middle.
+func (s *Store) change(ctx context.Context, stdin io.Reader, lock *os.File, args ...string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	cmd, stderr := s.command(context.WithoutCancel(ctx), args...)
+	cmd.Stdin = stdin
+	if lock != nil {
+		cmd.ExtraFiles = []*os.File{lock}
+	}
+	if err := cmd.Run(); err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && stderr.String() == "" {
+			err = fmt.Errorf("it %w", err)
+		}
+		return commandError(args, stderr, err)
+	}
+	return nil
+}

@@ -1,0 +1,290 @@
+// Package nixcli runs Nix's own commands on the store of this machine, and reads what they print.
+//
+// All goes through the program nix-store, whose options and output have been the same since Nix 2.0; where only the program
+// nix is found, it is run under that name, as Nix's own symlink does. What the commands print is read as it comes and
+// bounded.
+package nixcli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"narseal/nar/storepath"
+)
+
+// A Store is a Nix store on this machine, and the Nix that manages it.
+type Store struct {
+	// Dir is the store directory, as it is in store paths.
+	Dir string
+	// RealDir is where that lies on this machine. It differs from Dir where NIX_REMOTE has a root.
+	RealDir string
+	// StateDir is where Nix keeps its database.
+	StateDir string
+
+	remote  string   // NIX_REMOTE, or what it stands for: "", "local" or "daemon"
+	program string   // the file of nix-store, or of nix
+	env     []string // of Nix's commands
+}
+
+// Options say which store is opened.
+type Options struct {
+	// Dir is the store directory; empty: NIX_STORE_DIR, or else /nix/store. Unless NIX_STATE_DIR is set, the database of
+	// another directory is the one beside it, in ../var/nix.
+	Dir string
+	// Environ is the environment of Nix's commands, such as os.Environ.
+	Environ []string
+}
+
+// Open finds the store and the Nix that manages it. It runs nothing that opens the database.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	env := environment(o.Environ)
+	s := &Store{Dir: storepath.DefaultDir, StateDir: defaultStateDir}
+	if dir := env["NIX_STORE_DIR"]; dir != "" {
+		s.Dir = dir
+	} else if dir := env["NIX_STORE"]; dir != "" {
+		s.Dir = dir
+	}
+	if o.Dir != "" {
+		dir, err := filepath.Abs(o.Dir)
+		if err != nil {
+			return nil, err
+		}
+		s.Dir = dir
+	}
+	s.Dir = filepath.Clean(s.Dir)
+	if err := storepath.CheckDir(s.Dir); err != nil {
+		return nil, err
+	}
+	s.env = o.Environ
+	if s.Dir != storepath.DefaultDir {
+		s.env = append(s.env[:len(s.env):len(s.env)], "NIX_STORE_DIR="+s.Dir)
+	}
+	s.RealDir = s.Dir
+	if dir := env["NIX_STATE_DIR"]; dir != "" {
+		s.StateDir = filepath.Clean(dir)
+	} else if beside := besideStore(s.Dir); beside != s.StateDir && hasDatabase(beside) {
+		s.StateDir = beside
+		s.env = append(s.env[:len(s.env):len(s.env)], "NIX_STATE_DIR="+beside)
+	}
+	if err := s.setRemote(env["NIX_REMOTE"]); err != nil {
+		return nil, err
+	}
+	return s, s.find(ctx)
+}
+
+const defaultStateDir = "/nix/var/nix"
+
+// besideStore is where the state of a store is, in the layout that Nix has by default.
+func besideStore(dir string) string { return filepath.Join(filepath.Dir(dir), "var", "nix") }
+
+func hasDatabase(stateDir string) bool {
+	_, err := os.Stat(filepath.Join(stateDir, "db", "db.sqlite"))
+	return err == nil
+}
+
+// environment is a list of variables as a map. The last one of a name counts.
+func environment(list []string) map[string]string {
+	env := map[string]string{}
+	for _, kv := range list {
+		name, value, _ := strings.Cut(kv, "=")
+		env[name] = value
+	}
+	return env
+}
+
+// setRemote reads NIX_REMOTE, as openStore in Nix's src/libstore/store-api.cc does.
+func (s *Store) setRemote(remote string) error {
+	name, query, _ := strings.Cut(remote, "?")
+	switch {
+	case name == "" || name == "auto":
+		if s.remote = "local"; !writable(s.StateDir) && exists(s.socket()) {
+			s.remote = "daemon"
+		}
+	case name == "local":
+		s.remote = "local"
+	case name == "daemon" || strings.HasPrefix(name, "unix://"):
+		s.remote = "daemon"
+	case filepath.IsAbs(name) && query == "":
+		s.remote, query = "local", "root="+url.QueryEscape(name)
+	default:
+		return fmt.Errorf("NIX_REMOTE is %s, which is not a store of this machine", remote)
+	}
+	if s.remote == "daemon" {
+		return nil
+	}
+	parameters, err := url.ParseQuery(query)
+	if err != nil {
+		return fmt.Errorf("NIX_REMOTE %s: %w", remote, err)
+	}
+	if root := parameters.Get("root"); root != "" {
+		s.RealDir, s.StateDir = filepath.Join(root, s.Dir), filepath.Join(root, defaultStateDir)
+	}
+	if real := parameters.Get("real"); real != "" {
+		s.RealDir = real
+	}
+	if state := parameters.Get("state"); state != "" {
+		s.StateDir = state
+	}
+	return nil
+}
+
+func (s *Store) socket() string {
+	if path := environment(s.env)["NIX_DAEMON_SOCKET_PATH"]; path != "" {
+		return path
+	}
+	return filepath.Join(s.StateDir, "daemon-socket", "socket")
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// find looks up Nix on PATH, and where its installers put it.
+func (s *Store) find(ctx context.Context) error {
+	for _, name := range []string{"nix-store", "nix"} {
+		for _, file := range []string{name, "/nix/var/nix/profiles/default/bin/" + name, "/run/current-system/sw/bin/" + name} {
+			path, err := exec.LookPath(file)
+			if err != nil {
+				continue
+			}
+			s.program = path
+			if name == "nix-store" {
+				return nil
+			}
+			// A script called nix may start nix whatever its own name is.
+			if out, err := s.output(ctx, "--version"); err == nil && strings.HasPrefix(string(out), "nix-store ") {
+				return nil
+			}
+		}
+	}
+	return errors.New("neither nix-store nor nix is on PATH: the store is read and changed by Nix's own commands")
+}
+
+// Bounds of what Nix's commands print, in bytes.
+const (
+	maxStderr = 16 << 10 // the end of it is kept
+	maxLine   = 16 << 10 // a store path, hash or number
+	maxOutput = 16 << 20 // of a command whose output is read as a whole
+)
+
+// command is a call of nix-store. It gets no terminal, and signals of the terminal do not reach it: what Nix has begun it
+// should end.
+func (s *Store) command(ctx context.Context, args ...string) (*exec.Cmd, *tail) {
+	cmd := exec.CommandContext(ctx, s.program, args...)
+	cmd.Args[0] = "nix-store"
+	cmd.Env = s.env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // and what it has started
+	stderr := &tail{limit: maxStderr}
+	cmd.Stderr = stderr
+	return cmd, stderr
+}
+
+// output runs nix-store and returns what it prints.
+func (s *Store) output(ctx context.Context, args ...string) ([]byte, error) {
+	var out []byte
+	err := s.read(ctx, func(r io.Reader) error {
+		var err error
+		if out, err = io.ReadAll(io.LimitReader(r, maxOutput+1)); err == nil && len(out) > maxOutput {
+			err = fmt.Errorf("it prints more than %d bytes", maxOutput)
+		}
+		return err
+	}, args...)
+	return out, err
+}
+
+// read runs nix-store and has f read what it prints. If f does not read all, nix-store is ended.
+func (s *Store) read(ctx context.Context, f func(io.Reader) error, args ...string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd, stderr := s.command(ctx, args...)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return commandError(args, stderr, err)
+	}
+	read := f(out)
+	if read != nil {
+		cancel()
+	}
+	err = cmd.Wait()
+	switch {
+	case read != nil && err == nil, read != nil && ctx.Err() != nil && stderr.String() == "":
+		return commandError(args, stderr, read)
+	case err != nil:
+		return commandError(args, stderr, err)
+	}
+	return nil
+}
+
+// A CommandError is a command of Nix that failed.
+type CommandError struct {
+	Command string // with its first arguments
+	Stderr  string // the end of what it said
+	Err     error
+}
+
+func (e *CommandError) Error() string {
+	if e.Stderr == "" {
+		return e.Command + ": " + e.Err.Error()
+	}
+	return e.Command + ": " + strings.TrimPrefix(e.Stderr, "error: ")
+}
+
+func (e *CommandError) Unwrap() error { return e.Err }
+
+func commandError(args []string, stderr *tail, err error) error {
+	shown := args
+	if len(shown) > 2 {
+		shown = shown[:2]
+	}
+	return &CommandError{"nix-store " + strings.Join(shown, " "), strings.TrimSpace(stderr.String()), err}
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu    sync.Mutex
+	b     []byte
+	limit int
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, p[max(0, len(p)-t.limit):]...)
+	if over := len(t.b) - t.limit; over > 0 {
+		t.b = append(t.b[:0], t.b[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(bytes.ToValidUTF8(t.b, []byte("�")))
+}
+
+// lines reads lines one at a time.
+func lines(r io.Reader) *bufio.Scanner {
+	sc := bufio.NewScanner(r)
+	sc.Buffer(make([]byte, 0, 4096), maxLine)
+	return sc
+}
+
+// isMissing reports whether a file is not there.
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

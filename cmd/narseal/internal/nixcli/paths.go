@@ -1,0 +1,357 @@
+package nixcli
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"narseal/nar/storepath"
+)
+
+// A Path is what Nix knows of a valid path.
+type Path struct {
+	Base    string // HASH-NAME
+	NarHash [sha256.Size]byte
+	NarSize int64
+	// Not known of the paths that All lists:
+	Deriver    string   // a base name, or empty
+	References []string // base names
+}
+
+// maxArguments is how many paths are given to one command, well below any system's limit.
+const maxArguments = 256
+
+// maxReferences bounds the references of a path.
+const maxReferences = 1 << 20
+
+// All lists the valid paths of the store in the order of their names, without references and derivers.
+func (s *Store) All(ctx context.Context) ([]Path, error) {
+	var all []Path
+	err := s.dump(ctx, func(p *Path) {
+		p.Deriver, p.References = "", nil
+		all = append(all, *p)
+	})
+	slices.SortFunc(all, func(a, b Path) int { return strings.Compare(a.Base, b.Base) })
+	return all, err
+}
+
+// Info returns what Nix knows of valid paths, in the order of their names.
+func (s *Store) Info(ctx context.Context, bases ...string) ([]Path, error) {
+	var all []Path
+	for part := range slices.Chunk(bases, maxArguments) {
+		if err := s.dump(ctx, func(p *Path) { all = append(all, *p) }, s.paths(part)...); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(all, func(a, b Path) int { return strings.Compare(a.Base, b.Base) })
+	return slices.CompactFunc(all, func(a, b Path) bool { return a.Base == b.Base }), nil
+}
+
+// Invalid returns those of the names that are no valid paths.
+func (s *Store) Invalid(ctx context.Context, bases ...string) ([]string, error) {
+	var invalid []string
+	for part := range slices.Chunk(bases, maxArguments) {
+		found, err := s.list(ctx, append([]string{"--check-validity", "--print-invalid"}, s.paths(part)...)...)
+		if err != nil {
+			return nil, err
+		}
+		invalid = append(invalid, found...)
+	}
+	return invalid, nil
+}
+
+// Closure returns paths and all that they refer to, in the order of their names.
+func (s *Store) Closure(ctx context.Context, bases ...string) ([]string, error) {
+	var all []string
+	for part := range slices.Chunk(bases, maxArguments) {
+		found, err := s.list(ctx, append([]string{"--query", "--requisites"}, s.paths(part)...)...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// Base returns the base name of the store path that a file is, or lies in. Symlinks are followed.
+func (s *Store) Base(file string) (string, error) {
+	// Inside the store, a name may be of a path that Nix has lost.
+	if abs, err := filepath.Abs(file); err == nil {
+		if rest, ok := strings.CutPrefix(abs, s.Dir+"/"); ok && storepath.CheckBaseName(rest) == nil {
+			return rest, nil
+		}
+	}
+	real, err := filepath.EvalSymlinks(file)
+	if err == nil {
+		real, err = filepath.Abs(real)
+	}
+	if err != nil {
+		var p *fs.PathError
+		if errors.As(err, &p) {
+			err = p.Err
+		}
+		return "", fmt.Errorf("%s: %w", file, err)
+	}
+	for _, dir := range []string{s.RealDir, s.Dir, realOf(s.RealDir)} {
+		if rest, ok := strings.CutPrefix(real, dir+"/"); ok {
+			base, _, _ := strings.Cut(rest, "/")
+			if err := storepath.CheckBaseName(base); err != nil {
+				return "", fmt.Errorf("%s: %s is no store path: %w", file, real, err)
+			}
+			return base, nil
+		}
+	}
+	return "", fmt.Errorf("%s: not in the store directory %s", file, s.Dir)
+}
+
+func realOf(dir string) string {
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return real
+	}
+	return dir
+}
+
+// Path is the store path of a base name.
+func (s *Store) Path(base string) string { return s.Dir + "/" + base }
+
+// Real is where a path lies on this machine.
+func (s *Store) Real(base string) string { return filepath.Join(s.RealDir, base) }
+
+func (s *Store) paths(bases []string) []string {
+	paths := make([]string, len(bases))
+	for i, b := range bases {
+		paths[i] = s.Path(b)
+	}
+	return paths
+}
+
+// list runs a command that prints store paths.
+func (s *Store) list(ctx context.Context, args ...string) (bases []string, err error) {
+	err = s.read(ctx, func(r io.Reader) error {
+		sc := lines(r)
+		for sc.Scan() {
+			base, err := storepath.BaseIn(s.Dir, sc.Text())
+			if err != nil {
+				return err
+			}
+			bases = append(bases, base)
+		}
+		return sc.Err()
+	}, args...)
+	return bases, err
+}
+
+// dump reads Nix's registration of paths, of all if none is named: for each the path, its hash and size, the deriver, the
+// number of its references and these, one per line (makeValidityRegistration in Nix's src/libstore/store-api.cc).
+func (s *Store) dump(ctx context.Context, each func(*Path), paths ...string) error {
+	return s.read(ctx, func(r io.Reader) error {
+		d := &registration{s: s, sc: lines(r)}
+		for {
+			p, err := d.next()
+			if err == io.EOF {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("line %d: %w", d.line, err)
+			}
+			each(p)
+		}
+	}, append([]string{"--dump-db"}, paths...)...)
+}
+
+type registration struct {
+	s    *Store
+	sc   *bufio.Scanner
+	line int
+}
+
+func (d *registration) text() (string, error) {
+	d.line++
+	if d.sc.Scan() {
+		return d.sc.Text(), nil
+	}
+	if err := d.sc.Err(); err != nil {
+		return "", err
+	}
+	return "", io.ErrUnexpectedEOF
+}
+
+func (d *registration) base() (string, error) {
+	text, err := d.text()
+	if err != nil {
+		return "", err
+	}
+	return storepath.BaseIn(d.s.Dir, text)
+}
+
+func (d *registration) number(limit int64) (int64, error) {
+	text, err := d.text()
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > limit {
+		return 0, fmt.Errorf("%q: want a number from 0 to %d", text, limit)
+	}
+	return n, nil
+}
+
+func (d *registration) next() (*Path, error) {
+	text, err := d.text()
+	if err != nil {
+		if err == io.ErrUnexpectedEOF {
+			err = io.EOF
+		}
+		return nil, err
+	}
+	p := &Path{}
+	if p.Base, err = storepath.BaseIn(d.s.Dir, text); err != nil {
+		return nil, err
+	}
+	p.Base = strings.Clone(p.Base) // without the store directory, a hundred thousand times
+	if text, err = d.text(); err != nil {
+		return nil, err
+	}
+	sum, err := hex.DecodeString(text)
+	if err != nil || len(sum) != sha256.Size {
+		return nil, fmt.Errorf("%q: want a SHA-256 in hex", text)
+	}
+	p.NarHash = [sha256.Size]byte(sum)
+	if p.NarSize, err = d.number(1 << 62); err != nil {
+		return nil, err
+	}
+	if text, err = d.text(); err != nil {
+		return nil, err
+	}
+	if text != "" {
+		if p.Deriver, err = storepath.BaseIn(d.s.Dir, text); err != nil {
+			return nil, err
+		}
+	}
+	n, err := d.number(maxReferences)
+	if err != nil {
+		return nil, err
+	}
+	for range n {
+		base, err := d.base()
+		if err != nil {
+			return nil, err
+		}
+		p.References = append(p.References, base)
+	}
+	return p, nil
+}
+
+// Dump returns the archive of a path as it is on disk. Close returns an error if Nix could not read all of it.
+func (s *Store) Dump(ctx context.Context, base string) (io.ReadCloser, error) {
+	args := []string{"--dump", s.Real(base)}
+	ctx, cancel := context.WithCancel(ctx)
+	cmd, stderr := s.command(ctx, args...)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		cancel()
+		return nil, commandError(args, stderr, err)
+	}
+	return &dump{out, func() error {
+		defer cancel()
+		if _, err := out.Read(make([]byte, 1)); err != io.EOF {
+			cancel() // not all was read
+		}
+		if err := cmd.Wait(); err != nil {
+			return commandError(args, stderr, err)
+		}
+		return nil
+	}}, nil
+}
+
+type dump struct {
+	io.Reader
+	close func() error
+}
+
+func (d *dump) Close() error { return d.close() }
+
+// Provenance says what a path is trusted by, beyond being valid.
+type Provenance struct {
+	ContentAddressed bool
+	Signatures       []string
+}
+
+// Provenance asks the program nix, whose commands are experimental. An error says no more than that it could not be found
+// out.
+func (s *Store) Provenance(ctx context.Context, base string) (p Provenance, err error) {
+	program := filepath.Join(filepath.Dir(s.program), "nix")
+	if !exists(program) {
+		if program, err = exec.LookPath("nix"); err != nil {
+			program = s.program
+		}
+	}
+	cmd := exec.CommandContext(ctx, program, "--extra-experimental-features", "nix-command", "path-info", "--json", s.Path(base))
+	cmd.Args[0] = "nix"
+	cmd.Env = s.env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.Output()
+	if err != nil {
+		return p, err
+	}
+	return parseProvenance(out)
+}
+
+// parseProvenance reads the list of Nix up to 2.18, or the map of later versions, of one path.
+func parseProvenance(out []byte) (p Provenance, err error) {
+	type info struct {
+		CA         json.RawMessage
+		Signatures []json.RawMessage
+	}
+	var one *info
+	var list []*info
+	var byPath map[string]json.RawMessage
+	if json.Unmarshal(out, &list) == nil && len(list) == 1 {
+		one = list[0]
+	} else if err := json.Unmarshal(out, &byPath); err != nil {
+		return p, err
+	} else {
+		if nested, ok := byPath["info"]; ok { // with a version beside it
+			byPath = nil
+			if err := json.Unmarshal(nested, &byPath); err != nil {
+				return p, err
+			}
+		}
+		for _, raw := range byPath {
+			if err := json.Unmarshal(raw, &one); err != nil {
+				return p, err
+			}
+		}
+	}
+	if one == nil {
+		return p, errors.New("it is not listed")
+	}
+	p.ContentAddressed = len(one.CA) > 0 && string(one.CA) != "null" && string(one.CA) != `""`
+	for _, sig := range one.Signatures {
+		p.Signatures = append(p.Signatures, strings.Trim(string(sig), `"`))
+	}
+	return p, nil
+}
+
+// IsGone reports whether nothing lies where a path should be.
+func (s *Store) IsGone(base string) bool {
+	_, err := os.Lstat(s.Real(base))
+	return isMissing(err)
+}

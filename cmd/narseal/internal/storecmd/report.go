@@ -1,0 +1,73 @@
+package storecmd
+
+import (
+	"io"
+
+	"narseal/cmd/narseal/internal/report"
+)
+
+// storeReport is what --report writes of a store.
+type storeReport struct {
+	command, storeDir string
+	dryRun            bool
+	total             report.Tally
+	counts            map[string]int
+	paths             []*pathReport
+}
+
+// pathReport is the part of one path.
+type pathReport struct {
+	storePath, status string
+	errs, warnings    []string
+	narHash, newHash  string
+	archive           *report.Archive
+}
+
+// add adds a path, and drops what was found of it if no report is wanted.
+func (rep *storeReport) add(r *run, f *pathFound) {
+	if rep.counts == nil {
+		rep.counts = map[string]int{}
+	}
+	rep.counts[f.status]++
+	if r.file == nil {
+		f.drop(r.budget)
+		return
+	}
+	p := &pathReport{
+		storePath: r.store.Path(f.Base), status: f.status, warnings: f.warnings,
+		narHash: report.SRI(f.NarHash), newHash: f.newHash, archive: report.NewArchive(r.budget),
+	}
+	for _, err := range f.errs {
+		p.errs = append(p.errs, err.Error())
+	}
+	p.archive.Entries, p.archive.Signatures, p.archive.Omitted = f.tally.Entries, f.signatures, f.omitted
+	rep.paths = append(rep.paths, p)
+}
+
+// write writes the report piece by piece: it may be long.
+func (rep *storeReport) write(w io.Writer) error {
+	return report.Write(w, func(o *report.Object) {
+		o.Field("schema", report.Schema)
+		o.Field("command", "store "+rep.command)
+		o.Field("store", rep.storeDir)
+		if rep.dryRun {
+			o.Field("dryRun", true)
+		}
+		o.Field("summary", rep.counts)
+		report.Objects(o, "paths", rep.paths, func(o *report.Object, p *pathReport) { p.fields(o) })
+	})
+}
+
+func (p *pathReport) fields(o *report.Object) {
+	o.Field("storePath", p.storePath)
+	o.Field("status", p.status)
+	if len(p.errs) > 0 {
+		o.Field("errors", p.errs)
+	}
+	if len(p.warnings) > 0 {
+		o.Field("warnings", p.warnings)
+	}
+	o.Field("narHash", p.narHash)
+	o.Text("newNarHash", p.newHash)
+	p.archive.Fields(o)
+}

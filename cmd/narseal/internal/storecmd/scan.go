@@ -1,0 +1,241 @@
+package storecmd
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/scan"
+	"narseal/filter"
+	"narseal/macho"
+	"narseal/nar"
+)
+
+// run is one call of a command.
+type run struct {
+	*command.Env
+	store    *nixcli.Store
+	options  *Options
+	file     *command.ReportFile
+	rep      *storeReport
+	budget   *report.Budget // for what is kept of the paths
+	locate   bool           // find the regions of what is invalid
+	caseHack bool           // names on disk may have Nix's suffix
+	jobs     int            // goroutines that scan a path
+	// unsigned is what a slice counts as that needs a signature and has none.
+	unsigned report.Unsigned
+	total    report.Tally
+}
+
+// newRun begins a run. Its report is opened.
+func newRun(ctx context.Context, e *command.Env, o *Options, name string) (*run, error) {
+	store, err := o.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	file, err := e.OpenReport(o.Report)
+	if err != nil {
+		return nil, err
+	}
+	return &run{
+		Env: e, store: store, options: o, file: file, budget: report.NewBudget(report.DefaultBudget),
+		caseHack: runtime.GOOS == "darwin", rep: &storeReport{command: name, storeDir: store.Dir},
+	}, nil
+}
+
+// pathFound is what is known of a path that was looked at.
+type pathFound struct {
+	nixcli.Path
+	status     string // see the constants
+	signatures []filter.Signature
+	omitted    int64 // signatures for which there was no room
+	taken      int
+	missing    int64 // slices without a signature that need one
+	tally      report.Tally
+	errs       []error
+	warnings   []string
+	newHash    string // of a path that changed, or would
+}
+
+// How a path ended.
+const (
+	verified  = "verified"
+	unchanged = "unchanged"
+	changed   = "changed"
+	failed    = "failed"
+	gone      = "gone" // while the run was at work
+)
+
+// add keeps a signature of a path, if there is room for it.
+func (r *run) add(f *pathFound, s filter.Signature) {
+	if s.Status.OK() && !s.OK() {
+		f.missing++
+	}
+	r.unsigned.Apply(&s.Slice)
+	f.tally.AddSlice(&s.Slice)
+	n := report.Memory(&s.Slice) + s.Path.Len()
+	if !r.budget.Take(n) {
+		f.omitted++
+		return
+	}
+	f.taken += n
+	f.signatures = append(f.signatures, s)
+}
+
+// drop forgets the signatures.
+func (f *pathFound) drop(b *report.Budget) {
+	b.Give(f.taken)
+	f.signatures, f.omitted, f.taken, f.missing = nil, 0, 0, 0
+}
+
+// each calls work for every path, on several goroutines, and done for what it returns in the order of the paths.
+func (r *run) each(ctx context.Context, paths []nixcli.Path, work func(context.Context, *nixcli.Path) *pathFound, done func(*pathFound) error) error {
+	p := r.Terminal.Progress()
+	var bytes int64
+	for i := range paths {
+		bytes += paths[i].NarSize
+	}
+	p.BeginItems(int64(len(paths)), max(bytes, 1))
+	r.jobs = max(1, r.options.Jobs/max(1, len(paths)))
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	order := make(chan chan *pathFound, 4*r.options.Jobs) // what is found early waits here
+	var workers errgroup.Group
+	workers.SetLimit(r.options.Jobs)
+	go func() {
+		defer close(order)
+		for i := range paths {
+			found := make(chan *pathFound, 1)
+			select {
+			case order <- found:
+			case <-ctx.Done():
+				return
+			}
+			workers.Go(func() error {
+				found <- work(ctx, &paths[i])
+				return nil
+			})
+		}
+	}()
+	var first error
+	for found := range order {
+		f := <-found
+		p.AddItem()
+		if err := done(f); err != nil && first == nil {
+			first = err
+			cancel()
+		}
+	}
+	_ = workers.Wait()
+	if first == nil {
+		first = ctx.Err()
+	}
+	return first
+}
+
+// scan verifies the images of a path on disk.
+func (r *run) scan(ctx context.Context, p *nixcli.Path) *pathFound {
+	real := r.store.Real(p.Base)
+	shown := r.store.Path(p.Base)
+	progress := r.Terminal.Progress()
+	progress.At(&shown)
+	f := &pathFound{Path: *p, status: verified}
+	// A store path may be a symlink, to another one as a rule. That has its own turn.
+	if info, err := os.Lstat(real); err == nil && info.Mode().Type() == fs.ModeSymlink {
+		f.tally.AddFile(fs.ModeSymlink, 0, nil)
+		progress.Add(p.NarSize)
+		return f
+	}
+	s := &scan.Scanner{
+		Jobs:    r.jobs,
+		Examine: r.examine, Unsigned: r.unsigned != report.UnsignedIgnore,
+		Found: func(res *scan.Result) {
+			f.tally.AddFile(res.Type, res.Size, res.Report)
+			progress.Add(res.Size)
+		},
+		Slice: func(path nar.Path, slice macho.Slice) {
+			r.add(f, filter.Signature{Path: r.inner(path, real), Slice: slice})
+		},
+		Fail: func(err error) { f.errs = append(f.errs, err) },
+	}
+	if err := s.Run(ctx, real); err != nil {
+		f.errs = append(f.errs, err)
+	}
+	progress.Add(max(0, p.NarSize-f.tally.Size))
+	if len(f.errs) > 0 {
+		f.status = failed
+	}
+	return f
+}
+
+// inner is the path of a file in its store path, as Nix's archive has it.
+func (r *run) inner(path nar.Path, root string) nar.Path {
+	text := strings.TrimPrefix(path.String(), root)
+	if r.caseHack {
+		text = withoutCaseHack(text)
+	}
+	if text == "" {
+		text = "/"
+	}
+	return nar.NewPath(text)
+}
+
+// caseHackSuffix is what Nix adds, with a number, to names on macOS that differ from others by case alone
+// (caseHackSuffix in Nix's src/libutil/archive.cc).
+const caseHackSuffix = "~nix~case~hack~"
+
+func withoutCaseHack(path string) string {
+	if !strings.Contains(path, caseHackSuffix) {
+		return path
+	}
+	names := strings.Split(path, "/")
+	for i, name := range names {
+		names[i], _, _ = strings.Cut(name, caseHackSuffix)
+	}
+	return strings.Join(names, "/")
+}
+
+func (r *run) examine(f *scan.File, cfg macho.Config) (*macho.Report, error) {
+	found, err := cfg.Verify(f)
+	if err == nil && r.locate {
+		err = found.Locate(f)
+	}
+	if err == nil {
+		err = f.Unchanged()
+	}
+	if err != nil {
+		return nil, f.Wrap(err)
+	}
+	return found, nil
+}
+
+// fail reports what could not be done.
+func (r *run) fail(err error) {
+	r.total.Failed++
+	r.Terminal.Error(err)
+}
+
+// outcome is how the command ends: an error outweighs an invalid signature.
+func (r *run) outcome() error {
+	switch {
+	case r.total.Failed > 0:
+		return command.ErrFailed
+	case r.total.Invalid > 0:
+		return command.ErrInvalid
+	}
+	return nil
+}
+
+// missing is the error of a valid path of which nothing is there.
+func missing(s *nixcli.Store, base string) error {
+	return fmt.Errorf("%s: valid in Nix's database, and not there: nix-store --repair-path %[1]s", s.Path(base))
+}

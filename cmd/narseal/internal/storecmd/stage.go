@@ -1,0 +1,233 @@
+package storecmd
+
+import (
+	"bufio"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/nix-community/go-nix/pkg/narinfo/signature"
+	"github.com/nix-community/go-nix/pkg/nixbase32"
+
+	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/nar/storepath"
+)
+
+// staged is the replacement of one path: a binary cache of that path alone, and beside it what is needed to finish the
+// work without the path, which may be gone by then.
+//
+//	BASE/cache/nix-cache-info
+//	BASE/cache/HASH.narinfo
+//	BASE/cache/nar/HASH.nar
+//	BASE/record.json
+type staged struct {
+	dir string
+	record
+}
+
+// record is what is known of a staged path.
+type record struct {
+	Base       string   `json:"base"`
+	OldHash    string   `json:"oldNarHash"` // sha256:…, in Nix's base 32
+	NewHash    string   `json:"newNarHash"`
+	Deriver    string   `json:"deriver"`
+	References []string `json:"references"`
+	Keys       string   `json:"keys"` // public, with blanks between them
+}
+
+// maxRecord bounds a record, in bytes.
+const maxRecord = 64 << 20
+
+func (g *staged) cache() nixcli.Cache {
+	return nixcli.Cache{Dir: filepath.Join(g.dir, "cache"), Keys: g.Keys}
+}
+
+func (g *staged) nar() string { return filepath.Join(g.dir, "cache", narName(g.Base)) }
+
+func narName(base string) string { return "nar/" + base[:storepath.HashLen] + ".nar" }
+
+// load opens what an earlier run has staged.
+func (st *staging) load(base string) (*staged, error) {
+	g := &staged{dir: filepath.Join(st.dir, base)}
+	f, err := os.Open(filepath.Join(g.dir, "record.json"))
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	defer f.Close()
+	if err := json.NewDecoder(io.LimitReader(f, maxRecord)).Decode(&g.record); err != nil {
+		return nil, fmt.Errorf("state: %s: %w", f.Name(), err)
+	}
+	if g.Base != base {
+		return nil, fmt.Errorf("state: %s is of %q, want %q", f.Name(), g.Base, base)
+	}
+	return g, nil
+}
+
+// remove forgets what is staged of a path. What is left of it by a kill is not complete.
+func (st *staging) remove(base string) error {
+	left := filepath.Join(st.dir, newPrefix+base)
+	err := os.Rename(filepath.Join(st.dir, base), left)
+	if err == nil {
+		err = os.RemoveAll(left)
+	}
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return nil
+}
+
+// errNothing is the error of a write that has nothing to stage.
+var errNothing = errors.New("nothing to stage")
+
+// stage makes the replacement of a path from the archive that write writes. It is there completely and on disk, or not at
+// all.
+func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.SecretKey, write func(io.Writer) error) (*staged, error) {
+	made := filepath.Join(st.dir, newPrefix+p.Base)
+	defer os.RemoveAll(made)
+	for _, dir := range []string{"nar", "realisations", "debuginfo", "log"} { // which Nix makes, if they are not there
+		if err := os.MkdirAll(filepath.Join(made, "cache", dir), 0o700); err != nil {
+			return nil, fmt.Errorf("state: %w", err)
+		}
+	}
+	g := &staged{dir: filepath.Join(st.dir, p.Base), record: record{
+		Base: p.Base, OldHash: hashText(p.NarHash), Deriver: p.Deriver, References: p.References,
+	}}
+	n := &narInfo{storeDir: storeDir, record: &g.record}
+	h := sha256.New()
+	err := create(filepath.Join(made, "cache", narName(p.Base)), func(w io.Writer) error {
+		counted := &counter{w: io.MultiWriter(w, h)}
+		err := write(counted)
+		n.size = counted.n
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.NewHash = hashText([sha256.Size]byte(h.Sum(nil)))
+	text, err := n.sign(keys)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := json.Marshal(&g.record)
+	if err != nil {
+		return nil, err
+	}
+	for name, content := range map[string]string{
+		"cache/nix-cache-info":                             "StoreDir: " + storeDir + "\n",
+		"cache/" + p.Base[:storepath.HashLen] + ".narinfo": text,
+		"record.json": string(rec),
+	} {
+		if err := create(filepath.Join(made, name), func(w io.Writer) error {
+			_, err := io.WriteString(w, content)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+	}
+	for _, dir := range []string{"cache/nar", "cache", "."} {
+		if err := syncDir(filepath.Join(made, dir)); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.Rename(made, g.dir); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	return g, syncDir(st.dir)
+}
+
+// create makes a file, whose contents are on disk then.
+func create(name string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	defer f.Close()
+	b := bufio.NewWriterSize(f, 1<<18)
+	if err := write(b); err != nil {
+		return err
+	}
+	if err = b.Flush(); err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return nil
+}
+
+func syncDir(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return nil
+}
+
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// hashText is a SHA-256 as narinfos have it.
+func hashText(h [sha256.Size]byte) string { return "sha256:" + nixbase32.EncodeToString(h[:]) }
+
+// narInfo writes the narinfo of a staged path. It has no CA: the contents are no longer those that it names.
+type narInfo struct {
+	*record
+	storeDir string
+	size     int64
+}
+
+func (n *narInfo) sign(keys []signature.SecretKey) (string, error) {
+	refs := slices.Sorted(slices.Values(n.References))
+	full := make([]string, len(refs))
+	for i, ref := range refs {
+		full[i] = n.storeDir + "/" + ref
+	}
+	path := n.storeDir + "/" + n.Base
+	var b strings.Builder
+	fmt.Fprintf(&b, "StorePath: %s\nURL: %s\nCompression: none\nFileHash: %s\nFileSize: %d\nNarHash: %s\nNarSize: %d\nReferences: %s\n",
+		path, narName(n.Base), n.NewHash, n.size, n.NewHash, n.size, strings.Join(refs, " "))
+	if n.Deriver != "" {
+		fmt.Fprintf(&b, "Deriver: %s\n", n.Deriver)
+	}
+	// What signatures sign: Nix's src/libstore/path-info.cc.
+	fingerprint := fmt.Sprintf("1;%s;%s;%d;%s", path, n.NewHash, n.size, strings.Join(full, ","))
+	var public []string
+	for _, key := range keys {
+		sig, err := key.Sign(rand.Reader, fingerprint)
+		if err != nil {
+			return "", fmt.Errorf("sign: %w", err)
+		}
+		fmt.Fprintf(&b, "Sig: %s\n", sig.String())
+		public = append(public, key.ToPublicKey().String())
+	}
+	n.Keys = strings.Join(public, " ")
+	return b.String(), nil
+}
+
+// runKey makes a key for one run. Nobody has it after that: it says where a path comes from, and vouches for nothing.
+func runKey() ([]signature.SecretKey, error) {
+	key, _, err := signature.GenerateKeypair("narseal-store-repair-1", rand.Reader)
+	return []signature.SecretKey{key}, err
+}

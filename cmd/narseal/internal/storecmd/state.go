@@ -1,0 +1,141 @@
+package storecmd
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/nar/storepath"
+)
+
+// A staging directory has the replacements of paths that Nix is to take, one directory for each path (see staged). Its
+// lock is held by the run, and by the Nix that the run starts: when both are gone, however that happened, the next run
+// finishes what it finds.
+//
+// What lies in it becomes contents of the store. So it must belong to the user and be writable by nobody else.
+type staging struct {
+	dir  string
+	lock *os.File
+}
+
+// userState is where a user's state is who cannot write beside Nix's database.
+func userState() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "narseal"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", errors.New("neither XDG_STATE_HOME nor HOME is set: name a directory by --state")
+	}
+	return filepath.Join(home, ".local", "state", "narseal"), nil
+}
+
+// stateDir is the directory for staging. Beside Nix's database everybody finds it who may repair the store: sudo may or
+// may not set HOME.
+func (o *RepairOptions) stateDir(s *nixcli.Store) (string, error) {
+	if o.State != "" {
+		return filepath.Abs(o.State)
+	}
+	if unix.Access(s.StateDir, unix.W_OK) == nil {
+		return filepath.Join(s.StateDir, "narseal"), nil
+	}
+	return userState()
+}
+
+// openStaging opens the staging directory of a store, and waits until no other run uses it. waiting is called if that
+// takes long.
+func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func()) (*staging, error) {
+	id := sha256.Sum256([]byte(s.Dir + "\n" + s.StateDir))
+	st := &staging{dir: filepath.Join(dir, "store-"+hex.EncodeToString(id[:8]))}
+	if err := os.MkdirAll(st.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	for _, d := range []string{dir, st.dir} {
+		if err := checkOwn(d); err != nil {
+			return nil, fmt.Errorf("state: %s: %w", d, err)
+		}
+	}
+	var err error
+	st.lock, err = os.OpenFile(filepath.Join(st.dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		err := unix.Flock(int(st.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return st, nil
+		}
+		if err != unix.EWOULDBLOCK && err != unix.EINTR {
+			st.lock.Close()
+			return nil, fmt.Errorf("state: lock %s: %w", st.lock.Name(), err)
+		}
+		if err := ctx.Err(); err != nil {
+			st.lock.Close()
+			return nil, err
+		}
+		if waiting != nil && time.Since(begin) > time.Second {
+			waiting()
+			waiting = nil
+		}
+	}
+}
+
+// checkOwn returns an error if somebody else than the user can write a directory.
+func checkOwn(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return err
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return errors.New("not a directory")
+	case int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("it belongs to user %d, want %d: what is staged must not be another user's", st.Uid, os.Geteuid())
+	case st.Mode&0o022 != 0:
+		return fmt.Errorf("its mode is %#o: others can write it", st.Mode&0o7777)
+	}
+	return nil
+}
+
+// close gives up the lock. An empty directory is removed.
+func (st *staging) close() {
+	if left, err := os.ReadDir(st.dir); err == nil && len(left) == 1 {
+		_ = os.Remove(st.lock.Name())
+		_ = os.Remove(st.dir)
+		_ = os.Remove(filepath.Dir(st.dir))
+	}
+	st.lock.Close()
+}
+
+// newPrefix begins the names of directories that are not complete.
+const newPrefix = ".new-"
+
+// entries lists what is staged completely, and removes the rest.
+func (st *staging) entries() ([]string, error) {
+	list, err := os.ReadDir(st.dir)
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	var bases []string
+	for _, e := range list {
+		switch name := e.Name(); {
+		case strings.HasPrefix(name, newPrefix):
+			if err := os.RemoveAll(filepath.Join(st.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("state: %w", err)
+			}
+		case e.IsDir() && storepath.CheckBaseName(name) == nil:
+			bases = append(bases, name)
+		}
+	}
+	return bases, nil
+}

@@ -1,0 +1,152 @@
+package storecmd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// swapIn has restore make a new tree in a store directory, and exchanges it with the path base, which may be missing. All
+// but restore goes by handles of directories. The new tree has what Nix wants of a store path: mode 0444 or 0555, the time
+// 1, and the user as its owner (canonicalisePathMetaData in Nix's src/libstore). The old one is removed; processes that
+// have files of it open keep them.
+func swapIn(storeDir, base string, restore func(to string) error) error {
+	store, err := os.OpenRoot(storeDir)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	// Nix takes a name that is no store path for garbage, if it is left here.
+	temp := ".narseal-" + base
+	if err := removeTree(store, temp); err != nil {
+		return err
+	}
+	defer removeTree(store, temp)
+	if err := restore(filepath.Join(storeDir, temp)); err != nil {
+		return err
+	}
+	dir, err := store.Open(".")
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := canonicalize(int(dir.Fd()), temp); err != nil {
+		return err
+	}
+	err = exchange(int(dir.Fd()), temp, base)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // Nix was cut between removing and restoring it
+		err = unix.Renameat(int(dir.Fd()), temp, int(dir.Fd()), base)
+	case errors.Is(err, errors.ErrUnsupported), err == unix.EINVAL:
+		if err = removeTree(store, base); err == nil {
+			err = unix.Renameat(int(dir.Fd()), temp, int(dir.Fd()), base)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("rename: %w", err)
+	}
+	return dir.Sync()
+}
+
+// canonicalize gives a new tree the modes, owner and times that Nix wants, from the leaves up.
+func canonicalize(dir int, name string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	mode := uint32(0o444)
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		mode = 0o555
+		if err := canonicalizeAll(dir, name); err != nil {
+			return err
+		}
+	case unix.S_IFREG:
+		if st.Mode&unix.S_IXUSR != 0 {
+			mode = 0o555
+		}
+	case unix.S_IFLNK:
+		mode = 0
+	default:
+		return fmt.Errorf("%s: neither a file nor a directory nor a symlink", name)
+	}
+	uid, gid := os.Geteuid(), os.Getegid()
+	if int(st.Uid) != uid || int(st.Gid) != gid {
+		if err := unix.Fchownat(dir, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return fmt.Errorf("%s: change the owner: %w", name, err)
+		}
+	}
+	if mode != 0 {
+		if err := unix.Fchmodat(dir, name, mode, 0); err != nil {
+			return fmt.Errorf("%s: change the mode: %w", name, err)
+		}
+	}
+	one := []unix.Timespec{{Sec: 1}, {Sec: 1}}
+	if err := unix.UtimesNanoAt(dir, name, one, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("%s: change the time: %w", name, err)
+	}
+	return nil
+}
+
+func canonicalizeAll(dir int, name string) error {
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, inner := range names {
+		if err := canonicalize(fd, inner); err != nil {
+			return fmt.Errorf("%s/%w", name, err)
+		}
+	}
+	return nil
+}
+
+// removeTree removes a path of the store, whose directories may not be written.
+func removeTree(store *os.Root, name string) error {
+	info, err := store.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		if err := makeRemovable(store, name); err != nil {
+			return err
+		}
+	}
+	return store.RemoveAll(name)
+}
+
+func makeRemovable(in *os.Root, name string) error {
+	if err := in.Chmod(name, 0o700); err != nil {
+		return err
+	}
+	dir, err := in.OpenRoot(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	list, err := fs.ReadDir(dir.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if e.IsDir() {
+			if err := makeRemovable(dir, e.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package storecmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"narseal/cmd/narseal/internal/atomicfile"
+	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/htmlreport"
+	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/sandbox"
+)
+
+// Verify reports every signature in valid paths.
+func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
+	r, err := newRun(ctx, e, &o.Options, "verify")
+	if err != nil {
+		return err
+	}
+	defer r.file.Abort()
+	r.unsigned = o.List.Unsigned
+	list, err := o.newList(r)
+	if err != nil {
+		return err
+	}
+	fail := func(err error) {
+		r.fail(err)
+		list.Fail(err)
+	}
+	paths, err := o.list(ctx, r.store, fail)
+	if err != nil {
+		return err
+	}
+	paths = r.present(paths, fail)
+	// Nix is not needed any more.
+	if err := e.Restrict(o.policy(r.store, paths)); err != nil {
+		return err
+	}
+	err = r.each(ctx, paths, r.scan, func(f *pathFound) error {
+		if f.status == failed && r.store.IsGone(f.Base) {
+			f.status, f.errs = gone, nil
+			e.Terminal.Warnf("%s: gone since the run began", r.store.Path(f.Base))
+		}
+		for _, err := range f.errs {
+			fail(err)
+		}
+		r.total.Sum(&f.tally)
+		if f.status != gone {
+			r.print(list, f)
+		}
+		r.rep.add(r, f)
+		return nil
+	})
+	if err := errors.Join(err, list.End(&r.total)); err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	r.rep.total = r.total
+	if err := r.file.Write(r.rep.write); err != nil {
+		return err
+	}
+	return r.outcome()
+}
+
+func (o *VerifyOptions) newList(r *run) (report.List, error) {
+	list := r.NewList(&o.List, r.budget)
+	if o.HTML == "" {
+		return list, nil
+	}
+	r.locate = true
+	out, err := atomicfile.Create(r.Cleanup, o.HTML)
+	if err != nil {
+		return nil, fmt.Errorf("--html: %w", err)
+	}
+	return report.Lists{list, htmlreport.New(htmlreport.Options{
+		Out: out, Commit: out.Commit, Inputs: o.inputs(r.store), Version: o.Version, Budget: r.budget,
+	})}, nil
+}
+
+// print lists the signatures of a path.
+func (r *run) print(list report.List, f *pathFound) {
+	input := r.store.Dir
+	for i := range f.signatures {
+		list.Add(&report.Item{Input: input, StorePath: r.store.Path(f.Base), OnDisk: true, Signature: f.signatures[i]})
+	}
+	if f.omitted > 0 {
+		list.Omit(f.omitted)
+	}
+}
+
+// present leaves out paths of which nothing is there from the beginning.
+func (r *run) present(paths []nixcli.Path, fail func(error)) []nixcli.Path {
+	there := paths[:0]
+	for _, p := range paths {
+		if r.store.IsGone(p.Base) {
+			fail(missing(r.store, p.Base))
+			continue
+		}
+		there = append(there, p)
+	}
+	return there
+}
+
+// maxGrants bounds the paths that are named to the kernel. With more, it is the store.
+const maxGrants = 64
+
+// policy is what verifying these paths needs. The reports are open.
+func (o *VerifyOptions) policy(s *nixcli.Store, paths []nixcli.Path) sandbox.Policy {
+	p := sandbox.Policy{Read: []string{s.RealDir}, Finish: []string{o.HTML, o.Report}, Temp: os.TempDir()}
+	if len(paths) <= maxGrants {
+		p.Read = nil
+		for i := range paths {
+			p.Read = append(p.Read, s.Real(paths[i].Base))
+		}
+	}
+	if o.List.Format == "github" {
+		p.Append = []string{o.List.Summary}
+	}
+	return p
+}

@@ -1,0 +1,72 @@
+// Package worklist says which paths of a cache a run works on: those of lists, what they refer to, and of all these one
+// shard.
+//
+// A path is remembered by its hash part alone, in 20 bytes.
+package worklist
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"narseal/nar/storepath"
+)
+
+// hashSize is the size of a hash part in bytes: 32 characters of 5 bits.
+const hashSize = storepath.HashLen * 5 / 8
+
+// A Hash is the hash part of a store path. Its bytes have the order of the text.
+type Hash [hashSize]byte
+
+var values = func() (t [256]byte) {
+	for i := range storepath.HashAlphabet {
+		t[storepath.HashAlphabet[i]] = byte(i)
+	}
+	return t
+}()
+
+// ParseHash returns the Hash of a hash part.
+func ParseHash(s string) (h Hash, err error) {
+	if err := storepath.CheckHash(s); err != nil {
+		return h, err
+	}
+	// 8 characters make 5 bytes.
+	for i := range storepath.HashLen / 8 {
+		var v uint64
+		for _, c := range []byte(s[8*i : 8*i+8]) {
+			v = v<<5 | uint64(values[c])
+		}
+		for j := range 5 {
+			h[5*i+j] = byte(v >> (8 * (4 - j)))
+		}
+	}
+	return h, nil
+}
+
+// String is the hash part as text.
+func (h Hash) String() string {
+	var b [storepath.HashLen]byte
+	for i := range storepath.HashLen / 8 {
+		var v uint64
+		for j := range 5 {
+			v = v<<8 | uint64(h[5*i+j])
+		}
+		for j := range 8 {
+			b[8*i+j] = storepath.HashAlphabet[v>>(5*(7-j))&31]
+		}
+	}
+	return string(b[:])
+}
+
+// A Shard is one of Count equal parts of the range of hash parts, in their order as text. Which shard a path is in
+// depends on its hash part alone. The zero Shard is the whole range.
+type Shard struct{ Index, Count int }
+
+// Has reports whether a hash part is in the shard.
+func (s Shard) Has(h Hash) bool {
+	if s.Count <= 1 {
+		return true
+	}
+	// The first 64 of 160 bits tell more shards apart than anybody has.
+	part, _ := bits.Mul64(binary.BigEndian.Uint64(h[:]), uint64(s.Count))
+	return part == uint64(s.Index)
+}

@@ -1,0 +1,152 @@
+package worklist
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+
+	"narseal/nar/compression"
+	"narseal/nar/storepath"
+)
+
+// Limits of a list.
+const (
+	// maxLine bounds a line, in bytes. A store path takes at most 4,340.
+	maxLine = 1 << 16
+	// MaxPaths bounds the different paths of a run, which take 20 to 40 bytes each. A shard counts its own only.
+	MaxPaths = 1 << 26
+)
+
+// A LineError is a line that is no path.
+type LineError struct {
+	Name string // of the list
+	Line int
+	Text string
+	Err  error
+}
+
+func (e *LineError) Error() string {
+	return fmt.Sprintf("%s:%d: %q: %v", e.Name, e.Line, e.Text, e.Err)
+}
+func (e *LineError) Unwrap() error { return e.Err }
+
+// A List collects paths, each once. Its zero value is empty and takes the paths of all shards.
+type List struct {
+	Shard  Shard // of which paths are kept
+	hashes []Hash
+	sorted int // as many from the start are sorted, and each there once
+}
+
+// Read adds the paths of a list: one per line, as a store path, its base name or its hash part; # starts a comment.
+// The list may be compressed. It is read to its end: a list that was cut off, or has a line that is no path, is an error.
+func (l *List) Read(r io.Reader, name string) error {
+	in := bufio.NewReader(r)
+	if head, err := in.Peek(1); err == io.EOF && len(head) == 0 {
+		return nil
+	}
+	dec, _, err := compression.Decompress(in)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	defer dec.Close()
+	lines := bufio.NewScanner(dec)
+	lines.Buffer(make([]byte, 0, 4096), maxLine)
+	n := 0
+	for lines.Scan() {
+		n++
+		text := lines.Bytes()
+		if i := bytes.IndexByte(text, '#'); i >= 0 {
+			text = text[:i]
+		}
+		text = bytes.TrimSpace(text)
+		if len(text) == 0 {
+			continue
+		}
+		h, err := parsePath(string(text))
+		if err != nil && lines.Err() != nil {
+			break // the list ends in the middle of this line
+		}
+		if err != nil {
+			return &LineError{name, n, clip(string(text)), err}
+		}
+		if err := l.Add(h); err != nil {
+			return fmt.Errorf("%s:%d: %w", name, n, err)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		if errors.Is(err, bufio.ErrTooLong) {
+			err = fmt.Errorf("the line has more than %d bytes", maxLine)
+		}
+		return fmt.Errorf("%s:%d: %w", name, n+1, err)
+	}
+	return nil
+}
+
+// parsePath returns the hash part of a store path, a base name or a hash part.
+func parsePath(s string) (Hash, error) {
+	if strings.Contains(s, "/") {
+		_, base, err := storepath.Split(s)
+		if err != nil {
+			return Hash{}, err
+		}
+		s = base
+	}
+	if len(s) > storepath.HashLen {
+		if err := storepath.CheckBaseName(s); err != nil {
+			return Hash{}, err
+		}
+		s = s[:storepath.HashLen]
+	}
+	return ParseHash(s)
+}
+
+// Add adds a path, if it is in the shard.
+func (l *List) Add(h Hash) error {
+	if !l.Shard.Has(h) {
+		return nil
+	}
+	if n := len(l.hashes); n == cap(l.hashes) && n > 2*l.sorted {
+		l.compact() // a list that repeats itself does not grow
+	}
+	if len(l.hashes) >= MaxPaths {
+		if l.compact(); len(l.hashes) >= MaxPaths {
+			return fmt.Errorf("more than %d paths: take them in shards", MaxPaths)
+		}
+	}
+	l.hashes = append(l.hashes, h)
+	return nil
+}
+
+func (l *List) compact() {
+	if l.sorted == len(l.hashes) {
+		return
+	}
+	slices.SortFunc(l.hashes, func(a, b Hash) int { return bytes.Compare(a[:], b[:]) })
+	l.hashes = slices.Compact(l.hashes)
+	l.sorted = len(l.hashes)
+}
+
+// Len is the number of paths.
+func (l *List) Len() int {
+	l.compact()
+	return len(l.hashes)
+}
+
+// All goes through the paths in their order.
+func (l *List) All() iter.Seq[Hash] {
+	l.compact()
+	return slices.Values(l.hashes)
+}
+
+// clip shortens what comes from a file for a message.
+func clip(s string) string {
+	if len(s) > 300 {
+		return s[:300] + "…"
+	}
+	return s
+}

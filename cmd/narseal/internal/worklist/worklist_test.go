@@ -1,0 +1,425 @@
+package worklist
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"math/rand/v2"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/klauspost/compress/zstd"
+
+	"narseal/nar/nartest"
+	"narseal/nar/storepath"
+)
+
+// randomHash makes a hash part of any characters.
+func randomHash(r *rand.Rand) string {
+	b := make([]byte, storepath.HashLen)
+	for i := range b {
+		b[i] = storepath.HashAlphabet[r.IntN(len(storepath.HashAlphabet))]
+	}
+	return string(b)
+}
+
+func mustParse(t *testing.T, s string) Hash {
+	t.Helper()
+	h, err := ParseHash(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestHash(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	var texts []string
+	for range 1000 {
+		texts = append(texts, randomHash(r))
+	}
+	texts = append(texts, strings.Repeat("0", 32), strings.Repeat("z", 32))
+	for _, s := range texts {
+		h := mustParse(t, s)
+		if h.String() != s {
+			t.Errorf("%s comes back as %s", s, h)
+		}
+	}
+	slices.Sort(texts)
+	for i := 1; i < len(texts); i++ {
+		a, b := mustParse(t, texts[i-1]), mustParse(t, texts[i])
+		if bytes.Compare(a[:], b[:]) > 0 {
+			t.Errorf("%s comes before %s", b, a)
+		}
+	}
+	for _, s := range []string{"", "0", strings.Repeat("e", 32), strings.Repeat("0", 33), strings.Repeat("0", 31) + "E"} {
+		if _, err := ParseHash(s); err == nil {
+			t.Errorf("%q is taken for a hash part", s)
+		}
+	}
+}
+
+// value is the number that a hash part stands for, by arithmetic.
+func value(s string) *big.Int {
+	v := new(big.Int)
+	for _, c := range s {
+		v.Mul(v, big.NewInt(32)).Add(v, big.NewInt(int64(strings.IndexRune(storepath.HashAlphabet, c))))
+	}
+	return v
+}
+
+// Every path is in one shard, the shards are ranges in the order of the text, and they are of equal size.
+func TestShards(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	whole := new(big.Int).Lsh(big.NewInt(1), 160)
+	for _, n := range []int{1, 2, 3, 7, 16, 100, 65521, MaxShards} {
+		texts := []string{strings.Repeat("0", 32), strings.Repeat("z", 32)}
+		for range 300 {
+			texts = append(texts, randomHash(r))
+		}
+		slices.Sort(texts)
+		last := 0
+		for _, s := range texts {
+			h := mustParse(t, s)
+			want := new(big.Int).Mul(value(s), big.NewInt(int64(n)))
+			want.Div(want, whole)
+			in := int(want.Int64())
+			if in < last {
+				t.Fatalf("%d shards: %s is in %d, after %d", n, s, in, last)
+			}
+			last = in
+			for _, i := range []int{0, in - 1, in, in + 1, n - 1} {
+				if got := (Shard{i, n}).Has(h); got != (i == in) && i >= 0 && i < n {
+					t.Errorf("%d shards: %s in %d: %v, want it in %d", n, s, i, got, in)
+				}
+			}
+		}
+	}
+	if !(Shard{}).Has(mustParse(t, strings.Repeat("z", 32))) {
+		t.Error("the zero shard is not the whole")
+	}
+}
+
+func TestParseShard(t *testing.T) {
+	type vars = map[string]string
+	for _, c := range []struct {
+		s    string
+		vars vars
+		want Shard
+		err  string
+	}{
+		{s: "0/1", want: Shard{0, 1}},
+		{s: "15/16", want: Shard{15, 16}},
+		{s: "007/16", want: Shard{7, 16}},
+		{s: "16/16", err: "no shard 16 of 16"},
+		{s: "-1/16", err: `the shard is "-1"`},
+		{s: "+1/16", err: `the shard is "+1"`},
+		{s: "1", err: "want I/N"},
+		{s: "", err: "want I/N"},
+		{s: "1/", err: "number of shards"},
+		{s: "1/0", err: "number of shards"},
+		{s: "1/2/3", err: "number of shards"},
+		{s: "0/1048577", err: "number of shards"},
+		{s: "0/99999999999999999999", err: "number of shards"},
+		{s: "auto/4", err: "no scheduler has set JOB_COMPLETION_INDEX, AWS_BATCH_JOB_ARRAY_INDEX, SLURM_ARRAY_TASK_ID"},
+		{s: "auto/4", vars: vars{"JOB_COMPLETION_INDEX": "3"}, want: Shard{3, 4}},
+		{s: "auto/4", vars: vars{"AWS_BATCH_JOB_ARRAY_INDEX": "0"}, want: Shard{0, 4}},
+		{s: "auto/4", vars: vars{"SLURM_ARRAY_TASK_ID": "2"}, want: Shard{2, 4}},
+		{s: "auto/4", vars: vars{"SLURM_ARRAY_TASK_ID": "4", "SLURM_ARRAY_TASK_MIN": "1"}, want: Shard{3, 4}},
+		{s: "auto/4", vars: vars{"SLURM_ARRAY_TASK_ID": "4"}, err: "no shard 4 of 4: the first is 0, the last 3 (from SLURM_ARRAY_TASK_ID)"},
+		{s: "auto/4", vars: vars{"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "2"}, err: "SLURM_ARRAY_TASK_MIN"},
+		{s: "auto/4", vars: vars{"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "x"}, err: "SLURM_ARRAY_TASK_MIN"},
+		{s: "auto/4", vars: vars{"JOB_COMPLETION_INDEX": "x"}, err: `JOB_COMPLETION_INDEX is "x"`},
+		{s: "auto/4", vars: vars{"JOB_COMPLETION_INDEX": ""}, err: "no scheduler"},
+		{s: "auto/4", vars: vars{"JOB_COMPLETION_INDEX": "1", "SLURM_ARRAY_TASK_ID": "1"}, want: Shard{1, 4}},
+		{s: "auto/4", vars: vars{"JOB_COMPLETION_INDEX": "1", "SLURM_ARRAY_TASK_ID": "2"},
+			err: "JOB_COMPLETION_INDEX and SLURM_ARRAY_TASK_ID say different shards, 1 and 2"},
+		{s: "2/4", vars: vars{"JOB_COMPLETION_INDEX": "1"}, want: Shard{2, 4}},
+	} {
+		got, err := ParseShard(c.s, func(name string) (string, bool) { v, ok := c.vars[name]; return v, ok })
+		if c.err == "" && (err != nil || got != c.want) || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+			t.Errorf("%q, %v: got %v, %v, want %v, %q", c.s, c.vars, got, err, c.want, c.err)
+		}
+	}
+}
+
+const (
+	hash1 = "11111111111111111111111111111111"
+	hash2 = "22222222222222222222222222222222"
+	hash3 = "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"
+)
+
+var sampleList = "# a list\n/nix/store/" + hash3 + "-c-1.0\r\n\n  " + hash1 + "  # a\n" + hash2 + "-b\n/gnu/store/" + hash1 + "-a"
+
+func hashes(l *List) []string {
+	var s []string
+	for h := range l.All() {
+		s = append(s, h.String())
+	}
+	return s
+}
+
+func TestListRead(t *testing.T) {
+	packed := map[string][]byte{"plain": []byte(sampleList), "empty": nil}
+	var b bytes.Buffer
+	g := gzip.NewWriter(&b)
+	g.Write([]byte(sampleList))
+	g.Close()
+	packed["gzip"] = bytes.Clone(b.Bytes())
+	z, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed["zstd"] = z.EncodeAll([]byte(sampleList), nil)
+	for _, tool := range []string{"xz", "bzip2"} {
+		cmd := exec.Command(nartest.Tool(t, tool), "-c")
+		cmd.Stdin = strings.NewReader(sampleList)
+		if packed[tool], err = cmd.Output(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, data := range packed {
+		var l List
+		if err := l.Read(iotest.OneByteReader(bytes.NewReader(data)), name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		want := []string{hash1, hash2, hash3}
+		if name == "empty" {
+			want = nil
+		}
+		if got := hashes(&l); !slices.Equal(got, want) {
+			t.Errorf("%s: %q", name, got)
+		}
+		if name == "plain" || name == "empty" {
+			continue
+		}
+		for n := 1; n < len(data); n++ {
+			if err := new(List).Read(bytes.NewReader(data[:n]), name); err == nil {
+				t.Errorf("%s cut after %d of %d bytes: no error", name, n, len(data))
+			}
+		}
+	}
+}
+
+func TestListErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		hash1 + "\nnonsense\n":                      "x:2: \"nonsense\": ",
+		hash1 + " " + hash2:                         "x:1: ",
+		"/nix/store/" + hash1:                       "x:1: ",
+		"/nix/store/" + hash1 + "-a/bin":            "x:1: ",
+		strings.Repeat("#\n", 9) + "\x00":           "x:10: ",
+		hash1 + "-" + strings.Repeat("a", 212):      "x:1: ",
+		"\n\n" + strings.Repeat("a", maxLine+1):     "x:3: the line has more than 65536 bytes",
+		"#\n" + strings.Repeat("#", 2*maxLine) + "": "x:2: the line has more than 65536 bytes",
+	} {
+		err := new(List).Read(strings.NewReader(text), "x")
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%.60q: %v, want %q", text, err, want)
+		}
+	}
+	broken := errors.New("broken")
+	err := new(List).Read(iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(sampleList))), "x")
+	if !errors.Is(err, iotest.ErrTimeout) {
+		t.Errorf("got %v, want the error of the reader", err)
+	}
+	if err := new(List).Read(iotest.ErrReader(broken), "x"); !errors.Is(err, broken) {
+		t.Errorf("got %v, want %v", err, broken)
+	}
+}
+
+// A list that repeats itself takes no more memory than its paths.
+func TestListRepeated(t *testing.T) {
+	var l List
+	r := rand.New(rand.NewPCG(5, 6))
+	want := map[string]bool{}
+	for range 1000 {
+		want[randomHash(r)] = true
+	}
+	for range 300 {
+		for s := range want {
+			if err := l.Add(mustParse(t, s)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if l.Len() != len(want) || cap(l.hashes) > 4*len(want) {
+		t.Errorf("%d paths in the memory for %d, want %d", l.Len(), cap(l.hashes), len(want))
+	}
+	for h := range l.All() {
+		if !want[h.String()] {
+			t.Errorf("%s is not from the list", h)
+		}
+	}
+}
+
+// The shards of a list are the whole list, each path once.
+func TestListShards(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	var text strings.Builder
+	want := map[string]bool{}
+	for range 2000 {
+		s := randomHash(r)
+		want[s] = true
+		fmt.Fprintf(&text, "/nix/store/%s-x\n", s)
+	}
+	got := map[string]int{}
+	for i := range 16 {
+		l := List{Shard: Shard{i, 16}}
+		if err := l.Read(strings.NewReader(text.String()), "x"); err != nil {
+			t.Fatal(err)
+		}
+		for h := range l.All() {
+			got[h.String()]++
+		}
+	}
+	for s := range want {
+		if got[s] != 1 {
+			t.Errorf("%s is in %d shards", s, got[s])
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%d paths, want %d", len(got), len(want))
+	}
+}
+
+func TestSet(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	s, want := newSet(), map[Hash]bool{}
+	for range 20_000 {
+		var h Hash
+		h[r.IntN(hashSize)] = byte(r.IntN(256)) // many twice, and all zeros
+		h[r.IntN(hashSize)] = byte(r.IntN(4))
+		if s.add(h) == want[h] {
+			t.Fatalf("%x: new: %v", h, !want[h])
+		}
+		want[h] = true
+	}
+	if s.len() != len(want) {
+		t.Errorf("%d, want %d", s.len(), len(want))
+	}
+	if len(s.slots) > 4*len(want)+minSlots {
+		t.Errorf("%d slots for %d", len(s.slots), len(want))
+	}
+}
+
+// A closure, taken in shards, has each path that can be reached once, as a naive search finds them.
+func TestClosure(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	for round := range 20 {
+		n := 1 + r.IntN(200)
+		names := make([]string, n)
+		for i := range names {
+			names[i] = randomHash(r) + "-x"
+		}
+		refs := map[string][]string{}
+		for _, name := range names {
+			for range r.IntN(4) {
+				refs[name[:32]] = append(refs[name[:32]], names[r.IntN(n)]) // also to itself
+			}
+		}
+		var roots List
+		reach := map[string]bool{}
+		var visit func(string)
+		visit = func(name string) {
+			if !reach[name[:32]] {
+				reach[name[:32]] = true
+				for _, ref := range refs[name[:32]] {
+					visit(ref)
+				}
+			}
+		}
+		for range 1 + r.IntN(5) {
+			name := names[r.IntN(n)]
+			roots.Add(mustParse(t, name[:32]))
+			visit(name)
+		}
+		got := map[string]int{}
+		for i := range 3 {
+			for hash, err := range Closure(t.Context(), &roots, Shard{i, 3}, 4, func(_ context.Context, h Hash) ([]string, error) { return refs[h.String()], nil }) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got[hash]++
+			}
+		}
+		for hash := range reach {
+			if got[hash] != 1 {
+				t.Errorf("round %d: %s comes %d times", round, hash, got[hash])
+			}
+		}
+		if len(got) != len(reach) {
+			t.Errorf("round %d: %d paths, want %d", round, len(got), len(reach))
+		}
+	}
+}
+
+// A narinfo that cannot be read is an error at the end. What the others lead to comes before it.
+func TestClosureFails(t *testing.T) {
+	var roots List
+	roots.Add(mustParse(t, hash1))
+	roots.Add(mustParse(t, hash2))
+	broken := errors.New("broken")
+	references := func(_ context.Context, h Hash) ([]string, error) {
+		if h.String() == hash1 {
+			return nil, broken
+		}
+		return []string{hash3 + "-x", "nonsense"}, nil
+	}
+	var got []string
+	var last error
+	for hash, err := range Closure(t.Context(), &roots, Shard{}, 1, references) {
+		if last != nil {
+			t.Error("it goes on after the error")
+		}
+		if last = err; err == nil {
+			got = append(got, hash)
+		}
+	}
+	if !slices.Equal(got, []string{hash1, hash2, hash3}) || !errors.Is(last, broken) {
+		t.Errorf("%q, %v", got, last)
+	}
+	for range Closure(t.Context(), &roots, Shard{}, 1, references) {
+		break // and nothing is called any more
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, err := range Closure(ctx, &roots, Shard{}, 1, references) {
+		last = err
+	}
+	if !errors.Is(last, context.Canceled) {
+		t.Errorf("canceled: %v", last)
+	}
+}
+
+// What a cache refers to is bounded, however much of it there is.
+func TestClosureLimit(t *testing.T) {
+	c := &closure{seen: newSet(), yield: func(string, error) bool { return true }}
+	c.seen.used = MaxClosure
+	c.seen.slots = make([]Hash, 2*MaxClosure)
+	var got error
+	c.yield = func(_ string, err error) bool { got = err; return true }
+	if c.add(mustParse(t, hash1)) || got == nil || !strings.Contains(got.Error(), "more than 4194304 paths") {
+		t.Errorf("past the limit: %v", got)
+	}
+}
+
+func FuzzList(f *testing.F) {
+	f.Add([]byte(sampleList))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var l List
+		if l.Read(bytes.NewReader(b), "x") != nil {
+			return
+		}
+		var again List
+		text := strings.Join(hashes(&l), "\n")
+		if err := again.Read(strings.NewReader(text), "x"); err != nil || !slices.Equal(hashes(&again), hashes(&l)) {
+			t.Errorf("%q becomes %q: %v", text, hashes(&again), err)
+		}
+	})
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/storecmd"
+	"narseal/cmd/narseal/internal/terminal"
+)
+
+const aboutStores = `PATH is a store path, or a file in one, such as ./result; none: all paths that are
+valid in Nix's database. They are listed by nix-store, which must be on PATH.
+`
+
+func storeCommand(p *process) *cli.Command {
+	return &cli.Command{
+		Name:        "store",
+		Usage:       "verify or repair the Nix store of this machine",
+		Subcommands: []*cli.Command{storeVerifyCommand(p), storeRepairCommand(p)},
+	}
+}
+
+// storeOptions are those of all commands on stores.
+type storeOptions struct{ common commonOptions }
+
+func (o *storeOptions) flags(to *storecmd.Options) []cli.Flag {
+	return join([]cli.Flag{
+		boolean(&to.Closure, "closure", manual.Selection, "also what the PATHs refer to"),
+		storeDirOption(&to.StoreDir, "$NIX_STORE_DIR, or /nix/store"),
+		jobsOption(&to.Jobs, "work on `N` paths at a time"),
+	}, o.common.flags())
+}
+
+func (o *storeOptions) begin(p *process, c *cli.Context, to *storecmd.Options) *command.Env {
+	to.Common, to.Paths = o.common.Common, c.Args().Slice()
+	if o.common.terminal.Progress == terminal.Auto {
+		o.common.terminal.Progress = terminal.Lines // a run may take long
+	}
+	return o.common.env(p)
+}
+
+func storeVerifyCommand(p *process) *cli.Command {
+	var (
+		o     storecmd.VerifyOptions
+		store storeOptions
+	)
+	return &cli.Command{
+		Name:      "verify",
+		Usage:     "report every signature, change nothing",
+		ArgsUsage: "[PATH...]",
+		Description: aboutStores + `The exit status is 3 if a signature is invalid.
+
+  narseal store verify
+  narseal store verify --closure ./result`,
+		Flags: join([]cli.Flag{
+			formatOption(&o.List),
+			outputFile{text(&o.HTML, "html", manual.Reports, "write an HTML report to `FILE`, with the bad pages of each image")},
+			allOption(&o.List),
+			unsignedOption(&o.List),
+		}, store.flags(&o.Options)),
+		Action: func(c *cli.Context) error {
+			env := store.begin(p, c, &o.Options)
+			o.Version, o.List.Summary = versionString(), os.Getenv("GITHUB_STEP_SUMMARY")
+			if o.HTML == "-" {
+				return terminal.Usage("", "--html -: want the name of a file, stdout is for the list")
+			}
+			return storecmd.Verify(c.Context, env, &o)
+		},
+	}
+}
+
+func storeRepairCommand(p *process) *cli.Command {
+	var (
+		o     storecmd.RepairOptions
+		store storeOptions
+		keys  keyOptions
+	)
+	return &cli.Command{
+		Name:      "repair",
+		Usage:     "repair every invalid signature, and Nix's database with it",
+		ArgsUsage: "[PATH...]",
+		Description: aboutStores + `
+A path with an invalid signature is repaired in a cache of its own, and Nix takes it
+from there: contents and database change together. References, deriver and time of
+registration stay; Nix's signatures of the old contents go. Programs that run keep
+running. The store paths that change are listed on stdout.
+
+A run that is stopped, even in the middle of Nix's work, is completed by the next one.
+
+  sudo narseal store repair`,
+		Flags: join([]cli.Flag{
+			onCMSOption(&o.OnCMS, "keep"),
+			keys.flag("sign what changes with the key in `FILE`, not with one that is made for the run; repeatable"),
+			text(&o.State, "state", manual.InOut, "keep what is repaired in `DIR` until Nix has it (default: narseal beside Nix's database)"),
+			boolean(&o.DryRun, "dry-run n", manual.InOut, "say what would change, and change nothing; this takes no rights"),
+		}, store.flags(&o.Options)),
+		Action: func(c *cli.Context) (err error) {
+			env := store.begin(p, c, &o.Options)
+			if o.SecretKeys, err = keys.secretKeys(); err != nil {
+				return err
+			}
+			return storecmd.Repair(c.Context, env, &o)
+		},
+	}
+}
