@@ -126,16 +126,17 @@ func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result)
 
 // A pathWork is the work on one path.
 type pathWork struct {
-	name   string // of the narinfo
-	out    string // the name that it gets
-	object Object // the narinfo
-	id     state.ID
-	text   []byte
-	info   *narinfo.Info
-	next   *narinfo.Info // what becomes of info
-	file   *narFile
-	sum    narinfo.Sum // of the file
-	pass   Path        // how the filter was called
+	name     string // of the narinfo
+	out      string // the name that it gets
+	object   Object // the narinfo
+	id       state.ID
+	text     []byte
+	info     *narinfo.Info
+	next     *narinfo.Info // what becomes of info
+	file     *narFile
+	sum      narinfo.Sum // of the file
+	pass     Path        // how the filter was called
+	encoding encoding    // of the narinfo in the store
 }
 
 // open reads a task's narinfo, or returns errLater.
@@ -143,10 +144,10 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 	w := &pathWork{name: t.name}
 	var err error
 	if t.renamedInfo != nil && !again {
-		w.object = t.object
+		w.object, w.encoding = t.object, t.encoding
 		w.text, err = r.renamed.read(t.renamedInfo)
 	} else {
-		w.text, w.object, err = load(ctx, r.in, t.name, narinfo.MaxSize)
+		w.text, w.object, w.encoding, err = loadText(ctx, r.in, t.name, narinfo.MaxSize)
 	}
 	if err != nil {
 		return nil, err
@@ -164,7 +165,7 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 		r.plan(0, w.info.NarSize)
 	}
 	if moved && t.renamedInfo == nil {
-		if err := r.renamed.add(t.name, w.out, w.object, w.text); err != nil {
+		if err := r.renamed.add(t.name, w.out, w.object, w.encoding, w.text); err != nil {
 			return nil, err
 		}
 		return nil, errLater

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -315,6 +316,8 @@ func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", narinfo.CacheInfoName, err)
 	}
+	o.Attributes = maps.Clone(o.Attributes)
+	delete(o.Attributes, contentEncoding) // it is written as the text that it is
 	return &cacheInfo{c, o}, nil
 }
 
