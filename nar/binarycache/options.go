@@ -9,6 +9,7 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
+	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/binarycache/state"
 	"narseal/nar/compression"
 )
@@ -19,8 +20,15 @@ type Options struct {
 	TrustedKeys []signature.PublicKey
 
 	// Hashes, if not nil, are the hash parts of the paths to work on; the store is not listed then. A path without a
-	// narinfo fails. An error of the iterator ends the run.
+	// narinfo is Missing. An error of the iterator ends the run.
 	Hashes iter.Seq2[string, error]
+
+	// Select, if not nil, says of a hash part that is listed whether its path is worked on. It does not apply to Hashes.
+	Select func(hash string) bool
+
+	// Skip, if not nil, says of a narinfo that was read whether its path is finished. It is called by many goroutines at
+	// once.
+	Skip func(ctx context.Context, n *narinfo.Info) (bool, error)
 
 	// Since, if not zero, skips the narinfos that were not changed after it.
 	Since time.Time
@@ -64,6 +72,12 @@ type RewriteOptions struct {
 
 	// Output is the cache to write. nil changes the cache in place.
 	Output Store
+
+	// Overlay writes to Output only what changes, and a nix-cache-info by which clients ask it first: its Priority is
+	// this one or, if it is 0, 10 below that of the input, which is 50 if the input names none. A nix-cache-info that is
+	// there stays. A narinfo that one of SecretKeys has signed is replaced when its path has other contents in the input.
+	Overlay  bool
+	Priority int
 
 	// State is what earlier runs of the same work have finished. Without one, a run does the work of every path.
 	State *state.State
@@ -110,7 +124,9 @@ const (
 	Verified  Status = "verified"  // by Verify
 	Unchanged Status = "unchanged" // and copied, if there is another Output
 	Changed   Status = "changed"   // or would be, in a DryRun
-	Finished  Status = "finished"  // already, by an earlier run
+	Finished  Status = "finished"  // already, by an earlier run; and checked again
+	Skipped   Status = "skipped"   // as Skip says
+	Missing   Status = "missing"   // of Hashes, without a narinfo
 )
 
 // A Result is what became of a path.
@@ -120,11 +136,14 @@ type Result struct {
 	Status    Status
 	Err       error
 	Warnings  []string
+	Modified  time.Time // of the narinfo that was read, as far as the store knows
+
+	NarHash string // sha256:…, of the contents, as its narinfo states it
 
 	// Of a path that changed:
-	NewStorePath     string // maybe the same
-	NarHash, NewHash string // sha256:…, of the contents
-	FileSize         int64  // of the new file
+	NewStorePath string // maybe the same
+	NewHash      string // of the new contents
+	FileSize     int64  // of the new file
 }
 
 // A Summary counts the paths of a run by how they ended.

@@ -85,6 +85,9 @@ func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result)
 	if err != nil {
 		return err
 	}
+	if skip, err := r.skip(ctx, w.info, res); err != nil || skip {
+		return err
+	}
 	if finished, err := r.isFinished(ctx, w, res); err != nil || finished {
 		return err
 	}
@@ -107,6 +110,9 @@ func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result)
 	if err := r.decide(w, content, res); err != nil {
 		return err
 	}
+	if r.Overlay && res.Status == Unchanged {
+		return nil
+	}
 	if !r.inPlace || w.out != t.name {
 		if finished, err := r.isThere(ctx, w, res); err != nil || finished {
 			return err
@@ -126,17 +132,20 @@ func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result)
 
 // A pathWork is the work on one path.
 type pathWork struct {
-	name     string // of the narinfo
-	out      string // the name that it gets
-	object   Object // the narinfo
+	name     string   // of the narinfo
+	out      string   // the name that it gets
+	object   Object   // the narinfo
+	encoding encoding // of the narinfo in the store
 	id       state.ID
 	text     []byte
 	info     *narinfo.Info
 	next     *narinfo.Info // what becomes of info
 	file     *narFile
-	sum      narinfo.Sum // of the file
-	pass     Path        // how the filter was called
-	encoding encoding    // of the narinfo in the store
+
+	replaced *Object // the narinfo in an overlay that this path takes the place of
+
+	sum  narinfo.Sum // of the file
+	pass Path        // how the filter was called
 }
 
 // open reads a task's narinfo, or returns errLater.
@@ -147,7 +156,7 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 		w.object, w.encoding = t.object, t.encoding
 		w.text, err = r.renamed.read(t.renamedInfo)
 	} else {
-		w.text, w.object, w.encoding, err = loadText(ctx, r.in, t.name, narinfo.MaxSize)
+		w.text, w.object, w.encoding, err = r.load(ctx, t.name, res)
 	}
 	if err != nil {
 		return nil, err
@@ -327,7 +336,7 @@ func (r *run) checkFinished(ctx context.Context, n *narinfo.Info, res *Result) e
 // isThere says whether the cache that is written has the narinfo already, and checks its NAR. Another one of that name
 // is a conflict.
 func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, error) {
-	b, _, err := load(ctx, r.out, w.out, narinfo.MaxSize)
+	b, o, err := load(ctx, r.out, w.out, narinfo.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -335,6 +344,10 @@ func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, erro
 		return false, err
 	}
 	got, err := narinfo.ParseNamed(w.out, b, r.cache.StoreDir)
+	if err == nil && r.Overlay && got.NarHash != w.next.NarHash && r.isOwn(got) {
+		w.replaced = &o // it is of contents that the input had before
+		return false, nil
+	}
 	if err != nil || got.Fingerprint() != w.next.Fingerprint() || got.Deriver != w.next.Deriver || got.CA != w.next.CA {
 		what := w.info.StorePath
 		if w.out != w.name {

@@ -239,7 +239,8 @@ func TestSelection(t *testing.T) {
 		"all":           {binarycache.Options{}, "verified=3"},
 		"one":           {binarycache.Options{Hashes: hashes(hash("q"))}, "verified=1"},
 		"none":          {binarycache.Options{Hashes: hashes()}, ""},
-		"missing":       {binarycache.Options{Hashes: hashes(hash("z"))}, "failed=1"},
+		"missing":       {binarycache.Options{Hashes: hashes(hash("z"))}, "missing=1"},
+		"selected":      {binarycache.Options{Select: func(h string) bool { return h < hash("q") }}, "verified=2"},
 		"since":         {binarycache.Options{Since: old}, "verified=2"},
 		"since earlier": {binarycache.Options{Since: old.Add(-1)}, "verified=3"},
 	} {

@@ -156,7 +156,7 @@ func (r *run) list(ctx context.Context, names chan<- task) error {
 		if err != nil {
 			return err
 		}
-		if !narinfo.IsName(o.Name) || !r.Since.IsZero() && !o.ModTime.After(r.Since) {
+		if !r.selected(o.Name) || !r.Since.IsZero() && !o.ModTime.After(r.Since) {
 			continue
 		}
 		if err := send(o.Name); err != nil {
@@ -173,7 +173,7 @@ func (r *run) isOld(ctx context.Context, name string) (bool, error) {
 	}
 	o, err := r.in.Stat(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // it fails when its turn comes
+		return false, nil // it is missing when its turn comes
 	}
 	return err == nil && !o.ModTime.After(r.Since), err
 }
@@ -196,6 +196,9 @@ func (r *run) do(ctx context.Context, t task) {
 	if err == errLater {
 		return
 	}
+	if err == errMissing {
+		res.Status, err = Missing, nil
+	}
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return // cut short: neither done nor failed
@@ -215,12 +218,15 @@ func (r *run) do(ctx context.Context, t task) {
 }
 
 func (r *run) verify(ctx context.Context, t *task, res *Result) error {
-	b, _, err := load(ctx, r.in, t.name, narinfo.MaxSize)
+	b, _, _, err := r.load(ctx, t.name, res)
 	if err != nil {
 		return err
 	}
 	n, err := r.parseInfo(t.name, b, res)
 	if err != nil {
+		return err
+	}
+	if skip, err := r.skip(ctx, n, res); err != nil || skip {
 		return err
 	}
 	r.plan(0, n.NarSize)
@@ -293,9 +299,13 @@ func (r *run) readCacheInfo(ctx context.Context) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
+	text := r.cache.Text
+	if r.Overlay {
+		text = r.cache.Overlay(r.Priority)
+	}
 	o := r.cache.object
-	o.Name, o.Size = narinfo.CacheInfoName, int64(len(r.cache.Text))
-	if _, err = r.out.Put(ctx, o, strings.NewReader(string(r.cache.Text)), Condition{New: true}); errors.Is(err, fs.ErrExist) {
+	o.Name, o.Size = narinfo.CacheInfoName, int64(len(text))
+	if _, err = r.out.Put(ctx, o, strings.NewReader(string(text)), Condition{New: true}); errors.Is(err, fs.ErrExist) {
 		return nil // another run was faster
 	}
 	return asOutput(err)

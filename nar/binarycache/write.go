@@ -138,7 +138,9 @@ func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
 		return asOutput(err)
 	}
 	cond := Condition{New: true}
-	if r.inPlace && w.out == w.name {
+	if w.replaced != nil {
+		cond = Condition{Version: w.replaced.Version}
+	} else if r.inPlace && w.out == w.name {
 		var err error
 		if cond, err = r.unchanged(ctx, w); err != nil {
 			return err

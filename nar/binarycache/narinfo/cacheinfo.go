@@ -2,6 +2,7 @@ package narinfo
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"narseal/nar/storepath"
@@ -30,4 +31,33 @@ func ParseCacheInfo(b []byte) (*CacheInfo, error) {
 		}
 	}
 	return c, nil
+}
+
+// Priorities of caches: clients ask the one with the lowest number first.
+const (
+	defaultPriority = 50 // of a cache that names none (Nix's src/libstore/http-binary-cache-store.cc)
+	overlayLead     = 10 // by how much an overlay comes before its input
+)
+
+// Overlay returns the text for a cache that clients ask before this one: it has this priority, or with 0 one that is 10
+// lower than this cache's, but at least 1.
+func (c *CacheInfo) Overlay(priority int) []byte {
+	var kept []string
+	own := defaultPriority
+	for l := range strings.SplitSeq(strings.TrimSuffix(string(c.Text), "\n"), "\n") {
+		switch key, value, _ := strings.Cut(l, ":"); key {
+		case "Priority":
+			if n, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {
+				own = n
+			}
+		case "WantMassQuery":
+		default:
+			kept = append(kept, l)
+		}
+	}
+	if priority == 0 {
+		priority = max(1, own-overlayLead)
+	}
+	kept = append(kept, "WantMassQuery: 1", "Priority: "+strconv.Itoa(priority))
+	return []byte(strings.TrimPrefix(strings.Join(kept, "\n"), "\n") + "\n")
 }

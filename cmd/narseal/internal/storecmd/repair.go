@@ -28,6 +28,7 @@ type repairRun struct {
 	out     io.Writer
 	ended   chan struct{}
 	left    map[macho.Status]int // invalid slices that stay
+	missing int64                // slices without a signature that need one
 }
 
 // Repair repairs the invalid signatures in valid paths, and has Nix take the result.
@@ -38,8 +39,8 @@ func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	}
 	defer base.file.Abort()
 	r := &repairRun{run: base, options: o, out: e.List(), ended: make(chan struct{}), left: map[macho.Status]int{}}
-	r.rep.dryRun = o.DryRun
-	r.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Verify: true, Jobs: 1}
+	r.rep.dryRun, r.unsigned = o.DryRun, report.UnsignedWarn
+	r.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Verify: true, Unsigned: true, Jobs: 1}
 	r.cfg.Spill = o.Spill(e)
 	// Nix's commands need rights that no policy can name, and inherit this one: see SECURITY.md.
 	release, err := e.Cleanup.Hold(func() (func(), error) { return r.stop, nil })
@@ -284,12 +285,12 @@ func (r *repairRun) filter(ctx context.Context, f *pathFound, w io.Writer) (repa
 	size, images, hashed := f.tally.Size, f.tally.Images, f.tally.Hashed
 	f.drop(r.budget)
 	f.tally = report.Tally{Size: size, Images: images, Hashed: hashed}
-	cfg.Observer.Signature = func(s filter.Signature) { f.add(s, r.budget) }
+	cfg.Observer.Signature = func(s filter.Signature) { r.add(f, s) }
 	result, err := cfg.Run(nar.NewWriter(w), nar.NewReader(io.TeeReader(bufio.NewReaderSize(archive, 1<<18), in)))
 	f.tally.Entries = report.Entries{Regular: result.Regular, Directory: result.Directory, Symlink: result.Symlink}
 	var signature *filter.SignatureError
 	if errors.As(err, &signature) {
-		f.add(filter.Signature{Path: signature.Path, Slice: signature.Slice}, r.budget)
+		r.add(f, filter.Signature{Path: signature.Path, Slice: signature.Slice})
 	}
 	if closed := archive.Close(); err == nil {
 		err = closed
@@ -307,6 +308,7 @@ func (r *repairRun) filter(ctx context.Context, f *pathFound, w io.Writer) (repa
 func (r *repairRun) done(f *pathFound) (err error) {
 	path := r.store.Path(f.Base)
 	r.total.Sum(&f.tally)
+	r.missing += f.missing
 	for _, err := range f.errs {
 		var signature *filter.SignatureError
 		if errors.As(err, &signature) {
@@ -359,6 +361,7 @@ func (r *repairRun) summary() string {
 
 // advise says what can be done about the signatures that stay invalid.
 func (r *repairRun) advise() {
+	r.WarnUnsigned(r.missing, "narseal store verify")
 	if n := r.left[macho.StatusCMS]; n > 0 {
 		r.Terminal.Warnf("%s by a certificate, which only its owner can renew: --on-cms adhoc replaces it by an ad-hoc one, "+
 			"or take a build of the package that was not changed after it was signed",

@@ -21,6 +21,7 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 		return err
 	}
 	defer r.file.Abort()
+	r.unsigned = o.List.Unsigned
 	list, err := o.newList(r)
 	if err != nil {
 		return err

@@ -1,0 +1,194 @@
+// Package ledger keeps a record of the paths that runs have finished, so that the next run works on what is new.
+//
+// A ledger is lines of JSON. The first says which work it is of:
+//
+//	{"ledger":"narseal/1","command":"cache repair","options":"…"}
+//
+// Each other line is a path. Ledgers of one work can be concatenated: their first lines then recur. Of several lines of
+// one path the last counts. A last line that was cut off counts for nothing.
+package ledger
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"narseal/cmd/narseal/internal/jsontext"
+	"narseal/cmd/narseal/internal/worklist"
+	"narseal/macho"
+	"narseal/nar/binarycache"
+	"narseal/nar/storepath"
+)
+
+// Schema is the version of the format.
+const Schema = "narseal/1"
+
+// A Work says what is done to each path. Two runs of equal work come to the same result.
+type Work struct {
+	Ledger  string `json:"ledger"` // Schema
+	Command string `json:"command"`
+	Options string `json:"options"` // all that decides what becomes of a path
+}
+
+// Statuses of a Line that is not finished. The others are those of package binarycache.
+const (
+	Missing = "missing"                  // the cache does not have the path
+	Failed  = string(binarycache.Failed) // see Line.Error
+)
+
+// A Line is one path.
+type Line struct {
+	StorePath  string      `json:"storePath"` // the hash part alone if it is missing
+	NarHash    string      `json:"narHash,omitempty"`
+	Status     string      `json:"status"`
+	NewNarHash string      `json:"newNarHash,omitempty"` // if it was changed
+	Signatures []Signature `json:"signatures"`           // those that are invalid or were repaired
+	Omitted    int64       `json:"omitted,omitempty"`    // signatures that are not listed
+	Error      string      `json:"error,omitempty"`
+	At         time.Time   `json:"at"`
+}
+
+// A Signature is one slice of an image, as verify --format json has it.
+type Signature struct {
+	Path string `json:"path"` // in the store path
+	macho.Slice
+}
+
+// Finished reports whether a later run has nothing to do for the path.
+func (l *Line) Finished() bool { return l.Status != Missing && l.Status != Failed }
+
+// hash returns the hash part of the path.
+func (l *Line) hash() (worklist.Hash, error) {
+	base := l.StorePath[strings.LastIndexByte(l.StorePath, '/')+1:]
+	if len(base) > storepath.HashLen {
+		if err := storepath.CheckBaseName(base); err != nil {
+			return worklist.Hash{}, err
+		}
+		base = base[:storepath.HashLen]
+	}
+	return worklist.ParseHash(base)
+}
+
+// Limits of a line, in bytes: of what is read, and of what is written.
+const (
+	maxLine    = 8 << 20
+	maxWritten = 1 << 20
+)
+
+// encode returns the line with its newline. What would make it too long is left out.
+func (l Line) encode() ([]byte, error) {
+	if l.Signatures == nil {
+		l.Signatures = []Signature{}
+	}
+	l.Error = jsontext.String(cut(l.Error, 4096))
+	for bare := false; ; bare = true {
+		b, err := encode(l)
+		if err != nil || len(b) <= maxWritten || len(l.Signatures) == 0 {
+			return b, err
+		}
+		if bare {
+			n := len(l.Signatures) / 2
+			l.Omitted += int64(len(l.Signatures) - n)
+			l.Signatures = l.Signatures[:n]
+			continue
+		}
+		list := make([]Signature, len(l.Signatures))
+		for i, s := range l.Signatures {
+			s.CodeDirectories = []macho.CodeDirectory{} // with the pages, of which there may be many
+			list[i] = s
+		}
+		l.Signatures = list
+	}
+}
+
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	err := jsontext.NewEncoder(&b).Encode(v)
+	return b.Bytes(), err
+}
+
+// A record is any line.
+type record struct {
+	Work
+	Line
+}
+
+var errNoWork = errors.New(`not a ledger: it does not begin with {"ledger":"` + Schema + `", …}`)
+
+// Read calls work for each first line of a ledger and path for each other one, until the end or the first error, and
+// returns how many bytes whole lines have. Both get the number of the line. A line in the middle that was cut off by a
+// kill, and has the next one behind it, counts as the next one.
+func Read(r io.Reader, work func(int, Work) error, path func(int, *Line) error) (whole int64, err error) {
+	in := bufio.NewReaderSize(r, 64<<10)
+	var long []byte
+	for n := 1; ; n++ {
+		b, err := readLine(in, &long)
+		if err == io.EOF {
+			if n == 1 && len(b) > 0 && !bytes.HasPrefix([]byte(`{"ledger":"`), b[:min(len(b), len(`{"ledger":"`))]) {
+				return 0, errNoWork
+			}
+			return whole, nil
+		}
+		if err == nil {
+			err = readRecord(b, n, work, path)
+		}
+		if err != nil {
+			return whole, fmt.Errorf("line %d: %w", n, err)
+		}
+		whole += int64(len(b))
+	}
+}
+
+// readLine returns a line with its newline, or io.EOF and what there is without one.
+func readLine(in *bufio.Reader, long *[]byte) ([]byte, error) {
+	b, err := in.ReadSlice('\n')
+	if err != bufio.ErrBufferFull {
+		return b, err
+	}
+	*long = (*long)[:0]
+	for err == bufio.ErrBufferFull && len(*long) <= maxLine {
+		*long = append(*long, b...)
+		b, err = in.ReadSlice('\n')
+	}
+	*long = append(*long, b...)
+	if len(*long) > maxLine {
+		return nil, fmt.Errorf("more than %d bytes", maxLine)
+	}
+	return *long, err
+}
+
+func readRecord(b []byte, n int, work func(int, Work) error, path func(int, *Line) error) error {
+	var r record
+	err := json.Unmarshal(b, &r)
+	if err != nil {
+		at := max(bytes.LastIndex(b, []byte(`{"storePath":`)), bytes.LastIndex(b, []byte(`{"ledger":`)))
+		if at > 0 {
+			r = record{}
+			err = json.Unmarshal(b[at:], &r)
+		}
+	}
+	switch {
+	case n == 1 && r.Ledger == "":
+		return errNoWork
+	case err != nil:
+		return fmt.Errorf("not a line of a ledger: %w", err)
+	case r.Ledger != "" && r.Ledger != Schema:
+		return fmt.Errorf("a ledger of the version %q, want %q", cut(r.Ledger, 100), Schema)
+	case r.Ledger != "":
+		return work(n, r.Work)
+	}
+	return path(n, &r.Line)
+}
+
+// cut shortens text for a message or a line.
+func cut(s string, n int) string {
+	if len(s) > n {
+		return s[:n] + "…"
+	}
+	return s
+}

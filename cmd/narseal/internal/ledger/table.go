@@ -1,0 +1,105 @@
+package ledger
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/nix-community/go-nix/pkg/nixhash"
+
+	"narseal/cmd/narseal/internal/worklist"
+)
+
+// maxPaths bounds what a run remembers of a ledger. A shard counts its own paths only.
+const maxPaths = 1 << 24
+
+// digestSize is how much of a SHA-256 is remembered, in bytes. Nobody finds a NAR for 128 given bits.
+const digestSize = 16
+
+type digest [digestSize]byte
+
+// An entry takes 53 bytes.
+type entry struct {
+	hash     worklist.Hash
+	old, new digest // new: zeros if it was not changed
+	finished bool
+}
+
+// A table has the last line of each path.
+type table struct {
+	entries []entry
+	sorted  int // as many from the start are sorted, and each there once
+}
+
+// add adds a line, which replaces earlier ones of its path.
+func (t *table) add(e *entry) error {
+	if n := len(t.entries); n == cap(t.entries) && n > 2*t.sorted {
+		t.compact()
+	}
+	if len(t.entries) >= maxPaths {
+		if t.compact(); len(t.entries) >= maxPaths {
+			return fmt.Errorf("more than %d paths: take them in shards", maxPaths)
+		}
+	}
+	t.entries = append(t.entries, *e)
+	return nil
+}
+
+func (t *table) compact() {
+	if t.sorted == len(t.entries) {
+		return
+	}
+	slices.SortStableFunc(t.entries, func(a, b entry) int { return bytes.Compare(a.hash[:], b.hash[:]) })
+	kept := t.entries[:0]
+	for i := range t.entries {
+		if i+1 < len(t.entries) && t.entries[i+1].hash == t.entries[i].hash {
+			continue // a later line counts
+		}
+		kept = append(kept, t.entries[i])
+	}
+	t.entries, t.sorted = kept, len(kept)
+}
+
+// find is called when all lines are there.
+func (t *table) find(h worklist.Hash) *entry {
+	i := sort.Search(len(t.entries), func(i int) bool { return bytes.Compare(t.entries[i].hash[:], h[:]) >= 0 })
+	if i == len(t.entries) || t.entries[i].hash != h {
+		return nil
+	}
+	return &t.entries[i]
+}
+
+// newEntry returns the entry of a line.
+func newEntry(l *Line) (*entry, error) {
+	h, err := l.hash()
+	if err != nil {
+		return nil, fmt.Errorf("storePath %q: %w", cut(l.StorePath, 300), err)
+	}
+	e := &entry{hash: h, finished: l.Finished()}
+	if !e.finished {
+		return e, nil
+	}
+	if e.old, err = parseDigest(l.NarHash); err != nil {
+		return nil, fmt.Errorf("narHash %q: %w", cut(l.NarHash, 100), err)
+	}
+	if l.NewNarHash == "" {
+		return e, nil
+	}
+	if e.new, err = parseDigest(l.NewNarHash); err != nil {
+		return nil, fmt.Errorf("newNarHash %q: %w", cut(l.NewNarHash, 100), err)
+	}
+	return e, nil
+}
+
+// parseDigest reads a SHA-256 as a ledger or a narinfo has it.
+func parseDigest(s string) (d digest, err error) {
+	h, err := nixhash.ParseAny(s, nil)
+	if err != nil {
+		return d, err
+	}
+	if h.Algo() != nixhash.SHA256 {
+		return d, fmt.Errorf("%s is not supported, want sha256", h.Algo())
+	}
+	return digest(h.Digest()[:digestSize]), nil
+}

@@ -1,0 +1,43 @@
+package binarycache
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"narseal/nar/binarycache/narinfo"
+)
+
+// errMissing is returned for a path of Hashes that the cache does not have.
+var errMissing = errors.New("the cache does not have it")
+
+// load reads a task's narinfo.
+func (r *run) load(ctx context.Context, name string, res *Result) ([]byte, Object, encoding, error) {
+	b, o, e, err := loadText(ctx, r.in, name, narinfo.MaxSize)
+	if r.Hashes != nil && errors.Is(err, fs.ErrNotExist) {
+		return nil, o, e, errMissing
+	}
+	res.Modified = o.ModTime
+	return b, o, e, err
+}
+
+// selected says whether a listed narinfo is one of those to work on.
+func (r *run) selected(name string) bool {
+	return narinfo.IsName(name) && (r.Select == nil || r.Select(name[:len(name)-len(narinfo.Suffix)]))
+}
+
+// skip says whether the caller knows a path to be finished. Nobody knows that of one that no trusted key has signed.
+func (r *run) skip(ctx context.Context, n *narinfo.Info, res *Result) (bool, error) {
+	if r.Skip == nil {
+		return false, nil
+	}
+	if err := r.checkTrust(n); err != nil {
+		return false, err
+	}
+	skip, err := r.Skip(ctx, n)
+	if err != nil || !skip {
+		return false, err
+	}
+	res.Status, res.NarHash = Skipped, narinfo.HashText(n.NarHash)
+	return true, nil
+}
