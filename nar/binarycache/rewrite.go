@@ -148,14 +148,15 @@ func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result)
 
 // A pathWork is the work on one path.
 type pathWork struct {
-	name   string // of the narinfo
-	out    string // the name that it gets
-	object Object // the narinfo
-	id     state.ID
-	text   []byte
-	info   *narinfo.Info
-	next   *narinfo.Info // what becomes of info
-	file   *narFile
+	name     string   // of the narinfo
+	out      string   // the name that it gets
+	object   Object   // the narinfo
+	encoding encoding // of the narinfo in the store
+	id       state.ID
+	text     []byte
+	info     *narinfo.Info
+	next     *narinfo.Info // what becomes of info
+	file     *narFile
 
 	replaced *Object // the narinfo in an overlay that this path takes the place of
 
@@ -168,10 +169,10 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 	w := &pathWork{name: t.name}
 	var err error
 	if t.renamedInfo != nil && !again {
-		w.object = t.object
+		w.object, w.encoding = t.object, t.encoding
 		w.text, err = r.renamed.read(t.renamedInfo)
 	} else {
-		w.text, w.object, err = r.load(ctx, t.name, res)
+		w.text, w.object, w.encoding, err = r.load(ctx, t.name, res)
 	}
 	if err != nil {
 		return nil, err
@@ -196,7 +197,7 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 		r.plan(found, w.info.NarSize)
 	}
 	if moved && t.renamedInfo == nil {
-		if err := r.renamed.add(t.name, w.out, w.object, w.text); err != nil {
+		if err := r.renamed.add(t.name, w.out, w.object, w.encoding, w.text); err != nil {
 			return nil, err
 		}
 		return nil, errLater

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -277,7 +278,7 @@ func (r *run) finishParked(ctx context.Context, ready []*parked) {
 }
 
 func (r *run) verify(ctx context.Context, t *task, res *Result) error {
-	b, _, err := r.load(ctx, t.name, res)
+	b, _, _, err := r.load(ctx, t.name, res)
 	if err != nil {
 		return err
 	}
@@ -397,6 +398,8 @@ func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", narinfo.CacheInfoName, err)
 	}
+	o.Attributes = maps.Clone(o.Attributes)
+	delete(o.Attributes, contentEncoding) // it is written as the text that it is
 	return &cacheInfo{c, o}, nil
 }
 
