@@ -71,6 +71,8 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 		err = &b.u.over
 	case b.out > b.u.free && b.out/b.u.Ratio > b.in():
 		err = limitError(fmt.Sprintf("expands more than %d:1", b.u.Ratio))
+	case b.u.excess() > b.u.pool:
+		err = &b.u.ratio
 	}
 	var known *onceError
 	if err != nil && err != io.EOF && !errors.As(err, &known) {
