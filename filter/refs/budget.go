@@ -26,6 +26,9 @@ const (
 	tarMemory = 6 << 20
 	// zipMemory is for one entry of the directory, the holes, where the members lie, and a decoder for deflate.
 	zipMemory = 4 << 20
+
+	// maxGarbage is the memory of decoders that may wait to be collected.
+	maxGarbage = 32 << 20
 )
 
 // take takes n bytes. They are given back by give.

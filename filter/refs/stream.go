@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"narseal/nar/compression"
 )
@@ -41,9 +42,20 @@ type decoder struct {
 }
 
 func (d *decoder) Close() error {
+	err := d.ReadCloser.Close()
 	d.u.memory.give(d.used)
+	d.u.freed(d.used)
 	d.used = 0
-	return d.ReadCloser.Close()
+	return err
+}
+
+// freed has memory collected that decoders no longer use, before much of it has gathered. A few bytes can ask for a
+// window of many MiB, and the heap may double before it is collected by itself.
+func (u *Unpacker) freed(n int64) {
+	if u.garbage += n; u.garbage > maxGarbage {
+		u.garbage = 0
+		runtime.GC()
+	}
 }
 
 // bounded returns a reader of what a layer expands to that fails at a limit. in returns how many packed bytes were read.

@@ -63,6 +63,7 @@ type Unpacker struct {
 	memory budget
 
 	limited, unreadable int64 // see Incomplete
+	garbage             int64 // see freed
 
 	// Of the current file:
 	path   func() nar.Path
