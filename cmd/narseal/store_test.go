@@ -740,3 +740,77 @@ func TestStoreOnMac(t *testing.T) {
 		}
 	}
 }
+
+// A store that is mounted for reading alone, as on NixOS, is repaired by root: Nix sees to that.
+func TestStoreMountedReadOnly(t *testing.T) {
+	unshare := nartest.Tool(t, "unshare")
+	if err := exec.Command(unshare, "--mount", "true").Run(); err != nil {
+		t.Skipf("unshare --mount: %v", err)
+	}
+	s := newNixStore(t, "")
+	_, _, app, tool := s.fill()
+	cmd := exec.Command(unshare, "--mount", "sh", "-c", `mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" &&
+		if touch "$1/x" 2>/dev/null; then exit 9; fi && exec narseal store repair`, "sh", s.dir)
+	cmd.Env = s.env
+	out, err := cmd.CombinedOutput()
+	if err != nil || string(out) != app+"\n"+tool+"\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+	s.clean("after")
+	s.want(0, "store", "verify")
+}
+
+// The reports of store verify name store paths and what is in them.
+func TestStoreReports(t *testing.T) {
+	s := newNixStore(t, "")
+	_, _, app, tool := s.fill()
+	dir := t.TempDir()
+	html, rep := dir+"/x.html", dir+"/x.json"
+	s.want(3, "store", "verify", "--html", html, "--report", rep)
+	if text := string(readFile(t, html)); !strings.Contains(text, app+"/bin/hello") || !strings.Contains(text, tool) {
+		t.Errorf("%.2000s", text)
+	}
+	var got struct {
+		Schema, Command, Store string
+		Summary                map[string]int
+		Paths                  []struct {
+			StorePath, Status, NarHash string
+			Signatures                 []struct{ Path, Status string }
+		}
+	}
+	if err := json.Unmarshal(readFile(t, rep), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Schema != "narseal/1" || got.Command != "store verify" || got.Store != s.dir || got.Summary["verified"] != 4 || len(got.Paths) != 4 {
+		t.Errorf("%+v", got)
+	}
+	for _, p := range got.Paths {
+		if row := s.rows()[p.StorePath]; p.NarHash != row["narHash"] {
+			t.Errorf("%s has the hash %s, Nix says %s", p.StorePath, p.NarHash, row["narHash"])
+		}
+		if p.StorePath == tool && (len(p.Signatures) != 1 || p.Signatures[0].Path != "/" || p.Signatures[0].Status != "stale") {
+			t.Errorf("%+v", p)
+		}
+	}
+	out, _ := s.want(3, "store", "verify", "--format", "json", tool)
+	var line struct{ Input, StorePath, Path, Status string }
+	if err := json.Unmarshal([]byte(out), &line); err != nil || line.StorePath != tool || line.Path != "/" || line.Status != "stale" || line.Input != s.dir {
+		t.Errorf("%v: %s", err, out)
+	}
+	out, _ = s.want(3, "store", "verify", "--format", "github", app)
+	if !strings.Contains(out, "::error file="+app+"/bin/hello,") {
+		t.Errorf("%s", out)
+	}
+	out, _ = s.want(3, "store", "verify", tool)
+	if !strings.Contains(out, tool+"\n") {
+		t.Errorf("%s", out)
+	}
+	s.want(0, "store", "repair", "--report", rep)
+	got.Paths, got.Summary = nil, nil
+	if err := json.Unmarshal(readFile(t, rep), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Command != "store repair" || got.Summary["changed"] != 2 || got.Summary["unchanged"] != 2 {
+		t.Errorf("%+v", got)
+	}
+}
