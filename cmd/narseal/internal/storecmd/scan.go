@@ -71,7 +71,8 @@ const (
 	unchanged = "unchanged"
 	changed   = "changed"
 	failed    = "failed"
-	gone      = "gone" // while the run was at work
+	gone      = "gone"     // while the run was at work
+	finished  = "finished" // what an earlier run had begun
 )
 
 // add keeps a signature of a path, if there is room for it.
