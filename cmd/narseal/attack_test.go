@@ -63,7 +63,7 @@ func attacks() []attack {
 		{"stored zips inside each other", file(storedZips), []string{"refs --deep IN"}, 0},
 		{"zstd windows inside each other", file(nestedWindows), []string{"refs --deep IN"}, 128 << 20},
 		{"a compressed listing of 100 MB", listingCache, []string{
-			"cache rewrite -m " + hashA + "=" + hashB + " -o DIR/cache IN", "cache rewrite -m " + hashA + "=" + hashB + " IN",
+			"cache rewrite --rename -m " + hashA + "=" + hashB + " -o DIR/cache IN", "cache rewrite --rename -m " + hashA + "=" + hashB + " IN",
 		}, 0},
 		{"300 zips of 64 KB that expand to 4 GiB", file(manyBombs), []string{"refs --deep IN"}, 0},
 		{"a cache of 8 NARs with windows of 128 MiB", windowCache, []string{
