@@ -84,17 +84,20 @@ func (s *nixStore) nix(stdin []byte, name string, args ...string) string {
 	return out
 }
 
-func (s *nixStore) tryNix(stdin []byte, name string, args ...string) (string, error) {
-	path := name
+// tool is the file of one of Nix's programs.
+func (s *nixStore) tool(name string) string {
 	for _, dir := range filepath.SplitList(s.get("PATH")) {
 		if file := filepath.Join(dir, name); filepath.IsAbs(file) {
 			if _, err := os.Stat(file); err == nil {
-				path = file
-				break
+				return file
 			}
 		}
 	}
-	cmd := exec.Command(path, args...)
+	return name
+}
+
+func (s *nixStore) tryNix(stdin []byte, name string, args ...string) (string, error) {
+	cmd := exec.Command(s.tool(name), args...)
 	cmd.Env, cmd.Stdin = s.env, bytes.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -369,7 +372,7 @@ func TestStorePaths(t *testing.T) {
 
 	for what, args := range map[string][]string{
 		"not in the store directory":            {t.TempDir()},
-		"no such file or directory":             {s.dir + "/x"},
+		"no such file or directory":             {t.TempDir() + "/none"},
 		"not a valid path in Nix's database":    {s.path("k", "none")},
 		"is no store path":                      {s.dir + "/.links"},
 		"valid in Nix's database, and not ther": {s.path("d", "other")},
@@ -427,9 +430,8 @@ func TestStoreModified(t *testing.T) {
 	}
 }
 
-// unableNix returns a directory with a nix-store that repairs no path.
-func unableNix(t *testing.T) string {
-	real := nartest.Tool(t, "nix-store")
+// unableNix returns a directory with a nix-store that repairs no path, and passes all else on to the real one.
+func unableNix(t *testing.T, real string) string {
 	bin := t.TempDir()
 	writeFile(t, bin+"/nix-store", []byte("#!/bin/sh\ncase $* in *--repair-path*) echo 'error: it cannot' >&2; exit 1 ;; esac\nexec "+real+` "$@"`+"\n"))
 	if err := os.Chmod(bin+"/nix-store", 0o755); err != nil {
@@ -440,8 +442,8 @@ func unableNix(t *testing.T) string {
 
 // Where Nix does not repair a path, it is replaced and registered.
 func TestStoreRegisters(t *testing.T) {
-	bin := unableNix(t)
 	s := newNixStore(t, "")
+	bin := unableNix(t, s.tool("nix-store"))
 	lib, other, app, tool := s.fill()
 	s.nix(nil, "nix-store", "--optimise")
 	before, links := s.rows(), files(t, s.dir+"/.links")
