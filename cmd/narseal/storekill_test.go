@@ -35,7 +35,7 @@ func TestStoreKilled(t *testing.T) {
 		for round := random.IntN(3); done < kills; round++ {
 			k := newKillStore(t, newNixStore(t, filepath.SplitList(first.get("PATH"))[0]))
 			if round%3 == 1 { // narseal has to replace and register the paths
-				k.set("PATH", unableNix(t, k.tool("nix-store"))+":"+k.get("PATH"))
+				k.set("PATH", unableNix(t, k.tool("nix-store"), "--repair-path")+":"+k.get("PATH"))
 			}
 			for n := min(20, kills-done); n > 0 && k.repair(random); n-- {
 				done++
