@@ -49,7 +49,6 @@ func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	if err := errors.Join(err, release(func() error { return nil })); err != nil {
 		return err
 	}
-	r.rep.total = r.total
 	if err := r.file.Write(r.rep.write); err != nil {
 		return err
 	}
