@@ -450,7 +450,7 @@ func TestStoreRegisters(t *testing.T) {
 	before, links := s.rows(), files(t, s.dir+"/.links")
 	s.set("PATH", bin+":"+s.get("PATH"))
 	out, stderr := s.want(0, "store", "repair", "-v")
-	if out != app+"\n"+tool+"\n" || !strings.Contains(stderr, "replacing and registering it") {
+	if out != app+"\n"+tool+"\n" || !strings.Contains(stderr, "to be replaced in another way: ") {
 		t.Errorf("%s%s", out, stderr)
 	}
 	s.clean("after")
@@ -957,4 +957,28 @@ func TestReadmeStore(t *testing.T) {
 			t.Errorf("%s: %v, want status %d\n%s", commands[i], err, status, out)
 		}
 	}
+}
+
+// What Nix itself needs is never gone, not even while it is replaced: who is cut then could not complete it.
+func TestStoreOfNixItself(t *testing.T) {
+	s := newNixStore(t, "")
+	lib, nix := s.path("c", "lib"), s.path("d", "nix")
+	stale, _ := rewritten(t, "lld-arm64")
+	log := filepath.Join(t.TempDir(), "log")
+	script := "#!/bin/sh\necho \"$@\" >>" + log + "\nexec " + s.tool("nix-store") + " \"$@\"\n"
+	s.nix(exportOf([]closurePath{
+		{path: lib, tree: nartest.Dir{"x": nartest.Exec(stale)}},
+		{path: nix, refs: []string{lib}, tree: nartest.Dir{"x": nartest.Exec(stale), "bin": nartest.Dir{"nix-store": nartest.Exec([]byte(script))}}},
+	}), "nix-store", "--import")
+	path := s.get("PATH")
+	s.set("PATH", nix+"/bin:"+path)
+	if out, stderr := s.want(0, "store", "repair"); out != lib+"\n"+nix+"\n" {
+		t.Errorf("%s%s", out, stderr)
+	}
+	if calls := string(readFile(t, log)); strings.Contains(calls, "--repair-path") || strings.Count(calls, "--register-validity") != 2 {
+		t.Errorf("it called nix-store with\n%s", calls)
+	}
+	s.set("PATH", path)
+	s.clean("after")
+	s.want(0, "store", "verify")
 }

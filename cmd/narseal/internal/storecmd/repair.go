@@ -22,10 +22,12 @@ type repairRun struct {
 	access  nixcli.Access
 	staging *staging        // nil in a dry run
 	waiting map[string]bool // in a dry run, the paths that an earlier run has staged
-	out     io.Writer
-	ended   chan struct{}
-	left    map[macho.Status]int // invalid slices that stay
-	missing int64                // slices without a signature that need one
+	// essential has the paths that must be there at every moment.
+	essential map[string]bool
+	out       io.Writer
+	ended     chan struct{}
+	left      map[macho.Status]int // invalid slices that stay
+	missing   int64                // slices without a signature that need one
 }
 
 // Repair repairs the invalid signatures in valid paths, and has Nix take the result.
@@ -103,6 +105,9 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	}
 	if r.access, err = r.store.Access(ctx); err != nil {
 		return rightsError(err)
+	}
+	if err := r.findEssential(ctx); err != nil {
+		return err
 	}
 	if len(r.options.SecretKeys) == 0 {
 		if r.options.SecretKeys, err = runKey(); err != nil {
