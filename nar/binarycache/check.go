@@ -8,6 +8,8 @@ import (
 	"hash"
 	"io"
 
+	"golang.org/x/sync/semaphore"
+
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/compression"
 )
@@ -47,6 +49,23 @@ type narFile struct {
 	read       bool        // body was read before
 	size       int64       // of the file; -1 before that is known
 	attributes map[string]string
+	windows    *semaphore.Weighted // see maxWindows
+}
+
+// A stream of a few KB can ask for a window of 128 MiB, and each path that is worked on reads one. All paths together
+// take at most maxWindows bytes for those above usualWindow; a path waits until there is so much.
+const (
+	maxWindows  = 144 << 20
+	usualWindow = 16 << 20 // what a decoder takes with a window of 8 MiB, rounded up
+)
+
+// openFile opens the NAR of n for the run.
+func (r *run) openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile func() (TempFile, error)) (*narFile, error) {
+	f, err := openFile(ctx, s, n, keep, tempFile)
+	if err == nil {
+		f.windows = r.windows
+	}
+	return f, err
 }
 
 // openFile opens the NAR of n. With keep, it can be read more than once.
@@ -171,18 +190,30 @@ type checkedNAR struct {
 	narSum   *meter
 	dec      io.ReadCloser
 	progress func(int) // may be nil
+	release  func()    // what the decoder took of narFile.windows
 }
 
 // check begins to read the NAR in a file.
 func (f *narFile) check(ctx context.Context) (*checkedNAR, error) {
-	c := &checkedNAR{info: f.info, fileSum: newMeter(), narSum: newMeter()}
+	c := &checkedNAR{info: f.info, fileSum: newMeter(), narSum: newMeter(), release: func() {}}
 	c.file = io.TeeReader(f.reader(ctx), c.fileSum)
-	dec, found, err := compression.Decompress(c.file)
+	dec, found, err := compression.DecompressWith(c.file, func(memory int64) error {
+		if f.windows == nil || memory <= usualWindow {
+			return nil
+		}
+		memory = min(memory, maxWindows)
+		if err := f.windows.Acquire(ctx, memory); err != nil {
+			return err
+		}
+		c.release = func() { f.windows.Release(memory) }
+		return nil
+	})
 	if err == nil && found != f.info.Compression {
 		dec.Close()
 		err = mismatch(f.info.URL, "compression", found, f.info.Compression)
 	}
 	if err != nil {
+		c.release()
 		return nil, c.explain(err)
 	}
 	c.dec = dec
@@ -252,7 +283,12 @@ func (c *checkedNAR) checkFile() error {
 	return nil
 }
 
-func (c *checkedNAR) Close() error { return c.dec.Close() }
+func (c *checkedNAR) Close() error {
+	err := c.dec.Close()
+	c.release()
+	c.release = func() {}
+	return err
+}
 
 // A contextReader stops when its context does.
 type contextReader struct {
