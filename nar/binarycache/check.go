@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"sync"
 
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/compression"
@@ -206,10 +207,15 @@ func (c *checkedNAR) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// buffers are for copying. With many small NARs, making them would take much of the time.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
+
 // finish reads what is left after a filter has ended with err, and says whether the NAR is what its narinfo says.
 func (c *checkedNAR) finish(err error) error {
 	if err == nil {
-		_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{c}, make([]byte, 256<<10))
+		buf := buffers.Get().(*[]byte)
+		_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{c}, *buf)
+		buffers.Put(buf)
 	}
 	if err != nil {
 		return c.explain(err)
