@@ -194,6 +194,9 @@ func mismatch(name, what string, got, want any) error {
 	return fmt.Errorf("%s: %w: %s: got %v, want %v", name, ErrMismatch, what, got, want)
 }
 
+// Len is how many bytes there are to read, or fewer: package nar sizes its buffer by it.
+func (c *checkedNAR) Len() int { return int(min(c.info.NarSize-c.narSum.n, 1<<20)) }
+
 // Read reads contents, and not beyond NarSize, however much a file expands.
 func (c *checkedNAR) Read(p []byte) (int, error) {
 	n, err := c.dec.Read(p)
