@@ -210,16 +210,13 @@ func (p *pipe) unsigned(head []byte, size int64) error {
 	if len(head) == 0 || !p.c.Signatures.Unsigned {
 		return nil
 	}
-	rep := macho.UnsignedReport(head, size)
-	if rep.OK() {
+	unsigned := macho.UnsignedSlices(head, size)
+	if len(unsigned) == 0 {
 		return nil
 	}
 	path := p.r.EntryPath()
 	return p.inTurn(func() {
-		for _, s := range rep.Slices {
-			if s.OK() {
-				continue
-			}
+		for _, s := range unsigned {
 			p.res.Unsigned++
 			if p.c.Observer.Signature != nil {
 				p.c.Observer.Signature(Signature{path, s})

@@ -81,6 +81,19 @@ func (o *selectionOptions) hashes(stdin io.Reader, taken bool) (map[string]bool,
 	return hashes, nil
 }
 
+// excluded are the hash parts of --exclude.
+func excluded(paths []string) (map[string]bool, error) {
+	hashes := map[string]bool{}
+	for _, s := range paths {
+		hash, err := rules.HashPart(s)
+		if err != nil {
+			return nil, terminal.Usage("", "--exclude %q: %w", s, err)
+		}
+		hashes[hash] = true
+	}
+	return hashes, nil
+}
+
 // sorted goes through hash parts in their order.
 func sorted(hashes map[string]bool) iter.Seq2[string, error] {
 	list := slices.Sorted(maps.Keys(hashes))

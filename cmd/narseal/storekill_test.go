@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -30,14 +29,23 @@ func TestStoreKilled(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
+	nartest.Tool(t, "nix-store")
+	unable := unableNix(t)
 	nixes(t, func(t *testing.T, first *nixStore) {
 		done, cut := 0, 0
-		for s := first; done < kills; s = newNixStore(t, filepath.SplitList(first.get("PATH"))[0]) {
+		for s, round := first, random.IntN(3); done < kills; s, round = newNixStore(t, filepath.SplitList(first.get("PATH"))[0]), round+1 {
 			k := newKillStore(t, s)
+			if round%3 == 1 { // narseal has to replace and register the paths
+				k.set("PATH", unable+":"+k.get("PATH"))
+			}
 			for {
 				killed := k.repair(random)
-				if cut += k.incomplete(); !killed {
+				n := k.incomplete()
+				if cut += n; !killed {
 					break
+				}
+				if n > 0 {
+					k.foreseen()
 				}
 				if done++; done >= kills {
 					s.want(0, "store", "repair")
@@ -56,11 +64,11 @@ type killStore struct {
 	paths           []string
 	stale, repaired []byte
 	rows            map[string]map[string]any
-	took            time.Duration // by a run until it is killed, at most
+	took            time.Duration // by a run that is not killed
 }
 
 func newKillStore(t *testing.T, s *nixStore) *killStore {
-	k := &killStore{nixStore: s, took: 400 * time.Millisecond}
+	k := &killStore{nixStore: s}
 	k.stale, k.repaired = rewritten(t, "lld-arm64")
 	var closure []closurePath
 	for i := range 4 {
@@ -77,6 +85,9 @@ func newKillStore(t *testing.T, s *nixStore) *killStore {
 	s.nix(exportOf(closure), "nix-store", "--import")
 	s.nix(nil, "nix-store", "--optimise")
 	k.rows = s.store()
+	begin := time.Now()
+	s.want(0, "store", "repair", "--dry-run")
+	k.took = 3 * time.Since(begin) // more or less: Nix starts a few times more
 	return k
 }
 
@@ -94,6 +105,7 @@ func (s *nixStore) store() map[string]map[string]any {
 // repair runs store repair and kills it and all that it has started, unless it ends before.
 func (k *killStore) repair(random *rand.Rand) (killed bool) {
 	k.t.Helper()
+	before := k.incomplete()
 	cmd := exec.Command("narseal", "store", "repair")
 	cmd.Env, cmd.SysProcAttr = k.env, &syscall.SysProcAttr{Setsid: true}
 	var stderr bytes.Buffer
@@ -118,6 +130,14 @@ func (k *killStore) repair(random *rand.Rand) (killed bool) {
 		}
 		return false
 	case <-time.After(moment):
+	}
+	if random.IntN(4) == 0 { // by Ctrl-C, with which Nix ends what it has begun
+		_ = syscall.Kill(cmd.Process.Pid, syscall.SIGINT)
+		<-ended
+		if n := k.incomplete(); n > before {
+			k.t.Errorf("after SIGINT %d paths are incomplete, before %d: %s", n, before, &stderr)
+		}
+		return true
 	}
 	_ = syscall.Kill(cmd.Process.Pid, syscall.SIGKILL)
 	<-ended
@@ -166,6 +186,15 @@ func (k *killStore) incomplete() (n int) {
 	return n
 }
 
+// foreseen looks at a store that was left incomplete: verify says so, and a dry run says that the next run completes it.
+func (k *killStore) foreseen() {
+	k.t.Helper()
+	if _, stderr := k.want(1, "store", "verify"); !strings.Contains(stderr, "its repair is not complete") {
+		k.t.Errorf("store verify: %s", stderr)
+	}
+	k.want(0, "store", "repair", "--dry-run")
+}
+
 // staged lists what is staged of a path.
 func (k *killStore) staged(base string) []string {
 	found, err := filepath.Glob(k.get("NIX_STATE_DIR") + "/narseal/store-*/" + base + "/record.json")
@@ -197,6 +226,6 @@ func (k *killStore) check() {
 		left = append(left, found...)
 	}
 	if len(left) > 0 {
-		k.t.Error(fmt.Sprintf("left: %q", left))
+		k.t.Errorf("left: %q", left)
 	}
 }

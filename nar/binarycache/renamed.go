@@ -55,7 +55,7 @@ func (n *renamed) add(name, out string, o Object, e encoding, b []byte) error {
 	if _, err := n.text.Write(b); err != nil {
 		return err
 	}
-	n.list = append(n.list, task{name, info})
+	n.list = append(n.list, task{name: name, renamedInfo: info})
 	n.moved[name] = true
 	n.names[out]++
 	return nil

@@ -17,6 +17,7 @@ import (
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/state"
 	"narseal/nar/compression"
+	"narseal/nar/storepath"
 )
 
 // Repair repairs the invalid signatures in a cache.
@@ -55,7 +56,20 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	r.write, r.out, r.rep.output, r.rep.dryRun = true, e.List(), output, o.DryRun
 	r.cfg.Rules, r.cfg.Signatures.Repair, r.cfg.Signatures.OnCMS = o.Rules, o.Repair, o.OnCMS
 	r.unsigned, r.cfg.Signatures.Unsigned = report.UnsignedWarn, o.Rules == nil || o.Report != ""
+	if o.Rules != nil {
+		r.rules = newRuleCounts(o.Rules)
+	}
 	bo.Options = o.options(r.done)
+	bo.Exclude = o.exclude()
+	if bo.Output != nil {
+		bo.Output = &store{bo.Output, &r.writes}
+	}
+	in := &store{from.Store, &r.writes}
+	if !o.DryRun {
+		e.Cleanup.OnStop(func() string {
+			return fmt.Sprintf("the cache is valid, with %s changed; the same command continues", report.Plural(r.changed.Load(), "path", "paths"))
+		})
+	}
 	bo.Filter, bo.TempFile = r.filter, func() (binarycache.TempFile, error) { return r.cfg.Spill.Open() }
 	state := ""
 	if !o.DryRun {
@@ -67,7 +81,7 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 		return errors.Join(err, closeState(bo.State))
 	}
 	sum, err := r.run(ctx, &bo.Options, func(ctx context.Context) (binarycache.Summary, error) {
-		sum, err := binarycache.Rewrite(ctx, from.Store, *bo)
+		sum, err := binarycache.Rewrite(ctx, in, *bo)
 		return sum, errors.Join(err, closeState(bo.State))
 	})
 	from.Warn(e.Terminal)
@@ -77,6 +91,9 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	}
 	if o.Rules == nil {
 		e.WarnUnsigned(r.missing, "narseal cache verify")
+	}
+	if r.rules != nil && sum.Paths[binarycache.Finished] == 0 {
+		e.WarnUnused(o.Rules, r.rules.counts)
 	}
 	e.Terminal.Infof("%s", summarize(sum, o.DryRun))
 	return r.outcome(r.invalid)
@@ -120,6 +137,12 @@ func (o *ChangeOptions) rewriteOptions(from, to *cachestore.Cache) (*binarycache
 	return bo, nil
 }
 
+// exclude says which paths are left out: those that the user names, and those that a rule replaces in all others.
+func (o *ChangeOptions) exclude() func(base string) bool {
+	replaced := func(base string) bool { return o.Rules != nil && !o.Rename && o.Rules.Apply(base) != base }
+	return func(base string) bool { return o.Exclude[base[:storepath.HashLen]] || replaced(base) }
+}
+
 // idempotent reports whether rules find nothing in what they have written.
 func idempotent(set *rules.Set) bool {
 	for i := range set.Len() {
@@ -142,7 +165,7 @@ func (o *ChangeOptions) work(name string, bo *binarycache.RewriteOptions) string
 		}
 	}
 	if o.Rules != nil {
-		fmt.Fprintf(&b, "encodings %s\n", o.Encodings)
+		fmt.Fprintf(&b, "rename %v\nencodings %s\n", o.Rename, o.Encodings)
 		for i := range o.Rules.Len() {
 			r := o.Rules.Rule(i)
 			fmt.Fprintf(&b, "%s=%s\n", r.From, r.To)
@@ -171,7 +194,7 @@ func summarize(s binarycache.Summary, dry bool) string {
 	for _, more := range []struct {
 		n    int
 		what string
-	}{{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Failed], "failed"}} {
+	}{{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Excluded], "left out"}, {s.Paths[binarycache.Failed], "failed"}} {
 		if more.n > 0 {
 			text += fmt.Sprintf(", %d %s", more.n, more.what)
 		}

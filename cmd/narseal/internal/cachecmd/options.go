@@ -32,6 +32,7 @@ type Options struct {
 // Selection says which paths are worked on.
 type Selection struct {
 	Hashes      iter.Seq2[string, error] // hash parts; nil: all
+	Exclude     map[string]bool          // hash parts of paths that are left out
 	Since       time.Time
 	TrustedKeys []signature.PublicKey
 }
@@ -58,6 +59,7 @@ type ChangeOptions struct {
 	Rules     *rules.Set
 	Encodings rules.Encodings
 	Repair    filter.RepairMode
+	Rename    bool // paths that a rule names on its left side: give them the name on its right side, instead of leaving them out
 }
 
 // options are those for package binarycache.

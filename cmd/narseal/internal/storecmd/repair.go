@@ -24,7 +24,8 @@ type repairRun struct {
 	options *RepairOptions
 	cfg     filter.Config // which each path gets a copy of
 	access  nixcli.Access
-	staging *staging // nil in a dry run
+	staging *staging        // nil in a dry run
+	waiting map[string]bool // in a dry run, the paths that an earlier run has staged
 	out     io.Writer
 	ended   chan struct{}
 	left    map[macho.Status]int // invalid slices that stay
@@ -100,6 +101,9 @@ func (r *repairRun) work(ctx context.Context) error {
 // begin makes sure of the rights, and prepares what is needed to change paths.
 func (r *repairRun) begin(ctx context.Context) (err error) {
 	if r.options.DryRun {
+		if dir, err := stateDir(r.options.State, r.store); err == nil {
+			r.waiting = waiting(dir, r.store)
+		}
 		return nil
 	}
 	if r.access, err = r.store.Access(ctx); err != nil {
@@ -110,7 +114,7 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	dir, err := r.options.stateDir(r.store)
+	dir, err := stateDir(r.options.State, r.store)
 	if err != nil {
 		return err
 	}
@@ -158,7 +162,7 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 		// The other run has come to its end, or somebody has replaced the path since by something else.
 		if hash == g.NewHash {
 			r.Terminal.Infof("%s: an earlier run has replaced it", r.store.Path(base))
-			return errors.Join(r.announce(base), r.staging.remove(base))
+			return errors.Join(r.addFinished(now[0]), r.staging.remove(base))
 		}
 		return r.staging.remove(base)
 	}
@@ -166,7 +170,13 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 		return err
 	}
 	r.Terminal.Infof("%s: finished what an earlier run has begun", r.store.Path(base))
-	return r.announce(base)
+	return r.addFinished(now[0])
+}
+
+// addFinished reports a path whose repair an earlier run had begun.
+func (r *repairRun) addFinished(p nixcli.Path) error {
+	r.rep.add(r.run, &pathFound{Path: p, status: finished})
+	return r.announce(p.Base)
 }
 
 // announce prints a path that was replaced.
@@ -179,6 +189,9 @@ func (r *repairRun) announce(base string) error {
 
 // path looks at a path, and repairs it if that is needed.
 func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
+	if r.waiting[p.Base] {
+		return &pathFound{Path: *p, status: changed, warnings: []string{"an earlier run has not completed it, and this one would"}}
+	}
 	f := r.scan(ctx, p)
 	if f.status == failed {
 		if invalid, err := r.store.Invalid(ctx, p.Base); err == nil && len(invalid) > 0 {
@@ -353,6 +366,9 @@ func (r *repairRun) summary() string {
 	}
 	n := r.rep.counts
 	s := fmt.Sprintf("%s %s, %d unchanged", report.Plural(int64(n[changed]), "path", "paths"), word, n[unchanged])
+	if n[finished] > 0 {
+		s += fmt.Sprintf(", %d finished that an earlier run had begun", n[finished])
+	}
 	if n[failed] > 0 {
 		s += fmt.Sprintf(", %d failed", n[failed])
 	}
