@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"sync"
 
 	"golang.org/x/sync/semaphore"
 
@@ -224,6 +225,9 @@ func mismatch(name, what string, got, want any) error {
 	return fmt.Errorf("%s: %w: %s: got %v, want %v", name, ErrMismatch, what, got, want)
 }
 
+// Len is how many bytes there are to read, or fewer: package nar sizes its buffer by it.
+func (c *checkedNAR) Len() int { return int(min(c.info.NarSize-c.narSum.n, 1<<20)) }
+
 // Read reads contents, and not beyond NarSize, however much a file expands.
 func (c *checkedNAR) Read(p []byte) (int, error) {
 	n, err := c.dec.Read(p)
@@ -237,10 +241,15 @@ func (c *checkedNAR) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// buffers are for copying. With many small NARs, making them would take much of the time.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
+
 // finish reads what is left after a filter has ended with err, and says whether the NAR is what its narinfo says.
 func (c *checkedNAR) finish(err error) error {
 	if err == nil {
-		_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{c}, make([]byte, 256<<10))
+		buf := buffers.Get().(*[]byte)
+		_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{c}, *buf)
+		buffers.Put(buf)
 	}
 	if err != nil {
 		return c.explain(err)
