@@ -102,6 +102,9 @@ type RewriteOptions struct {
 	// known, and one that is read from a store that cannot read it twice. nil keeps it in memory, however large it is.
 	TempFile func() (TempFile, error)
 
+	// Warn, if not nil, is called for what is left out of an Output besides paths: logs, realisations and debuginfos.
+	Warn func(text string)
+
 	// DryRun changes nothing. Results say what would change.
 	DryRun bool
 
@@ -155,6 +158,7 @@ type Result struct {
 type Summary struct {
 	Paths  map[Status]int
 	Pruned int // objects deleted
+	Others int // logs, realisations and debuginfos written
 }
 
 // ErrRetry, wrapped by an error of Filter, has Filter called once more for this NAR, from its beginning and with a new

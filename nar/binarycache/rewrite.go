@@ -36,6 +36,10 @@ import (
 // The listing of the store, the reading of narinfos and the work on NARs overlap. Each narinfo is read once. What is
 // remembered grows with the paths that are renamed or change, and, with an Output, by about 50 bytes for each path.
 //
+// Logs, realisations and debuginfos are copied to an Output, unless it is an Overlay or the paths of the run are those of
+// a list or of a time. Where they name what has another name now, they are changed, here and in place; what would name a NAR
+// or a path that is not there is left out. The listings of these directories are read for that.
+//
 // A path that fails is in its Result, stays as it was and does not stop the others. The error is of the run as a whole:
 // of listing the cache, or of writing to it. After a run that was cut short, or in which paths failed, the next one of
 // the same State does not change again what is finished; it checks it.
@@ -328,6 +332,9 @@ func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, e
 	if errors.Is(err, ErrMismatch) || errors.Is(err, fs.ErrNotExist) {
 		return false, nil // it is made again
 	}
+	if err == nil {
+		err = r.others.nars.add(w.info.URL, n.URL)
+	}
 	return err == nil, err
 }
 
@@ -396,5 +403,5 @@ func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, erro
 		return false, err
 	}
 	res.Status = Finished
-	return true, nil
+	return true, r.others.nars.add(w.info.URL, got.URL)
 }

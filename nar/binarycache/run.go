@@ -26,7 +26,8 @@ type run struct {
 	cache    *cacheInfo
 	work     func(context.Context, *task, *Result) error
 	renamed  renamed
-	order    *order     // nil if narinfos may be written in any order
+	order    *order // nil if narinfos may be written in any order
+	others   others
 	mu       sync.Mutex // for summary, found, bytes and the callbacks
 	summary  Summary
 	found    int   // paths
@@ -79,6 +80,8 @@ func Verify(ctx context.Context, s Store, o VerifyOptions) (Summary, error) {
 func (r *run) run(ctx context.Context) error {
 	r.summary.Paths = map[Status]int{}
 	defer r.renamed.close()
+	r.others.run = r
+	defer r.others.nars.text.Close()
 	ctx, r.canceled = context.WithCancelCause(ctx)
 	defer r.canceled(nil)
 	if err := r.readCacheInfo(ctx); err != nil {
@@ -86,6 +89,10 @@ func (r *run) run(ctx context.Context) error {
 	}
 	if r.order = newOrder(r); r.order != nil {
 		defer r.order.text.Close()
+	}
+	others, err := r.hasOthers(ctx)
+	if err != nil {
+		return err
 	}
 	names := make(chan task, maxListed)
 	go func() {
@@ -117,7 +124,10 @@ func (r *run) run(ctx context.Context) error {
 	if r.Planned != nil {
 		r.Planned(r.found, r.bytes)
 	}
-	return context.Cause(ctx)
+	if err := context.Cause(ctx); err != nil || !others {
+		return err
+	}
+	return r.others.finish(ctx)
 }
 
 // workers works on tasks until there are no more.

@@ -166,6 +166,9 @@ func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
 		}
 		return err
 	}
+	if err == nil {
+		err = r.others.nars.add(w.info.URL, w.next.URL)
+	}
 	if err == nil && r.Prune {
 		r.mu.Lock()
 		r.changes = append(r.changes, rec)
