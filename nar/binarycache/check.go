@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 
+	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/compression"
 )
@@ -42,10 +43,10 @@ const explainSize = 1 << 30
 type narFile struct {
 	info       *narinfo.Info
 	body       io.ReadCloser
-	again      io.ReaderAt // body, if it can be read again
-	kept       *spill      // what was read of a body that cannot, if that is wanted
-	read       bool        // body was read before
-	size       int64       // of the file; -1 before that is known
+	again      io.ReaderAt   // body, if it can be read again
+	kept       *spill.Buffer // what was read of a body that cannot, if that is wanted
+	read       bool          // body was read before
+	size       int64         // of the file; -1 before that is known
 	attributes map[string]string
 }
 
@@ -65,7 +66,7 @@ func openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile
 	if at, ok := body.(io.ReaderAt); ok && o.Size >= 0 {
 		f.again = at
 	} else if keep {
-		f.kept = &spill{open: tempFile}
+		f.kept = &spill.Buffer{Open: tempFile}
 	}
 	return f, nil
 }
@@ -83,7 +84,7 @@ func (f *narFile) reader(ctx context.Context) io.Reader {
 		r = io.NewSectionReader(f.again, 0, limit+1)
 	case f.kept != nil && f.read:
 		rest := io.TeeReader(f.body, f.kept)
-		r = io.MultiReader(io.NewSectionReader(f.kept, 0, f.kept.size), rest)
+		r = io.MultiReader(io.NewSectionReader(f.kept, 0, f.kept.Size()), rest)
 	case f.kept != nil:
 		r = io.TeeReader(f.body, f.kept)
 	default:

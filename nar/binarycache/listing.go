@@ -10,6 +10,7 @@ import (
 	"maps"
 
 	"narseal/nar/binarycache/internal/listing"
+	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/compression"
 )
@@ -25,7 +26,7 @@ func (r *run) writeListing(ctx context.Context, w *pathWork, unpack func() (io.R
 	if inPlace && unpack == nil {
 		return nil
 	}
-	out := spill{open: r.TempFile}
+	out := spill.Buffer{Open: r.TempFile}
 	defer out.Close()
 	l := &listingWork{run: r, name: name, out: &out}
 	changed, err := false, error(nil)
@@ -71,7 +72,7 @@ type listingWork struct {
 	object   Object
 	encoding encoding
 	style    listing.Style
-	out      *spill // what it becomes
+	out      *spill.Buffer // what it becomes
 }
 
 // rename applies the rules to the listing and says whether they change it. If they move entries, or it cannot be read, the
@@ -88,7 +89,7 @@ func (l *listingWork) rename(ctx context.Context, unpack func() (io.ReadCloser, 
 	if !errors.As(err, &broken) {
 		return changed, err
 	}
-	l.out.reset()
+	l.out.Reset()
 	nar, err := unpack()
 	if err != nil {
 		return false, err
@@ -117,7 +118,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 		return err
 	})
 	if !changed {
-		l.out.reset()
+		l.out.Reset()
 	}
 	return changed, err
 }
@@ -153,8 +154,8 @@ func (l *listingWork) copy(ctx context.Context) error {
 // put writes the new listing. It returns false if there is another one.
 func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, error) {
 	o := l.object
-	o.Name, o.Size = name, l.out.size
-	body := func() io.ReadSeeker { return io.NewSectionReader(l.out, 0, l.out.size) }
+	o.Name, o.Size = name, l.out.Size()
+	body := func() io.ReadSeeker { return io.NewSectionReader(l.out, 0, l.out.Size()) }
 	_, err := l.run.out.Put(ctx, typed(o), body(), c)
 	if o.Attributes[contentEncoding] != "" && errors.Is(err, errors.ErrUnsupported) {
 		return l.putPlain(ctx, o, c)
@@ -162,7 +163,7 @@ func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, 
 	if !errors.Is(err, fs.ErrExist) {
 		return true, asOutput(err)
 	}
-	there, err := sumOf(ctx, l.run.out, name, l.out.size)
+	there, err := sumOf(ctx, l.run.out, name, l.out.Size())
 	if err != nil {
 		return true, asOutput(err)
 	}
@@ -175,12 +176,12 @@ func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, 
 
 // putPlain writes the new listing to a store that keeps no Content-Encoding.
 func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool, error) {
-	dec, _, err := decodeReader(contextReader{ctx, io.NewSectionReader(l.out, 0, l.out.size)}, o)
+	dec, _, err := decodeReader(contextReader{ctx, io.NewSectionReader(l.out, 0, l.out.Size())}, o)
 	if err != nil {
 		return true, err
 	}
 	defer dec.Close()
-	text := &spill{open: l.TempFile}
+	text := &spill.Buffer{Open: l.TempFile}
 	defer text.Close()
 	if _, err := io.Copy(text, &boundedReader{dec, listing.MaxSize, l.name}); err != nil {
 		return true, err
@@ -207,7 +208,7 @@ func (b *boundedWriter) Write(p []byte) (int, error) {
 
 // listingError tells an error of a listing from that of a run that ends.
 func (r *run) listingError(ctx context.Context, err error) error {
-	var temp *tempError
+	var temp *spill.Error
 	if err == nil || ctx.Err() != nil || errors.As(err, &temp) {
 		return err
 	}

@@ -2,7 +2,6 @@ package binarycache
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"narseal/nar/binarycache/internal/order"
+	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/storepath"
 )
@@ -29,7 +30,7 @@ import (
 // They are written after the paths, so that what they name is there.
 type others struct {
 	*run
-	nars narNames
+	nars order.Names
 	seen sync.Map // NARs and narinfos of the output, whether they are there; cleared when they are maxSeen
 	n    int      // of seen
 }
@@ -44,72 +45,21 @@ const (
 	maxOtherName = 255 // what directories allow
 )
 
-// narNames are the names that NARs have got: about 60 bytes of memory for each.
-type narNames struct {
-	mu     sync.Mutex
-	wanted bool
-	places map[[16]byte]narName
-	text   spill
-}
-
-type narName struct {
-	offset int64 // in text, in bytes
-	size   int
-}
-
-func narNameKey(old string) [16]byte {
-	h := sha256.Sum256([]byte(narKey(old)))
-	return [16]byte(h[:])
-}
-
-// add notes a new name.
-func (n *narNames) add(old, name string) error {
-	if old == name {
-		return nil
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.wanted {
-		return nil
-	}
-	if n.places == nil {
-		n.places = map[[16]byte]narName{}
-	}
-	n.places[narNameKey(old)] = narName{n.text.size, len(name)}
-	_, err := n.text.Write([]byte(name))
-	return err
-}
-
-// get returns the new name, or "".
-func (n *narNames) get(old string) (string, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	p, ok := n.places[narNameKey(old)]
-	if !ok {
-		return "", nil
-	}
-	b := make([]byte, p.size)
-	if got, err := n.text.ReadAt(b, p.offset); got < len(b) {
-		return "", err
-	}
-	return string(b), nil
-}
-
 // hasOthers says whether the run looks after these objects, and whether there are debuginfos among them. Of a run that has
 // a list of paths, nobody knows which ones belong to those.
 func (r *run) hasOthers(ctx context.Context) (bool, error) {
 	if r.out == nil || r.DryRun || r.Overlay || r.Hashes != nil || !r.Since.IsZero() {
 		return false, nil
 	}
-	r.others.nars.text.open = r.TempFile
+	r.others.nars.Text.Open = r.TempFile
 	for _, err := range r.in.List(ctx, debugInfoDir) {
 		if err != nil {
 			break // it comes again, or there are none
 		}
-		r.others.nars.wanted = true
+		r.others.nars.Wanted = true
 		break
 	}
-	return r.others.nars.wanted || !r.inPlace || r.Rename != nil, ctx.Err()
+	return r.others.nars.Wanted || !r.inPlace || r.Rename != nil, ctx.Err()
 }
 
 // finish goes through the objects of each directory.
@@ -118,13 +68,13 @@ func (o *others) finish(ctx context.Context) error {
 		name string
 		work func(ctx context.Context, name string) error
 	}{{logDir, o.log}, {realisationsDir, o.realisation}, {debugInfoDir, o.debugInfo}}
-	if o.inPlace && o.nars.wanted {
+	if o.inPlace && o.nars.Wanted {
 		if err := o.earlier(ctx); err != nil {
 			return err
 		}
 	}
 	for _, d := range dirs {
-		if o.inPlace && (d.name == logDir || d.name == realisationsDir && o.Rename == nil || d.name == debugInfoDir && !o.nars.wanted) {
+		if o.inPlace && (d.name == logDir || d.name == realisationsDir && o.Rename == nil || d.name == debugInfoDir && !o.nars.Wanted) {
 			continue
 		}
 		if err := o.each(ctx, d.name, d.work); err != nil {
@@ -140,7 +90,7 @@ func (o *others) earlier(ctx context.Context) error {
 		if now, _, err := o.recorded(ctx, rec.Out); err != nil || now == nil {
 			continue // somebody else has changed it
 		}
-		if err := o.nars.add(rec.OldNAR, rec.NewNAR); err != nil {
+		if err := o.nars.Add(rec.OldNAR, rec.NewNAR); err != nil {
 			return err
 		}
 	}
@@ -249,7 +199,7 @@ func (o *others) copy(ctx context.Context, name, to string, limit int64) error {
 	if ok && object.Size >= 0 {
 		body = io.NewSectionReader(at, 0, object.Size)
 	} else {
-		text := &spill{open: o.TempFile}
+		text := &spill.Buffer{Open: o.TempFile}
 		defer text.Close()
 		n, err := io.Copy(text, io.LimitReader(contextReader{ctx, f}, limit+1))
 		if err != nil {
@@ -331,7 +281,7 @@ func (o *others) debugInfo(ctx context.Context, name string) error {
 		return fmt.Errorf("archive: %w", err)
 	}
 	old := path.Join(debugInfoDir, archive)
-	nar, err := o.nars.get(old)
+	nar, err := o.nars.Get(old)
 	if err != nil {
 		return err
 	}

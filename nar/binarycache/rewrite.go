@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
@@ -46,7 +43,7 @@ import (
 func Rewrite(ctx context.Context, s Store, o RewriteOptions) (sum Summary, err error) {
 	r := &run{RewriteOptions: o, in: s, out: o.Output}
 	r.work = r.rewrite
-	r.renamed.text.open = o.TempFile
+	r.renamed.text.Open = o.TempFile
 	if r.out == nil {
 		r.out, r.inPlace = s, true
 	} else if o.Prune {
@@ -265,43 +262,6 @@ func (r *run) decide(w *pathWork, content narinfo.Sum, res *Result) (err error) 
 	return nil
 }
 
-// next is the narinfo of what a path becomes, but for its file and signatures.
-func (r *run) next(n *narinfo.Info, content narinfo.Sum, res *Result) (*narinfo.Info, error) {
-	next := n.Clone()
-	dir := strings.TrimSuffix(n.StorePath, n.Base)
-	next.Set("StorePath", dir+r.rename(n.Base), "")
-	if len(n.References) > 0 {
-		refs := make([]string, len(n.References))
-		moved := false
-		for i, ref := range n.References {
-			refs[i] = r.rename(ref)
-			moved = moved || refs[i] != ref
-		}
-		if moved {
-			slices.Sort(refs)
-			next.Set("References", strings.Join(slices.Compact(refs), " "), "NarSize")
-		}
-	}
-	if n.Deriver != "" {
-		next.Set("Deriver", r.rename(n.Deriver), "References")
-	}
-	changed := res.NarHash != res.NewHash
-	if changed {
-		next.Set("NarHash", content.String(), "")
-		next.Set("NarSize", strconv.FormatInt(content.Size, 10), "")
-	}
-	if err := next.Reparse(r.cache.StoreDir); err != nil {
-		return nil, fmt.Errorf("%s after the rules: %w", n.StorePath, err)
-	}
-	if next.Fingerprint() != n.Fingerprint() && next.Drop("Sig") && len(r.SecretKeys) == 0 {
-		res.Warnings = append(res.Warnings, "its signatures are void and dropped, and no secret key signs it")
-	}
-	if (changed || next.StorePath != n.StorePath) && next.Drop("CA") {
-		res.Warnings = append(res.Warnings, "no longer content-addressed: CA: "+n.CA+" is dropped")
-	}
-	return next, next.Reparse(r.cache.StoreDir)
-}
-
 // isFinished says whether an earlier run has made what the narinfo becomes, and checks that.
 func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, error) {
 	if r.inPlace && r.Once && r.State.Made(w.id) {
@@ -333,7 +293,7 @@ func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, e
 		return false, nil // it is made again
 	}
 	if err == nil {
-		err = r.others.nars.add(w.info.URL, n.URL)
+		err = r.others.nars.Add(w.info.URL, n.URL)
 	}
 	return err == nil, err
 }
@@ -403,5 +363,5 @@ func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, erro
 		return false, err
 	}
 	res.Status = Finished
-	return true, r.others.nars.add(w.info.URL, got.URL)
+	return true, r.others.nars.Add(w.info.URL, got.URL)
 }

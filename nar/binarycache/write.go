@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 
+	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/binarycache/state"
 	"narseal/nar/compression"
@@ -21,13 +22,13 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 	var unpack func() (io.ReadCloser, error) // a NAR that is made
 	switch {
 	case res.NarHash != res.NewHash:
-		made := &spill{open: r.TempFile}
+		made := &spill.Buffer{Open: r.TempFile}
 		defer made.Close()
 		if err := r.makeNAR(ctx, w, content, made, res); err != nil {
 			return err
 		}
-		body := func() io.ReadSeeker { return io.NewSectionReader(made, 0, made.size) }
-		nar = upload{w.next.URL, made.size, body}
+		body := func() io.ReadSeeker { return io.NewSectionReader(made, 0, made.Size()) }
+		nar = upload{w.next.URL, made.Size(), body}
 		unpack = func() (io.ReadCloser, error) {
 			dec, _, err := compression.Decompress(contextReader{ctx, body()})
 			return dec, err
@@ -100,7 +101,7 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 }
 
 // makeNAR makes the NAR that w's becomes, which is known to be content, and notes its file in the narinfo.
-func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, made *spill, res *Result) error {
+func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, made *spill.Buffer, res *Result) error {
 	c := r.Compression
 	if c == "" {
 		c = w.info.Compression
@@ -167,7 +168,7 @@ func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
 		return err
 	}
 	if err == nil {
-		err = r.others.nars.add(w.info.URL, w.next.URL)
+		err = r.others.nars.Add(w.info.URL, w.next.URL)
 	}
 	if err == nil && r.Prune {
 		r.mu.Lock()
