@@ -56,9 +56,21 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	r.write, r.out, r.rep.output, r.rep.dryRun = true, e.List(), output, o.DryRun
 	r.cfg.Rules, r.cfg.Signatures.Repair, r.cfg.Signatures.OnCMS = o.Rules, o.Repair, o.OnCMS
 	r.unsigned, r.cfg.Signatures.Unsigned = report.UnsignedWarn, o.Rules == nil || o.Report != ""
+	if o.Rules != nil {
+		r.rules = newRuleCounts(o.Rules)
+	}
 	bo.Options = o.options(r.done)
 	bo.Exclude = o.exclude()
 	bo.Warn = func(text string) { e.Terminal.Warnf("%s", text) }
+	if bo.Output != nil {
+		bo.Output = &store{bo.Output, &r.writes}
+	}
+	in := &store{from.Store, &r.writes}
+	if !o.DryRun {
+		e.Cleanup.OnStop(func() string {
+			return fmt.Sprintf("the cache is valid, with %s changed; the same command continues", report.Plural(r.changed.Load(), "path", "paths"))
+		})
+	}
 	bo.Filter, bo.TempFile = r.filter, func() (binarycache.TempFile, error) { return r.cfg.Spill.Open() }
 	state := ""
 	if !o.DryRun {
@@ -70,7 +82,7 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 		return errors.Join(err, closeState(bo.State))
 	}
 	sum, err := r.run(ctx, &bo.Options, func(ctx context.Context) (binarycache.Summary, error) {
-		sum, err := binarycache.Rewrite(ctx, from.Store, *bo)
+		sum, err := binarycache.Rewrite(ctx, in, *bo)
 		return sum, errors.Join(err, closeState(bo.State))
 	})
 	from.Warn(e.Terminal)
@@ -80,6 +92,9 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	}
 	if o.Rules == nil {
 		e.WarnUnsigned(r.missing, "narseal cache verify")
+	}
+	if r.rules != nil && sum.Paths[binarycache.Finished] == 0 {
+		e.WarnUnused(o.Rules, r.rules.counts)
 	}
 	e.Terminal.Infof("%s", summarize(sum, o.DryRun))
 	return r.outcome(r.invalid)
