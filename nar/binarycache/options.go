@@ -44,11 +44,16 @@ type Options struct {
 	Done func(Result)
 
 	// Planned, if not nil, is called whenever more is known of the work, one call at a time: how many paths were found
-	// so far, and how many bytes the NARs of those have whose narinfo was read. The last call has the totals.
+	// so far, and how many bytes are read and written of those whose narinfo was read, done or not. It can become less,
+	// as when a path fails. The last call has the totals.
 	Planned func(paths int, bytes int64)
 
 	// Read, if not nil, is called for bytes of NARs that were read for the first time, by many goroutines at once.
 	Read func(n int)
+
+	// Written, if not nil, is called for bytes of NARs that were read again, to be compressed, or written to a cache, by
+	// many goroutines at once.
+	Written func(n int)
 }
 
 // VerifyOptions are the options of [Verify].

@@ -96,6 +96,9 @@ func (r *run) rewriteAgain(ctx context.Context, t *task, res *Result) error {
 // rewriteOnce does the work of a path, whose narinfo is read again if it was read before and has changed since.
 func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result) error {
 	w, err := r.open(ctx, t, again, res)
+	if w != nil {
+		defer w.planned.end()
+	}
 	if err != nil || res.Status == Excluded {
 		return err
 	}
@@ -159,15 +162,25 @@ type pathWork struct {
 	next     *narinfo.Info // what becomes of info
 	file     *narFile
 
+	planned  planned
 	replaced *Object // the narinfo in an overlay that this path takes the place of
 
 	sum  narinfo.Sum // of the file
 	pass Path        // how the filter was called
 }
 
+// expectedUpload is how many bytes are written for a path, as far as that is known before its NAR was read.
+func (r *run) expectedUpload(n *narinfo.Info) int64 {
+	if r.inPlace || r.DryRun || r.Overlay {
+		return 0
+	}
+	return min(n.FileSize, maxFileSize(n.NarSize))
+}
+
 // open reads a task's narinfo, or returns errLater.
 func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*pathWork, error) {
 	w := &pathWork{name: t.name}
+	w.planned.run = r
 	var err error
 	if t.renamedInfo != nil && !again {
 		w.object, w.encoding = t.object, t.encoding
@@ -190,12 +203,13 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 	switch {
 	case t.renamedInfo != nil && w.out != t.out:
 		return nil, fmt.Errorf("%s: %w, to another path", t.name, ErrChanged)
-	case t.renamedInfo == nil && !again:
-		found := 0
-		if t.maybe {
-			found = 1
+	case t.renamedInfo != nil && !again:
+		w.planned.all = w.info.NarSize + r.expectedUpload(w.info) // announced when it was found
+	default:
+		if t.maybe && !again {
+			r.plan(1, 0)
 		}
-		r.plan(found, w.info.NarSize)
+		w.planned.add(w.info.NarSize + r.expectedUpload(w.info))
 	}
 	if moved && t.renamedInfo == nil {
 		if err := r.renamed.add(t.name, w.out, w.object, w.encoding, w.text); err != nil {
@@ -227,8 +241,11 @@ func (r *run) filter(ctx context.Context, w *pathWork, dst io.Writer) (out narin
 		return out, err
 	}
 	defer c.Close()
-	if !w.pass.Again && !w.pass.Retry {
-		c.progress = r.Read
+	switch {
+	case w.pass.Again:
+		c.progress = w.planned.count(r.Written)
+	case !w.pass.Retry:
+		c.progress = w.planned.count(r.Read)
 	}
 	m := newMeter()
 	if dst == nil {
@@ -271,7 +288,7 @@ func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, e
 				return false, err
 			}
 		}
-		return true, r.checkFinished(ctx, w.info, res)
+		return true, r.checkFinished(ctx, w, w.info, res)
 	}
 	rec, ok := r.State.Find(w.id)
 	if !ok || r.inPlace && rec.Out.Name == w.name || rec.Out.Name != w.out {
@@ -288,7 +305,7 @@ func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, e
 	if err != nil || !r.isOwn(n) && r.checkTrust(n) != nil {
 		return false, nil
 	}
-	err = r.checkFinished(ctx, n, res)
+	err = r.checkFinished(ctx, w, n, res)
 	if errors.Is(err, ErrMismatch) || errors.Is(err, fs.ErrNotExist) {
 		return false, nil // it is made again
 	}
@@ -308,8 +325,8 @@ func (r *run) isOwn(n *narinfo.Info) bool {
 }
 
 // checkFinished checks a NAR of the cache that is written, and has Filter inspect it.
-func (r *run) checkFinished(ctx context.Context, n *narinfo.Info, res *Result) error {
-	err := r.inspectNAR(ctx, r.out, n, func(nar io.Reader) error {
+func (r *run) checkFinished(ctx context.Context, w *pathWork, n *narinfo.Info, res *Result) error {
+	err := r.inspectNAR(ctx, r.out, n, w.planned.count(r.Read), func(nar io.Reader) error {
 		if r.Filter == nil {
 			return nil
 		}

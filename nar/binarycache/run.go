@@ -306,7 +306,7 @@ func (r *run) verify(ctx context.Context, t *task, res *Result) error {
 		return err
 	}
 	res.Status, res.NarHash = Verified, narinfo.HashText(n.NarHash)
-	return r.inspectNAR(ctx, r.in, n, func(nar io.Reader) error {
+	return r.inspectNAR(ctx, r.in, n, r.Read, func(nar io.Reader) error {
 		if r.inspect == nil {
 			return nil
 		}
@@ -314,8 +314,8 @@ func (r *run) verify(ctx context.Context, t *task, res *Result) error {
 	})
 }
 
-// inspectNAR reads the NAR of n in store to its end, checks it against n, and has inspect look at it.
-func (r *run) inspectNAR(ctx context.Context, store Store, n *narinfo.Info, inspect func(nar io.Reader) error) error {
+// inspectNAR reads the NAR of n in store to its end and counts that, checks it against n, and has inspect look at it.
+func (r *run) inspectNAR(ctx context.Context, store Store, n *narinfo.Info, read func(int), inspect func(nar io.Reader) error) error {
 	f, err := openFile(ctx, store, n, false, nil)
 	if err != nil {
 		return err
@@ -326,7 +326,7 @@ func (r *run) inspectNAR(ctx context.Context, store Store, n *narinfo.Info, insp
 		return err
 	}
 	defer c.Close()
-	c.progress = r.Read
+	c.progress = read
 	return c.finish(inspect(c))
 }
 

@@ -24,6 +24,7 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 	case res.NarHash != res.NewHash:
 		made := &spill.Buffer{Open: r.TempFile}
 		defer made.Close()
+		w.planned.add(w.info.NarSize) // it is read again
 		if err := r.makeNAR(ctx, w, content, made, res); err != nil {
 			return err
 		}
@@ -36,6 +37,7 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 	case !r.inPlace:
 		nar = upload{w.info.URL, w.sum.Size, func() io.ReadSeeker { return w.file.content(ctx, w.sum) }}
 	}
+	w.planned.add(nar.size - r.expectedUpload(w.info))
 	shared, err := r.upload(ctx, w, &nar)
 	if err != nil {
 		return err
@@ -78,7 +80,8 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 		return false, nil
 	}
 	body := u.body()
-	_, err = r.out.Put(ctx, typed(Object{Name: u.name, Size: u.size, Attributes: w.file.attributes}), body, Condition{New: true})
+	counted := w.planned.countBody(body, u.size)
+	_, err = r.out.Put(ctx, typed(Object{Name: u.name, Size: u.size, Attributes: w.file.attributes}), counted, Condition{New: true})
 	if c, ok := body.(*sameContent); ok && c.err != nil {
 		return false, c.err
 	}
