@@ -11,9 +11,12 @@ import (
 
 	"narseal/nar/binarycache/internal/listing"
 	"narseal/nar/binarycache/internal/spill"
+	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/compression"
 )
+
+var errLongListing = fmt.Errorf("too long: more than %d bytes", listing.MaxSize)
 
 // writeListing has the listing beside a narinfo follow the NAR. unpack opens the contents of a NAR that was made; it is nil
 // if the NAR is the old one. A listing is for convenience: one that cannot follow is a warning.
@@ -100,7 +103,7 @@ func (l *listingWork) rename(ctx context.Context, unpack func() (io.ReadCloser, 
 
 // renameText applies the rules to the text of a listing.
 func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool, err error) {
-	dec, e, err := decodeReader(contextReader{ctx, f}, l.object)
+	dec, e, err := decodeReader(stream.WithContext(ctx, f), l.object)
 	if err != nil {
 		l.object.Attributes = maps.Clone(l.object.Attributes)
 		delete(l.object.Attributes, contentEncoding) // what is written will have none
@@ -110,7 +113,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 	if l.encoding = e; e == encoding(compression.Bzip2) {
 		l.encoding = encoding(compression.Xz)
 	}
-	text := bufio.NewReader(&boundedReader{dec, listing.MaxSize, "listing"})
+	text := bufio.NewReader(stream.Bound(dec, listing.MaxSize, errLongListing))
 	first, _ := text.Peek(16) // an error comes again
 	l.style = listing.StyleOf(first)
 	err = l.write(ctx, func(w io.Writer) (err error) {
@@ -129,7 +132,7 @@ func (l *listingWork) write(ctx context.Context, f func(w io.Writer) error) erro
 	if err != nil {
 		return err
 	}
-	err = l.listingError(ctx, f(&boundedWriter{w, listing.MaxSize}))
+	err = l.listingError(ctx, f(stream.BoundWriter(w, listing.MaxSize, errLongListing)))
 	if e := w.Close(); err == nil {
 		err = e
 	}
@@ -144,9 +147,9 @@ func (l *listingWork) copy(ctx context.Context) error {
 	}
 	defer f.Close()
 	l.object = o
-	n, err := io.Copy(l.out, io.LimitReader(contextReader{ctx, f}, listing.MaxSize+1))
+	n, err := io.Copy(l.out, io.LimitReader(stream.WithContext(ctx, f), listing.MaxSize+1))
 	if err == nil && n > listing.MaxSize {
-		err = &listingError{fmt.Errorf("too long: more than %d bytes", listing.MaxSize)}
+		err = &listingError{errLongListing}
 	}
 	return err
 }
@@ -167,23 +170,23 @@ func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, 
 	if err != nil {
 		return true, asOutput(err)
 	}
-	want := newMeter()
+	want := stream.NewMeter()
 	if _, err := io.Copy(want, body()); err != nil {
 		return true, err
 	}
-	return there == want.sum(), nil
+	return there == want.Sum(), nil
 }
 
 // putPlain writes the new listing to a store that keeps no Content-Encoding.
 func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool, error) {
-	dec, _, err := decodeReader(contextReader{ctx, io.NewSectionReader(l.out, 0, l.out.Size())}, o)
+	dec, _, err := decodeReader(stream.WithContext(ctx, io.NewSectionReader(l.out, 0, l.out.Size())), o)
 	if err != nil {
 		return true, err
 	}
 	defer dec.Close()
 	text := &spill.Buffer{Open: l.TempFile}
 	defer text.Close()
-	if _, err := io.Copy(text, &boundedReader{dec, listing.MaxSize, l.name}); err != nil {
+	if _, err := io.Copy(text, stream.Bound(dec, listing.MaxSize, errLongListing)); err != nil {
 		return true, err
 	}
 	p := *l
@@ -191,19 +194,6 @@ func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool
 	p.object.Attributes = maps.Clone(o.Attributes)
 	delete(p.object.Attributes, contentEncoding)
 	return p.put(ctx, o.Name, c)
-}
-
-// A boundedWriter returns an error where more is written than may be.
-type boundedWriter struct {
-	w    io.Writer
-	left int64
-}
-
-func (b *boundedWriter) Write(p []byte) (int, error) {
-	if b.left -= int64(len(p)); b.left < 0 {
-		return 0, fmt.Errorf("too long: more than %d bytes", listing.MaxSize)
-	}
-	return b.w.Write(p)
 }
 
 // listingError tells an error of a listing from that of a run that ends.

@@ -15,6 +15,7 @@ import (
 
 	"narseal/nar/binarycache/internal/order"
 	"narseal/nar/binarycache/internal/spill"
+	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/storepath"
 )
@@ -201,7 +202,7 @@ func (o *others) copy(ctx context.Context, name, to string, limit int64) error {
 	} else {
 		text := &spill.Buffer{Open: o.TempFile}
 		defer text.Close()
-		n, err := io.Copy(text, io.LimitReader(contextReader{ctx, f}, limit+1))
+		n, err := io.Copy(text, io.LimitReader(stream.WithContext(ctx, f), limit+1))
 		if err != nil {
 			return err
 		}

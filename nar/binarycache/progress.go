@@ -3,6 +3,8 @@ package binarycache
 import (
 	"io"
 	"sync/atomic"
+
+	"narseal/nar/binarycache/internal/stream"
 )
 
 // A planned counts the bytes of the work on one path: those that were announced by Planned, and those that were done.
@@ -33,40 +35,5 @@ func (p *planned) count(f func(int)) func(int) {
 
 // countBody counts what is read of a body, once, however often it is read.
 func (p *planned) countBody(body io.ReadSeeker, size int64) io.ReadSeeker {
-	c := &countedBody{ReadSeeker: body, count: p.count(p.run.Written)}
-	c.left.Store(size)
-	if at, ok := body.(io.ReaderAt); ok {
-		return &countedBodyAt{c, at}
-	}
-	return c
-}
-
-type countedBody struct {
-	io.ReadSeeker
-	count func(int)
-	left  atomic.Int64
-}
-
-func (c *countedBody) add(n int) {
-	if n = int(min(int64(n), c.left.Add(int64(-n))+int64(n))); n > 0 {
-		c.count(n)
-	}
-}
-
-func (c *countedBody) Read(b []byte) (int, error) {
-	n, err := c.ReadSeeker.Read(b)
-	c.add(n)
-	return n, err
-}
-
-// countedBodyAt is of a body that is read at any place, as in parts.
-type countedBodyAt struct {
-	*countedBody
-	at io.ReaderAt
-}
-
-func (c *countedBodyAt) ReadAt(b []byte, off int64) (int, error) {
-	n, err := c.at.ReadAt(b, off)
-	c.add(n)
-	return n, err
+	return stream.Count(body, size, p.count(p.run.Written))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
+	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/binarycache/state"
 )
@@ -247,7 +248,7 @@ func (r *run) filter(ctx context.Context, w *pathWork, dst io.Writer) (out narin
 	case !w.pass.Retry:
 		c.progress = w.planned.count(r.Read)
 	}
-	m := newMeter()
+	m := stream.NewMeter()
 	if dst == nil {
 		dst = m
 	} else {
@@ -261,9 +262,9 @@ func (r *run) filter(ctx context.Context, w *pathWork, dst io.Writer) (out narin
 		_, err = io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{c}, make([]byte, 256<<10))
 	}
 	if err = c.finish(err); err == nil {
-		w.sum = c.fileSum.sum()
+		w.sum = c.fileSum.Sum()
 	}
-	return m.sum(), err
+	return m.Sum(), err
 }
 
 // decide says what becomes of a path, now that its contents are known.

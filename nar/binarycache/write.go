@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"narseal/nar/binarycache/internal/spill"
+	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/binarycache/state"
 	"narseal/nar/compression"
@@ -31,7 +32,7 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 		body := func() io.ReadSeeker { return io.NewSectionReader(made, 0, made.Size()) }
 		nar = upload{w.next.URL, made.Size(), body}
 		unpack = func() (io.ReadCloser, error) {
-			dec, _, err := compression.Decompress(contextReader{ctx, body()})
+			dec, _, err := compression.Decompress(stream.WithContext(ctx, body()))
 			return dec, err
 		}
 	case !r.inPlace:
@@ -82,13 +83,13 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 	body := u.body()
 	counted := w.planned.countBody(body, u.size)
 	_, err = r.out.Put(ctx, typed(Object{Name: u.name, Size: u.size, Attributes: w.file.attributes}), counted, Condition{New: true})
-	if c, ok := body.(*sameContent); ok && c.err != nil {
-		return false, c.err
+	if c, ok := body.(*stream.SameContent); ok && c.Err != nil {
+		return false, c.Err
 	}
 	if !errors.Is(err, fs.ErrExist) {
 		return false, asOutput(err)
 	}
-	want := newMeter()
+	want := stream.NewMeter()
 	if _, err := io.Copy(want, u.body()); err != nil {
 		return false, err
 	}
@@ -96,7 +97,7 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 	if err != nil {
 		return false, asOutput(err)
 	}
-	if got != want.sum() {
+	if got != want.Sum() {
 		return false, fmt.Errorf("%s: %w: the cache has a %s of other contents than the %s that belongs there",
 			w.next.StorePath, ErrConflict, u.name, w.info.URL)
 	}
@@ -112,7 +113,7 @@ func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, mad
 	if c == compression.Bzip2 {
 		c = compression.Xz
 	}
-	file := newMeter()
+	file := stream.NewMeter()
 	z, err := compression.Compress(io.MultiWriter(file, made), c,
 		compression.Options{Level: r.Level, Workers: max(1, runtime.GOMAXPROCS(0)/max(1, r.Jobs)), Size: content.Size})
 	if err != nil {
@@ -131,7 +132,7 @@ func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, mad
 	if err := z.Close(); err != nil {
 		return err
 	}
-	s := file.sum()
+	s := file.Sum()
 	dir, old := path.Split(w.info.URL)
 	_, suffix, _ := strings.Cut(old, ".")
 	if c != w.info.Compression || strings.Contains(suffix, "?") {
