@@ -69,6 +69,7 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 	p.BeginItems(1, 1) // Planned knows better soon
 	o.Planned = func(paths int, bytes int64) { p.SetTotals(int64(paths), bytes) }
 	o.Read = func(n int) { p.Add(int64(n)) }
+	o.Written = o.Read
 	ended := make(chan struct{})
 	release, err := r.Cleanup.Hold(func() (func(), error) {
 		return func() {
