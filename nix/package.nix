@@ -13,7 +13,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-ACUKUHmyLu2c9n+jC9rL4KYAjptV7LdtT6UaXeeNT6Q=";
+  vendorHash = "sha256-gFAK2aSqUImJt4kYzXQiSL84KKPN4MWgg8+QwekAT58=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;

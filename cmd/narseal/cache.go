@@ -11,9 +11,11 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-const aboutCaches = `CACHE is a directory, or its file:// URL, as nix copy --to file://… makes it. Every
-NAR is checked against its narinfo. One that does not match, or fails otherwise, is
-named on stderr, stays as it is and makes the exit status 1; the others go on.
+const aboutCaches = `CACHE is a directory, or a file://, http://, https:// or s3:// URL, as for nix copy. An
+s3:// URL takes Nix's parameters: region, endpoint, profile, addressing-style, scheme,
+storage-class. A cache behind HTTP cannot be listed: --path names the paths. Every NAR
+is checked against its narinfo. One that does not match, or fails otherwise, is named
+on stderr, stays as it is and makes the exit status 1; the others go on.
 `
 
 func cacheCommand(p *process) *cli.Command {
@@ -31,7 +33,7 @@ type cacheOptions struct {
 }
 
 func (o *cacheOptions) flags(to *cachecmd.Options) []cli.Flag {
-	return join(o.selectionOptions.flags(), []cli.Flag{jobsOption(&to.Jobs, "work on `N` paths at a time")}, o.common.flags())
+	return join(o.selectionOptions.flags(), []cli.Flag{jobsOption(&to.Jobs, "work on `N` paths at a time"), netrcOption(&to.Netrc)}, o.common.flags())
 }
 
 // begin reads the options. ruleFiles are those that another option reads, perhaps from stdin.
@@ -39,7 +41,7 @@ func (o *cacheOptions) begin(p *process, c *cli.Context, to *cachecmd.Options, r
 	if c.NArg() != 1 {
 		return nil, terminal.Usage(helpHint(c.Command, "options"), "cache %s takes one CACHE, got %d", c.Command.Name, c.NArg())
 	}
-	to.Common, to.Cache = o.common.Common, c.Args().First()
+	to.Common, to.Cache, to.Version = o.common.Common, c.Args().First(), versionString()
 	if to.Selection, err = o.selection(p.stdin, slices.Contains(ruleFiles, "-")); err != nil {
 		return nil, err
 	}
@@ -94,7 +96,6 @@ The store paths that change are listed on stdout.
 			if o.SecretKeys, err = change.secretKeys(); err != nil {
 				return err
 			}
-			o.Version = versionString()
 			return cachecmd.Repair(c.Context, env, &o)
 		},
 	}
@@ -136,7 +137,6 @@ the directory that --state names.
 			if o.SecretKeys, err = change.secretKeys(); err != nil {
 				return err
 			}
-			o.Version = versionString()
 			return cachecmd.Rewrite(c.Context, env, &o)
 		},
 	}

@@ -13,7 +13,10 @@ import (
 func hintFor(err error) string {
 	var sealErr *filter.SignatureError
 	var rename *filter.RenameError
+	var remote interface{ Hint() string }
 	switch {
+	case errors.As(err, &remote) && remote.Hint() != "":
+		return remote.Hint()
 	case errors.As(err, &sealErr):
 		return hintForSeal(sealErr)
 	case errors.As(err, &rename):

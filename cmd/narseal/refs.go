@@ -24,8 +24,8 @@ func refsCommand(p *process) *cli.Command {
 		Name:      "refs",
 		Usage:     "list the store paths that archives and files refer to",
 		ArgsUsage: "[INPUT...]",
-		Description: `INPUT is a NAR, an export stream, a directory or a file; nothing, or -, is stdin. A
-reference is the whole path, such as /nix/store/HASH-NAME, in contents, symlink
+		Description: `INPUT is a NAR, an export stream, a directory, a file, or a binary cache, which may be a
+file:// or s3:// URL, too; nothing, or -, is stdin. A reference is the whole path, such as /nix/store/HASH-NAME, in contents, symlink
 targets and entry names. --deny also finds the bare hash, as Nix does for
 disallowedReferences. --deep finds those in packed files, where a rewrite cannot
 reach them; they are listed by themselves. With --deny or --allow-only, packed
@@ -40,10 +40,10 @@ different store paths are listed of an input; more are an error.
 			encodingsOption(&names.encodings, "look for paths in these `ENCODINGS`; the wide ones in both byte orders"),
 			oneOf(&o.JSON, "text", []value[bool]{{"text", false}, {"json", true}}, "format", manual.Reports, "text for people; json: one object per line"),
 			boolean(&deep, "deep", manual.Packed, "search packed files, too: gzip, xz, zstd, bzip2, zip, and tar"),
-		}, unpackOptions(&unpack), common.flags()),
+		}, unpackOptions(&unpack), []cli.Flag{netrcOption(&o.Netrc)}, common.flags()),
 		Action: func(c *cli.Context) error {
 			env := common.env(p)
-			o.Common, o.Inputs = common.Common, inputArgs(c)
+			o.Common, o.Inputs, o.Version = common.Common, inputArgs(c), versionString()
 			if deep {
 				o.Unpack = &unpack
 			}

@@ -2,11 +2,14 @@ package cachetest
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 
 	"github.com/nix-community/go-nix/pkg/nixbase32"
 
@@ -88,4 +91,12 @@ func Write(dir string, paths ...Path) error {
 		}
 	}
 	return nil
+}
+
+// Key returns a secret key in Nix's form and its public key. It is the same each time.
+func Key(t testing.TB) (secret, public string) {
+	t.Helper()
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+	text := func(b []byte) string { return "test-1:" + base64.StdEncoding.EncodeToString(b) }
+	return text(key), text(key.Public().(ed25519.PublicKey))
 }

@@ -6,17 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
+	"narseal/cmd/narseal/internal/cachestore"
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
 	"narseal/filter/rules"
 	"narseal/nar/binarycache"
-	"narseal/nar/binarycache/folder"
 	"narseal/nar/binarycache/state"
 	"narseal/nar/compression"
 )
@@ -34,26 +32,27 @@ func Rewrite(ctx context.Context, e *command.Env, o *ChangeOptions) error {
 }
 
 func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) error {
-	dir, err := Dir(o.Cache)
+	from, err := o.open(ctx, o.Cache)
 	if err != nil {
 		return err
 	}
-	to := dir
+	to, output := from, ""
 	if o.Output != "" {
-		if to, err = Dir(o.Output); err != nil {
+		if to, err = o.open(ctx, o.Output); err != nil {
 			return err
 		}
+		output = to.Name
 	}
-	bo, err := o.rewriteOptions(dir, to)
+	bo, err := o.rewriteOptions(from, to)
 	if err != nil {
 		return err
 	}
-	r, err := newRun(e, &o.Options, name)
+	r, err := newRun(e, &o.Options, from.Name, name)
 	if err != nil {
 		return err
 	}
 	defer r.file.Abort()
-	r.write, r.out, r.rep.output, r.rep.dryRun = true, e.List(), o.Output, o.DryRun
+	r.write, r.out, r.rep.output, r.rep.dryRun = true, e.List(), output, o.DryRun
 	r.cfg.Rules, r.cfg.Signatures.Repair, r.cfg.Signatures.OnCMS = o.Rules, o.Repair, o.OnCMS
 	r.unsigned, r.cfg.Signatures.Unsigned = report.UnsignedWarn, o.Rules == nil || o.Report != ""
 	bo.Options = o.options(r.done)
@@ -64,15 +63,17 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 			return err
 		}
 	}
-	if err := o.restrict(e, dir, to, state); err != nil {
+	if err := o.restrict(e, from, to, state); err != nil {
 		return errors.Join(err, closeState(bo.State))
 	}
 	sum, err := r.run(ctx, &bo.Options, func(ctx context.Context) (binarycache.Summary, error) {
-		sum, err := binarycache.Rewrite(ctx, folder.New(dir), *bo)
+		sum, err := binarycache.Rewrite(ctx, from.Store, *bo)
 		return sum, errors.Join(err, closeState(bo.State))
 	})
+	from.Warn(e.Terminal)
+	to.Warn(e.Terminal)
 	if err != nil {
-		return err
+		return o.explain(from, err)
 	}
 	if o.Rules == nil {
 		e.WarnUnsigned(r.missing, "narseal cache verify")
@@ -88,9 +89,9 @@ func closeState(s *state.State) error {
 	return s.Close()
 }
 
-// rewriteOptions are those for package binarycache, without what a run adds. The cache at dir is written to the
-// directory to, which may be the same.
-func (o *ChangeOptions) rewriteOptions(dir, to string) (*binarycache.RewriteOptions, error) {
+// rewriteOptions are those for package binarycache, without what a run adds. One cache is written to another, which may
+// be the same.
+func (o *ChangeOptions) rewriteOptions(from, to *cachestore.Cache) (*binarycache.RewriteOptions, error) {
 	bo := &binarycache.RewriteOptions{DryRun: o.DryRun, Prune: o.Prune, Level: o.Level, SecretKeys: o.SecretKeys}
 	if o.Compression != command.SameCompression {
 		var err error
@@ -105,13 +106,13 @@ func (o *ChangeOptions) rewriteOptions(dir, to string) (*binarycache.RewriteOpti
 		return nil, terminal.Usage("", "%w", err)
 	}
 	if o.Output != "" {
-		if sameDir(dir, to) {
+		if from.Same(to) {
 			return nil, terminal.Usage("without --output the cache is changed in place", "input and output are the same cache")
 		}
 		if o.Prune {
 			return nil, terminal.Usage("", "--prune deletes from a cache that is changed in place: not with --output")
 		}
-		bo.Output = folder.New(to)
+		bo.Output = to.Store
 	}
 	if o.Rules != nil {
 		bo.Rename, bo.Once = o.Rules.Apply, !idempotent(o.Rules)
@@ -150,16 +151,12 @@ func (o *ChangeOptions) work(name string, bo *binarycache.RewriteOptions) string
 	return b.String()
 }
 
-// restrict restricts a run that reads the cache in dir and writes the one in to. Its state, if there is one, is open.
-func (o *ChangeOptions) restrict(e *command.Env, dir, to, state string) error {
-	p := policy(&o.Options, dir)
-	if !o.DryRun {
-		// Rights can be given only to what exists. If it cannot be made, the run says so.
-		_ = os.MkdirAll(filepath.Clean(to), 0o777)
-		p.Own = []string{to}
-		if state != "" {
-			p.Own = append(p.Own, state)
-		}
+// restrict restricts a run that reads one cache and writes another. Its state, if there is one, is open.
+func (o *ChangeOptions) restrict(e *command.Env, from, to *cachestore.Cache, state string) error {
+	p := policy(&o.Options, from)
+	to.Grant(&p, !o.DryRun)
+	if state != "" {
+		p.Own = append(p.Own, state)
 	}
 	return e.Restrict(p)
 }

@@ -2,15 +2,14 @@
 package cachecmd
 
 import (
+	"context"
+	"errors"
 	"iter"
-	"net/url"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
+	"narseal/cmd/narseal/internal/cachestore"
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
@@ -22,8 +21,11 @@ import (
 // Options are those of all commands on caches.
 type Options struct {
 	command.Common
-	Cache string // as the user gives it, see Dir
+	Cache string // as the user gives it, see cachestore.Open
+	Netrc string // a file with credentials for caches behind HTTP; empty: the user's own
 	Jobs  int    // paths to work on at a time
+	// Version is that of narseal. Another version does not continue a run.
+	Version string
 	Selection
 }
 
@@ -51,7 +53,6 @@ type ChangeOptions struct {
 	DryRun      bool
 	State       string // the directory in which runs are remembered; empty: the user's own
 	OnCMS       macho.CMSPolicy
-	Version     string // of narseal: another version does not continue a run
 
 	// Of cache rewrite:
 	Rules     *rules.Set
@@ -64,27 +65,18 @@ func (o *Options) options(done func(binarycache.Result)) binarycache.Options {
 	return binarycache.Options{TrustedKeys: o.TrustedKeys, Hashes: o.Hashes, Since: o.Since, Jobs: o.Jobs, Done: done}
 }
 
-// Dir is the directory that a path, or a file:// URL, names.
-func Dir(s string) (string, error) {
-	if !strings.Contains(s, "://") {
-		return s, nil
+// hintPaths is what can be done about a cache that cannot be listed.
+const hintPaths = "name the paths to work on: --path HASH for one, --path - <LIST for many"
+
+// explain makes wrong usage of a run that ends because its cache cannot be listed.
+func (o *Options) explain(cache *cachestore.Cache, err error) error {
+	if o.Hashes == nil && cache.Dir == "" && errors.Is(err, errors.ErrUnsupported) {
+		return terminal.Usage(hintPaths, "%w", err)
 	}
-	u, err := url.Parse(s)
-	if err != nil {
-		return "", terminal.Usage("", "cache %q: %w", s, err)
-	}
-	if u.Scheme != "file" || u.Host != "" && u.Host != "localhost" || u.Path == "" {
-		return "", terminal.Usage("copy it to a directory first: nix copy --to file:///DIR …", "cache %q: want a directory or file:///DIR", s)
-	}
-	return filepath.FromSlash(u.Path), nil // what follows ? is for Nix
+	return err
 }
 
-// sameDir reports whether two names are of one directory, which may not exist yet.
-func sameDir(a, b string) bool {
-	if ia, err := os.Stat(a); err == nil {
-		if ib, err := os.Stat(b); err == nil {
-			return os.SameFile(ia, ib)
-		}
-	}
-	return filepath.Clean(a) == filepath.Clean(b)
+// open opens one of the caches.
+func (o *Options) open(ctx context.Context, name string) (*cachestore.Cache, error) {
+	return cachestore.Open(ctx, name, cachestore.Options{Netrc: o.Netrc, Version: o.Version})
 }

@@ -43,14 +43,14 @@ type run struct {
 	found map[string]*pathFound // by store path, until it is reported
 }
 
-// newRun begins a run. Its report is opened.
-func newRun(e *command.Env, o *Options, name string) (*run, error) {
+// newRun begins a run of a command on a cache. Its report is opened.
+func newRun(e *command.Env, o *Options, cache, name string) (*run, error) {
 	file, err := e.OpenReport(o.Report)
 	if err != nil {
 		return nil, err
 	}
 	r := &run{
-		Env: e, name: o.Cache, file: file, rep: &cacheReport{command: name, cache: o.Cache},
+		Env: e, name: cache, file: file, rep: &cacheReport{command: name, cache: cache},
 		budget: report.NewBudget(report.DefaultBudget), found: map[string]*pathFound{},
 	}
 	r.cfg.Spill = o.Spill(e)

@@ -7,14 +7,15 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"narseal/cmd/narseal/internal/cachestore"
 	"narseal/cmd/narseal/internal/command"
 	"narseal/nar/binarycache/state"
 )
 
 // openState opens what earlier runs of this work have finished. If the user's own directory cannot be written, as in a
 // build, there is none, unless it is needed or was asked for. It returns the directory, too.
-func openState(e *command.Env, dir, cache, work string, needed bool) (s *state.State, in string, err error) {
-	id, err := cacheID(cache)
+func openState(e *command.Env, dir string, cache *cachestore.Cache, work string, needed bool) (s *state.State, in string, err error) {
+	id, err := cache.ID()
 	if err != nil {
 		return nil, "", err
 	}
@@ -47,23 +48,4 @@ func stateDir() (string, error) {
 		return "", errNoHome
 	}
 	return filepath.Join(home, ".local", "state", "narseal"), nil
-}
-
-// cacheID names a cache in the same way each time, even before its directory exists.
-func cacheID(dir string) (string, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", err
-	}
-	rest := ""
-	for at := dir; ; at = filepath.Dir(at) {
-		real, err := filepath.EvalSymlinks(at)
-		if err == nil {
-			return filepath.Join(real, rest), nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) || at == filepath.Dir(at) {
-			return "", err
-		}
-		rest = filepath.Join(filepath.Base(at), rest)
-	}
 }

@@ -5,21 +5,21 @@ import (
 	"errors"
 	"os"
 
+	"narseal/cmd/narseal/internal/cachestore"
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/sandbox"
 	"narseal/filter"
 	"narseal/nar/binarycache"
-	"narseal/nar/binarycache/folder"
 )
 
 // Verify checks every NAR of a cache against its narinfo, and reports every signature.
 func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
-	dir, err := Dir(o.Cache)
+	cache, err := o.open(ctx, o.Cache)
 	if err != nil {
 		return err
 	}
-	r, err := newRun(e, &o.Options, "verify")
+	r, err := newRun(e, &o.Options, cache.Name, "verify")
 	if err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 	r.cfg.Signatures.Repair, r.cfg.Signatures.Verify = filter.RepairNone, true
 	r.unsigned, r.cfg.Signatures.Unsigned = o.List.Unsigned, o.List.Unsigned != report.UnsignedIgnore
 	r.list = e.NewList(&o.List, r.budget)
-	p := policy(&o.Options, dir)
+	p := policy(&o.Options, cache)
 	if o.List.Format == "github" {
 		p.Append = []string{o.List.Summary}
 	}
@@ -36,9 +36,9 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 	}
 	bo := o.options(r.done)
 	sum, err := r.run(ctx, &bo, func(ctx context.Context) (binarycache.Summary, error) {
-		return binarycache.Verify(ctx, folder.New(dir), binarycache.VerifyOptions{Options: bo, Inspect: r.inspect})
+		return binarycache.Verify(ctx, cache.Store, binarycache.VerifyOptions{Options: bo, Inspect: r.inspect})
 	})
-	if err != nil && len(sum.Paths) == 0 {
+	if err = o.explain(cache, err); err != nil && len(sum.Paths) == 0 {
 		return err
 	}
 	if err := errors.Join(err, r.list.End(&r.total)); err != nil {
@@ -47,7 +47,9 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 	return r.outcome(r.total.Invalid > 0)
 }
 
-// policy is what a command that reads the cache in dir needs. Its report is open.
-func policy(o *Options, dir string) sandbox.Policy {
-	return sandbox.Policy{Read: []string{dir}, Finish: []string{o.Report}, Temp: os.TempDir()}
+// policy is what a command that reads a cache needs. Its report is open.
+func policy(o *Options, cache *cachestore.Cache) sandbox.Policy {
+	p := sandbox.Policy{Finish: []string{o.Report}, Temp: os.TempDir()}
+	cache.Grant(&p, false)
+	return p
 }

@@ -32,6 +32,8 @@ type RefsOptions struct {
 	Allowed   map[string]bool // hash parts; nil: all are allowed
 	JSON      bool
 	Unpack    *Unpack // nil: packed files are not searched
+	Netrc     string  // a file with credentials for caches behind HTTP; empty: the user's own
+	Version   string  // of narseal
 }
 
 // Refs lists the store paths that the inputs refer to.
@@ -45,14 +47,24 @@ func Refs(ctx context.Context, e *Env, o *RefsOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := e.Restrict(sandbox.Policy{Read: o.Inputs, Finish: []string{o.Report}, Temp: os.TempDir()}); err != nil {
-		return err
-	}
-	inputs, err := expandCaches(ctx, o.Inputs)
+	caches, err := o.openCaches(ctx)
 	if err != nil {
 		return err
 	}
-	if err = r.run(inputs); err != nil {
+	policy := sandbox.Policy{Finish: []string{o.Report}, Temp: os.TempDir()}
+	for _, name := range o.Inputs {
+		if c := caches[name]; c != nil {
+			c.Grant(&policy, false)
+		}
+	}
+	if err := e.Restrict(policy); err != nil {
+		return err
+	}
+	inputs, err := expandCaches(ctx, o.Inputs, caches)
+	if err != nil {
+		return err
+	}
+	if err = r.run(ctx, inputs); err != nil {
 		r.rep.err = err.Error()
 	}
 	if failed := file.Write(r.rep.write); failed != nil {
@@ -106,12 +118,12 @@ func (r *refsRun) incomplete() int64 {
 }
 
 // run searches the inputs. With several it goes on if one cannot be read.
-func (r *refsRun) run(inputs []string) error {
+func (r *refsRun) run(ctx context.Context, inputs []refsInput) error {
 	var denied, failed bool
-	for _, name := range inputs {
-		r.set = newRefSet(name, &r.scanner, r.only, r.budget)
+	for _, in := range inputs {
+		r.set = newRefSet(in.name, &r.scanner, r.only, r.budget)
 		before := r.incomplete()
-		err := r.input(name)
+		err := r.input(ctx, in)
 		if err == nil {
 			hashes, paths := r.set.list()
 			denied = r.set.report(r.Terminal, hashes, paths) || denied
@@ -131,7 +143,7 @@ func (r *refsRun) run(inputs []string) error {
 			if len(inputs) == 1 {
 				return err
 			}
-			r.Terminal.Error(fmt.Errorf("%s: %w", name, err))
+			r.Terminal.Error(fmt.Errorf("%s: %w", in.name, err))
 			failed = true
 		}
 	}
@@ -145,21 +157,34 @@ func (r *refsRun) run(inputs []string) error {
 }
 
 // input searches one input.
-func (r *refsRun) input(name string) error {
-	if name != input.Stdin {
-		info, err := os.Stat(name)
+func (r *refsRun) input(ctx context.Context, from refsInput) error {
+	if from.cache != nil {
+		in, body, err := r.archive(ctx, from)
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		return r.stream(from.name, in)
+	}
+	if from.name != input.Stdin {
+		info, err := os.Stat(from.name)
 		if err != nil {
 			return fmt.Errorf("input: %w", err)
 		}
 		if info.IsDir() {
-			return r.directory(name)
+			return r.directory(from.name)
 		}
 	}
-	in, err := input.Open(name, r.Stdin, r.Terminal.Progress())
+	in, err := input.Open(from.name, r.Stdin, r.Terminal.Progress())
 	if err != nil {
 		return err
 	}
 	defer in.Close()
+	return r.stream(from.name, in)
+}
+
+// stream searches an input that is no directory.
+func (r *refsRun) stream(name string, in *input.Input) error {
 	s, err := in.Stream()
 	if err != nil {
 		return err

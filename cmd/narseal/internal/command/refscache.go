@@ -4,40 +4,75 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"syscall"
 
+	"narseal/cmd/narseal/internal/cachestore"
+	"narseal/cmd/narseal/internal/input"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/nar/binarycache"
-	cachefolder "narseal/nar/binarycache/folder"
 )
+
+// A refsInput is one input of refs: a file, a directory or stdin, or an archive in a binary cache.
+type refsInput struct {
+	name  string            // as it is shown
+	cache binarycache.Store // nil: not in one
+	nar   string            // the name of the archive's object
+}
+
+// openCaches opens the inputs that may be caches: directories and URLs.
+func (o *RefsOptions) openCaches(ctx context.Context) (map[string]*cachestore.Cache, error) {
+	caches := map[string]*cachestore.Cache{}
+	for _, name := range o.Inputs {
+		if name == Stream || caches[name] != nil {
+			continue
+		}
+		c, err := cachestore.Open(ctx, name, cachestore.Options{Netrc: o.Netrc, Version: o.Version})
+		if err != nil {
+			return nil, err
+		}
+		caches[name] = c
+	}
+	return caches, nil
+}
 
 // expandCaches replaces a binary cache by its archives. As a directory its files would be searched as they are,
 // compressed.
-func expandCaches(ctx context.Context, inputs []string) ([]string, error) {
-	var out []string
+func expandCaches(ctx context.Context, inputs []string, caches map[string]*cachestore.Cache) ([]refsInput, error) {
+	var out []refsInput
 	for _, name := range inputs {
-		store := cachefolder.New(name)
-		is := false
-		if name != Stream {
+		cache := caches[name]
+		is := cache != nil && cache.Dir == ""
+		if cache != nil && cache.Dir != "" {
 			var err error
-			if is, err = isCache(ctx, store); err != nil {
+			if is, err = isCache(ctx, cache.Store); err != nil {
 				return nil, fmt.Errorf("input: %w", err)
 			}
 		}
 		if !is {
-			out = append(out, name)
+			if cache != nil {
+				name = cache.Dir
+			}
+			out = append(out, refsInput{name: name})
 			continue
 		}
-		for info, err := range binarycache.Infos(ctx, store) {
-			if err == nil {
-				_, err = store.Stat(ctx, info.URL) // no link, and no file without end
+		for info, err := range binarycache.Infos(ctx, cache.Store) {
+			if err == nil && cache.Dir != "" {
+				_, err = cache.Store.Stat(ctx, info.URL) // all that is wrong with it, before anything is searched
+			}
+			if errors.Is(err, errors.ErrUnsupported) {
+				return nil, terminal.Usage("narseal cache verify --path takes a list of paths", "input: %w", err)
 			}
 			if err != nil {
-				return nil, terminal.Hint(fmt.Errorf("input: %s: %w", name, err), "narseal cache verify says what is wrong with a cache")
+				return nil, terminal.Hint(fmt.Errorf("input: %s: %w", cache.Name, err), "narseal cache verify says what is wrong with a cache")
 			}
-			out = append(out, filepath.Join(name, filepath.FromSlash(info.URL)))
+			shown := cache.Name + "/" + info.URL
+			if cache.Dir != "" {
+				shown = filepath.Join(cache.Dir, filepath.FromSlash(info.URL))
+			}
+			out = append(out, refsInput{shown, cache.Store, info.URL})
 		}
 	}
 	return out, nil
@@ -50,4 +85,13 @@ func isCache(ctx context.Context, store binarycache.Store) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// archive opens an archive of a cache. What is not read from the object that the store checked, nobody reads.
+func (r *refsRun) archive(ctx context.Context, in refsInput) (*input.Input, io.Closer, error) {
+	body, o, err := in.cache.Open(ctx, in.nar)
+	if err != nil {
+		return nil, nil, fmt.Errorf("input: %w", err)
+	}
+	return input.Wrap(in.name, body, o.Size, r.Terminal.Progress()), body, nil
 }

@@ -21,6 +21,7 @@ type Input struct {
 	// Info describes the file. It is nil where stdin is not a file.
 	Info     fs.FileInfo
 	file     *os.File // nil as Info is
+	size     int64    // of what is no file, for the progress; 0 if it is not known
 	progress *terminal.Progress
 }
 
@@ -51,6 +52,11 @@ func Open(name string, stdin io.Reader, p *terminal.Progress) (*Input, error) {
 	return in, nil
 }
 
+// Wrap makes an input of something else than a file, of so many bytes or -1. Closing the input does not close it.
+func Wrap(name string, r io.Reader, size int64, p *terminal.Progress) *Input {
+	return &Input{Name: name, Reader: r, progress: p, size: max(size, 0)}
+}
+
 func (in *Input) inspect() error {
 	info, err := in.file.Stat()
 	if err != nil {
@@ -64,10 +70,10 @@ func (in *Input) inspect() error {
 	return nil
 }
 
-// left returns how many bytes a regular file has from its current position on. It is 0 for everything else.
+// left returns how many bytes a regular file has from its current position on. It is 0 where that is not known.
 func (in *Input) left() int64 {
 	if in.Info == nil || !in.Info.Mode().IsRegular() {
-		return 0
+		return in.size
 	}
 	at, err := in.file.Seek(0, io.SeekCurrent)
 	if err != nil {

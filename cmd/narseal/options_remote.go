@@ -1,0 +1,12 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"narseal/cmd/narseal/internal/manual"
+)
+
+// netrcOption is that of commands which read caches.
+func netrcOption(to *string) cli.Flag {
+	return inputFile{text(to, "netrc-file", manual.InOut, "take the user name and password for a cache behind HTTP from `FILE` (default: ~/.netrc)")}
+}

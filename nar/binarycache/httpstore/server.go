@@ -1,0 +1,299 @@
+package httpstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/internal/remote"
+)
+
+// A server sends requests. It is the store's Backend.
+type server struct {
+	transport      *remote.Transport
+	base           *url.URL
+	user, password string
+	agent          string
+}
+
+// URL is an object's address without credentials.
+func (s *server) URL(name string) string {
+	u := *s.base
+	path, _, _ := strings.Cut(name, "?")
+	u = *u.JoinPath(path)
+	return u.String()
+}
+
+// address is where an object is. What a narinfo's URL has behind a question mark is a query here, as for Nix.
+func (s *server) address(name string) (*url.URL, error) {
+	u, err := url.Parse(s.base.String() + "/" + name)
+	if err != nil || u.Host != s.base.Host {
+		return nil, &remote.Error{Text: "its name makes no URL"}
+	}
+	return u, nil
+}
+
+// maxRedirects is how many servers in a row may name another one.
+const maxRedirects = 10
+
+// maxMessage is how much of a server's message is read, in bytes.
+const maxMessage = 4 << 10
+
+// do sends a request. GET and HEAD follow redirects: not from https to http, and without the credentials to another
+// server. An answer other than 2xx is an error.
+func (s *server) do(ctx context.Context, method, name string, header http.Header, body io.Reader, size int64) (*http.Response, error) {
+	u, err := s.address(name)
+	if err != nil {
+		return nil, err
+	}
+	origin := u
+	for hop := 0; ; hop++ {
+		req := (&http.Request{Method: method, URL: u, Host: u.Host, Header: header.Clone(), ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+		if req.Header == nil {
+			req.Header = http.Header{}
+		}
+		req.Header.Set("User-Agent", s.agent)
+		req.Header.Set("Accept-Encoding", "identity")
+		if (s.user != "" || s.password != "") && u.Scheme == origin.Scheme && u.Host == origin.Host {
+			req.SetBasicAuth(s.user, s.password)
+		}
+		if body != nil {
+			if req.ContentLength = size; size == 0 {
+				req.Body = http.NoBody
+			} else {
+				req.Body = io.NopCloser(body)
+			}
+			if size > expectSize {
+				req.Header.Set("Expect", "100-continue") // a refusal comes before all of it is sent
+			}
+		}
+		resp, err := s.transport.RoundTrip(req)
+		if err != nil {
+			return nil, remote.Network(err)
+		}
+		if resp.StatusCode/100 == 2 {
+			return resp, nil
+		}
+		next, err := s.redirect(method, u, resp, hop)
+		if next == nil {
+			return nil, err
+		}
+		u = next
+	}
+}
+
+// expectSize is from how many bytes on a body waits until the server wants it.
+const expectSize = 1 << 20
+
+// redirect is where an answer leads, or why it is an error. It closes the answer.
+func (s *server) redirect(method string, from *url.URL, resp *http.Response, hop int) (*url.URL, error) {
+	defer func() {
+		io.CopyN(io.Discard, resp.Body, maxMessage) // so that the connection can be used again
+		resp.Body.Close()
+	}()
+	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return nil, s.refusal(method, resp)
+	}
+	fail := func(text string) (*url.URL, error) {
+		return nil, &remote.Error{Status: resp.StatusCode, Text: text}
+	}
+	to, err := from.Parse(resp.Header.Get("Location"))
+	switch {
+	case err != nil || resp.Header.Get("Location") == "":
+		return fail("a redirect to what is no URL")
+	case to.Scheme != "http" && to.Scheme != "https" || to.Host == "":
+		return fail("a redirect to neither http nor https")
+	case from.Scheme == "https" && to.Scheme != "https":
+		return fail("a redirect from https to http, which is not followed")
+	case method != http.MethodGet && method != http.MethodHead:
+		return nil, &remote.Error{Status: resp.StatusCode, Text: "the server wants it elsewhere, and a write is not redirected",
+			Advice: "name the cache by the URL to which the server redirects"}
+	case hop >= maxRedirects:
+		return fail(fmt.Sprintf("more than %d redirects", maxRedirects))
+	}
+	to.User, to.Fragment = nil, ""
+	return to, nil
+}
+
+// refusal is the error of an answer.
+func (s *server) refusal(method string, resp *http.Response) error {
+	e := &remote.Error{Status: resp.StatusCode}
+	if kind := resp.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/plain") && resp.StatusCode >= 400 {
+		b, _ := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
+		if e.Text = remote.Clip(string(b)); strings.Contains(strings.ToLower(e.Text), strings.ToLower(http.StatusText(e.Status))) {
+			e.Text = ""
+		}
+	}
+	write := method == http.MethodPut || method == http.MethodDelete
+	switch resp.StatusCode {
+	case http.StatusNotFound, http.StatusGone:
+		e.Absent = !write || method == http.MethodDelete
+	case http.StatusForbidden:
+		e.Denied, e.Absent = true, !write
+		e.Advice = "some servers say so of what is missing; else the user name and password in ~/.netrc or --netrc-file do not fit"
+	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
+		e.Denied = true
+		e.Advice = "the server wants a user name and a password: put them into ~/.netrc, or name a file by --netrc-file"
+	}
+	if method == http.MethodPut {
+		switch resp.StatusCode {
+		case http.StatusNotFound, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+			e.Advice = "a server that is to be written must take PUT, as nginx does with dav_methods PUT DELETE; " +
+				"else write a directory by --output DIR and upload that"
+		case http.StatusRequestEntityTooLarge:
+			e.Advice = "the server limits how large a file may be: client_max_body_size 0 in nginx"
+		case http.StatusConflict:
+			e.Advice = "the server may want the directory to be made first: create_full_put_path on in nginx"
+		}
+	}
+	return e
+}
+
+// object describes what an answer is of.
+func object(name string, resp *http.Response) binarycache.Object {
+	o := binarycache.Object{Name: name, Size: resp.ContentLength, Version: version(resp.Header)}
+	o.ModTime, _ = http.ParseTime(resp.Header.Get("Last-Modified"))
+	for _, a := range attributes {
+		if v := resp.Header.Get(a); v != "" && len(v) <= maxAttribute {
+			if o.Attributes == nil {
+				o.Attributes = map[string]string{}
+			}
+			o.Attributes[a] = v
+		}
+	}
+	return o
+}
+
+// maxAttribute is how long an attribute may be, in bytes. A longer one is dropped.
+const maxAttribute = 256
+
+// Get reads an object.
+func (s *server) Get(ctx context.Context, name string, from int64, before *remote.Answer) (*remote.Answer, error) {
+	header := http.Header{}
+	if before != nil {
+		switch {
+		case before.Version != "":
+			header.Set("If-Match", quoted(before.Version))
+		case before.Since != "":
+			header.Set("If-Unmodified-Since", before.Since)
+		default:
+			return nil, &remote.Error{Text: "the server tells no version of the object from another (it sends no ETag)"}
+		}
+		if from > 0 {
+			header.Set("Range", fmt.Sprintf("bytes=%d-", from))
+		}
+	}
+	resp, err := s.do(ctx, http.MethodGet, name, header, nil, 0)
+	if err != nil {
+		return nil, err
+	}
+	a := &remote.Answer{Object: object(name, resp), Body: resp.Body, Since: unmodified(resp.Header)}
+	if resp.StatusCode == http.StatusPartialContent {
+		a.From = from
+		if a.Size, err = rangeOf(resp.Header.Get("Content-Range"), from); err != nil {
+			resp.Body.Close()
+			return nil, err
+		}
+	} else if resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		return nil, &remote.Error{Status: resp.StatusCode, Text: "want 200"}
+	}
+	if before != nil && (a.Version != before.Version || a.Since != before.Since || before.Size >= 0 && a.Size != before.Size) {
+		resp.Body.Close()
+		return nil, &remote.Error{Status: http.StatusPreconditionFailed, Text: "the object has changed"}
+	}
+	return a, nil
+}
+
+// rangeOf is the size of the object that an answer is a part of, which must be all from a place on.
+func rangeOf(s string, from int64) (int64, error) {
+	var first, last, size int64
+	if n, err := fmt.Sscanf(s, "bytes %d-%d/%d", &first, &last, &size); n != 3 || err != nil || first != from || last != size-1 || from > last {
+		return 0, &remote.Error{Status: http.StatusPartialContent, Text: "Content-Range: got " + strconv.Quote(remote.Clip(s)) + ", want all from " + strconv.FormatInt(from, 10) + " on"}
+	}
+	return size, nil
+}
+
+// unmodified is the Last-Modified of an answer if it tells versions apart: if the object is older than a minute, a change
+// would have another time (RFC 9110, 8.8.2.2).
+func unmodified(h http.Header) string {
+	at, err1 := http.ParseTime(h.Get("Last-Modified"))
+	now, err2 := http.ParseTime(h.Get("Date"))
+	if err1 != nil || err2 != nil || now.Sub(at) < time.Minute {
+		return ""
+	}
+	return at.UTC().Format(http.TimeFormat)
+}
+
+// Head describes an object.
+func (s *server) Head(ctx context.Context, name string) (binarycache.Object, error) {
+	resp, err := s.do(ctx, http.MethodHead, name, nil, nil, 0)
+	if err != nil {
+		return binarycache.Object{}, err
+	}
+	resp.Body.Close()
+	return object(name, resp), nil
+}
+
+// Put writes an object.
+func (s *server) Put(ctx context.Context, o binarycache.Object, c *remote.Content, cond binarycache.Condition) (binarycache.Version, error) {
+	header := http.Header{}
+	for _, a := range attributes {
+		if v := o.Attributes[a]; v != "" {
+			header.Set(a, v)
+		}
+	}
+	if cond.New {
+		header.Set("If-None-Match", "*")
+	}
+	if cond.Version != "" {
+		header.Set("If-Match", quoted(cond.Version))
+	}
+	body, err := c.Reader()
+	if err != nil {
+		return "", err
+	}
+	resp, err := s.do(ctx, http.MethodPut, o.Name, header, body, c.Size)
+	if err != nil {
+		return "", err
+	}
+	io.CopyN(io.Discard, resp.Body, maxMessage) // so that the connection can be used again
+	resp.Body.Close()
+	if v := version(resp.Header); v != "" {
+		return v, nil
+	}
+	now, err := s.Head(ctx, o.Name)
+	var e *remote.Error
+	if errors.As(err, &e) && e.Absent {
+		return "", &remote.Error{Text: "the server has taken it, and does not have it"}
+	}
+	if err != nil {
+		return "", err
+	}
+	if now.Size >= 0 && now.Size != c.Size {
+		return "", nil // somebody else's
+	}
+	return now.Version, nil
+}
+
+// Delete deletes an object.
+func (s *server) Delete(ctx context.Context, name string, cond binarycache.Condition) error {
+	header := http.Header{}
+	if cond.Version != "" {
+		header.Set("If-Match", quoted(cond.Version))
+	}
+	resp, err := s.do(ctx, http.MethodDelete, name, header, nil, 0)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}

@@ -1,0 +1,97 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+)
+
+// A body reads an object. If the connection breaks, it goes on where it was, with the same version of the object.
+type body struct {
+	ctx    context.Context
+	store  *Store
+	first  *Answer
+	now    io.ReadCloser
+	offset int64 // in the object, in bytes
+	broken int   // how often, without enough progress in between
+	since  int64 // bytes since it broke last
+	err    error
+}
+
+// enough is the progress in bytes after which a break is forgiven. A server that sends little each time is given up.
+const enough = 1 << 20
+
+func (b *body) Read(p []byte) (int, error) {
+	for b.err == nil {
+		n, err := b.now.Read(p)
+		b.offset += int64(n)
+		b.since += int64(n)
+		if b.first.Size >= 0 && b.offset > b.first.Size {
+			b.err = b.fail(fmt.Errorf("more than %d bytes", b.first.Size))
+			break
+		}
+		if err == nil || n > 0 {
+			return n, nil // the error comes again
+		}
+		if err == io.EOF && (b.first.Size < 0 || b.offset == b.first.Size) {
+			b.err = io.EOF
+			break
+		}
+		b.err = b.resume(err)
+	}
+	return 0, b.err
+}
+
+func (b *body) fail(err error) error {
+	return &fs.PathError{Op: "read", Path: b.store.backend.URL(b.first.Name), Err: fmt.Errorf("offset %d: %w", b.offset, err)}
+}
+
+// resume goes on after the connection broke by why.
+func (b *body) resume(why error) error {
+	if err := b.ctx.Err(); err != nil {
+		return err
+	}
+	if why == io.EOF {
+		why = io.ErrUnexpectedEOF
+	}
+	if b.since >= enough {
+		b.broken = 0
+	}
+	b.since = 0
+	if b.broken++; b.broken >= maxTries {
+		return b.fail(fmt.Errorf("the connection broke %d times: %w", b.broken, why))
+	}
+	b.now.Close()
+	if err := backoff(b.ctx, b.broken); err != nil {
+		return err
+	}
+	var a *Answer
+	err := b.store.transport.Retry(b.ctx, func() (err error) {
+		a, err = b.store.backend.Get(b.ctx, b.first.Name, b.offset, b.first)
+		return err
+	})
+	if err != nil {
+		var e *Error
+		if errors.As(err, &e) && e.precondition() {
+			return b.fail(fmt.Errorf("the connection broke (%w), and the object has changed since", why))
+		}
+		return b.fail(fmt.Errorf("the connection broke (%w), and reading on failed: %w", why, err))
+	}
+	b.now = a.Body
+	if skip := b.offset - a.From; skip > 0 {
+		// The server knows no ranges.
+		if _, err := io.CopyN(io.Discard, a.Body, skip); err != nil {
+			return b.resume(err)
+		}
+	}
+	return nil
+}
+
+func (b *body) Close() error {
+	if b.err == nil {
+		b.err = fs.ErrClosed
+	}
+	return b.now.Close()
+}

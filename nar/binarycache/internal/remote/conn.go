@@ -1,0 +1,79 @@
+package remote
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// A conn is an error when nothing comes or goes for some time, or next to nothing for longer. Time in which nobody
+// reads from it does not count.
+type conn struct {
+	net.Conn
+	silence time.Duration
+
+	mu     sync.Mutex
+	waited time.Duration // for the last bytes
+	got    int
+}
+
+// A connection is too slow if it brings less than slowBytes in slowTime times the silence that is allowed.
+const (
+	slowBytes = 1 << 10
+	slowTime  = 5
+)
+
+// A silentError is an error of a server that sends nothing.
+type silentError struct{ text string }
+
+func (e *silentError) Error() string   { return e.text }
+func (e *silentError) Timeout() bool   { return true }
+func (e *silentError) Temporary() bool { return true }
+
+func (c *conn) Read(p []byte) (int, error) {
+	start := time.Now()
+	// A write under way is also a sign of life, so both move the deadline of both.
+	if err := c.SetDeadline(start.Add(c.silence)); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, &silentError{fmt.Sprintf("no byte from the server for %s", c.silence)}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waited += time.Since(start)
+	if c.got += n; c.got >= slowBytes {
+		c.waited, c.got = 0, 0
+	}
+	if c.waited > slowTime*c.silence && err == nil {
+		return n, &silentError{fmt.Sprintf("%d bytes from the server in %s", c.got, c.waited.Round(time.Second))}
+	}
+	return n, err
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	// A large write may take longer than one silence without standing still.
+	done := 0
+	for {
+		if err := c.SetDeadline(time.Now().Add(c.silence)); err != nil {
+			return done, err
+		}
+		n, err := c.Conn.Write(p[done:min(len(p), done+writeSize)])
+		if done += n; err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				err = &silentError{fmt.Sprintf("the server has taken no byte for %s", c.silence)}
+			}
+			return done, err
+		}
+		if done == len(p) {
+			return done, nil
+		}
+	}
+}
+
+// writeSize is how much is written within one silence.
+const writeSize = 64 << 10

@@ -1,0 +1,132 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+)
+
+// Content is the body of an object that is written, which may take several tries. It is known to be of its size.
+type Content struct {
+	Size int64
+	Hash [sha256.Size]byte
+
+	mu   sync.Mutex
+	body io.ReadSeeker
+	last *attempt
+}
+
+// measure reads a body, which must have size bytes.
+func measure(ctx context.Context, body io.ReadSeeker, size int64) (*Content, error) {
+	if size < 0 {
+		return nil, errors.New("the size must be known")
+	}
+	h := sha256.New()
+	buf := make([]byte, min(256<<10, size+1))
+	n, err := io.CopyBuffer(struct{ io.Writer }{h}, io.LimitReader(contextReader{ctx, body}, size+1), buf)
+	if err == nil && n != size {
+		err = fmt.Errorf("got %d bytes or more, want %d", n, size)
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &Content{Size: size, body: body}
+	h.Sum(c.Hash[:0])
+	return c, nil
+}
+
+// Reader reads the body from its start. The reader that was returned before is of no use any more: package net/http may
+// go on reading it after its request has failed.
+func (c *Content) Reader() (io.Reader, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last != nil {
+		c.last.revoke()
+	}
+	if _, err := c.body.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	c.last = &attempt{r: c.body, left: c.Size}
+	return c.last, nil
+}
+
+// Parts calls f with the content in parts of size bytes, one after the other. A part of a body that is no [io.ReaderAt]
+// is kept in memory while f runs.
+func (c *Content) Parts(ctx context.Context, size int64, f func(number int, part *Content) error) error {
+	whole, err := c.Reader()
+	if err != nil {
+		return err
+	}
+	at, random := c.body.(io.ReaderAt)
+	for offset, number := int64(0), 1; offset < c.Size; offset, number = offset+size, number+1 {
+		n := min(size, c.Size-offset)
+		var body io.ReadSeeker
+		if random {
+			body = io.NewSectionReader(at, offset, n)
+		} else {
+			b := make([]byte, n)
+			if _, err := io.ReadFull(whole, b); err != nil {
+				return fmt.Errorf("offset %d: %w", offset, err)
+			}
+			body = bytes.NewReader(b)
+		}
+		part, err := measure(ctx, body, n)
+		if err == nil {
+			err = f(number, part)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An attempt is a reader that can be taken away from whoever has it.
+type attempt struct {
+	mu   sync.Mutex
+	r    io.Reader // nil: revoked
+	left int64
+}
+
+func (a *attempt) Read(p []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.r == nil {
+		return 0, fs.ErrClosed
+	}
+	if a.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := a.r.Read(p[:min(int64(len(p)), a.left)])
+	if a.left -= int64(n); err == io.EOF && a.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (a *attempt) revoke() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.r = nil
+}
+
+// A contextReader stops when its context does.
+type contextReader struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}

@@ -1,0 +1,216 @@
+package remote
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"narseal/nar/binarycache"
+)
+
+// Put writes an object. The body is read to its end before the first byte is sent: one that fails, or has another size,
+// is not sent at all.
+func (s *Store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (binarycache.Version, error) {
+	if err := CheckName("put", o.Name); err != nil {
+		return "", err
+	}
+	v, err := s.put(ctx, o, body, c)
+	if err != nil {
+		return "", s.fail("put", o.Name, err)
+	}
+	return v, nil
+}
+
+func (s *Store) put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (v binarycache.Version, err error) {
+	if c, err = s.check(ctx, o.Name, c); err != nil {
+		return "", err
+	}
+	content, err := measure(ctx, body, o.Size)
+	if err != nil {
+		return "", err
+	}
+	tries := 0
+	err = s.transport.Retry(ctx, func() (err error) {
+		tries++
+		v, err = s.backend.Put(ctx, o, content, c)
+		return err
+	})
+	var e *Error
+	if err == nil || !errors.As(err, &e) || !e.precondition() && !(c.Version != "" && e.Absent && !e.Denied) {
+		return v, err
+	}
+	if tries > 1 {
+		// Perhaps an earlier try has written the object, and its answer was lost.
+		if v, same, err := s.holds(ctx, o.Name, content); err != nil || same {
+			return v, err
+		}
+	}
+	if c.New {
+		return "", fs.ErrExist
+	}
+	return "", binarycache.ErrChanged
+}
+
+// holds reports whether an object has this content.
+func (s *Store) holds(ctx context.Context, name string, c *Content) (binarycache.Version, bool, error) {
+	r, o, err := s.Open(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, err
+	}
+	defer r.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(r, c.Size+1))
+	return o.Version, n == c.Size && [sha256.Size]byte(h.Sum(nil)) == c.Hash, err
+}
+
+// check returns what of a condition the server checks, and checks the rest.
+func (s *Store) check(ctx context.Context, name string, c binarycache.Condition) (binarycache.Condition, error) {
+	if c == (binarycache.Condition{}) {
+		return c, nil
+	}
+	can, err := s.abilities(ctx)
+	if err != nil {
+		return c, err
+	}
+	if can.ifNew && can.ifMatch {
+		return c, nil
+	}
+	if c.New && !can.ifNew {
+		if _, err := s.head(ctx, name); err == nil {
+			return c, fs.ErrExist
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return c, err
+		}
+		c.New = false
+	}
+	if c.Version != "" && !can.ifMatch {
+		o, err := s.head(ctx, name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return c, err
+		}
+		if err != nil || o.Version != c.Version {
+			return c, binarycache.ErrChanged
+		}
+		c.Version = ""
+	}
+	return c, nil
+}
+
+// abilities are what a server does with conditions.
+type abilities struct{ ifNew, ifMatch bool }
+
+// probePrefix begins the names of the objects by which abilities are found out. No part of a cache has such a name.
+const probePrefix = "narseal-probe-"
+
+const probeText = "narseal writes this to see whether the server checks If-Match and If-None-Match. It can be deleted.\n"
+
+// noVersion is a version that no object has.
+const noVersion = binarycache.Version("00000000000000000000000000000000")
+
+// abilities finds out what the server does with conditions.
+func (s *Store) abilities(ctx context.Context) (abilities, error) {
+	s.probing.Lock()
+	defer s.probing.Unlock()
+	if s.can != nil {
+		return *s.can, nil
+	}
+	can, err := s.probe(ctx)
+	var e *Error
+	switch {
+	case errors.As(err, &e) && e.Denied:
+		s.warn(fmt.Sprintf("%s: whether the server checks If-Match could not be tried: %v; "+
+			"what another program writes at the same moment may be lost", s.backend.URL(""), err))
+	case err != nil:
+		return can, err
+	case !can.ifNew || !can.ifMatch:
+		var ignored []string
+		if !can.ifNew {
+			ignored = append(ignored, "If-None-Match")
+		}
+		if !can.ifMatch {
+			ignored = append(ignored, "If-Match")
+		}
+		s.warn(fmt.Sprintf("%s: the server ignores %s: narseal looks right before it writes, "+
+			"but what another program writes at the same moment may be lost", s.backend.URL(""), strings.Join(ignored, " and ")))
+	}
+	s.can = &can
+	return can, nil
+}
+
+func (s *Store) probe(ctx context.Context) (can abilities, err error) {
+	b := make([]byte, 8)
+	rand.Read(b)
+	o := binarycache.Object{Name: probePrefix + hex.EncodeToString(b), Size: int64(len(probeText)),
+		Attributes: map[string]string{"Content-Type": "text/plain"}}
+	// refused writes under a condition, and reports whether it is not true.
+	refused := func(c binarycache.Condition) (v binarycache.Version, no bool, err error) {
+		content, err := measure(ctx, strings.NewReader(probeText), o.Size)
+		if err != nil {
+			return "", false, err
+		}
+		err = s.transport.Retry(ctx, func() (err error) {
+			v, err = s.backend.Put(ctx, o, content, c)
+			return err
+		})
+		var e *Error
+		if errors.As(err, &e) && e.precondition() {
+			return "", true, nil
+		}
+		return v, false, err
+	}
+	if _, _, err := refused(binarycache.Condition{}); err != nil {
+		return can, err
+	}
+	defer func() {
+		// The run may have ended meanwhile.
+		ctx := context.WithoutCancel(ctx)
+		e := s.transport.Retry(ctx, func() error { return s.backend.Delete(ctx, o.Name, binarycache.Condition{}) })
+		if e != nil && !errors.Is(e, fs.ErrNotExist) {
+			s.warn(fmt.Sprintf("%s: it was for a test, and is left over: %v", s.backend.URL(o.Name), e))
+		}
+	}()
+	if _, can.ifNew, err = refused(binarycache.Condition{New: true}); err != nil {
+		if !unknown(err) {
+			return can, err
+		}
+		can.ifNew = false
+	}
+	if _, can.ifMatch, err = refused(binarycache.Condition{Version: noVersion}); err != nil {
+		if !unknown(err) {
+			return can, err
+		}
+		can.ifMatch = false
+	}
+	if can.ifMatch {
+		// And it knows its own versions.
+		now, err := s.head(ctx, o.Name)
+		if err != nil {
+			return can, err
+		}
+		if now.Version == "" {
+			can.ifMatch = false
+			return can, nil
+		}
+		_, no, err := refused(binarycache.Condition{Version: now.Version})
+		if err != nil {
+			return can, err
+		}
+		can.ifMatch = !no
+	}
+	return can, nil
+}
+
+// unknown reports whether a server does not know a header.
+func unknown(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.Status == 400 || e.Status == 501)
+}

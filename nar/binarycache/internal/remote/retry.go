@@ -1,0 +1,55 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"time"
+)
+
+// Limits of trying again.
+const (
+	maxTries   = 10
+	firstTries = 3 // until a server has answered once: the URL may be wrong
+	firstWait  = 100 * time.Millisecond
+	maxWait    = 30 * time.Second
+)
+
+// Retry calls f until it goes well, or another try makes no sense. It waits between the tries, longer each time and at
+// random, so that many clients do not come back all at once.
+func (t *Transport) Retry(ctx context.Context, f func() error) error {
+	for try := 1; ; try++ {
+		err := f()
+		if err == nil || !again(err) || try >= maxTries || !t.answered.Load() && try >= firstTries {
+			return err
+		}
+		if e := backoff(ctx, try); e != nil {
+			return e
+		}
+	}
+}
+
+// backoff waits before another try.
+func backoff(ctx context.Context, try int) error {
+	most := min(firstWait<<(try-1), maxWait)
+	return sleep(ctx, most/4+rand.N(most))
+}
+
+// again reports whether another try may go well.
+func again(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	if e.Again {
+		return true
+	}
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return true
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported, http.StatusInsufficientStorage:
+		return false
+	}
+	return e.Status >= 500
+}

@@ -1,0 +1,197 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+	"sync"
+
+	"narseal/nar/binarycache"
+)
+
+// A Backend sends the requests of a store. Each method makes one try. Its errors are of type *[Error], or of the context.
+type Backend interface {
+	// URL is what an object is called in messages. It holds no credentials.
+	URL(name string) string
+
+	// Get reads an object from its byte from on. Before is the answer with the earlier bytes, or nil: what is read then is
+	// of the same version, or there is an error. The server may begin at the first byte all the same.
+	Get(ctx context.Context, name string, from int64, before *Answer) (*Answer, error)
+
+	// Head describes an object.
+	Head(ctx context.Context, name string) (binarycache.Object, error)
+
+	// Put writes an object. The condition is sent to the server, who may ignore it.
+	Put(ctx context.Context, o binarycache.Object, body *Content, c binarycache.Condition) (binarycache.Version, error)
+
+	// Delete deletes an object.
+	Delete(ctx context.Context, name string, c binarycache.Condition) error
+}
+
+// An Answer is what a server sends of an object.
+type Answer struct {
+	binarycache.Object // of the whole object
+
+	From  int64 // where Body begins in the object, in bytes
+	Body  io.ReadCloser
+	Since string // Last-Modified, if it tells one version from another; for the Backend
+}
+
+// A Store is a [binarycache.Store] but for List. What it reads is of one version, also if the connection breaks: then it
+// goes on where it was. An object of up to 256 KiB is read whole before Open returns.
+//
+// Where the server honours them, conditions are checked by it in one step with the change: this is tried once, with an
+// object that is deleted again. Where it does not, they are checked right before, and Warnings says so.
+type Store struct {
+	backend   Backend
+	transport *Transport
+
+	probing sync.Mutex
+	can     *abilities // nil: not known yet
+
+	mu       sync.Mutex
+	warnings []string
+}
+
+// NewStore returns a store.
+func NewStore(b Backend, t *Transport) *Store { return &Store{backend: b, transport: t} }
+
+// Warnings returns what the user should know of the store, and did not get yet.
+func (s *Store) Warnings() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.warnings
+	s.warnings = nil
+	return w
+}
+
+func (s *Store) warn(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.warnings = append(s.warnings, text)
+}
+
+// CheckName returns an error if name is not the name of an object.
+func CheckName(op, name string) error {
+	bad := !fs.ValidPath(name) || name == "." || strings.IndexByte(name, 0) >= 0 || len(name) > maxName
+	for elem := range strings.SplitSeq(name, "/") {
+		bad = bad || strings.HasPrefix(elem, ".")
+	}
+	if bad {
+		return &fs.PathError{Op: op, Path: name[:min(len(name), maxName)], Err: fs.ErrInvalid}
+	}
+	return nil
+}
+
+// maxName is S3's limit for keys, in bytes.
+const maxName = 1024
+
+// fail gives an error the name of the operation and of the object.
+func (s *Store) fail(op, name string, err error) error {
+	return &fs.PathError{Op: op, Path: s.backend.URL(name), Err: err}
+}
+
+// maxWhole is the size of objects that are read whole by Open, in bytes.
+const maxWhole = 256 << 10
+
+// Open opens an object.
+func (s *Store) Open(ctx context.Context, name string) (io.ReadCloser, binarycache.Object, error) {
+	if err := CheckName("open", name); err != nil {
+		return nil, binarycache.Object{}, err
+	}
+	var a *Answer
+	var whole []byte
+	err := s.transport.Retry(ctx, func() (err error) {
+		if a, err = s.backend.Get(ctx, name, 0, nil); err != nil {
+			return err
+		}
+		if a.Size < 0 || a.Size > maxWhole {
+			return nil
+		}
+		defer a.Body.Close()
+		whole, err = readWhole(a)
+		return err
+	})
+	if err != nil {
+		return nil, binarycache.Object{}, s.fail("open", name, err)
+	}
+	if a.Size >= 0 && a.Size <= maxWhole {
+		return memory{bytes.NewReader(whole)}, a.Object, nil
+	}
+	return &body{ctx: ctx, store: s, first: a, now: a.Body}, a.Object, nil
+}
+
+// readWhole reads a small object.
+func readWhole(a *Answer) ([]byte, error) {
+	b := make([]byte, a.Size)
+	if _, err := io.ReadFull(a.Body, b); err != nil {
+		return nil, Network(err)
+	}
+	// The end has to be seen for the connection to be used again.
+	if n, err := a.Body.Read(make([]byte, 1)); n > 0 || err != nil && err != io.EOF {
+		return nil, &Error{Text: "the server has sent more than it said", Again: true}
+	}
+	return b, nil
+}
+
+// memory is an object that was read whole.
+type memory struct{ *bytes.Reader }
+
+func (memory) Close() error { return nil }
+
+// Stat describes an object.
+func (s *Store) Stat(ctx context.Context, name string) (o binarycache.Object, err error) {
+	if err := CheckName("stat", name); err != nil {
+		return o, err
+	}
+	if o, err = s.head(ctx, name); err != nil {
+		return o, s.fail("stat", name, err)
+	}
+	return o, nil
+}
+
+func (s *Store) head(ctx context.Context, name string) (o binarycache.Object, err error) {
+	err = s.transport.Retry(ctx, func() (err error) {
+		o, err = s.backend.Head(ctx, name)
+		return err
+	})
+	return o, err
+}
+
+// Delete deletes an object.
+func (s *Store) Delete(ctx context.Context, name string, c binarycache.Condition) error {
+	if err := CheckName("delete", name); err != nil {
+		return err
+	}
+	if err := s.delete(ctx, name, c); err != nil {
+		return s.fail("delete", name, err)
+	}
+	return nil
+}
+
+func (s *Store) delete(ctx context.Context, name string, c binarycache.Condition) error {
+	o, err := s.head(ctx, name)
+	if err != nil {
+		return err
+	}
+	if c.Version != "" && o.Version != c.Version {
+		return binarycache.ErrChanged
+	}
+	tries := 0
+	err = s.transport.Retry(ctx, func() error {
+		tries++
+		return s.backend.Delete(ctx, name, c)
+	})
+	var e *Error
+	switch {
+	case !errors.As(err, &e):
+	case e.precondition():
+		return binarycache.ErrChanged
+	case e.Absent && !e.Denied && tries > 1:
+		return nil // an earlier try has done it, and its answer was lost
+	}
+	return err
+}

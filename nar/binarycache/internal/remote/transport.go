@@ -1,0 +1,136 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// Limits of a connection.
+const (
+	silence   = 60 * time.Second // without a byte, in either direction
+	idle      = 30 * time.Second // between requests
+	maxHeader = 64 << 10         // bytes of an answer's header
+	maxIdle   = 256              // connections that are kept for each server
+	maxCAFile = 16 << 20
+)
+
+// A Transport sends requests to servers. It speaks HTTP/1.1 only: with HTTP/2, a reader that pauses would look like a
+// server that is silent, and one broken connection would break every request.
+type Transport struct {
+	base     http.Transport
+	pace     pace
+	silence  time.Duration
+	answered atomic.Bool // a server has answered once
+}
+
+// NewTransport returns a Transport that uses the proxies of the environment. The first of these environment variables
+// that is set names a file of the certificates to trust, in place of the system's.
+func NewTransport(caVariables ...string) (*Transport, error) {
+	pool, err := certificates(caVariables)
+	if err != nil {
+		return nil, err
+	}
+	t := &Transport{silence: silence}
+	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	t.base = http.Transport{
+		Proxy: proxy,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &conn{Conn: c, silence: t.silence}, nil
+		},
+		Protocols:              protocols,
+		TLSClientConfig:        &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    30 * time.Second,
+		ExpectContinueTimeout:  2 * time.Second,
+		IdleConnTimeout:        idle,
+		MaxIdleConns:           maxIdle,
+		MaxIdleConnsPerHost:    maxIdle,
+		MaxResponseHeaderBytes: maxHeader,
+		DisableCompression:     true, // objects are passed on as they are
+		ReadBufferSize:         64 << 10,
+		WriteBufferSize:        64 << 10,
+	}
+	return t, nil
+}
+
+// proxy is [http.ProxyFromEnvironment], whose errors would show the proxy's password.
+func proxy(req *http.Request) (p *url.URL, err error) {
+	if p, err = http.ProxyFromEnvironment(req); err != nil {
+		return nil, errors.New("the environment names a proxy that is not a URL: see HTTP_PROXY and HTTPS_PROXY")
+	}
+	return p, nil
+}
+
+// certificates reads the file that the first of these variables names.
+func certificates(variables []string) (*x509.CertPool, error) {
+	for _, v := range variables {
+		name := os.Getenv(v)
+		if name == "" {
+			continue
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", v, err)
+		}
+		b, err := io.ReadAll(io.LimitReader(f, maxCAFile))
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", v, err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(b) {
+			return nil, fmt.Errorf("%s: %s: no certificate in it", v, name)
+		}
+		return pool, nil
+	}
+	return nil, nil // the system's
+}
+
+// RoundTrip sends one request, when the server is ready for it.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := t.pace.wait(req.Context()); err != nil {
+		return nil, err
+	}
+	resp, err := t.base.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	t.answered.Store(true)
+	resp.Header.Del("Set-Cookie") // else a client may collect them
+	switch resp.StatusCode {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		t.pace.slow(retryAfter(resp.Header.Get("Retry-After"), time.Now()))
+	default:
+		if resp.StatusCode < 500 {
+			t.pace.ok()
+		}
+	}
+	return resp, nil
+}
+
+// retryAfter is how long a server wants to be left alone, in seconds or up to a time.
+func retryAfter(s string, now time.Time) time.Duration {
+	if n, err := strconv.Atoi(s); err == nil {
+		return time.Duration(min(max(n, 0), 3600)) * time.Second
+	}
+	if at, err := http.ParseTime(s); err == nil {
+		return at.Sub(now)
+	}
+	return 0
+}

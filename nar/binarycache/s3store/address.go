@@ -1,0 +1,145 @@
+package s3store
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/minio/minio-go/v7"
+
+	"narseal/nar/binarycache/internal/remote"
+)
+
+// address is what an s3:// URL says.
+type address struct {
+	bucket, prefix string // the prefix ends with a slash, or is empty
+	region         string
+	host           string // of the endpoint, maybe with a port
+	secure         bool
+	lookup         minio.BucketLookupType
+	profile        string
+	storageClass   string
+	multipart      bool // large objects are sent in parts
+}
+
+// ignored are parameters that Nix has for what it writes, and for itself.
+var ignored = []string{
+	"compression", "compression-level", "parallel-compression", "narinfo-compression", "ls-compression", "log-compression",
+	"write-nar-listing", "index-debug-info", "secret-key", "secret-keys", "local-nar-cache", "buffer-size", "multipart-threshold",
+	"multipart-chunk-size", "path-info-cache-size", "priority", "store", "system-features", "trusted", "want-mass-query",
+}
+
+// parse reads s3://BUCKET[/PREFIX][?…]. Its errors do not show the URL, which may hold what is secret.
+func parse(s string) (*address, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "s3" {
+		return nil, errors.New("want s3://BUCKET[/PREFIX][?region=…&endpoint=…&profile=…]")
+	}
+	if u.User != nil {
+		return nil, errors.New("credentials do not belong into the URL: see ?profile=, AWS_PROFILE and AWS_ACCESS_KEY_ID")
+	}
+	if u.Host == "" || u.Port() != "" {
+		return nil, errors.New("want s3://BUCKET[/PREFIX]; a server is named by ?endpoint=")
+	}
+	q, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, errors.New("what follows ? does not read as name=value&…")
+	}
+	a := &address{bucket: u.Host, prefix: strings.Trim(u.Path, "/"), region: "us-east-1", secure: true, multipart: true}
+	if a.prefix != "" {
+		a.prefix += "/"
+	}
+	scheme, endpoint := "", ""
+	for name, values := range q {
+		value := values[len(values)-1]
+		switch name {
+		case "region":
+			a.region = value
+		case "profile":
+			a.profile = value
+		case "storage-class":
+			a.storageClass = value
+		case "scheme":
+			scheme = value
+		case "endpoint":
+			endpoint = value
+		case "multipart-upload":
+			a.multipart = value != "false" && value != "0"
+		case "addressing-style":
+			err = a.setLookup(value)
+		default:
+			if !slices.Contains(ignored, name) {
+				err = fmt.Errorf("unknown parameter %s: there are region, endpoint, profile, addressing-style, scheme, storage-class and multipart-upload", remote.Clip(name))
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return a, a.setEndpoint(scheme, endpoint)
+}
+
+func (a *address) setLookup(style string) error {
+	switch style {
+	case "auto":
+		a.lookup = minio.BucketLookupAuto
+	case "path":
+		a.lookup = minio.BucketLookupPath
+	case "virtual":
+		a.lookup = minio.BucketLookupDNS
+	default:
+		return fmt.Errorf("addressing-style: got %q, want auto, path or virtual", remote.Clip(style))
+	}
+	return nil
+}
+
+// setEndpoint takes the endpoint: a host, or a URL, which has its own scheme.
+func (a *address) setEndpoint(scheme, endpoint string) error {
+	if strings.Contains(endpoint, "://") {
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+			return errors.New("endpoint: want HOST[:PORT] or https://HOST[:PORT]")
+		}
+		scheme, endpoint = u.Scheme, u.Host
+	}
+	switch scheme {
+	case "", "https":
+	case "http":
+		a.secure = false
+	default:
+		return errors.New("scheme: want https or http")
+	}
+	if strings.ContainsAny(endpoint, "/@?# ") {
+		return errors.New("endpoint: want HOST[:PORT] or https://HOST[:PORT]")
+	}
+	if a.host = strings.ToLower(endpoint); a.host == "" {
+		a.host = amazon
+	}
+	return nil
+}
+
+// amazon is the endpoint if none is named.
+const amazon = "s3.amazonaws.com"
+
+// url is the address without what does not say where the cache is.
+func (a *address) url() string {
+	s := "s3://" + a.bucket
+	if a.prefix != "" {
+		s += "/" + strings.TrimSuffix(a.prefix, "/")
+	}
+	q := url.Values{}
+	if a.host != amazon {
+		scheme := "https://"
+		if !a.secure {
+			scheme = "http://"
+		}
+		q.Set("endpoint", scheme+a.host)
+	}
+	if len(q) == 0 {
+		return s
+	}
+	text, _ := url.QueryUnescape(q.Encode()) // for people
+	return s + "?" + text
+}

@@ -1,0 +1,284 @@
+package s3store
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+
+	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/internal/remote"
+)
+
+// A bucket sends requests. It is the store's Backend.
+type bucket struct {
+	*address
+	core      *minio.Core
+	transport *remote.Transport
+}
+
+// URL is what an object is called in messages.
+func (b *bucket) URL(name string) string {
+	if name == "" {
+		return b.url()
+	}
+	return "s3://" + b.bucket + "/" + b.prefix + name
+}
+
+func (b *bucket) key(name string) string { return b.prefix + name }
+
+// Names of attributes.
+const (
+	contentType     = "Content-Type"
+	contentEncoding = "Content-Encoding"
+	cacheControl    = "Cache-Control"
+	storageClass    = "X-Amz-Storage-Class"
+)
+
+// maxAttribute is how long an attribute may be, in bytes. A longer one is dropped.
+const maxAttribute = 256
+
+func attributesOf(h http.Header) map[string]string {
+	m := map[string]string{}
+	for _, name := range []string{contentType, contentEncoding, cacheControl, storageClass} {
+		v := h.Get(name)
+		if name == contentEncoding {
+			// Some servers keep how the body was sent.
+			v = strings.Trim(strings.ReplaceAll(v, "aws-chunked", ""), ", ")
+		}
+		if v != "" && len(v) <= maxAttribute {
+			m[name] = v
+		}
+	}
+	return m
+}
+
+// Get reads an object.
+func (b *bucket) Get(ctx context.Context, name string, from int64, before *remote.Answer) (*remote.Answer, error) {
+	var o minio.GetObjectOptions
+	if before != nil {
+		if err := o.SetMatchETag(string(before.Version)); err != nil {
+			return nil, &remote.Error{Text: "the server sends no ETag"}
+		}
+		if from > 0 {
+			o.Set("Range", fmt.Sprintf("bytes=%d-", from))
+		}
+	}
+	body, info, header, err := b.core.GetObject(ctx, b.bucket, b.key(name), o)
+	if err != nil {
+		return nil, b.explain(err)
+	}
+	a := &remote.Answer{Body: body, Object: binarycache.Object{
+		Name: name, Size: info.Size, ModTime: info.LastModified.Truncate(time.Second),
+		Version: binarycache.Version(info.ETag), Attributes: attributesOf(header),
+	}}
+	if header.Get("Content-Range") != "" {
+		var first, last int64
+		text := header.Get("Content-Range")
+		if n, err := fmt.Sscanf(text, "bytes %d-%d/%d", &first, &last, &a.Size); n != 3 || err != nil || first != from || last != a.Size-1 {
+			body.Close()
+			return nil, &remote.Error{Text: fmt.Sprintf("Content-Range: got %q, want all from %d on", remote.Clip(text), from)}
+		}
+		a.From = from
+	}
+	if before != nil && (a.Version != before.Version || a.Size != before.Size) {
+		body.Close()
+		return nil, &remote.Error{Status: http.StatusPreconditionFailed, Text: "the object has changed"}
+	}
+	return a, nil
+}
+
+// Head describes an object.
+func (b *bucket) Head(ctx context.Context, name string) (binarycache.Object, error) {
+	info, err := b.core.StatObject(ctx, b.bucket, b.key(name), minio.StatObjectOptions{})
+	if err != nil {
+		return binarycache.Object{}, b.explain(err)
+	}
+	h := info.Metadata.Clone()
+	return binarycache.Object{Name: name, Size: info.Size, ModTime: info.LastModified.Truncate(time.Second),
+		Version: binarycache.Version(info.ETag), Attributes: attributesOf(h)}, nil
+}
+
+// Sizes of uploads, in bytes.
+const (
+	maxSingle  = 100 << 20 // in one request
+	partSize   = 16 << 20
+	maxParts   = 10_000
+	maxRequest = 5 << 30 // S3's limit
+)
+
+// Put writes an object.
+func (b *bucket) Put(ctx context.Context, o binarycache.Object, c *remote.Content, cond binarycache.Condition) (binarycache.Version, error) {
+	opts := minio.PutObjectOptions{
+		ContentType: o.Attributes[contentType], ContentEncoding: o.Attributes[contentEncoding],
+		CacheControl: o.Attributes[cacheControl], StorageClass: o.Attributes[storageClass],
+		DisableContentSha256: true, // it is known, and the body not sent in chunks of their own signatures
+	}
+	if opts.StorageClass == "" {
+		opts.StorageClass = b.storageClass
+	}
+	if cond.New {
+		opts.SetMatchETagExcept("*")
+	}
+	if cond.Version != "" {
+		opts.SetMatchETag(string(cond.Version))
+	}
+	if c.Size > maxSingle && b.multipart {
+		return b.putParts(ctx, o.Name, c, opts)
+	}
+	body, err := c.Reader()
+	if err != nil {
+		return "", err
+	}
+	info, err := b.core.PutObject(ctx, b.bucket, b.key(o.Name), body, c.Size, "", hex.EncodeToString(c.Hash[:]), opts)
+	if err != nil {
+		return "", b.explain(err)
+	}
+	return binarycache.Version(info.ETag), nil
+}
+
+// putParts writes a large object in parts, which become an object when all are there.
+func (b *bucket) putParts(ctx context.Context, name string, c *remote.Content, opts minio.PutObjectOptions) (v binarycache.Version, err error) {
+	begin := opts
+	if opts.Header().Get("If-Match") != "" || opts.Header().Get("If-None-Match") != "" {
+		// The condition is for the end.
+		begin = minio.PutObjectOptions{ContentType: opts.ContentType, ContentEncoding: opts.ContentEncoding,
+			CacheControl: opts.CacheControl, StorageClass: opts.StorageClass}
+	}
+	id, err := b.core.NewMultipartUpload(ctx, b.bucket, b.key(name), begin)
+	if err != nil {
+		return "", b.explain(err)
+	}
+	defer func() {
+		if err != nil {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+			defer cancel()
+			_ = b.core.AbortMultipartUpload(ctx, b.bucket, b.key(name), id)
+		}
+	}()
+	var parts []minio.CompletePart
+	size := max(partSize, (c.Size+maxParts-1)/maxParts)
+	err = c.Parts(ctx, size, func(number int, part *remote.Content) error {
+		return b.transport.Retry(ctx, func() error {
+			body, err := part.Reader()
+			if err != nil {
+				return err
+			}
+			done, err := b.core.PutObjectPart(ctx, b.bucket, b.key(name), id, number, body, part.Size,
+				minio.PutObjectPartOptions{Sha256Hex: hex.EncodeToString(part.Hash[:]), DisableContentSha256: true})
+			if err != nil {
+				return b.explain(err)
+			}
+			parts = append(parts, minio.CompletePart{PartNumber: number, ETag: done.ETag})
+			return nil
+		})
+	})
+	if err != nil {
+		return "", err
+	}
+	end := minio.PutObjectOptions{}
+	if v := opts.Header().Get("If-Match"); v != "" {
+		end.SetMatchETag(strings.Trim(v, `"`))
+	}
+	if opts.Header().Get("If-None-Match") != "" {
+		end.SetMatchETagExcept("*")
+	}
+	info, err := b.core.CompleteMultipartUpload(ctx, b.bucket, b.key(name), id, parts, end)
+	if err != nil {
+		return "", b.explain(err)
+	}
+	return binarycache.Version(info.ETag), nil
+}
+
+// Delete deletes an object. S3 does not say whether it was there.
+func (b *bucket) Delete(ctx context.Context, name string, _ binarycache.Condition) error {
+	if err := b.core.RemoveObject(ctx, b.bucket, b.key(name), minio.RemoveObjectOptions{}); err != nil {
+		return b.explain(err)
+	}
+	return nil
+}
+
+// list gets one page of a listing. The library takes no context for it: what ctx ends is left behind, until the silence
+// of the server ends it.
+func (b *bucket) list(ctx context.Context, prefix, token string) (minio.ListBucketV2Result, error) {
+	type result struct {
+		page minio.ListBucketV2Result
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		page, err := b.core.ListObjectsV2(b.bucket, prefix, "", token, "/", pageSize)
+		done <- result{page, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return r.page, b.explain(r.err)
+		}
+		return r.page, nil
+	case <-ctx.Done():
+		return minio.ListBucketV2Result{}, ctx.Err()
+	}
+}
+
+// explain makes an error of the library one that says what it means.
+func (b *bucket) explain(err error) error {
+	var response minio.ErrorResponse
+	var bad *credentialError
+	var syntax *xml.SyntaxError
+	switch {
+	case errors.As(err, &bad):
+		return &remote.Error{Err: bad, Denied: true}
+	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF), err == io.EOF:
+		return &remote.Error{Err: fmt.Errorf("an answer that is not complete: %w", err), Again: true}
+	case !errors.As(err, &response):
+		return remote.Network(err)
+	}
+	e := &remote.Error{Status: response.StatusCode, Code: remote.Clip(response.Code), Text: remote.Clip(response.Message)}
+	b.classify(e, response.Region)
+	return e
+}
+
+// classify says what an error of the server means.
+func (b *bucket) classify(e *remote.Error, region string) {
+	switch e.Code {
+	case "NoSuchKey", "NotFound":
+		e.Absent = true
+	case "PreconditionFailed":
+		e.Status = http.StatusPreconditionFailed
+	case "NoSuchBucket":
+		e.Text, e.Advice = fmt.Sprintf("there is no bucket %s at %s", b.bucket, b.host), "are the bucket, ?endpoint= and ?region= right?"
+	case "AccessDenied", "Forbidden":
+		// Without the right to list a bucket, this is also the answer for what is missing.
+		e.Denied, e.Absent = true, true
+		e.Advice = "the credentials (?profile=, AWS_PROFILE, AWS_ACCESS_KEY_ID) lack the right, or there are none: reading takes s3:GetObject, " +
+			"listing s3:ListBucket, writing s3:PutObject and s3:DeleteObject"
+	case "InvalidAccessKeyId":
+		e.Denied, e.Text, e.Advice = true, "the server does not know this access key", "is AWS_ACCESS_KEY_ID, or the key of the profile, one of this server?"
+	case "SignatureDoesNotMatch":
+		e.Denied, e.Text, e.Advice = true, "the signature does not match", "is AWS_SECRET_ACCESS_KEY, or the secret of the profile, right?"
+	case "ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired":
+		e.Denied, e.Advice = true, "the session's credentials have expired or are wrong: get new ones, as by aws sso login"
+	case "RequestTimeTooSkewed", "RequestExpired":
+		e.Denied, e.Text, e.Advice = true, "the clocks of this machine and of the server differ by too much", "set the clock of this machine"
+	case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "InvalidRegion":
+		e.Text, e.Advice = "the bucket is in another region", "name the bucket's region by ?region="
+		if region != "" && region != b.region {
+			e.Text = "the bucket is in the region " + remote.Clip(region)
+			e.Advice = "?region=" + remote.Clip(region)
+		}
+	case "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "OperationAborted", "ConditionalRequestConflict",
+		"BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "Throttling", "ThrottlingException":
+		e.Again = true
+	}
+	if e.Status == http.StatusMovedPermanently && e.Advice == "" {
+		e.Advice = "name the bucket's region by ?region="
+	}
+}

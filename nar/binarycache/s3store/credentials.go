@@ -1,0 +1,166 @@
+package s3store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/minio/minio-go/v7/pkg/credentials"
+)
+
+// instanceTimeout is how long the service that gives an instance its credentials may take to answer. Elsewhere than on an
+// instance there is none.
+const instanceTimeout = 2 * time.Second
+
+// A provider finds credentials as the AWS tools do: the profile that the URL names; or else the environment, a web
+// identity, the profile of AWS_PROFILE or the default one (keys, SSO, credential_process), the container, the instance.
+// If there are none, requests are anonymous.
+//
+// Unlike the library's chain, it does not pass over a source that is set up and fails, and it searches once only.
+type provider struct {
+	profile string
+	client  *http.Client
+
+	mu     sync.Mutex
+	source credentials.Provider // that has given credentials; anonymous if none has
+}
+
+// Retrieve gets credentials without a client of the library's.
+func (p *provider) Retrieve() (credentials.Value, error) { return p.RetrieveWithCredContext(nil) }
+
+// RetrieveWithCredContext gets credentials, again from where they came from before.
+func (p *provider) RetrieveWithCredContext(cc *credentials.CredContext) (credentials.Value, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ctx := context.Background()
+	if cc != nil && cc.Context != nil {
+		ctx = cc.Context
+	}
+	own := &credentials.CredContext{Client: p.client, Context: ctx}
+	if p.source != nil {
+		v, err := p.source.RetrieveWithCredContext(own)
+		if err != nil {
+			err = &credentialError{fmt.Errorf("new credentials: %w", err)}
+		}
+		return v, err
+	}
+	source, v, err := p.search(own)
+	if err != nil {
+		return v, &credentialError{err}
+	}
+	p.source = source
+	return v, nil
+}
+
+// IsExpired reports whether new credentials are needed.
+func (p *provider) IsExpired() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.source == nil || p.source.IsExpired()
+}
+
+// A credentialError says why there are no credentials.
+type credentialError struct{ err error }
+
+func (e *credentialError) Error() string { return "credentials: " + e.err.Error() }
+func (e *credentialError) Unwrap() error { return e.err }
+
+// search returns the first source that has credentials, and them.
+func (p *provider) search(cc *credentials.CredContext) (credentials.Provider, credentials.Value, error) {
+	if p.profile != "" {
+		f := &credentials.FileAWSCredentials{Profile: p.profile}
+		v, err := f.RetrieveWithCredContext(cc)
+		if err == nil && v.AccessKeyID == "" {
+			err = errors.New("it has no keys" + advice)
+		}
+		if err != nil {
+			err = fmt.Errorf("profile %s: %w", p.profile, err)
+		}
+		return f, v, err
+	}
+	env := &credentials.EnvAWS{}
+	if v, err := env.Retrieve(); err == nil && v.AccessKeyID != "" && v.SecretAccessKey != "" {
+		return env, v, nil
+	}
+	if os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE") != "" {
+		iam := &credentials.IAM{Client: p.client}
+		v, err := iam.RetrieveWithCredContext(cc)
+		if err != nil {
+			err = fmt.Errorf("web identity: %w", err)
+		}
+		return iam, v, err
+	}
+	file := &credentials.FileAWSCredentials{}
+	named := os.Getenv("AWS_PROFILE") != ""
+	v, err := file.RetrieveWithCredContext(cc)
+	switch {
+	case err == nil && v.AccessKeyID != "":
+		return file, v, nil
+	case err == nil && named:
+		return nil, v, fmt.Errorf("profile %s: it has no keys%s", os.Getenv("AWS_PROFILE"), advice)
+	case err != nil && (named || !noProfile(err)):
+		return nil, v, fmt.Errorf("profile %s: %w", envOr("AWS_PROFILE", "default"), err)
+	}
+	if os.Getenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") != "" || os.Getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI") != "" {
+		iam := &credentials.IAM{Client: p.client}
+		v, err := iam.RetrieveWithCredContext(cc)
+		if err != nil {
+			err = fmt.Errorf("container: %w", err)
+		}
+		return iam, v, err
+	}
+	if !strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true") {
+		ctx, cancel := context.WithTimeout(cc.Context, instanceTimeout)
+		defer cancel()
+		// No proxy leads to the instance's own service.
+		iam := &credentials.IAM{Client: &http.Client{Transport: &http.Transport{}}}
+		if v, err := iam.RetrieveWithCredContext(&credentials.CredContext{Client: iam.Client, Context: ctx}); err == nil {
+			return iam, v, nil
+		}
+	}
+	return anonymous{}, credentials.Value{SignerType: credentials.SignatureAnonymous}, nil
+}
+
+// advice is for profiles that the library cannot use.
+const advice = `; of one with role_arn, eval "$(aws configure export-credentials --format env)" sets them`
+
+// noProfile reports whether there is no profile that nobody has asked for.
+func noProfile(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "does not exist") || strings.Contains(err.Error(), "HOME")
+}
+
+func envOr(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+// anonymous has no credentials.
+type anonymous struct{}
+
+func (anonymous) Retrieve() (credentials.Value, error) {
+	return credentials.Value{SignerType: credentials.SignatureAnonymous}, nil
+}
+
+func (a anonymous) RetrieveWithCredContext(*credentials.CredContext) (credentials.Value, error) {
+	return a.Retrieve()
+}
+
+func (anonymous) IsExpired() bool { return false }
+
+// Files are those that credentials may be read from again during a run.
+func credentialFiles() []string {
+	files := []string{os.Getenv("AWS_SHARED_CREDENTIALS_FILE"), os.Getenv("AWS_CONFIG_FILE"),
+		os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE"), os.Getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")}
+	if home, err := os.UserHomeDir(); err == nil {
+		files = append(files, home+"/.aws")
+	}
+	return files
+}

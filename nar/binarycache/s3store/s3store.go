@@ -1,0 +1,150 @@
+// Package s3store is a binary cache in a bucket of S3, or of a server that speaks its protocol, as Nix has it at
+// s3://BUCKET. No other package knows the client, minio-go.
+package s3store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/internal/remote"
+)
+
+// Options are what a store needs besides its URL.
+type Options struct {
+	// Program and Release are what the program calls itself.
+	Program, Release string
+}
+
+// A Store is a [binarycache.Store] in a bucket. The version of an object is its ETag.
+//
+// Whether the server checks If-Match and If-None-Match is found out before the first Put with a condition, by an object
+// that is deleted again. If it does not, a condition is checked right before, and Warnings says so. The version in Delete
+// is always checked right before.
+//
+// An object of more than 100 MiB is sent in parts. If the program is killed meanwhile, they stay: a lifecycle rule
+// AbortIncompleteMultipartUpload of the bucket removes them.
+type Store struct {
+	*remote.Store
+	bucket *bucket
+	creds  *credentials.Credentials
+}
+
+// New returns the store at an s3:// URL with Nix's parameters. It sends nothing, and looks for no credentials.
+func New(address string, o Options) (*Store, error) {
+	a, err := parse(address)
+	if err != nil {
+		return nil, err
+	}
+	t, err := remote.NewTransport("AWS_CA_BUNDLE", "NIX_SSL_CERT_FILE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+	if err != nil {
+		return nil, err
+	}
+	creds := credentials.New(&provider{profile: a.profile, client: &http.Client{Transport: t, Timeout: time.Minute}})
+	core, err := minio.NewCore(a.host, &minio.Options{
+		Creds: creds, Secure: a.secure, Transport: t, Region: a.region, BucketLookup: a.lookup, MaxRetries: 1,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("endpoint: %w", err)
+	}
+	core.SetS3EnableDualstack(false) // Nix uses the plain endpoints, and firewalls know them
+	core.SetAppInfo(o.Program, o.Release)
+	b := &bucket{address: a, core: core, transport: t}
+	return &Store{remote.NewStore(b, t), b, creds}, nil
+}
+
+// URL is the address of the cache, without what does not say where it is.
+func (s *Store) URL() string { return s.bucket.url() }
+
+// Connect finds the credentials. Without it, the first request does.
+func (s *Store) Connect(ctx context.Context) error {
+	_, err := s.creds.GetWithContext(&credentials.CredContext{Context: ctx})
+	return err
+}
+
+// Files are those that credentials may be read from again when they expire.
+func (s *Store) Files() []string { return credentialFiles() }
+
+// Limits of listings.
+const (
+	pageSize  = 1000
+	maxEmpty  = 1000 // pages without an object, in a row
+	dirMarker = "/"
+)
+
+// List goes through the objects of a directory, page by page.
+func (s *Store) List(ctx context.Context, dir string) iter.Seq2[binarycache.Object, error] {
+	return func(yield func(binarycache.Object, error) bool) {
+		fail := func(err error) { yield(binarycache.Object{}, fmt.Errorf("list %s: %w", s.bucket.URL(dir), err)) }
+		prefix := s.bucket.prefix
+		if dir != "" {
+			if err := remote.CheckName("list", dir); err != nil {
+				yield(binarycache.Object{}, err)
+				return
+			}
+			prefix += dir + "/"
+		}
+		var token, seen string // seen is an earlier token, of which pages may make no circle
+		empty := 0
+		for n := 1; ; n++ {
+			page, err := s.page(ctx, prefix, token)
+			if errors.Is(err, fs.ErrPermission) {
+				err = fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
+			}
+			if err != nil {
+				fail(err)
+				return
+			}
+			if empty++; len(page.Contents) > 0 {
+				empty = 0
+			}
+			for i := range page.Contents {
+				if o, ok := listed(&page.Contents[i], s.bucket.prefix, prefix); ok && !yield(o, nil) {
+					return
+				}
+			}
+			switch next := page.NextContinuationToken; {
+			case !page.IsTruncated:
+				return
+			case next == token || next == seen || empty > maxEmpty:
+				fail(fmt.Errorf("the server's listing goes round in circles"))
+				return
+			case n&(n-1) == 0:
+				seen = next
+				fallthrough
+			default:
+				token = next
+			}
+		}
+	}
+}
+
+// page gets one page of a listing.
+func (s *Store) page(ctx context.Context, prefix, token string) (page minio.ListBucketV2Result, err error) {
+	err = s.bucket.transport.Retry(ctx, func() error {
+		page, err = s.bucket.list(ctx, prefix, token)
+		return err
+	})
+	return page, err
+}
+
+// listed is the object of an entry in the listing of a directory.
+func listed(e *minio.ObjectInfo, root, prefix string) (o binarycache.Object, ok bool) {
+	rest, ok := strings.CutPrefix(e.Key, prefix)
+	name := strings.TrimPrefix(e.Key, root)
+	if !ok || rest == "" || path.Base(rest) != rest || remote.CheckName("list", name) != nil {
+		return o, false // a directory, or none of a cache
+	}
+	return binarycache.Object{Name: name, Size: e.Size, ModTime: e.LastModified.Truncate(time.Second),
+		Version: binarycache.Version(strings.Trim(e.ETag, `"`))}, true
+}
