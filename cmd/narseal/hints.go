@@ -25,7 +25,7 @@ func hintFor(err error) string {
 		}
 		return "the entry belongs before one that is already written; --spool copies the input to a temporary file first, so that it can move"
 	case errors.Is(err, binarycache.ErrConflict):
-		return "rules that swap paths need another cache to write: --output CACHE; a path that is not meant is left out by --path"
+		return "rules that swap paths need another cache to write: --output CACHE; a path that is not meant is left out by --paths"
 	}
 	return ""
 }

@@ -59,6 +59,18 @@ type Signature struct {
 	macho.Slice
 }
 
+// UnmarshalJSON reads everything but the CodeDirectories.
+func (s *Signature) UnmarshalJSON(b []byte) error {
+	var v struct {
+		Path, Arch, Signature, Reason string
+		Offset                        int64
+		Status                        macho.Status
+	}
+	err := json.Unmarshal(b, &v)
+	*s = Signature{v.Path, macho.Slice{Arch: v.Arch, Offset: v.Offset, Status: v.Status, Signature: v.Signature, Reason: v.Reason}}
+	return err
+}
+
 // Finished reports whether a later run has nothing to do for the path.
 func (l *Line) Finished() bool { return l.Status != Missing && l.Status != Failed }
 
