@@ -39,25 +39,9 @@ func (p *pipe) contents(size int64) error {
 	if verdict == macho.Unsigned {
 		return p.copyTo(p.out, size)
 	}
-	if err := p.kept.Reset(); err != nil {
+	if err := p.beginKept(size); err != nil {
 		return err
 	}
-	if p.verifier != nil {
-		limit := p.c.Spill.Limit()
-		if err := p.verifier.reserve(min(size, limit), limit); err != nil {
-			return err
-		}
-		if p.kept.Bytes() == nil {
-			p.kept.Reuse(p.verifier.buffer())
-		}
-	}
-	if p.w != nil {
-		if err := p.w.Withhold(); err != nil {
-			return err
-		}
-	}
-	p.track = p.c.Rules != nil
-	p.touched.reset()
 	hold := func(b []byte) error {
 		if err := p.kept.Append(b, size); err != nil {
 			return fmt.Errorf("keep %q: %w", p.r.EntryPath().Short(), err)
@@ -99,6 +83,30 @@ func (p *pipe) contents(size int64) error {
 		return err
 	}
 	return p.verify()
+}
+
+// beginKept begins to keep an image of a size.
+func (p *pipe) beginKept(size int64) error {
+	if err := p.kept.Reset(); err != nil {
+		return err
+	}
+	if p.verifier != nil {
+		limit := p.c.Spill.Limit()
+		if err := p.verifier.reserve(min(size, limit), limit); err != nil {
+			return err
+		}
+		if p.kept.Bytes() == nil {
+			p.kept.Reuse(p.verifier.buffer())
+		}
+	}
+	if p.w != nil {
+		if err := p.w.Withhold(); err != nil {
+			return err
+		}
+	}
+	p.track = p.c.Rules != nil
+	p.touched.reset()
+	return nil
 }
 
 // gather takes the rest of a signed image. If the image fits memory, it is read there directly, and what no repair will
@@ -202,16 +210,13 @@ func (p *pipe) unsigned(head []byte, size int64) error {
 	if len(head) == 0 || !p.c.Signatures.Unsigned {
 		return nil
 	}
-	rep := macho.UnsignedReport(head, size)
-	if rep.OK() {
+	unsigned := macho.UnsignedSlices(head, size)
+	if len(unsigned) == 0 {
 		return nil
 	}
 	path := p.r.EntryPath()
 	return p.inTurn(func() {
-		for _, s := range rep.Slices {
-			if s.OK() {
-				continue
-			}
+		for _, s := range unsigned {
 			p.res.Unsigned++
 			if p.c.Observer.Signature != nil {
 				p.c.Observer.Signature(Signature{path, s})

@@ -1,6 +1,9 @@
 package macho
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // Verdict is the result of Probe.
 type Verdict int
@@ -70,20 +73,36 @@ func FixedPrefix(prefix []byte, size int64) int64 {
 	return max(0, min(s.commands.sigOff, size))
 }
 
-// UnsignedReport returns the report that Verify would return for a file of size bytes for which Probe returned Unsigned,
-// from the prefix that Probe was given.
-func UnsignedReport(prefix []byte, size int64) *Report {
+// UnsignedSlices returns the slices that need a signature and have none, as Verify would report them, of a file of size
+// bytes for which Probe returned Unsigned. prefix is what Probe was given.
+func UnsignedSlices(prefix []byte, size int64) []Slice {
+	if !mayNeedSignature(prefix) {
+		return nil
+	}
 	src := &prefixSource{prefix: prefix[:min(int64(len(prefix)), size)], total: size}
 	all, err := parseContainer(src)
 	for _, s := range all {
 		if err == nil {
-			err = s.readHeader(src, false)
+			err = s.readHeader(src, true)
 		}
 	}
 	if err != nil {
-		return &Report{Slices: []Slice{}} // Probe has not returned Unsigned
+		return nil // Probe has not returned Unsigned
 	}
-	return newReport(all)
+	return slices.DeleteFunc(newReport(all).Slices, func(s Slice) bool { return s.OK() })
+}
+
+// mayNeedSignature reports whether an image may need a signature, by what most images can be told from: their header.
+func mayNeedSignature(prefix []byte) bool {
+	if len(prefix) < 16 {
+		return false
+	}
+	order, _, thin := thinMagic(prefix)
+	c := commands{}
+	if thin {
+		c.fileType = order.Uint32(prefix[12:])
+	}
+	return !thin || order.Uint32(prefix[4:]) == cpuARM64 && c.loadable()
 }
 
 // signed reports whether a slice may have a signature, well-formed or not. A slice that was cut because of a malformed fat

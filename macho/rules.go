@@ -241,6 +241,23 @@ func checkTogether(all []*slice, signed []*sliceJob) *violation {
 	return nil
 }
 
+// overlapWarning says which other slice the kernel takes for overlapped by this one. For a slice that it has loaded it notes
+// what the signature covers, rounded up to whole pages of the signature, and it refuses another slice in these bytes
+// (ubc_cs_blob_add of xnu). Only pages of 16384 bytes before a slice at a multiple of 4096 can reach that far.
+func (j *sliceJob) overlapWarning(signed []*sliceJob) []string {
+	d := j.sig.best()
+	if d == nil || d.pageShift > 16 {
+		return nil
+	}
+	end := j.slice.off + (d.limit32+d.pageSize()-1)&^(d.pageSize()-1)
+	for _, next := range signed {
+		if s := next.slice; j.slice.off < s.off && s.off < end {
+			return []string{fmt.Sprintf("its last page reaches to %d, slice %s begins at %d: a kernel that has loaded one of them refuses the other", end, s.arch, s.off)}
+		}
+	}
+	return nil
+}
+
 // difference names what a and b disagree on.
 func (a signer) difference(b signer) string {
 	switch {

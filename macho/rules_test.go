@@ -3,6 +3,7 @@ package macho_test
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,25 +129,44 @@ func TestNeedsSignature(t *testing.T) {
 	}
 }
 
-// TestUnsignedReport compares the report from a prefix with that of the whole file.
-func TestUnsignedReport(t *testing.T) {
+// checkUnsigned compares the slices from a prefix of an unsigned file with what Verify says of the whole file.
+func checkUnsigned(t *testing.T, data []byte, prefix int64) (n int) {
+	t.Helper()
+	report := mustVerify(t, macho.Bytes(data))
+	report.Slices = slices.DeleteFunc(report.Slices, func(s macho.Slice) bool { return s.Status == macho.StatusUnsigned && !s.NeedsSignature })
+	got := &macho.Report{Slices: macho.UnsignedSlices(data[:prefix], int64(len(data)))}
+	if len(got.Slices)+len(report.Slices) > 0 && !equalReports(got, report) {
+		t.Errorf("the slices from a prefix of %d bytes are %+v, Verify's %+v", prefix, got, report)
+	}
+	return len(got.Slices)
+}
+
+// TestUnsignedSlices compares what follows from a prefix with what Verify says.
+func TestUnsignedSlices(t *testing.T) {
 	signed, _ := machotest.Image{Directories: []machotest.Directory{{PageShift: 12}}}.Build()
 	slice := machotest.Slice{CPU: 0x0100000c, Data: machotest.Unsigned(signed)}
 	other := machotest.Slice{CPU: 0x01000007, Data: machotest.Unsigned(signed)}
-	for name, data := range map[string][]byte{
-		"thin": slice.Data, "fat": machotest.Fat(false, false, slice, other), "fat64": machotest.Fat(true, true, slice, other),
-		"text": []byte("#!/bin/sh\necho"), "cut": slice.Data[:40], "empty": nil, "archive": machotest.Fat(false, false, machotest.Slice{CPU: 7, Data: []byte("!<arch>\n")}),
+	for _, test := range []struct {
+		name string
+		data []byte
+		want int
+	}{
+		{"thin", slice.Data, 1},
+		{"fat", machotest.Fat(false, false, other, slice), 2},
+		{"fat64", machotest.Fat(true, true, slice, machotest.Slice{CPU: 7, Data: []byte("!<arch>\n")}), 1},
+		{"text", []byte("#!/bin/sh\necho"), 0},
+		{"cut", slice.Data[:40], 1},
+		{"cut within the header", slice.Data[:20], 0},
+		{"cut within the magic", slice.Data[:3], 0},
+		{"empty", nil, 0},
+		{"static library", machotest.Fat(false, false, machotest.Slice{CPU: 7, Data: []byte("!<arch>\n")}), 0},
 	} {
-		v, read := probe(t, data)
-		if v != macho.Unsigned {
-			t.Fatalf("%s: verdict %d", name, v)
-		}
-		got, want := macho.UnsignedReport(data[:read], int64(len(data))), mustVerify(t, macho.Bytes(data))
-		if !equalReports(got, want) {
-			t.Errorf("%s: got %+v, want %+v", name, got, want)
+		v, read := probe(t, test.data)
+		if n := checkUnsigned(t, test.data, read); v != macho.Unsigned || n != test.want {
+			t.Errorf("%s: verdict %d, %d slices, want %d", test.name, v, n, test.want)
 		}
 	}
-	if n := len(macho.UnsignedReport(slice.Data[:100], int64(len(slice.Data))).Slices); n != 0 {
+	if n := len(macho.UnsignedSlices(slice.Data[:100], int64(len(slice.Data)))); n != 0 {
 		t.Errorf("%d slices from too short a prefix", n)
 	}
 }
@@ -307,4 +327,25 @@ func mixed(t *testing.T, data []byte, off int64) []byte {
 	}
 	copy(data[off:], thin)
 	return data
+}
+
+// TestOverlapWarning checks the warning for a slice whose last page reaches into the next one.
+func TestOverlapWarning(t *testing.T) {
+	for _, test := range []struct {
+		shift  uint8
+		pad    int
+		warned bool
+	}{{14, 0, true}, {14, 3 * 4096, false}, {12, 0, false}} {
+		arm64, _ := machotest.Image{CPU: 0x0100000c, CodeSize: 17_000, Directories: []machotest.Directory{{PageShift: test.shift}}}.Build()
+		arm64 = append(arm64, make([]byte, -len(arm64)&4095+test.pad)...)
+		x8664, _ := machotest.Image{CPU: 0x01000007, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+		data := machotest.Fat(false, false, machotest.Slice{CPU: 0x0100000c, Data: append(arm64, x8664...)}, machotest.Slice{CPU: 0x01000007, Data: x8664})
+		// The first slice ends where the copy of the second one begins.
+		binary.BigEndian.PutUint32(data[8+12:], uint32(len(arm64)))
+		binary.BigEndian.PutUint32(data[8+20+8:], 16384+uint32(len(arm64)))
+		report := mustVerify(t, macho.Bytes(data))
+		if a, b := report.Slices[0], report.Slices[1]; !report.OK() || len(a.Warnings) > 0 != test.warned || len(b.Warnings) > 0 {
+			t.Errorf("%+v: %s (%s) %q, %s (%s) %q", test, a.Status, a.Reason, a.Warnings, b.Status, b.Reason, b.Warnings)
+		}
+	}
 }

@@ -87,7 +87,7 @@ func applyRules(image Image, all []*slice, jobs []*sliceJob) error {
 	var offsets []int64
 	for _, j := range signed {
 		offsets = append(offsets, j.slice.off)
-		j.out.Warnings = j.slice.warnings(j.sig, len(all))
+		j.out.Warnings = append(j.slice.warnings(j.sig, len(all)), j.overlapWarning(signed)...)
 		v := cmp.Or(j.slice.checkRules(j.sig), together)
 		repaired, broken = repaired || j.out.Status == StatusRepaired, broken || v != nil
 		switch {

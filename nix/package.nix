@@ -13,7 +13,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-gFAK2aSqUImJt4kYzXQiSL84KKPN4MWgg8+QwekAT58=";
+  vendorHash = "sha256-XUTPpjkPJ0l6vylNd22uqyrBr2vxuj5JNBIYRuNqpNw=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;

@@ -105,7 +105,7 @@ func TestLinks(t *testing.T) {
 var (
 	testFunc = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
 	testName = regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`)
-	goTest   = regexp.MustCompile(`go test ((?:\./\S+ )+)-run '?([^' ]+)'?`)
+	goTest   = regexp.MustCompile(`go test ((?:\./\S+ )+)-run '?([^\x60' ]+)'?`)
 )
 
 // tests returns the names of the tests in each directory of the module, such as "nar/compression".

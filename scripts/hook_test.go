@@ -65,7 +65,7 @@ func hookOfModule(t *testing.T, b *builds, cache string) string {
 			result = import ` + module + ` {
 				config = {
 					nix.package = nix;
-					programs.narseal = { enable = true; cache = "` + cache + `"; package = narseal; };
+					programs.narseal = { enable = true; cache = "` + cache + `"; package = narseal; onActivation = "nothing"; };
 				};
 				lib = lib // moduleLib;
 				pkgs = {

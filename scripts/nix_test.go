@@ -44,7 +44,8 @@ const moduleLib = `
 		mkOption = option: option;
 		mkIf = condition: value: if condition then value else { };
 		literalExpression = text: text;
-		types = { package = "package"; str = "string"; nullOr = type: type; };
+		types = { package = "package"; str = "string"; nullOr = type: type; enum = values: values; };
+		optionalString = cond: s: if cond then s else "";
 		escapeShellArg = arg: "'${arg}'";
 		makeBinPath = packages: builtins.concatStringsSep ":" (map (p: "${p}/bin") packages);
 	};
@@ -119,7 +120,7 @@ func TestFlakeEvaluates(t *testing.T) {
 	if len(got.Packages) != 3 || len(got.Checks) != 3 || len(got.DevShells) != 3 {
 		t.Errorf("packages for %d systems, checks for %d and shells for %d, want 3 each", len(got.Packages), len(got.Checks), len(got.DevShells))
 	}
-	if want := []string{"cache", "enable", "package"}; !slices.Equal(got.NixOS, want) || !slices.Equal(got.Darwin, want) {
+	if want := []string{"cache", "enable", "onActivation", "package"}; !slices.Equal(got.NixOS, want) || !slices.Equal(got.Darwin, want) {
 		t.Errorf("the modules have the options %q and %q, want %q", got.NixOS, got.Darwin, want)
 	}
 	if got.Overlay.Narseal != "0123abc" || !reflect.DeepEqual(got.Overlay.ReplaceDependencies, map[string]bool{

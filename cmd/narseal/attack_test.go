@@ -63,7 +63,7 @@ func attacks() []attack {
 		{"stored zips inside each other", file(storedZips), []string{"refs --deep IN"}, 0},
 		{"zstd windows inside each other", file(nestedWindows), []string{"refs --deep IN"}, 128 << 20},
 		{"a compressed listing of 100 MB", listingCache, []string{
-			"cache rewrite -m " + hashA + "=" + hashB + " -o DIR/cache IN", "cache rewrite -m " + hashA + "=" + hashB + " IN",
+			"cache rewrite --rename -m " + hashA + "=" + hashB + " -o DIR/cache IN", "cache rewrite --rename -m " + hashA + "=" + hashB + " IN",
 		}, 0},
 		{"a narinfo of 4 GiB", hugeInfo, []string{"refs IN", "cache verify IN", "cache repair IN"}, 0},
 	}

@@ -8,6 +8,7 @@ import (
 
 	"narseal/cmd/narseal/internal/cachecmd"
 	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/manual"
 	"narseal/cmd/narseal/internal/terminal"
 )
 
@@ -111,22 +112,29 @@ func cacheRewriteCommand(p *process) *cli.Command {
 		cache  cacheOptions
 		change changeOptions
 		rules  ruleOptions
+		leave  []string
 	)
 	return &cli.Command{
 		Name:      "rewrite",
 		Usage:     "rewrite store-path hashes and repair the signatures that this breaks",
 		ArgsUsage: "CACHE",
 		Description: aboutCaches + `
-The rules apply to store paths, references and derivers, too. A store path that they
-rename gets a new narinfo; without --prune the old one stays. The store paths that
-change are listed on stdout, by their new names.
+The rules apply to references and derivers, too. A store path that a rule names on its
+left side is left out: all others are made to refer to the path on the right side, and
+nothing refers to it any more. With --rename it gets the new name, and a new narinfo;
+without --prune the old one stays. With --output, what is left out is not copied. The
+store paths that change are listed on stdout, by their new names.
 
 A run that is stopped is continued by the next one with the same rules. If rules
 would undo themselves, as a swap does, a record of what is done in place is kept in
 the directory that --state names.
 
   narseal cache rewrite --map OLD=NEW --secret-key-file ./key -o ./new ./cache`,
-		Flags: join(rules.flags(), []cli.Flag{repairOption(&o.Repair), onCMSOption(&o.OnCMS, "fail")}, change.flags(&o), cache.flags(&o.Options)),
+		Flags: join(rules.flags(), []cli.Flag{
+			repairOption(&o.Repair), onCMSOption(&o.OnCMS, "fail"),
+			boolean(&o.Rename, "rename", manual.Rules, "rename the store paths that a rule names on its left side, instead of leaving them out"),
+			texts(&leave, "exclude", manual.Selection, "leave this `HASH` or store path out; repeatable"),
+		}, change.flags(&o), cache.flags(&o.Options)),
 		Action: func(c *cli.Context) (err error) {
 			if o.Rules, err = rules.compile(p.stdin, c.Args().First()); err != nil {
 				return err
@@ -136,6 +144,9 @@ the directory that --state names.
 			}
 			env, err := cache.begin(p, c, &o.Options, rules.files...)
 			if err != nil {
+				return err
+			}
+			if o.Exclude, err = excluded(leave); err != nil {
 				return err
 			}
 			if o.SecretKeys, err = change.secretKeys(); err != nil {

@@ -148,7 +148,7 @@ func TestCacheRewrittenForNix(t *testing.T) {
 				{"--output", "file://" + out, "--report", report, dir},
 				{"--prune", dir},
 			} {
-				status, stdout, stderr := narseal(t, nil, append([]string{"cache", "rewrite", "-m", hashA + "=" + hashB, "--secret-key-file", secret}, args...)...)
+				status, stdout, stderr := narseal(t, nil, append([]string{"cache", "rewrite", "--rename", "-m", hashA + "=" + hashB, "--secret-key-file", secret}, args...)...)
 				got := strings.Fields(stdout)
 				slices.Sort(got)
 				if status != 0 || !slices.Equal(got, []string{images, user}) || stderr != "" {

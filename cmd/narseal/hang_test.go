@@ -36,8 +36,8 @@ func TestSpecialFilesInCache(t *testing.T) {
 	} {
 		for _, object := range objects {
 			for _, line := range []string{
-				"cache verify IN", "cache repair IN", "cache repair -o OUT IN", "cache rewrite -m " + hashA + "=" + hashB + " IN",
-				"cache rewrite --prune -m " + hashA + "=" + hashB + " IN", "refs IN", "verify IN",
+				"cache verify IN", "cache repair IN", "cache repair -o OUT IN", "cache rewrite --rename -m " + hashA + "=" + hashB + " IN",
+				"cache rewrite --rename --prune -m " + hashA + "=" + hashB + " IN", "refs IN", "verify IN",
 			} {
 				t.Run(strings.ReplaceAll(what+" "+object+" "+shortLine(line), " ", "_"), func(t *testing.T) {
 					dir := t.TempDir()
@@ -76,8 +76,8 @@ func TestSpecialFilesInCache(t *testing.T) {
 func TestCacheDirectoriesOutside(t *testing.T) {
 	for _, link := range []string{"nar", ".narseal"} {
 		for _, line := range []string{
-			"cache verify IN", "cache repair IN", "cache rewrite -m " + hashA + "=" + hashB + " IN",
-			"cache rewrite --prune -m " + hashA + "=" + hashB + " IN", "cache rewrite -m " + hashA + "=" + hashB + " -o IN GOOD", "refs IN",
+			"cache verify IN", "cache repair IN", "cache rewrite --rename -m " + hashA + "=" + hashB + " IN",
+			"cache rewrite --rename --prune -m " + hashA + "=" + hashB + " IN", "cache rewrite --rename -m " + hashA + "=" + hashB + " -o IN GOOD", "refs IN",
 		} {
 			t.Run(strings.ReplaceAll(link+" "+shortLine(line), " ", "_"), func(t *testing.T) {
 				dir := t.TempDir()

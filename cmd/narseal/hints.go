@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 
 	"narseal/filter"
+	"narseal/filter/spill"
 	"narseal/macho"
 	"narseal/nar/binarycache"
 )
@@ -24,8 +25,10 @@ func hintFor(err error) string {
 			return ""
 		}
 		return "the entry belongs before one that is already written; --spool copies the input to a temporary file first, so that it can move"
+	case errors.Is(err, spill.ErrFull):
+		return "a larger --hold-memory SIZE lets more of them wait"
 	case errors.Is(err, binarycache.ErrConflict):
-		return "rules that swap paths need another cache to write: --output CACHE; a path that is not meant is left out by --paths"
+		return "rules that swap paths need another cache to write: --output CACHE; a path that is not meant is left out by --exclude"
 	}
 	return ""
 }

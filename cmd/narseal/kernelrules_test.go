@@ -73,3 +73,75 @@ func damageable(c machotest.RuleCase) int {
 	}
 	return max(0, bytes.Index(c.Data, []byte("\xcf\xfa\xed\xfe"))) + 3000
 }
+
+// TestKernelWarnings checks that what only some versions refuse is shown in every format, and is status 0.
+func TestKernelWarnings(t *testing.T) {
+	short, _ := machotest.Image{CodeSize: 4096, Directories: []machotest.Directory{{Version: 0x20001, HashType: 1, PageShift: 12, Identifier: "x"}}}.Build()
+	misplaced, _ := machotest.Image{FileType: 6, Linkedit: [2]int{0, 1}, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+	dir := nartest.Restore(t, nartest.Tree(nartest.Dir{"short": nartest.Exec(short), "misplaced": nartest.Exec(misplaced)}))
+	for _, want := range []string{"CodeDirectory 0x0 has 66 bytes", "is not inside of __LINKEDIT"} {
+		for _, format := range []string{"text", "json", "github"} {
+			o := invoke(nil, "verify", "--format", format, dir)
+			mark := map[string]string{"text": "\n  warning: ", "json": `"warnings":["`, "github": "::warning "}[format]
+			if o.status != statusDone || !strings.Contains(o.stdout, want) || strings.Count(o.stdout, mark) != 2 || strings.Contains(o.stdout, "::error") {
+				t.Errorf("%s: status %d:\n%s%s", format, o.status, o.stdout, o.stderr)
+			}
+		}
+		if page := htmlReport(t, 0, dir); !strings.Contains(page, "Warning: ") || !strings.Contains(page, want) {
+			t.Errorf("the HTML report does not have %q", want)
+		}
+	}
+	// A repair changes nothing about it.
+	if o := invoke(nil, "repair", "--in-place", dir); o.status != statusDone || o.stderr != "" {
+		t.Errorf("repair --in-place: status %d: %s", o.status, o.stderr)
+	}
+}
+
+// TestManySlices verifies fat files of as many slices as the kernel takes, alone and in archives, and Java classes, which
+// begin with the same bytes.
+func TestManySlices(t *testing.T) {
+	small, layout := machotest.Image{CodeSize: 8192, CPU: cpuARM64, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+	damaged := bytes.Clone(small)
+	damaged[layout.Directories[0].Hashes] ^= 1
+	fat := func(n int, last []byte) []byte {
+		all := make([]machotest.Slice, n)
+		for i := range all {
+			all[i] = machotest.Slice{CPU: 7, Sub: uint32(i), Data: []byte("!<arch>\n")}
+		}
+		all[n-1] = machotest.Slice{CPU: cpuARM64, Data: last}
+		return machotest.Fat(false, false, all...)
+	}
+	class := func(major byte) []byte {
+		return append([]byte{0xca, 0xfe, 0xba, 0xbe, 0, 0, 0, major, 0, 200, 7}, bytes.Repeat([]byte("\x00\x02\x01\x00\x10java/lang/Object\x0a"), 3000)...)
+	}
+	for _, test := range []struct {
+		name   string
+		data   []byte
+		status int
+		line   string
+	}{
+		{"42 slices", fat(42, small), statusDone, "1 signed image, 42 slices;"},
+		{"43 slices", fat(43, small), statusDone, "1 signed image, 43 slices;"},
+		{"43 slices, damaged", fat(43, damaged), statusInvalid, "1 invalid signature"},
+		{"204 slices, damaged", fat(204, damaged), statusInvalid, "1 invalid signature"},
+		{"818 slices, damaged", fat(818, damaged), statusInvalid, "1 invalid signature"},
+		{"819 slices", fat(819, damaged), statusDone, "no signature"},
+		{"Java 1.1", class(45), statusDone, "no signature"},
+		{"Java 8", class(52), statusDone, "no signature"},
+		{"Java 25", class(69), statusDone, "no signature"},
+	} {
+		archive := nartest.Tree(nartest.Dir{"x": nartest.File(test.data)})
+		dir := nartest.Restore(t, archive)
+		for what, o := range map[string]outcome{
+			"archive": invoke(bytes.NewReader(archive), "verify"), "directory": invoke(nil, "verify", dir),
+		} {
+			if o.status != test.status || !strings.Contains(o.stdout, test.line) {
+				t.Errorf("%s, %s: status %d, want %d and %q:\n%s%s", test.name, what, o.status, test.status, test.line, o.stdout, o.stderr)
+			}
+		}
+		o := invoke(bytes.NewReader(archive), "repair")
+		if o.status != statusDone || (o.stdout != string(archive)) != (test.status == statusInvalid) {
+			t.Errorf("%s: repair: status %d: %s", test.name, o.status, o.stderr)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"narseal/cmd/narseal/internal/manual"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/cmd/narseal/internal/worklist"
+	"narseal/filter/rules"
 )
 
 // selectionOptions say which paths of a cache are worked on.
@@ -89,6 +90,19 @@ func recordOptions(o *cachecmd.Options) []cli.Flag {
 		outputFile{text(&o.Ledger, "ledger", manual.Reports, "add each path that is finished to `FILE`, or to an object in S3, and skip those that are in it unchanged")},
 		outputFile{text(&o.Metrics, "metrics", manual.Reports, "write the numbers of the run to `FILE` for Prometheus, every 15 seconds")},
 	}
+}
+
+// excluded are the hash parts of --exclude.
+func excluded(paths []string) (map[string]bool, error) {
+	hashes := map[string]bool{}
+	for _, s := range paths {
+		hash, err := rules.HashPart(s)
+		if err != nil {
+			return nil, terminal.Usage("", "--exclude %q: %w", s, err)
+		}
+		hashes[hash] = true
+	}
+	return hashes, nil
 }
 
 // parseSince reads a time, a date (of the local time zone), or how long ago.

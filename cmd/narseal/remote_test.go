@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 
 // A remoteCache is an empty cache on a server of the loopback.
 type remoteCache struct {
+	host    string // that url names
 	url     string
 	lists   bool
 	objects func() map[string]string // what it holds now
@@ -29,17 +31,17 @@ type remoteCache struct {
 var remoteCaches = map[string]func(t *testing.T) remoteCache{
 	"s3": func(t *testing.T) remoteCache {
 		s := cachetest.NewS3(t)
-		return remoteCache{s.URL("/pre/fix"), true, func() map[string]string { return objectFiles(t, filepath.Join(s.Dir, "cache", "pre", "fix")) }}
+		return remoteCache{s.Host, s.URL("/pre/fix"), true, func() map[string]string { return objectFiles(t, filepath.Join(s.Dir, "cache", "pre", "fix")) }}
 	},
 	"http": func(t *testing.T) remoteCache {
 		var s cachetest.WebStore
 		server := httptest.NewServer(&s)
 		t.Cleanup(server.Close)
-		return remoteCache{server.URL, false, s.Objects}
+		return remoteCache{server.Listener.Addr().String(), server.URL, false, s.Objects}
 	},
 	"nginx": func(t *testing.T) remoteCache {
 		url, dir := cachetest.NewNginx(t)
-		return remoteCache{url, false, func() map[string]string { return objectFiles(t, dir) }}
+		return remoteCache{strings.TrimPrefix(url, "http://"), url, false, func() map[string]string { return objectFiles(t, dir) }}
 	},
 }
 
@@ -225,5 +227,59 @@ func TestRemoteSecrets(t *testing.T) {
 			t.Errorf("%s: status %d\n%s%s%s", url, status, stdout, stderr, written)
 		}
 		t.Logf("%s", stderr)
+	}
+}
+
+// A fifth of the requests go wrong in every way, and nothing is lost or torn.
+func TestRemoteFaults(t *testing.T) {
+	const paths = 12
+	objects, list := staleCache(t, paths)
+	large := make([]byte, 3<<20)
+	rand.NewChaCha8([32]byte{}).Read(large)
+	more, err := cachetest.Objects(cachetest.Path{Base: strings.Repeat("1", 32) + "-large", NAR: nartest.Tree(nartest.File(large)), Compression: compression.None})
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(objects, more)
+	list += strings.Repeat("1", 32) + "\n"
+	key, _ := testKey(t)
+	dir := t.TempDir()
+	upload(t, openRemote(t, dir), objects)
+	if status, _, stderr := narseal(t, nil, "cache", "repair", "--secret-key-file", key, dir); status != 0 {
+		t.Fatalf("status %d\n%s", status, stderr)
+	}
+	want := filesOf(t, dir)
+	for name, start := range remoteCaches {
+		t.Run(name, func(t *testing.T) {
+			c := start(t)
+			upload(t, openRemote(t, c.url), objects)
+			proxy := cachetest.NewFaulty(t, c.host, 0.2, 1)
+			url := strings.Replace(c.url, c.host, proxy.Host, 1)
+			run := func(want int, args ...string) {
+				t.Helper()
+				args = append([]string{"cache"}, args...)
+				if !c.lists {
+					args = append(args, "--paths", "-")
+				}
+				status, stdout, stderr := narseal(t, []byte(list), append(args, url)...)
+				if status != want {
+					t.Errorf("%q: status %d\n%s%s", args, status, stdout, stderr)
+				}
+			}
+			run(3, "verify", "-j", "4")
+			run(0, "repair", "--secret-key-file", key, "-j", "4")
+			if got := c.objects(); !maps.Equal(got, want) {
+				t.Errorf("got %q, want %q", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+			}
+			out := t.TempDir()
+			run(0, "repair", "-o", out, "-j", "4")
+			if got := filesOf(t, out); len(got) != 1+2*(paths+1) {
+				t.Errorf("copied: %q", slices.Sorted(maps.Keys(got)))
+			}
+			t.Logf("%v", proxy.Faults())
+			if n := proxy.Faults(); n["lost answer"] == 0 || n["half an answer"] == 0 {
+				t.Errorf("too few requests to go wrong: %v", n)
+			}
+		})
 	}
 }

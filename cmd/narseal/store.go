@@ -59,6 +59,7 @@ func storeVerifyCommand(p *process) *cli.Command {
 			formatOption(&o.List),
 			outputFile{text(&o.HTML, "html", manual.Reports, "write an HTML report to `FILE`, with the bad pages of each image")},
 			allOption(&o.List),
+			unsignedOption(&o.List),
 		}, store.flags(&o.Options)),
 		Action: func(c *cli.Context) error {
 			env := store.begin(p, c, &o.Options)

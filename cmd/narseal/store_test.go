@@ -7,12 +7,16 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"narseal/macho/machotest"
 	"narseal/nar/nartest"
@@ -577,5 +581,236 @@ func TestInPlaceRefusesStores(t *testing.T) {
 	s.want(0, "repair", "--in-place", "--force", app)
 	if _, err := s.tryNix(nil, "nix-store", "--verify-path", app); err == nil {
 		t.Error("Nix takes a path that was changed behind its back for what it was")
+	}
+}
+
+// Code without a signature is not repaired; verify says what --unsigned says.
+func TestStoreUnsigned(t *testing.T) {
+	s := newNixStore(t, "")
+	app := s.path("f", "app")
+	s.nix(exportOf([]closurePath{{path: app, tree: nartest.Dir{"x": nartest.Exec(machotest.Unsigned(golden(t, "A/lld-arm64")))}}}), "nix-store", "--import")
+	out, _ := s.want(3, "store", "verify")
+	if !strings.Contains(out, app+"/x\n") || !strings.Contains(out, "1 missing signature") {
+		t.Errorf("%s", out)
+	}
+	s.want(0, "store", "verify", "--unsigned", "warn")
+	if out, stderr := s.want(0, "store", "repair"); out != "" || !strings.Contains(stderr, "narseal store verify lists what has none") {
+		t.Errorf("%s%s", out, stderr)
+	}
+}
+
+// Without the rights nothing is done, and what is needed is said. The daemon repairs for the users that it trusts.
+func TestStoreDaemon(t *testing.T) {
+	daemon := nartest.Tool(t, "nix-daemon")
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for two other users")
+	}
+	s := newNixStore(t, "")
+	_, _, app, tool := s.fill()
+	before := s.rows()
+	top := filepath.Dir(s.dir)
+	for _, dir := range []string{top, filepath.Dir(top)} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const trusted, other = 1, 65534
+	if err := os.MkdirAll(top+"/etc", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	user, err := user.LookupId(strconv.Itoa(trusted))
+	if err != nil {
+		t.Skip(err)
+	}
+	writeFile(t, top+"/etc/nix.conf", []byte("trusted-users = root "+user.Username+"\nbuild-users-group =\nsubstituters =\nexperimental-features = nix-command\n"))
+	s.env = slices.DeleteFunc(s.env, func(kv string) bool { return strings.HasPrefix(kv, "NIX_CONFIG=") })
+	s.set("NIX_DAEMON_SOCKET_PATH", top+"/socket")
+	cmd := exec.Command(daemon)
+	cmd.Env = s.env
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	for {
+		if _, err := os.Stat(top + "/socket"); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	// The program lies where only root finds it.
+	bin := top + "/bin"
+	program, err := exec.LookPath("narseal")
+	if err == nil {
+		err = os.Mkdir(bin, 0o755)
+	}
+	if err == nil {
+		var self []byte
+		if self, err = os.ReadFile(program); err == nil {
+			err = os.WriteFile(bin+"/narseal", self, 0o755)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	as := func(uid uint32, args ...string) (status int, out string) {
+		home := filepath.Join(top, fmt.Sprint("home", uid))
+		if err := os.MkdirAll(home, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(home, int(uid), int(uid)); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(bin+"/narseal", args...)
+		cmd.Env = append(slices.Clone(s.env), "HOME="+home, "GOCOVERDIR=")
+		cmd.Dir = home
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		b, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		return cmd.ProcessState.ExitCode(), string(b)
+	}
+	status, out := as(other, "store", "repair")
+	if status != 1 || !strings.Contains(out, "no right to repair") || !strings.Contains(out, "trusted-users") || !strings.Contains(out, "NIX_REMOTE") {
+		t.Errorf("a user that nobody trusts: %d, %s", status, out)
+	}
+	if status, out := as(other, "store", "repair", "--dry-run"); status != 0 || out != app+"\n"+tool+"\n" {
+		t.Errorf("a dry run by that user: %d, %s", status, out)
+	}
+	if status, out := as(other, "store", "verify"); status != 3 {
+		t.Errorf("store verify by that user: %d, %s", status, out)
+	}
+	if !reflect.DeepEqual(s.rows(), before) {
+		t.Error("the store has changed")
+	}
+	if status, out := as(trusted, "store", "repair"); status != 0 || !strings.Contains(out, app+"\n") || !strings.Contains(out, tool+"\n") {
+		t.Errorf("a trusted user: %d, %s", status, out)
+	}
+	s.clean("after")
+	s.want(0, "store", "verify")
+
+	// Neither a daemon nor the rights to do without.
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if err := os.Remove(top + "/socket"); err != nil {
+		t.Fatal(err)
+	}
+	if status, out := as(other, "store", "repair"); status != 1 || !strings.Contains(out, "cannot be written") {
+		t.Errorf("without a daemon: %d, %s", status, out)
+	}
+}
+
+// On a Mac: a program whose signature was broken is killed, and runs again when the store is repaired; codesign agrees,
+// and two names that differ by case alone keep theirs.
+func TestStoreOnMac(t *testing.T) {
+	if runtime.GOOS != "darwin" {
+		t.Skip("needs a Mac")
+	}
+	codesign := nartest.Tool(t, "codesign")
+	s := newNixStore(t, "")
+	program, err := exec.LookPath("narseal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	self := readFile(t, program)
+	at := bytes.Index(self, []byte("Copyright")) // in some text that is printed by no test
+	if at < 0 {
+		at = len(self) / 2
+	}
+	stale := bytes.Clone(self)
+	stale[at] ^= 0x20
+	app := s.path("f", "app")
+	s.nix(exportOf([]closurePath{{path: app, tree: nartest.Dir{"Narseal": nartest.Exec(stale), "narseal": nartest.Exec(stale)}}}), "nix-store", "--import")
+	before := names(t, app)
+	s.want(3, "store", "verify")
+	s.want(0, "store", "repair")
+	s.clean("after")
+	if now := names(t, app); !reflect.DeepEqual(now, before) {
+		t.Errorf("now %q, was %q", now, before)
+	}
+	for _, name := range before {
+		if out, err := exec.Command(codesign, "--verify", "--strict", filepath.Join(app, name)).CombinedOutput(); err != nil {
+			t.Errorf("codesign: %v: %s", err, out)
+		}
+		if out, err := exec.Command(filepath.Join(app, name), "-test.list", "^$").CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", name, err, out)
+		}
+	}
+}
+
+// A store that is mounted for reading alone, as on NixOS, is repaired by root: Nix sees to that.
+func TestStoreMountedReadOnly(t *testing.T) {
+	unshare := nartest.Tool(t, "unshare")
+	if err := exec.Command(unshare, "--mount", "true").Run(); err != nil {
+		t.Skipf("unshare --mount: %v", err)
+	}
+	s := newNixStore(t, "")
+	_, _, app, tool := s.fill()
+	cmd := exec.Command(unshare, "--mount", "sh", "-c", `mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" &&
+		if touch "$1/x" 2>/dev/null; then exit 9; fi && exec narseal store repair`, "sh", s.dir)
+	cmd.Env = s.env
+	out, err := cmd.CombinedOutput()
+	if err != nil || string(out) != app+"\n"+tool+"\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+	s.clean("after")
+	s.want(0, "store", "verify")
+}
+
+// The reports of store verify name store paths and what is in them.
+func TestStoreReports(t *testing.T) {
+	s := newNixStore(t, "")
+	_, _, app, tool := s.fill()
+	dir := t.TempDir()
+	html, rep := dir+"/x.html", dir+"/x.json"
+	s.want(3, "store", "verify", "--html", html, "--report", rep)
+	if text := string(readFile(t, html)); !strings.Contains(text, app+"/bin/hello") || !strings.Contains(text, tool) {
+		t.Errorf("%.2000s", text)
+	}
+	var got struct {
+		Schema, Command, Store string
+		Summary                map[string]int
+		Paths                  []struct {
+			StorePath, Status, NarHash string
+			Signatures                 []struct{ Path, Status string }
+		}
+	}
+	if err := json.Unmarshal(readFile(t, rep), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Schema != "narseal/1" || got.Command != "store verify" || got.Store != s.dir || got.Summary["verified"] != 4 || len(got.Paths) != 4 {
+		t.Errorf("%+v", got)
+	}
+	for _, p := range got.Paths {
+		if row := s.rows()[p.StorePath]; p.NarHash != row["narHash"] {
+			t.Errorf("%s has the hash %s, Nix says %s", p.StorePath, p.NarHash, row["narHash"])
+		}
+		if p.StorePath == tool && (len(p.Signatures) != 1 || p.Signatures[0].Path != "/" || p.Signatures[0].Status != "stale") {
+			t.Errorf("%+v", p)
+		}
+	}
+	out, _ := s.want(3, "store", "verify", "--format", "json", tool)
+	var line struct{ Input, StorePath, Path, Status string }
+	if err := json.Unmarshal([]byte(out), &line); err != nil || line.StorePath != tool || line.Path != "/" || line.Status != "stale" || line.Input != s.dir {
+		t.Errorf("%v: %s", err, out)
+	}
+	out, _ = s.want(3, "store", "verify", "--format", "github", app)
+	if !strings.Contains(out, "::error file="+app+"/bin/hello,") {
+		t.Errorf("%s", out)
+	}
+	out, _ = s.want(3, "store", "verify", tool)
+	if !strings.Contains(out, tool+"\n") {
+		t.Errorf("%s", out)
+	}
+	s.want(0, "store", "repair", "--report", rep)
+	got.Paths, got.Summary = nil, nil
+	if err := json.Unmarshal(readFile(t, rep), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Command != "store repair" || got.Summary["changed"] != 2 || got.Summary["unchanged"] != 2 {
+		t.Errorf("%+v", got)
 	}
 }

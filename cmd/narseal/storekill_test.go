@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -36,8 +35,12 @@ func TestStoreKilled(t *testing.T) {
 			k := newKillStore(t, s)
 			for {
 				killed := k.repair(random)
-				if cut += k.incomplete(); !killed {
+				n := k.incomplete()
+				if cut += n; !killed {
 					break
+				}
+				if n > 0 {
+					k.foreseen()
 				}
 				if done++; done >= kills {
 					s.want(0, "store", "repair")
@@ -94,6 +97,7 @@ func (s *nixStore) store() map[string]map[string]any {
 // repair runs store repair and kills it and all that it has started, unless it ends before.
 func (k *killStore) repair(random *rand.Rand) (killed bool) {
 	k.t.Helper()
+	before := k.incomplete()
 	cmd := exec.Command("narseal", "store", "repair")
 	cmd.Env, cmd.SysProcAttr = k.env, &syscall.SysProcAttr{Setsid: true}
 	var stderr bytes.Buffer
@@ -118,6 +122,14 @@ func (k *killStore) repair(random *rand.Rand) (killed bool) {
 		}
 		return false
 	case <-time.After(moment):
+	}
+	if random.IntN(4) == 0 { // by Ctrl-C, with which Nix ends what it has begun
+		_ = syscall.Kill(cmd.Process.Pid, syscall.SIGINT)
+		<-ended
+		if n := k.incomplete(); n > before {
+			k.t.Errorf("after SIGINT %d paths are incomplete, before %d: %s", n, before, &stderr)
+		}
+		return true
 	}
 	_ = syscall.Kill(cmd.Process.Pid, syscall.SIGKILL)
 	<-ended
@@ -166,6 +178,15 @@ func (k *killStore) incomplete() (n int) {
 	return n
 }
 
+// foreseen looks at a store that was left incomplete: verify says so, and a dry run says that the next run completes it.
+func (k *killStore) foreseen() {
+	k.t.Helper()
+	if _, stderr := k.want(1, "store", "verify"); !strings.Contains(stderr, "its repair is not complete") {
+		k.t.Errorf("store verify: %s", stderr)
+	}
+	k.want(0, "store", "repair", "--dry-run")
+}
+
 // staged lists what is staged of a path.
 func (k *killStore) staged(base string) []string {
 	found, err := filepath.Glob(k.get("NIX_STATE_DIR") + "/narseal/store-*/" + base + "/record.json")
@@ -197,6 +218,6 @@ func (k *killStore) check() {
 		left = append(left, found...)
 	}
 	if len(left) > 0 {
-		k.t.Error(fmt.Sprintf("left: %q", left))
+		k.t.Errorf("left: %q", left)
 	}
 }

@@ -6,7 +6,8 @@
 //
 // A cache is valid at every moment of a rewrite. A new NAR is an object of its own,
 // named by its hash; a narinfo is replaced in one step, after the NAR that it names
-// is there; and NARs are only ever deleted when no narinfo names them.
+// is there, and, where it is new, after the narinfos that it refers to; and NARs are only ever deleted when no narinfo names
+// them.
 //
 // Formats: narinfo and nix-cache-info are lines of "Key: value"
 // (https://nix.dev/manual/nix/latest/protocols/nix-archive and

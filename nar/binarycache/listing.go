@@ -78,7 +78,7 @@ func (r *run) renamedListing(ctx context.Context, name string, out *spill, inPla
 		if err != nil {
 			return o, err
 		}
-		changed, err = r.renameListing(ctx, f, out)
+		changed, err = r.renameListing(ctx, f, o, out)
 		f.Close()
 		if err != nil || changed || inPlace {
 			if !changed {
@@ -100,20 +100,16 @@ func (r *run) renamedListing(ctx context.Context, name string, out *spill, inPla
 	return o, err
 }
 
-func (r *run) renameListing(ctx context.Context, f io.Reader, out *spill) (bool, error) {
-	dec, c, err := compression.Decompress(contextReader{ctx, f})
+func (r *run) renameListing(ctx context.Context, f io.Reader, o Object, out *spill) (bool, error) {
+	dec, e, err := decodeReader(contextReader{ctx, f}, o)
 	if err != nil {
 		return false, r.listingError(ctx, err)
 	}
 	defer dec.Close()
-	if c == compression.Bzip2 {
-		c = compression.Xz
+	if e == encoding(compression.Bzip2) {
+		e = encoding(compression.Xz)
 	}
-	o := compression.Options{Workers: 1}
-	if c == compression.Zstd || c == compression.Xz {
-		o.Level = 1 // its window and tables are the smallest
-	}
-	w, err := compression.Compress(out, c, o)
+	w, err := e.writer(out)
 	if err != nil {
 		return false, err
 	}

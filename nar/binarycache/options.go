@@ -23,6 +23,10 @@ type Options struct {
 	// narinfo is Missing. An error of the iterator ends the run.
 	Hashes iter.Seq2[string, error]
 
+	// Exclude, if not nil, leaves paths out: they are not read, changed or copied. It is called with a hash part before
+	// the narinfo is read, and with the base name after that.
+	Exclude func(base string) bool
+
 	// Select, if not nil, says of a hash part that is listed whether its path is worked on. It does not apply to Hashes.
 	Select func(hash string) bool
 
@@ -127,6 +131,7 @@ const (
 	Finished  Status = "finished"  // already, by an earlier run; and checked again
 	Skipped   Status = "skipped"   // as Skip says
 	Missing   Status = "missing"   // of Hashes, without a narinfo
+	Excluded  Status = "excluded"  // by Exclude
 )
 
 // A Result is what became of a path.

@@ -11,18 +11,28 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// load reads a small object.
+// load reads the text of a small object, which may be compressed in the store.
 func load(ctx context.Context, s Store, name string, limit int64) ([]byte, Object, error) {
+	b, o, _, err := loadText(ctx, s, name, limit)
+	return b, o, err
+}
+
+// loadText is load that also returns how the object was compressed.
+func loadText(ctx context.Context, s Store, name string, limit int64) ([]byte, Object, encoding, error) {
 	f, o, err := s.Open(ctx, name)
 	if err != nil {
-		return nil, o, err
+		return nil, o, plain, err
 	}
 	defer f.Close()
 	b, err := readAll(contextReader{ctx, f}, limit)
-	if err != nil {
-		return nil, o, fmt.Errorf("%s: %w", name, err)
+	var e encoding
+	if err == nil {
+		b, e, err = decodeObject(b, o, limit)
 	}
-	return b, o, nil
+	if err != nil {
+		return nil, o, e, fmt.Errorf("%s: %w", name, err)
+	}
+	return b, o, e, nil
 }
 
 // sumOf reads an object that should have size bytes, and not more of it than shows that it has others.

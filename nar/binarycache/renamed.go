@@ -34,14 +34,15 @@ type renamed struct {
 
 // renamedInfo is a narinfo that waits.
 type renamedInfo struct {
-	object Object // without its name
-	out    string // its new name
-	offset int64  // of its contents in the spill, in bytes
-	size   int
+	object   Object // without its name
+	encoding encoding
+	out      string // its new name
+	offset   int64  // of its contents in the spill, in bytes
+	size     int
 }
 
 // add keeps a narinfo for later.
-func (n *renamed) add(name, out string, o Object, b []byte) error {
+func (n *renamed) add(name, out string, o Object, e encoding, b []byte) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.names == nil {
@@ -50,11 +51,11 @@ func (n *renamed) add(name, out string, o Object, b []byte) error {
 	if n.moved[name] {
 		return nil // it was read again
 	}
-	info := &renamedInfo{object: o, out: out, offset: n.text.size, size: len(b)}
+	info := &renamedInfo{object: o, encoding: e, out: out, offset: n.text.size, size: len(b)}
 	if _, err := n.text.Write(b); err != nil {
 		return err
 	}
-	n.list = append(n.list, task{name, info})
+	n.list = append(n.list, task{name: name, renamedInfo: info})
 	n.moved[name] = true
 	n.names[out]++
 	return nil

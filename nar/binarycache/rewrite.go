@@ -30,8 +30,11 @@ import (
 // after all others. They take no other path's place: a path that keeps its name has it before one that is renamed, and
 // of several that would be called the same, none is.
 //
-// The listing of the store, the reading of narinfos and the work on NARs overlap. Each narinfo is read once, and what is
-// remembered grows with the paths that are renamed or change, not with all.
+// A narinfo of a new name, in an Output or of a renamed path, is written after those that it refers to, as far as this run
+// writes them. If one of those fails, the narinfo is written with a warning: the rest of the cache can be used.
+//
+// The listing of the store, the reading of narinfos and the work on NARs overlap. Each narinfo is read once. What is
+// remembered grows with the paths that are renamed or change, and, with an Output, by about 50 bytes for each path.
 //
 // A path that fails is in its Result, stays as it was and does not stop the others. The error is of the run as a whole:
 // of listing the cache, or of writing to it. After a run that was cut short, or in which paths failed, the next one of
@@ -70,8 +73,18 @@ func Rewrite(ctx context.Context, s Store, o RewriteOptions) (sum Summary, err e
 const maxTries = 5
 
 func (r *run) rewrite(ctx context.Context, t *task, res *Result) error {
-	for try := 1; ; try++ {
-		err := r.rewriteOnce(ctx, t, try > 1, res)
+	err := r.rewriteOnce(ctx, t, false, res)
+	if !errors.Is(err, ErrChanged) {
+		return err
+	}
+	*res = Result{Info: t.name}
+	return r.rewriteAgain(ctx, t, res)
+}
+
+// rewriteAgain does the work of a path again whose narinfo somebody has replaced.
+func (r *run) rewriteAgain(ctx context.Context, t *task, res *Result) error {
+	for try := 2; ; try++ {
+		err := r.rewriteOnce(ctx, t, true, res)
 		if try == maxTries || !errors.Is(err, ErrChanged) {
 			return err
 		}
@@ -82,10 +95,13 @@ func (r *run) rewrite(ctx context.Context, t *task, res *Result) error {
 // rewriteOnce does the work of a path, whose narinfo is read again if it was read before and has changed since.
 func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result) error {
 	w, err := r.open(ctx, t, again, res)
-	if err != nil {
+	if err != nil || res.Status == Excluded {
 		return err
 	}
 	if skip, err := r.skip(ctx, w.info, res); err != nil || skip {
+		return err
+	}
+	if err := r.referencesFirst(ctx, t, w); err != nil {
 		return err
 	}
 	if finished, err := r.isFinished(ctx, w, res); err != nil || finished {
@@ -132,14 +148,15 @@ func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result)
 
 // A pathWork is the work on one path.
 type pathWork struct {
-	name   string // of the narinfo
-	out    string // the name that it gets
-	object Object // the narinfo
-	id     state.ID
-	text   []byte
-	info   *narinfo.Info
-	next   *narinfo.Info // what becomes of info
-	file   *narFile
+	name     string   // of the narinfo
+	out      string   // the name that it gets
+	object   Object   // the narinfo
+	encoding encoding // of the narinfo in the store
+	id       state.ID
+	text     []byte
+	info     *narinfo.Info
+	next     *narinfo.Info // what becomes of info
+	file     *narFile
 
 	replaced *Object // the narinfo in an overlay that this path takes the place of
 
@@ -152,16 +169,19 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 	w := &pathWork{name: t.name}
 	var err error
 	if t.renamedInfo != nil && !again {
-		w.object = t.object
+		w.object, w.encoding = t.object, t.encoding
 		w.text, err = r.renamed.read(t.renamedInfo)
 	} else {
-		w.text, w.object, err = r.load(ctx, t.name, res)
+		w.text, w.object, w.encoding, err = r.load(ctx, t.name, res)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if w.info, err = r.parseInfo(t.name, w.text, res); err != nil {
 		return nil, err
+	}
+	if r.excludes(w.info, res) {
+		return w, nil
 	}
 	w.id = state.Identify(t.name, w.text)
 	var moved bool
@@ -170,10 +190,14 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 	case t.renamedInfo != nil && w.out != t.out:
 		return nil, fmt.Errorf("%s: %w, to another path", t.name, ErrChanged)
 	case t.renamedInfo == nil && !again:
-		r.plan(0, w.info.NarSize)
+		found := 0
+		if t.maybe {
+			found = 1
+		}
+		r.plan(found, w.info.NarSize)
 	}
 	if moved && t.renamedInfo == nil {
-		if err := r.renamed.add(t.name, w.out, w.object, w.text); err != nil {
+		if err := r.renamed.add(t.name, w.out, w.object, w.encoding, w.text); err != nil {
 			return nil, err
 		}
 		return nil, errLater

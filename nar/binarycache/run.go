@@ -25,6 +25,7 @@ type run struct {
 	cache    *cacheInfo
 	work     func(context.Context, *task, *Result) error
 	renamed  renamed
+	order    *order     // nil if narinfos may be written in any order
 	mu       sync.Mutex // for summary, found, bytes and the callbacks
 	summary  Summary
 	found    int   // paths
@@ -37,6 +38,11 @@ type run struct {
 type task struct {
 	name string // of the narinfo
 	*renamedInfo
+
+	// Of a reference that is worked on before its turn:
+	ahead     int  // how many paths wait for this one in the same worker
+	aheadText int  // bytes of their narinfos
+	maybe     bool // it was not listed, and may be missing
 }
 
 // maxListed is how many names the listing of a store can be ahead of the work.
@@ -77,6 +83,9 @@ func (r *run) run(ctx context.Context) error {
 	if err := r.readCacheInfo(ctx); err != nil {
 		return err
 	}
+	if r.order = newOrder(r); r.order != nil {
+		defer r.order.text.Close()
+	}
 	names := make(chan task, maxListed)
 	go func() {
 		defer close(names)
@@ -100,6 +109,10 @@ func (r *run) run(ctx context.Context) error {
 		}
 	}()
 	r.workers(ctx, later)
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	r.finishParked(ctx, r.order.rest())
 	if r.Planned != nil {
 		r.Planned(r.found, r.bytes)
 	}
@@ -113,7 +126,7 @@ func (r *run) workers(ctx context.Context, tasks <-chan task) {
 		workers.Go(func() {
 			for t := range tasks {
 				if ctx.Err() == nil {
-					r.do(ctx, t)
+					r.begin(ctx, t)
 				}
 			}
 		})
@@ -124,6 +137,9 @@ func (r *run) workers(ctx context.Context, tasks <-chan task) {
 // list finds the narinfos to work on.
 func (r *run) list(ctx context.Context, names chan<- task) error {
 	send := func(name string) error {
+		if !r.order.list(name) {
+			return nil
+		}
 		r.plan(1, 0)
 		select {
 		case names <- task{name: name}:
@@ -188,42 +204,89 @@ func (r *run) plan(paths int, bytes int64) {
 	}
 }
 
+// begin works on a path, unless somebody has begun with it.
+func (r *run) begin(ctx context.Context, t task) {
+	if t.renamedInfo == nil {
+		if ok, _ := r.order.begin(keyOf(t.name)); !ok {
+			return
+		}
+	}
+	r.do(ctx, t)
+}
+
 // do works on one path and reports it.
 func (r *run) do(ctx context.Context, t task) {
 	res := Result{Info: t.name}
-	err := r.work(ctx, &t, &res)
-	if err == errLater {
+	var err error
+	if r.Exclude != nil && r.Exclude(strings.TrimSuffix(t.name, narinfo.Suffix)) {
+		res.Status = Excluded
+	} else {
+		err = r.work(ctx, &t, &res)
+	}
+	if t.maybe && (res.Status == Excluded || res.StorePath == "" && errors.Is(err, fs.ErrNotExist)) {
+		r.finishParked(ctx, r.order.settle(keyOf(t.name), absent))
 		return
 	}
+	r.finishParked(ctx, r.finish(ctx, &t, &res, err))
+}
+
+// finish reports a path that has ended in err, and returns those that have waited for it.
+func (r *run) finish(ctx context.Context, t *task, res *Result, err error) (ready []*parked) {
+	switch {
+	case err == errLater || err == errParked:
+		return nil
+	case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return nil // cut short: neither done nor failed
+	}
+	now := settled
 	if err == errMissing {
 		res.Status, err = Missing, nil
 	}
 	if err != nil {
-		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-			return // cut short: neither done nor failed
-		}
 		var oe *outputError
 		if errors.As(err, &oe) {
 			r.canceled(err)
 		}
-		res.Status, res.Err = Failed, err
+		res.Status, res.Err, now = Failed, err, failed
 	}
+	r.report(res)
+	if ctx.Err() != nil {
+		return nil // the run ends
+	}
+	return r.order.settle(keyOf(t.name), now)
+}
+
+func (r *run) report(res *Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.summary.Paths[res.Status]++
 	if r.Done != nil {
-		r.Done(res)
+		r.Done(*res)
+	}
+}
+
+// finishParked goes on with paths whose narinfos have waited.
+func (r *run) finishParked(ctx context.Context, ready []*parked) {
+	for len(ready) > 0 && ctx.Err() == nil {
+		p := ready[len(ready)-1]
+		ready = ready[:len(ready)-1]
+		var res Result
+		t, err := r.unpark(ctx, p, &res)
+		ready = append(ready, r.finish(ctx, &t, &res, err)...)
 	}
 }
 
 func (r *run) verify(ctx context.Context, t *task, res *Result) error {
-	b, _, err := r.load(ctx, t.name, res)
+	b, _, _, err := r.load(ctx, t.name, res)
 	if err != nil {
 		return err
 	}
 	n, err := r.parseInfo(t.name, b, res)
 	if err != nil {
 		return err
+	}
+	if r.excludes(n, res) {
+		return nil
 	}
 	if skip, err := r.skip(ctx, n, res); err != nil || skip {
 		return err
@@ -272,60 +335,21 @@ func (r *run) parseInfo(name string, b []byte, res *Result) (*narinfo.Info, erro
 	return n, nil
 }
 
+// excludes says whether a path is left out, and notes that.
+func (r *run) excludes(n *narinfo.Info, res *Result) bool {
+	if r.Exclude == nil || !r.Exclude(n.Base) {
+		return false
+	}
+	res.Status = Excluded
+	return true
+}
+
 // checkTrust says whether a trusted key has signed the narinfo.
 func (r *run) checkTrust(n *narinfo.Info) error {
 	if len(r.TrustedKeys) == 0 || n.SignedBy(r.TrustedKeys) {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", n.StorePath, ErrUntrusted)
-}
-
-// readCacheInfo reads nix-cache-info, and writes it to another Output.
-func (r *run) readCacheInfo(ctx context.Context) error {
-	var err error
-	if r.cache, err = loadCacheInfo(ctx, r.in); err != nil {
-		return err
-	}
-	if r.out == nil || r.inPlace {
-		return nil
-	}
-	there, err := loadCacheInfo(ctx, r.out)
-	switch {
-	case err == nil && there.StoreDir != r.cache.StoreDir:
-		return fmt.Errorf("%s: the output is a cache of %s, the input of %s", narinfo.CacheInfoName, there.StoreDir, r.cache.StoreDir)
-	case err == nil, errors.Is(err, fs.ErrNotExist) && r.DryRun:
-		return nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	text := r.cache.Text
-	if r.Overlay {
-		text = r.cache.Overlay(r.Priority)
-	}
-	o := r.cache.object
-	o.Name, o.Size = narinfo.CacheInfoName, int64(len(text))
-	if _, err = r.out.Put(ctx, o, strings.NewReader(string(text)), Condition{New: true}); errors.Is(err, fs.ErrExist) {
-		return nil // another run was faster
-	}
-	return asOutput(err)
-}
-
-// cacheInfo is nix-cache-info and its object.
-type cacheInfo struct {
-	*narinfo.CacheInfo
-	object Object
-}
-
-func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
-	b, o, err := load(ctx, s, narinfo.CacheInfoName, narinfo.MaxSize)
-	if err != nil {
-		return nil, fmt.Errorf("not a binary cache: %w", err)
-	}
-	c, err := narinfo.ParseCacheInfo(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", narinfo.CacheInfoName, err)
-	}
-	return &cacheInfo{c, o}, nil
 }
 
 // rename applies the rules to a base name, or to a text of them.

@@ -12,13 +12,13 @@ import (
 var errMissing = errors.New("the cache does not have it")
 
 // load reads a task's narinfo.
-func (r *run) load(ctx context.Context, name string, res *Result) ([]byte, Object, error) {
-	b, o, err := load(ctx, r.in, name, narinfo.MaxSize)
+func (r *run) load(ctx context.Context, name string, res *Result) ([]byte, Object, encoding, error) {
+	b, o, e, err := loadText(ctx, r.in, name, narinfo.MaxSize)
 	if r.Hashes != nil && errors.Is(err, fs.ErrNotExist) {
-		return nil, o, errMissing
+		return nil, o, e, errMissing
 	}
 	res.Modified = o.ModTime
-	return b, o, err
+	return b, o, e, err
 }
 
 // selected says whether a listed narinfo is one of those to work on.

@@ -41,6 +41,9 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 	if err := r.writeListing(ctx, w.name, w.out, res); err != nil {
 		return err
 	}
+	if err := r.parkPath(ctx, w, res); err != nil {
+		return err
+	}
 	if err := r.publish(ctx, w, res); err != nil {
 		return err
 	}
@@ -147,8 +150,8 @@ func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
 		}
 	}
 	o := w.object
-	o.Name, o.Size = w.out, int64(len(b))
-	_, err := r.out.Put(ctx, o, strings.NewReader(string(b)), cond)
+	o.Name = w.out
+	_, err := putText(ctx, r.out, o, b, w.encoding, cond)
 	if cond.New && errors.Is(err, fs.ErrExist) {
 		// Somebody was faster.
 		_, err := r.isThere(ctx, w, res)

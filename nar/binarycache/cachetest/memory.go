@@ -165,3 +165,10 @@ func (m *Memory) allows(op, name string, c binarycache.Condition) error {
 	}
 	return nil
 }
+
+// Write sets an object with its attributes, whatever it was.
+func (m *Memory) Write(o binarycache.Object, content string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.set(o, []byte(content))
+}

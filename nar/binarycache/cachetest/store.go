@@ -65,33 +65,7 @@ func TestStoreThatLacks(t *testing.T, s binarycache.Store, lacks Lacks) {
 			}
 		}
 	})
-	t.Run("put", func(t *testing.T) {
-		v, err := put("nar/x.nar", "contents", binarycache.Condition{New: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, o := read(t, "nar/x.nar")
-		if got != "contents" || o.Name != "nar/x.nar" || o.Size != 8 && o.Size != -1 || o.Version != v && !lacks.Versions || o.ModTime.IsZero() {
-			t.Errorf("got %q, %+v, want version %q", got, o, v)
-		}
-		o2, err := s.Stat(ctx, "nar/x.nar")
-		if err != nil || o2.Size != 8 || o2.Version != v && !lacks.Versions || o2.Name != o.Name || !o2.ModTime.Equal(o.ModTime) {
-			t.Errorf("stat: %+v, %v, want %+v", o2, err, o)
-		}
-		if _, err := put("empty", "", binarycache.Condition{}); err != nil {
-			t.Error(err)
-		}
-		if got, _ := read(t, "empty"); got != "" {
-			t.Errorf("got %q", got)
-		}
-		large := strings.Repeat("0123456789abcdef", 100_000)
-		if _, err := put("nar/large.nar", large, binarycache.Condition{New: true}); err != nil {
-			t.Error(err)
-		}
-		if got, _ := read(t, "nar/large.nar"); got != large {
-			t.Errorf("got %d bytes", len(got))
-		}
-	})
+	t.Run("put", func(t *testing.T) { testPut(t, s, lacks, put, read) })
 	if lacks.Versions {
 		testNew(t, s, put)
 	} else {
@@ -110,6 +84,35 @@ func TestStoreThatLacks(t *testing.T, s binarycache.Store, lacks Lacks) {
 	})
 	if !lacks.Versions {
 		t.Run("races", func(t *testing.T) { testRaces(t, s, put, read) })
+	}
+}
+
+func testPut(t *testing.T, s binarycache.Store, lacks Lacks, put putFunc, read readFunc) {
+	ctx := t.Context()
+	v, err := put("nar/x.nar", "contents", binarycache.Condition{New: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, o := read(t, "nar/x.nar")
+	if got != "contents" || o.Name != "nar/x.nar" || o.Size != 8 && o.Size != -1 || o.Version != v && !lacks.Versions || o.ModTime.IsZero() {
+		t.Errorf("got %q, %+v, want version %q", got, o, v)
+	}
+	o2, err := s.Stat(ctx, "nar/x.nar")
+	if err != nil || o2.Size != 8 || o2.Version != v && !lacks.Versions || o2.Name != o.Name || !o2.ModTime.Equal(o.ModTime) {
+		t.Errorf("stat: %+v, %v, want %+v", o2, err, o)
+	}
+	if _, err := put("empty", "", binarycache.Condition{}); err != nil {
+		t.Error(err)
+	}
+	if got, _ := read(t, "empty"); got != "" {
+		t.Errorf("got %q", got)
+	}
+	large := strings.Repeat("0123456789abcdef", 100_000)
+	if _, err := put("nar/large.nar", large, binarycache.Condition{New: true}); err != nil {
+		t.Error(err)
+	}
+	if got, _ := read(t, "nar/large.nar"); got != large {
+		t.Errorf("got %d bytes", len(got))
 	}
 }
 

@@ -48,6 +48,11 @@ func TestNginx(t *testing.T) {
 	if w := s.Warnings(); len(w) != 0 {
 		t.Errorf("warnings again: %q", w)
 	}
+	// What it would keep without Content-Encoding is not written.
+	o := binarycache.Object{Name: "x.ls", Size: 1, Attributes: map[string]string{"Content-Encoding": "br"}}
+	if _, err := s.Put(t.Context(), o, strings.NewReader("x"), binarycache.Condition{}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Content-Encoding: %v", err)
+	}
 	left, err := filepath.Glob(filepath.Join(dir, "*probe*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left over: %v, %v", left, err)

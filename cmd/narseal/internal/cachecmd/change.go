@@ -17,6 +17,7 @@ import (
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/state"
 	"narseal/nar/compression"
+	"narseal/nar/storepath"
 )
 
 // Repair repairs the invalid signatures in a cache.
@@ -62,6 +63,7 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	bo.Filter, bo.TempFile = r.filter, func() (binarycache.TempFile, error) { return r.cfg.Spill.Open() }
 	return r.recorded(ctx, &o.Options, o.ledgerWork(name), func() error {
 		bo.Options = o.options(plan, r)
+		bo.Exclude = o.exclude()
 		if r.ledger != nil {
 			bo.Skip = r.skipChange(bo)
 		}
@@ -144,6 +146,12 @@ func (o *ChangeOptions) rewriteOptions(from, to *cachestore.Cache) (*binarycache
 	return bo, nil
 }
 
+// exclude says which paths are left out: those that the user names, and those that a rule replaces in all others.
+func (o *ChangeOptions) exclude() func(base string) bool {
+	replaced := func(base string) bool { return o.Rules != nil && !o.Rename && o.Rules.Apply(base) != base }
+	return func(base string) bool { return o.Exclude[base[:storepath.HashLen]] || replaced(base) }
+}
+
 // idempotent reports whether rules find nothing in what they have written.
 func idempotent(set *rules.Set) bool {
 	for i := range set.Len() {
@@ -166,7 +174,7 @@ func (o *ChangeOptions) work(name string, bo *binarycache.RewriteOptions) string
 		}
 	}
 	if o.Rules != nil {
-		fmt.Fprintf(&b, "encodings %s\n", o.Encodings)
+		fmt.Fprintf(&b, "rename %v\nencodings %s\n", o.Rename, o.Encodings)
 		for i := range o.Rules.Len() {
 			r := o.Rules.Rule(i)
 			fmt.Fprintf(&b, "%s=%s\n", r.From, r.To)
@@ -195,7 +203,10 @@ func summarize(s binarycache.Summary, dry bool) string {
 	for _, more := range []struct {
 		n    int
 		what string
-	}{{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Skipped], "skipped"}, {s.Paths[binarycache.Missing], "missing"}, {s.Paths[binarycache.Failed], "failed"}} {
+	}{
+		{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Excluded], "left out"}, {s.Paths[binarycache.Skipped], "skipped"},
+		{s.Paths[binarycache.Missing], "missing"}, {s.Paths[binarycache.Failed], "failed"},
+	} {
 		if more.n > 0 {
 			text += fmt.Sprintf(", %d %s", more.n, more.what)
 		}

@@ -56,6 +56,7 @@ type ChangeOptions struct {
 	Rules     *rules.Set
 	Encodings rules.Encodings
 	Repair    filter.RepairMode
+	Rename    bool // paths that a rule names on its left side: give them the name on its right side, instead of leaving them out
 }
 
 // options are those for package binarycache, for a run that was planned.

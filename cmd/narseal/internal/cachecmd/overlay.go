@@ -71,6 +71,9 @@ func (o *ChangeOptions) ledgerWork(name string) ledger.Options {
 			r := o.Rules.Rule(i)
 			fmt.Fprintf(h, "%s=%s\n", r.From, r.To)
 		}
+		if o.Rename {
+			list = append(list, "rename")
+		}
 		list = append(list, "rules sha256:"+hex.EncodeToString(h.Sum(nil)), fmt.Sprintf("encodings %s", o.Encodings))
 	}
 	for _, key := range o.publicKeys() {

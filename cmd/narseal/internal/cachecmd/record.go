@@ -118,7 +118,7 @@ func (r *run) record(res binarycache.Result, f *pathFound) {
 func ledgerLine(res *binarycache.Result, f *pathFound) (line ledger.Line, ok bool) {
 	line = ledger.Line{StorePath: res.StorePath, NarHash: sriOfNix(res.NarHash), Status: string(res.Status)}
 	switch res.Status {
-	case binarycache.Skipped:
+	case binarycache.Skipped, binarycache.Excluded:
 		return line, false
 	case binarycache.Missing:
 		line.StorePath = hashPartOf(res.Info)

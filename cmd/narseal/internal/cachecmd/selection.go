@@ -25,6 +25,7 @@ type Selection struct {
 	Lists       []string // files and URLs that list paths, command.Stream for stdin; none: all paths of the cache
 	Closure     bool     // and what those refer to
 	Shard       worklist.Shard
+	Exclude     map[string]bool // hash parts of paths that are left out
 	Since       time.Time
 	TrustedKeys []signature.PublicKey
 }

@@ -47,7 +47,7 @@ type Options struct {
 	Environ []string
 }
 
-// Open finds the store and the Nix that manages it. It runs nothing but nix-store --version.
+// Open finds the store and the Nix that manages it. It runs nothing that opens the database.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	env := environment(o.Environ)
 	s := &Store{Dir: storepath.DefaultDir, StateDir: defaultStateDir}
@@ -161,12 +161,11 @@ func (s *Store) find(ctx context.Context) error {
 				continue
 			}
 			s.program = path
-			out, err := s.output(ctx, "--version")
-			if err != nil {
-				return err
+			if name == "nix-store" {
+				return nil
 			}
 			// A script called nix may start nix whatever its own name is.
-			if strings.HasPrefix(string(out), "nix-store ") {
+			if out, err := s.output(ctx, "--version"); err == nil && strings.HasPrefix(string(out), "nix-store ") {
 				return nil
 			}
 		}

@@ -57,6 +57,9 @@ func (g *GitHub) Add(i *Item) {
 		file = ""
 		if i.Path.Len() <= freePath {
 			file = i.StorePath + i.Path.String()
+			if i.StorePath != "" {
+				file = strings.TrimSuffix(file, "/")
+			}
 		}
 	}
 	message := fmt.Sprintf("%s: %s slice at offset %d: %s", terminal.Printable(name), i.Arch, i.Offset, cmp.Or(i.Reason, string(i.Status)))

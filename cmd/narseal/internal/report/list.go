@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 
@@ -35,6 +36,9 @@ type Item struct {
 // Name names the file of the slice, for people.
 func (i *Item) Name() string {
 	name := i.StorePath + i.Path.Short()
+	if i.StorePath != "" {
+		name = strings.TrimSuffix(name, "/") // of a store path that is a file
+	}
 	if !i.OnDisk && i.Input != "-" {
 		name = i.Input + ": " + name
 	}

@@ -97,7 +97,7 @@ func (f *File) Unchanged() error {
 func (f *File) Wrap(err error) error { return fmt.Errorf("%s: %w", f.Path().Short(), err) }
 
 // probe reports whether a file has a signature, well-formed or not. Of an image that has none it returns what
-// macho.UnsignedReport wants.
+// macho.UnsignedSlices wants.
 func (f *File) probe(buf []byte) (signed bool, prefix []byte, err error) {
 	size := f.Size()
 	prefix, err = f.prefix(buf, MachOPrefix)

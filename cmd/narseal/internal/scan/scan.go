@@ -4,7 +4,6 @@ package scan
 import (
 	"context"
 	"io"
-	"slices"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -150,7 +149,7 @@ func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted
 	}
 	if !signed {
 		if s.Unsigned && prefix != nil {
-			r.unsigned = slices.DeleteFunc(macho.UnsignedReport(prefix, f.Size()).Slices, func(s macho.Slice) bool { return s.OK() })
+			r.unsigned = macho.UnsignedSlices(prefix, f.Size())
 		}
 		return nil
 	}

@@ -15,17 +15,17 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 	if err == nil {
 		err = r.check(ctx, g)
 	}
-	if err != nil && ctx.Err() == nil && r.access == nixcli.Direct {
+	// Nix registers no path that is elsewhere than its name says.
+	if err != nil && ctx.Err() == nil && r.access == nixcli.Direct && r.store.RealDir == r.store.Dir {
 		r.Terminal.Infof("%s: Nix does not repair it (%v): replacing and registering it", r.store.Path(g.Base), err)
 		second := r.replace(ctx, g)
 		if second == nil {
 			second = r.check(ctx, g)
 		}
 		if second != nil {
-			err = errors.Join(err, second)
-		} else {
-			err = nil
+			second = fmt.Errorf("%w; then %w", err, second)
 		}
+		err = second
 	}
 	if err != nil {
 		return fmt.Errorf("%w (the repaired contents are kept in %s; narseal store repair tries again)", err, g.dir)

@@ -24,10 +24,12 @@ type repairRun struct {
 	options *RepairOptions
 	cfg     filter.Config // which each path gets a copy of
 	access  nixcli.Access
-	staging *staging // nil in a dry run
+	staging *staging        // nil in a dry run
+	waiting map[string]bool // in a dry run, the paths that an earlier run has staged
 	out     io.Writer
 	ended   chan struct{}
 	left    map[macho.Status]int // invalid slices that stay
+	missing int64                // slices without a signature that need one
 }
 
 // Repair repairs the invalid signatures in valid paths, and has Nix take the result.
@@ -38,8 +40,8 @@ func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	}
 	defer base.file.Abort()
 	r := &repairRun{run: base, options: o, out: e.List(), ended: make(chan struct{}), left: map[macho.Status]int{}}
-	r.rep.dryRun = o.DryRun
-	r.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Verify: true, Jobs: 1}
+	r.rep.dryRun, r.unsigned = o.DryRun, report.UnsignedWarn
+	r.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Verify: true, Unsigned: true, Jobs: 1}
 	r.cfg.Spill = o.Spill(e)
 	// Nix's commands need rights that no policy can name, and inherit this one: see SECURITY.md.
 	release, err := e.Cleanup.Hold(func() (func(), error) { return r.stop, nil })
@@ -99,6 +101,9 @@ func (r *repairRun) work(ctx context.Context) error {
 // begin makes sure of the rights, and prepares what is needed to change paths.
 func (r *repairRun) begin(ctx context.Context) (err error) {
 	if r.options.DryRun {
+		if dir, err := stateDir(r.options.State, r.store); err == nil {
+			r.waiting = waiting(dir, r.store)
+		}
 		return nil
 	}
 	if r.access, err = r.store.Access(ctx); err != nil {
@@ -109,7 +114,7 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	dir, err := r.options.stateDir(r.store)
+	dir, err := stateDir(r.options.State, r.store)
 	if err != nil {
 		return err
 	}
@@ -157,7 +162,7 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 		// The other run has come to its end, or somebody has replaced the path since by something else.
 		if hash == g.NewHash {
 			r.Terminal.Infof("%s: an earlier run has replaced it", r.store.Path(base))
-			return errors.Join(r.announce(base), r.staging.remove(base))
+			return errors.Join(r.addFinished(now[0]), r.staging.remove(base))
 		}
 		return r.staging.remove(base)
 	}
@@ -165,7 +170,13 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 		return err
 	}
 	r.Terminal.Infof("%s: finished what an earlier run has begun", r.store.Path(base))
-	return r.announce(base)
+	return r.addFinished(now[0])
+}
+
+// addFinished reports a path whose repair an earlier run had begun.
+func (r *repairRun) addFinished(p nixcli.Path) error {
+	r.rep.add(r.run, &pathFound{Path: p, status: finished})
+	return r.announce(p.Base)
 }
 
 // announce prints a path that was replaced.
@@ -178,6 +189,9 @@ func (r *repairRun) announce(base string) error {
 
 // path looks at a path, and repairs it if that is needed.
 func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
+	if r.waiting[p.Base] {
+		return &pathFound{Path: *p, status: changed, warnings: []string{"an earlier run has not completed it, and this one would"}}
+	}
 	f := r.scan(ctx, p)
 	if f.status == failed {
 		if invalid, err := r.store.Invalid(ctx, p.Base); err == nil && len(invalid) > 0 {
@@ -284,12 +298,12 @@ func (r *repairRun) filter(ctx context.Context, f *pathFound, w io.Writer) (repa
 	size, images, hashed := f.tally.Size, f.tally.Images, f.tally.Hashed
 	f.drop(r.budget)
 	f.tally = report.Tally{Size: size, Images: images, Hashed: hashed}
-	cfg.Observer.Signature = func(s filter.Signature) { f.add(s, r.budget) }
+	cfg.Observer.Signature = func(s filter.Signature) { r.add(f, s) }
 	result, err := cfg.Run(nar.NewWriter(w), nar.NewReader(io.TeeReader(bufio.NewReaderSize(archive, 1<<18), in)))
 	f.tally.Entries = report.Entries{Regular: result.Regular, Directory: result.Directory, Symlink: result.Symlink}
 	var signature *filter.SignatureError
 	if errors.As(err, &signature) {
-		f.add(filter.Signature{Path: signature.Path, Slice: signature.Slice}, r.budget)
+		r.add(f, filter.Signature{Path: signature.Path, Slice: signature.Slice})
 	}
 	if closed := archive.Close(); err == nil {
 		err = closed
@@ -307,6 +321,7 @@ func (r *repairRun) filter(ctx context.Context, f *pathFound, w io.Writer) (repa
 func (r *repairRun) done(f *pathFound) (err error) {
 	path := r.store.Path(f.Base)
 	r.total.Sum(&f.tally)
+	r.missing += f.missing
 	for _, err := range f.errs {
 		var signature *filter.SignatureError
 		if errors.As(err, &signature) {
@@ -351,6 +366,9 @@ func (r *repairRun) summary() string {
 	}
 	n := r.rep.counts
 	s := fmt.Sprintf("%s %s, %d unchanged", report.Plural(int64(n[changed]), "path", "paths"), word, n[unchanged])
+	if n[finished] > 0 {
+		s += fmt.Sprintf(", %d finished that an earlier run had begun", n[finished])
+	}
 	if n[failed] > 0 {
 		s += fmt.Sprintf(", %d failed", n[failed])
 	}
@@ -359,6 +377,7 @@ func (r *repairRun) summary() string {
 
 // advise says what can be done about the signatures that stay invalid.
 func (r *repairRun) advise() {
+	r.WarnUnsigned(r.missing, "narseal store verify")
 	if n := r.left[macho.StatusCMS]; n > 0 {
 		r.Terminal.Warnf("%s by a certificate, which only its owner can renew: --on-cms adhoc replaces it by an ad-hoc one, "+
 			"or take a build of the package that was not changed after it was signed",

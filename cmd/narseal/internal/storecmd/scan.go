@@ -30,6 +30,8 @@ type run struct {
 	locate   bool           // find the regions of what is invalid
 	caseHack bool           // names on disk may have Nix's suffix
 	jobs     int            // goroutines that scan a path
+	// unsigned is what a slice counts as that needs a signature and has none.
+	unsigned report.Unsigned
 	total    report.Tally
 }
 
@@ -56,6 +58,7 @@ type pathFound struct {
 	signatures []filter.Signature
 	omitted    int64 // signatures for which there was no room
 	taken      int
+	missing    int64 // slices without a signature that need one
 	tally      report.Tally
 	errs       []error
 	warnings   []string
@@ -68,14 +71,19 @@ const (
 	unchanged = "unchanged"
 	changed   = "changed"
 	failed    = "failed"
-	gone      = "gone" // while the run was at work
+	gone      = "gone"     // while the run was at work
+	finished  = "finished" // what an earlier run had begun
 )
 
-// add keeps a signature, if there is room for it.
-func (f *pathFound) add(s filter.Signature, b *report.Budget) {
+// add keeps a signature of a path, if there is room for it.
+func (r *run) add(f *pathFound, s filter.Signature) {
+	if s.Status.OK() && !s.OK() {
+		f.missing++
+	}
+	r.unsigned.Apply(&s.Slice)
 	f.tally.AddSlice(&s.Slice)
 	n := report.Memory(&s.Slice) + s.Path.Len()
-	if !b.Take(n) {
+	if !r.budget.Take(n) {
 		f.omitted++
 		return
 	}
@@ -86,7 +94,7 @@ func (f *pathFound) add(s filter.Signature, b *report.Budget) {
 // drop forgets the signatures.
 func (f *pathFound) drop(b *report.Budget) {
 	b.Give(f.taken)
-	f.signatures, f.omitted, f.taken = nil, 0, 0
+	f.signatures, f.omitted, f.taken, f.missing = nil, 0, 0, 0
 }
 
 // each calls work for every path, on several goroutines, and done for what it returns in the order of the paths.
@@ -150,13 +158,13 @@ func (r *run) scan(ctx context.Context, p *nixcli.Path) *pathFound {
 	}
 	s := &scan.Scanner{
 		Jobs:    r.jobs,
-		Examine: r.examine,
+		Examine: r.examine, Unsigned: r.unsigned != report.UnsignedIgnore,
 		Found: func(res *scan.Result) {
 			f.tally.AddFile(res.Type, res.Size, res.Report)
 			progress.Add(res.Size)
 		},
 		Slice: func(path nar.Path, slice macho.Slice) {
-			f.add(filter.Signature{Path: r.inner(path, real), Slice: slice}, r.budget)
+			r.add(f, filter.Signature{Path: r.inner(path, real), Slice: slice})
 		},
 		Fail: func(err error) { f.errs = append(f.errs, err) },
 	}

@@ -92,7 +92,7 @@ func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.Secre
 	made := filepath.Join(st.dir, newPrefix+p.Base)
 	defer os.RemoveAll(made)
 	for _, dir := range []string{"nar", "realisations", "debuginfo", "log"} { // which Nix makes, if they are not there
-		if err := os.MkdirAll(filepath.Join(made, "cache", dir), 0o700); err != nil {
+		if err := os.MkdirAll(filepath.Join(made, "cache", dir), 0o755); err != nil {
 			return nil, fmt.Errorf("state: %w", err)
 		}
 	}
@@ -144,7 +144,7 @@ func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.Secre
 
 // create makes a file, whose contents are on disk then.
 func create(name string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}

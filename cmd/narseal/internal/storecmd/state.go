@@ -42,9 +42,9 @@ func userState() (string, error) {
 
 // stateDir is the directory for staging. Beside Nix's database everybody finds it who may repair the store: sudo may or
 // may not set HOME.
-func (o *RepairOptions) stateDir(s *nixcli.Store) (string, error) {
-	if o.State != "" {
-		return filepath.Abs(o.State)
+func stateDir(named string, s *nixcli.Store) (string, error) {
+	if named != "" {
+		return filepath.Abs(named)
 	}
 	if unix.Access(s.StateDir, unix.W_OK) == nil {
 		return filepath.Join(s.StateDir, "narseal"), nil
@@ -55,9 +55,8 @@ func (o *RepairOptions) stateDir(s *nixcli.Store) (string, error) {
 // openStaging opens the staging directory of a store, and waits until no other run uses it. waiting is called if that
 // takes long.
 func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func()) (*staging, error) {
-	id := sha256.Sum256([]byte(s.Dir + "\n" + s.StateDir))
-	st := &staging{dir: filepath.Join(dir, "store-"+hex.EncodeToString(id[:8]))}
-	if err := os.MkdirAll(st.dir, 0o700); err != nil {
+	st := &staging{dir: stagingDir(dir, s)}
+	if err := os.MkdirAll(st.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
 	for _, d := range []string{dir, st.dir} {
@@ -88,6 +87,24 @@ func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func(
 			waiting = nil
 		}
 	}
+}
+
+// stagingDir is the staging directory of a store in a state directory.
+func stagingDir(dir string, s *nixcli.Store) string {
+	id := sha256.Sum256([]byte(s.Dir + "\n" + s.StateDir))
+	return filepath.Join(dir, "store-"+hex.EncodeToString(id[:8]))
+}
+
+// waiting lists the paths for which an earlier run has staged replacements, as far as the user may know.
+func waiting(dir string, s *nixcli.Store) map[string]bool {
+	list, _ := os.ReadDir(stagingDir(dir, s))
+	bases := map[string]bool{}
+	for _, e := range list {
+		if e.IsDir() && storepath.CheckBaseName(e.Name()) == nil {
+			bases[e.Name()] = true
+		}
+	}
+	return bases
 }
 
 // checkOwn returns an error if somebody else than the user can write a directory.

@@ -21,6 +21,7 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 		return err
 	}
 	defer r.file.Abort()
+	r.unsigned = o.List.Unsigned
 	list, err := o.newList(r)
 	if err != nil {
 		return err
@@ -33,7 +34,7 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 	if err != nil {
 		return err
 	}
-	paths = r.present(paths, fail)
+	paths = r.complete(paths, fail)
 	// Nix is not needed any more.
 	if err := e.Restrict(o.policy(r.store, paths)); err != nil {
 		return err
@@ -89,15 +90,23 @@ func (r *run) print(list report.List, f *pathFound) {
 	}
 }
 
-// present leaves out paths of which nothing is there from the beginning.
-func (r *run) present(paths []nixcli.Path, fail func(error)) []nixcli.Path {
+// complete leaves out paths of which nothing is there from the beginning, and those that a run of store repair has not
+// completed.
+func (r *run) complete(paths []nixcli.Path, fail func(error)) []nixcli.Path {
+	var staged map[string]bool
+	if dir, err := stateDir("", r.store); err == nil {
+		staged = waiting(dir, r.store)
+	}
 	there := paths[:0]
 	for _, p := range paths {
-		if r.store.IsGone(p.Base) {
+		switch {
+		case staged[p.Base]:
+			fail(fmt.Errorf("%s: its repair is not complete: if it was interrupted, narseal store repair completes it", r.store.Path(p.Base)))
+		case r.store.IsGone(p.Base):
 			fail(missing(r.store, p.Base))
-			continue
+		default:
+			there = append(there, p)
 		}
-		there = append(there, p)
 	}
 	return there
 }

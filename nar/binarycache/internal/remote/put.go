@@ -28,12 +28,19 @@ func (s *Store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 }
 
 func (s *Store) put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (v binarycache.Version, err error) {
-	if c, err = s.check(ctx, o.Name, c); err != nil {
+	if c, err = s.check(ctx, o.Name, o.Size, c); err != nil {
 		return "", err
 	}
 	content, err := measure(ctx, body, o.Size)
 	if err != nil {
 		return "", err
+	}
+	if o.Attributes[contentEncoding] != "" {
+		if can, err := s.abilities(ctx); err != nil {
+			return "", err
+		} else if !can.encoding {
+			return "", fmt.Errorf("the server does not keep %s: %w", contentEncoding, errors.ErrUnsupported)
+		}
 	}
 	tries := 0
 	err = s.transport.Retry(ctx, func() (err error) {
@@ -72,8 +79,11 @@ func (s *Store) holds(ctx context.Context, name string, c *Content) (binarycache
 	return o.Version, n == c.Size && [sha256.Size]byte(h.Sum(nil)) == c.Hash, err
 }
 
+// lookFirst is from how many bytes on it is worth a request to see whether an object is there before it is sent.
+const lookFirst = 1 << 20
+
 // check returns what of a condition the server checks, and checks the rest.
-func (s *Store) check(ctx context.Context, name string, c binarycache.Condition) (binarycache.Condition, error) {
+func (s *Store) check(ctx context.Context, name string, size int64, c binarycache.Condition) (binarycache.Condition, error) {
 	if c == (binarycache.Condition{}) {
 		return c, nil
 	}
@@ -81,16 +91,16 @@ func (s *Store) check(ctx context.Context, name string, c binarycache.Condition)
 	if err != nil {
 		return c, err
 	}
-	if can.ifNew && can.ifMatch {
+	if can.ifNew && can.ifMatch && (!c.New || size <= lookFirst) {
 		return c, nil
 	}
-	if c.New && !can.ifNew {
+	if c.New && (!can.ifNew || size > lookFirst) {
 		if _, err := s.head(ctx, name); err == nil {
 			return c, fs.ErrExist
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return c, err
 		}
-		c.New = false
+		c.New = can.ifNew
 	}
 	if c.Version != "" && !can.ifMatch {
 		o, err := s.head(ctx, name)
@@ -105,13 +115,19 @@ func (s *Store) check(ctx context.Context, name string, c binarycache.Condition)
 	return c, nil
 }
 
-// abilities are what a server does with conditions.
-type abilities struct{ ifNew, ifMatch bool }
+// abilities are what a server does with conditions and attributes.
+type abilities struct {
+	ifNew, ifMatch bool
+	encoding       bool // it keeps Content-Encoding
+}
 
 // probePrefix begins the names of the objects by which abilities are found out. No part of a cache has such a name.
 const probePrefix = "narseal-probe-"
 
 const probeText = "narseal writes this to see whether the server checks If-Match and If-None-Match. It can be deleted.\n"
+
+// contentEncoding is the attribute without which a compressed object is not what it was.
+const contentEncoding = "Content-Encoding"
 
 // noVersion is a version that no object has.
 const noVersion = binarycache.Version("00000000000000000000000000000000")
@@ -150,7 +166,7 @@ func (s *Store) probe(ctx context.Context) (can abilities, err error) {
 	b := make([]byte, 8)
 	rand.Read(b)
 	o := binarycache.Object{Name: probePrefix + hex.EncodeToString(b), Size: int64(len(probeText)),
-		Attributes: map[string]string{"Content-Type": "text/plain"}}
+		Attributes: map[string]string{"Content-Type": "text/plain", contentEncoding: "br"}}
 	// refused writes under a condition, and reports whether it is not true.
 	refused := func(c binarycache.Condition) (v binarycache.Version, no bool, err error) {
 		content, err := measure(ctx, strings.NewReader(probeText), o.Size)
@@ -190,16 +206,13 @@ func (s *Store) probe(ctx context.Context) (can abilities, err error) {
 		}
 		can.ifMatch = false
 	}
-	if can.ifMatch {
+	now, err := s.head(ctx, o.Name)
+	if err != nil {
+		return can, err
+	}
+	can.encoding = now.Attributes[contentEncoding] == "br"
+	if can.ifMatch = can.ifMatch && now.Version != ""; can.ifMatch {
 		// And it knows its own versions.
-		now, err := s.head(ctx, o.Name)
-		if err != nil {
-			return can, err
-		}
-		if now.Version == "" {
-			can.ifMatch = false
-			return can, nil
-		}
 		_, no, err := refused(binarycache.Condition{Version: now.Version})
 		if err != nil {
 			return can, err

@@ -1,0 +1,179 @@
+package storecmd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"narseal/cmd/narseal/internal/nixcli"
+)
+
+var base = strings.Repeat("a", 32) + "-x"
+
+func TestWithoutCaseHack(t *testing.T) {
+	for path, want := range map[string]string{
+		"/":                  "/",
+		"/a/b":               "/a/b",
+		"/a~nix~case~hack~1": "/a",
+		"/a~nix~case~hack~1/B~nix~case~hack~12/c": "/a/B/c",
+		"/~nix~case~hack":                         "/~nix~case~hack",
+	} {
+		if got := withoutCaseHack(path); got != want {
+			t.Errorf("%q: %q, want %q", path, got, want)
+		}
+	}
+}
+
+func newStaging(t *testing.T) *staging {
+	t.Helper()
+	st, err := openStaging(context.Background(), t.TempDir(), &nixcli.Store{Dir: "/s", StateDir: "/v"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(st.close)
+	return st
+}
+
+// What is staged is there with all that the next run needs, or not at all.
+func TestStage(t *testing.T) {
+	keys, err := runKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := newStaging(t)
+	path := &nixcli.Path{Base: base, Deriver: base + ".drv", References: []string{base}}
+	failed := errors.New("failed")
+	if _, err := st.stage(path, "/s", keys, func(w io.Writer) error {
+		_, _ = io.WriteString(w, "half")
+		return failed
+	}); err != failed {
+		t.Errorf("%v", err)
+	}
+	if bases, err := st.entries(); err != nil || len(bases) > 0 {
+		t.Errorf("%q, %v", bases, err)
+	}
+	g, err := st.stage(path, "/s", keys, func(w io.Writer) error {
+		_, err := io.WriteString(w, "contents")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(g.nar()); err != nil || string(b) != "contents" {
+		t.Errorf("%q, %v", b, err)
+	}
+	// A run that is killed leaves this.
+	if err := os.MkdirAll(filepath.Join(st.dir, newPrefix+base, "cache"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	bases, err := st.entries()
+	if err != nil || len(bases) != 1 || bases[0] != base {
+		t.Fatalf("%q, %v", bases, err)
+	}
+	again, err := st.load(base)
+	if err != nil || again.NewHash != g.NewHash || again.OldHash != g.OldHash || again.Keys != g.Keys || again.Keys == "" ||
+		again.Deriver != path.Deriver || len(again.References) != 1 {
+		t.Errorf("%+v, %v", again, err)
+	}
+	for _, text := range []string{"", "{}", "x", `{"base":"` + base + `y"}`} {
+		if err := os.WriteFile(filepath.Join(g.dir, "record.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := st.load(base); err == nil {
+			t.Errorf("%q is taken for a record", text)
+		}
+	}
+	if err := st.remove(base); err != nil {
+		t.Error(err)
+	}
+	if bases, err := st.entries(); err != nil || len(bases) > 0 {
+		t.Errorf("%q, %v", bases, err)
+	}
+}
+
+// Only one run at a time has a staging directory.
+func TestStagingIsLocked(t *testing.T) {
+	dir, store := t.TempDir(), &nixcli.Store{Dir: "/s", StateDir: "/v"}
+	st, err := openStaging(context.Background(), dir, store, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	if _, err := openStaging(ctx, dir, store, func() { cancel() }); !errors.Is(err, context.Canceled) {
+		t.Errorf("a second run: %v", err)
+	}
+	go func() {
+		time.Sleep(100 * time.Millisecond)
+		st.close()
+	}()
+	again, err := openStaging(context.Background(), dir, store, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.close()
+}
+
+// A path is exchanged as a whole, whether it is there or not, and whatever modes its directories have.
+func TestSwapIn(t *testing.T) {
+	store := t.TempDir()
+	restore := func(to string) error {
+		if err := os.MkdirAll(filepath.Join(to, "bin"), 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(to, "bin/x"), []byte("new"), 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(to, "y"), []byte("new"), 0o600); err != nil {
+			return err
+		}
+		return os.Symlink("nowhere", filepath.Join(to, "link"))
+	}
+	for _, what := range []string{"missing", "there", "a file", "with what a killed run has left"} {
+		switch what {
+		case "a file":
+			if err := os.RemoveAll(filepath.Join(store, base)); err != nil && os.Geteuid() == 0 {
+				t.Fatal(err)
+			}
+			if os.Geteuid() != 0 {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(store, base), []byte("old"), 0o444); err != nil {
+				t.Fatal(err)
+			}
+		case "with what a killed run has left":
+			if err := os.MkdirAll(filepath.Join(store, ".narseal-"+base, "d"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(filepath.Join(store, ".narseal-"+base), 0o555); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := swapIn(store, base, restore); err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		if names, err := filepath.Glob(filepath.Join(store, ".*")); err != nil || len(names) > 0 {
+			t.Errorf("%s: left %q, %v", what, names, err)
+		}
+		for name, mode := range map[string]os.FileMode{"": os.ModeDir | 0o555, "bin": os.ModeDir | 0o555, "bin/x": 0o555, "y": 0o444, "link": os.ModeSymlink | 0o777} {
+			info, err := os.Lstat(filepath.Join(store, base, name))
+			if err != nil || info.ModTime().Unix() != 1 || info.Mode() != mode && name != "link" {
+				t.Errorf("%s: %s: %v, %v", what, name, info, err)
+			}
+		}
+	}
+	_ = os.Chmod(filepath.Join(store, base), 0o755)
+	_ = os.Chmod(filepath.Join(store, base, "bin"), 0o755)
+	failed := errors.New("failed")
+	if err := swapIn(store, base, func(string) error { return failed }); err != failed {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(filepath.Join(store, base, "bin/x")); err != nil {
+		t.Errorf("after a failure: %v", err)
+	}
+}
