@@ -23,7 +23,7 @@ func cacheCommand(p *process) *cli.Command {
 	return &cli.Command{
 		Name:        "cache",
 		Usage:       "verify, repair or rewrite a whole binary cache",
-		Subcommands: []*cli.Command{cacheVerifyCommand(p), cacheRepairCommand(p), cacheRewriteCommand(p)},
+		Subcommands: []*cli.Command{cacheVerifyCommand(p), cacheRepairCommand(p), cacheRewriteCommand(p), cacheSummaryCommand(p)},
 	}
 }
 
