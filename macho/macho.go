@@ -10,7 +10,7 @@
 // with an entry for each slice.
 //
 // A program that reads a file as it arrives asks IsMachO and Probe whether the file needs any of this, and FixedPrefix
-// which bytes no repair changes. DerivedRanges lists the bytes that follow from all others.
+// which bytes no repair changes. UnsignedSlices lists the slices of an unsigned file that do not run. DerivedRanges lists the bytes that follow from all others.
 //
 // Input is not trusted: memory and time stay in proportion to the bytes that are there, whatever lengths they claim. The
 // offsets are those of xnu's osfmk/kern/cs_blobs.h. What is malformed is judged as the kernel (bsd/kern/ubc_subr.c) and

@@ -88,7 +88,8 @@ in
   config = lib.mkIf cfg.enable {
     environment.systemPackages = [ cfg.package ];
     nix.settings = lib.mkIf (cfg.cache != null) { post-build-hook = "${hook}"; };
-    # Of scripts that are not its own, nix-darwin runs those of a few names; NixOS runs all.
-    system.activationScripts = lib.mkIf (cfg.onActivation != "nothing") { postActivation.text = activation; };
+    # Of scripts that are not its own, nix-darwin runs those of three names; this one comes before anything of
+    # the system is started. NixOS runs all.
+    system.activationScripts = lib.mkIf (cfg.onActivation != "nothing") { extraActivation.text = activation; };
   };
 }

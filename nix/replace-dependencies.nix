@@ -144,13 +144,15 @@ let
       {
         src = unchanged path;
         rules = concatStringsSep "" (map (old: "${old}=${result.${old}}\n") changes);
+        # A rule that matches nothing would be a warning in the build's log.
+        self = elem path references.${path};
         passAsFile = [ "rules" ];
       }
       # A hash without its name is replaced, too, because it makes Nix keep the path.
       # --spool, because a renamed entry may move within its directory.
       ''
         set -o pipefail
-        { cat "$rulesPath"; echo "$src=$out"; } |
+        { cat "$rulesPath"; [ -z "$self" ] || echo "$src=$out"; } |
           while IFS='=' read -r old new; do
             echo "$old=$new"
             old=''${old##*/} new=''${new##*/}

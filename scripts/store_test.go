@@ -31,7 +31,7 @@ func TestActivation(t *testing.T) {
 				config = { `+nix+` programs.narseal = { enable = true; cache = null; package = narseal; onActivation = "`+what+`"; }; };
 				lib = lib // moduleLib;
 				pkgs = { };
-			}).config.system.activationScripts.postActivation.text or ""`)
+			}).config.system.activationScripts.extraActivation.text or ""`)
 		if err != nil {
 			t.Fatalf("%v: %s", err, stderr)
 		}

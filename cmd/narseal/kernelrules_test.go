@@ -50,13 +50,12 @@ func TestKernelRules(t *testing.T) {
 				check("repair", o)
 				check("verify after that", invoke(strings.NewReader(repaired), "verify"))
 
+				if !c.Breaks {
+					continue // what is said of archives goes for caches
+				}
 				cache := t.TempDir()
 				writeMember(t, cache, strings.Repeat("1", 32)+"-x", archive, compression.None, nil)
-				o = invoke(nil, "cache", "repair", "--on-cms", "adhoc", cache)
-				if !c.Breaks {
-					o.stderr = "" // the path is not signed
-				}
-				check("cache repair", o)
+				check("cache repair", invoke(nil, "cache", "repair", "--on-cms", "adhoc", cache))
 				check("cache verify after that", invoke(nil, "cache", "verify", cache))
 				// A second run passes over what the first one finished.
 				check("cache repair again", invoke(nil, "cache", "repair", "--on-cms", "adhoc", cache))
@@ -123,7 +122,6 @@ func TestManySlices(t *testing.T) {
 		{"42 slices", fat(42, small), statusDone, "1 signed image, 42 slices;"},
 		{"43 slices", fat(43, small), statusDone, "1 signed image, 43 slices;"},
 		{"43 slices, damaged", fat(43, damaged), statusInvalid, "1 invalid signature"},
-		{"204 slices, damaged", fat(204, damaged), statusInvalid, "1 invalid signature"},
 		{"818 slices, damaged", fat(818, damaged), statusInvalid, "1 invalid signature"},
 		{"819 slices", fat(819, damaged), statusDone, "no signature"},
 		{"Java 1.1", class(45), statusDone, "no signature"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -59,6 +60,9 @@ func (p *process) finish(err error) int {
 	case err == nil:
 		return statusDone
 	case errors.As(err, &stop):
+		if stop.Signal != syscall.SIGPIPE {
+			p.terminal.Stopped(stop.State())
+		}
 		return stop.End()
 	case err == command.ErrInvalid, err == command.ErrDenied:
 		return statusInvalid

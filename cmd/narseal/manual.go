@@ -22,9 +22,9 @@ func init() {
 	cli.HelpPrinter = func(w io.Writer, _ string, data any) {
 		switch d := data.(type) {
 		case *cli.App:
-			manual.WriteHelp(w, programManual(d))
+			writeHelp(w, programManual(d))
 		case *cli.Command:
-			manual.WriteHelp(w, commandManual(d))
+			writeHelp(w, commandManual(d))
 		}
 	}
 	cli.HelpFlag = &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Category: manual.Reports, Usage: "show this and do nothing"}
@@ -144,26 +144,33 @@ func helpCommand() *cli.Command {
 		Description: `Without a COMMAND it also lists the exit statuses and the environment variables.
 
   narseal help rewrite`,
-		Action: func(c *cli.Context) error {
-			command, unknown := commandAt(c.App, c.Args().Slice())
-			switch {
-			case unknown != "":
-				return noCommand(c.App, command, unknown)
-			case command == nil:
-				return cli.ShowAppHelp(c)
-			}
-			manual.WriteHelp(c.App.Writer, commandManual(command))
-			return nil
-		},
+		Action: func(c *cli.Context) error { return helpOf(c.App, c.Args().Slice()) },
 	}
 }
+
+// helpOf writes the help of the command with these names, or of the program.
+func helpOf(app *cli.App, names []string) error {
+	command, unknown := commandAt(app, names)
+	switch {
+	case unknown != "":
+		return noCommand(app, command, unknown)
+	case command == nil:
+		writeHelp(app.Writer, programManual(app))
+	default:
+		writeHelp(app.Writer, commandManual(command))
+	}
+	return nil
+}
+
+// writeHelp writes help in the style of the stream.
+func writeHelp(w io.Writer, m *manual.Command) { manual.WriteHelp(w, m, terminal.StyleOf(w)) }
 
 // showHelp writes the help of the command that runs, or of the program.
 func showHelp(w io.Writer, c *cli.Context) {
 	if c.Command.HelpName == c.App.HelpName {
-		manual.WriteHelp(w, programManual(c.App))
+		writeHelp(w, programManual(c.App))
 	} else {
-		manual.WriteHelp(w, commandManual(c.Command))
+		writeHelp(w, commandManual(c.Command))
 	}
 }
 

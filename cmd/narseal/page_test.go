@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/terminal"
 )
 
 // testApp is the program as it is when an action runs.
@@ -102,7 +103,7 @@ func eachCommand(cs []*cli.Command, f func(*cli.Command)) {
 func TestHelpFits(t *testing.T) {
 	for _, c := range programManual(testApp()).All() {
 		var b bytes.Buffer
-		manual.WriteHelp(&b, c)
+		manual.WriteHelp(&b, c, terminal.Style{})
 		for line := range strings.Lines(b.String()) {
 			line = strings.TrimSuffix(line, "\n")
 			if w := runewidth.StringWidth(line); w > 80 || strings.HasSuffix(line, " ") {

@@ -84,7 +84,7 @@ func startOnTerminal(t *testing.T, width uint16, bothStreams bool, stdin io.Read
 	if err := pty.Setsize(master, &pty.Winsize{Rows: 24, Cols: width}); err != nil {
 		t.Fatal(err)
 	}
-	p.Env = append(os.Environ(), "TERM=xterm")
+	p.Env = append(os.Environ(), "TERM=xterm", "NO_COLOR=1") // a screen knows no colors
 	p.tty, p.Stdin, p.Stderr = master, stdin, slave
 	if bothStreams {
 		p.Stdout = slave
@@ -204,7 +204,7 @@ func TestProgressIsClearedAtTheEnd(t *testing.T) {
 			t.Errorf("narseal ended with %v", err)
 		}
 		lines := screen(t, out)
-		if len(lines) != 2 || !strings.HasPrefix(lines[0], "narseal: error: -: ") || lines[1] != "" {
+		if len(lines) != 2 || !strings.HasPrefix(lines[0], "narseal: error: stdin: ") || lines[1] != "" {
 			t.Errorf("on the terminal stands %q", lines)
 		}
 	})
@@ -223,7 +223,7 @@ func TestProgressIsClearedAtTheEnd(t *testing.T) {
 		if ws := state.Sys().(syscall.WaitStatus); ws.Signal() != syscall.SIGINT {
 			t.Errorf("narseal ended with %v", state)
 		}
-		if lines := screen(t, p.output()); len(lines) != 1 || lines[0] != "" {
+		if lines := screen(t, p.output()); len(lines) != 2 || lines[0] != "narseal: stopped: nothing was changed" || lines[1] != "" {
 			t.Errorf("on the terminal stands %q", lines)
 		}
 	})
@@ -240,8 +240,8 @@ func TestProgressTotal(t *testing.T) {
 		{"verify", "--progress", "always", name},
 		{"refs", "--progress", "always", name},
 		{"repair", "--progress", "always", "-o", name + ".out", name},
-		{"rewrite", "--progress", "always", "-o", name + ".out", "--map", strings.Repeat("a", 32) + "=" + strings.Repeat("b", 32), name},
-		{"rewrite", "--spool", "--progress", "always", "-o", name + ".out", "--map", strings.Repeat("a", 32) + "=" + strings.Repeat("b", 32), name},
+		{"rewrite", "-q", "--progress", "always", "-o", name + ".out", "--map", strings.Repeat("a", 32) + "=" + strings.Repeat("b", 32), name},
+		{"rewrite", "-q", "--spool", "--progress", "always", "-o", name + ".out", "--map", strings.Repeat("a", 32) + "=" + strings.Repeat("b", 32), name},
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(t.Context(), append([]string{"narseal"}, args...), nil, &stdout, &stderr); code != 0 {

@@ -427,14 +427,20 @@ func TestStoreModified(t *testing.T) {
 	}
 }
 
-// Where Nix does not repair a path, it is replaced and registered.
-func TestStoreRegisters(t *testing.T) {
+// unableNix returns a directory with a nix-store that repairs no path.
+func unableNix(t *testing.T) string {
 	real := nartest.Tool(t, "nix-store")
 	bin := t.TempDir()
 	writeFile(t, bin+"/nix-store", []byte("#!/bin/sh\ncase $* in *--repair-path*) echo 'error: it cannot' >&2; exit 1 ;; esac\nexec "+real+` "$@"`+"\n"))
 	if err := os.Chmod(bin+"/nix-store", 0o755); err != nil {
 		t.Fatal(err)
 	}
+	return bin
+}
+
+// Where Nix does not repair a path, it is replaced and registered.
+func TestStoreRegisters(t *testing.T) {
+	bin := unableNix(t)
 	s := newNixStore(t, "")
 	lib, other, app, tool := s.fill()
 	s.nix(nil, "nix-store", "--optimise")
@@ -813,4 +819,72 @@ func TestStoreReports(t *testing.T) {
 	if got.Command != "store repair" || got.Summary["changed"] != 2 || got.Summary["unchanged"] != 2 {
 		t.Errorf("%+v", got)
 	}
+}
+
+// A store that lies elsewhere than its paths say.
+func TestStoreWithRoot(t *testing.T) {
+	n := nartest.Nix(t)
+	s := &nixStore{t: t, dir: "/nix/store", env: n.Env}
+	_, _, app, tool := s.fill()
+	out, _ := s.want(3, "store", "verify")
+	if !strings.Contains(out, app+"/bin/hello") {
+		t.Errorf("%s", out)
+	}
+	if out, _ := s.want(0, "store", "repair"); out != app+"\n"+tool+"\n" {
+		t.Errorf("%s", out)
+	}
+	s.clean("after")
+	s.want(0, "store", "verify", tool)
+	if _, want := rewritten(t, "lld-arm64"); !bytes.Equal(readFile(t, n.Real(tool)), want) {
+		t.Error("it is not repaired")
+	}
+}
+
+// A store that --store-dir names is found with the database beside it, and a nix that is called nix alone is enough.
+func TestStoreNamed(t *testing.T) {
+	s := newNixStore(t, "")
+	_, _, app, tool := s.fill()
+	nix, err := filepath.EvalSymlinks(nartest.Tool(t, "nix"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	narseal, err := exec.LookPath("narseal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{"nix": nix, "narseal": narseal} {
+		if err := os.Symlink(target, filepath.Join(bin, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := s.env
+	s.env = slices.DeleteFunc(slices.Clone(all), func(kv string) bool {
+		return strings.HasPrefix(kv, "NIX_STORE_DIR=") || strings.HasPrefix(kv, "NIX_STATE_DIR=")
+	})
+	s.set("PATH", bin)
+	if out, _ := s.want(0, "store", "repair", "--store-dir", s.dir); out != app+"\n"+tool+"\n" {
+		t.Errorf("%s", out)
+	}
+	s.env = all
+	s.clean("after")
+}
+
+// A content-addressed path whose contents change is said not to be one any more.
+func TestStoreContentAddressed(t *testing.T) {
+	nixes(t, func(t *testing.T, s *nixStore) {
+		stale, _ := rewritten(t, "lld-arm64")
+		file := filepath.Join(t.TempDir(), "hello")
+		writeFile(t, file, stale)
+		path := strings.TrimSpace(s.nix(nil, "nix-store", "--add", file))
+		for _, args := range [][]string{{"store", "repair", "-n"}, {"store", "repair"}} {
+			if out, stderr := s.want(0, args...); out != path+"\n" || !strings.Contains(stderr, "it was content-addressed, and is not any more") {
+				t.Errorf("%q: %s%s", args, out, stderr)
+			}
+		}
+		if ca := s.rows()[path]["ca"]; ca != nil && ca != "" {
+			t.Errorf("it still has the CA %v", ca)
+		}
+		s.clean("after")
+	})
 }

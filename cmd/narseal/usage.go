@@ -36,7 +36,10 @@ var errNoCommand = errors.New("no command")
 
 // needsCommand is the action of what does nothing by itself.
 func needsCommand(c *cli.Context) error {
-	if c.Args().Present() {
+	if names := c.Args().Slice(); len(names) > 0 {
+		if c.App.Command("help").HasName(names[0]) {
+			return helpOf(c.App, append(strings.Fields(c.Command.HelpName)[1:], names[1:]...))
+		}
 		return unknownCommand(c)
 	}
 	showHelp(c.App.ErrWriter, c)
@@ -126,7 +129,9 @@ func noCommand(app *cli.App, parent *cli.Command, name string) error {
 			names = append(names, c.Name)
 		}
 	}
-	if near := manual.Nearest(name, names); near != "" {
+	if name == cli.VersionFlag.Names()[0] {
+		hint = "narseal --version shows it"
+	} else if near := manual.Nearest(name, names); near != "" {
 		hint = fmt.Sprintf("did you mean %s? %s", near, hint)
 	}
 	return terminal.Usage(hint, "unknown command %q", name)

@@ -24,8 +24,11 @@ const (
 	levelMemory = 256 << 10 // buffers, and the coroutine's stack
 	// tarMemory is for the map of a sparse file, of which package archive/tar reads 1 MiB of text.
 	tarMemory = 6 << 20
-	// zipMemory is for one entry of the directory, the holes, and a decoder for deflate.
-	zipMemory = 3 << 20
+	// zipMemory is for one entry of the directory, the holes, where the members lie, and a decoder for deflate.
+	zipMemory = 4 << 20
+
+	// maxGarbage is the memory of decoders that may wait to be collected.
+	maxGarbage = 32 << 20
 )
 
 // take takes n bytes. They are given back by give.

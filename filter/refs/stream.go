@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"narseal/nar/compression"
 )
@@ -41,9 +42,20 @@ type decoder struct {
 }
 
 func (d *decoder) Close() error {
+	err := d.ReadCloser.Close()
 	d.u.memory.give(d.used)
+	d.u.freed(d.used)
 	d.used = 0
-	return d.ReadCloser.Close()
+	return err
+}
+
+// freed has memory collected that decoders no longer use, before much of it has gathered. A few bytes can ask for a
+// window of many MiB, and the heap may double before it is collected by itself.
+func (u *Unpacker) freed(n int64) {
+	if u.garbage += n; u.garbage > maxGarbage {
+		u.garbage = 0
+		runtime.GC()
+	}
 }
 
 // bounded returns a reader of what a layer expands to that fails at a limit. in returns how many packed bytes were read.
@@ -71,6 +83,8 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 		err = &b.u.over
 	case b.out > b.u.free && b.out/b.u.Ratio > b.in():
 		err = limitError(fmt.Sprintf("expands more than %d:1", b.u.Ratio))
+	case b.u.excess() > b.u.pool:
+		err = &b.u.ratio
 	}
 	var known *onceError
 	if err != nil && err != io.EOF && !errors.As(err, &known) {

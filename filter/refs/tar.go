@@ -2,6 +2,7 @@ package refs
 
 import (
 	"archive/tar"
+	"bufio"
 	"io"
 )
 
@@ -17,6 +18,7 @@ func (u *Unpacker) tar(r io.Reader, raw *rawSearch, l layer) {
 	for {
 		h, err := tr.Next()
 		if err == io.EOF {
+			u.afterTar(r, raw, l)
 			return
 		}
 		if err != nil {
@@ -39,5 +41,28 @@ func (u *Unpacker) tar(r io.Reader, raw *rawSearch, l layer) {
 		if data.err != nil && data.err != io.EOF {
 			return
 		}
+	}
+}
+
+// afterTar looks into what follows the end of a tar archive and its padding, if that is packed too: programs that
+// extract the archive do not show it.
+func (u *Unpacker) afterTar(r io.Reader, raw *rawSearch, l layer) {
+	br := bufio.NewReaderSize(r, HeadSize)
+	for {
+		b, err := br.ReadByte()
+		if err != nil {
+			return // it comes again
+		}
+		if b != 0 {
+			break
+		}
+	}
+	if err := br.UnreadByte(); err != nil {
+		return
+	}
+	if head, _ := br.Peek(HeadSize); packing(head) != "" {
+		raw.pause()
+		u.open(br, l.inside("!", "tar", false))
+		raw.resume()
 	}
 }

@@ -23,7 +23,7 @@ type Unpack struct {
 	// Limits; 0 stands for the default.
 	Depth int   // levels of packing inside each other
 	Size  int64 // bytes that all levels of one file expand to together
-	Ratio int64 // bytes that a byte expands to, after the first 64 MiB
+	Ratio int64 // bytes that a byte expands to, after the first 64 MiB of a member and 256 MiB of all files together
 	// Memory is the number of bytes that all levels of a file may take at a time: the windows of decoders, what is kept
 	// of an archive's directory, and archives in memory. The default is half the limit of Spill and 24 MiB. The process
 	// takes up to twice as much, because memory that is not in use any more is not freed at once.
@@ -35,7 +35,8 @@ type Unpack struct {
 	// Spill says where a zip archive of up to 256 MiB is kept, which needs random access.
 	Spill spill.Options
 
-	free int64 // bytes that may expand at any ratio
+	free int64 // bytes of a member that may expand at any ratio
+	pool int64 // bytes of all files together that may
 }
 
 // The default limits.
@@ -49,8 +50,9 @@ const (
 const HeadSize = 4096
 
 const (
-	freeSize    = 64 << 20 // Unpack.free if that is 0
-	maxWarnings = 10       // about one file
+	freeSize    = 64 << 20  // Unpack.free if that is 0
+	poolSize    = 256 << 20 // Unpack.pool if that is 0
+	maxWarnings = 10        // about one file
 )
 
 // An Unpacker looks into files that it gets piece by piece. The decoders, which read, run in a coroutine that waits for
@@ -61,6 +63,7 @@ type Unpacker struct {
 	memory budget
 
 	limited, unreadable int64 // see Incomplete
+	garbage             int64 // see freed
 
 	// Of the current file:
 	path   func() nar.Path
@@ -69,7 +72,9 @@ type Unpacker struct {
 	in     []byte // pushed and not yet read
 	ended  bool
 	left   int64 // bytes that may still come out of it
+	packed int64 // bytes that were pushed
 	over   onceError
+	ratio  onceError
 	warned int
 	err    error // of Found
 }
@@ -95,6 +100,9 @@ func NewUnpacker(o *Unpack, s *Scanner) *Unpacker {
 	if u.free == 0 {
 		u.free = freeSize
 	}
+	if u.pool == 0 {
+		u.pool = poolSize
+	}
 	if u.Memory == 0 {
 		u.Memory = u.Spill.Limit()/2 + decoderMemory
 	}
@@ -105,11 +113,12 @@ func NewUnpacker(o *Unpack, s *Scanner) *Unpacker {
 // Begin begins a file. head is its first HeadSize bytes, or all of it.
 func (u *Unpacker) Begin(path func() nar.Path, head []byte) {
 	u.Close()
-	u.path, u.in, u.ended, u.left, u.warned, u.err = path, nil, false, u.Size, 0, nil
+	u.path, u.in, u.ended, u.left, u.packed, u.warned, u.err = path, nil, false, u.Size, 0, 0, nil
 	if packing(head) == "" {
 		return
 	}
 	u.over = onceError{err: limitError(fmt.Sprintf("expands to more than %d bytes", u.Size))}
+	u.ratio = onceError{err: limitError(fmt.Sprintf("expands more than %d:1, as other files did before", u.Ratio))}
 	u.next, u.stop = iter.Pull(func(yield func(struct{}) bool) {
 		u.open(&pushed{u, yield}, layer{})
 	})
@@ -121,6 +130,7 @@ func (u *Unpacker) Push(b []byte) {
 		return
 	}
 	u.in = b
+	u.packed += int64(len(b))
 	if _, more := u.next(); !more {
 		u.next = nil
 	}
@@ -141,8 +151,19 @@ func (u *Unpacker) Finish() error {
 func (u *Unpacker) Close() {
 	if u.stop != nil {
 		u.stop()
+		u.pool -= u.excess()
 	}
 	u.next, u.stop = nil, nil
+}
+
+// excess is how many bytes the current file expanded to beyond the ratio. Few bytes can expand to so many that each of
+// many files takes seconds: all files together have one pool for that.
+func (u *Unpacker) excess() int64 {
+	out := u.Size - u.left
+	if out/u.Ratio <= u.packed || u.err != nil { // an error leaves nothing
+		return 0
+	}
+	return out - u.Ratio*u.packed
 }
 
 // pushed reads the bytes that are pushed.

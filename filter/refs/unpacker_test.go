@@ -5,6 +5,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -279,6 +280,63 @@ func TestUnpackWarningsAreBounded(t *testing.T) {
 	_, warnings := deepOf(t, Unpack{}, nartest.Dir{"a": nartest.File(tarred(files...)), "b": nartest.File(tarred(files...))})
 	if len(warnings) != 2*maxWarnings {
 		t.Errorf("%d warnings: %q", len(warnings), warnings)
+	}
+}
+
+// Many small files that expand much have one pool of bytes together. It is not at the cost of others.
+func TestUnpackPool(t *testing.T) {
+	const size, bombs = 1 << 20, 20
+	bomb := gzipped(strings.Repeat("\x00", size) + referenceText)
+	files := nartest.Dir{"z": nartest.File(gzipped(referenceText))}
+	for i := range bombs {
+		files[fmt.Sprintf("bomb%02d", i)] = nartest.File(bomb)
+	}
+	got, warnings := deepOf(t, Unpack{Ratio: 200, pool: 3 * size}, files)
+	searched := map[string]bool{}
+	for _, h := range got {
+		searched[h.path] = true
+	}
+	if n := len(searched); n < 3 || n > 6 || !searched["/z"] || len(warnings) < bombs-n {
+		t.Errorf("%d files were searched: %v, %d warnings", n, searched, len(warnings))
+	}
+	for _, w := range warnings {
+		if !strings.Contains(w, "expands more than 200:1, as other files did before") {
+			t.Error(w)
+		}
+	}
+}
+
+// What follows a tar archive is looked into.
+func TestUnpackAfterTar(t *testing.T) {
+	for name, rest := range map[string]string{
+		"gzip": gzipped(referenceText), "tar": tarred(file{"a", gzipped(referenceText)}), "zip": zipped(zip.Deflate, file{"a", filler + referenceText}),
+	} {
+		for _, data := range []string{tarred(file{"x", "y"}) + rest, gzipped(tarred(file{"x", "y"}) + rest)} {
+			if got, warnings := deepOf(t, Unpack{}, nartest.File(data)); len(got) != 1 || warnings != nil {
+				t.Errorf("%s: found %+v; warnings %q", name, got, warnings)
+			}
+		}
+	}
+}
+
+// A member that the directory does not list is not passed over in silence, wherever it is.
+func TestUnpackUnlistedMember(t *testing.T) {
+	hidden, listed := zipped(zip.Deflate, file{"x", filler + referenceText}), zipped(zip.Deflate, file{"a", filler}, file{"b", filler})
+	member := hidden[:strings.Index(hidden, "PK\x01\x02")]
+	directory := strings.Index(listed, "PK\x01\x02")
+	offset := len(listed) - 6 // in the end record
+	inside := []byte(listed[:directory] + member + listed[directory:])
+	binary.LittleEndian.PutUint32(inside[len(inside)-6:], binary.LittleEndian.Uint32([]byte(listed[offset:]))+uint32(len(member)))
+	for name, test := range map[string]struct {
+		data string
+		want int
+	}{
+		"complete": {listed, 0}, "script": {"#!/bin/sh\n" + listed, 0}, "before": {member + listed, 1}, "two archives": {hidden + listed, 1}, "after": {string(inside), 1},
+	} {
+		_, warnings := deepOf(t, Unpack{}, nartest.File(test.data))
+		if len(warnings) != test.want || test.want > 0 && !strings.Contains(warnings[0], "that its directory does not list") {
+			t.Errorf("%s: warnings %q, want %d", name, warnings, test.want)
+		}
 	}
 }
 

@@ -2,11 +2,14 @@ package refs
 
 import (
 	"archive/zip"
+	"bytes"
+	"cmp"
 	"compress/flate"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"narseal/filter/spill"
 )
@@ -80,7 +83,7 @@ func (u *Unpacker) members(h *spill.Buffer, raw *rawSearch, l layer) error {
 	for u.left >= 0 {
 		f, err := z.next()
 		if err == io.EOF {
-			return nil
+			return in.unlisted(z.start)
 		}
 		if err != nil {
 			return err
@@ -145,6 +148,8 @@ type zipReader struct {
 	size    int64
 	inflate io.ReadCloser
 	name    []byte
+	seen    []hole // of the members that were found
+	many    bool   // more than fit seen
 }
 
 // zipData is where the contents of a member are.
@@ -173,6 +178,7 @@ func (z *zipReader) find(f *zipMember) (d zipData, err error) {
 	if d.start > z.size || f.packed > uint64(z.size-d.start) {
 		return d, io.ErrUnexpectedEOF
 	}
+	z.see(f.offset, d.start+int64(f.packed))
 	if name != len(f.name) {
 		return d, nil
 	}
@@ -182,6 +188,52 @@ func (z *zipReader) find(f *zipMember) (d zipData, err error) {
 	}
 	d.sameName = string(z.name) == f.name
 	return d, nil
+}
+
+// see remembers where a member lies.
+func (z *zipReader) see(start, end int64) {
+	const descriptor = 24 // bytes between members, at most
+	switch n := len(z.seen); {
+	case n > 0 && z.seen[n-1].start <= start && start <= z.seen[n-1].end+descriptor:
+		z.seen[n-1].end = max(z.seen[n-1].end, end)
+	case n < maxHoles:
+		z.seen = append(z.seen, hole{start, end})
+	default:
+		z.many = true
+	}
+}
+
+// unlisted returns an error if there is a member before the directory that the directory does not list: some programs
+// extract it.
+func (z *zipReader) unlisted(directory int64) error {
+	if z.many {
+		return limitError(fmt.Sprintf("a zip archive of more than %d members that do not follow each other", maxHoles))
+	}
+	slices.SortFunc(z.seen, func(a, b hole) int { return cmp.Compare(a.start, b.start) })
+	at := int64(0)
+	for _, s := range append(z.seen, hole{directory, directory}) {
+		if off, err := findIn(z.h, at, s.start, zipLocal); off >= 0 || err != nil {
+			return cmp.Or(err, fmt.Errorf("a member at byte %d that its directory does not list", off))
+		}
+		at = max(at, s.end)
+	}
+	return nil
+}
+
+// findIn returns the offset of text between two others, or -1.
+func findIn(r io.ReaderAt, from, to int64, text string) (int64, error) {
+	buf := make([]byte, min(64<<10, max(0, to-from)))
+	for from+int64(len(text)) <= to {
+		n := int(min(int64(len(buf)), to-from))
+		if _, err := r.ReadAt(buf[:n], from); err != nil && err != io.EOF {
+			return -1, err
+		}
+		if i := bytes.Index(buf[:n], []byte(text)); i >= 0 {
+			return from + int64(i), nil
+		}
+		from += int64(n - len(text) + 1)
+	}
+	return -1, nil
 }
 
 // zipChecker compares what is read from a member with the directory.

@@ -35,7 +35,7 @@ func (r *run) readCacheInfo(ctx context.Context) error {
 	}
 	o := r.cache.object
 	o.Name, o.Size = narinfo.CacheInfoName, int64(len(text))
-	if _, err = r.out.Put(ctx, o, strings.NewReader(string(text)), Condition{New: true}); errors.Is(err, fs.ErrExist) {
+	if _, err = r.out.Put(ctx, typed(o), strings.NewReader(string(text)), Condition{New: true}); errors.Is(err, fs.ErrExist) {
 		return nil // another run was faster
 	}
 	return asOutput(err)

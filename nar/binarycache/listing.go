@@ -1,67 +1,62 @@
 package binarycache
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 
 	"narseal/nar/binarycache/internal/listing"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/compression"
 )
 
-// writeListing has the listing beside a narinfo follow the NAR, from the old name to the new. A listing is for
-// convenience: one that cannot follow is a warning.
-func (r *run) writeListing(ctx context.Context, oldInfo, newInfo string, res *Result) error {
-	name, newName := narinfo.ListingName(oldInfo), narinfo.ListingName(newInfo)
+// writeListing has the listing beside a narinfo follow the NAR. unpack opens the contents of a NAR that was made; it is nil
+// if the NAR is the old one. A listing is for convenience: one that cannot follow is a warning.
+func (r *run) writeListing(ctx context.Context, w *pathWork, unpack func() (io.ReadCloser, error), res *Result) error {
+	name, newName := narinfo.ListingName(w.name), narinfo.ListingName(w.out)
 	inPlace := r.inPlace && name == newName
-	if r.inPlace && r.Rename == nil {
+	if r.Rename == nil {
+		unpack = nil // no name and no size has changed
+	}
+	if inPlace && unpack == nil {
 		return nil
 	}
-	var out spill
-	out.open = r.TempFile
+	out := spill{open: r.TempFile}
 	defer out.Close()
-	o, err := r.renamedListing(ctx, name, &out, inPlace)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	l := &listingWork{run: r, name: name, out: &out}
+	changed, err := false, error(nil)
+	if unpack != nil {
+		changed, err = l.rename(ctx, unpack)
 	}
-	if err != nil {
-		var broken *listingError
-		if !errors.As(err, &broken) {
-			return err
-		}
+	if err == nil && !changed && !inPlace {
+		err = l.copy(ctx)
+	}
+	var broken *listingError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.As(err, &broken):
 		res.Warnings = append(res.Warnings, fmt.Sprintf("%s does not follow: %v", name, broken.err))
 		if inPlace {
-			return asOutput(r.out.Delete(ctx, name, Condition{Version: o.Version}))
+			return asOutput(r.out.Delete(ctx, name, Condition{Version: l.object.Version}))
 		}
 		return nil
-	}
-	if inPlace && out.size == 0 {
-		return nil
+	case err != nil || inPlace && !changed:
+		return err
 	}
 	cond := Condition{New: true}
 	if inPlace {
-		cond = Condition{Version: o.Version}
+		cond = Condition{Version: l.object.Version}
 	}
-	o.Name, o.Size = newName, out.size
-	_, err = r.out.Put(ctx, o, io.NewSectionReader(&out, 0, out.size), cond)
-	if errors.Is(err, fs.ErrExist) {
-		there, err := sumOf(ctx, r.out, newName, out.size)
-		if err != nil {
-			return asOutput(err)
-		}
-		want := newMeter()
-		if _, err := io.Copy(want, io.NewSectionReader(&out, 0, out.size)); err != nil {
-			return err
-		}
-		if there != want.sum() {
-			res.Warnings = append(res.Warnings, fmt.Sprintf("%s does not follow: %s is there with other contents", name, newName))
-		}
-		return nil
+	there, err := l.put(ctx, newName, cond)
+	if err == nil && !there {
+		res.Warnings = append(res.Warnings, fmt.Sprintf("%s does not follow: %s is there with other contents", name, newName))
 	}
-	return asOutput(err)
+	return err
 }
 
 // A listingError is a listing that cannot follow its NAR.
@@ -69,55 +64,145 @@ type listingError struct{ err error }
 
 func (e *listingError) Error() string { return e.err.Error() }
 
-// renamedListing writes the listing with the rules applied to out, compressed as it was. If they change nothing it is
-// written as it stands, or not at all if it stays in place.
-func (r *run) renamedListing(ctx context.Context, name string, out *spill, inPlace bool) (Object, error) {
-	changed := false
-	if r.Rename != nil {
-		f, o, err := r.in.Open(ctx, name)
-		if err != nil {
-			return o, err
-		}
-		changed, err = r.renameListing(ctx, f, o, out)
-		f.Close()
-		if err != nil || changed || inPlace {
-			if !changed {
-				out.reset()
-			}
-			return o, err
-		}
-		out.reset()
-	}
-	f, o, err := r.in.Open(ctx, name)
-	if err != nil {
-		return o, err
-	}
-	defer f.Close()
-	n, err := io.Copy(out, io.LimitReader(contextReader{ctx, f}, listing.MaxSize+1))
-	if err == nil && n > listing.MaxSize {
-		err = &listingError{fmt.Errorf("too long: more than %d bytes", listing.MaxSize)}
-	}
-	return o, err
+// A listingWork is the work on one listing.
+type listingWork struct {
+	*run
+	name     string
+	object   Object
+	encoding encoding
+	style    listing.Style
+	out      *spill // what it becomes
 }
 
-func (r *run) renameListing(ctx context.Context, f io.Reader, o Object, out *spill) (bool, error) {
-	dec, e, err := decodeReader(contextReader{ctx, f}, o)
-	if err != nil {
-		return false, r.listingError(ctx, err)
-	}
-	defer dec.Close()
-	if e == encoding(compression.Bzip2) {
-		e = encoding(compression.Xz)
-	}
-	w, err := e.writer(out)
+// rename applies the rules to the listing and says whether they change it. If they move entries, or it cannot be read, the
+// listing is made from the NAR.
+func (l *listingWork) rename(ctx context.Context, unpack func() (io.ReadCloser, error)) (changed bool, err error) {
+	f, o, err := l.in.Open(ctx, l.name)
 	if err != nil {
 		return false, err
 	}
-	changed, err := listing.Rename(w, &boundedReader{dec, listing.MaxSize, "listing"}, r.Rename)
-	if e := w.Close(); err == nil && e != nil {
-		return changed, e
+	defer f.Close()
+	l.object = o
+	changed, err = l.renameText(ctx, f)
+	var broken *listingError
+	if !errors.As(err, &broken) {
+		return changed, err
 	}
-	return changed, r.listingError(ctx, err)
+	l.out.reset()
+	nar, err := unpack()
+	if err != nil {
+		return false, err
+	}
+	defer nar.Close()
+	return true, l.write(ctx, func(w io.Writer) error { return listing.Write(w, nar, l.style) })
+}
+
+// renameText applies the rules to the text of a listing.
+func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool, err error) {
+	dec, e, err := decodeReader(contextReader{ctx, f}, l.object)
+	if err != nil {
+		l.object.Attributes = maps.Clone(l.object.Attributes)
+		delete(l.object.Attributes, contentEncoding) // what is written will have none
+		return false, l.listingError(ctx, err)
+	}
+	defer dec.Close()
+	if l.encoding = e; e == encoding(compression.Bzip2) {
+		l.encoding = encoding(compression.Xz)
+	}
+	text := bufio.NewReader(&boundedReader{dec, listing.MaxSize, "listing"})
+	first, _ := text.Peek(16) // an error comes again
+	l.style = listing.StyleOf(first)
+	err = l.write(ctx, func(w io.Writer) (err error) {
+		changed, err = listing.Rename(w, text, l.Rename)
+		return err
+	})
+	if !changed {
+		l.out.reset()
+	}
+	return changed, err
+}
+
+// write has f write the new listing, which is compressed as the old one was.
+func (l *listingWork) write(ctx context.Context, f func(w io.Writer) error) error {
+	w, err := l.encoding.writer(l.out)
+	if err != nil {
+		return err
+	}
+	err = l.listingError(ctx, f(&boundedWriter{w, listing.MaxSize}))
+	if e := w.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// copy takes the listing as it is.
+func (l *listingWork) copy(ctx context.Context) error {
+	f, o, err := l.in.Open(ctx, l.name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	l.object = o
+	n, err := io.Copy(l.out, io.LimitReader(contextReader{ctx, f}, listing.MaxSize+1))
+	if err == nil && n > listing.MaxSize {
+		err = &listingError{fmt.Errorf("too long: more than %d bytes", listing.MaxSize)}
+	}
+	return err
+}
+
+// put writes the new listing. It returns false if there is another one.
+func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, error) {
+	o := l.object
+	o.Name, o.Size = name, l.out.size
+	body := func() io.ReadSeeker { return io.NewSectionReader(l.out, 0, l.out.size) }
+	_, err := l.run.out.Put(ctx, typed(o), body(), c)
+	if o.Attributes[contentEncoding] != "" && errors.Is(err, errors.ErrUnsupported) {
+		return l.putPlain(ctx, o, c)
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return true, asOutput(err)
+	}
+	there, err := sumOf(ctx, l.run.out, name, l.out.size)
+	if err != nil {
+		return true, asOutput(err)
+	}
+	want := newMeter()
+	if _, err := io.Copy(want, body()); err != nil {
+		return true, err
+	}
+	return there == want.sum(), nil
+}
+
+// putPlain writes the new listing to a store that keeps no Content-Encoding.
+func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool, error) {
+	dec, _, err := decodeReader(contextReader{ctx, io.NewSectionReader(l.out, 0, l.out.size)}, o)
+	if err != nil {
+		return true, err
+	}
+	defer dec.Close()
+	text := &spill{open: l.TempFile}
+	defer text.Close()
+	if _, err := io.Copy(text, &boundedReader{dec, listing.MaxSize, l.name}); err != nil {
+		return true, err
+	}
+	p := *l
+	p.out = text
+	p.object.Attributes = maps.Clone(o.Attributes)
+	delete(p.object.Attributes, contentEncoding)
+	return p.put(ctx, o.Name, c)
+}
+
+// A boundedWriter returns an error where more is written than may be.
+type boundedWriter struct {
+	w    io.Writer
+	left int64
+}
+
+func (b *boundedWriter) Write(p []byte) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, fmt.Errorf("too long: more than %d bytes", listing.MaxSize)
+	}
+	return b.w.Write(p)
 }
 
 // listingError tells an error of a listing from that of a run that ends.

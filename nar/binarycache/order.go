@@ -71,6 +71,7 @@ type parkedText struct {
 	Name, Out  string
 	Object     Object
 	Replaced   *Object
+	Encoding   encoding
 	Text, Next []byte // narinfos
 	Result     Result
 }
@@ -298,7 +299,7 @@ func (r *run) parkPath(ctx context.Context, w *pathWork, res *Result) error {
 	if err != nil {
 		return err
 	}
-	t := &parkedText{Name: w.name, Out: w.out, Object: w.object, Replaced: w.replaced, Text: w.text, Next: w.next.Encode(), Result: *res}
+	t := &parkedText{Name: w.name, Out: w.out, Object: w.object, Replaced: w.replaced, Encoding: w.encoding, Text: w.text, Next: w.next.Encode(), Result: *res}
 	if r.inPlace {
 		r.order.expect(keys)
 	}
@@ -350,7 +351,7 @@ func (r *run) unpark(ctx context.Context, p *parked, res *Result) (t task, err e
 }
 
 func (r *run) publishParked(ctx context.Context, text *parkedText, res *Result) error {
-	w := &pathWork{name: text.Name, out: text.Out, object: text.Object, replaced: text.Replaced, id: state.Identify(text.Name, text.Text), text: text.Text}
+	w := &pathWork{name: text.Name, out: text.Out, object: text.Object, replaced: text.Replaced, encoding: text.Encoding, id: state.Identify(text.Name, text.Text), text: text.Text}
 	var err error
 	if w.info, err = narinfo.Parse(text.Text, r.cache.StoreDir); err != nil {
 		return err

@@ -15,10 +15,14 @@ import (
 	"narseal/nar/binarycache/state"
 )
 
+// Directories of a cache.
 const (
-	debugInfoDir = "debuginfo"
-	maxDebugInfo = 1 << 16 // bytes of an object in it
+	debugInfoDir    = "debuginfo"
+	logDir          = "log"
+	realisationsDir = "realisations"
 )
+
+const maxDebugInfo = 1 << 16 // bytes of an object in debugInfoDir
 
 // A pruner deletes what the work has replaced: first the narinfos (and listings) of store paths that have a new one,
 // then the NARs that nothing names any more.

@@ -1,7 +1,9 @@
 package binarycache_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,8 +21,10 @@ import (
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
 	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/cachetest"
 	"narseal/nar/binarycache/folder"
 	"narseal/nar/compression"
+	"narseal/nar/nartest"
 )
 
 // closure is an application that refers to itself and a library.
@@ -274,33 +278,81 @@ func hashes(list ...string) iter.Seq2[string, error] {
 
 func TestListings(t *testing.T) {
 	lib := hash("l") + "-lib"
-	names := `{"version":1,"root":{"type":"directory","entries":{"` + lib + `":{"type":"regular","size":1,"narOffset":300},"m":{"type":"regular","size":1,"narOffset":500}}}}`
+	tree := func(lib string) []byte {
+		return nartest.Tree(nartest.Dir{lib: nartest.File("one"), "m": nartest.Exec("two!")})
+	}
+	// list is the listing, by the places where the contents are found.
+	list := func(lib string) string {
+		nar := tree(lib)
+		entries := []string{fmt.Sprintf(`"%s":{"type":"regular","size":3,"narOffset":%d}`, lib, bytes.Index(nar, []byte("one"))),
+			fmt.Sprintf(`"m":{"type":"regular","size":4,"executable":true,"narOffset":%d}`, bytes.Index(nar, []byte("two!")))}
+		slices.Sort(entries)
+		return `{"version":1,"root":{"type":"directory","entries":{` + strings.Join(entries, ",") + `}}}`
+	}
+	extra := func(s string) string { return strings.Replace(s, `"size":3`, `"size":3,"more":[1]`, 1) }
+	sorted := func(lib string) string {
+		var v any
+		if err := json.Unmarshal([]byte(list(lib)), &v); err != nil {
+			t.Fatal(err)
+		}
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
 	for name, c := range map[string]struct {
 		listing, to string
 		want        string
-		warned      bool
 	}{
-		"stays in place":    {names, hash("k"), strings.ReplaceAll(names, hash("l"), hash("k")), false},
-		"compressed":        {string(packed(t, []byte(names), compression.Gzip)), hash("k"), strings.ReplaceAll(names, hash("l"), hash("k")), false},
-		"moves":             {names, hash("n"), "", true},
-		"unknown":           {"\x8b\x02\x80brotli\x03", hash("k"), "", true},
-		"without any names": {`{"version":1}`, hash("k"), `{"version":1}`, false},
+		"stays in place":      {extra(list(lib)), hash("k"), extra(list(hash("k") + "-lib"))},
+		"compressed":          {string(packed(t, []byte(list(lib)), compression.Gzip)), hash("k"), list(hash("k") + "-lib")},
+		"moves":               {list(lib), hash("n"), list(hash("n") + "-lib")},
+		"moves, sorted keys":  {sorted(lib), hash("n"), sorted(hash("n") + "-lib")},
+		"moves, compressed":   {string(packed(t, []byte(list(lib)), compression.Gzip)), hash("n"), list(hash("n") + "-lib")},
+		"moves, more members": {extra(list(lib)), hash("n"), list(hash("n") + "-lib")},
+		"cannot be read":      {"\x8b\x02\x80brotli\x03", hash("k"), sorted(hash("k") + "-lib")},
+		"without any names":   {`{"version":1}`, hash("k"), `{"version":1}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := newCache(t, member{base: hash("a") + "-a", nar: nar(lib), listing: c.listing})
-			o := binarycache.RewriteOptions{}
-			replacing(&o, hash("l"), c.to)
-			_, results := rewrite(t, dir, o)
-			rc, format, err := compression.Decompress(strings.NewReader(read(t, dir)[hash("a")+".ls"]))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got, err := io.ReadAll(rc); string(got) != c.want || err != nil || (format == compression.Gzip) != (name == "compressed") {
-				t.Errorf("got  %q in %s, %v\nwant %q", got, format, err, c.want)
-			}
-			if w := results[hash("a")+".narinfo"].Warnings; (len(w) == 1) != c.warned {
-				t.Errorf("warnings: %q", w)
-			}
+			everyStore(t, []member{{base: hash("a") + "-a", nar: tree(lib), listing: c.listing}}, func(t *testing.T, s binarycache.Store) {
+				for _, output := range []bool{true, false} {
+					o := binarycache.RewriteOptions{}
+					replacing(&o, hash("l"), c.to)
+					o.Filter = func(_ context.Context, _ *binarycache.Path, dst io.Writer, src io.Reader) error {
+						_, err := io.Copy(io.Discard, src)
+						if err == nil {
+							_, err = dst.Write(tree(c.to + "-lib"))
+						}
+						return err
+					}
+					at := s
+					if output {
+						at = cachetest.NewMemory(nil)
+						o.Output = at
+					}
+					o.Done = func(r binarycache.Result) {
+						if r.Err != nil || len(r.Warnings) > 0 {
+							t.Errorf("%+v", r)
+						}
+					}
+					if _, err := binarycache.Rewrite(t.Context(), s, o); err != nil {
+						t.Fatal(err)
+					}
+					f, _, err := at.Open(t.Context(), hash("a")+".ls")
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer f.Close()
+					rc, format, err := compression.Decompress(f)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got, err := io.ReadAll(rc); string(got) != c.want || err != nil || (format == compression.Gzip) != strings.Contains(name, "compressed") {
+						t.Errorf("output %v: got  %q in %s, %v\nwant %q", output, got, format, err, c.want)
+					}
+				}
+			})
 		})
 	}
 }

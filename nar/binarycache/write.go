@@ -18,6 +18,7 @@ import (
 // write writes what a path has become: its NAR, its listing, and then its narinfo.
 func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *Result) error {
 	var nar upload
+	var unpack func() (io.ReadCloser, error) // a NAR that is made
 	switch {
 	case res.NarHash != res.NewHash:
 		made := &spill{open: r.TempFile}
@@ -25,7 +26,12 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 		if err := r.makeNAR(ctx, w, content, made, res); err != nil {
 			return err
 		}
-		nar = upload{w.next.URL, made.size, func() io.ReadSeeker { return io.NewSectionReader(made, 0, made.size) }}
+		body := func() io.ReadSeeker { return io.NewSectionReader(made, 0, made.size) }
+		nar = upload{w.next.URL, made.size, body}
+		unpack = func() (io.ReadCloser, error) {
+			dec, _, err := compression.Decompress(contextReader{ctx, body()})
+			return dec, err
+		}
 	case !r.inPlace:
 		nar = upload{w.info.URL, w.sum.Size, func() io.ReadSeeker { return w.file.content(ctx, w.sum) }}
 	}
@@ -38,7 +44,7 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 			return err
 		}
 	}
-	if err := r.writeListing(ctx, w.name, w.out, res); err != nil {
+	if err := r.writeListing(ctx, w, unpack, res); err != nil {
 		return err
 	}
 	if err := r.parkPath(ctx, w, res); err != nil {
@@ -71,7 +77,7 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 		return false, nil
 	}
 	body := u.body()
-	_, err = r.out.Put(ctx, Object{Name: u.name, Size: u.size, Attributes: w.file.attributes}, body, Condition{New: true})
+	_, err = r.out.Put(ctx, typed(Object{Name: u.name, Size: u.size, Attributes: w.file.attributes}), body, Condition{New: true})
 	if c, ok := body.(*sameContent); ok && c.err != nil {
 		return false, c.err
 	}
@@ -151,7 +157,7 @@ func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
 	}
 	o := w.object
 	o.Name = w.out
-	_, err := putText(ctx, r.out, o, b, w.encoding, cond)
+	_, err := putText(ctx, r.out, typed(o), b, w.encoding, cond)
 	if cond.New && errors.Is(err, fs.ErrExist) {
 		// Somebody was faster.
 		_, err := r.isThere(ctx, w, res)

@@ -1,6 +1,7 @@
 package narinfo
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,7 +22,12 @@ const (
 	MaxSize = 1 << 20
 
 	// maxReferences bounds the text that a signature signs, in which each reference has the store directory before it.
-	maxReferences = 16 << 20
+	maxReferences = 4 << 20
+
+	// maxLines and maxSignatures bound what is kept of each line, and the time to check signatures: each is one of the
+	// whole text. Nix writes twelve kinds of lines, and caches sign with a few keys.
+	maxLines      = 1024
+	maxSignatures = 64
 )
 
 // An Info is a narinfo: what a cache says of one store path. Its fields are those of the text that was parsed; what is
@@ -56,6 +62,9 @@ var infoKeys = map[string]bool{
 func Parse(b []byte, dir string) (*Info, error) {
 	n := &Info{Compression: compression.Bzip2}
 	seen := map[string]bool{}
+	if lines := bytes.Count(b, []byte{'\n'}); lines > maxLines {
+		return nil, fmt.Errorf("%d lines, at most %d are allowed", lines, maxLines)
+	}
 	for i, text := range strings.Split(strings.TrimSuffix(string(b), "\n"), "\n") {
 		key, value, ok := strings.Cut(text, ":")
 		once, known := infoKeys[key]
@@ -136,6 +145,9 @@ func (n *Info) parseLine(key, value, dir string) (err error) {
 	case "CA":
 		n.CA = value
 	case "Sig":
+		if len(n.sigs) == maxSignatures {
+			return fmt.Errorf("more than %d signatures", maxSignatures)
+		}
 		var sig signature.Signature
 		if sig, err = signature.ParseSignature(value); err == nil {
 			n.sigs = append(n.sigs, sig)

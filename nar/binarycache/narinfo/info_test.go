@@ -155,6 +155,35 @@ func TestBadInfos(t *testing.T) {
 	}
 }
 
+// Lines and signatures are bounded, because each of them takes far more memory or time than its text.
+func TestManyLines(t *testing.T) {
+	sig := published[strings.LastIndex(published, "Sig: "):]
+	lines := strings.Count(published, "\n")
+	for what, c := range map[string]struct {
+		text string
+		want string
+	}{
+		"lines":           {published + strings.Repeat("X: 1\n", maxLines-lines), ""},
+		"more lines":      {published + strings.Repeat("X: 1\n", maxLines-lines+1), "1025 lines, at most 1024"},
+		"signatures":      {published + strings.Repeat(sig, maxSignatures-1), ""},
+		"more signatures": {published + strings.Repeat(sig, maxSignatures), "more than 64 signatures"},
+	} {
+		if _, err := Parse([]byte(c.text), "/nix/store"); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", what, err, c.want)
+		}
+	}
+}
+
+// A long store directory does not multiply the text that signatures sign.
+func TestManyReferences(t *testing.T) {
+	dir := "/" + strings.Repeat("d", 1000)
+	refs := strings.Repeat(" 6w8g7njm4mck5dmjxws0z1xnrxvl81xa-glibc", 20_000)
+	text := strings.ReplaceAll(strings.Split(published, "References:")[0], "/nix/store", dir) + "References:" + refs + "\n"
+	if _, err := Parse([]byte(text), dir); err == nil || !strings.Contains(err.Error(), "in so long a store directory") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestCacheInfos(t *testing.T) {
 	for text, want := range map[string]string{
 		"StoreDir: /nix/store\nWantMassQuery: 1\nPriority: 40\n": "/nix/store",

@@ -28,6 +28,12 @@ func Name(base string) string { return base[:storepath.HashLen] + Suffix }
 // ListingName is the name of the listing beside a narinfo.
 func ListingName(info string) string { return strings.TrimSuffix(info, Suffix) + listingSuffix }
 
+// IsListing tells the listings among the objects of a cache.
+func IsListing(name string) bool {
+	hash, ok := strings.CutSuffix(name, listingSuffix)
+	return ok && storepath.CheckHash(hash) == nil
+}
+
 // IsName tells the narinfos among the objects of a cache.
 func IsName(name string) bool {
 	hash, ok := strings.CutSuffix(name, Suffix)

@@ -236,6 +236,8 @@ func (b *bucket) explain(err error) error {
 	switch {
 	case errors.As(err, &bad):
 		return &remote.Error{Err: bad, Denied: true}
+	case errors.Is(err, errLong):
+		return &remote.Error{Err: err}
 	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF), err == io.EOF:
 		return &remote.Error{Err: fmt.Errorf("an answer that is not complete: %w", err), Again: true}
 	case !errors.As(err, &response):
@@ -260,7 +262,7 @@ func (b *bucket) classify(e *remote.Error, region string) {
 		e.Denied, e.Absent = true, true
 		e.Advice = "the credentials (?profile=, AWS_PROFILE, AWS_ACCESS_KEY_ID) lack the right, or there are none: reading takes s3:GetObject, " +
 			"listing s3:ListBucket, writing s3:PutObject and s3:DeleteObject"
-	case "InvalidAccessKeyId":
+	case "InvalidAccessKeyId", "XAdminUserNotFound": // the latter is versitygw's, with 404
 		e.Denied, e.Text, e.Advice = true, "the server does not know this access key", "is AWS_ACCESS_KEY_ID, or the key of the profile, one of this server?"
 	case "SignatureDoesNotMatch":
 		e.Denied, e.Text, e.Advice = true, "the signature does not match", "is AWS_SECRET_ACCESS_KEY, or the secret of the profile, right?"

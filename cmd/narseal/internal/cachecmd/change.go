@@ -60,6 +60,17 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	r.write, r.out, r.rep.output, r.rep.dryRun = true, e.List(), output, o.DryRun
 	r.cfg.Rules, r.cfg.Signatures.Repair, r.cfg.Signatures.OnCMS = o.Rules, o.Repair, o.OnCMS
 	r.unsigned, r.cfg.Signatures.Unsigned = report.UnsignedWarn, o.Rules == nil || o.Report != ""
+	if o.Rules != nil {
+		r.rules = newRuleCounts(o.Rules)
+	}
+	if bo.Output != nil {
+		bo.Output = &store{bo.Output, &r.writes}
+	}
+	if !o.DryRun {
+		e.Cleanup.OnStop(func() string {
+			return fmt.Sprintf("the cache is valid, with %s changed; the same command continues", report.Plural(r.changed.Load(), "path", "paths"))
+		})
+	}
 	bo.Filter, bo.TempFile = r.filter, func() (binarycache.TempFile, error) { return r.cfg.Spill.Open() }
 	return r.recorded(ctx, &o.Options, o.ledgerWork(name), func() error {
 		bo.Options = o.options(plan, r)
@@ -86,7 +97,7 @@ func (o *ChangeOptions) change(ctx context.Context, r *run, bo *binarycache.Rewr
 		return errors.Join(err, closeState(bo.State))
 	}
 	sum, err := r.run(ctx, &bo.Options, func(ctx context.Context) (binarycache.Summary, error) {
-		sum, err := binarycache.Rewrite(ctx, from.Store, *bo)
+		sum, err := binarycache.Rewrite(ctx, &store{from.Store, &r.writes}, *bo)
 		if err == nil && o.Overlay && !o.DryRun {
 			err = o.writePage(ctx, r, from, to)
 		}
@@ -99,6 +110,9 @@ func (o *ChangeOptions) change(ctx context.Context, r *run, bo *binarycache.Rewr
 	}
 	if o.Rules == nil {
 		r.WarnUnsigned(r.missing, "narseal cache verify")
+	}
+	if r.rules != nil && sum.Paths[binarycache.Finished]+sum.Paths[binarycache.Skipped] == 0 {
+		r.WarnUnused(o.Rules, r.rules.counts)
 	}
 	r.Terminal.Infof("%s", summarize(sum, o.DryRun))
 	return r.outcome(&o.Options, r.invalid)

@@ -49,6 +49,10 @@ type run struct {
 	failed  bool
 	outErr  error
 
+	rules   *ruleCounts  // nil without rules
+	writes  writes       // to the cache that is changed
+	changed atomic.Int64 // paths
+
 	mu    sync.Mutex
 	found map[string]*pathFound // by store path, until it is reported
 }
@@ -89,10 +93,7 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 	ended := make(chan struct{})
 	release, err := r.Cleanup.Hold(func() (func(), error) {
 		return func() {
-			select {
-			case <-ended:
-			case <-time.After(2 * time.Second):
-			}
+			r.writes.wait(ended)
 		}, nil
 	})
 	if err != nil {
@@ -138,12 +139,15 @@ type pathFound struct {
 }
 
 // record collects what a run of cfg finds, as far as the budget allows, and counts all of it.
-func (f *pathFound) record(cfg *filter.Config, unsigned report.Unsigned, b *report.Budget) {
+func (f *pathFound) record(cfg *filter.Config, unsigned report.Unsigned, b *report.Budget, mend report.Repair) {
 	f.Record(cfg)
 	list := cfg.Observer.Signature
 	cfg.Observer.Signature = func(s filter.Signature) {
 		unsigned.Apply(&s.Slice)
 		f.tally.AddSlice(&s.Slice)
+		if !s.OK() {
+			f.tally.Mend.Add(s.Status, 1, mend)
+		}
 		list(s)
 	}
 	cfg.Observer.Invalid = func(s filter.Signature) {
@@ -166,7 +170,7 @@ func (r *run) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src 
 	cfg := r.cfg
 	f := &pathFound{Archive: report.NewArchive(r.budget)}
 	f.StorePath = p.StorePath
-	f.record(&cfg, r.unsigned, r.budget)
+	f.record(&cfg, r.unsigned, r.budget, report.Repair{Command: "narseal cache repair", Operand: r.name})
 	cfg.Signatures.Verify = r.cfg.Signatures.Verify || r.file != nil && !p.Again
 	write := r.write && !p.Finished
 	if p.Finished {
@@ -237,7 +241,11 @@ func (r *run) done(res binarycache.Result) {
 	} else if f != nil {
 		r.add(res, f)
 	}
+	if f != nil {
+		r.rules.add(&res, &f.result)
+	}
 	if res.Status == binarycache.Changed {
+		r.changed.Add(1)
 		if _, err := fmt.Fprintln(r.out, res.NewStorePath); err != nil && r.outErr == nil {
 			r.outErr = fmt.Errorf("output: %w", err)
 		}

@@ -20,7 +20,10 @@ import (
 
 // A StopError is the error of a run that a signal ended, or that ended because nobody reads its output any more. It
 // is not reported: the user caused it.
-type StopError struct{ Signal syscall.Signal }
+type StopError struct {
+	Signal syscall.Signal
+	state  func() string
+}
 
 func (e *StopError) Error() string { return "stopped by " + e.Signal.String() }
 
@@ -35,6 +38,14 @@ func (e *StopError) End() int {
 		}
 	}
 	return 128 + int(e.Signal)
+}
+
+// State describes what a run that was stopped has left, for the user. It is empty if nothing said so.
+func (e *StopError) State() string {
+	if e.state == nil {
+		return ""
+	}
+	return e.state()
 }
 
 // Run calls f and returns its error. It stops waiting for f when SIGINT, SIGTERM or SIGHUP arrives, when the reader
@@ -61,10 +72,10 @@ func Run(ctx context.Context, f func(context.Context, *Registry) error) error {
 	select {
 	case err = <-done:
 		if errors.Is(err, syscall.EPIPE) {
-			err = &StopError{syscall.SIGPIPE}
+			err = &StopError{Signal: syscall.SIGPIPE}
 		}
 	case s := <-signals:
-		err = &StopError{s.(syscall.Signal)}
+		err = &StopError{Signal: s.(syscall.Signal), state: r.describe}
 		cancel(err)
 	case <-ctx.Done():
 		err = context.Cause(ctx)
@@ -78,6 +89,7 @@ func Run(ctx context.Context, f func(context.Context, *Registry) error) error {
 type Registry struct {
 	cancel   context.CancelCauseFunc
 	complete atomic.Bool // see OutputComplete
+	state    atomic.Pointer[func() string]
 
 	mu    sync.Mutex
 	ended bool
@@ -136,6 +148,21 @@ func (r *Registry) Atomic(f func() error) error {
 	return f()
 }
 
+// OnStop sets what describes the state of things for the user when a signal ends the program. It is called after
+// everything is undone, while the work may still go on.
+func (r *Registry) OnStop(describe func() string) {
+	if r != nil {
+		r.state.Store(&describe)
+	}
+}
+
+func (r *Registry) describe() string {
+	if f := r.state.Load(); f != nil {
+		return (*f)()
+	}
+	return ""
+}
+
 // WatchReader ends the program when nobody reads what is written to f any more, see [pipe.WatchReader].
 func (r *Registry) WatchReader(f *os.File) {
 	if r == nil {
@@ -143,7 +170,7 @@ func (r *Registry) WatchReader(f *os.File) {
 	}
 	pipe.WatchReader(f, func() {
 		if !r.complete.Load() {
-			r.cancel(&StopError{syscall.SIGPIPE})
+			r.cancel(&StopError{Signal: syscall.SIGPIPE})
 		}
 	})
 }

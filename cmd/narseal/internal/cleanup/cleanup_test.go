@@ -50,8 +50,8 @@ func TestRunEndsEarly(t *testing.T) {
 	}{
 		"context": {func(cancel context.CancelCauseFunc, _ *os.File) { cancel(cause) }, cause},
 		"signal": {func(context.CancelCauseFunc, *os.File) { syscall.Kill(os.Getpid(), syscall.SIGTERM) },
-			&StopError{syscall.SIGTERM}},
-		"reader": {func(_ context.CancelCauseFunc, reader *os.File) { reader.Close() }, &StopError{syscall.SIGPIPE}},
+			&StopError{Signal: syscall.SIGTERM}},
+		"reader": {func(_ context.CancelCauseFunc, reader *os.File) { reader.Close() }, &StopError{Signal: syscall.SIGPIPE}},
 	} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		defer cancel(nil)

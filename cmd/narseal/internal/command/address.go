@@ -43,6 +43,7 @@ func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
 	}
 	defer in.Close()
 	defer out.Abort()
+	e.archiveOnStop(o.Output)
 	// To stderr unless the user names a file: stdout is for the archive.
 	file, err := e.OpenReport(cmp.Or(o.Report, Stream))
 	if err != nil {

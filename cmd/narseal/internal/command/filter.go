@@ -52,6 +52,7 @@ type filterRun struct {
 	rep     *report.Report // nil if none is wanted
 	budget  *report.Budget // for what it lists
 	total   filter.Result
+	invalid leftInvalid
 }
 
 // filter passes a command's input through a filter to its output.
@@ -62,6 +63,7 @@ func (e *Env) filter(command string, common *Common, o *Archive, cfg *filter.Con
 	}
 	defer in.Close()
 	defer out.Abort()
+	e.archiveOnStop(o.Output)
 	file, err := e.OpenReport(common.Report)
 	if err != nil {
 		return err
@@ -70,8 +72,11 @@ func (e *Env) filter(command string, common *Common, o *Archive, cfg *filter.Con
 	if err := e.restrictToArchive(common, o); err != nil {
 		return err
 	}
-	cfg.Observer.Invalid = func(s filter.Signature) { e.WarnInvalid(s.Path.Short(), &s.Slice) }
 	r := &filterRun{Env: e, options: o, cfg: cfg}
+	cfg.Observer.Invalid = func(s filter.Signature) {
+		e.WarnInvalid(s.Path.Short(), &s.Slice)
+		r.invalid.add(&s.Slice)
+	}
 	if file != nil {
 		r.rep, r.budget = report.New(command), report.NewBudget(report.DefaultBudget)
 	}
@@ -82,6 +87,8 @@ func (e *Env) filter(command string, common *Common, o *Archive, cfg *filter.Con
 	if err := errors.Join(err, r.writeReport(file, err)); err != nil {
 		return err
 	}
+	e.WarnUnused(cfg.Rules, r.total.Counts)
+	r.invalid.hint(e, cfg.Signatures.Repair)
 	e.Terminal.Infof("%s", r.summary())
 	if cfg.Rules == nil {
 		e.WarnUnsigned(r.total.Unsigned, "narseal verify")
@@ -90,6 +97,16 @@ func (e *Env) filter(command string, common *Common, o *Archive, cfg *filter.Con
 		return ErrInvalid
 	}
 	return nil
+}
+
+// archiveOnStop says what becomes of an output when the program is stopped.
+func (e *Env) archiveOnStop(output string) {
+	e.Cleanup.OnStop(func() string {
+		if output == "" || output == Stream {
+			return "the archive on stdout is incomplete"
+		}
+		return output + " was not written"
+	})
 }
 
 // commit makes an output appear.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"sync/atomic"
 
 	"narseal/cmd/narseal/internal/inplace"
 	"narseal/cmd/narseal/internal/report"
@@ -34,6 +36,9 @@ func RepairInPlace(ctx context.Context, e *Env, o *InPlaceOptions) error {
 		return err
 	}
 	r := newInPlaceRun(e, o)
+	e.Cleanup.OnStop(func() string {
+		return fmt.Sprintf("%s repaired, the others are as they were; the same command continues", report.Plural(r.count.Load(), "file", "files"))
+	})
 	for _, path := range o.Paths {
 		r.path(ctx, path)
 	}
@@ -41,7 +46,11 @@ func RepairInPlace(ctx context.Context, e *Env, o *InPlaceOptions) error {
 		e.Terminal.Infof("%s: %s of it elsewhere, with the old contents", path.Short(), report.Plural(int64(names), "hard link", "hard links"))
 	})
 	e.WarnUnsigned(r.unsigned, "narseal verify")
-	e.Terminal.Infof("%s; %s replaced", &r.total, report.Plural(r.count, "file", "files"))
+	r.print(r.summary())
+	if r.outErr != nil {
+		return fmt.Errorf("output: %w", r.outErr)
+	}
+	r.invalid.hint(e, filter.RepairAll)
 	if err := file.Write(r.inputs.Report().Write); err != nil {
 		return err
 	}
@@ -65,7 +74,10 @@ type inPlaceRun struct {
 	repairer *inplace.Repairer
 	inputs   *report.Inputs
 	total    report.Tally
-	count    int64 // files that were replaced
+	out      io.Writer
+	outErr   error
+	count    atomic.Int64 // files that were replaced
+	invalid  leftInvalid
 	unsigned int64 // slices without a signature that need one
 	// Of the current path:
 	rep   *report.Input
@@ -73,7 +85,7 @@ type inPlaceRun struct {
 }
 
 func newInPlaceRun(e *Env, o *InPlaceOptions) *inPlaceRun {
-	r := &inPlaceRun{Env: e, inputs: report.NewInputs("repair", o.Report != "", report.NewBudget(report.DefaultBudget))}
+	r := &inPlaceRun{Env: e, out: e.List(), inputs: report.NewInputs("repair", o.Report != "", report.NewBudget(report.DefaultBudget))}
 	r.repairer = &inplace.Repairer{
 		Jobs: o.Jobs, OnCMS: o.OnCMS, Cleanup: e.Cleanup,
 		Entered: e.entered(), Found: r.found, Slice: r.slice, Fail: r.fail,
@@ -82,9 +94,25 @@ func newInPlaceRun(e *Env, o *InPlaceOptions) *inPlaceRun {
 	return r
 }
 
+// print prints what was done, unless only problems are wanted.
+func (r *inPlaceRun) print(line string) {
+	if r.outErr == nil && !r.Terminal.IsQuiet() {
+		_, r.outErr = fmt.Fprintln(r.out, line)
+	}
+}
+
+// summary says in one line what was done.
+func (r *inPlaceRun) summary() string {
+	n := r.count.Load()
+	return fmt.Sprintf("%s repaired, %d left as they are; %s", report.Plural(n, "file", "files"), r.total.Entries.Regular-n, r.total.Verdict())
+}
+
 // path repairs what one argument names.
 func (r *inPlaceRun) path(ctx context.Context, path string) {
 	r.rep, r.tally = r.inputs.Begin(path), &report.Tally{}
+	if p, ok := inStore(path); ok {
+		r.Terminal.Warnf("%s: Nix's database keeps the old hash of %s; narseal store repair changes both", path, p)
+	}
 	kind, err := scan.Kind(path)
 	if err == nil && kind == "" {
 		err = terminal.Hint(errors.New("neither a directory nor a Mach-O file"), "narseal repair -o OUTPUT INPUT repairs an archive")
@@ -104,8 +132,8 @@ func (r *inPlaceRun) found(res *scan.Result, replaced bool) {
 	r.Terminal.Progress().Add(res.Size)
 	r.tally.AddFile(res.Type, res.Size, res.Report)
 	if replaced {
-		r.count++
-		r.Terminal.Infof("%s: repaired", res.Path().Short())
+		r.count.Add(1)
+		r.print("repaired  " + terminal.Printable(res.Path().Short()))
 		r.rep.Change(filter.Change{Path: res.Path(), Contents: true})
 	}
 }
@@ -119,6 +147,7 @@ func (r *inPlaceRun) slice(path nar.Path, s macho.Slice) {
 	r.rep.Add(filter.Signature{Path: path, Slice: s})
 	if !s.Status.OK() {
 		r.WarnInvalid(path.Short(), &s)
+		r.invalid.add(&s)
 	}
 }
 

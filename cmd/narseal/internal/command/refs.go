@@ -143,7 +143,7 @@ func (r *refsRun) run(ctx context.Context, inputs []refsInput) error {
 			if len(inputs) == 1 {
 				return err
 			}
-			r.Terminal.Error(fmt.Errorf("%s: %w", in.name, err))
+			r.Terminal.Error(fmt.Errorf("%s: %w", input.Shown(in.name), err))
 			failed = true
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/sandbox"
 	"narseal/cmd/narseal/internal/scan"
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
 	"narseal/macho"
 	"narseal/nar"
@@ -41,10 +42,15 @@ type ListOptions struct {
 
 // NewList returns the list that the options ask for, on stdout.
 func (e *Env) NewList(o *ListOptions, b *report.Budget) report.List {
-	if o.Format == "github" {
-		return report.NewGitHub(e.List(), o.Summary)
+	switch o.Format {
+	case "github":
+		list := report.NewGitHub(e.List(), o.Summary)
+		list.Quiet = e.Terminal.IsQuiet()
+		return list
+	case "json":
+		return report.NewJSON(e.List(), b)
 	}
-	return report.NewList(o.Format, e.List(), o.All, b)
+	return report.NewTable(e.List(), report.TableOptions{All: o.All, Quiet: e.Terminal.IsQuiet(), Style: terminal.StyleOf(e.Stdout)})
 }
 
 // Verify reports every signature in the inputs.
@@ -91,6 +97,7 @@ type verifyRun struct {
 	name  string
 	rep   *report.Input
 	tally *report.Tally
+	mend  report.Repair
 }
 
 func newVerifyRun(e *Env, o *VerifyOptions) (*verifyRun, error) {
@@ -115,10 +122,10 @@ func newVerifyRun(e *Env, o *VerifyOptions) (*verifyRun, error) {
 
 // input verifies what one argument names, and reports what fails.
 func (v *verifyRun) input(ctx context.Context, name string) {
-	v.name, v.rep, v.tally = name, v.inputs.Begin(name), &report.Tally{}
+	v.name, v.rep, v.tally, v.mend = name, v.inputs.Begin(name), &report.Tally{}, mendArchive(name)
 	err := v.open(ctx)
 	if err != nil {
-		v.fail(fmt.Errorf("%s: %w", name, err))
+		v.fail(fmt.Errorf("%s: %w", input.Shown(name), err))
 	}
 	v.rep.End(v.tally, err)
 	v.total.Sum(v.tally)
@@ -136,6 +143,7 @@ func (v *verifyRun) open(ctx context.Context) error {
 		}
 		if kind != "" {
 			v.rep.Input = &report.Stream{Format: kind, Compression: "none"}
+			v.mend = mendFiles(v.name)
 			return v.files(ctx)
 		}
 	}
@@ -218,12 +226,20 @@ func (v *verifyRun) archive(r io.Reader) error {
 // export verifies each archive of an export stream. Its slices wait for its store path, which comes after it.
 func (v *verifyRun) export(r io.Reader) error {
 	waiting := report.NewWaiting(v.budget)
+	invalid := map[macho.Status]int64{} // of the current archive
 	v.cfg.Observer.Signature = func(s filter.Signature) {
 		v.unsigned.Apply(&s.Slice)
 		v.tally.AddSlice(&s.Slice)
+		if !s.OK() {
+			invalid[s.Status]++
+		}
 		waiting.Add(s)
 	}
 	v.cfg.Observer.EndArchive = func(t *nar.Trailer, res *filter.Result) {
+		for status, n := range invalid {
+			v.tally.Mend.Add(status, n, mendExported(v.name, t.Path))
+		}
+		clear(invalid)
 		v.rep.AddArchive(t.Path, waiting, res)
 		waiting.Flush(v.list, v.name, t.Path)
 	}
@@ -237,6 +253,9 @@ func (v *verifyRun) export(r io.Reader) error {
 func (v *verifyRun) add(s filter.Signature, onDisk bool) {
 	v.unsigned.Apply(&s.Slice)
 	v.tally.AddSlice(&s.Slice)
+	if !s.OK() {
+		v.tally.Mend.Add(s.Status, 1, v.mend)
+	}
 	v.list.Add(&report.Item{Input: v.name, OnDisk: onDisk, Signature: s})
 	v.rep.Add(s)
 }

@@ -14,6 +14,14 @@ import (
 // Stdin is the name of an input that is stdin.
 const Stdin = "-"
 
+// Shown is the name of an input in messages.
+func Shown(name string) string {
+	if name == Stdin {
+		return "stdin"
+	}
+	return name
+}
+
 // An Input is a file or stdin.
 type Input struct {
 	io.Reader

@@ -7,49 +7,72 @@ import (
 	"strings"
 
 	"github.com/mattn/go-runewidth"
+
+	"narseal/cmd/narseal/internal/terminal"
 )
 
 const (
-	helpWidth = 80
+	// helpWidth is the width of help that goes to no terminal, and maxHelpWidth that on a wide one: longer lines are hard
+	// to read.
+	helpWidth    = 80
+	maxHelpWidth = 100
 	// textColumn is where the texts of options begin; a longer option has a line of its own.
 	textColumn = 28
+	// narrow is the width below which each text stands under its term, at narrowColumn.
+	narrow       = 60
+	narrowColumn = 6
 )
 
 // WriteHelp writes the help of a command for a terminal. It reports no errors: nobody could act on them.
-func WriteHelp(out io.Writer, c *Command) {
+func WriteHelp(out io.Writer, c *Command, style terminal.Style) {
 	p := newPage(c)
 	p.lists = append(p.lists, c.Notes...)
-	p.writeHelp(out)
+	h := &helpWriter{bufio.NewWriter(out), style, helpWidth}
+	if w := style.Width(); w > 0 {
+		h.width = min(w, maxHelpWidth)
+	}
+	h.page(p)
+	_ = h.Flush()
 }
 
-func (p *page) writeHelp(out io.Writer) {
-	w := bufio.NewWriter(out)
-	defer w.Flush()
-	writeWrapped(w, p.name+": "+p.summary, 0, 0)
-	fmt.Fprintf(w, "\nUsage: %s\n", p.synopsis)
+// helpWriter writes lines of at most so many columns.
+type helpWriter struct {
+	*bufio.Writer
+	style terminal.Style
+	width int
+}
+
+func (w *helpWriter) page(p *page) {
+	w.wrapped(p.name+": "+p.summary, 0, 0, 0)
+	fmt.Fprintln(w)
+	w.wrapped("Usage: "+p.synopsis, 0, 0, 4)
 	for _, par := range p.about {
 		fmt.Fprintln(w)
-		writeWrapped(w, par, 0, 0)
+		w.wrapped(par, 0, 0, 0)
 	}
 	if len(p.examples) > 0 {
-		fmt.Fprint(w, "\nExamples:\n")
+		fmt.Fprintf(w, "\n%s\n", w.style.Heading("Examples:"))
 		for _, line := range p.examples {
 			fmt.Fprintf(w, "  %s\n", line)
 		}
 	}
 	for _, l := range p.lists {
-		fmt.Fprintf(w, "\n%s:\n", l.Heading)
+		fmt.Fprintf(w, "\n%s\n", w.style.Heading(l.Heading+":"))
 		column := textColumn
 		if !l.options {
 			column = l.column()
 		}
+		if w.width < narrow {
+			column = narrowColumn
+		}
 		for _, i := range l.Items {
-			at, _ := fmt.Fprintf(w, "  %s", i.Term)
+			at := 2 + runewidth.StringWidth(i.Term)
+			fmt.Fprintf(w, "  %s", i.Term)
 			if at+2 > column {
 				fmt.Fprintln(w)
 				at = 0
 			}
-			writeWrapped(w, i.Text, at, column)
+			w.wrapped(i.Text, at, column, column)
 		}
 	}
 }
@@ -63,15 +86,16 @@ func (l *List) column() int {
 	return column
 }
 
-// writeWrapped writes text from the column at on, with further lines indented, and ends the last line.
-func writeWrapped(w io.Writer, text string, at, indent int) {
-	fmt.Fprint(w, strings.Repeat(" ", max(indent-at, 0)))
-	at = max(at, indent)
+// wrapped writes text from the column first on, where the line already has at columns, with further lines indented, and
+// ends the last line.
+func (w *helpWriter) wrapped(text string, at, first, indent int) {
+	fmt.Fprint(w, strings.Repeat(" ", max(first-at, 0)))
+	at = max(at, first)
 	for i, word := range strings.Fields(text) {
 		n := runewidth.StringWidth(word)
 		switch {
 		case i == 0:
-		case at+1+n <= helpWidth:
+		case at+1+n <= w.width:
 			fmt.Fprint(w, " ")
 			at++
 		default:

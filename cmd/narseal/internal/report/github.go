@@ -17,6 +17,7 @@ import (
 // Sources: docs.github.com, "Workflow commands for GitHub Actions"; for the escapes, actions/toolkit
 // packages/core/src/command.ts.
 type GitHub struct {
+	Quiet   bool // nothing but problems on stdout
 	w       *bufio.Writer
 	summary string
 	rows    []githubRow
@@ -103,7 +104,15 @@ func (g *GitHub) End(n *Tally) error {
 	if g.more.omitted > 0 {
 		fmt.Fprintln(g.w, omission(g.more.omitted))
 	}
-	fmt.Fprintln(g.w, n)
+	if !g.Quiet || n.Invalid > 0 || n.Failed > 0 {
+		fmt.Fprintln(g.w, n)
+	}
+	for _, note := range n.Mend.Notes() {
+		fmt.Fprintln(g.w, note)
+	}
+	for _, c := range n.Mend.Commands() {
+		fmt.Fprintf(g.w, "::notice title=To repair::%s\n", githubData(c))
+	}
 	if err := g.w.Flush(); err != nil {
 		return err
 	}
@@ -155,6 +164,15 @@ func (g *GitHub) markdown(n *Tally) string {
 	}
 	if more.errors > 0 {
 		fmt.Fprintf(&b, "- and %d more\n", more.errors)
+	}
+	for _, note := range n.Mend.Notes() {
+		fmt.Fprintf(&b, "\n%s\n", markdownText(note))
+	}
+	if commands := n.Mend.Commands(); commands != nil {
+		b.WriteString("\nTo repair:\n")
+		for _, c := range commands {
+			fmt.Fprintf(&b, "\n<pre>%s</pre>\n", markdownText(c))
+		}
 	}
 	return b.String()
 }

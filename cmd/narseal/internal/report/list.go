@@ -45,14 +45,22 @@ func (i *Item) Name() string {
 	return name
 }
 
-// NewList returns the list in a format of --format: text, or json. The text leaves out valid signatures without
-// warnings unless all is set.
-func NewList(format string, w io.Writer, all bool, b *Budget) List {
+// NewJSON returns a list of JSON objects, one per line.
+func NewJSON(w io.Writer, b *Budget) List {
 	out := bufio.NewWriter(w)
-	if format == "json" {
-		return &jsonLines{w: out, enc: jsontext.NewEncoder(out), budget: b}
-	}
-	return &table{w: out, all: all}
+	return &jsonLines{w: out, enc: jsontext.NewEncoder(out), budget: b}
+}
+
+// TableOptions say how a list looks as a table.
+type TableOptions struct {
+	All   bool // valid signatures, too
+	Quiet bool // nothing but problems
+	Style terminal.Style
+}
+
+// NewTable returns a list for people.
+func NewTable(w io.Writer, o TableOptions) List {
+	return &table{w: bufio.NewWriter(w), TableOptions: o}
 }
 
 // jsonLines writes an object for each slice, one per line.
@@ -89,49 +97,6 @@ func (l *jsonLines) End(*Tally) error {
 			Omitted int64 `json:"omitted"`
 		}{l.omitted})
 	}
-	return l.w.Flush()
-}
-
-// table writes lines for people: a slice that is invalid or has a warning, with its slots, and with all set also the others.
-type table struct {
-	w       *bufio.Writer
-	all     bool
-	headed  bool
-	omitted int64
-}
-
-const tableRow = "%-11s  %-8s  %-13s  %s\n"
-
-func (l *table) Add(i *Item) {
-	if i.OK() && len(i.Warnings) == 0 && !l.all {
-		return
-	}
-	if !l.headed {
-		fmt.Fprintf(l.w, tableRow, "STATUS", "ARCH", "SIGNATURE", "FILE")
-		l.headed = true
-	}
-	fmt.Fprintf(l.w, tableRow, i.Status, i.Arch, i.Signature.Slice.Signature, terminal.Printable(i.Name()))
-	if i.Reason != "" {
-		fmt.Fprintf(l.w, "  %s\n", terminal.Printable(i.Reason))
-	}
-	for _, line := range DescribeSlots(&i.Slice) {
-		fmt.Fprintf(l.w, "  %s\n", line)
-	}
-	for _, warning := range i.Warnings {
-		fmt.Fprintf(l.w, "  warning: %s\n", terminal.Printable(warning))
-	}
-	_ = l.w.Flush() // as it comes; End returns the error
-}
-
-func (l *table) Omit(n int64) { l.omitted += n }
-
-func (l *table) Fail(error) {}
-
-func (l *table) End(n *Tally) error {
-	if l.omitted > 0 {
-		fmt.Fprintln(l.w, omission(l.omitted))
-	}
-	fmt.Fprintln(l.w, n)
 	return l.w.Flush()
 }
 

@@ -144,7 +144,7 @@ func TestReportWriteFails(t *testing.T) {
 func TestJSONIsSafe(t *testing.T) {
 	for _, path := range []string{"/a", "/é漢😀", "/\u0085\u009b31m", "/\u202egnp.exe", "/\u2066\u200f\u061c", "/\x7f\x1b[2J", "/\U000e0041", "/\xff", "/\xfe", "/a\xc2"} {
 		var line bytes.Buffer
-		list := NewList("json", &line, false, nil)
+		list := NewJSON(&line, nil)
 		list.Add(&Item{Input: path, StorePath: path, Signature: filter.Signature{Path: nar.NewPath(path)}})
 		if err := list.End(&Tally{}); err != nil {
 			t.Fatal(err)
@@ -243,7 +243,7 @@ func TestArchiveBudget(t *testing.T) {
 func TestWaitingBudget(t *testing.T) {
 	stale := filter.Signature{Path: nar.NewPath("/x"), Slice: macho.Slice{Status: macho.StatusStale, Reason: strings.Repeat("r", 100)}}
 	var jsonOut, textOut, githubOut bytes.Buffer
-	lists := Lists{NewList("json", &jsonOut, false, nil), NewList("text", &textOut, false, nil), NewGitHub(&githubOut, "")}
+	lists := Lists{NewJSON(&jsonOut, nil), NewTable(&textOut, TableOptions{}), NewGitHub(&githubOut, "")}
 	left := NewBudget(int64(2*Memory(&stale.Slice) + 10))
 	w := NewWaiting(left)
 	for range 2 {
@@ -275,7 +275,7 @@ func TestLongPaths(t *testing.T) {
 	}
 	left := NewBudget(int64(2*path.Len() + 300))
 	var jsonOut, textOut, githubOut bytes.Buffer
-	lists := Lists{NewList("json", &jsonOut, false, left), NewList("text", &textOut, false, left), NewGitHub(&githubOut, "")}
+	lists := Lists{NewJSON(&jsonOut, left), NewTable(&textOut, TableOptions{}), NewGitHub(&githubOut, "")}
 	for i := range 5 {
 		lists.Add(&Item{Input: "in", Signature: filter.Signature{Path: path.Join(fmt.Sprint("end", i)), Slice: macho.Slice{Status: macho.StatusStale}}})
 	}

@@ -20,6 +20,7 @@ type Tally struct {
 	Invalid        int64 // slices with an invalid signature, or with none that need one
 	Unsigned       int64 // of these, slices with none
 	Failed         int64 // inputs, and names in directories, that could not be read
+	Mend           Mend  // how what is invalid can be repaired
 }
 
 // Sum adds what another Tally counted.
@@ -35,6 +36,7 @@ func (n *Tally) Sum(o *Tally) {
 	n.Invalid += o.Invalid
 	n.Unsigned += o.Unsigned
 	n.Failed += o.Failed
+	n.Mend.sum(&o.Mend)
 }
 
 // AddSlice counts a slice.

@@ -18,6 +18,7 @@ type Terminal struct {
 	quiet   bool
 	verbose bool
 	hints   []func(error) string
+	style   Style
 
 	progress *Progress // nil where none is shown
 	drawn    bool      // a line of progress stands on the terminal
@@ -28,7 +29,7 @@ type Terminal struct {
 // New returns a Terminal that writes to stderr. Each of hints says what can be done about errors of a package that
 // this one does not know; it returns the empty string for all others.
 func New(stderr io.Writer, hints ...func(error) string) *Terminal {
-	return &Terminal{stderr: stderr, hints: hints}
+	return &Terminal{stderr: stderr, hints: hints, style: StyleOf(stderr)}
 }
 
 // Options say what a Terminal shows.
@@ -72,17 +73,43 @@ func (t *Terminal) Infof(format string, args ...any) {
 	}
 }
 
-func (t *Terminal) say(kind, format string, args ...any) {
-	t.line("narseal: %s: %s", kind, fmt.Sprintf(format, args...))
+// Hintf says what can be done, unless the user wants no more than errors.
+func (t *Terminal) Hintf(format string, args ...any) {
+	if !t.quiet {
+		t.say("hint", format, args...)
+	}
 }
 
-func (t *Terminal) line(format string, args ...any) {
+// Stopped reports that a signal ends the run, and the state in which it leaves things, which may be empty. It does not
+// wait for a message that nobody reads.
+func (t *Terminal) Stopped(state string) {
+	if t.quiet || !t.mu.TryLock() {
+		return
+	}
+	t.mu.Unlock()
+	if state == "" {
+		state = "nothing was changed"
+	}
+	t.line("narseal: stopped: %s", state)
+}
+
+func (t *Terminal) say(kind, format string, args ...any) {
+	t.write("narseal: "+t.style.kind(kind)+": ", fmt.Sprintf(format, args...))
+}
+
+func (t *Terminal) line(format string, args ...any) { t.write("", fmt.Sprintf(format, args...)) }
+
+// write writes a line of a message after a prefix that is safe to print.
+func (t *Terminal) write(prefix, text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clear()
 	// If stderr cannot be written, there is nowhere to report it.
-	fmt.Fprintln(t.stderr, Harmless(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(t.stderr, prefix+Harmless(text))
 }
+
+// IsQuiet reports whether the user wants to see nothing but problems.
+func (t *Terminal) IsQuiet() bool { return t.quiet }
 
 // IsTerminal reports whether a stream of the program is a terminal.
 func IsTerminal(stream any) bool {

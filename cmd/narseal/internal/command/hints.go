@@ -1,0 +1,73 @@
+package command
+
+import (
+	"strings"
+
+	"narseal/filter"
+	"narseal/filter/rules"
+	"narseal/macho"
+)
+
+// leftInvalid is what a run leaves invalid, so that it can say what would repair it.
+type leftInvalid struct{ stale, cms bool }
+
+func (l *leftInvalid) add(s *macho.Slice) {
+	switch s.Status {
+	case macho.StatusStale:
+		l.stale = true
+	case macho.StatusCMS:
+		l.cms = true
+	}
+}
+
+// hint says which options would repair it, in a run with this one.
+func (l *leftInvalid) hint(e *Env, mode filter.RepairMode) {
+	switch {
+	case mode == filter.RepairNone:
+		if l.stale || l.cms {
+			e.Terminal.Hintf("--repair none leaves signatures as they are; narseal repair repairs them later")
+		}
+		return
+	case l.stale && mode == filter.RepairTouched:
+		e.Terminal.Hintf("--repair all also repairs what the rules did not touch")
+	}
+	if l.cms {
+		e.Terminal.Hintf("only its owner can renew a signature by a certificate; --on-cms adhoc makes it an ad-hoc one")
+	}
+}
+
+// maxUnused is how many rules that matched nothing are named.
+const maxUnused = 3
+
+// hashPart is the hash part of a rule's side, which is a hash or a base name.
+func hashPart(s string) string {
+	hash, _, _ := strings.Cut(s, "-")
+	return hash
+}
+
+// WarnUnused warns of rules that matched nothing: the first ones by name. A rule whose hash another one replaced, as a
+// whole base name or by itself, counts as used.
+func (e *Env) WarnUnused(set *rules.Set, counts []int64) {
+	if set == nil || e.Terminal.IsQuiet() {
+		return
+	}
+	used := map[string]bool{}
+	for i, n := range counts {
+		if n > 0 {
+			used[hashPart(set.Rule(i).From)] = true
+		}
+	}
+	unused := 0
+	for i := range counts {
+		from := set.Rule(i).From
+		if used[hashPart(from)] {
+			continue
+		}
+		if unused++; unused <= maxUnused {
+			e.Terminal.Warnf("%s: the rule matched nothing", from)
+		}
+	}
+	if unused > maxUnused {
+		e.Terminal.Warnf("%d of %d rules matched nothing", unused, len(counts))
+	}
+}

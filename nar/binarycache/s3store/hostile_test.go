@@ -1,0 +1,277 @@
+package s3store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/cachetest"
+	"narseal/nar/binarycache/s3store"
+)
+
+// fake returns a store on a server that answers as f does.
+func fake(t *testing.T, f http.HandlerFunc) *s3store.Store {
+	t.Helper()
+	server := httptest.NewServer(f)
+	t.Cleanup(server.Close)
+	t.Setenv("AWS_ACCESS_KEY_ID", "test")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "testsecret")
+	return open(t, "s3://cache?region=us-east-1&endpoint="+server.URL)
+}
+
+func page(w http.ResponseWriter, next string, keys ...string) {
+	fmt.Fprintf(w, `<ListBucketResult><Name>cache</Name><IsTruncated>%v</IsTruncated><NextContinuationToken>%s</NextContinuationToken>`, next != "", next)
+	for _, k := range keys {
+		fmt.Fprintf(w, `<Contents><Key>%s</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified><ETag>"e"</ETag><Size>1</Size></Contents>`, k)
+	}
+	io.WriteString(w, `</ListBucketResult>`)
+}
+
+// A listing that never comes to an end is an error.
+func TestEndlessListing(t *testing.T) {
+	for name, next := range map[string]func(n int64) (token, key string){
+		"the same page":     func(int64) (string, string) { return "a", "x.narinfo" },
+		"two pages":         func(n int64) (string, string) { return fmt.Sprint(n % 2), "x.narinfo" },
+		"a circle far away": func(n int64) (string, string) { return fmt.Sprint(min(n, 100+n%7)), "x.narinfo" },
+		"empty pages":       func(n int64) (string, string) { return fmt.Sprint(n), "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var n atomic.Int64
+			s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+				token, key := next(n.Add(1))
+				if key == "" {
+					page(w, token)
+				} else {
+					page(w, token, key)
+				}
+			})
+			var last error
+			for _, err := range s.List(t.Context(), "") {
+				last = err
+			}
+			if last == nil || !strings.Contains(last.Error(), "circles") {
+				t.Errorf("got %v after %d pages", last, n.Load())
+			}
+		})
+	}
+}
+
+// What a listing has that is no object of a cache is passed over.
+func TestStrangeKeys(t *testing.T) {
+	s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		page(w, "", "a.narinfo", ".hidden", "nar/x.nar", "../../etc/passwd", "/abs", "nar/", "a//b", strings.Repeat("k", 2000), "b.narinfo")
+	})
+	var names []string
+	for o, err := range s.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, o.Name)
+	}
+	if got := strings.Join(names, " "); got != "a.narinfo b.narinfo" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Errors say what is wrong and what to do.
+func TestErrors(t *testing.T) {
+	for name, c := range map[string]struct {
+		status             int
+		code, region       string
+		want, hint         string
+		absent, permission bool
+	}{
+		"no bucket":            {404, "NoSuchBucket", "", "there is no bucket cache", "?endpoint=", false, false},
+		"no object":            {404, "NoSuchKey", "", "404 Not Found", "", true, false},
+		"key":                  {403, "InvalidAccessKeyId", "", "does not know this access key", "AWS_ACCESS_KEY_ID", false, true},
+		"key, as a 404":        {404, "InvalidAccessKeyId", "", "does not know this access key", "AWS_ACCESS_KEY_ID", false, true},
+		"secret":               {403, "SignatureDoesNotMatch", "", "signature does not match", "AWS_SECRET_ACCESS_KEY", false, true},
+		"denied":               {403, "AccessDenied", "", "AccessDenied", "s3:GetObject", true, true},
+		"clock":                {403, "RequestTimeTooSkewed", "", "clocks", "set the clock", false, true},
+		"session":              {400, "ExpiredToken", "", "ExpiredToken", "aws sso login", false, true},
+		"region":               {400, "AuthorizationHeaderMalformed", "eu-west-1", "region eu-west-1", "?region=eu-west-1", false, false},
+		"redirect":             {301, "PermanentRedirect", "", "another region", "?region=", false, false},
+		"redirect, and region": {301, "PermanentRedirect", "eu-west-1", "region eu-west-1", "?region=eu-west-1", false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var n atomic.Int64
+			s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+				n.Add(1)
+				if c.region != "" {
+					w.Header().Set("x-amz-bucket-region", c.region)
+				}
+				w.WriteHeader(c.status)
+				fmt.Fprintf(w, "<Error><Code>%s</Code><Message>as the server says\u202e</Message></Error>", c.code)
+			})
+			_, _, err := s.Open(t.Context(), "nix-cache-info")
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\u202e") {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			if errors.Is(err, fs.ErrNotExist) != c.absent || errors.Is(err, fs.ErrPermission) != c.permission {
+				t.Errorf("%v: absent %v, permission %v", err, errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission))
+			}
+			var hint interface{ Hint() string }
+			if !errors.As(err, &hint) || !strings.Contains(hint.Hint(), c.hint) || c.hint == "" && hint.Hint() != "" {
+				t.Errorf("hint: want %q", c.hint)
+			}
+			if n.Load() != 1 {
+				t.Errorf("%d requests", n.Load())
+			}
+		})
+	}
+}
+
+// A real server says so, too.
+func TestWrongKeys(t *testing.T) {
+	server := cachetest.NewS3(t)
+	get := func() error {
+		_, _, err := open(t, server.URL("")).Open(t.Context(), "nix-cache-info")
+		return err
+	}
+	if err := get(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing: %v", err)
+	}
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "other")
+	if err := get(); err == nil || !strings.Contains(err.Error(), "signature does not match") || strings.Contains(err.Error(), "other") {
+		t.Errorf("wrong secret: %v", err)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "other")
+	if err := get(); err == nil || !strings.Contains(err.Error(), "does not know this access key") || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("wrong key: %v", err)
+	}
+	s := open(t, strings.Replace(server.URL(""), "s3://cache", "s3://other", 1))
+	if _, _, err := s.Open(t.Context(), "nix-cache-info"); err == nil {
+		t.Error("no bucket: no error")
+	}
+}
+
+// A listing that is forbidden is one that the store cannot do.
+func TestForbiddenListing(t *testing.T) {
+	s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(403)
+		io.WriteString(w, "<Error><Code>AccessDenied</Code></Error>")
+	})
+	for _, err := range s.List(t.Context(), "") {
+		if !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, fs.ErrPermission) {
+			t.Error(err)
+		}
+	}
+}
+
+// What a server sends without end is not collected.
+func TestEndlessAnswers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short")
+	}
+	endless := func(w http.ResponseWriter, r *http.Request) {
+		junk := strings.Repeat("<Contents><Key>x", 1000)
+		for {
+			if _, err := io.WriteString(w, junk); err != nil {
+				return
+			}
+		}
+	}
+	for name, f := range map[string]http.HandlerFunc{
+		"an error": func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(403); endless(w, r) },
+		"a page": func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, "<ListBucketResult>")
+			endless(w, r)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := fake(t, f)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var last error
+			for _, err := range s.List(ctx, "") {
+				last = err
+			}
+			if last == nil {
+				t.Error("no error")
+			}
+		})
+	}
+}
+
+// Parts of a URL that are wrong are named, and the URL is not shown.
+func TestURLs(t *testing.T) {
+	for url, want := range map[string]string{
+		"s3://":                   "want s3://BUCKET",
+		"s3://key:hunter2@bucket": "credentials do not belong",
+		"s3://bucket?endpoint=http://a:hunter2@b": "endpoint: want",
+		"s3://bucket?endpoint=ftp://b":            "scheme: want",
+		"s3://bucket?scheme=gopher":               "scheme: want",
+		"s3://bucket?addressing-style=other":      "addressing-style",
+		"s3://bucket?hunter=2":                    "unknown parameter hunter",
+		"s3://bucket:1":                           "?endpoint=",
+	} {
+		_, err := s3store.New(url, s3store.Options{})
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: got %v, want %q", url, err, want)
+		}
+	}
+	for url, want := range map[string]string{
+		"s3://b": "s3://b",
+		"s3://b/?profile=p&storage-class=GLACIER":   "s3://b",
+		"s3://b/p/q/?compression=zstd&region=x":     "s3://b/p/q",
+		"s3://b?endpoint=EXAMPLE.org&scheme=http":   "s3://b?endpoint=http://example.org",
+		"s3://b?endpoint=https://example.org:9000/": "s3://b?endpoint=https://example.org:9000",
+	} {
+		s, err := s3store.New(url, s3store.Options{})
+		if err != nil || s.URL() != want {
+			t.Errorf("%s: got %v, %v, want %s", url, s, err, want)
+		}
+	}
+}
+
+// A profile that the URL names, and that is not there or has no keys, is an error: nobody is anonymous by mistake.
+func TestProfiles(t *testing.T) {
+	dir := t.TempDir()
+	for _, v := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE"} {
+		t.Setenv(v, "")
+	}
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("HOME", dir)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", writeFile(t, dir, "credentials", "[default]\nregion = x\n[good]\naws_access_key_id = test\naws_secret_access_key = testsecret\n"+
+		"[half]\naws_access_key_id = test\n[role]\nrole_arn = arn\nsource_profile = good\n"))
+	connect := func(url string) error {
+		s, err := s3store.New(url, s3store.Options{})
+		if err != nil {
+			return err
+		}
+		return s.Connect(t.Context())
+	}
+	for url, want := range map[string]string{
+		"s3://b": "", "s3://b?profile=good": "", "s3://b?profile=none": "profile none", "s3://b?profile=half": "partial", "s3://b?profile=role": "export-credentials",
+	} {
+		err := connect(url)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "testsecret")) {
+			t.Errorf("%s: got %v, want %q", url, err, want)
+		}
+	}
+	t.Setenv("AWS_PROFILE", "none")
+	if err := connect("s3://b"); err == nil {
+		t.Error("AWS_PROFILE=none: no error")
+	}
+}
+
+func writeFile(t *testing.T, dir, name, content string) string {
+	t.Helper()
+	name = filepath.Join(dir, name)
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+var _ binarycache.Store = (*s3store.Store)(nil)

@@ -1,0 +1,50 @@
+package s3store
+
+import (
+	"errors"
+	"io"
+	"net/http"
+
+	"narseal/nar/binarycache/internal/remote"
+)
+
+// Limits of answers that the library reads whole, in bytes. A page has 1000 keys of at most 1024 bytes, each of which
+// may be escaped, and the rest of an entry takes less than 1 KiB.
+const (
+	maxPage   = 1000*(3*1024+1024) + 1<<16
+	maxAnswer = 1 << 20
+)
+
+// A limiter bounds what a server sends in answer to anything but the request for an object, whose reader has a bound.
+type limiter struct{ *remote.Transport }
+
+func (l limiter) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := l.Transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case resp.StatusCode >= 300, req.Method != http.MethodGet:
+		resp.Body = &limited{resp.Body, maxAnswer}
+	case req.URL.Query().Get("list-type") != "":
+		resp.Body = &limited{resp.Body, maxPage}
+	}
+	return resp, nil
+}
+
+var errLong = errors.New("the server's answer does not end")
+
+// A limited body is an error where it is too long.
+type limited struct {
+	io.ReadCloser
+	left int64
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	if l.left <= 0 {
+		return 0, errLong
+	}
+	n, err := l.ReadCloser.Read(p[:min(int64(len(p)), l.left)])
+	l.left -= int64(n)
+	return n, err
+}
