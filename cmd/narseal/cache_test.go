@@ -95,7 +95,7 @@ func testCacheRepairedForNix(t *testing.T) {
 			if status != 0 || stdout != images+"\n" || stderr != "" {
 				t.Errorf("repair: status %d\n%s%s", status, stdout, stderr)
 			}
-			if status, stdout, stderr = narseal(t, nil, "cache", "verify", "--trusted-public-keys", public, "--path", images, dir); status != 0 || !strings.Contains(stdout, "every signature is valid") {
+			if status, stdout, stderr = narseal(t, []byte(images), "cache", "verify", "--trusted-public-keys", public, "--paths", "-", dir); status != 0 || !strings.Contains(stdout, "every signature is valid") {
 				t.Errorf("verify: status %d\n%s%s", status, stdout, stderr)
 			}
 			after := filesOf(t, dir)
