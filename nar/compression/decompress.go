@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -58,6 +59,25 @@ func decompress(r io.Reader, free int64) (io.ReadCloser, Type, error) {
 // It reads more than Decompress before it returns: the header of the first frame or block. Later ones that ask for a
 // larger window or dictionary than both the first and 2 MiB end in an error.
 func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, used int64, err error) {
+	return decompressWith(r, freeWindow, func(used int64) error {
+		if used > memory {
+			return fmt.Errorf("%w: it takes %d bytes of memory, %d are left", ErrMemory, used, max(memory, 0))
+		}
+		return nil
+	})
+}
+
+// DecompressWith is Decompress, and calls take with the most memory that the reader takes until Close, in bytes, before
+// it takes more than a little. take may wait until there is so much, and its error is returned.
+//
+// It reads more than Decompress before it returns: the header of the first frame or block. Later ones that ask for a
+// larger window or dictionary than both the first and 8 MiB end in an error.
+func DecompressWith(r io.Reader, take func(memory int64) error) (io.ReadCloser, Type, error) {
+	dec, t, _, err := decompressWith(r, usualWindow, take)
+	return dec, t, err
+}
+
+func decompressWith(r io.Reader, free int64, take func(int64) error) (dec io.ReadCloser, t Type, used int64, err error) {
 	d, err := newDecompressor(r, freeOutput)
 	if err != nil {
 		return nil, "", 0, err
@@ -66,9 +86,12 @@ func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, use
 	if err != nil {
 		return nil, "", 0, err
 	}
+	if d.format == Zstd || d.format == Xz {
+		window = max(window, free)
+	}
 	used = window + d.overhead()
-	if used > memory {
-		return nil, d.format, 0, fmt.Errorf("decompress %s: %w: it takes %d bytes of memory, %d are left", d.format, ErrMemory, used, max(memory, 0))
+	if err := take(used); err != nil {
+		return nil, d.format, 0, fmt.Errorf("decompress %s: %w", d.format, err)
 	}
 	dec, t, err = d.open(window)
 	return dec, t, used, err
@@ -205,8 +228,13 @@ func (d *decompressor) Close() error {
 	if d.close != nil {
 		d.close()
 	}
+	// A large window that waits to be collected would be there twice when the next stream is read.
+	large := d.out > usualWindow && (d.format == Zstd || d.format == Xz)
 	recycle(d.buffered)
 	*d = decompressor{err: fs.ErrClosed}
+	if large {
+		runtime.GC()
+	}
 	return nil
 }
 
