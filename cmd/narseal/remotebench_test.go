@@ -23,7 +23,7 @@ import (
 )
 
 // BenchmarkRemoteMany verifies a cache of many tiny paths, and compares with the mere reading of the same objects by as
-// many connections. NARSEAL_REMOTE_PATHS is how many paths; the figures of docs/performance.md are of 100,000:
+// many connections. NARSEAL_REMOTE_PATHS is how many paths:
 //
 //	NARSEAL_REMOTE_PATHS=100000 go test ./cmd/narseal -run '^$' -bench RemoteMany -benchtime 1x -timeout 1h
 func BenchmarkRemoteMany(b *testing.B) {
@@ -165,7 +165,7 @@ func verifyMany(b *testing.B, url string, infos []string, jobs int) (whole, firs
 	args := []string{file, binary, "cache", "verify", "-j", fmt.Sprint(jobs), "--all", "--format", "json", url}
 	cmd := exec.Command("peak", args...)
 	if strings.HasPrefix(url, "http") {
-		cmd.Args = append(cmd.Args, "--path", "-")
+		cmd.Args = append(cmd.Args, "--paths", "-")
 		var list strings.Builder
 		for _, name := range infos {
 			list.WriteString(name[:32] + "\n")
