@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
 
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/internal/stream"
@@ -28,6 +31,23 @@ type narFile struct {
 	read       bool          // body was read before
 	size       int64         // of the file; -1 before that is known
 	attributes map[string]string
+	windows    *semaphore.Weighted // see maxWindows
+}
+
+// A stream of a few KB can ask for a window of 128 MiB, and each path that is worked on reads one. All paths together
+// take at most maxWindows bytes for those above usualWindow; a path waits until there is so much.
+const (
+	maxWindows  = 144 << 20
+	usualWindow = 16 << 20 // what a decoder takes with a window of 8 MiB, rounded up
+)
+
+// openFile opens the NAR of n for the run.
+func (r *run) openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile func() (TempFile, error)) (*narFile, error) {
+	f, err := openFile(ctx, s, n, keep, tempFile)
+	if err == nil {
+		f.windows = r.windows
+	}
+	return f, err
 }
 
 // openFile opens the NAR of n. With keep, it can be read more than once.
@@ -99,18 +119,30 @@ type checkedNAR struct {
 	narSum   *stream.Meter
 	dec      io.ReadCloser
 	progress func(int) // may be nil
+	release  func()    // what the decoder took of narFile.windows
 }
 
 // check begins to read the NAR in a file.
 func (f *narFile) check(ctx context.Context) (*checkedNAR, error) {
-	c := &checkedNAR{info: f.info, fileSum: stream.NewMeter(), narSum: stream.NewMeter()}
+	c := &checkedNAR{info: f.info, fileSum: stream.NewMeter(), narSum: stream.NewMeter(), release: func() {}}
 	c.file = io.TeeReader(f.reader(ctx), c.fileSum)
-	dec, found, err := compression.Decompress(c.file)
+	dec, found, err := compression.DecompressWith(c.file, func(memory int64) error {
+		if f.windows == nil || memory <= usualWindow {
+			return nil
+		}
+		memory = min(memory, maxWindows)
+		if err := f.windows.Acquire(ctx, memory); err != nil {
+			return err
+		}
+		c.release = func() { f.windows.Release(memory) }
+		return nil
+	})
 	if err == nil && found != f.info.Compression {
 		dec.Close()
 		err = mismatch(f.info.URL, "compression", found, f.info.Compression)
 	}
 	if err != nil {
+		c.release()
 		return nil, c.explain(err)
 	}
 	c.dec = dec
@@ -120,6 +152,9 @@ func (f *narFile) check(ctx context.Context) (*checkedNAR, error) {
 func mismatch(name, what string, got, want any) error {
 	return fmt.Errorf("%s: %w: %s: got %v, want %v", name, ErrMismatch, what, got, want)
 }
+
+// Len is how many bytes there are to read, or fewer: package nar sizes its buffer by it.
+func (c *checkedNAR) Len() int { return int(min(c.info.NarSize-c.narSum.N(), 1<<20)) }
 
 // Read reads contents, and not beyond NarSize, however much a file expands.
 func (c *checkedNAR) Read(p []byte) (int, error) {
@@ -134,10 +169,15 @@ func (c *checkedNAR) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// buffers are for copying. With many small NARs, making them would take much of the time.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
+
 // finish reads what is left after a filter has ended with err, and says whether the NAR is what its narinfo says.
 func (c *checkedNAR) finish(err error) error {
 	if err == nil {
-		_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{c}, make([]byte, 256<<10))
+		buf := buffers.Get().(*[]byte)
+		_, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{c}, *buf)
+		buffers.Put(buf)
 	}
 	if err != nil {
 		return c.explain(err)
@@ -180,4 +220,9 @@ func (c *checkedNAR) checkFile() error {
 	return nil
 }
 
-func (c *checkedNAR) Close() error { return c.dec.Close() }
+func (c *checkedNAR) Close() error {
+	err := c.dec.Close()
+	c.release()
+	c.release = func() {}
+	return err
+}

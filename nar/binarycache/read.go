@@ -2,8 +2,10 @@ package binarycache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"narseal/nar/binarycache/internal/stream"
@@ -88,4 +90,17 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 		err = fmt.Errorf("too long: more than %d bytes", limit)
 	}
 	return b, err
+}
+
+// References returns the base names that the narinfo of a path lists as its references. A path that the store does not
+// have, or whose narinfo is damaged, has none.
+func References(ctx context.Context, s Store, hash string) ([]string, error) {
+	b, _, err := load(ctx, s, hash+narinfo.Suffix, narinfo.MaxSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return narinfo.ReferencesIn(b), nil
 }

@@ -120,7 +120,7 @@ func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result)
 			return err
 		}
 	}
-	if w.file, err = openFile(ctx, r.in, w.info, true, r.TempFile); err != nil {
+	if w.file, err = r.openFile(ctx, r.in, w.info, true, r.TempFile); err != nil {
 		return err
 	}
 	defer w.file.Close()
@@ -367,7 +367,7 @@ func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, erro
 		res.Status = Finished
 		return true, nil
 	}
-	f, err := openFile(ctx, r.out, got, false, nil)
+	f, err := r.openFile(ctx, r.out, got, false, nil)
 	if err != nil {
 		return false, err
 	}

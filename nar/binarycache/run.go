@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sync/semaphore"
+
 	"narseal/nar/binarycache/internal/order"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/binarycache/state"
@@ -33,6 +35,7 @@ type run struct {
 	found    int   // paths
 	bytes    int64 // of their NARs, as far as narinfos were read
 	canceled context.CancelCauseFunc
+	windows  *semaphore.Weighted
 	changes  []state.Record // by this run, if they are needed to prune
 }
 
@@ -79,6 +82,7 @@ func Verify(ctx context.Context, s Store, o VerifyOptions) (Summary, error) {
 // run works on all paths: those that keep their names as they are found, the others when all are known.
 func (r *run) run(ctx context.Context) error {
 	r.summary.Paths = map[Status]int{}
+	r.windows = semaphore.NewWeighted(maxWindows)
 	defer r.renamed.close()
 	r.others.run = r
 	defer r.others.nars.Text.Close()
@@ -316,7 +320,7 @@ func (r *run) verify(ctx context.Context, t *task, res *Result) error {
 
 // inspectNAR reads the NAR of n in store to its end and counts that, checks it against n, and has inspect look at it.
 func (r *run) inspectNAR(ctx context.Context, store Store, n *narinfo.Info, read func(int), inspect func(nar io.Reader) error) error {
-	f, err := openFile(ctx, store, n, false, nil)
+	f, err := r.openFile(ctx, store, n, false, nil)
 	if err != nil {
 		return err
 	}
