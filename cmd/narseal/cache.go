@@ -86,7 +86,8 @@ func cacheRepairCommand(p *process) *cli.Command {
 		Usage:     "repair every invalid signature",
 		ArgsUsage: "CACHE",
 		Description: aboutCaches + `
-The store paths that change are listed on stdout.
+The store paths that change are listed on stdout. NARs that were xz stay xz, but become
+about 30 % larger than by xz -6; --compression zstd --level 9 gives that size faster.
 
   narseal cache repair --secret-key-file ./key ./cache`,
 		Flags: join([]cli.Flag{onCMSOption(&o.OnCMS, "keep")}, change.flags(&o), cache.flags(&o.Options)),

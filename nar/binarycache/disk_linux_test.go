@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -42,16 +41,6 @@ func open(t *testing.T, dir string) *folder.Store {
 		}
 	})
 	return s
-}
-
-// noise does not compress.
-func noise(n int) string {
-	b := make([]byte, n)
-	r := rand.New(rand.NewPCG(1, 2))
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
-	return string(b)
 }
 
 func TestFullDisk(t *testing.T) {

@@ -75,7 +75,7 @@ func (o *others) finish(ctx context.Context) error {
 		}
 	}
 	for _, d := range dirs {
-		if o.inPlace && (d.name == logDir || d.name == realisationsDir && o.Rename == nil || d.name == debugInfoDir && !o.nars.Wanted) {
+		if o.inPlace && (d.name == logDir || d.name == realisationsDir && o.Rename == nil || d.name == debugInfoDir && o.nars.Len() == 0) {
 			continue
 		}
 		if err := o.each(ctx, d.name, d.work); err != nil {

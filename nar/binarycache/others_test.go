@@ -253,3 +253,16 @@ func TestOthersOfExcludedPaths(t *testing.T) {
 		}
 	}
 }
+
+// In place, debuginfos are read only if a NAR has changed.
+func TestOthersAreNotRead(t *testing.T) {
+	m := cachetest.NewMemory(withOthers(t))
+	h := &hooked{Store: m, open: func(name string) {
+		if strings.HasPrefix(name, "debuginfo/") {
+			t.Errorf("%s is read", name)
+		}
+	}}
+	if sum, err := binarycache.Rewrite(t.Context(), h, binarycache.RewriteOptions{}); err != nil || sum.Others != 0 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+}

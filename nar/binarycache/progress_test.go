@@ -1,6 +1,7 @@
 package binarycache_test
 
 import (
+	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 
@@ -53,4 +54,14 @@ func TestProgress(t *testing.T) {
 		}
 		t.Log(mode, ": ", read.Load(), " read, ", written.Load(), " written")
 	}
+}
+
+// noise does not compress.
+func noise(n int) string {
+	b := make([]byte, n)
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return string(b)
 }

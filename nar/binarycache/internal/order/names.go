@@ -44,6 +44,13 @@ func (n *Names) Add(old, to string) error {
 	return err
 }
 
+// Len is how many names there are.
+func (n *Names) Len() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.places)
+}
+
 // Get returns the new name, or "".
 func (n *Names) Get(old string) (string, error) {
 	n.mu.Lock()
