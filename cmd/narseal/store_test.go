@@ -30,16 +30,12 @@ type nixStore struct {
 	env []string
 }
 
-// nixes calls test with each Nix there is: the one on PATH, and those in the directories that NARSEAL_NIX lists.
+// nixes calls test with a store of each Nix there is.
 func nixes(t *testing.T, test func(t *testing.T, s *nixStore)) {
-	nartest.Tool(t, "nix-store")
-	dirs := append([]string{""}, filepath.SplitList(os.Getenv("NARSEAL_NIX"))...)
-	for i, dir := range dirs {
-		t.Run(fmt.Sprint("nix", i), func(t *testing.T) { test(t, newNixStore(t, dir)) })
-	}
+	nartest.EachNix(t, func(t *testing.T) { test(t, newNixStore(t)) })
 }
 
-func newNixStore(t *testing.T, bin string) *nixStore {
+func newNixStore(t *testing.T) *nixStore {
 	t.Helper()
 	nartest.Tool(t, "nix-store")
 	dir, err := filepath.EvalSymlinks(t.TempDir())
@@ -61,11 +57,7 @@ func newNixStore(t *testing.T, bin string) *nixStore {
 			s.env = append(s.env, kv)
 		}
 	}
-	path := os.Getenv("PATH")
-	if bin != "" {
-		path = bin + string(filepath.ListSeparator) + path
-	}
-	s.env = append(s.env, "PATH="+path, "HOME="+dir+"/home", "NIX_STORE_DIR="+s.dir, "NIX_STATE_DIR="+dir+"/var/nix",
+	s.env = append(s.env, "PATH="+os.Getenv("PATH"), "HOME="+dir+"/home", "NIX_STORE_DIR="+s.dir, "NIX_STATE_DIR="+dir+"/var/nix",
 		"NIX_LOG_DIR="+dir+"/var/log/nix", "NIX_CONF_DIR="+dir+"/etc",
 		"NIX_CONFIG=build-users-group =\nsubstituters =\nexperimental-features = nix-command")
 	if err := os.Mkdir(filepath.Join(dir, "home"), 0o755); err != nil {
@@ -251,9 +243,6 @@ func TestStoreRepair(t *testing.T) {
 		s.nix(nil, "nix-store", "--optimise")
 		s.clean("before")
 		rowsBefore, filesBefore := s.rows(), files(t, s.dir)
-		if n := len(filepath.SplitList(os.Getenv("NARSEAL_NIX"))); n > 0 {
-			t.Log(s.nix(nil, "nix-store", "--version"))
-		}
 		// Somebody runs a program that is going to be replaced.
 		open, err := os.Open(app + "/bin/hello")
 		if err != nil {
@@ -341,7 +330,7 @@ func TestStoreRepair(t *testing.T) {
 
 // One path, named by a symlink to a file in it, with and without what it refers to; a key of the user's.
 func TestStorePaths(t *testing.T) {
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	lib, _, app, tool := s.fill()
 	link := filepath.Join(t.TempDir(), "result")
 	if err := os.Symlink(app+"/bin", link); err != nil {
@@ -392,7 +381,7 @@ func TestStorePaths(t *testing.T) {
 
 // What only the owner of a certificate can repair is named, with what can be done about it.
 func TestStoreCertificate(t *testing.T) {
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	app := s.path("f", "app")
 	stale, _ := rewritten(t, "lld-arm64")
 	s.nix(exportOf([]closurePath{{path: app, tree: nartest.Dir{"signed": nartest.Exec(certified(t)), "x": nartest.Exec(stale)}}}), "nix-store", "--import")
@@ -417,7 +406,7 @@ func TestStoreCertificate(t *testing.T) {
 
 // A path that was changed without Nix is left alone, and the others are repaired.
 func TestStoreModified(t *testing.T) {
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	_, _, app, tool := s.fill()
 	if err := os.Chmod(app, 0o755); err != nil {
 		t.Fatal(err)
@@ -443,7 +432,7 @@ func unableNix(t *testing.T, real, options string) string {
 
 // Where Nix does not repair a path, it is replaced and registered.
 func TestStoreRegisters(t *testing.T) {
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	bin := unableNix(t, s.tool("nix-store"), "--repair-path")
 	lib, other, app, tool := s.fill()
 	s.nix(nil, "nix-store", "--optimise")
@@ -482,7 +471,7 @@ func TestStoreRegisters(t *testing.T) {
 
 // The names that Nix gives to files on macOS whose names differ by case alone are not part of a path.
 func TestStoreCaseHack(t *testing.T) {
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	s.set("NIX_CONFIG", s.get("NIX_CONFIG")+"\nuse-case-hack = true")
 	app := s.path("f", "app")
 	stale, repaired := rewritten(t, "lld-arm64")
@@ -506,7 +495,7 @@ func TestStoreCaseHack(t *testing.T) {
 
 // store verify restricts itself when the paths are listed.
 func TestStoreSandbox(t *testing.T) {
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	_, _, app, _ := s.fill()
 	_, stderr := s.want(3, "store", "verify", "-v", app)
 	if !strings.Contains(stderr, "no restrictions") && !strings.Contains(stderr, "sandbox: read: "+app+", ") {
@@ -525,7 +514,7 @@ func TestStoreSandbox(t *testing.T) {
 
 // What is staged by somebody else never becomes contents of the store.
 func TestStoreStateOfOthers(t *testing.T) {
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	s.fill()
 	before := s.rows()
 	state := t.TempDir()
@@ -560,7 +549,7 @@ func TestStoreStateOfOthers(t *testing.T) {
 
 // repair --in-place leaves a store alone.
 func TestInPlaceRefusesStores(t *testing.T) {
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	_, _, app, _ := s.fill()
 	s.nix(nil, "nix-store", "--optimise")
 	before := files(t, s.dir)
@@ -595,7 +584,7 @@ func TestInPlaceRefusesStores(t *testing.T) {
 
 // Code without a signature is not repaired; verify says what --unsigned says.
 func TestStoreUnsigned(t *testing.T) {
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	app := s.path("f", "app")
 	s.nix(exportOf([]closurePath{{path: app, tree: nartest.Dir{"x": nartest.Exec(machotest.Unsigned(golden(t, "A/lld-arm64")))}}}), "nix-store", "--import")
 	out, _ := s.want(3, "store", "verify")
@@ -614,7 +603,7 @@ func TestStoreDaemon(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, for two other users")
 	}
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	_, _, app, tool := s.fill()
 	before := s.rows()
 	top := filepath.Dir(s.dir)
@@ -719,7 +708,7 @@ func TestStoreOnMac(t *testing.T) {
 		t.Skip("needs a Mac")
 	}
 	codesign := nartest.Tool(t, "codesign")
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	program, err := exec.LookPath("narseal")
 	if err != nil {
 		t.Fatal(err)
@@ -756,7 +745,7 @@ func TestStoreMountedReadOnly(t *testing.T) {
 	if err := exec.Command(unshare, "--mount", "true").Run(); err != nil {
 		t.Skipf("unshare --mount: %v", err)
 	}
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	_, _, app, tool := s.fill()
 	cmd := exec.Command(unshare, "--mount", "sh", "-c", `mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" &&
 		if touch "$1/x" 2>/dev/null; then exit 9; fi && exec narseal store repair`, "sh", s.dir)
@@ -771,7 +760,7 @@ func TestStoreMountedReadOnly(t *testing.T) {
 
 // The reports of store verify name store paths and what is in them.
 func TestStoreReports(t *testing.T) {
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	_, _, app, tool := s.fill()
 	dir := t.TempDir()
 	html, rep := dir+"/x.html", dir+"/x.json"
@@ -845,7 +834,7 @@ func TestStoreWithRoot(t *testing.T) {
 
 // A store that --store-dir names is found with the database beside it, and a nix that is called nix alone is enough.
 func TestStoreNamed(t *testing.T) {
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	_, _, app, tool := s.fill()
 	nix, err := filepath.EvalSymlinks(nartest.Tool(t, "nix"))
 	if err != nil {
@@ -909,7 +898,7 @@ func TestStoreStaged(t *testing.T) {
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
-			s := newNixStore(t, "")
+			s := newNixStore(t)
 			_, _, app, tool := s.fill()
 			path := s.get("PATH")
 			s.set("PATH", unableNix(t, s.tool("nix-store"), "--repair-path|--restore")+":"+path)
@@ -944,7 +933,7 @@ func TestReadmeStore(t *testing.T) {
 	if !ok || len(commands) != 3 {
 		t.Fatalf("%q", block)
 	}
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	s.fill()
 	for i, status := range []int{3, 0, 0} {
 		cmd := exec.Command("sh", "-c", strings.Replace(commands[i], "sudo ", "", 1))
@@ -961,7 +950,7 @@ func TestReadmeStore(t *testing.T) {
 
 // What Nix itself needs is never gone, not even while it is replaced: who is cut then could not complete it.
 func TestStoreOfNixItself(t *testing.T) {
-	s := newNixStore(t, "")
+	s := newNixStore(t)
 	lib, nix := s.path("c", "lib"), s.path("d", "nix")
 	stale, _ := rewritten(t, "lld-arm64")
 	log := filepath.Join(t.TempDir(), "log")

@@ -29,11 +29,10 @@ func TestStoreKilled(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	nartest.Tool(t, "nix-store")
-	nixes(t, func(t *testing.T, first *nixStore) {
+	nartest.EachNix(t, func(t *testing.T) {
 		done, cut := 0, 0
 		for round := random.IntN(3); done < kills; round++ {
-			k := newKillStore(t, newNixStore(t, filepath.SplitList(first.get("PATH"))[0]))
+			k := newKillStore(t, newNixStore(t))
 			if round%3 == 1 { // narseal has to replace and register the paths
 				k.set("PATH", unableNix(t, k.tool("nix-store"), "--repair-path")+":"+k.get("PATH"))
 			}
