@@ -99,7 +99,8 @@ func (l *listingWork) rename(ctx context.Context, unpack func() (io.ReadCloser, 
 
 // renameText applies the rules to the text of a listing.
 func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool, err error) {
-	dec, e, err := decodeReader(contextReader{ctx, f}, l.object)
+	packed := &countingReader{r: contextReader{ctx, f}}
+	dec, e, err := decodeReader(packed, l.object)
 	if err != nil {
 		l.object.Attributes = maps.Clone(l.object.Attributes)
 		delete(l.object.Attributes, contentEncoding) // what is written will have none
@@ -109,7 +110,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 	if l.encoding = e; e == encoding(compression.Bzip2) {
 		l.encoding = encoding(compression.Xz)
 	}
-	text := bufio.NewReader(&boundedReader{dec, listing.MaxSize, "listing"})
+	text := bufio.NewReader(&listingReader{boundedReader{dec, listing.MaxSize, "listing"}, packed, 0})
 	first, _ := text.Peek(16) // an error comes again
 	l.style = listing.StyleOf(first)
 	err = l.write(ctx, func(w io.Writer) (err error) {
@@ -190,6 +191,40 @@ func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool
 	p.object.Attributes = maps.Clone(o.Attributes)
 	delete(p.object.Attributes, contentEncoding)
 	return p.put(ctx, o.Name, c)
+}
+
+// A listing of a few KB can expand to one that takes minutes. Those of NARs expand 20:1 or so, and one that expands more
+// than this is not read.
+const (
+	maxListingRatio = 256
+	freeListing     = 4 << 20 // bytes that may come at any ratio
+)
+
+// A listingReader returns an error where a listing expands too much.
+type listingReader struct {
+	boundedReader
+	packed *countingReader
+	n      int64
+}
+
+func (l *listingReader) Read(p []byte) (int, error) {
+	n, err := l.boundedReader.Read(p)
+	if l.n += int64(n); l.n > freeListing && l.n/maxListingRatio > l.packed.n {
+		return 0, fmt.Errorf("%s: expands more than %d:1", l.name, maxListingRatio)
+	}
+	return n, err
+}
+
+// A countingReader counts the bytes that are read.
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // A boundedWriter returns an error where more is written than may be.
