@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"runtime"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/mikelolasagasti/xz"
@@ -96,9 +97,22 @@ func decompressWith(r io.Reader, free int64, take func(int64) error) (dec io.Rea
 	return dec, t, used, err
 }
 
+// buffers has the buffers of decompressors that were closed: with many small streams, making them would take most of the
+// time.
+var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, inputBuffer) }}
+
+// recycle gives a buffer back. Nobody reads from it any more.
+func recycle(br *bufio.Reader) {
+	if br != nil {
+		br.Reset(nil)
+		buffers.Put(br)
+	}
+}
+
 func newDecompressor(r io.Reader, free int64) (*decompressor, error) {
 	src := &source{r: r}
-	br := bufio.NewReaderSize(src, inputBuffer)
+	br := buffers.Get().(*bufio.Reader)
+	br.Reset(src)
 	head, err := br.Peek(magicSize)
 	if err != nil && err != io.EOF {
 		return nil, err
@@ -112,7 +126,7 @@ func (d *decompressor) open(window int64) (io.ReadCloser, Type, error) {
 	var err error
 	switch d.format {
 	case None:
-		return io.NopCloser(br), None, nil
+		return &passed{br}, None, nil
 	case Zstd:
 		var dec *zstd.Decoder
 		window := uint64(min(window, maxZstdWindow))
@@ -216,9 +230,33 @@ func (d *decompressor) Close() error {
 	}
 	// A large window that waits to be collected would be there twice when the next stream is read.
 	large := d.out > usualWindow && (d.format == Zstd || d.format == Xz)
+	recycle(d.buffered)
 	*d = decompressor{err: fs.ErrClosed}
 	if large {
 		runtime.GC()
 	}
+	return nil
+}
+
+// passed is a stream that is not compressed.
+type passed struct{ buffered *bufio.Reader }
+
+func (p *passed) Read(b []byte) (int, error) {
+	if p.buffered == nil {
+		return 0, fs.ErrClosed
+	}
+	return p.buffered.Read(b)
+}
+
+func (p *passed) WriteTo(w io.Writer) (int64, error) {
+	if p.buffered == nil {
+		return 0, fs.ErrClosed
+	}
+	return p.buffered.WriteTo(w)
+}
+
+func (p *passed) Close() error {
+	recycle(p.buffered)
+	p.buffered = nil
 	return nil
 }

@@ -84,6 +84,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, s.find(ctx)
 }
 
+// Program is the file of the Nix that is run.
+func (s *Store) Program() string { return s.program }
+
 const defaultStateDir = "/nix/var/nix"
 
 // besideStore is where the state of a store is, in the layout that Nix has by default.
