@@ -103,7 +103,7 @@ func (l *listingWork) rename(ctx context.Context, unpack func() (io.ReadCloser, 
 
 // renameText applies the rules to the text of a listing.
 func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool, err error) {
-	packed := &countingReader{r: stream.WithContext(ctx, f)}
+	packed := &stream.Counter{R: stream.WithContext(ctx, f)}
 	dec, e, err := decodeReader(packed, l.object)
 	if err != nil {
 		l.object.Attributes = maps.Clone(l.object.Attributes)
@@ -114,7 +114,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 	if l.encoding = e; e == encoding(compression.Bzip2) {
 		l.encoding = encoding(compression.Xz)
 	}
-	text := bufio.NewReader(&listingReader{stream.Bound(dec, listing.MaxSize, errLongListing), packed, 0})
+	text := bufio.NewReader(stream.BoundRatio(stream.Bound(dec, listing.MaxSize, errLongListing), packed, freeListing, maxListingRatio))
 	first, _ := text.Peek(16) // an error comes again
 	l.style = listing.StyleOf(first)
 	err = l.write(ctx, func(w io.Writer) (err error) {
@@ -203,33 +203,6 @@ const (
 	maxListingRatio = 256
 	freeListing     = 4 << 20 // bytes that may come at any ratio
 )
-
-// A listingReader returns an error where a listing expands too much.
-type listingReader struct {
-	r      io.Reader
-	packed *countingReader
-	n      int64
-}
-
-func (l *listingReader) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p)
-	if l.n += int64(n); l.n > freeListing && l.n/maxListingRatio > l.packed.n {
-		return 0, fmt.Errorf("expands more than %d:1", maxListingRatio)
-	}
-	return n, err
-}
-
-// A countingReader counts the bytes that are read.
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
-}
 
 // listingError tells an error of a listing from that of a run that ends.
 func (r *run) listingError(ctx context.Context, err error) error {
