@@ -3,6 +3,7 @@ package macho_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -185,5 +186,17 @@ func checkRefused(t *testing.T, data []byte, reason string) {
 	}
 	if v, _ := probe(t, data); v != macho.Signed {
 		t.Errorf("Probe says %d, want Signed", v)
+	}
+}
+
+// The index of a SuperBlob is bounded.
+func TestManyBlobs(t *testing.T) {
+	for _, n := range []uint32{1025, 1 << 20, 1<<32 - 1} {
+		image, l := machotest.Image{CodeSize: 1 << 16, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+		binary.BigEndian.PutUint32(image[l.Signature+8:], n)
+		s := mustVerify(t, macho.Bytes(image)).Slices[0]
+		if want := fmt.Sprintf("SuperBlob has %d blobs, want at most 1024", n); s.Status != macho.StatusMalformed || s.Reason != want {
+			t.Errorf("%s: %s, want %s", s.Status, s.Reason, want)
+		}
 	}
 }

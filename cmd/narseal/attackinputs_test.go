@@ -105,16 +105,7 @@ func deepImages() []byte {
 }
 
 // deepExport is an export stream of deepImages.
-func deepExport() []byte {
-	b := binary.LittleEndian.AppendUint64(nil, 1)
-	b = append(b, deepImages()...)
-	b = binary.LittleEndian.AppendUint64(b, 0x4558494e)
-	b = append(b, nartest.Strings("/nix/store/"+hashA+"-deep")...)
-	b = binary.LittleEndian.AppendUint64(b, 0)
-	b = append(b, nartest.Strings("")...)
-	b = binary.LittleEndian.AppendUint64(b, 0)
-	return binary.LittleEndian.AppendUint64(b, 0)
-}
+func deepExport() []byte { return exported("/nix/store/"+hashA+"-deep", nil, deepImages()) }
 
 func deepCache(t *testing.T, dir string) string {
 	if err := addMember(dir, hashA+"-deep", deepImages(), compression.Zstd, nil); err != nil {
@@ -346,4 +337,49 @@ func hugeInfo(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// plainText is n bytes that do not compress well, with a store path here and there.
+func plainText(n int64) []byte {
+	b := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{})
+	r.Read(b)
+	for i := 0; i+100 < len(b); i += 4096 {
+		copy(b[i:], "/nix/store/"+hashA+"-x ")
+	}
+	return b
+}
+
+// harmlessTree has files of 16 KiB and an image, n bytes together.
+func harmlessTree(n int64) nartest.Node {
+	dir := nartest.Dir{}
+	image, _ := machotest.Image{CodeSize: int(n / 4), Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+	dir["image"] = nartest.Exec(image)
+	text := plainText(max(1, n-int64(len(image))))
+	for i := 0; len(text) > 0; i++ {
+		k := min(16<<10, len(text))
+		dir[fmt.Sprintf("%06d", i)] = nartest.File(string(text[:k]))
+		text = text[k:]
+	}
+	return dir
+}
+
+func harmlessArchive(t *testing.T, dir string, n int64) string {
+	return file(func() []byte { return nartest.Tree(harmlessTree(n)) })(t, dir)
+}
+
+func harmlessExport(t *testing.T, dir string, n int64) string {
+	return file(func() []byte { return exported("/nix/store/"+hashA+"-x", nil, nartest.Tree(harmlessTree(n))) })(t, dir)
+}
+
+func harmlessCache(t *testing.T, dir string, n int64) string {
+	if err := addMember(dir, hashA+"-x", nartest.Tree(harmlessTree(n)), compression.Zstd, nil); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func harmlessImage(t *testing.T, dir string, n int64) string {
+	image, _ := machotest.Image{CodeSize: int(n), Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+	return file(func() []byte { return image })(t, dir)
 }

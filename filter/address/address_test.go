@@ -449,3 +449,18 @@ func TestTail(t *testing.T) {
 		}
 	}
 }
+
+// The offsets of an archive's own hash are kept, so their number is bounded.
+func TestManyOwnHashes(t *testing.T) {
+	own := strings.Repeat("a", 32)
+	for found, ok := range map[int]bool{0: true, maxOwn - 1: true, maxOwn: false} {
+		m, err := newModuloHash(ModuloNix, own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.found = found
+		if _, err := m.Write([]byte(own + strings.Repeat(" ", 1<<20))); (err == nil) != ok {
+			t.Errorf("after %d: %v", found, err)
+		}
+	}
+}

@@ -103,7 +103,8 @@ func (l *listingWork) rename(ctx context.Context, unpack func() (io.ReadCloser, 
 
 // renameText applies the rules to the text of a listing.
 func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool, err error) {
-	dec, e, err := decodeReader(stream.WithContext(ctx, f), l.object)
+	packed := &stream.Counter{R: stream.WithContext(ctx, f)}
+	dec, e, err := decodeReader(packed, l.object)
 	if err != nil {
 		l.object.Attributes = maps.Clone(l.object.Attributes)
 		delete(l.object.Attributes, contentEncoding) // what is written will have none
@@ -113,7 +114,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 	if l.encoding = e; e == encoding(compression.Bzip2) {
 		l.encoding = encoding(compression.Xz)
 	}
-	text := bufio.NewReader(stream.Bound(dec, listing.MaxSize, errLongListing))
+	text := bufio.NewReader(stream.BoundRatio(stream.Bound(dec, listing.MaxSize, errLongListing), packed, freeListing, maxListingRatio))
 	first, _ := text.Peek(16) // an error comes again
 	l.style = listing.StyleOf(first)
 	err = l.write(ctx, func(w io.Writer) (err error) {
@@ -195,6 +196,13 @@ func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool
 	delete(p.object.Attributes, contentEncoding)
 	return p.put(ctx, o.Name, c)
 }
+
+// A listing of a few KB can expand to one that takes minutes. Those of NARs expand 20:1 or so, and one that expands more
+// than this is not read.
+const (
+	maxListingRatio = 256
+	freeListing     = 4 << 20 // bytes that may come at any ratio
+)
 
 // listingError tells an error of a listing from that of a run that ends.
 func (r *run) listingError(ctx context.Context, err error) error {

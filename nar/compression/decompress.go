@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"runtime"
+	"runtime/debug"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -89,6 +89,7 @@ func decompressWith(r io.Reader, free int64, take func(int64) error) (dec io.Rea
 	if d.format == Zstd || d.format == Xz {
 		window = max(window, free)
 	}
+	d.most = window
 	used = window + d.overhead()
 	if err := take(used); err != nil {
 		return nil, d.format, 0, fmt.Errorf("decompress %s: %w", d.format, err)
@@ -170,6 +171,7 @@ type decompressor struct {
 	dec      io.Reader     // over buffered
 	close    func()
 	out      int64 // bytes returned
+	most     int64 // bytes of the largest window; 0: it is not known
 	err      error
 
 	freeOutput int64
@@ -228,12 +230,12 @@ func (d *decompressor) Close() error {
 	if d.close != nil {
 		d.close()
 	}
-	// A large window that waits to be collected would be there twice when the next stream is read.
-	large := d.out > usualWindow && (d.format == Zstd || d.format == Xz)
+	// A large window that is not returned to the system would be there twice when the next stream is read.
+	large := d.out > usualWindow && (d.format == Zstd || d.format == Xz) && (d.most == 0 || d.most > usualWindow)
 	recycle(d.buffered)
 	*d = decompressor{err: fs.ErrClosed}
 	if large {
-		runtime.GC()
+		debug.FreeOSMemory()
 	}
 	return nil
 }

@@ -278,10 +278,20 @@ func (l *renamer) literal(c byte) error {
 			return err
 		}
 	}
-	if !json.Valid(b) {
+	if !isCount(b) && !json.Valid(b) {
 		return fmt.Errorf("%q is no value", b)
 	}
 	return nil
+}
+
+// isCount reports whether b is the usual form of a size or an offset. Most literals are.
+func isCount(b []byte) bool {
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return b[0] != '0' || len(b) == 1
 }
 
 // token reads and writes the next byte that is no blank.

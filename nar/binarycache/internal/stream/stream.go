@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
 	"sync/atomic"
@@ -54,6 +55,39 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	if b.left -= int64(n); b.left < 0 {
 		return 0, b.tooLong
+	}
+	return n, err
+}
+
+// A Counter counts the bytes that are read from R.
+type Counter struct {
+	R io.Reader
+	n int64
+}
+
+func (c *Counter) Read(p []byte) (int, error) {
+	n, err := c.R.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// BoundRatio returns a reader of r, which decompresses packed, that returns an error where more than free bytes have come
+// and more than ratio for each byte of packed.
+func BoundRatio(r io.Reader, packed *Counter, free, ratio int64) io.Reader {
+	return &ratioReader{r, packed, free, ratio, 0}
+}
+
+type ratioReader struct {
+	r           io.Reader
+	packed      *Counter
+	free, ratio int64
+	n           int64
+}
+
+func (b *ratioReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.n += int64(n); b.n > b.free && b.n/b.ratio > b.packed.n {
+		return 0, fmt.Errorf("expands more than %d:1", b.ratio)
 	}
 	return n, err
 }
