@@ -9,6 +9,9 @@ import (
 // quarter of the largest pipe that Linux allows an ordinary user.
 const bufferSize = 256 << 10
 
+// smallBuffer is enough for an archive that is known to be short.
+const smallBuffer = 16 << 10
+
 // source is a buffered input. What has been read and not yet taken stays in place, so callers can inspect and change it
 // without a copy.
 type source struct {
@@ -25,7 +28,14 @@ type source struct {
 	withheld bool  // nothing is passed on
 }
 
-func newSource(r io.Reader) *source { return &source{r: r, size: bufferSize} }
+func newSource(r io.Reader) *source {
+	s := &source{r: r, size: bufferSize}
+	if short, ok := r.(interface{ Len() int }); ok {
+		// With many small archives, making large buffers would take most of the time.
+		s.size = min(max(short.Len(), smallBuffer), bufferSize)
+	}
+	return s
+}
 
 // offset returns the offset in the stream of the first byte that has not been taken.
 func (s *source) offset() int64 { return s.base + int64(s.pos) }

@@ -65,6 +65,13 @@ func attacks() []attack {
 		{"a compressed listing of 100 MB", listingCache, []string{
 			"cache rewrite --rename -m " + hashA + "=" + hashB + " -o DIR/cache IN", "cache rewrite --rename -m " + hashA + "=" + hashB + " IN",
 		}, 0},
+		{"300 zips of 64 KB that expand to 4 GiB", file(manyBombs), []string{"refs --deep IN"}, 0},
+		{"a cache of 8 NARs with windows of 128 MiB", windowCache, []string{
+			"cache verify -j 8 IN", "cache repair -j 8 IN", "cache rewrite -j 8 -m " + hashA + "=" + hashB + " -o DIR/cache IN",
+		}, 128 << 20},
+		{"narinfos of 1 MiB in 300,000 lines, and in 10,000 signatures", longInfos, []string{
+			"cache verify --trusted-public-keys k:" + strings.Repeat("A", 43) + "= IN", "cache repair IN",
+		}, 0},
 		{"a narinfo of 4 GiB", hugeInfo, []string{"refs IN", "cache verify IN", "cache repair IN"}, 0},
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"narseal/macho/machotest"
+	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/compression"
 	"narseal/nar/nartest"
 )
@@ -239,6 +242,87 @@ func listingCache(t *testing.T, dir string) string {
 	b.WriteString(`}}}`)
 	if err := os.WriteFile(filepath.Join(dir, hashA+".ls"), compressed(b.Bytes(), compression.Zstd), 0o666); err != nil {
 		t.Fatal(err)
+	}
+	return dir
+}
+
+// manyBombs has 300 zips whose directories list one member of 60 MiB 68 times.
+func manyBombs() []byte {
+	const times, size = 68, 60 << 20
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	w, err := z.Create("a")
+	if err == nil {
+		_, err = w.Write(make([]byte, size))
+	}
+	if err == nil {
+		err = z.Close()
+	}
+	if err != nil {
+		panic(err)
+	}
+	one := b.Bytes()
+	at := bytes.LastIndex(one, []byte("PK\x01\x02"))
+	end := bytes.LastIndex(one, []byte("PK\x05\x06"))
+	bomb := append(one[:at:at], bytes.Repeat(one[at:end], times)...)
+	tail := bytes.Clone(one[end:])
+	binary.LittleEndian.PutUint16(tail[8:], times)
+	binary.LittleEndian.PutUint16(tail[10:], times)
+	binary.LittleEndian.PutUint32(tail[12:], uint32(times*(end-at)))
+	bomb = append(bomb, tail...)
+	dir := nartest.Dir{}
+	for i := range 300 {
+		dir[fmt.Sprintf("%03d.zip", i)] = nartest.File(string(bomb))
+	}
+	return nartest.Tree(dir)
+}
+
+// windowCache has 8 store paths with a NAR of 160 MiB, whose stream has a window of 128 MiB.
+func windowCache(t *testing.T, dir string) string {
+	contents := make([]byte, 160<<20)
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(128<<20), zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nar := nartest.Tree(nartest.File(string(contents)))
+	z.Write(nar)
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"nix-cache-info": "StoreDir: /nix/store\n", "nar/x.nar.zst": b.String()}
+	for i := range 8 {
+		hash := fmt.Sprintf("%s%02d", hashA[:30], i)
+		files[hash+".narinfo"] = fmt.Sprintf("StorePath: /nix/store/%s-x\nURL: nar/x.nar.zst\nCompression: zstd\nNarHash: %s\nNarSize: %d\n",
+			hash, narinfo.HashText(sha256.Sum256(nar)), len(nar))
+	}
+	for name, text := range files {
+		name = filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o777), os.WriteFile(name, []byte(text), 0o666)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// longInfos has two narinfos of 1 MiB with more lines than one ever has.
+func longInfos(t *testing.T, dir string) string {
+	for hash, lines := range map[string]string{
+		hashA: strings.Repeat("a:\n", 300_000), hashB: strings.Repeat("Sig: k:"+strings.Repeat("A", 86)+"==\n", 10_000),
+	} {
+		if err := addMember(dir, hash+"-x", nartest.Tree(nartest.File("x")), compression.None, nil); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(filepath.Join(dir, hash+".narinfo"), os.O_APPEND|os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteString(lines)
+		}
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }

@@ -50,9 +50,6 @@ func (o *cacheOptions) begin(p *process, c *cli.Context, to *cachecmd.Options, r
 	if to.MaxAge, err = o.parseMaxAge(); err != nil {
 		return nil, err
 	}
-	if o.common.terminal.Progress == terminal.Auto {
-		o.common.terminal.Progress = terminal.Lines // a run may take hours
-	}
 	return o.common.env(p), nil
 }
 

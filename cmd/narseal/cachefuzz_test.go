@@ -158,6 +158,9 @@ func (c *hostileCache) change(what, object, how byte, text string) {
 	}
 	targets := []string{"", "keep", "sub", "nix-cache-info", "lock", "x.nar", "missing"}
 	_ = os.MkdirAll(filepath.Dir(name), 0o777)
+	if info, err := os.Stat(filepath.Dir(name)); err != nil || !info.IsDir() {
+		return // os.RemoveAll would wait for a FIFO
+	}
 	_ = os.RemoveAll(name)
 	_ = cacheChanges[int(what)%len(cacheChanges)](name, c.outside, targets[int(how)%len(targets)], text)
 }

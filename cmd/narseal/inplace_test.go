@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -240,6 +239,29 @@ func newStoppedTree(t *testing.T, stale []byte) *stoppedTree {
 	return tree
 }
 
+// counter returns a function that counts the files that were replaced since.
+func (tree *stoppedTree) counter(t *testing.T) func() int {
+	inodes := func() (all []fs.FileInfo) {
+		for _, name := range tree.files {
+			info, err := os.Lstat(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, info)
+		}
+		return all
+	}
+	before := inodes()
+	return func() (n int) {
+		for i, info := range inodes() {
+			if !os.SameFile(info, before[i]) {
+				n++
+			}
+		}
+		return n
+	}
+}
+
 // check wants each file to be one of two, and directories as they were.
 func (tree *stoppedTree) check(t *testing.T, what string, old, new []byte, times bool) (replaced int) {
 	t.Helper()
@@ -273,36 +295,26 @@ func (tree *stoppedTree) check(t *testing.T, what string, old, new []byte, times
 // and time, and nothing is left. After SIGKILL the next run has to see to that, but for the times, and completes the
 // work. NARSEAL_KILLS is how often each signal is sent.
 func TestInPlaceStopped(t *testing.T) {
-	rounds := 6
-	if s := os.Getenv("NARSEAL_KILLS"); s != "" {
-		var err error
-		if rounds, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
-	}
+	rounds := killCount(t, 6)
 	stale, good := machotest.Stale(20_000)
 	tree := newStoppedTree(t, stale)
-	begin := time.Now()
 	if status, stderr := runStatus(t, asOwner(t, "narseal", "repair", "--in-place", tree.top)); status != 0 || stderr != "" {
 		t.Fatalf("status %d, %s", status, stderr)
 	}
-	span := time.Since(begin)
 	if n := tree.check(t, "not stopped", good, good, true); n != len(tree.files) {
 		t.Fatalf("%d of %d files were replaced", n, len(tree.files))
 	}
 	for i, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGKILL} {
 		random := rand.New(rand.NewPCG(1, uint64(i)))
-		inTheMiddle, marked, hidden := 0, 0, 0
-		for round := range rounds {
-			what := fmt.Sprintf("%v, round %d", sig, round)
+		inTheMiddle, marked, hidden, stopped, tries := 0, 0, 0, 0, 0
+		for ; stopped < rounds && tries < 20*rounds; tries++ {
+			what := fmt.Sprintf("%v, round %d", sig, tries)
 			tree := newStoppedTree(t, stale)
-			cmd := asOwner(t, "narseal", "repair", "--in-place", tree.top)
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
+			wanted := random.IntN(len(tree.files))
+			replaced := tree.counter(t)
+			if killWhen(t, asOwner(t, "narseal", "repair", "--in-place", tree.top), sig, random, func() bool { return replaced() >= wanted }) {
+				stopped++
 			}
-			time.Sleep(time.Duration(random.Int64N(int64(span * 5 / 4))))
-			_ = cmd.Process.Signal(sig) // unless it has ended
-			_ = cmd.Wait()
 			if sig == syscall.SIGKILL {
 				for dir, want := range tree.dirs {
 					if info, err := os.Stat(dir); err == nil && info.Mode() != 0o555|fs.ModeDir {
@@ -330,7 +342,10 @@ func TestInPlaceStopped(t *testing.T) {
 				return
 			}
 		}
-		t.Logf("%v: %d of %d rounds ended with some files repaired; %d directories were left writable and %d hidden files",
-			sig, inTheMiddle, rounds, marked, hidden)
+		t.Logf("%v: %d of %d rounds were stopped, %d ended with some files repaired; %d directories were left writable and %d hidden files",
+			sig, stopped, tries, inTheMiddle, marked, hidden)
+		if stopped < rounds {
+			t.Errorf("%v: only %d of %d runs were stopped before they ended", sig, stopped, tries)
+		}
 	}
 }

@@ -38,7 +38,7 @@ func (o *commonOptions) processFlags() []cli.Flag {
 	return []cli.Flag{
 		oneOf(&o.noSandbox, "auto", []value[bool]{{"auto", false}, {"off", true}}, "sandbox", manual.Resources,
 			"before input is read, give up access to other files and to the network, as far as the system can do that; --verbose says what is left"),
-		boolean(&o.terminal.Quiet, "quiet q", manual.Reports, "no warnings"),
+		boolean(&o.terminal.Quiet, "quiet q", manual.Reports, "print no warnings, and nothing but problems"),
 		boolean(&o.terminal.Verbose, "verbose v", manual.Reports, "say what was done"),
 	}
 }

@@ -84,17 +84,20 @@ func (s *nixStore) nix(stdin []byte, name string, args ...string) string {
 	return out
 }
 
-func (s *nixStore) tryNix(stdin []byte, name string, args ...string) (string, error) {
-	path := name
+// tool is the file of one of Nix's programs.
+func (s *nixStore) tool(name string) string {
 	for _, dir := range filepath.SplitList(s.get("PATH")) {
 		if file := filepath.Join(dir, name); filepath.IsAbs(file) {
 			if _, err := os.Stat(file); err == nil {
-				path = file
-				break
+				return file
 			}
 		}
 	}
-	cmd := exec.Command(path, args...)
+	return name
+}
+
+func (s *nixStore) tryNix(stdin []byte, name string, args ...string) (string, error) {
+	cmd := exec.Command(s.tool(name), args...)
 	cmd.Env, cmd.Stdin = s.env, bytes.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -369,7 +372,7 @@ func TestStorePaths(t *testing.T) {
 
 	for what, args := range map[string][]string{
 		"not in the store directory":            {t.TempDir()},
-		"no such file or directory":             {s.dir + "/x"},
+		"no such file or directory":             {t.TempDir() + "/none"},
 		"not a valid path in Nix's database":    {s.path("k", "none")},
 		"is no store path":                      {s.dir + "/.links"},
 		"valid in Nix's database, and not ther": {s.path("d", "other")},
@@ -427,11 +430,11 @@ func TestStoreModified(t *testing.T) {
 	}
 }
 
-// unableNix returns a directory with a nix-store that repairs no path.
-func unableNix(t *testing.T) string {
-	real := nartest.Tool(t, "nix-store")
+// unableNix returns a directory with a nix-store that fails at some of its options, separated by bars, and passes all else
+// on to the real one.
+func unableNix(t *testing.T, real, options string) string {
 	bin := t.TempDir()
-	writeFile(t, bin+"/nix-store", []byte("#!/bin/sh\ncase $* in *--repair-path*) echo 'error: it cannot' >&2; exit 1 ;; esac\nexec "+real+` "$@"`+"\n"))
+	writeFile(t, bin+"/nix-store", []byte("#!/bin/sh\ncase $1 in "+options+") echo 'error: it cannot' >&2; exit 1 ;; esac\nexec "+real+` "$@"`+"\n"))
 	if err := os.Chmod(bin+"/nix-store", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -440,14 +443,14 @@ func unableNix(t *testing.T) string {
 
 // Where Nix does not repair a path, it is replaced and registered.
 func TestStoreRegisters(t *testing.T) {
-	bin := unableNix(t)
 	s := newNixStore(t, "")
+	bin := unableNix(t, s.tool("nix-store"), "--repair-path")
 	lib, other, app, tool := s.fill()
 	s.nix(nil, "nix-store", "--optimise")
 	before, links := s.rows(), files(t, s.dir+"/.links")
 	s.set("PATH", bin+":"+s.get("PATH"))
 	out, stderr := s.want(0, "store", "repair", "-v")
-	if out != app+"\n"+tool+"\n" || !strings.Contains(stderr, "replacing and registering it") {
+	if out != app+"\n"+tool+"\n" || !strings.Contains(stderr, "to be replaced in another way: ") {
 		t.Errorf("%s%s", out, stderr)
 	}
 	s.clean("after")
@@ -887,4 +890,95 @@ func TestStoreContentAddressed(t *testing.T) {
 		}
 		s.clean("after")
 	})
+}
+
+// What Nix does not take stays staged. The next run has Nix take it, unless the path is another one by then, or none.
+func TestStoreStaged(t *testing.T) {
+	valid := golden(t, "B/lld-arm64")
+	for what, between := range map[string]func(s *nixStore, tool string){
+		"as it was": func(*nixStore, string) {},
+		"collected": func(s *nixStore, tool string) { s.nix(nil, "nix-store", "--delete", "--ignore-liveness", tool) },
+		"replaced": func(s *nixStore, tool string) {
+			s.nix(nil, "nix-store", "--delete", "--ignore-liveness", tool)
+			s.nix(exportOf([]closurePath{{path: tool, tree: nartest.Dir{"other": nartest.Exec(valid)}}}), "nix-store", "--import")
+		},
+		"half removed": func(s *nixStore, tool string) {
+			if err := os.Remove(tool); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newNixStore(t, "")
+			_, _, app, tool := s.fill()
+			path := s.get("PATH")
+			s.set("PATH", unableNix(t, s.tool("nix-store"), "--repair-path|--restore")+":"+path)
+			out, stderr := s.want(1, "store", "repair", tool)
+			if out != "" || !strings.Contains(stderr, "it cannot") || !strings.Contains(stderr, "narseal store repair tries again") {
+				t.Errorf("%s%s", out, stderr)
+			}
+			s.set("PATH", path)
+			between(s, tool)
+			wantOut := app + "\n"
+			if what == "as it was" || what == "half removed" {
+				wantOut = tool + "\n" + wantOut
+			}
+			if out, stderr := s.want(0, "store", "repair"); out != wantOut {
+				t.Errorf("then: %s%s", out, stderr)
+			}
+			s.clean("after")
+			s.want(0, "store", "verify")
+			if _, err := os.Stat(s.get("NIX_STATE_DIR") + "/narseal"); err == nil {
+				t.Error("something is still staged")
+			}
+		})
+	}
+}
+
+// The three commands of the README, as a user would type them.
+func TestReadmeStore(t *testing.T) {
+	text := string(readFile(t, "../../README.md"))
+	_, text, ok := strings.Cut(text, "to repair it, and to check the result:\n\n")
+	block, _, _ := strings.Cut(text, "\n\n")
+	commands := strings.Split(block, "\n")
+	if !ok || len(commands) != 3 {
+		t.Fatalf("%q", block)
+	}
+	s := newNixStore(t, "")
+	s.fill()
+	for i, status := range []int{3, 0, 0} {
+		cmd := exec.Command("sh", "-c", strings.Replace(commands[i], "sudo ", "", 1))
+		cmd.Env = s.env
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		if cmd.ProcessState.ExitCode() != status {
+			t.Errorf("%s: %v, want status %d\n%s", commands[i], err, status, out)
+		}
+	}
+}
+
+// What Nix itself needs is never gone, not even while it is replaced: who is cut then could not complete it.
+func TestStoreOfNixItself(t *testing.T) {
+	s := newNixStore(t, "")
+	lib, nix := s.path("c", "lib"), s.path("d", "nix")
+	stale, _ := rewritten(t, "lld-arm64")
+	log := filepath.Join(t.TempDir(), "log")
+	script := "#!/bin/sh\necho \"$@\" >>" + log + "\nexec " + s.tool("nix-store") + " \"$@\"\n"
+	s.nix(exportOf([]closurePath{
+		{path: lib, tree: nartest.Dir{"x": nartest.Exec(stale)}},
+		{path: nix, refs: []string{lib}, tree: nartest.Dir{"x": nartest.Exec(stale), "bin": nartest.Dir{"nix-store": nartest.Exec([]byte(script))}}},
+	}), "nix-store", "--import")
+	path := s.get("PATH")
+	s.set("PATH", nix+"/bin:"+path)
+	if out, stderr := s.want(0, "store", "repair"); out != lib+"\n"+nix+"\n" {
+		t.Errorf("%s%s", out, stderr)
+	}
+	if calls := string(readFile(t, log)); strings.Contains(calls, "--repair-path") || strings.Count(calls, "--register-validity") != 2 {
+		t.Errorf("it called nix-store with\n%s", calls)
+	}
+	s.set("PATH", path)
+	s.clean("after")
+	s.want(0, "store", "verify")
 }

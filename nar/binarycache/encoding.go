@@ -57,6 +57,9 @@ func (b *brotliReader) Read(p []byte) (int, error) {
 
 // decodeObject decompresses an object that was read, to limit bytes at most.
 func decodeObject(b []byte, o Object, limit int64) ([]byte, encoding, error) {
+	if o.Attributes[contentEncoding] == "" && compression.Detect(b) == compression.None {
+		return b, plain, nil
+	}
 	dec, e, err := decodeReader(bytes.NewReader(b), o)
 	if err == nil && e == plain {
 		return b, plain, dec.Close()

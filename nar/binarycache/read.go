@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
 )
 
@@ -24,7 +25,7 @@ func loadText(ctx context.Context, s Store, name string, limit int64) ([]byte, O
 		return nil, o, plain, err
 	}
 	defer f.Close()
-	b, err := readAll(contextReader{ctx, f}, limit)
+	b, err := readAll(stream.WithContext(ctx, f), limit)
 	var e encoding
 	if err == nil {
 		b, e, err = decodeObject(b, o, limit)
@@ -42,9 +43,9 @@ func sumOf(ctx context.Context, s Store, name string, size int64) (narinfo.Sum, 
 		return narinfo.Sum{}, err
 	}
 	defer f.Close()
-	m := newMeter()
-	_, err = io.Copy(m, io.LimitReader(contextReader{ctx, f}, size+1))
-	return m.sum(), err
+	m := stream.NewMeter()
+	_, err = io.Copy(m, io.LimitReader(stream.WithContext(ctx, f), size+1))
+	return m.Sum(), err
 }
 
 // Infos goes through the narinfos of a cache, of which none is larger than 1 MiB. A narinfo that cannot be read is an

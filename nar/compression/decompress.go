@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/mikelolasagasti/xz"
@@ -57,6 +59,25 @@ func decompress(r io.Reader, free int64) (io.ReadCloser, Type, error) {
 // It reads more than Decompress before it returns: the header of the first frame or block. Later ones that ask for a
 // larger window or dictionary than both the first and 2 MiB end in an error.
 func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, used int64, err error) {
+	return decompressWith(r, freeWindow, func(used int64) error {
+		if used > memory {
+			return fmt.Errorf("%w: it takes %d bytes of memory, %d are left", ErrMemory, used, max(memory, 0))
+		}
+		return nil
+	})
+}
+
+// DecompressWith is Decompress, and calls take with the most memory that the reader takes until Close, in bytes, before
+// it takes more than a little. take may wait until there is so much, and its error is returned.
+//
+// It reads more than Decompress before it returns: the header of the first frame or block. Later ones that ask for a
+// larger window or dictionary than both the first and 8 MiB end in an error.
+func DecompressWith(r io.Reader, take func(memory int64) error) (io.ReadCloser, Type, error) {
+	dec, t, _, err := decompressWith(r, usualWindow, take)
+	return dec, t, err
+}
+
+func decompressWith(r io.Reader, free int64, take func(int64) error) (dec io.ReadCloser, t Type, used int64, err error) {
 	d, err := newDecompressor(r, freeOutput)
 	if err != nil {
 		return nil, "", 0, err
@@ -65,17 +86,33 @@ func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, use
 	if err != nil {
 		return nil, "", 0, err
 	}
+	if d.format == Zstd || d.format == Xz {
+		window = max(window, free)
+	}
 	used = window + d.overhead()
-	if used > memory {
-		return nil, d.format, 0, fmt.Errorf("decompress %s: %w: it takes %d bytes of memory, %d are left", d.format, ErrMemory, used, max(memory, 0))
+	if err := take(used); err != nil {
+		return nil, d.format, 0, fmt.Errorf("decompress %s: %w", d.format, err)
 	}
 	dec, t, err = d.open(window)
 	return dec, t, used, err
 }
 
+// buffers has the buffers of decompressors that were closed: with many small streams, making them would take most of the
+// time.
+var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, inputBuffer) }}
+
+// recycle gives a buffer back. Nobody reads from it any more.
+func recycle(br *bufio.Reader) {
+	if br != nil {
+		br.Reset(nil)
+		buffers.Put(br)
+	}
+}
+
 func newDecompressor(r io.Reader, free int64) (*decompressor, error) {
 	src := &source{r: r}
-	br := bufio.NewReaderSize(src, inputBuffer)
+	br := buffers.Get().(*bufio.Reader)
+	br.Reset(src)
 	head, err := br.Peek(magicSize)
 	if err != nil && err != io.EOF {
 		return nil, err
@@ -89,7 +126,7 @@ func (d *decompressor) open(window int64) (io.ReadCloser, Type, error) {
 	var err error
 	switch d.format {
 	case None:
-		return io.NopCloser(br), None, nil
+		return &passed{br}, None, nil
 	case Zstd:
 		var dec *zstd.Decoder
 		window := uint64(min(window, maxZstdWindow))
@@ -191,6 +228,35 @@ func (d *decompressor) Close() error {
 	if d.close != nil {
 		d.close()
 	}
+	// A large window that waits to be collected would be there twice when the next stream is read.
+	large := d.out > usualWindow && (d.format == Zstd || d.format == Xz)
+	recycle(d.buffered)
 	*d = decompressor{err: fs.ErrClosed}
+	if large {
+		runtime.GC()
+	}
+	return nil
+}
+
+// passed is a stream that is not compressed.
+type passed struct{ buffered *bufio.Reader }
+
+func (p *passed) Read(b []byte) (int, error) {
+	if p.buffered == nil {
+		return 0, fs.ErrClosed
+	}
+	return p.buffered.Read(b)
+}
+
+func (p *passed) WriteTo(w io.Writer) (int64, error) {
+	if p.buffered == nil {
+		return 0, fs.ErrClosed
+	}
+	return p.buffered.WriteTo(w)
+}
+
+func (p *passed) Close() error {
+	recycle(p.buffered)
+	p.buffered = nil
 	return nil
 }

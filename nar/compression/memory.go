@@ -17,6 +17,9 @@ const (
 	// takes at its default level.
 	freeWindow = 2 << 20
 
+	// usualWindow is what xz takes at its default level, and zstd up to level 19.
+	usualWindow = 8 << 20
+
 	// What decoders take besides the window, in bytes, measured and rounded up.
 	zstdMemory  = 3 << 19
 	xzMemory    = 3 << 20

@@ -37,7 +37,7 @@ func NewS3(t testing.TB) *S3 {
 	if err := os.Mkdir(filepath.Join(s.Dir, "cache"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "--port", s.Host, "--region", "us-east-1", "--quiet", "posix", s.Dir)
+	cmd := exec.Command(program, "--port", s.Host, "--region", "us-east-1", "--quiet", "--keep-alive", "posix", s.Dir)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+S3Key, "ROOT_SECRET_ACCESS_KEY="+S3Secret)
 	Start(t, cmd, s.Host)
 	t.Setenv("AWS_ACCESS_KEY_ID", S3Key)

@@ -84,6 +84,37 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// What is made in a cache has the modes that the user's umask leaves, new or in the place of another file.
+func TestModes(t *testing.T) {
+	for _, mask := range []int{0o022, 0o077, 0o002, 0} {
+		dir := filepath.Join(t.TempDir(), "cache")
+		old := unix.Umask(mask)
+		s := folder.New(dir)
+		err := errors.Join(
+			put(t, s, "nar/deep/x.nar", "contents", binarycache.Condition{New: true}),
+			put(t, s, "top", "1", binarycache.Condition{}),
+			put(t, s, "top", "2", binarycache.Condition{}),
+		)
+		o, statErr := s.Stat(t.Context(), "top")
+		err = errors.Join(err, statErr, put(t, s, "top", "3", binarycache.Condition{Version: o.Version}))
+		unix.Umask(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]fs.FileMode{
+			"": fs.ModeDir | 0o777, "nar": fs.ModeDir | 0o777, "nar/deep": fs.ModeDir | 0o777, "nar/deep/x.nar": 0o666, "top": 0o666,
+		} {
+			info, err := os.Lstat(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want &^= fs.FileMode(mask); info.Mode() != want {
+				t.Errorf("umask %#o: %q has mode %v, want %v", mask, name, info.Mode(), want)
+			}
+		}
+	}
+}
+
 // A file that is written in place has another version, too.
 func TestVersions(t *testing.T) {
 	dir := t.TempDir()

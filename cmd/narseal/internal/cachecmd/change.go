@@ -75,6 +75,7 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	return r.recorded(ctx, &o.Options, o.ledgerWork(name), func() error {
 		bo.Options = o.options(plan, r)
 		bo.Exclude = o.exclude()
+		bo.Warn = func(text string) { e.Terminal.Warnf("%s", text) }
 		if r.ledger != nil {
 			bo.Skip = r.skipChange(bo)
 		}
@@ -224,6 +225,9 @@ func summarize(s binarycache.Summary, dry bool) string {
 		if more.n > 0 {
 			text += fmt.Sprintf(", %d %s", more.n, more.what)
 		}
+	}
+	if s.Others > 0 {
+		text += fmt.Sprintf(", %s written", report.Plural(int64(s.Others), "log, realisation or debuginfo", "logs, realisations and debuginfos"))
 	}
 	if s.Pruned > 0 {
 		text += fmt.Sprintf(", %s deleted", report.Plural(int64(s.Pruned), "object", "objects"))

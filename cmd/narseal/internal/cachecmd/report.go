@@ -87,6 +87,7 @@ func (r *cacheReport) write(w io.Writer) error {
 		o.Text("error", r.err)
 		o.Field("summary", r.summary.Paths)
 		o.Field("pruned", r.summary.Pruned)
+		o.Field("others", r.summary.Others)
 		report.Objects(o, "paths", r.paths, func(o *report.Object, p *pathReport) { p.fields(o) })
 	})
 }

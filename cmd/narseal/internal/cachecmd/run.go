@@ -87,6 +87,7 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 		p.Add(int64(n))
 		r.read.Add(int64(n))
 	}
+	o.Written = func(n int) { p.Add(int64(n)) }
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	r.stop = stop

@@ -84,6 +84,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, s.find(ctx)
 }
 
+// Program is the file of the Nix that is run.
+func (s *Store) Program() string { return s.program }
+
 const defaultStateDir = "/nix/var/nix"
 
 // besideStore is where the state of a store is, in the layout that Nix has by default.
@@ -119,7 +122,7 @@ func (s *Store) setRemote(remote string) error {
 	case filepath.IsAbs(name) && query == "":
 		s.remote, query = "local", "root="+url.QueryEscape(name)
 	default:
-		return fmt.Errorf("NIX_REMOTE is %s, which is not a store of this machine", remote)
+		return fmt.Errorf("NIX_REMOTE is %s, which is not a store of this machine: leave it empty", remote)
 	}
 	if s.remote == "daemon" {
 		return nil

@@ -259,3 +259,34 @@ func TestInside(t *testing.T) {
 		t.Errorf("without Nix's variables: %s", why)
 	}
 }
+
+// A store path is found by whatever leads to it, and symlinks are followed no further.
+func TestBase(t *testing.T) {
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Store{Dir: root + "/store", RealDir: root + "/store"}
+	a, b := base("a", "x"), base("b", "y")
+	if err := os.MkdirAll(filepath.Join(s.Dir, b, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{
+		"store/" + a: s.Dir + "/" + b, "result": s.Dir + "/" + a, "relative": "store/" + b + "/bin", "chain": "result",
+		"dir": "store/" + b, "loop": "loop", "dangling": "nowhere", "outside": "/", "alias": "store",
+	} {
+		if err := os.Symlink(target, filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{
+		"store/" + a: a, "result": a, "relative": b, "chain": a, "dir/bin": b, "store/" + b + "/bin/gone": b, "alias/" + a: a,
+		"store/" + base("c", "gone"): base("c", "gone"),
+		"loop":                       "", "dangling": "", "outside": "", "store": "", "store/.links": "", "nowhere": "", "store/" + a[:31]: "",
+	} {
+		got, err := s.Base(filepath.Join(root, name))
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, want)
+		}
+	}
+}

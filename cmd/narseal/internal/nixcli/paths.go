@@ -87,35 +87,57 @@ func (s *Store) Closure(ctx context.Context, bases ...string) ([]string, error) 
 	return slices.Compact(all), nil
 }
 
-// Base returns the base name of the store path that a file is, or lies in. Symlinks are followed.
+// maxLinks bounds the symlinks that lead to a store path.
+const maxLinks = 40
+
+// Base returns the base name of the store path that a file is, or lies in. Symlinks are followed until they lead into the
+// store, as Nix does: a store path may be a symlink itself.
 func (s *Store) Base(file string) (string, error) {
-	// Inside the store, a name may be of a path that Nix has lost.
-	if abs, err := filepath.Abs(file); err == nil {
-		if rest, ok := strings.CutPrefix(abs, s.Dir+"/"); ok && storepath.CheckBaseName(rest) == nil {
-			return rest, nil
+	path, err := filepath.Abs(file)
+	for range maxLinks {
+		if err != nil {
+			break
 		}
-	}
-	real, err := filepath.EvalSymlinks(file)
-	if err == nil {
-		real, err = filepath.Abs(real)
-	}
-	if err != nil {
-		var p *fs.PathError
-		if errors.As(err, &p) {
-			err = p.Err
-		}
-		return "", fmt.Errorf("%s: %w", file, err)
-	}
-	for _, dir := range []string{s.RealDir, s.Dir, realOf(s.RealDir)} {
-		if rest, ok := strings.CutPrefix(real, dir+"/"); ok {
-			base, _, _ := strings.Cut(rest, "/")
+		if base, ok := s.inStore(path); ok {
 			if err := storepath.CheckBaseName(base); err != nil {
-				return "", fmt.Errorf("%s: %s is no store path: %w", file, real, err)
+				return "", fmt.Errorf("%s: %s is no store path: %w", file, path, err)
 			}
 			return base, nil
 		}
+		var dir, target string
+		if dir, err = filepath.EvalSymlinks(filepath.Dir(path)); err != nil {
+			break
+		}
+		if at := filepath.Join(dir, filepath.Base(path)); at != path {
+			path = at
+			continue
+		}
+		if target, err = os.Readlink(path); errors.Is(err, syscall.EINVAL) {
+			return "", fmt.Errorf("%s: not in the store directory %s", file, s.Dir)
+		}
+		if path = target; !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
 	}
-	return "", fmt.Errorf("%s: not in the store directory %s", file, s.Dir)
+	if err == nil {
+		err = errors.New("too many symlinks")
+	}
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return "", fmt.Errorf("%s: %w", file, err)
+}
+
+// inStore returns the name in the store directory of what has a path, or is around it.
+func (s *Store) inStore(path string) (base string, ok bool) {
+	for _, dir := range []string{s.Dir, s.RealDir, realOf(s.RealDir)} {
+		if rest, ok := strings.CutPrefix(path, dir+"/"); ok {
+			base, _, _ := strings.Cut(rest, "/")
+			return base, true
+		}
+	}
+	return "", false
 }
 
 func realOf(dir string) string {

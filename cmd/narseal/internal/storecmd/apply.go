@@ -5,27 +5,39 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"narseal/cmd/narseal/internal/nixcli"
 )
 
 // apply has Nix take what is staged of a path, and forgets it when Nix's database and the contents agree.
 func (r *repairRun) apply(ctx context.Context, g *staged) error {
-	err := r.store.Repair(ctx, r.access, g.Base, g.cache(), r.staging.lock)
-	if err == nil {
-		err = r.check(ctx, g)
-	}
+	ways := []func(context.Context, *staged) error{r.takeFromCache}
 	// Nix registers no path that is elsewhere than its name says.
-	if err != nil && ctx.Err() == nil && r.access == nixcli.Direct && r.store.RealDir == r.store.Dir {
-		r.Terminal.Infof("%s: Nix does not repair it (%v): replacing and registering it", r.store.Path(g.Base), err)
-		second := r.replace(ctx, g)
-		if second == nil {
-			second = r.check(ctx, g)
+	if r.access == nixcli.Direct && r.store.RealDir == r.store.Dir {
+		ways = append(ways, r.replace)
+		if r.essential[g.Base] {
+			slices.Reverse(ways)
 		}
-		if second != nil {
-			second = fmt.Errorf("%w; then %w", err, second)
+	}
+	var err error
+	for i, way := range ways {
+		if i > 0 {
+			r.Terminal.Infof("%s: to be replaced in another way: %v", r.store.Path(g.Base), err)
 		}
-		err = second
+		this := way(ctx, g)
+		if this == nil {
+			this = r.check(ctx, g)
+		}
+		if this == nil || ctx.Err() != nil {
+			err = this
+			break
+		}
+		if err != nil {
+			this = fmt.Errorf("%w; then %w", err, this)
+		}
+		err = this
 	}
 	if err != nil {
 		return fmt.Errorf("%w (the repaired contents are kept in %s; narseal store repair tries again)", err, g.dir)
@@ -35,6 +47,39 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 		return err
 	}
 	return r.staging.remove(g.Base)
+}
+
+// takeFromCache has Nix replace a path by the one that is staged as a cache. Nix removes the old contents first.
+func (r *repairRun) takeFromCache(ctx context.Context, g *staged) error {
+	return r.store.Repair(ctx, r.access, g.Base, g.cache(), r.staging.lock)
+}
+
+// findEssential finds the paths without which Nix or this program do not start. These are replaced in one step: if the run
+// is killed, the next one can still complete it.
+func (r *repairRun) findEssential(ctx context.Context) error {
+	programs := []string{r.store.Program()}
+	if self, err := os.Executable(); err == nil {
+		programs = append(programs, self)
+	}
+	r.essential = map[string]bool{}
+	for _, program := range programs {
+		real, err := filepath.EvalSymlinks(program)
+		if err != nil {
+			continue
+		}
+		base, err := r.store.Base(real)
+		if err != nil {
+			continue // not from this store
+		}
+		closure, err := r.store.Closure(ctx, base)
+		if err != nil {
+			return err
+		}
+		for _, base := range closure {
+			r.essential[base] = true
+		}
+	}
+	return nil
 }
 
 // check returns an error unless a path has the contents that were staged, and Nix's database says so.

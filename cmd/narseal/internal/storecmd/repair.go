@@ -1,9 +1,7 @@
 package storecmd
 
 import (
-	"bufio"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -12,10 +10,8 @@ import (
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/nixcli"
 	"narseal/cmd/narseal/internal/report"
-	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
 	"narseal/macho"
-	"narseal/nar"
 )
 
 // repairRun is one call of Repair.
@@ -26,10 +22,12 @@ type repairRun struct {
 	access  nixcli.Access
 	staging *staging        // nil in a dry run
 	waiting map[string]bool // in a dry run, the paths that an earlier run has staged
-	out     io.Writer
-	ended   chan struct{}
-	left    map[macho.Status]int // invalid slices that stay
-	missing int64                // slices without a signature that need one
+	// essential has the paths that must be there at every moment.
+	essential map[string]bool
+	out       io.Writer
+	ended     chan struct{}
+	left      map[macho.Status]int // invalid slices that stay
+	missing   int64                // slices without a signature that need one
 }
 
 // Repair repairs the invalid signatures in valid paths, and has Nix take the result.
@@ -53,7 +51,6 @@ func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	if err := errors.Join(err, release(func() error { return nil })); err != nil {
 		return err
 	}
-	r.rep.total = r.total
 	if err := r.file.Write(r.rep.write); err != nil {
 		return err
 	}
@@ -109,6 +106,9 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	if r.access, err = r.store.Access(ctx); err != nil {
 		return rightsError(err)
 	}
+	if err := r.findEssential(ctx); err != nil {
+		return err
+	}
 	if len(r.options.SecretKeys) == 0 {
 		if r.options.SecretKeys, err = runKey(); err != nil {
 			return err
@@ -122,199 +122,6 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 		r.Terminal.Warnf("waiting for another narseal store repair, or the Nix that it has started, to end")
 	})
 	return err
-}
-
-// finish completes what an earlier run has staged.
-func (r *repairRun) finish(ctx context.Context) error {
-	bases, err := r.staging.entries()
-	if err != nil {
-		return err
-	}
-	for _, base := range bases {
-		if err := r.finishPath(ctx, base); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			r.fail(fmt.Errorf("%s: finish what an earlier run has begun: %w", r.store.Path(base), err))
-		}
-	}
-	return nil
-}
-
-func (r *repairRun) finishPath(ctx context.Context, base string) error {
-	g, err := r.staging.load(base)
-	if err != nil {
-		return err
-	}
-	invalid, err := r.store.Invalid(ctx, base)
-	if err != nil {
-		return err
-	}
-	if len(invalid) > 0 { // collected as garbage since
-		return r.staging.remove(base)
-	}
-	now, err := r.store.Info(ctx, base)
-	if err != nil || len(now) != 1 {
-		return errors.Join(err, errNotValid)
-	}
-	hash := hashText(now[0].NarHash)
-	if hash != g.OldHash && r.store.VerifyPath(ctx, base) == nil {
-		// The other run has come to its end, or somebody has replaced the path since by something else.
-		if hash == g.NewHash {
-			r.Terminal.Infof("%s: an earlier run has replaced it", r.store.Path(base))
-			return errors.Join(r.addFinished(now[0]), r.staging.remove(base))
-		}
-		return r.staging.remove(base)
-	}
-	if err := r.apply(ctx, g); err != nil {
-		return err
-	}
-	r.Terminal.Infof("%s: finished what an earlier run has begun", r.store.Path(base))
-	return r.addFinished(now[0])
-}
-
-// addFinished reports a path whose repair an earlier run had begun.
-func (r *repairRun) addFinished(p nixcli.Path) error {
-	r.rep.add(r.run, &pathFound{Path: p, status: finished})
-	return r.announce(p.Base)
-}
-
-// announce prints a path that was replaced.
-func (r *repairRun) announce(base string) error {
-	if _, err := fmt.Fprintln(r.out, r.store.Path(base)); err != nil {
-		return fmt.Errorf("output: %w", err)
-	}
-	return nil
-}
-
-// path looks at a path, and repairs it if that is needed.
-func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
-	if r.waiting[p.Base] {
-		return &pathFound{Path: *p, status: changed, warnings: []string{"an earlier run has not completed it, and this one would"}}
-	}
-	f := r.scan(ctx, p)
-	if f.status == failed {
-		if invalid, err := r.store.Invalid(ctx, p.Base); err == nil && len(invalid) > 0 {
-			f.status, f.errs = gone, nil
-		} else if r.store.IsGone(p.Base) {
-			f.errs = []error{missing(r.store, p.Base)}
-		}
-		return f
-	}
-	f.status = unchanged
-	if !r.isWanted(f) {
-		return f
-	}
-	if err := r.repair(ctx, f); err != nil {
-		f.status = failed
-		f.errs = append(f.errs, fmt.Errorf("%s: %w", r.store.Path(p.Base), err))
-	}
-	return f
-}
-
-// isWanted reports whether a path has a signature that a repair may make valid.
-func (r *repairRun) isWanted(f *pathFound) bool {
-	if f.omitted > 0 {
-		return f.tally.Invalid > 0
-	}
-	for i := range f.signatures {
-		switch f.signatures[i].Status {
-		case macho.StatusStale:
-			return true
-		case macho.StatusCMS:
-			if r.options.OnCMS != macho.CMSKeep {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// repair replaces a path, or in a dry run finds out what would become of it.
-func (r *repairRun) repair(ctx context.Context, f *pathFound) error {
-	if r.staging == nil {
-		out := sha256.New()
-		repaired, err := r.filter(ctx, f, out)
-		if err == nil && repaired > 0 {
-			f.status, f.newHash = changed, report.SRI([sha256.Size]byte(out.Sum(nil)))
-			f.warnings = r.losses(ctx, f.Base)
-		}
-		return err
-	}
-	info, err := r.store.Info(ctx, f.Base)
-	if err != nil || len(info) != 1 {
-		return errors.Join(err, errNotValid)
-	}
-	out := sha256.New()
-	g, err := r.staging.stage(&info[0], r.store.Dir, r.options.SecretKeys, func(w io.Writer) error {
-		repaired, err := r.filter(ctx, f, io.MultiWriter(w, out))
-		if err == nil && repaired == 0 {
-			err = errNothing
-		}
-		return err
-	})
-	if err == errNothing {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	f.warnings = r.losses(ctx, f.Base)
-	if err := r.apply(ctx, g); err != nil {
-		return err
-	}
-	f.status, f.newHash = changed, report.SRI([sha256.Size]byte(out.Sum(nil)))
-	return nil
-}
-
-// losses says what a path loses by other contents.
-func (r *repairRun) losses(ctx context.Context, base string) (losses []string) {
-	p, err := r.store.Provenance(ctx, base)
-	if err != nil {
-		r.Terminal.Infof("%s: signatures by which it was trusted, if there are any, do not fit any more", r.store.Path(base))
-		return nil
-	}
-	if p.ContentAddressed {
-		losses = append(losses, "it was content-addressed, and is not any more: its contents are no longer those that its name says")
-	}
-	if n := len(p.Signatures); n > 0 {
-		losses = append(losses, fmt.Sprintf("%s of its old contents dropped", report.Plural(int64(n), "signature", "signatures")))
-	}
-	return losses
-}
-
-// errModified is the error of a path that somebody has changed behind Nix's back.
-var errModified = errors.New("its contents are not those that Nix's database says")
-
-// filter writes the repaired archive of a path, and puts what it finds in the place of what the scan found. It returns how
-// many slices were repaired.
-func (r *repairRun) filter(ctx context.Context, f *pathFound, w io.Writer) (repaired int64, err error) {
-	archive, err := r.store.Dump(ctx, f.Base)
-	if err != nil {
-		return 0, err
-	}
-	in := sha256.New()
-	cfg := r.cfg
-	size, images, hashed := f.tally.Size, f.tally.Images, f.tally.Hashed
-	f.drop(r.budget)
-	f.tally = report.Tally{Size: size, Images: images, Hashed: hashed}
-	cfg.Observer.Signature = func(s filter.Signature) { r.add(f, s) }
-	result, err := cfg.Run(nar.NewWriter(w), nar.NewReader(io.TeeReader(bufio.NewReaderSize(archive, 1<<18), in)))
-	f.tally.Entries = report.Entries{Regular: result.Regular, Directory: result.Directory, Symlink: result.Symlink}
-	var signature *filter.SignatureError
-	if errors.As(err, &signature) {
-		r.add(f, filter.Signature{Path: signature.Path, Slice: signature.Slice})
-	}
-	if closed := archive.Close(); err == nil {
-		err = closed
-	}
-	if err == nil && [sha256.Size]byte(in.Sum(nil)) != f.NarHash {
-		path := r.store.Path(f.Base)
-		err = terminal.Hint(fmt.Errorf("%w: got %s, want %s", errModified, hashText([sha256.Size]byte(in.Sum(nil))), hashText(f.NarHash)),
-			"somebody has changed "+path+" without Nix. nix-store --repair-path "+path+
-				" brings back what it was; then narseal store repair repairs it")
-	}
-	return result.Repaired, err
 }
 
 // done reports a path.

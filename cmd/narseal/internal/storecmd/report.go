@@ -10,10 +10,13 @@ import (
 type storeReport struct {
 	command, storeDir string
 	dryRun            bool
-	total             report.Tally
 	counts            map[string]int
 	paths             []*pathReport
+	omitted           int64 // paths for which there was no room
 }
+
+// pathMemory is what a path takes in memory beside its texts and signatures, in bytes, rounded up.
+const pathMemory = 512
 
 // pathReport is the part of one path.
 type pathReport struct {
@@ -37,8 +40,15 @@ func (rep *storeReport) add(r *run, f *pathFound) {
 		storePath: r.store.Path(f.Base), status: f.status, warnings: f.warnings,
 		narHash: report.SRI(f.NarHash), newHash: f.newHash, archive: report.NewArchive(r.budget),
 	}
+	size := pathMemory + len(p.storePath)
 	for _, err := range f.errs {
 		p.errs = append(p.errs, err.Error())
+		size += len(p.errs[len(p.errs)-1])
+	}
+	if !r.budget.Take(size) {
+		rep.omitted++
+		f.drop(r.budget)
+		return
 	}
 	p.archive.Entries, p.archive.Signatures, p.archive.Omitted = f.tally.Entries, f.signatures, f.omitted
 	rep.paths = append(rep.paths, p)
@@ -55,6 +65,9 @@ func (rep *storeReport) write(w io.Writer) error {
 		}
 		o.Field("summary", rep.counts)
 		report.Objects(o, "paths", rep.paths, func(o *report.Object, p *pathReport) { p.fields(o) })
+		if rep.omitted > 0 {
+			o.Field("omitted", rep.omitted)
+		}
 	})
 }
 

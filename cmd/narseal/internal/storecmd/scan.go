@@ -60,7 +60,8 @@ type pathFound struct {
 	taken      int
 	missing    int64 // slices without a signature that need one
 	tally      report.Tally
-	errs       []error
+	errs       []error // at most maxErrors, and one that counts the rest
+	more       int     // errors
 	warnings   []string
 	newHash    string // of a path that changed, or would
 }
@@ -92,6 +93,18 @@ func (r *run) add(f *pathFound, s filter.Signature) {
 	}
 	f.taken += n
 	f.signatures = append(f.signatures, s)
+}
+
+// maxErrors bounds the errors that are kept of a path.
+const maxErrors = 100
+
+// fail keeps an error, if there is room for it.
+func (f *pathFound) fail(err error) {
+	if len(f.errs) < maxErrors {
+		f.errs = append(f.errs, err)
+	} else {
+		f.more++
+	}
 }
 
 // drop forgets the signatures.
@@ -169,10 +182,13 @@ func (r *run) scan(ctx context.Context, p *nixcli.Path) *pathFound {
 		Slice: func(path nar.Path, slice macho.Slice) {
 			r.add(f, filter.Signature{Path: r.inner(path, real), Slice: slice})
 		},
-		Fail: func(err error) { f.errs = append(f.errs, err) },
+		Fail: f.fail,
 	}
 	if err := s.Run(ctx, real); err != nil {
-		f.errs = append(f.errs, err)
+		f.fail(err)
+	}
+	if f.more > 0 {
+		f.errs = append(f.errs, fmt.Errorf("%s: %s", shown, report.Plural(int64(f.more), "more error", "more errors")))
 	}
 	progress.Add(max(0, p.NarSize-f.tally.Size))
 	if len(f.errs) > 0 {

@@ -10,7 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/cmd/narseal/internal/report"
+	"narseal/filter"
+	"narseal/macho"
+	"narseal/nar"
 )
 
 var base = strings.Repeat("a", 32) + "-x"
@@ -175,5 +180,33 @@ func TestSwapIn(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(store, base, "bin/x")); err != nil {
 		t.Errorf("after a failure: %v", err)
+	}
+}
+
+// What is kept of the paths, their errors and their signatures is bounded, and what is left out is counted.
+func TestReportIsBounded(t *testing.T) {
+	r := &run{store: &nixcli.Store{Dir: "/s"}, file: &command.ReportFile{}, budget: report.NewBudget(10_000), rep: &storeReport{command: "verify", storeDir: "/s"}}
+	for range 100 {
+		f := &pathFound{Path: nixcli.Path{Base: base}, status: failed}
+		for range 2 * maxErrors {
+			f.fail(io.ErrUnexpectedEOF)
+		}
+		if len(f.errs) != maxErrors || f.more != maxErrors {
+			t.Fatalf("%d errors, %d more", len(f.errs), f.more)
+		}
+		for range 20 {
+			r.add(f, filter.Signature{Path: nar.NewPath("/x"), Slice: macho.Slice{Status: macho.StatusStale}})
+		}
+		r.rep.add(r, f)
+	}
+	var b strings.Builder
+	if err := r.rep.write(&b); err != nil {
+		t.Fatal(err)
+	}
+	if kept := len(r.rep.paths); kept == 0 || kept > 20 || r.rep.omitted != int64(100-kept) || r.rep.counts[failed] != 100 {
+		t.Errorf("%d paths are kept, %d omitted: %v", kept, r.rep.omitted, r.rep.counts)
+	}
+	if !strings.Contains(b.String(), `"omitted": `) {
+		t.Errorf("%s", b.String())
 	}
 }

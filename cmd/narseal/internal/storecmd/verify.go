@@ -57,7 +57,6 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 	if err := errors.Join(err, list.End(&r.total)); err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
-	r.rep.total = r.total
 	if err := r.file.Write(r.rep.write); err != nil {
 		return err
 	}

@@ -1,0 +1,72 @@
+package storecmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"narseal/cmd/narseal/internal/nixcli"
+)
+
+// finish completes what an earlier run has staged.
+func (r *repairRun) finish(ctx context.Context) error {
+	bases, err := r.staging.entries()
+	if err != nil {
+		return err
+	}
+	for _, base := range bases {
+		if err := r.finishPath(ctx, base); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			r.fail(fmt.Errorf("%s: finish what an earlier run has begun: %w", r.store.Path(base), err))
+		}
+	}
+	return nil
+}
+
+func (r *repairRun) finishPath(ctx context.Context, base string) error {
+	g, err := r.staging.load(base)
+	if err != nil {
+		return err
+	}
+	invalid, err := r.store.Invalid(ctx, base)
+	if err != nil {
+		return err
+	}
+	if len(invalid) > 0 { // collected as garbage since
+		return r.staging.remove(base)
+	}
+	now, err := r.store.Info(ctx, base)
+	if err != nil || len(now) != 1 {
+		return errors.Join(err, errNotValid)
+	}
+	hash := hashText(now[0].NarHash)
+	if hash != g.OldHash && r.store.VerifyPath(ctx, base) == nil {
+		// The other run has come to its end, or somebody has replaced the path since by something else.
+		if hash == g.NewHash {
+			r.Terminal.Infof("%s: an earlier run has replaced it", r.store.Path(base))
+			return errors.Join(r.addFinished(now[0]), r.staging.remove(base))
+		}
+		return r.staging.remove(base)
+	}
+	if err := r.apply(ctx, g); err != nil {
+		return err
+	}
+	r.Terminal.Infof("%s: finished what an earlier run has begun", r.store.Path(base))
+	return r.addFinished(now[0])
+}
+
+// addFinished reports a path whose repair an earlier run had begun.
+func (r *repairRun) addFinished(p nixcli.Path) error {
+	r.rep.add(r.run, &pathFound{Path: p, status: finished})
+	return r.announce(p.Base)
+}
+
+// announce prints a path that was replaced.
+func (r *repairRun) announce(base string) error {
+	if _, err := fmt.Fprintln(r.out, r.store.Path(base)); err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+package storecmd
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/terminal"
+	"narseal/filter"
+	"narseal/macho"
+	"narseal/nar"
+)
+
+// path looks at a path, and repairs it if that is needed.
+func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
+	if r.waiting[p.Base] {
+		return &pathFound{Path: *p, status: changed, warnings: []string{"an earlier run has not completed it, and this one would"}}
+	}
+	f := r.scan(ctx, p)
+	if f.status == failed {
+		if invalid, err := r.store.Invalid(ctx, p.Base); err == nil && len(invalid) > 0 {
+			f.status, f.errs = gone, nil
+		} else if r.store.IsGone(p.Base) {
+			f.errs = []error{missing(r.store, p.Base)}
+		}
+		return f
+	}
+	f.status = unchanged
+	if !r.isWanted(f) {
+		return f
+	}
+	if err := r.repair(ctx, f); err != nil {
+		f.status = failed
+		f.errs = append(f.errs, fmt.Errorf("%s: %w", r.store.Path(p.Base), err))
+	}
+	return f
+}
+
+// isWanted reports whether a path has a signature that a repair may make valid.
+func (r *repairRun) isWanted(f *pathFound) bool {
+	if f.omitted > 0 {
+		return f.tally.Invalid > 0
+	}
+	for i := range f.signatures {
+		switch f.signatures[i].Status {
+		case macho.StatusStale:
+			return true
+		case macho.StatusCMS:
+			if r.options.OnCMS != macho.CMSKeep {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// repair replaces a path, or in a dry run finds out what would become of it.
+func (r *repairRun) repair(ctx context.Context, f *pathFound) error {
+	if r.staging == nil {
+		out := sha256.New()
+		repaired, err := r.filter(ctx, f, out)
+		if err == nil && repaired > 0 {
+			f.status, f.newHash = changed, report.SRI([sha256.Size]byte(out.Sum(nil)))
+			f.warnings = r.losses(ctx, f.Base)
+		}
+		return err
+	}
+	info, err := r.store.Info(ctx, f.Base)
+	if err != nil || len(info) != 1 {
+		return errors.Join(err, errNotValid)
+	}
+	out := sha256.New()
+	g, err := r.staging.stage(&info[0], r.store.Dir, r.options.SecretKeys, func(w io.Writer) error {
+		repaired, err := r.filter(ctx, f, io.MultiWriter(w, out))
+		if err == nil && repaired == 0 {
+			err = errNothing
+		}
+		return err
+	})
+	if err == errNothing {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	f.warnings = r.losses(ctx, f.Base)
+	if err := r.apply(ctx, g); err != nil {
+		return err
+	}
+	f.status, f.newHash = changed, report.SRI([sha256.Size]byte(out.Sum(nil)))
+	return nil
+}
+
+// losses says what a path loses by other contents.
+func (r *repairRun) losses(ctx context.Context, base string) (losses []string) {
+	p, err := r.store.Provenance(ctx, base)
+	if err != nil {
+		r.Terminal.Infof("%s: signatures by which it was trusted, if there are any, do not fit any more", r.store.Path(base))
+		return nil
+	}
+	if p.ContentAddressed {
+		losses = append(losses, "it was content-addressed, and is not any more: its contents are no longer those that its name says")
+	}
+	if n := len(p.Signatures); n > 0 {
+		losses = append(losses, fmt.Sprintf("%s of its old contents dropped", report.Plural(int64(n), "signature", "signatures")))
+	}
+	return losses
+}
+
+// errModified is the error of a path that somebody has changed behind Nix's back.
+var errModified = errors.New("its contents are not those that Nix's database says")
+
+// filter writes the repaired archive of a path, and puts what it finds in the place of what the scan found. It returns how
+// many slices were repaired.
+func (r *repairRun) filter(ctx context.Context, f *pathFound, w io.Writer) (repaired int64, err error) {
+	archive, err := r.store.Dump(ctx, f.Base)
+	if err != nil {
+		return 0, err
+	}
+	in := sha256.New()
+	cfg := r.cfg
+	size, images, hashed := f.tally.Size, f.tally.Images, f.tally.Hashed
+	f.drop(r.budget)
+	f.tally = report.Tally{Size: size, Images: images, Hashed: hashed}
+	cfg.Observer.Signature = func(s filter.Signature) { r.add(f, s) }
+	result, err := cfg.Run(nar.NewWriter(w), nar.NewReader(io.TeeReader(bufio.NewReaderSize(archive, 1<<18), in)))
+	f.tally.Entries = report.Entries{Regular: result.Regular, Directory: result.Directory, Symlink: result.Symlink}
+	var signature *filter.SignatureError
+	if errors.As(err, &signature) {
+		r.add(f, filter.Signature{Path: signature.Path, Slice: signature.Slice})
+	}
+	if closed := archive.Close(); err == nil {
+		err = closed
+	}
+	if err == nil && [sha256.Size]byte(in.Sum(nil)) != f.NarHash {
+		path := r.store.Path(f.Base)
+		err = terminal.Hint(fmt.Errorf("%w: got %s, want %s", errModified, hashText([sha256.Size]byte(in.Sum(nil))), hashText(f.NarHash)),
+			"somebody has changed "+path+" without Nix. nix-store --repair-path "+path+
+				" brings back what it was; then narseal store repair repairs it")
+	}
+	return result.Repaired, err
+}
