@@ -165,7 +165,7 @@ func verifyMany(b *testing.B, url string, infos []string, jobs int) (whole, firs
 	args := []string{file, binary, "cache", "verify", "-j", fmt.Sprint(jobs), "--all", "--format", "json", url}
 	cmd := exec.Command("peak", args...)
 	if strings.HasPrefix(url, "http") {
-		cmd.Args = append(cmd.Args, "--path", "-")
+		cmd.Args = append(cmd.Args, "--paths", "-")
 		var list strings.Builder
 		for _, name := range infos {
 			list.WriteString(name[:32] + "\n")

@@ -146,7 +146,7 @@ func (c *sweptCache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Now().Add(-time.Hour), strings.NewReader(body))
 }
 
-// A sweep runs the scripts of docs/examples/sweeps.
+// A sweep runs the scripts of docs/sweeps.
 type sweep struct {
 	t      *testing.T
 	cache  *sweptCache
@@ -166,7 +166,7 @@ func newSweep(t *testing.T, c *sweptCache, key string, shards int) *sweep {
 	return s
 }
 
-const sweepScripts = "../../docs/examples/sweeps"
+const sweepScripts = "../../docs/sweeps"
 
 // run sweeps all shards by an engine: go (this process), parallel or slurm. Meanwhile it kills n processes.
 func (s *sweep) run(engine string, kills int) time.Duration {
