@@ -100,10 +100,7 @@ func newSweptCache(t *testing.T, paths, broken, size int) *sweptCache {
 	}
 	slices.Sort(c.broken)
 	c.list = filepath.Join(t.TempDir(), "store-paths")
-	text := "# and one that the cache does not have\n" + strings.Repeat("z", 32) + "\n"
-	for _, base := range bases {
-		text += "/nix/store/" + base + "\n"
-	}
+	text := "# and one that the cache does not have\n" + strings.Repeat("z", 32) + "\n/nix/store/" + strings.Join(bases, "\n/nix/store/") + "\n"
 	if err := os.WriteFile(c.list, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
