@@ -31,7 +31,7 @@ import (
 )
 
 // sweepNumber is a number that an environment variable can make larger: NARSEAL_SWEEP_PATHS, _BROKEN, _SHARDS, _SIZE (of a
-// path in bytes), _KILLS, _FAULTS (per mille of the requests), _DELAY (of a request, in ms).
+// path in bytes), _KILLS, _PAUSE (between them, in ms), _FAULTS (per mille of the requests), _DELAY (of a request, in ms).
 func sweepNumber(t *testing.T, name string, value int) int {
 	t.Helper()
 	s := os.Getenv("NARSEAL_SWEEP_" + name)
@@ -204,7 +204,8 @@ func (s *sweep) run(engine string, kills int) time.Duration {
 
 // watch measures the processes of the sweep, and kills some of them.
 func (s *sweep) watch(done <-chan struct{}, kills int) {
-	for n := 0; ; n++ {
+	pause := time.Duration(sweepNumber(s.t, "PAUSE", 100)) * time.Millisecond
+	for next := time.Now().Add(pause); ; {
 		select {
 		case <-done:
 			return
@@ -214,7 +215,8 @@ func (s *sweep) watch(done <-chan struct{}, kills int) {
 		for _, pid := range pids {
 			s.peak.Store(max(s.peak.Load(), residentOf(pid)))
 		}
-		if n%5 == 4 && kills > 0 && len(pids) > 0 {
+		if kills > 0 && len(pids) > 0 && time.Now().After(next) { // a shard is tried five times
+			next = time.Now().Add(pause)
 			if syscall.Kill(pids[rand.IntN(len(pids))], syscall.SIGKILL) == nil {
 				kills--
 			}
