@@ -31,7 +31,7 @@ import (
 )
 
 // sweepNumber is a number that an environment variable can make larger: NARSEAL_SWEEP_PATHS, _BROKEN, _SHARDS, _SIZE (of a
-// path in bytes), _KILLS, _FAULTS (per mille of the requests), _DELAY (of a request, in ms).
+// path in bytes), _KILLS, _PAUSE (between them, in ms), _FAULTS (per mille of the requests), _DELAY (of a request, in ms).
 func sweepNumber(t *testing.T, name string, value int) int {
 	t.Helper()
 	s := os.Getenv("NARSEAL_SWEEP_" + name)
@@ -100,10 +100,7 @@ func newSweptCache(t *testing.T, paths, broken, size int) *sweptCache {
 	}
 	slices.Sort(c.broken)
 	c.list = filepath.Join(t.TempDir(), "store-paths")
-	text := "# and one that the cache does not have\n" + strings.Repeat("z", 32) + "\n"
-	for _, base := range bases {
-		text += "/nix/store/" + base + "\n"
-	}
+	text := "# and one that the cache does not have\n" + strings.Repeat("z", 32) + "\n/nix/store/" + strings.Join(bases, "\n/nix/store/") + "\n"
 	if err := os.WriteFile(c.list, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +143,7 @@ func (c *sweptCache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Now().Add(-time.Hour), strings.NewReader(body))
 }
 
-// A sweep runs the scripts of docs/examples/sweeps.
+// A sweep runs the scripts of docs/sweeps.
 type sweep struct {
 	t      *testing.T
 	cache  *sweptCache
@@ -166,7 +163,7 @@ func newSweep(t *testing.T, c *sweptCache, key string, shards int) *sweep {
 	return s
 }
 
-const sweepScripts = "../../docs/examples/sweeps"
+const sweepScripts = "../../docs/sweeps"
 
 // run sweeps all shards by an engine: go (this process), parallel or slurm. Meanwhile it kills n processes.
 func (s *sweep) run(engine string, kills int) time.Duration {
@@ -207,7 +204,8 @@ func (s *sweep) run(engine string, kills int) time.Duration {
 
 // watch measures the processes of the sweep, and kills some of them.
 func (s *sweep) watch(done <-chan struct{}, kills int) {
-	for n := 0; ; n++ {
+	pause := time.Duration(sweepNumber(s.t, "PAUSE", 100)) * time.Millisecond
+	for next := time.Now().Add(pause); ; {
 		select {
 		case <-done:
 			return
@@ -217,7 +215,8 @@ func (s *sweep) watch(done <-chan struct{}, kills int) {
 		for _, pid := range pids {
 			s.peak.Store(max(s.peak.Load(), residentOf(pid)))
 		}
-		if n%5 == 4 && kills > 0 && len(pids) > 0 {
+		if kills > 0 && len(pids) > 0 && time.Now().After(next) { // a shard is tried five times
+			next = time.Now().Add(pause)
 			if syscall.Kill(pids[rand.IntN(len(pids))], syscall.SIGKILL) == nil {
 				kills--
 			}
