@@ -87,7 +87,10 @@ func (o *others) finish(ctx context.Context) error {
 
 // earlier notes the names of NARs that earlier runs have changed.
 func (o *others) earlier(ctx context.Context) error {
-	for _, rec := range o.State.Changes() {
+	for rec, err := range o.State.Changes() {
+		if err != nil {
+			return err
+		}
 		if now, _, err := o.recorded(ctx, rec.Out); err != nil || now == nil {
 			continue // somebody else has changed it
 		}

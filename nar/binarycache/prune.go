@@ -100,7 +100,10 @@ func (p *pruner) collect(ctx context.Context) error {
 		}
 		p.add(rec)
 	}
-	for _, rec := range p.State.Changes() {
+	for rec, err := range p.State.Changes() {
+		if err != nil {
+			return err
+		}
 		now, _, err := p.recorded(ctx, rec.Out)
 		if err != nil {
 			return err
