@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -141,6 +142,46 @@ func testFlakeEvaluates(t *testing.T) {
 	}
 	if flags := strings.Join(p.Ldflags, " "); !strings.Contains(flags, "-X main.version=0123abc") {
 		t.Errorf("ldflags %q stamp no version", flags)
+	}
+}
+
+// TestDocumentedNix evaluates what the documentation shows, with stubs: expressions, flakes and modules.
+func TestDocumentedNix(t *testing.T) { nartest.EachNix(t, testDocumentedNix) }
+
+func testDocumentedNix(t *testing.T) {
+	store := nartest.Nix(t)
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	for _, p := range pages(t) {
+		for _, m := range regexp.MustCompile("(?ms)^```nix\n(.*?)^```$").FindAllStringSubmatch(p.text, -1) {
+			blocks++
+			// A module gives its settings, a flake its outputs, and any other expression itself.
+			expr := "let " + stubs + `
+				flake = (import ` + root + `/flake.nix).outputs { self.shortRev = "0123abc"; inherit nixpkgs; };
+				narseal = flake // { outPath = ` + root + `; };
+				patchedLibwebp = "libwebp";
+				pkgsHere = pkgs // {
+					firefox = "firefox"; libwebp = "libwebp"; extend = overlay: pkgsHere // overlay pkgsHere pkgsHere;
+					replaceDependencies = { drv, replacements }: builtins.length replacements;
+					callPackage = file: args: builtins.isAttrs args;
+				};
+				nixpkgsHere = { legacyPackages.x86_64-linux = pkgsHere; };
+				shown = let pkgs = pkgsHere; in ` + strings.ReplaceAll(m[1], "./narseal/", root+"/") + `;
+				evaluated = if builtins.isAttrs shown && shown ? outputs
+					then builtins.attrNames (shown.outputs { nixpkgs = nixpkgsHere; inherit narseal; }).packages.x86_64-linux
+					else if builtins.isAttrs shown && shown ? programs then builtins.attrNames shown.programs.narseal
+					else shown;
+			in evaluated`
+			if _, err := store.Try(nil, "nix-instantiate", "--eval", "--strict", "--expr", expr); err != nil {
+				t.Errorf("%s: %v in\n%s", p.name, err, m[1])
+			}
+		}
+	}
+	if blocks < 4 {
+		t.Errorf("%d blocks of Nix", blocks)
 	}
 }
 

@@ -28,10 +28,11 @@ address leaves the NAR's own hash out; the new hash then takes its place, and
 signatures are repaired. The new path and what Nix must know about it are
 printed as JSON.
 
---modulo nix gives what nix store make-content-addressed gives; nix-2.17 the
-same for Nix 2.17 to 2.34. They leave wide encodings of the hash alone. Nix
-refuses the result where a signature covers the hash. signatures leaves the
-signatures' hashes and LC_UUID out too, and takes the hash in every encoding.
+--modulo says how a path is hashed that refers to itself: nix as Nix up to 2.16 does,
+and 2.35 and later, nix-2.17 as Nix 2.17 to 2.34. Each refuses the other's; the report
+says who accepts it. They leave wide encodings of the hash alone. Nix refuses the result
+where a signature covers the hash. signatures leaves the signatures' hashes and LC_UUID
+out too, and takes the hash in every encoding; no Nix accepts that yet.
 
   narseal address --self /nix/store/HASH-NAME -o out.nar in.nar`,
 		Flags: join([]cli.Flag{

@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 	"runtime/debug"
+	"strings"
 
 	"narseal/filter"
 	"narseal/filter/spill"
@@ -25,6 +27,8 @@ func hintFor(err error) string {
 			return ""
 		}
 		return "the entry belongs before one that is already written; --spool copies the input to a temporary file first, so that it can move"
+	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(err.Error(), "not a binary cache: "):
+		return "a cache is what nix copy --to file:///DIR makes; narseal verify and repair --in-place take any directory"
 	case errors.Is(err, spill.ErrFull):
 		return "a larger --hold-memory SIZE lets more of them wait"
 	case errors.Is(err, binarycache.ErrConflict):

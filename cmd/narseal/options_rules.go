@@ -29,6 +29,9 @@ func (o *ruleOptions) flags() []cli.Flag {
 	}
 }
 
+// ruleHint is for a rule that cannot be read.
+const ruleHint = "a rule is HASH=NEWHASH or HASH-NAME=NEWHASH-NAME, each side as long as the other; /nix/store/ in front is ignored"
+
 func encodingsOption(to *string, usage string) cli.Flag {
 	f := text(to, "encodings", manual.StorePaths, usage)
 	f.Value = rules.AllEncodings.String()
@@ -41,7 +44,7 @@ func (o *ruleOptions) compile(stdin io.Reader, input string) (*rules.Set, error)
 	for _, s := range o.maps {
 		r, err := rules.Parse(s)
 		if err != nil {
-			return nil, terminal.Usage("", "--map: %w", err)
+			return nil, terminal.Usage(ruleHint, "--map: %w", err)
 		}
 		list = append(list, r)
 	}
@@ -100,7 +103,7 @@ func readRules(stdin io.Reader, name string) ([]rules.Rule, error) {
 		return nil, fmt.Errorf("--map-file: %w", err)
 	}
 	if err != nil {
-		return nil, terminal.Usage("", "--map-file: %w", err)
+		return nil, terminal.Usage(ruleHint, "--map-file: %w", err)
 	}
 	return list, nil
 }

@@ -78,7 +78,7 @@ func (n *refsNames) fill(o *command.RefsOptions) (err error) {
 	for _, s := range n.deny {
 		hash, err := rules.HashPart(s)
 		if err != nil {
-			return terminal.Usage("", "--deny %q: %w", s, err)
+			return terminal.Usage("want a store path, such as /nix/store/HASH-NAME, or its hash", "--deny %q: %w", s, err)
 		}
 		o.Deny = append(o.Deny, hash)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -54,6 +55,10 @@ repaired is listed on stdout. What is in a Nix store with a database is refused:
 			}
 			if o.Input, err = inputArg(c); err != nil {
 				return err
+			}
+			if info, err := os.Stat(o.Input); o.Input != command.Stream && err == nil && info.IsDir() {
+				return terminal.Hint(fmt.Errorf("input: %s is a directory, want an archive", o.Input),
+					"narseal repair --in-place "+o.Input+" repairs the files in it")
 			}
 			return command.Repair(c.Context, env, &o)
 		},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"narseal/cmd/narseal/internal/input"
 	"narseal/cmd/narseal/internal/jsontext"
@@ -33,6 +34,8 @@ type addressReport struct {
 	NarHash    string   `json:"narHash"` // SRI
 	NarSize    int64    `json:"narSize"`
 	References []string `json:"references"`
+	Modulo     string   `json:"modulo"`
+	AcceptedBy string   `json:"acceptedBy"`
 }
 
 // Address gives an archive the store path that its contents make.
@@ -76,7 +79,7 @@ func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
 			a.CA, terminal.Printable(repaired))
 	}
 	e.Terminal.Infof("%s", a.Path)
-	if err := file.Write(newAddressReport(a).write); err != nil {
+	if err := file.Write(newAddressReport(a, o.Config.Modulo).write); err != nil {
 		return err
 	}
 	if a.Result.Invalid > 0 {
@@ -107,10 +110,25 @@ func (e *Env) address(o *AddressOptions, s *input.Stream, out io.Writer) (_ *add
 	return a, repaired, s.Explain(err)
 }
 
-func newAddressReport(a *address.Address) *addressReport {
+// acceptedBy says which versions of Nix accept an address. The first two kinds differ only in how they hash a path that
+// refers to itself.
+func acceptedBy(a *address.Address, m address.Modulo) string {
+	switch {
+	case m == address.ModuloSignatures:
+		return "no version of Nix"
+	case !slices.Contains(a.References, a.Path):
+		return "every version of Nix"
+	case m == address.ModuloNix217:
+		return "Nix 2.17 to 2.34"
+	}
+	return "Nix up to 2.16, and 2.35 and later"
+}
+
+func newAddressReport(a *address.Address, m address.Modulo) *addressReport {
 	return &addressReport{
 		Schema: report.Schema, Command: "address",
 		Path: a.Path, CA: a.CA.String(), NarHash: report.SRI(a.NarHash), NarSize: a.NarSize, References: a.References,
+		Modulo: m.String(), AcceptedBy: acceptedBy(a, m),
 	}
 }
 

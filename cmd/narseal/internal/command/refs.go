@@ -127,7 +127,9 @@ func (r *refsRun) run(ctx context.Context, inputs []refsInput) error {
 		if err == nil {
 			hashes, paths := r.set.list()
 			denied = r.set.report(r.Terminal, hashes, paths) || denied
-			err = r.out.write(r.set, hashes, paths)
+			if err := r.out.write(r.set, hashes, paths); err != nil {
+				return fmt.Errorf("output: %w", err) // all that follows would fail, too
+			}
 			if r.wanted {
 				r.rep.references = append(append(r.rep.references, hashes...), paths...)
 			}

@@ -262,6 +262,9 @@ func (v *verifyRun) add(s filter.Signature, onDisk bool) {
 
 func (v *verifyRun) fail(err error) {
 	v.tally.Failed++
+	if errors.Is(err, context.Canceled) {
+		return // the run ends
+	}
 	v.Terminal.Error(err)
 	v.list.Fail(err)
 }

@@ -2,6 +2,8 @@
 package terminal
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -46,9 +48,13 @@ func (t *Terminal) Configure(o Options) {
 	t.startProgress(o.Progress)
 }
 
-// Error reports an error, or each of several that were joined, and what can be done about it.
+// Error reports an error, or each of several that were joined, and what can be done about it. Work that was canceled is not
+// reported: the run ends for another reason.
 func (t *Terminal) Error(err error) {
 	for _, e := range split(err) {
+		if errors.Is(e, context.Canceled) {
+			continue
+		}
 		t.say("error", "%v", e)
 	}
 	if hint := t.hint(err); hint != "" {
