@@ -11,7 +11,9 @@ import (
 )
 
 // nix-store restores and dumps the same archive, for every archive that the file system allows.
-func TestArchivesAsNix(t *testing.T) {
+func TestArchivesAsNix(t *testing.T) { nartest.EachNix(t, testArchivesAsNix) }
+
+func testArchivesAsNix(t *testing.T) {
 	nartest.Tool(t, "nix-store")
 	each(t, func(t *testing.T, _ nartest.Node, data []byte) {
 		dumped := nartest.Dump(t, nartest.Restore(t, data))

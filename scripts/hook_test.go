@@ -5,11 +5,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"narseal/nar/nartest"
 )
 
 // TestPostBuildHook builds with the hook, as a script and as the module sets it up. A path whose
 // signatures are valid is copied to the cache, another one is not, and both builds succeed.
-func TestPostBuildHook(t *testing.T) {
+func TestPostBuildHook(t *testing.T) { nartest.EachNix(t, testPostBuildHook) }
+
+func testPostBuildHook(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		hook func(t *testing.T, b *builds, cache string) string

@@ -22,7 +22,9 @@ func TestVendorHash(t *testing.T) {
 }
 
 // TestNixParses has Nix read every expression, those that no other test evaluates too.
-func TestNixParses(t *testing.T) {
+func TestNixParses(t *testing.T) { nartest.EachNix(t, testNixParses) }
+
+func testNixParses(t *testing.T) {
 	nixInstantiate := nartest.Tool(t, "nix-instantiate")
 	files, err := filepath.Glob("../nix/*.nix")
 	if err != nil || len(files) == 0 {
@@ -81,7 +83,9 @@ const stubs = moduleLib + `
 	nixpkgs = { inherit lib; legacyPackages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" "aarch64-darwin" ] (_: pkgs); };
 `
 
-func TestFlakeEvaluates(t *testing.T) {
+func TestFlakeEvaluates(t *testing.T) { nartest.EachNix(t, testFlakeEvaluates) }
+
+func testFlakeEvaluates(t *testing.T) {
 	store := nartest.Nix(t)
 	root, err := filepath.Abs("..")
 	if err != nil {

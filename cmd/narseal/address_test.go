@@ -95,7 +95,9 @@ func addressOf(t *testing.T, archive []byte, args ...string) (rep addressReport,
 
 // Paths with and without references to themselves and others get the store
 // path that Nix gives them, and Nix imports them by it.
-func TestAddressIsWhatNixMakes(t *testing.T) {
+func TestAddressIsWhatNixMakes(t *testing.T) { nartest.EachNix(t, testAddressIsWhatNixMakes) }
+
+func testAddressIsWhatNixMakes(t *testing.T) {
 	store, other := nartest.Nix(t), nartest.Nix(t)
 	cache := t.TempDir()
 	if err := os.WriteFile(filepath.Join(cache, "nix-cache-info"), []byte("StoreDir: /nix/store\n"), 0o644); err != nil {
@@ -136,7 +138,7 @@ func TestAddressIsWhatNixMakes(t *testing.T) {
 				archive = bytes.ReplaceAll(archive, []byte(ref), []byte(refs[i]))
 			}
 		}
-		rep, got := addressOf(t, archive, "--self", path, "--references", strings.Join(refs, " "))
+		rep, got := addressOf(t, archive, "--self", path, "--references", strings.Join(refs, " "), "--modulo", modulo(t))
 		if rep.Path != want {
 			t.Errorf("%s with %d references: got %s, Nix made %s", path, len(refs), rep.Path, want)
 			continue
@@ -144,18 +146,11 @@ func TestAddressIsWhatNixMakes(t *testing.T) {
 		if wantNar := store.Run(nil, "nix-store", "--dump", store.Real(want)); !bytes.Equal(got, wantNar) {
 			t.Errorf("%s: got another archive than Nix", path)
 		}
-		var info []struct {
-			CA, NarHash string
-			NarSize     int64
-			References  []string
-		}
-		if err := json.Unmarshal(store.Run(nil, "nix", "path-info", "--json", want), &info); err != nil {
-			t.Fatal(err)
-		}
-		slices.Sort(info[0].References)
+		info := pathInfo(t, store, want)
+		slices.Sort(info.References)
 		if fmt.Sprint(rep.CA, rep.NarHash, rep.NarSize, rep.References) !=
-			fmt.Sprint(info[0].CA, info[0].NarHash, info[0].NarSize, info[0].References) {
-			t.Errorf("%s: got %+v, Nix says %+v", path, rep, info[0])
+			fmt.Sprint(info.CA, info.NarHash, info.NarSize, info.References) {
+			t.Errorf("%s: got %+v, Nix says %+v", path, rep, info)
 		}
 
 		toCache(t, cache, rep, got)
@@ -168,6 +163,40 @@ func TestAddressIsWhatNixMakes(t *testing.T) {
 		t.Errorf("%d paths that refer to themselves", len(withSelf))
 	}
 	other.Run(nil, "nix-store", "--verify", "--check-contents")
+}
+
+// nixInfo is what Nix knows of a path.
+type nixInfo struct {
+	CA, NarHash string
+	NarSize     int64
+	References  []string
+}
+
+// pathInfo asks Nix about a path. Nix 2.19 and later name the path in the JSON.
+func pathInfo(t *testing.T, store *nartest.Store, path string) nixInfo {
+	t.Helper()
+	out := store.Run(nil, "nix", "path-info", "--json", path)
+	var named map[string]nixInfo
+	if err := json.Unmarshal(out, &named); err == nil {
+		return named[path]
+	}
+	var list []nixInfo
+	if err := json.Unmarshal(out, &list); err != nil || len(list) != 1 {
+		t.Fatalf("%v in %s", err, out)
+	}
+	return list[0]
+}
+
+// modulo is the --modulo that the Nix on PATH accepts, as docs/caches.md lists them.
+func modulo(t *testing.T) string {
+	var minor int
+	if _, err := fmt.Sscanf(nartest.Version(t), "2.%d", &minor); err != nil {
+		t.Fatal(err)
+	}
+	if minor >= 17 && minor <= 34 {
+		return "nix-2.17"
+	}
+	return "nix"
 }
 
 // toCache puts an archive into a binary cache, unsigned: only its address
@@ -192,7 +221,9 @@ func toCache(t *testing.T, cache string, rep addressReport, archive []byte) {
 
 // Where a signature covers the path, Nix refuses the result as the warning
 // says.
-func TestNixRefusesAddressOfSigned(t *testing.T) {
+func TestNixRefusesAddressOfSigned(t *testing.T) { nartest.EachNix(t, testNixRefusesAddressOfSigned) }
+
+func testNixRefusesAddressOfSigned(t *testing.T) {
 	store := nartest.Nix(t)
 	archive, err := os.ReadFile("../../testdata/sample.nar")
 	if err != nil {
@@ -203,13 +234,13 @@ func TestNixRefusesAddressOfSigned(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(cache, "nix-cache-info"), []byte("StoreDir: /nix/store\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	rep, out := addressOf(t, archive, "--self", self)
+	rep, out := addressOf(t, archive, "--self", self, "--modulo", modulo(t))
 	toCache(t, cache, rep, out)
 	if _, err := store.Try(nil, "nix", "copy", "--from", "file://"+cache, rep.Path); err == nil ||
 		!strings.Contains(err.Error(), "ca hash mismatch importing path") {
 		t.Errorf("Nix took it, or said something else: %v", err)
 	}
-	_, _, stderr := narseal(t, archive, "address", "--self", self)
+	_, _, stderr := narseal(t, archive, "address", "--self", self, "--modulo", modulo(t))
 	if !strings.Contains(stderr, "narseal: warning: Nix will refuse to import this as "+rep.CA) {
 		t.Errorf("stderr %q", stderr)
 	}

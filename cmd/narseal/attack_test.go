@@ -51,7 +51,7 @@ func attacks() []attack {
 			"repair --report DIR/report -o DIR/out IN",
 		}, attackReport},
 		{"images 16,000 directories deep, cache", deepCache, []string{
-			"cache verify IN", "cache verify --report DIR/report IN", "cache repair --dry-run --report DIR/report IN",
+			"cache verify IN", "cache verify --report DIR/report IN", "cache verify --ledger DIR/ledger IN", "cache repair --dry-run --report DIR/report IN",
 			"cache repair -o DIR/cache IN", "refs IN",
 		}, attackReport},
 		{"a million renamed entries", file(renamedEntries), []string{

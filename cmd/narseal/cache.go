@@ -14,7 +14,7 @@ import (
 
 const aboutCaches = `CACHE is a directory, or a file://, http://, https:// or s3:// URL, as for nix copy. An
 s3:// URL takes Nix's parameters: region, endpoint, profile, addressing-style, scheme,
-storage-class. A cache behind HTTP cannot be listed: --path names the paths. Every NAR
+storage-class. A cache behind HTTP cannot be listed: --paths names the paths. Every NAR
 is checked against its narinfo. One that does not match, or fails otherwise, is named
 on stderr, stays as it is and makes the exit status 1; the others go on.
 `
@@ -23,7 +23,7 @@ func cacheCommand(p *process) *cli.Command {
 	return &cli.Command{
 		Name:        "cache",
 		Usage:       "verify, repair or rewrite a whole binary cache",
-		Subcommands: []*cli.Command{cacheVerifyCommand(p), cacheRepairCommand(p), cacheRewriteCommand(p)},
+		Subcommands: []*cli.Command{cacheVerifyCommand(p), cacheRepairCommand(p), cacheRewriteCommand(p), cacheSummaryCommand(p)},
 	}
 }
 
@@ -34,7 +34,8 @@ type cacheOptions struct {
 }
 
 func (o *cacheOptions) flags(to *cachecmd.Options) []cli.Flag {
-	return join(o.selectionOptions.flags(), []cli.Flag{jobsOption(&to.Jobs, "work on `N` paths at a time"), netrcOption(&to.Netrc)}, o.common.flags())
+	return join(o.selectionOptions.flags(), []cli.Flag{jobsOption(&to.Jobs, "work on `N` paths at a time"), netrcOption(&to.Netrc)},
+		recordOptions(to), o.common.flags())
 }
 
 // begin reads the options. ruleFiles are those that another option reads, perhaps from stdin.
@@ -43,11 +44,11 @@ func (o *cacheOptions) begin(p *process, c *cli.Context, to *cachecmd.Options, r
 		return nil, terminal.Usage(helpHint(c.Command, "options"), "cache %s takes one CACHE, got %d", c.Command.Name, c.NArg())
 	}
 	to.Common, to.Cache, to.Version = o.common.Common, c.Args().First(), versionString()
-	if to.Selection, err = o.selection(p.stdin, slices.Contains(ruleFiles, "-")); err != nil {
+	if to.Selection, err = o.selection(slices.Contains(ruleFiles, "-")); err != nil {
 		return nil, err
 	}
-	if o.common.terminal.Progress == terminal.Auto {
-		o.common.terminal.Progress = terminal.Lines // a run may take hours
+	if to.MaxAge, err = o.parseMaxAge(); err != nil {
+		return nil, err
 	}
 	return o.common.env(p), nil
 }

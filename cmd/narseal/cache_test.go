@@ -74,7 +74,9 @@ func download(t *testing.T, cache, path, key string) (*nartest.Store, error) {
 	return s, err
 }
 
-func TestCacheRepairedForNix(t *testing.T) {
+func TestCacheRepairedForNix(t *testing.T) { nartest.EachNix(t, testCacheRepairedForNix) }
+
+func testCacheRepairedForNix(t *testing.T) {
 	for _, compression := range []string{"xz", "zstd", "gzip", "none", "bzip2"} {
 		t.Run(compression, func(t *testing.T) {
 			dir, secret, public := goldenCache(t, compression, true)
@@ -93,7 +95,7 @@ func TestCacheRepairedForNix(t *testing.T) {
 			if status != 0 || stdout != images+"\n" || stderr != "" {
 				t.Errorf("repair: status %d\n%s%s", status, stdout, stderr)
 			}
-			if status, stdout, stderr = narseal(t, nil, "cache", "verify", "--trusted-public-keys", public, "--path", images, dir); status != 0 || !strings.Contains(stdout, "every signature is valid") {
+			if status, stdout, stderr = narseal(t, []byte(images), "cache", "verify", "--trusted-public-keys", public, "--paths", "-", dir); status != 0 || !strings.Contains(stdout, "every signature is valid") {
 				t.Errorf("verify: status %d\n%s%s", status, stdout, stderr)
 			}
 			after := filesOf(t, dir)
@@ -137,7 +139,9 @@ func TestCacheRepairedForNix(t *testing.T) {
 }
 
 // Rewriting the A side of the golden pairs in a cache makes the B side.
-func TestCacheRewrittenForNix(t *testing.T) {
+func TestCacheRewrittenForNix(t *testing.T) { nartest.EachNix(t, testCacheRewrittenForNix) }
+
+func testCacheRewrittenForNix(t *testing.T) {
 	for _, compression := range []string{"xz", "zstd", "gzip", "none", "bzip2"} {
 		t.Run(compression, func(t *testing.T) {
 			dir, secret, public := goldenCache(t, compression, false)

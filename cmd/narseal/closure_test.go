@@ -39,7 +39,9 @@ func exportOf(closure []closurePath) []byte {
 
 // A closure of three paths that refer to each other, one of them with a
 // signed binary, goes from one store through narseal into another.
-func TestExportedClosure(t *testing.T) {
+func TestExportedClosure(t *testing.T) { nartest.EachNix(t, testExportedClosure) }
+
+func testExportedClosure(t *testing.T) {
 	golden, err := os.ReadFile("../../testdata/macho/goldens/A/lld-arm64")
 	if err != nil {
 		t.Fatal(err)

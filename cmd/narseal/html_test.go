@@ -102,6 +102,8 @@ func TestHTML(t *testing.T) {
 		"32 of 424 pages of 4.0 KiB do not match.",
 		"CodeDirectory 0x0 (sha1) and 0x1000 (sha256)",
 		"−5: the entitlements",
+		"A Mac kills a program when it reads a part of a file that does not match",
+		"1 signature cannot be repaired: build the program again, or sign it again.",
 		"The slice begins at offset 0x8000 of the file",
 		`<td class="pages">80-109</td><td class="code">0x50000</td><td class="code">0x6dfff</td>`,
 	} {
@@ -237,6 +239,7 @@ const seen = [];
 const rows = () => [...document.querySelectorAll("#slices tbody tr")].filter((r) => !r.hidden);
 const column = (i) => rows().map((r) => r.cells[i].textContent).join("|");
 const buttons = [...document.querySelectorAll("#slices th button")];
+seen.push("copy " + [...document.querySelectorAll(".command")].map((c) => c.querySelector("button").tabIndex + " " + c.querySelector("code").textContent.replace(/\/.*\//g, "")).join("|"));
 seen.push("buttons " + buttons.filter((b) => b.tabIndex === 0).length);
 buttons[4].focus(); seen.push("focused " + (document.activeElement === buttons[4]));
 buttons[4].click(); seen.push("stale " + column(4) + " " + buttons[4].parentNode.getAttribute("aria-sort"));
@@ -268,6 +271,7 @@ func TestHTMLIsWorked(t *testing.T) {
 	_, seen, _ := strings.Cut(dom, `<pre id="seen">`)
 	seen, _, _ = strings.Cut(seen, "</pre>")
 	want := strings.Join([]string{
+		"copy 0 narseal repair -o x.nar",
 		"buttons 6",
 		"focused true",
 		"stale 32|2|2|1|1|0|0|0 descending",

@@ -130,7 +130,9 @@ var exitStatuses = manual.List{Heading: "Exit status", Items: []manual.Item{
 
 var environment = manual.List{Heading: "Environment", Items: []manual.Item{
 	{Term: "TMPDIR", Text: "the directory of temporary files (default: /tmp); none of them has a name that could be left behind"},
-	{Term: "TERM", Text: "dumb: no progress unless asked for"},
+	{Term: "TERM", Text: "dumb: no color, and no progress unless asked for"},
+	{Term: "NO_COLOR", Text: "if not empty, no color (no-color.org)"},
+	{Term: "CLICOLOR, CLICOLOR_FORCE", Text: "0: no color; a CLICOLOR_FORCE other than 0: color also where the output is no terminal"},
 	{Term: "NIX_STORE_DIR, NIX_STATE_DIR, NIX_REMOTE", Text: "the store of narseal store, as for Nix"},
 	{Term: "GITHUB_STEP_SUMMARY", Text: "with --format github, the file to which the job summary is appended"},
 }}

@@ -25,14 +25,20 @@ type commonOptions struct {
 }
 
 func (o *commonOptions) flags() []cli.Flag {
-	return []cli.Flag{
+	return join([]cli.Flag{
 		size(&o.SpillMemory, "256MiB", "hold-memory", manual.Resources, "hold a signed image of more than `SIZE` in a temporary file, not in memory"),
 		outputFile{text(&o.Report, "report", manual.Reports, "write a JSON report to `FILE`; - is stderr")},
 		oneOf(&o.terminal.Progress, "auto", []value[terminal.Mode]{{"auto", terminal.Auto}, {"always", terminal.Always}, {"never", terminal.Never}},
 			"progress", manual.Reports, "show on stderr how far a long run is; auto: on a terminal, after one second"),
+	}, o.processFlags())
+}
+
+// processFlags are those of commands that read no archive, too.
+func (o *commonOptions) processFlags() []cli.Flag {
+	return []cli.Flag{
 		oneOf(&o.noSandbox, "auto", []value[bool]{{"auto", false}, {"off", true}}, "sandbox", manual.Resources,
 			"before input is read, give up access to other files and to the network, as far as the system can do that; --verbose says what is left"),
-		boolean(&o.terminal.Quiet, "quiet q", manual.Reports, "no warnings"),
+		boolean(&o.terminal.Quiet, "quiet q", manual.Reports, "print no warnings, and nothing but problems"),
 		boolean(&o.terminal.Verbose, "verbose v", manual.Reports, "say what was done"),
 	}
 }

@@ -2,11 +2,7 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"iter"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,38 +10,55 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"narseal/cmd/narseal/internal/cachecmd"
+	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/manual"
 	"narseal/cmd/narseal/internal/terminal"
+	"narseal/cmd/narseal/internal/worklist"
 	"narseal/filter/rules"
 )
 
 // selectionOptions say which paths of a cache are worked on.
 type selectionOptions struct {
-	paths, keys []string
-	since       string
+	lists, keys          []string
+	since, shard, maxAge string
+	closure              bool
 }
 
 func (o *selectionOptions) flags() []cli.Flag {
 	return []cli.Flag{
-		texts(&o.paths, "path", manual.Selection, "only this `HASH` or store path; repeatable; - reads them from stdin, one per line"),
+		inputFiles{texts(&o.lists, "paths", manual.Selection, "only the store paths or hashes that `FILE` lists, one per line, compressed or not; a URL, too; repeatable; - is stdin")},
+		boolean(&o.closure, "closure", manual.Selection, "and the paths that those of --paths refer to"),
+		text(&o.shard, "shard", manual.Selection, "only `PART` I/N of the range of hashes, I from 0; auto/N takes I from Kubernetes, AWS Batch or Slurm"),
 		text(&o.since, "since", manual.Selection, "only narinfos changed after `TIME`: 2026-01-31, 2026-01-31T12:00:00Z, or 36h (ago)"),
+		text(&o.maxAge, "max-age", manual.Selection, "fail in the end if the newest narinfo, or the list, is older than `DURATION`, such as 36h"),
 		texts(&o.keys, "trusted-public-keys", manual.Selection, "refuse paths that none of these `KEYS` has signed, NAME:BASE64 separated by blanks"),
 	}
 }
 
 // selection reads the options. taken says that stdin is read by another one.
-func (o *selectionOptions) selection(stdin io.Reader, taken bool) (s cachecmd.Selection, err error) {
+func (o *selectionOptions) selection(taken bool) (s cachecmd.Selection, err error) {
+	s.Lists, s.Closure = o.lists, o.closure
 	if o.since != "" {
 		if s.Since, err = parseSince(o.since, time.Now()); err != nil {
 			return s, err
 		}
 	}
-	if len(o.paths) > 0 {
-		hashes, err := o.hashes(stdin, taken)
-		if err != nil {
-			return s, err
+	streams := 0
+	for _, name := range o.lists {
+		if name == command.Stream {
+			streams++
 		}
-		s.Hashes = sorted(hashes)
+	}
+	switch {
+	case streams > 1:
+		return s, terminal.Usage("", "--paths -: stdin is one list")
+	case streams > 0 && taken:
+		return s, terminal.Usage("put the rules into a file", "--paths -: stdin holds the rules already")
+	}
+	if o.shard != "" {
+		if s.Shard, err = worklist.ParseShard(o.shard, os.LookupEnv); err != nil {
+			return s, terminal.Usage("", "--shard %q: %w", o.shard, err)
+		}
 	}
 	for _, keys := range o.keys {
 		for _, k := range strings.Fields(keys) {
@@ -59,26 +72,24 @@ func (o *selectionOptions) selection(stdin io.Reader, taken bool) (s cachecmd.Se
 	return s, nil
 }
 
-// hashes are the hash parts of --path.
-func (o *selectionOptions) hashes(stdin io.Reader, taken bool) (map[string]bool, error) {
-	hashes := map[string]bool{}
-	for _, s := range o.paths {
-		if s != "-" {
-			hash, err := rules.HashPart(s)
-			if err != nil {
-				return nil, terminal.Usage("", "--path %q: %w", s, err)
-			}
-			hashes[hash] = true
-			continue
-		}
-		if taken {
-			return nil, terminal.Usage("put the rules into a file", "--path -: stdin holds the rules already")
-		}
-		if err := addHashes(hashes, stdin, "--path", "-"); err != nil {
-			return nil, err
-		}
+// parseMaxAge reads --max-age.
+func (o *selectionOptions) parseMaxAge() (time.Duration, error) {
+	if o.maxAge == "" {
+		return 0, nil
 	}
-	return hashes, nil
+	d, err := time.ParseDuration(o.maxAge)
+	if err != nil || d <= 0 {
+		return 0, terminal.Usage("", "--max-age %q: want a duration such as 36h", o.maxAge)
+	}
+	return d, nil
+}
+
+// recordOptions are where a run writes what it did.
+func recordOptions(o *cachecmd.Options) []cli.Flag {
+	return []cli.Flag{
+		outputFile{text(&o.Ledger, "ledger", manual.Reports, "add each path that is finished to `FILE`, or to an object in S3, and skip those that are in it unchanged")},
+		outputFile{text(&o.Metrics, "metrics", manual.Reports, "write the numbers of the run to `FILE` for Prometheus, every 15 seconds")},
+	}
 }
 
 // excluded are the hash parts of --exclude.
@@ -92,18 +103,6 @@ func excluded(paths []string) (map[string]bool, error) {
 		hashes[hash] = true
 	}
 	return hashes, nil
-}
-
-// sorted goes through hash parts in their order.
-func sorted(hashes map[string]bool) iter.Seq2[string, error] {
-	list := slices.Sorted(maps.Keys(hashes))
-	return func(yield func(string, error) bool) {
-		for _, hash := range list {
-			if !yield(hash, nil) {
-				return
-			}
-		}
-	}
 }
 
 // parseSince reads a time, a date (of the local time zone), or how long ago.
@@ -135,10 +134,18 @@ func (o *changeOptions) flags(to *cachecmd.ChangeOptions) []cli.Flag {
 		outputFile{text(&to.Output, "output o", manual.InOut, "write a new `CACHE` and leave the old one alone")},
 		o.flag("sign what changes with the key in `FILE`; repeatable"),
 	}, compressionOptions(&to.Compression, &to.Level, "compress the NARs that change, or not, or in the same way as before"), []cli.Flag{
+		boolean(&to.Overlay, "overlay", manual.InOut, "write to --output only what changes, as a cache that clients ask before the other one"),
+		prioritized(&to.Priority),
 		boolean(&to.Prune, "prune", manual.InOut, "delete what was replaced: NARs that no narinfo names any more, narinfos of renamed paths"),
 		text(&to.State, "state", manual.InOut, "remember what is done in `DIR` (default: narseal in $XDG_STATE_HOME or ~/.local/state)"),
 		boolean(&to.DryRun, "dry-run n", manual.InOut, "say what would change, and change nothing"),
 	})
+}
+
+func prioritized(to *int) cli.Flag {
+	f := positive(to, 0, "priority", manual.InOut, "the Priority in the overlay's nix-cache-info: clients ask the lowest `N` first")
+	f.DefaultText = "10 below that of the cache"
+	return f
 }
 
 // secretKeys reads the keys.

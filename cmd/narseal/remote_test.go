@@ -131,7 +131,7 @@ func TestRemoteRepair(t *testing.T) {
 				t.Helper()
 				args = append([]string{"cache"}, args...)
 				if !c.lists {
-					args = append(args, "--path", "-")
+					args = append(args, "--paths", "-")
 				}
 				status, stdout, stderr := narseal(t, []byte(list), append(args, c.url)...)
 				if status != want {
@@ -163,7 +163,7 @@ func TestRemoteRepair(t *testing.T) {
 			if got := filesOf(t, out); len(got) != 1+2*9 {
 				t.Errorf("copied: %q", slices.Sorted(maps.Keys(got)))
 			}
-			if status, stdout, stderr := narseal(t, nil, "cache", "verify", "--trusted-public-keys", public, "--path", "00000000000000000000000000000000", out); status != 0 {
+			if status, stdout, stderr := narseal(t, []byte("00000000000000000000000000000000"), "cache", "verify", "--trusted-public-keys", public, "--paths", "-", out); status != 0 {
 				t.Errorf("status %d\n%s%s", status, stdout, stderr)
 			}
 		})
@@ -176,7 +176,7 @@ func TestRemoteNoListing(t *testing.T) {
 	objects, _ := staleCache(t, 1)
 	upload(t, openRemote(t, c.url), objects)
 	status, _, stderr := narseal(t, nil, "cache", "verify", c.url)
-	if status != 2 || !strings.Contains(stderr, "has no listing") || !strings.Contains(stderr, "--path") {
+	if status != 2 || !strings.Contains(stderr, "has no listing") || !strings.Contains(stderr, "--paths") {
 		t.Errorf("status %d\n%s", status, stderr)
 	}
 	status, _, stderr = narseal(t, nil, "refs", c.url)
@@ -221,7 +221,7 @@ func TestRemoteSecrets(t *testing.T) {
 		"s3://bucket?endpoint=http://user:hunter2@" + host,
 		"gopher://user:hunter2@" + host,
 	} {
-		status, stdout, stderr := narseal(t, nil, "cache", "verify", "--path", hashA, "-v", "--report", report, url)
+		status, stdout, stderr := narseal(t, []byte(hashA), "cache", "verify", "--paths", "-", "-v", "--report", report, url)
 		written, _ := os.ReadFile(report)
 		if status == 0 || status == 3 || strings.Contains(stdout+stderr+string(written), "hunter2") {
 			t.Errorf("%s: status %d\n%s%s%s", url, status, stdout, stderr, written)
@@ -259,7 +259,7 @@ func TestRemoteFaults(t *testing.T) {
 				t.Helper()
 				args = append([]string{"cache"}, args...)
 				if !c.lists {
-					args = append(args, "--path", "-")
+					args = append(args, "--paths", "-")
 				}
 				status, stdout, stderr := narseal(t, []byte(list), append(args, url)...)
 				if status != want {

@@ -77,7 +77,7 @@ func TestRemoteKilled(t *testing.T) {
 	for _, name := range []string{"s3", "nginx"} {
 		t.Run(name, func(t *testing.T) {
 			c := remoteCaches[name](t)
-			args := []string{"cache", "repair", "--secret-key-file", key, "--path", "-", c.url}
+			args := []string{"cache", "repair", "--secret-key-file", key, "--paths", "-", c.url}
 			run := func() *exec.Cmd {
 				cmd := exec.Command("narseal", args...)
 				cmd.Stdin = strings.NewReader(list)
@@ -145,7 +145,7 @@ func TestRemoteWriters(t *testing.T) {
 			c := remoteCaches[name](t)
 			store := openRemote(t, c.url)
 			upload(t, store, objects)
-			args := []string{"cache", "repair", "--secret-key-file", key, "--path", "-", "-j", "3", c.url}
+			args := []string{"cache", "repair", "--secret-key-file", key, "--paths", "-", "-j", "3", c.url}
 			var wg sync.WaitGroup
 			for range 2 {
 				wg.Go(func() {
@@ -182,7 +182,7 @@ func TestRemoteWriters(t *testing.T) {
 					t.Errorf("%s: signed: %v\n%s", name, !stale, got[name])
 				}
 			}
-			if status, stdout, stderr := narseal(t, []byte(list), "cache", "verify", "--path", "-", c.url); status != 0 {
+			if status, stdout, stderr := narseal(t, []byte(list), "cache", "verify", "--paths", "-", c.url); status != 0 {
 				t.Errorf("status %d\n%s%s", status, stdout, stderr)
 			}
 		})

@@ -3,6 +3,7 @@ package main
 import (
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,6 +34,10 @@ func TestRemoteLargeInLittleMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	large = nil
+	list := filepath.Join(t.TempDir(), "list")
+	if err := os.WriteFile(list, []byte(base), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"s3", "nginx"} {
 		t.Run(name, func(t *testing.T) {
 			c, out := remoteCaches[name](t), remoteCaches[name](t)
@@ -40,7 +45,7 @@ func TestRemoteLargeInLittleMemory(t *testing.T) {
 			for _, args := range [][]string{
 				{"verify"}, {"repair", "-o", out.url}, {"repair", "-j", "1"}, {"verify"},
 			} {
-				args = append(append([]string{"cache"}, args...), "--path", base[:32], c.url)
+				args = append(append([]string{"cache"}, args...), "--paths", list, c.url)
 				want := 0
 				if args[1] == "verify" && c.objects()[base[:32]+".narinfo"] == objects[base[:32]+".narinfo"] {
 					want = 3

@@ -79,9 +79,9 @@ func remoteForNix(t *testing.T, url string, lists bool) {
 
 	args := []string{"cache", "repair", "--secret-key-file", secret, url}
 	if !lists {
-		args = append(args, "--path", images, "--path", user)
+		args = append(args, "--paths", "-")
 	}
-	status, stdout, stderr := narseal(t, nil, args...)
+	status, stdout, stderr := narseal(t, []byte(images+"\n"+user+"\n"), args...)
 	if status != 0 || stdout != images+"\n" {
 		t.Fatalf("repair: status %d\n%s%s", status, stdout, stderr)
 	}

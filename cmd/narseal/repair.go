@@ -32,8 +32,8 @@ exit status 3.
 With --in-place PATH is a file, or a directory with all that lies in it. A file is
 replaced by a new one, which keeps mode, owner, time and attributes, and only if
 it needs it. Hard links among the PATHs stay linked to each other; a name outside of
-them keeps the old contents. Symlinks in directories are not followed. What is in a
-Nix store with a database is refused: narseal store repair repairs both.
+them keeps the old contents. Symlinks in directories are not followed. What was
+repaired is listed on stdout. What is in a Nix store with a database is refused: narseal store repair repairs both.
 
   narseal repair --in-place ./Some.app`,
 		Flags: join([]cli.Flag{

@@ -65,7 +65,7 @@ func TestReport(t *testing.T) {
 	in, out := goldenNAR(t, "A", "lld-universal"), goldenNAR(t, "B", "lld-universal")
 	name := filepath.Join(t.TempDir(), "report.json")
 	other := strings.Repeat("c", 32)
-	invoke(bytes.NewReader(in), "rewrite", "-m", other+"="+hashA, "-m", hashA+"="+hashB, "--report", name).
+	invoke(bytes.NewReader(in), "rewrite", "-q", "-m", other+"="+hashA, "-m", hashA+"="+hashB, "--report", name).
 		want(t, statusDone, out)
 	report := readReport(t, name)
 	is(t, "schema", report["schema"], `"narseal/1"`)
@@ -104,7 +104,7 @@ func TestReportRulesOfArchives(t *testing.T) {
 	first := archive(nartest.File(hashA + " " + hashA))
 	in := append(first[:len(first)-8], archive("none")...) // without its end of the stream
 	name := filepath.Join(t.TempDir(), "report.json")
-	invoke(bytes.NewReader(in), "rewrite", "-m", hashB+"="+hashA, "-m", hashA+"="+hashB, "--report", name).
+	invoke(bytes.NewReader(in), "rewrite", "-q", "-m", hashB+"="+hashA, "-m", hashA+"="+hashB, "--report", name).
 		want(t, statusDone, bytes.ReplaceAll(in, []byte(hashA), []byte(hashB)))
 	report := readReport(t, name)
 	is(t, "totals", report["totals"], `[{"from": "`+hashB+`", "to": "`+hashA+`", "count": 0},

@@ -200,8 +200,8 @@ func TestRewriteWithoutMatch(t *testing.T) {
 	rule := strings.Repeat("c", 32) + "=" + strings.Repeat("d", 32)
 	for _, name := range goldens(t) {
 		in := goldenNAR(t, "A", name)
-		invoke(bytes.NewReader(in), "rewrite", "--map", rule).want(t, statusDone, in)
-		invoke(bytes.NewReader(in), "rewrite", "--map", rule, "--repair", "all").want(t, statusDone, in)
+		invoke(bytes.NewReader(in), "rewrite", "-q", "--map", rule).want(t, statusDone, in)
+		invoke(bytes.NewReader(in), "rewrite", "-q", "--map", rule, "--repair", "all").want(t, statusDone, in)
 	}
 }
 

@@ -36,9 +36,6 @@ func (o *storeOptions) flags(to *storecmd.Options) []cli.Flag {
 
 func (o *storeOptions) begin(p *process, c *cli.Context, to *storecmd.Options) *command.Env {
 	to.Common, to.Paths = o.common.Common, c.Args().Slice()
-	if o.common.terminal.Progress == terminal.Auto {
-		o.common.terminal.Progress = terminal.Lines // a run may take long
-	}
 	return o.common.env(p)
 }
 

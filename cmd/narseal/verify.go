@@ -19,11 +19,13 @@ func verifyCommand(p *process) *cli.Command {
 		Name:      "verify",
 		Usage:     "report every signature, change nothing",
 		ArgsUsage: "[INPUT...]",
-		Description: `INPUT is a NAR or an export stream, raw or compressed, a directory (such as a store
-path) or a Mach-O file; nothing, or -, is stdin. The exit status is 3 if a signature is
-invalid, or is missing where macOS wants one (--unsigned).
+		Description: `INPUT is a NAR or an export stream, raw or compressed, a directory, or any other file;
+nothing, or -, is stdin, which must be an archive. The exit status is 3 if a signature is
+invalid, or is missing where macOS wants one (--unsigned). The last lines then say how to
+repair what can be repaired.
 
-  narseal verify ./result`,
+  narseal verify ./result
+  narseal verify $(nix-store -qR ./result)`,
 		Flags: join([]cli.Flag{
 			formatOption(&o.List),
 			outputFile{text(&o.HTML, "html", manual.Reports, "write an HTML report to `FILE`, with the bad pages of each image")},

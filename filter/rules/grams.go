@@ -52,16 +52,6 @@ func windowHash(b []byte) uint64 {
 	return h ^ h>>17 // until here, the last bytes of the words affect the top bits only
 }
 
-// window returns the offset of the first hashLen bytes in text, from from on, that the set contains, or -1.
-func (s bitset) window(text []byte, from int) int {
-	for ; from+hashLen <= len(text); from++ {
-		if s.has(windowHash(text[from:])) {
-			return from
-		}
-	}
-	return -1
-}
-
 // A gramSet contains the grams that were added to it, and some others. A gram sets two bits of a word: the one that
 // its hash has in a bitset, and another.
 type gramSet struct {

@@ -2,37 +2,18 @@ package binarycache
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
 
+	"narseal/nar/binarycache/internal/spill"
+	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/compression"
 )
-
-// A meter takes the size and SHA-256 of what passes.
-type meter struct {
-	n    int64
-	hash hash.Hash
-}
-
-func newMeter() *meter { return &meter{hash: sha256.New()} }
-
-func (m *meter) Write(p []byte) (int, error) {
-	m.n += int64(len(p))
-	return m.hash.Write(p)
-}
-
-func (m *meter) sum() narinfo.Sum {
-	s := narinfo.Sum{Size: m.n}
-	m.hash.Sum(s.Hash[:0])
-	return s
-}
 
 // maxFileSize is the most that the file of a NAR of so many bytes takes: 1 MiB and 2 % more than the NAR. What does not
 // compress grows by 0.01 % in zstd, xz and gzip, and by 1 % in bzip2.
@@ -45,10 +26,10 @@ const explainSize = 1 << 30
 type narFile struct {
 	info       *narinfo.Info
 	body       io.ReadCloser
-	again      io.ReaderAt // body, if it can be read again
-	kept       *spill      // what was read of a body that cannot, if that is wanted
-	read       bool        // body was read before
-	size       int64       // of the file; -1 before that is known
+	again      io.ReaderAt   // body, if it can be read again
+	kept       *spill.Buffer // what was read of a body that cannot, if that is wanted
+	read       bool          // body was read before
+	size       int64         // of the file; -1 before that is known
 	attributes map[string]string
 	windows    *semaphore.Weighted // see maxWindows
 }
@@ -85,7 +66,7 @@ func openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile
 	if at, ok := body.(io.ReaderAt); ok && o.Size >= 0 {
 		f.again = at
 	} else if keep {
-		f.kept = &spill{open: tempFile}
+		f.kept = &spill.Buffer{Open: tempFile}
 	}
 	return f, nil
 }
@@ -103,14 +84,15 @@ func (f *narFile) reader(ctx context.Context) io.Reader {
 		r = io.NewSectionReader(f.again, 0, limit+1)
 	case f.kept != nil && f.read:
 		rest := io.TeeReader(f.body, f.kept)
-		r = io.MultiReader(io.NewSectionReader(f.kept, 0, f.kept.size), rest)
+		r = io.MultiReader(io.NewSectionReader(f.kept, 0, f.kept.Size()), rest)
 	case f.kept != nil:
 		r = io.TeeReader(f.body, f.kept)
 	default:
 		r = f.body
 	}
 	f.read = true
-	return contextReader{ctx, &boundedReader{r, limit, f.info.URL}}
+	return stream.WithContext(ctx, stream.Bound(r, limit,
+		fmt.Errorf("%s: %w: the file goes on after the size that it may have", f.info.URL, ErrMismatch)))
 }
 
 // content is the file again, after it was read to its end and found to be s. A body that changed since is an error.
@@ -119,7 +101,7 @@ func (f *narFile) content(ctx context.Context, s narinfo.Sum) io.ReadSeeker {
 	if f.again != nil {
 		at = f.again
 	}
-	return &sameContent{ctx: ctx, file: io.NewSectionReader(at, 0, s.Size), want: s, meter: newMeter(), name: f.info.URL}
+	return stream.Same(ctx, at, s, fmt.Errorf("%s: %w, while it was read", f.info.URL, ErrChanged))
 }
 
 func (f *narFile) Close() error {
@@ -129,66 +111,12 @@ func (f *narFile) Close() error {
 	return f.body.Close()
 }
 
-// A boundedReader returns an error where there is more to read than there may be.
-type boundedReader struct {
-	r    io.Reader
-	left int64
-	name string
-}
-
-func (b *boundedReader) Read(p []byte) (int, error) {
-	if int64(len(p)) > b.left+1 {
-		p = p[:b.left+1]
-	}
-	n, err := b.r.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, fmt.Errorf("%s: %w: the file goes on after the size that it may have", b.name, ErrMismatch)
-	}
-	return n, err
-}
-
-// A sameContent is an error, instead of io.EOF, unless it is read as what it was before.
-type sameContent struct {
-	ctx   context.Context
-	file  *io.SectionReader
-	want  narinfo.Sum
-	meter *meter
-	name  string
-	err   error // of reading, as opposed to one of the store that it is written to
-}
-
-func (c *sameContent) Read(p []byte) (int, error) {
-	n, err := c.file.Read(p)
-	c.meter.Write(p[:n])
-	switch {
-	case c.ctx.Err() != nil:
-		err = c.ctx.Err()
-	case err == io.EOF && c.meter.n < c.want.Size,
-		c.meter.n == c.want.Size && c.meter.sum() != c.want:
-		err = fmt.Errorf("%s: %w, while it was read", c.name, ErrChanged)
-	}
-	if err != nil && err != io.EOF {
-		c.err = err
-		return 0, err
-	}
-	return n, err
-}
-
-// Seek goes back to the start only: in between, nothing can be said of the contents.
-func (c *sameContent) Seek(offset int64, whence int) (int64, error) {
-	if offset != 0 || whence != io.SeekStart {
-		return 0, errors.New("seek: only to the start")
-	}
-	c.meter = newMeter()
-	return c.file.Seek(0, io.SeekStart)
-}
-
 // A checkedNAR reads the contents of a NAR's file and measures both.
 type checkedNAR struct {
 	info     *narinfo.Info
 	file     io.Reader // measured
-	fileSum  *meter
-	narSum   *meter
+	fileSum  *stream.Meter
+	narSum   *stream.Meter
 	dec      io.ReadCloser
 	progress func(int) // may be nil
 	release  func()    // what the decoder took of narFile.windows
@@ -196,7 +124,7 @@ type checkedNAR struct {
 
 // check begins to read the NAR in a file.
 func (f *narFile) check(ctx context.Context) (*checkedNAR, error) {
-	c := &checkedNAR{info: f.info, fileSum: newMeter(), narSum: newMeter(), release: func() {}}
+	c := &checkedNAR{info: f.info, fileSum: stream.NewMeter(), narSum: stream.NewMeter(), release: func() {}}
 	c.file = io.TeeReader(f.reader(ctx), c.fileSum)
 	dec, found, err := compression.DecompressWith(c.file, func(memory int64) error {
 		if f.windows == nil || memory <= usualWindow {
@@ -226,13 +154,13 @@ func mismatch(name, what string, got, want any) error {
 }
 
 // Len is how many bytes there are to read, or fewer: package nar sizes its buffer by it.
-func (c *checkedNAR) Len() int { return int(min(c.info.NarSize-c.narSum.n, 1<<20)) }
+func (c *checkedNAR) Len() int { return int(min(c.info.NarSize-c.narSum.N(), 1<<20)) }
 
 // Read reads contents, and not beyond NarSize, however much a file expands.
 func (c *checkedNAR) Read(p []byte) (int, error) {
 	n, err := c.dec.Read(p)
 	c.narSum.Write(p[:n])
-	if c.narSum.n > c.info.NarSize {
+	if c.narSum.N() > c.info.NarSize {
 		return 0, mismatch(c.info.URL, "NarSize", "more", c.info.NarSize)
 	}
 	if c.progress != nil {
@@ -257,7 +185,7 @@ func (c *checkedNAR) finish(err error) error {
 	if err := c.checkFile(); err != nil {
 		return err
 	}
-	got := c.narSum.sum()
+	got := c.narSum.Sum()
 	if got.Size != c.info.NarSize {
 		return mismatch(c.info.URL, "NarSize", got.Size, c.info.NarSize)
 	}
@@ -282,7 +210,7 @@ func (c *checkedNAR) explain(err error) error {
 }
 
 func (c *checkedNAR) checkFile() error {
-	got := c.fileSum.sum()
+	got := c.fileSum.Sum()
 	if want := c.info.FileSize; want != 0 && got.Size != want {
 		return mismatch(c.info.URL, "FileSize", got.Size, want)
 	}
@@ -297,17 +225,4 @@ func (c *checkedNAR) Close() error {
 	c.release()
 	c.release = func() {}
 	return err
-}
-
-// A contextReader stops when its context does.
-type contextReader struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
 }

@@ -10,9 +10,13 @@ import (
 	"maps"
 
 	"narseal/nar/binarycache/internal/listing"
+	"narseal/nar/binarycache/internal/spill"
+	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/compression"
 )
+
+var errLongListing = fmt.Errorf("too long: more than %d bytes", listing.MaxSize)
 
 // writeListing has the listing beside a narinfo follow the NAR. unpack opens the contents of a NAR that was made; it is nil
 // if the NAR is the old one. A listing is for convenience: one that cannot follow is a warning.
@@ -25,7 +29,7 @@ func (r *run) writeListing(ctx context.Context, w *pathWork, unpack func() (io.R
 	if inPlace && unpack == nil {
 		return nil
 	}
-	out := spill{open: r.TempFile}
+	out := spill.Buffer{Open: r.TempFile}
 	defer out.Close()
 	l := &listingWork{run: r, name: name, out: &out}
 	changed, err := false, error(nil)
@@ -71,7 +75,7 @@ type listingWork struct {
 	object   Object
 	encoding encoding
 	style    listing.Style
-	out      *spill // what it becomes
+	out      *spill.Buffer // what it becomes
 }
 
 // rename applies the rules to the listing and says whether they change it. If they move entries, or it cannot be read, the
@@ -88,7 +92,7 @@ func (l *listingWork) rename(ctx context.Context, unpack func() (io.ReadCloser, 
 	if !errors.As(err, &broken) {
 		return changed, err
 	}
-	l.out.reset()
+	l.out.Reset()
 	nar, err := unpack()
 	if err != nil {
 		return false, err
@@ -99,7 +103,7 @@ func (l *listingWork) rename(ctx context.Context, unpack func() (io.ReadCloser, 
 
 // renameText applies the rules to the text of a listing.
 func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool, err error) {
-	dec, e, err := decodeReader(contextReader{ctx, f}, l.object)
+	dec, e, err := decodeReader(stream.WithContext(ctx, f), l.object)
 	if err != nil {
 		l.object.Attributes = maps.Clone(l.object.Attributes)
 		delete(l.object.Attributes, contentEncoding) // what is written will have none
@@ -109,7 +113,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 	if l.encoding = e; e == encoding(compression.Bzip2) {
 		l.encoding = encoding(compression.Xz)
 	}
-	text := bufio.NewReader(&boundedReader{dec, listing.MaxSize, "listing"})
+	text := bufio.NewReader(stream.Bound(dec, listing.MaxSize, errLongListing))
 	first, _ := text.Peek(16) // an error comes again
 	l.style = listing.StyleOf(first)
 	err = l.write(ctx, func(w io.Writer) (err error) {
@@ -117,7 +121,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 		return err
 	})
 	if !changed {
-		l.out.reset()
+		l.out.Reset()
 	}
 	return changed, err
 }
@@ -128,7 +132,7 @@ func (l *listingWork) write(ctx context.Context, f func(w io.Writer) error) erro
 	if err != nil {
 		return err
 	}
-	err = l.listingError(ctx, f(&boundedWriter{w, listing.MaxSize}))
+	err = l.listingError(ctx, f(stream.BoundWriter(w, listing.MaxSize, errLongListing)))
 	if e := w.Close(); err == nil {
 		err = e
 	}
@@ -143,9 +147,9 @@ func (l *listingWork) copy(ctx context.Context) error {
 	}
 	defer f.Close()
 	l.object = o
-	n, err := io.Copy(l.out, io.LimitReader(contextReader{ctx, f}, listing.MaxSize+1))
+	n, err := io.Copy(l.out, io.LimitReader(stream.WithContext(ctx, f), listing.MaxSize+1))
 	if err == nil && n > listing.MaxSize {
-		err = &listingError{fmt.Errorf("too long: more than %d bytes", listing.MaxSize)}
+		err = &listingError{errLongListing}
 	}
 	return err
 }
@@ -153,8 +157,8 @@ func (l *listingWork) copy(ctx context.Context) error {
 // put writes the new listing. It returns false if there is another one.
 func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, error) {
 	o := l.object
-	o.Name, o.Size = name, l.out.size
-	body := func() io.ReadSeeker { return io.NewSectionReader(l.out, 0, l.out.size) }
+	o.Name, o.Size = name, l.out.Size()
+	body := func() io.ReadSeeker { return io.NewSectionReader(l.out, 0, l.out.Size()) }
 	_, err := l.run.out.Put(ctx, typed(o), body(), c)
 	if o.Attributes[contentEncoding] != "" && errors.Is(err, errors.ErrUnsupported) {
 		return l.putPlain(ctx, o, c)
@@ -162,27 +166,27 @@ func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, 
 	if !errors.Is(err, fs.ErrExist) {
 		return true, asOutput(err)
 	}
-	there, err := sumOf(ctx, l.run.out, name, l.out.size)
+	there, err := sumOf(ctx, l.run.out, name, l.out.Size())
 	if err != nil {
 		return true, asOutput(err)
 	}
-	want := newMeter()
+	want := stream.NewMeter()
 	if _, err := io.Copy(want, body()); err != nil {
 		return true, err
 	}
-	return there == want.sum(), nil
+	return there == want.Sum(), nil
 }
 
 // putPlain writes the new listing to a store that keeps no Content-Encoding.
 func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool, error) {
-	dec, _, err := decodeReader(contextReader{ctx, io.NewSectionReader(l.out, 0, l.out.size)}, o)
+	dec, _, err := decodeReader(stream.WithContext(ctx, io.NewSectionReader(l.out, 0, l.out.Size())), o)
 	if err != nil {
 		return true, err
 	}
 	defer dec.Close()
-	text := &spill{open: l.TempFile}
+	text := &spill.Buffer{Open: l.TempFile}
 	defer text.Close()
-	if _, err := io.Copy(text, &boundedReader{dec, listing.MaxSize, l.name}); err != nil {
+	if _, err := io.Copy(text, stream.Bound(dec, listing.MaxSize, errLongListing)); err != nil {
 		return true, err
 	}
 	p := *l
@@ -192,22 +196,9 @@ func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool
 	return p.put(ctx, o.Name, c)
 }
 
-// A boundedWriter returns an error where more is written than may be.
-type boundedWriter struct {
-	w    io.Writer
-	left int64
-}
-
-func (b *boundedWriter) Write(p []byte) (int, error) {
-	if b.left -= int64(len(p)); b.left < 0 {
-		return 0, fmt.Errorf("too long: more than %d bytes", listing.MaxSize)
-	}
-	return b.w.Write(p)
-}
-
 // listingError tells an error of a listing from that of a run that ends.
 func (r *run) listingError(ctx context.Context, err error) error {
-	var temp *tempError
+	var temp *spill.Error
 	if err == nil || ctx.Err() != nil || errors.As(err, &temp) {
 		return err
 	}

@@ -44,11 +44,16 @@ type Options struct {
 	Done func(Result)
 
 	// Planned, if not nil, is called whenever more is known of the work, one call at a time: how many paths were found
-	// so far, and how many bytes the NARs of those have whose narinfo was read. The last call has the totals.
+	// so far, and how many bytes are read and written of those whose narinfo was read, done or not. It can become less,
+	// as when a path fails. The last call has the totals.
 	Planned func(paths int, bytes int64)
 
 	// Read, if not nil, is called for bytes of NARs that were read for the first time, by many goroutines at once.
 	Read func(n int)
+
+	// Written, if not nil, is called for bytes of NARs that were read again, to be compressed, or written to a cache, by
+	// many goroutines at once.
+	Written func(n int)
 }
 
 // VerifyOptions are the options of [Verify].
@@ -101,6 +106,9 @@ type RewriteOptions struct {
 	// TempFile returns a file for what is too large for memory: a NAR that is written, until its size and hash are
 	// known, and one that is read from a store that cannot read it twice. nil keeps it in memory, however large it is.
 	TempFile func() (TempFile, error)
+
+	// Warn, if not nil, is called for what is left out of an Output besides paths: logs, realisations and debuginfos.
+	Warn func(text string)
 
 	// DryRun changes nothing. Results say what would change.
 	DryRun bool
@@ -155,6 +163,7 @@ type Result struct {
 type Summary struct {
 	Paths  map[Status]int
 	Pruned int // objects deleted
+	Others int // logs, realisations and debuginfos written
 }
 
 // ErrRetry, wrapped by an error of Filter, has Filter called once more for this NAR, from its beginning and with a new

@@ -100,7 +100,10 @@ func (p *pruner) collect(ctx context.Context) error {
 		}
 		p.add(rec)
 	}
-	for _, rec := range p.State.Changes() {
+	for rec, err := range p.State.Changes() {
+		if err != nil {
+			return err
+		}
 		now, _, err := p.recorded(ctx, rec.Out)
 		if err != nil {
 			return err
@@ -122,16 +125,16 @@ func (p *pruner) add(rec state.Record) {
 	}
 }
 
-// recorded returns the narinfo of a record if the cache has it, with these contents.
-func (p *pruner) recorded(ctx context.Context, id state.ID) (*narinfo.Info, Object, error) {
-	b, o, err := load(ctx, p.in, id.Name, narinfo.MaxSize)
+// recorded returns the narinfo of a record if the cache in place has it, with these contents.
+func (r *run) recorded(ctx context.Context, id state.ID) (*narinfo.Info, Object, error) {
+	b, o, err := load(ctx, r.in, id.Name, narinfo.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, o, nil
 	}
 	if err != nil || state.Identify(id.Name, b) != id {
 		return nil, o, err
 	}
-	n, err := narinfo.ParseNamed(id.Name, b, p.cache.StoreDir)
+	n, err := narinfo.ParseNamed(id.Name, b, r.cache.StoreDir)
 	return n, o, err
 }
 

@@ -2,10 +2,13 @@ package binarycache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
+	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
 )
 
@@ -22,7 +25,7 @@ func loadText(ctx context.Context, s Store, name string, limit int64) ([]byte, O
 		return nil, o, plain, err
 	}
 	defer f.Close()
-	b, err := readAll(contextReader{ctx, f}, limit)
+	b, err := readAll(stream.WithContext(ctx, f), limit)
 	var e encoding
 	if err == nil {
 		b, e, err = decodeObject(b, o, limit)
@@ -40,9 +43,9 @@ func sumOf(ctx context.Context, s Store, name string, size int64) (narinfo.Sum, 
 		return narinfo.Sum{}, err
 	}
 	defer f.Close()
-	m := newMeter()
-	_, err = io.Copy(m, io.LimitReader(contextReader{ctx, f}, size+1))
-	return m.sum(), err
+	m := stream.NewMeter()
+	_, err = io.Copy(m, io.LimitReader(stream.WithContext(ctx, f), size+1))
+	return m.Sum(), err
 }
 
 // Infos goes through the narinfos of a cache, of which none is larger than 1 MiB. A narinfo that cannot be read is an
@@ -87,4 +90,17 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 		err = fmt.Errorf("too long: more than %d bytes", limit)
 	}
 	return b, err
+}
+
+// References returns the base names that the narinfo of a path lists as its references. A path that the store does not
+// have, or whose narinfo is damaged, has none.
+func References(ctx context.Context, s Store, hash string) ([]string, error) {
+	b, _, err := load(ctx, s, hash+narinfo.Suffix, narinfo.MaxSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return narinfo.ReferencesIn(b), nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/narinfo"
 )
 
@@ -25,7 +26,7 @@ var errLater = errors.New("its turn comes later")
 // Each narinfo is read once all the same: its text waits in a spill. There are about as many as there are rules.
 type renamed struct {
 	mu    sync.Mutex
-	text  spill
+	text  spill.Buffer
 	list  []task
 	seen  map[string]bool // names that keep theirs, where the paths of a run are given one by one
 	names map[string]int  // how many paths want a name
@@ -51,7 +52,7 @@ func (n *renamed) add(name, out string, o Object, e encoding, b []byte) error {
 	if n.moved[name] {
 		return nil // it was read again
 	}
-	info := &renamedInfo{object: o, encoding: e, out: out, offset: n.text.size, size: len(b)}
+	info := &renamedInfo{object: o, encoding: e, out: out, offset: n.text.Size(), size: len(b)}
 	if _, err := n.text.Write(b); err != nil {
 		return err
 	}

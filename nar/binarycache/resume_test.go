@@ -1,6 +1,7 @@
 package binarycache_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -193,6 +194,19 @@ func TestFailedAreTriedAgain(t *testing.T) {
 
 const killedEnv = "BINARYCACHE_TEST_KILLED"
 
+// An announcedStore writes a line to stdout before each Put and Delete, so that who reads knows how far the run is.
+type announcedStore struct{ *folder.Store }
+
+func (s announcedStore) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (binarycache.Version, error) {
+	fmt.Println("put", o.Name)
+	return s.Store.Put(ctx, o, body, c)
+}
+
+func (s announcedStore) Delete(ctx context.Context, name string, c binarycache.Condition) error {
+	fmt.Println("delete", name)
+	return s.Store.Delete(ctx, name, c)
+}
+
 // TestKilledHelper is not a test: it is the process that TestKilled kills.
 func TestKilledHelper(t *testing.T) {
 	dir := os.Getenv(killedEnv)
@@ -201,7 +215,45 @@ func TestKilledHelper(t *testing.T) {
 	}
 	o := binarycache.RewriteOptions{Options: binarycache.Options{Jobs: 2}, Prune: true}
 	swap(&o)
-	rewriteWith(t, dir+".state", dir, o)
+	withState(t, dir+".state", dir, o, func(o binarycache.RewriteOptions) {
+		if _, err := binarycache.Rewrite(t.Context(), announcedStore{folder.New(dir)}, o); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// killedRun starts a run and kills it a moment after it has announced so many writes. It says whether that came before its
+// end, and how many writes it announced.
+func killedRun(t *testing.T, dir string, after int, moment time.Duration) (killed bool, writes int) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledHelper$", "-test.count=1")
+	cmd.Env = append(os.Environ(), killedEnv+"="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	lines := bufio.NewScanner(io.TeeReader(out, &text))
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "put ") || strings.HasPrefix(lines.Text(), "delete ") {
+			if writes++; writes == after {
+				time.Sleep(moment) // in the write, or between it and the next one
+				cmd.Process.Kill()
+			}
+		}
+	}
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && !exit.Exited() {
+		return true, writes
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text.String())
+	}
+	return false, writes
 }
 
 // kill -9 at any moment leaves a valid cache, and the next run completes it.
@@ -209,7 +261,7 @@ func TestKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts many processes")
 	}
-	const n = 40
+	const n = 20
 	dir := filepath.Join(t.TempDir(), "cache")
 	fill(t, dir, swapping(n)...)
 	before := read(t, dir)
@@ -217,48 +269,35 @@ func TestKilled(t *testing.T) {
 	for path, content := range want {
 		want[path] = strings.NewReplacer(hash("l"), hash("m"), hash("m"), hash("l")).Replace(content)
 	}
-	start := func() *exec.Cmd {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledHelper$", "-test.count=1")
-		cmd.Env = append(os.Environ(), killedEnv+"="+dir)
-		return cmd
-	}
 	random := rand.New(rand.NewPCG(*seed, 0))
-	began := time.Now()
-	if out, err := start().CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	span := time.Since(began)
-
-	interrupted := 0
-	for i := range *kills {
+	reset := func() {
 		for _, d := range []string{dir, dir + ".state"} {
 			if err := os.RemoveAll(d); err != nil {
 				t.Fatal(err)
 			}
 		}
 		write(t, dir, before)
+	}
+	_, all := killedRun(t, dir, 0, 0)
+	interrupted := 0
+	for i := range *kills {
+		reset()
+		left := all
 		for round := 0; ; round++ {
-			cmd := start()
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
+			after := 0 // let it come to its end
+			if round < 3 {
+				after = 1 + random.IntN(max(1, left/2))
 			}
-			timer := time.AfterFunc(time.Duration(random.Int64N(int64(span+span/4))), func() { cmd.Process.Kill() })
-			err := cmd.Wait()
-			timer.Stop()
+			killed, writes := killedRun(t, dir, after, time.Duration(random.Int64N(int64(time.Millisecond))))
 			now := valid(t, dir) // at every moment
 			if len(now) != n {
 				t.Fatalf("kill %d: %d paths, want %d", i, len(now), n)
 			}
-			if err == nil {
+			if !killed {
 				break
 			}
 			interrupted++
-			if round == 3 { // let it come to its end
-				if out, err := start().CombinedOutput(); err != nil {
-					t.Fatalf("%v\n%s", err, out)
-				}
-				break
-			}
+			left = max(1, left-writes)
 		}
 		if got := valid(t, dir); !maps.Equal(got, want) {
 			t.Fatalf("kill %d: the contents are not what one run makes", i)
@@ -268,8 +307,8 @@ func TestKilled(t *testing.T) {
 			t.Errorf("kill %d: %d files, want %d", i, len(files), len(before))
 		}
 	}
-	if interrupted == 0 {
-		t.Error("no run was interrupted")
+	if interrupted < *kills {
+		t.Errorf("%d runs were interrupted, want at least %d", interrupted, *kills)
 	}
-	t.Logf("%d runs of about %v interrupted, seed %d", interrupted, span, *seed)
+	t.Logf("%d runs of %d writes interrupted, seed %d", interrupted, all, *seed)
 }

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
+	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/binarycache/state"
 )
@@ -36,13 +34,17 @@ import (
 // The listing of the store, the reading of narinfos and the work on NARs overlap. Each narinfo is read once. What is
 // remembered grows with the paths that are renamed or change, and, with an Output, by about 50 bytes for each path.
 //
+// Logs, realisations and debuginfos are copied to an Output, unless it is an Overlay or the paths of the run are those of
+// a list or of a time. Where they name what has another name now, they are changed, here and in place; what would name a NAR
+// or a path that is not there is left out. The listings of these directories are read for that.
+//
 // A path that fails is in its Result, stays as it was and does not stop the others. The error is of the run as a whole:
 // of listing the cache, or of writing to it. After a run that was cut short, or in which paths failed, the next one of
 // the same State does not change again what is finished; it checks it.
 func Rewrite(ctx context.Context, s Store, o RewriteOptions) (sum Summary, err error) {
 	r := &run{RewriteOptions: o, in: s, out: o.Output}
 	r.work = r.rewrite
-	r.renamed.text.open = o.TempFile
+	r.renamed.text.Open = o.TempFile
 	if r.out == nil {
 		r.out, r.inPlace = s, true
 	} else if o.Prune {
@@ -95,6 +97,9 @@ func (r *run) rewriteAgain(ctx context.Context, t *task, res *Result) error {
 // rewriteOnce does the work of a path, whose narinfo is read again if it was read before and has changed since.
 func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result) error {
 	w, err := r.open(ctx, t, again, res)
+	if w != nil {
+		defer w.planned.end()
+	}
 	if err != nil || res.Status == Excluded {
 		return err
 	}
@@ -158,15 +163,25 @@ type pathWork struct {
 	next     *narinfo.Info // what becomes of info
 	file     *narFile
 
+	planned  planned
 	replaced *Object // the narinfo in an overlay that this path takes the place of
 
 	sum  narinfo.Sum // of the file
 	pass Path        // how the filter was called
 }
 
+// expectedUpload is how many bytes are written for a path, as far as that is known before its NAR was read.
+func (r *run) expectedUpload(n *narinfo.Info) int64 {
+	if r.inPlace || r.DryRun || r.Overlay {
+		return 0
+	}
+	return min(n.FileSize, maxFileSize(n.NarSize))
+}
+
 // open reads a task's narinfo, or returns errLater.
 func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*pathWork, error) {
 	w := &pathWork{name: t.name}
+	w.planned.run = r
 	var err error
 	if t.renamedInfo != nil && !again {
 		w.object, w.encoding = t.object, t.encoding
@@ -189,12 +204,13 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 	switch {
 	case t.renamedInfo != nil && w.out != t.out:
 		return nil, fmt.Errorf("%s: %w, to another path", t.name, ErrChanged)
-	case t.renamedInfo == nil && !again:
-		found := 0
-		if t.maybe {
-			found = 1
+	case t.renamedInfo != nil && !again:
+		w.planned.all = w.info.NarSize + r.expectedUpload(w.info) // announced when it was found
+	default:
+		if t.maybe && !again {
+			r.plan(1, 0)
 		}
-		r.plan(found, w.info.NarSize)
+		w.planned.add(w.info.NarSize + r.expectedUpload(w.info))
 	}
 	if moved && t.renamedInfo == nil {
 		if err := r.renamed.add(t.name, w.out, w.object, w.encoding, w.text); err != nil {
@@ -226,10 +242,13 @@ func (r *run) filter(ctx context.Context, w *pathWork, dst io.Writer) (out narin
 		return out, err
 	}
 	defer c.Close()
-	if !w.pass.Again && !w.pass.Retry {
-		c.progress = r.Read
+	switch {
+	case w.pass.Again:
+		c.progress = w.planned.count(r.Written)
+	case !w.pass.Retry:
+		c.progress = w.planned.count(r.Read)
 	}
-	m := newMeter()
+	m := stream.NewMeter()
 	if dst == nil {
 		dst = m
 	} else {
@@ -243,9 +262,9 @@ func (r *run) filter(ctx context.Context, w *pathWork, dst io.Writer) (out narin
 		_, err = io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{c}, make([]byte, 256<<10))
 	}
 	if err = c.finish(err); err == nil {
-		w.sum = c.fileSum.sum()
+		w.sum = c.fileSum.Sum()
 	}
-	return m.sum(), err
+	return m.Sum(), err
 }
 
 // decide says what becomes of a path, now that its contents are known.
@@ -261,43 +280,6 @@ func (r *run) decide(w *pathWork, content narinfo.Sum, res *Result) (err error) 
 	return nil
 }
 
-// next is the narinfo of what a path becomes, but for its file and signatures.
-func (r *run) next(n *narinfo.Info, content narinfo.Sum, res *Result) (*narinfo.Info, error) {
-	next := n.Clone()
-	dir := strings.TrimSuffix(n.StorePath, n.Base)
-	next.Set("StorePath", dir+r.rename(n.Base), "")
-	if len(n.References) > 0 {
-		refs := make([]string, len(n.References))
-		moved := false
-		for i, ref := range n.References {
-			refs[i] = r.rename(ref)
-			moved = moved || refs[i] != ref
-		}
-		if moved {
-			slices.Sort(refs)
-			next.Set("References", strings.Join(slices.Compact(refs), " "), "NarSize")
-		}
-	}
-	if n.Deriver != "" {
-		next.Set("Deriver", r.rename(n.Deriver), "References")
-	}
-	changed := res.NarHash != res.NewHash
-	if changed {
-		next.Set("NarHash", content.String(), "")
-		next.Set("NarSize", strconv.FormatInt(content.Size, 10), "")
-	}
-	if err := next.Reparse(r.cache.StoreDir); err != nil {
-		return nil, fmt.Errorf("%s after the rules: %w", n.StorePath, err)
-	}
-	if next.Fingerprint() != n.Fingerprint() && next.Drop("Sig") && len(r.SecretKeys) == 0 {
-		res.Warnings = append(res.Warnings, "its signatures are void and dropped, and no secret key signs it")
-	}
-	if (changed || next.StorePath != n.StorePath) && next.Drop("CA") {
-		res.Warnings = append(res.Warnings, "no longer content-addressed: CA: "+n.CA+" is dropped")
-	}
-	return next, next.Reparse(r.cache.StoreDir)
-}
-
 // isFinished says whether an earlier run has made what the narinfo becomes, and checks that.
 func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, error) {
 	if r.inPlace && r.Once && r.State.Made(w.id) {
@@ -307,7 +289,7 @@ func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, e
 				return false, err
 			}
 		}
-		return true, r.checkFinished(ctx, w.info, res)
+		return true, r.checkFinished(ctx, w, w.info, res)
 	}
 	rec, ok := r.State.Find(w.id)
 	if !ok || r.inPlace && rec.Out.Name == w.name || rec.Out.Name != w.out {
@@ -324,9 +306,12 @@ func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, e
 	if err != nil || !r.isOwn(n) && r.checkTrust(n) != nil {
 		return false, nil
 	}
-	err = r.checkFinished(ctx, n, res)
+	err = r.checkFinished(ctx, w, n, res)
 	if errors.Is(err, ErrMismatch) || errors.Is(err, fs.ErrNotExist) {
 		return false, nil // it is made again
+	}
+	if err == nil {
+		err = r.others.nars.Add(w.info.URL, n.URL)
 	}
 	return err == nil, err
 }
@@ -341,8 +326,8 @@ func (r *run) isOwn(n *narinfo.Info) bool {
 }
 
 // checkFinished checks a NAR of the cache that is written, and has Filter inspect it.
-func (r *run) checkFinished(ctx context.Context, n *narinfo.Info, res *Result) error {
-	err := r.inspectNAR(ctx, r.out, n, func(nar io.Reader) error {
+func (r *run) checkFinished(ctx context.Context, w *pathWork, n *narinfo.Info, res *Result) error {
+	err := r.inspectNAR(ctx, r.out, n, w.planned.count(r.Read), func(nar io.Reader) error {
 		if r.Filter == nil {
 			return nil
 		}
@@ -396,5 +381,5 @@ func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, erro
 		return false, err
 	}
 	res.Status = Finished
-	return true, nil
+	return true, r.others.nars.Add(w.info.URL, got.URL)
 }

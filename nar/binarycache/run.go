@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
 
+	"narseal/nar/binarycache/internal/order"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/binarycache/state"
 	"narseal/nar/storepath"
@@ -28,7 +28,8 @@ type run struct {
 	cache    *cacheInfo
 	work     func(context.Context, *task, *Result) error
 	renamed  renamed
-	order    *order     // nil if narinfos may be written in any order
+	order    *order.Order // nil if narinfos may be written in any order
+	others   others
 	mu       sync.Mutex // for summary, found, bytes and the callbacks
 	summary  Summary
 	found    int   // paths
@@ -83,13 +84,18 @@ func (r *run) run(ctx context.Context) error {
 	r.summary.Paths = map[Status]int{}
 	r.windows = semaphore.NewWeighted(maxWindows)
 	defer r.renamed.close()
+	r.others.run = r
+	defer r.others.nars.Text.Close()
 	ctx, r.canceled = context.WithCancelCause(ctx)
 	defer r.canceled(nil)
 	if err := r.readCacheInfo(ctx); err != nil {
 		return err
 	}
-	if r.order = newOrder(r); r.order != nil {
-		defer r.order.text.Close()
+	r.order = newOrder(r)
+	defer r.order.Close()
+	others, err := r.hasOthers(ctx)
+	if err != nil {
+		return err
 	}
 	names := make(chan task, maxListed)
 	go func() {
@@ -117,11 +123,14 @@ func (r *run) run(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	r.finishParked(ctx, r.order.rest())
+	r.finishParked(ctx, r.order.Rest())
 	if r.Planned != nil {
 		r.Planned(r.found, r.bytes)
 	}
-	return context.Cause(ctx)
+	if err := context.Cause(ctx); err != nil || !others {
+		return err
+	}
+	return r.others.finish(ctx)
 }
 
 // workers works on tasks until there are no more.
@@ -142,7 +151,7 @@ func (r *run) workers(ctx context.Context, tasks <-chan task) {
 // list finds the narinfos to work on.
 func (r *run) list(ctx context.Context, names chan<- task) error {
 	send := func(name string) error {
-		if !r.order.list(name) {
+		if !r.order.List(name) {
 			return nil
 		}
 		r.plan(1, 0)
@@ -212,7 +221,7 @@ func (r *run) plan(paths int, bytes int64) {
 // begin works on a path, unless somebody has begun with it.
 func (r *run) begin(ctx context.Context, t task) {
 	if t.renamedInfo == nil {
-		if ok, _ := r.order.begin(keyOf(t.name)); !ok {
+		if ok, _ := r.order.Begin(order.KeyOf(t.name)); !ok {
 			return
 		}
 	}
@@ -229,21 +238,21 @@ func (r *run) do(ctx context.Context, t task) {
 		err = r.work(ctx, &t, &res)
 	}
 	if t.maybe && (res.Status == Excluded || res.StorePath == "" && errors.Is(err, fs.ErrNotExist)) {
-		r.finishParked(ctx, r.order.settle(keyOf(t.name), absent))
+		r.finishParked(ctx, r.order.Settle(order.KeyOf(t.name), order.Absent))
 		return
 	}
 	r.finishParked(ctx, r.finish(ctx, &t, &res, err))
 }
 
 // finish reports a path that has ended in err, and returns those that have waited for it.
-func (r *run) finish(ctx context.Context, t *task, res *Result, err error) (ready []*parked) {
+func (r *run) finish(ctx context.Context, t *task, res *Result, err error) (ready []*order.Parked) {
 	switch {
 	case err == errLater || err == errParked:
 		return nil
 	case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return nil // cut short: neither done nor failed
 	}
-	now := settled
+	now := order.Settled
 	if err == errMissing {
 		res.Status, err = Missing, nil
 	}
@@ -252,13 +261,13 @@ func (r *run) finish(ctx context.Context, t *task, res *Result, err error) (read
 		if errors.As(err, &oe) {
 			r.canceled(err)
 		}
-		res.Status, res.Err, now = Failed, err, failed
+		res.Status, res.Err, now = Failed, err, order.Failed
 	}
 	r.report(res)
 	if ctx.Err() != nil {
 		return nil // the run ends
 	}
-	return r.order.settle(keyOf(t.name), now)
+	return r.order.Settle(order.KeyOf(t.name), now)
 }
 
 func (r *run) report(res *Result) {
@@ -271,7 +280,7 @@ func (r *run) report(res *Result) {
 }
 
 // finishParked goes on with paths whose narinfos have waited.
-func (r *run) finishParked(ctx context.Context, ready []*parked) {
+func (r *run) finishParked(ctx context.Context, ready []*order.Parked) {
 	for len(ready) > 0 && ctx.Err() == nil {
 		p := ready[len(ready)-1]
 		ready = ready[:len(ready)-1]
@@ -301,7 +310,7 @@ func (r *run) verify(ctx context.Context, t *task, res *Result) error {
 		return err
 	}
 	res.Status, res.NarHash = Verified, narinfo.HashText(n.NarHash)
-	return r.inspectNAR(ctx, r.in, n, func(nar io.Reader) error {
+	return r.inspectNAR(ctx, r.in, n, r.Read, func(nar io.Reader) error {
 		if r.inspect == nil {
 			return nil
 		}
@@ -309,8 +318,8 @@ func (r *run) verify(ctx context.Context, t *task, res *Result) error {
 	})
 }
 
-// inspectNAR reads the NAR of n in store to its end, checks it against n, and has inspect look at it.
-func (r *run) inspectNAR(ctx context.Context, store Store, n *narinfo.Info, inspect func(nar io.Reader) error) error {
+// inspectNAR reads the NAR of n in store to its end and counts that, checks it against n, and has inspect look at it.
+func (r *run) inspectNAR(ctx context.Context, store Store, n *narinfo.Info, read func(int), inspect func(nar io.Reader) error) error {
 	f, err := r.openFile(ctx, store, n, false, nil)
 	if err != nil {
 		return err
@@ -321,7 +330,7 @@ func (r *run) inspectNAR(ctx context.Context, store Store, n *narinfo.Info, insp
 		return err
 	}
 	defer c.Close()
-	c.progress = r.Read
+	c.progress = read
 	return c.finish(inspect(c))
 }
 
@@ -355,56 +364,6 @@ func (r *run) checkTrust(n *narinfo.Info) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", n.StorePath, ErrUntrusted)
-}
-
-// readCacheInfo reads nix-cache-info, and writes it to another Output.
-func (r *run) readCacheInfo(ctx context.Context) error {
-	var err error
-	if r.cache, err = loadCacheInfo(ctx, r.in); err != nil {
-		return err
-	}
-	if r.out == nil || r.inPlace {
-		return nil
-	}
-	there, err := loadCacheInfo(ctx, r.out)
-	switch {
-	case err == nil && there.StoreDir != r.cache.StoreDir:
-		return fmt.Errorf("%s: the output is a cache of %s, the input of %s", narinfo.CacheInfoName, there.StoreDir, r.cache.StoreDir)
-	case err == nil, errors.Is(err, fs.ErrNotExist) && r.DryRun:
-		return nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	text := r.cache.Text
-	if r.Overlay {
-		text = r.cache.Overlay(r.Priority)
-	}
-	o := r.cache.object
-	o.Name, o.Size = narinfo.CacheInfoName, int64(len(text))
-	if _, err = r.out.Put(ctx, typed(o), strings.NewReader(string(text)), Condition{New: true}); errors.Is(err, fs.ErrExist) {
-		return nil // another run was faster
-	}
-	return asOutput(err)
-}
-
-// cacheInfo is nix-cache-info and its object.
-type cacheInfo struct {
-	*narinfo.CacheInfo
-	object Object
-}
-
-func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
-	b, o, err := load(ctx, s, narinfo.CacheInfoName, narinfo.MaxSize)
-	if err != nil {
-		return nil, fmt.Errorf("not a binary cache: %w", err)
-	}
-	c, err := narinfo.ParseCacheInfo(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", narinfo.CacheInfoName, err)
-	}
-	o.Attributes = maps.Clone(o.Attributes)
-	delete(o.Attributes, contentEncoding) // it is written as the text that it is
-	return &cacheInfo{c, o}, nil
 }
 
 // rename applies the rules to a base name, or to a text of them.

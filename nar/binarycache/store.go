@@ -6,6 +6,8 @@ import (
 	"io"
 	"iter"
 	"time"
+
+	"narseal/nar/binarycache/internal/spill"
 )
 
 // A Store holds the objects of a binary cache by name, such as "nix-cache-info", "HASH.narinfo" and "nar/HASH.nar.xz".
@@ -68,9 +70,6 @@ type Condition struct {
 // ErrChanged is wrapped by the error of a Put or Delete whose object no longer has the version of the condition.
 var ErrChanged = errors.New("somebody else has changed it meanwhile")
 
-// A TempFile holds what is too large for memory: as a rule, a temporary file without a name.
-type TempFile interface {
-	io.ReaderAt
-	io.WriterAt
-	io.Closer
-}
+// A TempFile holds what is too large for memory: as a rule, a temporary file without a name. It is an [io.ReaderAt], an
+// [io.WriterAt] and an [io.Closer].
+type TempFile = spill.File

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strings"
 
+	"narseal/nar/binarycache/internal/spill"
+	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/binarycache/state"
 	"narseal/nar/compression"
@@ -21,20 +23,22 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 	var unpack func() (io.ReadCloser, error) // a NAR that is made
 	switch {
 	case res.NarHash != res.NewHash:
-		made := &spill{open: r.TempFile}
+		made := &spill.Buffer{Open: r.TempFile}
 		defer made.Close()
+		w.planned.add(w.info.NarSize) // it is read again
 		if err := r.makeNAR(ctx, w, content, made, res); err != nil {
 			return err
 		}
-		body := func() io.ReadSeeker { return io.NewSectionReader(made, 0, made.size) }
-		nar = upload{w.next.URL, made.size, body}
+		body := func() io.ReadSeeker { return io.NewSectionReader(made, 0, made.Size()) }
+		nar = upload{w.next.URL, made.Size(), body}
 		unpack = func() (io.ReadCloser, error) {
-			dec, _, err := compression.Decompress(contextReader{ctx, body()})
+			dec, _, err := compression.Decompress(stream.WithContext(ctx, body()))
 			return dec, err
 		}
 	case !r.inPlace:
 		nar = upload{w.info.URL, w.sum.Size, func() io.ReadSeeker { return w.file.content(ctx, w.sum) }}
 	}
+	w.planned.add(nar.size - r.expectedUpload(w.info))
 	shared, err := r.upload(ctx, w, &nar)
 	if err != nil {
 		return err
@@ -77,14 +81,15 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 		return false, nil
 	}
 	body := u.body()
-	_, err = r.out.Put(ctx, typed(Object{Name: u.name, Size: u.size, Attributes: w.file.attributes}), body, Condition{New: true})
-	if c, ok := body.(*sameContent); ok && c.err != nil {
-		return false, c.err
+	counted := w.planned.countBody(body, u.size)
+	_, err = r.out.Put(ctx, typed(Object{Name: u.name, Size: u.size, Attributes: w.file.attributes}), counted, Condition{New: true})
+	if c, ok := body.(*stream.SameContent); ok && c.Err != nil {
+		return false, c.Err
 	}
 	if !errors.Is(err, fs.ErrExist) {
 		return false, asOutput(err)
 	}
-	want := newMeter()
+	want := stream.NewMeter()
 	if _, err := io.Copy(want, u.body()); err != nil {
 		return false, err
 	}
@@ -92,7 +97,7 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 	if err != nil {
 		return false, asOutput(err)
 	}
-	if got != want.sum() {
+	if got != want.Sum() {
 		return false, fmt.Errorf("%s: %w: the cache has a %s of other contents than the %s that belongs there",
 			w.next.StorePath, ErrConflict, u.name, w.info.URL)
 	}
@@ -100,7 +105,7 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 }
 
 // makeNAR makes the NAR that w's becomes, which is known to be content, and notes its file in the narinfo.
-func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, made *spill, res *Result) error {
+func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, made *spill.Buffer, res *Result) error {
 	c := r.Compression
 	if c == "" {
 		c = w.info.Compression
@@ -108,7 +113,7 @@ func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, mad
 	if c == compression.Bzip2 {
 		c = compression.Xz
 	}
-	file := newMeter()
+	file := stream.NewMeter()
 	z, err := compression.Compress(io.MultiWriter(file, made), c,
 		compression.Options{Level: r.Level, Workers: max(1, runtime.GOMAXPROCS(0)/max(1, r.Jobs)), Size: content.Size})
 	if err != nil {
@@ -127,7 +132,7 @@ func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, mad
 	if err := z.Close(); err != nil {
 		return err
 	}
-	s := file.sum()
+	s := file.Sum()
 	dir, old := path.Split(w.info.URL)
 	_, suffix, _ := strings.Cut(old, ".")
 	if c != w.info.Compression || strings.Contains(suffix, "?") {
@@ -165,6 +170,9 @@ func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
 			err = fmt.Errorf("%s: %w", w.out, ErrChanged) // and has taken it away again
 		}
 		return err
+	}
+	if err == nil {
+		err = r.others.nars.Add(w.info.URL, w.next.URL)
 	}
 	if err == nil && r.Prune {
 		r.mu.Lock()

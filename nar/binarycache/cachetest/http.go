@@ -21,7 +21,7 @@ import (
 // with the DAV module on PATH (see [nartest.Tool]).
 func NewNginx(t testing.TB) (url, dir string) {
 	t.Helper()
-	program := nartest.Tool(t, "nginx")
+	program := nartest.Tool(t, "nginx", "/usr/sbin/nginx")
 	if out, _ := exec.Command(program, "-V").CombinedOutput(); !bytes.Contains(out, []byte("http_dav_module")) {
 		t.Skip("nginx has no DAV module")
 	}

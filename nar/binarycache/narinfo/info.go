@@ -290,3 +290,13 @@ func clip(s string) string {
 	}
 	return s
 }
+
+// ReferencesIn returns the base names that the text of a narinfo lists as references, without a check of the rest.
+func ReferencesIn(b []byte) []string {
+	for l := range strings.SplitSeq(string(b), "\n") {
+		if value, ok := strings.CutPrefix(l, "References:"); ok {
+			return strings.Fields(value)
+		}
+	}
+	return nil
+}

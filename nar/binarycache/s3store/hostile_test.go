@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/cachetest"
@@ -152,6 +153,32 @@ func TestWrongKeys(t *testing.T) {
 	s := open(t, strings.Replace(server.URL(""), "s3://cache", "s3://other", 1))
 	if _, _, err := s.Open(t.Context(), "nix-cache-info"); err == nil {
 		t.Error("no bucket: no error")
+	}
+}
+
+// What killed runs have left is deleted, and nothing that a run may still need.
+func TestClean(t *testing.T) {
+	var deleted atomic.Value
+	s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodGet:
+			if got := r.URL.Query().Get("prefix"); got != "narseal-probe-" {
+				t.Errorf("prefix %q", got)
+			}
+			at := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
+			fmt.Fprintf(w, `<ListBucketResult><Contents><Key>narseal-probe-1</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>`+
+				`<Contents><Key>narseal-probe-2</Key><LastModified>%s</LastModified></Contents></ListBucketResult>`, at)
+		case http.MethodHead:
+			w.Header().Set("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT")
+		case http.MethodDelete:
+			if old := deleted.Swap(r.URL.Path); old != nil {
+				t.Errorf("%s is deleted, too", old)
+			}
+			w.WriteHeader(http.StatusNoContent)
+		}
+	})
+	if err := s.Clean(t.Context()); err != nil || deleted.Load() != "/cache/narseal-probe-1" {
+		t.Errorf("deleted %v, %v", deleted.Load(), err)
 	}
 }
 

@@ -129,6 +129,30 @@ func (s *Store) List(ctx context.Context, dir string) iter.Seq2[binarycache.Obje
 	}
 }
 
+// leftOver is how old a probe is whose run does not need it any more.
+const leftOver = time.Hour
+
+// Clean deletes the objects by which runs that were killed have tried what the server can.
+func (s *Store) Clean(ctx context.Context) error {
+	page, err := s.page(ctx, s.bucket.prefix+remote.ProbePrefix, "")
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // what stays is harmless
+	}
+	if err != nil {
+		return fmt.Errorf("clean %s: %w", s.bucket.URL(""), err)
+	}
+	for i := range page.Contents {
+		o, ok := listed(&page.Contents[i], s.bucket.prefix, s.bucket.prefix)
+		if !ok || time.Since(o.ModTime) < leftOver {
+			continue
+		}
+		if err := s.Delete(ctx, o.Name, binarycache.Condition{}); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	return nil
+}
+
 // page gets one page of a listing.
 func (s *Store) page(ctx context.Context, prefix, token string) (page minio.ListBucketV2Result, err error) {
 	err = s.bucket.transport.Retry(ctx, func() error {

@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
-	"slices"
 	"sync"
 
 	"narseal/nar/binarycache/narinfo"
@@ -34,11 +34,25 @@ type State struct {
 	path string // for messages
 
 	mu      sync.Mutex
-	file    *os.File // nil when it was removed
-	records []Record
-	done    map[[32]byte]int  // place in records, by the key of what was the input
-	results map[[32]byte]bool // by the key of what came out
+	file    *os.File // nil when it was closed
+	end     int64    // of the whole lines in it, in bytes
+	changes room     // for records of what is more than a copy
+	copies  room
+	places  map[key]int64 // where the record is in the file, by what was the input
+	results map[key]bool  // what came out, of changes
 }
+
+// A room is how many records there are, and how many there may be.
+type room struct{ n, most int }
+
+// Limits. A record takes about 70 bytes of memory, and one of a copy 40; the rest of it is read from the file.
+const (
+	maxChanges = 1 << 22 // more are an error
+	maxCopies  = 1 << 19 // more are not remembered: the next run compares them with the input
+)
+
+// ErrFull is wrapped by the error for more changes than a State remembers.
+var ErrFull = errors.New("more changes than can be remembered")
 
 // ID is a narinfo, by its name and the SHA-256 of its contents in hex.
 type ID struct {
@@ -52,7 +66,13 @@ func Identify(name string, contents []byte) ID {
 	return ID{name, hex.EncodeToString(h[:])}
 }
 
-func (id ID) key() [32]byte { return sha256.Sum256([]byte(id.Name + "\x00" + id.SHA256)) }
+// A key stands for an ID in memory.
+type key [16]byte
+
+func (id ID) key() key {
+	h := sha256.Sum256([]byte(id.Name + "\x00" + id.SHA256))
+	return key(h[:])
+}
 
 // A Record is one change: the narinfo Out, which names NewNAR, has taken the place of In, which named OldNAR. Of a path
 // that was copied, they are the same.
@@ -88,7 +108,7 @@ const (
 //
 // dir is made if it is missing. What lies in it must belong to the user and be writable by nobody else.
 func Open(dir, cache, work string) (*State, error) {
-	s := &State{done: map[[32]byte]int{}, results: map[[32]byte]bool{}}
+	s := &State{places: map[key]int64{}, results: map[key]bool{}, changes: room{most: maxChanges}, copies: room{most: maxCopies}}
 	h := sha256.Sum256([]byte(work))
 	head := header{schema, cache, hex.EncodeToString(h[:])}
 	s.name = head.Work[:32] + ".jsonl"
@@ -120,7 +140,6 @@ func (s *State) load(head header) error {
 	}
 	s.file = f
 	r := bufio.NewReaderSize(f, maxLine)
-	var whole int64
 	for n := 1; ; n++ {
 		b, err := r.ReadSlice('\n')
 		if err == io.EOF {
@@ -132,15 +151,12 @@ func (s *State) load(head header) error {
 		if err := s.parseLine(b, n == 1, head); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
-		whole += int64(len(b))
+		s.end += int64(len(b))
 	}
-	if err := f.Truncate(whole); err != nil {
+	if err := f.Truncate(s.end); err != nil {
 		return err
 	}
-	if _, err := f.Seek(whole, io.SeekStart); err != nil {
-		return err
-	}
-	if whole > 0 {
+	if s.end > 0 {
 		return nil
 	}
 	return s.append(head, true)
@@ -157,33 +173,74 @@ func (s *State) parseLine(b []byte, first bool, head header) error {
 		}
 		return nil
 	}
-	var r Record
-	if err := json.Unmarshal(b, &r); err != nil {
+	r, err := parseRecord(b)
+	if err != nil {
 		return err
 	}
-	if err := r.check(); err != nil {
-		return err
+	if s.isFull(r) {
+		if r.isCopy() {
+			return nil
+		}
+		return ErrFull
 	}
-	s.note(r)
+	s.note(r, s.end)
 	return nil
 }
 
-func (s *State) note(r Record) {
-	s.done[r.In.key()] = len(s.records)
-	s.results[r.Out.key()] = true
-	s.records = append(s.records, r)
+func parseRecord(b []byte) (r Record, err error) {
+	if err = json.Unmarshal(b, &r); err == nil {
+		err = r.check()
+	}
+	return r, err
 }
 
-// append writes a line.
+func (r *Record) isCopy() bool { return r.In == r.Out }
+
+// isFull says whether there is no room for a record.
+func (s *State) isFull(r Record) bool {
+	if r.isCopy() {
+		return s.copies.n >= s.copies.most
+	}
+	return s.changes.n >= s.changes.most
+}
+
+// note remembers the record that begins at offset, in bytes.
+func (s *State) note(r Record, offset int64) {
+	s.places[r.In.key()] = offset
+	if r.isCopy() {
+		s.copies.n++
+		return
+	}
+	s.changes.n++
+	s.results[r.Out.key()] = true
+}
+
+// append writes a line behind the last whole one.
 func (s *State) append(v any, durably bool) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	if _, err := s.file.Write(append(b, '\n')); err != nil || !durably {
+	b = append(b, '\n')
+	if _, err := s.file.WriteAt(b, s.end); err != nil {
 		return err
 	}
-	return s.file.Sync()
+	if durably {
+		if err := s.file.Sync(); err != nil {
+			return err
+		}
+	}
+	s.end += int64(len(b))
+	return nil
+}
+
+// read reads the record at offset.
+func (s *State) read(offset int64) (Record, error) {
+	b, err := bufio.NewReaderSize(io.NewSectionReader(s.file, offset, s.end-offset), 4096).ReadBytes('\n')
+	if err != nil {
+		return Record{}, err
+	}
+	return parseRecord(b)
 }
 
 // Add writes a record before what it tells of is done, and durably if that is more than a copy.
@@ -193,16 +250,25 @@ func (s *State) Add(r Record) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i, ok := s.done[r.In.key()]; ok && s.records[i] == r {
-		return nil
-	}
 	if err := r.check(); err != nil {
 		return fmt.Errorf("state: %w: %+v", err, r)
 	}
-	if err := s.append(r, r.In != r.Out); err != nil {
+	if offset, ok := s.places[r.In.key()]; ok {
+		if there, err := s.read(offset); err == nil && there == r {
+			return nil
+		}
+	}
+	if s.isFull(r) {
+		if r.isCopy() {
+			return nil
+		}
+		return fmt.Errorf("state: %s: %w: %d", s.path, ErrFull, s.changes.most)
+	}
+	offset := s.end
+	if err := s.append(r, !r.isCopy()); err != nil {
 		return fmt.Errorf("state: %s: %w", s.path, err)
 	}
-	s.note(r)
+	s.note(r, offset)
 	return nil
 }
 
@@ -213,31 +279,52 @@ func (s *State) Find(in ID) (Record, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i, ok := s.done[in.key()]
+	offset, ok := s.places[in.key()]
 	if !ok {
 		return Record{}, false
 	}
-	return s.records[i], true
+	r, err := s.read(offset)
+	return r, err == nil && r.In == in
 }
 
 // Made tells the narinfos that this work has made.
 func (s *State) Made(id ID) bool {
-	if s == nil {
-		return false
+	r, ok := s.Find(id)
+	if s == nil || ok && r.isCopy() {
+		return ok
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.results[id.key()]
 }
 
-// Changes are the records of what was changed.
-func (s *State) Changes() []Record {
-	if s == nil {
-		return nil
+// Changes goes through the records of what was changed.
+func (s *State) Changes() iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		if s == nil {
+			return
+		}
+		s.mu.Lock()
+		lines := bufio.NewReaderSize(io.NewSectionReader(s.file, 0, s.end), maxLine)
+		s.mu.Unlock()
+		for first := true; ; first = false {
+			b, err := lines.ReadSlice('\n')
+			if err == io.EOF {
+				return
+			}
+			var r Record
+			if err == nil && !first {
+				r, err = parseRecord(b)
+			}
+			if err != nil {
+				yield(r, fmt.Errorf("state: %s: %w", s.path, err))
+				return
+			}
+			if !first && !r.isCopy() && !yield(r, nil) {
+				return
+			}
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(s.records), func(r Record) bool { return r.In == r.Out })
 }
 
 // Finish removes the records of work that is finished.
@@ -250,9 +337,9 @@ func (s *State) Finish() error {
 	if err := s.root.Remove(s.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("state: %w", err)
 	}
-	clear(s.done)
+	clear(s.places)
 	clear(s.results)
-	s.records = nil
+	s.end, s.changes.n, s.copies.n = 0, 0, 0
 	return nil
 }
 
@@ -260,7 +347,7 @@ func (s *State) Finish() error {
 func (s *State) Close() error {
 	var err error
 	if s.file != nil {
-		if len(s.records) == 0 {
+		if s.changes.n+s.copies.n == 0 {
 			s.root.Remove(s.name) // it may be gone: see finish
 		}
 		err = s.file.Close()

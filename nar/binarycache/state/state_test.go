@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -44,6 +45,84 @@ func testRecords() (a, b Record) {
 	return a, Record{In: same, Out: same, OldNAR: "nar/3.nar", NewNAR: "nar/3.nar"}
 }
 
+// changes are the records of changes.
+func changes(t *testing.T, s *State) (list []Record) {
+	t.Helper()
+	for r, err := range s.Changes() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// What does not fit is not remembered, if it is a copy, and refused, if it is a change. What is remembered stays.
+func TestFullState(t *testing.T) {
+	dir := t.TempDir()
+	s := openState(t, dir, "work")
+	s.changes.most, s.copies.most = 2, 3
+	record := func(i int, changed bool) Record {
+		in := Identify(strings.Repeat("a", 32)+".narinfo", fmt.Append(nil, i))
+		out := in
+		if changed {
+			out = Identify(in.Name, fmt.Append(nil, "out ", i))
+		}
+		return Record{In: in, Out: out, OldNAR: "nar/1.nar", NewNAR: "nar/2.nar"}
+	}
+	for i := range 5 {
+		if err := s.Add(record(i, true)); (err != nil) != (i >= 2) || err != nil && !errors.Is(err, ErrFull) {
+			t.Errorf("change %d: %v", i, err)
+		}
+		if err := s.Add(record(10+i, false)); err != nil {
+			t.Errorf("copy %d: %v", i, err)
+		}
+	}
+	check := func(what string) {
+		for i := range 5 {
+			got, ok := s.Find(record(i, true).In)
+			if ok != (i < 2) || ok && got != record(i, true) || s.Made(record(i, true).Out) != ok {
+				t.Errorf("%s: change %d: %v, %+v", what, i, ok, got)
+			}
+			if _, ok := s.Find(record(10+i, false).In); ok != (i < 3) || s.Made(record(10+i, false).Out) != ok {
+				t.Errorf("%s: copy %d: %v", what, i, ok)
+			}
+		}
+		if got := changes(t, s); len(got) != 2 {
+			t.Errorf("%s: changes %+v", what, got)
+		}
+	}
+	check("at once")
+	closeState(t, s)
+	s = openState(t, dir, "work")
+	check("opened again")
+	closeState(t, s)
+}
+
+// Records take little memory.
+func TestStateMemory(t *testing.T) {
+	s := openState(t, t.TempDir(), "work")
+	defer closeState(t, s)
+	n := 20_000
+	if testing.Short() {
+		n = 2_000
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range n {
+		id := Identify(strings.Repeat("a", 32)+".narinfo", fmt.Append(nil, i))
+		if err := s.Add(Record{In: id, Out: id, OldNAR: "nar/1.nar", NewNAR: "nar/1.nar"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if each := (int64(after.HeapInuse) - int64(before.HeapInuse)) / int64(n); each > 120 {
+		t.Errorf("%d bytes for each of %d records", each, n)
+	}
+}
+
 func TestState(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "state")
 	s := openState(t, dir, "work")
@@ -64,8 +143,8 @@ func TestState(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := openState(t, dir, "other work")
-	if len(other.records) > 0 || other.Finish() != nil {
-		t.Errorf("of other work: %+v", other.records)
+	if other.changes.n > 0 || other.Finish() != nil {
+		t.Errorf("of other work: %+v", other.changes)
 	}
 	closeState(t, other)
 
@@ -88,9 +167,9 @@ func TestState(t *testing.T) {
 		closeState(t, s)
 		s = openState(t, dir, "work")
 		if got, ok := s.Find(b.In); !ok || got != b {
-			t.Errorf("cut at %d, continued: %+v", n, s.records)
+			t.Errorf("cut at %d, continued: %+v", n, got)
 		}
-		if got := s.Changes(); hasA && (len(got) != 1 || got[0] != a) || !hasA && len(got) > 0 {
+		if got := changes(t, s); hasA && (len(got) != 1 || got[0] != a) || !hasA && len(got) > 0 {
 			t.Errorf("cut at %d: changes %+v", n, got)
 		}
 		if err := s.Finish(); err != nil {

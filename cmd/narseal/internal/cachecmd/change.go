@@ -48,6 +48,10 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	if err != nil {
 		return err
 	}
+	plan, err := o.plan(ctx, e, from)
+	if err != nil {
+		return err
+	}
 	r, err := newRun(e, &o.Options, from.Name, name)
 	if err != nil {
 		return err
@@ -59,44 +63,60 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	if o.Rules != nil {
 		r.rules = newRuleCounts(o.Rules)
 	}
-	bo.Options = o.options(r.done)
-	bo.Exclude = o.exclude()
 	if bo.Output != nil {
 		bo.Output = &store{bo.Output, &r.writes}
 	}
-	in := &store{from.Store, &r.writes}
 	if !o.DryRun {
 		e.Cleanup.OnStop(func() string {
 			return fmt.Sprintf("the cache is valid, with %s changed; the same command continues", report.Plural(r.changed.Load(), "path", "paths"))
 		})
 	}
 	bo.Filter, bo.TempFile = r.filter, func() (binarycache.TempFile, error) { return r.cfg.Spill.Open() }
-	state := ""
-	if !o.DryRun {
-		if bo.State, state, err = openState(e, o.State, to, o.work(name, bo), bo.Once && bo.Output == nil); err != nil {
+	return r.recorded(ctx, &o.Options, o.ledgerWork(name), func() error {
+		bo.Options = o.options(plan, r)
+		bo.Exclude = o.exclude()
+		bo.Warn = func(text string) { e.Terminal.Warnf("%s", text) }
+		if r.ledger != nil {
+			bo.Skip = r.skipChange(bo)
+		}
+		return o.change(ctx, r, bo, from, to)
+	})
+}
+
+// change changes one cache, or writes another.
+func (o *ChangeOptions) change(ctx context.Context, r *run, bo *binarycache.RewriteOptions, from, to *cachestore.Cache) error {
+	dir := ""
+	// A ledger tells what another cache lacks; and of several runs of shards none keeps the others from writing it.
+	if !o.DryRun && (bo.Output == nil || r.ledger == nil) {
+		var err error
+		bo.State, dir, err = openState(r.Env, o.State, to, o.shardName(), o.work(r.rep.command, bo), bo.Once && bo.Output == nil)
+		if err != nil {
 			return err
 		}
 	}
-	if err := o.restrict(e, from, to, state); err != nil {
+	if err := o.restrict(r.Env, from, to, dir); err != nil {
 		return errors.Join(err, closeState(bo.State))
 	}
 	sum, err := r.run(ctx, &bo.Options, func(ctx context.Context) (binarycache.Summary, error) {
-		sum, err := binarycache.Rewrite(ctx, in, *bo)
+		sum, err := binarycache.Rewrite(ctx, &store{from.Store, &r.writes}, *bo)
+		if err == nil && o.Overlay && !o.DryRun {
+			err = o.writePage(ctx, r, from, to)
+		}
 		return sum, errors.Join(err, closeState(bo.State))
 	})
-	from.Warn(e.Terminal)
-	to.Warn(e.Terminal)
+	from.Warn(r.Terminal)
+	to.Warn(r.Terminal)
 	if err != nil {
 		return o.explain(from, err)
 	}
 	if o.Rules == nil {
-		e.WarnUnsigned(r.missing, "narseal cache verify")
+		r.WarnUnsigned(r.missing, "narseal cache verify")
 	}
-	if r.rules != nil && sum.Paths[binarycache.Finished] == 0 {
-		e.WarnUnused(o.Rules, r.rules.counts)
+	if r.rules != nil && sum.Paths[binarycache.Finished]+sum.Paths[binarycache.Skipped] == 0 {
+		r.WarnUnused(o.Rules, r.rules.counts)
 	}
-	e.Terminal.Infof("%s", summarize(sum, o.DryRun))
-	return r.outcome(r.invalid)
+	r.Terminal.Infof("%s", summarize(sum, o.DryRun))
+	return r.outcome(&o.Options, r.invalid)
 }
 
 func closeState(s *state.State) error {
@@ -131,6 +151,10 @@ func (o *ChangeOptions) rewriteOptions(from, to *cachestore.Cache) (*binarycache
 		}
 		bo.Output = to.Store
 	}
+	if err := o.checkOverlay(); err != nil {
+		return nil, err
+	}
+	bo.Overlay, bo.Priority = o.Overlay, o.Priority
 	if o.Rules != nil {
 		bo.Rename, bo.Once = o.Rules.Apply, !idempotent(o.Rules)
 	}
@@ -194,10 +218,16 @@ func summarize(s binarycache.Summary, dry bool) string {
 	for _, more := range []struct {
 		n    int
 		what string
-	}{{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Excluded], "left out"}, {s.Paths[binarycache.Failed], "failed"}} {
+	}{
+		{s.Paths[binarycache.Finished], "finished before"}, {s.Paths[binarycache.Excluded], "left out"}, {s.Paths[binarycache.Skipped], "skipped"},
+		{s.Paths[binarycache.Missing], "missing"}, {s.Paths[binarycache.Failed], "failed"},
+	} {
 		if more.n > 0 {
 			text += fmt.Sprintf(", %d %s", more.n, more.what)
 		}
+	}
+	if s.Others > 0 {
+		text += fmt.Sprintf(", %s written", report.Plural(int64(s.Others), "log, realisation or debuginfo", "logs, realisations and debuginfos"))
 	}
 	if s.Pruned > 0 {
 		text += fmt.Sprintf(", %s deleted", report.Plural(int64(s.Pruned), "object", "objects"))

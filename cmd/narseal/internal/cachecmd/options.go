@@ -4,7 +4,6 @@ package cachecmd
 import (
 	"context"
 	"errors"
-	"iter"
 	"time"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
@@ -27,14 +26,10 @@ type Options struct {
 	// Version is that of narseal. Another version does not continue a run.
 	Version string
 	Selection
-}
 
-// Selection says which paths are worked on.
-type Selection struct {
-	Hashes      iter.Seq2[string, error] // hash parts; nil: all
-	Exclude     map[string]bool          // hash parts of paths that are left out
-	Since       time.Time
-	TrustedKeys []signature.PublicKey
+	Ledger  string        // a file, or the URL of an object
+	Metrics string        // a file
+	MaxAge  time.Duration // of the input; 0: any
 }
 
 // VerifyOptions are those of cache verify.
@@ -52,6 +47,8 @@ type ChangeOptions struct {
 	Level       int
 	Prune       bool
 	DryRun      bool
+	Overlay     bool   // write to Output only what changes
+	Priority    int    // of the overlay; 0: 10 below that of the cache
 	State       string // the directory in which runs are remembered; empty: the user's own
 	OnCMS       macho.CMSPolicy
 
@@ -62,17 +59,18 @@ type ChangeOptions struct {
 	Rename    bool // paths that a rule names on its left side: give them the name on its right side, instead of leaving them out
 }
 
-// options are those for package binarycache.
-func (o *Options) options(done func(binarycache.Result)) binarycache.Options {
-	return binarycache.Options{TrustedKeys: o.TrustedKeys, Hashes: o.Hashes, Since: o.Since, Jobs: o.Jobs, Done: done}
+// options are those for package binarycache, for a run that was planned.
+func (o *Options) options(p *plan, r *run) binarycache.Options {
+	r.age.listed = p.listed
+	return binarycache.Options{TrustedKeys: o.TrustedKeys, Hashes: p.hashes, Select: p.selected, Since: o.Since, Jobs: o.Jobs, Done: r.done}
 }
 
 // hintPaths is what can be done about a cache that cannot be listed.
-const hintPaths = "name the paths to work on: --path HASH for one, --path - <LIST for many"
+const hintPaths = "list the paths to work on in a file: --paths FILE, such as a channel's store-paths.xz"
 
 // explain makes wrong usage of a run that ends because its cache cannot be listed.
 func (o *Options) explain(cache *cachestore.Cache, err error) error {
-	if o.Hashes == nil && cache.Dir == "" && errors.Is(err, errors.ErrUnsupported) {
+	if len(o.Lists) == 0 && cache.Dir == "" && errors.Is(err, errors.ErrUnsupported) {
 		return terminal.Usage(hintPaths, "%w", err)
 	}
 	return err
@@ -80,5 +78,5 @@ func (o *Options) explain(cache *cachestore.Cache, err error) error {
 
 // open opens one of the caches.
 func (o *Options) open(ctx context.Context, name string) (*cachestore.Cache, error) {
-	return cachestore.Open(ctx, name, cachestore.Options{Netrc: o.Netrc, Version: o.Version})
+	return cachestore.Open(ctx, name, o.storeOptions())
 }

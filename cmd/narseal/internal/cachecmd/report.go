@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nix-community/go-nix/pkg/nixhash"
 
@@ -18,6 +19,8 @@ type cacheReport struct {
 	command       string
 	cache, output string
 	dryRun        bool
+	shard         string
+	age           *age
 	err           string
 	summary       binarycache.Summary
 	paths         []*pathReport
@@ -77,9 +80,14 @@ func (r *cacheReport) write(w io.Writer) error {
 		if r.dryRun {
 			o.Field("dryRun", true)
 		}
+		o.Text("shard", r.shard)
+		if r.age != nil && !r.age.of().IsZero() {
+			o.Field("input", newInputAge(r.age, time.Now()))
+		}
 		o.Text("error", r.err)
 		o.Field("summary", r.summary.Paths)
 		o.Field("pruned", r.summary.Pruned)
+		o.Field("others", r.summary.Others)
 		report.Objects(o, "paths", r.paths, func(o *report.Object, p *pathReport) { p.fields(o) })
 	})
 }
@@ -97,4 +105,22 @@ func (p *pathReport) fields(o *report.Object) {
 	if p.archive != nil {
 		p.archive.Fields(o)
 	}
+}
+
+// inputAge says how old the input is.
+type inputAge struct {
+	Newest *time.Time `json:"newestNarinfo,omitempty"`
+	Listed *time.Time `json:"list,omitempty"` // when the oldest list was changed
+	Age    int64      `json:"ageSeconds"`
+}
+
+func newInputAge(a *age, now time.Time) inputAge {
+	point := func(t time.Time) *time.Time {
+		if t.IsZero() {
+			return nil
+		}
+		t = t.UTC()
+		return &t
+	}
+	return inputAge{point(a.newest), point(a.listed), int64(now.Sub(a.of()).Seconds())}
 }

@@ -10,12 +10,15 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/ledger"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/nar"
 	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/narinfo"
 )
 
 // run is one call of a command.
@@ -34,6 +37,13 @@ type run struct {
 	// unsigned is what a slice counts as that needs a signature and has none, and missing how many there are.
 	unsigned report.Unsigned
 	missing  int64
+	absent   int64 // paths of a list that the cache does not have
+
+	ledger *ledger.Ledger // nil: none
+	meters *meters        // nil: none
+	read   atomic.Int64   // bytes of NARs
+	age    age            // of the input
+	stop   func(error)    // ends the run
 
 	invalid bool // a path was passed on, or refused, with an invalid signature
 	failed  bool
@@ -58,6 +68,8 @@ func newRun(e *command.Env, o *Options, cache, name string) (*run, error) {
 		budget: report.NewBudget(report.DefaultBudget), found: map[string]*pathFound{},
 	}
 	r.cfg.Spill = o.Spill(e)
+	r.rep.shard = o.shardName()
+	r.rep.age = &r.age
 	r.cfg.Signatures.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)
 	return r, nil
 }
@@ -67,8 +79,18 @@ func newRun(e *command.Env, o *Options, cache, name string) (*run, error) {
 func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context.Context) (binarycache.Summary, error)) (binarycache.Summary, error) {
 	p := r.Terminal.Progress()
 	p.BeginItems(1, 1) // Planned knows better soon
-	o.Planned = func(paths int, bytes int64) { p.SetTotals(int64(paths), bytes) }
-	o.Read = func(n int) { p.Add(int64(n)) }
+	o.Planned = func(paths int, bytes int64) {
+		p.SetTotals(int64(paths), bytes)
+		r.plan(paths, bytes)
+	}
+	o.Read = func(n int) {
+		p.Add(int64(n))
+		r.read.Add(int64(n))
+	}
+	o.Written = func(n int) { p.Add(int64(n)) }
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	r.stop = stop
 	ended := make(chan struct{})
 	release, err := r.Cleanup.Hold(func() (func(), error) {
 		return func() {
@@ -79,6 +101,7 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 		return binarycache.Summary{}, err
 	}
 	sum, err := work(ctx)
+	err = errors.Join(err, r.ledger.Close())
 	close(ended)
 	err = errors.Join(err, r.outErr, release(func() error { return nil }))
 	r.rep.end(sum, err)
@@ -86,7 +109,17 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 }
 
 // outcome is how the command ends: an error outweighs an invalid signature.
-func (r *run) outcome(invalid bool) error {
+func (r *run) outcome(o *Options, invalid bool) error {
+	if r.absent > 0 {
+		r.Terminal.Warnf("the cache does not have %s of --paths; --verbose names what is missing", report.Plural(r.absent, "path", "paths"))
+	}
+	if at := r.age.of(); !at.IsZero() {
+		r.Terminal.Infof("the input is of %s", at.UTC().Format(time.RFC3339))
+	}
+	if err := r.age.check(o.MaxAge, time.Now()); err != nil {
+		r.failed = true
+		r.Terminal.Error(err)
+	}
 	switch {
 	case r.failed:
 		return command.ErrFailed
@@ -191,9 +224,16 @@ func (r *run) done(res binarycache.Result) {
 	r.mu.Lock()
 	f := r.found[res.StorePath]
 	delete(r.found, res.StorePath)
+	r.age.see(res.Modified)
+	r.meters.measure(&res, f)
 	r.mu.Unlock()
+	r.record(res, f)
 
 	name := cmp.Or(res.StorePath, res.Info)
+	if res.Status == binarycache.Missing {
+		r.absent++
+		r.Terminal.Infof("%s: the cache does not have it", hashPartOf(res.Info))
+	}
 	for _, warning := range res.Warnings {
 		r.Terminal.Warnf("%s: %s", name, warning)
 	}
@@ -273,3 +313,16 @@ func (r *run) add(res binarycache.Result, f *pathFound) {
 		r.WarnInvalid(res.StorePath+s.Path.Short(), &s.Slice)
 	}
 }
+
+// plan notes for --metrics what is known of the work.
+func (r *run) plan(paths int, bytes int64) {
+	if r.meters == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.meters.PathsFound, r.meters.BytesFound = int64(paths), bytes
+}
+
+// hashPartOf is the hash part in the name of a narinfo.
+func hashPartOf(info string) string { return strings.TrimSuffix(info, narinfo.Suffix) }

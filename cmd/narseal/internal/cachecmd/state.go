@@ -13,11 +13,14 @@ import (
 )
 
 // openState opens what earlier runs of this work have finished. If the user's own directory cannot be written, as in a
-// build, there is none, unless it is needed or was asked for. It returns the directory, too.
-func openState(e *command.Env, dir string, cache *cachestore.Cache, work string, needed bool) (s *state.State, in string, err error) {
+// build, there is none, unless it is needed or was asked for. Each shard has its own. It returns the directory, too.
+func openState(e *command.Env, dir string, cache *cachestore.Cache, shard, work string, needed bool) (s *state.State, in string, err error) {
 	id, err := cache.ID()
 	if err != nil {
 		return nil, "", err
+	}
+	if shard != "" {
+		id += " shard " + shard
 	}
 	needed = needed || dir != ""
 	if dir == "" {

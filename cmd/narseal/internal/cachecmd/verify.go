@@ -7,6 +7,7 @@ import (
 
 	"narseal/cmd/narseal/internal/cachestore"
 	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/ledger"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/sandbox"
 	"narseal/filter"
@@ -19,22 +20,35 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 	if err != nil {
 		return err
 	}
+	plan, err := o.plan(ctx, e, cache)
+	if err != nil {
+		return err
+	}
 	r, err := newRun(e, &o.Options, cache.Name, "verify")
 	if err != nil {
 		return err
 	}
 	defer r.file.Abort()
+	return r.recorded(ctx, &o.Options, ledger.Options{Command: "cache verify"}, func() error {
+		return o.run(ctx, r, plan, cache)
+	})
+}
+
+func (o *VerifyOptions) run(ctx context.Context, r *run, plan *plan, cache *cachestore.Cache) error {
 	r.cfg.Signatures.Repair, r.cfg.Signatures.Verify = filter.RepairNone, true
 	r.unsigned, r.cfg.Signatures.Unsigned = o.List.Unsigned, o.List.Unsigned != report.UnsignedIgnore
-	r.list = e.NewList(&o.List, r.budget)
+	r.list = r.NewList(&o.List, r.budget)
 	p := policy(&o.Options, cache)
 	if o.List.Format == "github" {
 		p.Append = []string{o.List.Summary}
 	}
-	if err := e.Restrict(p); err != nil {
+	if err := r.Restrict(p); err != nil {
 		return err
 	}
-	bo := o.options(r.done)
+	bo := o.options(plan, r)
+	if r.ledger != nil {
+		bo.Skip = r.skip
+	}
 	sum, err := r.run(ctx, &bo, func(ctx context.Context) (binarycache.Summary, error) {
 		return binarycache.Verify(ctx, cache.Store, binarycache.VerifyOptions{Options: bo, Inspect: r.inspect})
 	})
@@ -44,12 +58,13 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 	if err := errors.Join(err, r.list.End(&r.total)); err != nil {
 		return err
 	}
-	return r.outcome(r.total.Invalid > 0)
+	return r.outcome(&o.Options, r.total.Invalid > 0)
 }
 
 // policy is what a command that reads a cache needs. Its report is open.
 func policy(o *Options, cache *cachestore.Cache) sandbox.Policy {
 	p := sandbox.Policy{Finish: []string{o.Report}, Temp: os.TempDir()}
 	cache.Grant(&p, false)
+	o.grantRecords(&p)
 	return p
 }

@@ -110,9 +110,6 @@ func (r *inPlaceRun) summary() string {
 // path repairs what one argument names.
 func (r *inPlaceRun) path(ctx context.Context, path string) {
 	r.rep, r.tally = r.inputs.Begin(path), &report.Tally{}
-	if p, ok := inStore(path); ok {
-		r.Terminal.Warnf("%s: Nix's database keeps the old hash of %s; narseal store repair changes both", path, p)
-	}
 	kind, err := scan.Kind(path)
 	if err == nil && kind == "" {
 		err = terminal.Hint(errors.New("neither a directory nor a Mach-O file"), "narseal repair -o OUTPUT INPUT repairs an archive")

@@ -249,12 +249,9 @@ func (s *refSet) where(p *place) string {
 }
 
 func (p *place) String() string {
-	s := terminal.Printable(p.path.Short() + p.Member)
+	s := terminal.Printable(p.archive + p.path.Short() + p.Member)
 	if p.Packed != "" {
 		s += " (" + p.Packed + ")"
-	}
-	if p.archive != "" {
-		s = strings.TrimSuffix(p.archive+": "+s, ": ")
 	}
 	if p.Part != refs.InContents {
 		return fmt.Sprintf("%s: %s", s, p.Part)

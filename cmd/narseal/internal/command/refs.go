@@ -106,7 +106,7 @@ func newRefsRun(e *Env, o *RefsOptions) (*refsRun, error) {
 	if o.JSON {
 		r.out = newRefsJSON(e.List())
 	} else {
-		r.out = newRefsText(e.List())
+		r.out = newRefsText(e.List(), terminal.StyleOf(e.Stdout))
 	}
 	return r, nil
 }

@@ -78,7 +78,7 @@ func TestRefsBudget(t *testing.T) {
 			t.Errorf("stderr lacks %q: %.500s", want, &stderr)
 		}
 	}
-	if err := newRefsText(&text).write(s, denied, paths); err != nil || !strings.Contains(text.String(), "-x  3      utf8       in: …\n") {
+	if err := newRefsText(&text, terminal.Style{}).write(s, denied, paths); err != nil || !strings.Contains(text.String(), "-x  3      utf8       in: …\n") {
 		t.Errorf("%v, %s", err, &text)
 	}
 	if err := newRefsJSON(&json).write(s, denied, paths); err != nil || !strings.Contains(json.String(), `"places":[],"omitted":1,`) {

@@ -63,7 +63,7 @@ func expandCaches(ctx context.Context, inputs []string, caches map[string]*cache
 				_, err = cache.Store.Stat(ctx, info.URL) // all that is wrong with it, before anything is searched
 			}
 			if errors.Is(err, errors.ErrUnsupported) {
-				return nil, terminal.Usage("narseal cache verify --path takes a list of paths", "input: %w", err)
+				return nil, terminal.Usage("narseal cache verify --paths takes a list of paths", "input: %w", err)
 			}
 			if err != nil {
 				return nil, terminal.Hint(fmt.Errorf("input: %s: %w", cache.Name, err), "narseal cache verify says what is wrong with a cache")

@@ -2,12 +2,16 @@ package command
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/terminal"
+	"narseal/filter/rules"
 )
 
 // refsOutput is how refs writes what an input refers to.
@@ -31,31 +35,87 @@ func (o *refsJSON) write(_ *refSet, denied, paths []*reference) error {
 	return o.w.Flush()
 }
 
-// refsText writes a table of the store paths.
+// refsText writes a table of the store paths, with those of one hash together: text after a path, such as a full stop, makes
+// other names of it.
 type refsText struct {
-	w      *tabwriter.Writer
+	w      *bufio.Writer
+	style  terminal.Style
 	headed bool
 }
 
-func newRefsText(w io.Writer) *refsText {
-	return &refsText{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+func newRefsText(w io.Writer, style terminal.Style) *refsText {
+	return &refsText{w: bufio.NewWriter(w), style: style}
 }
 
+// refsRow is a line of the table: a store path, or without one a further place.
+type refsRow struct{ path, count, encodings, place string }
+
 func (o *refsText) write(s *refSet, _, paths []*reference) error {
-	for _, ref := range paths {
-		if !o.headed {
-			fmt.Fprintln(o.w, "STORE PATH\tCOUNT\tENCODINGS\tFIRST")
+	var rows []refsRow
+	for len(paths) > 0 {
+		n := 1
+		for n < len(paths) && paths[n].sameHash(paths[0]) {
+			n++
+		}
+		rows = s.group(rows, paths[:n])
+		paths = paths[n:]
+	}
+	head := refsRow{"STORE PATH", "COUNT", "ENCODINGS", "FIRST"}
+	var widths [3]int
+	for _, r := range append(rows[:len(rows):len(rows)], head) {
+		for i, cell := range []string{r.path, r.count, r.encodings} {
+			widths[i] = max(widths[i], len(cell))
+		}
+	}
+	for i, r := range rows {
+		if i == 0 && !o.headed {
+			fmt.Fprintln(o.w, o.style.Faint(fmt.Sprintf("%-*s  %-*s  %-*s  %s", widths[0], head.path, widths[1], head.count, widths[2], head.encodings, head.place)))
 			o.headed = true
 		}
-		fmt.Fprintf(o.w, "%s\t%d\t%s\t%s\n", ref.storePath(), ref.count, strings.Join(ref.encodingNames(), ","), s.first(ref))
-		for _, p := range ref.places[min(1, len(ref.places)):] {
-			fmt.Fprintf(o.w, "\t\t\t%s\n", s.where(p))
-		}
-		if ref.omitted > 0 && len(ref.places) > 0 {
-			fmt.Fprintf(o.w, "\t\t\t%s left out\n", report.Plural(ref.omitted, "place", "places"))
+		line := fmt.Sprintf("%-*s  %-*s  %-*s", widths[0], r.path, widths[1], r.count, widths[2], r.encodings)
+		switch {
+		case o.style.Fits(line + "  " + r.place):
+			fmt.Fprintf(o.w, "%s  %s\n", line, r.place)
+		case r.path == "":
+			fmt.Fprintf(o.w, "    %s\n", r.place)
+		default:
+			fmt.Fprintf(o.w, "%s  %s  %s\n    %s\n", r.path, r.count, r.encodings, r.place)
 		}
 	}
 	return o.w.Flush()
+}
+
+// group appends the rows of one hash: its most frequent name with the sum, then the others with theirs.
+func (s *refSet) group(rows []refsRow, group []*reference) []refsRow {
+	group = slices.Clone(group)
+	slices.SortStableFunc(group, func(a, b *reference) int {
+		return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(len(a.name), len(b.name)))
+	})
+	var count int64
+	var encodings rules.Encodings
+	for _, ref := range group {
+		count += ref.count
+		encodings |= ref.encodings
+	}
+	for i, ref := range group {
+		row := refsRow{"  also " + ref.name, strconv.FormatInt(ref.count, 10), ref.encodings.String(), s.first(ref)}
+		if i == 0 {
+			row.path, row.count, row.encodings = ref.storePath(), strconv.FormatInt(count, 10), encodings.String()
+		}
+		rows = append(rows, row)
+		for _, p := range ref.places[min(1, len(ref.places)):] {
+			rows = append(rows, refsRow{place: s.where(p)})
+		}
+		if ref.omitted > 0 && len(ref.places) > 0 {
+			rows = append(rows, refsRow{place: report.Plural(ref.omitted, "place", "places") + " left out"})
+		}
+	}
+	return rows
+}
+
+// sameHash reports whether two store paths have one hash and are in one list.
+func (r *reference) sameHash(o *reference) bool {
+	return r.hidden == o.hidden && r.name[:strings.IndexByte(r.name, '-')] == o.name[:strings.IndexByte(o.name, '-')]
 }
 
 // refsReport is what --report writes: the objects of --format json.

@@ -149,7 +149,9 @@ func (h *HTML) End(n *report.Tally) error {
 		Cell: cellSize, Pitch: cellPitch,
 		Bad:     n.Invalid > 0 || n.Failed > 0,
 		Verdict: strings.ToUpper(verdict[:1]) + verdict[1:],
-		Inputs:  strings.Join(h.o.Inputs, ", "),
+		Meaning: meaning(n),
+		Inputs:  inputs(h.o.Inputs),
+		Notes:   n.Mend.Notes(), Commands: n.Mend.Commands(),
 		Numbers: []namedNumber{
 			{"Files", humanize.Comma(n.Entries.Regular)},
 			{"Signed images", humanize.Comma(n.Images)},
@@ -167,6 +169,38 @@ func (h *HTML) End(n *report.Tally) error {
 		return fmt.Errorf("--html: %w", err)
 	}
 	return nil
+}
+
+// meaning says in one sentence what the verdict means for who runs the files.
+func meaning(n *report.Tally) string {
+	switch {
+	case n.Invalid > 0:
+		return "A Mac kills a program when it reads a part of a file that does not match the file's signature, or refuses to start it."
+	case n.Failed > 0:
+		return "What could be read is fine. The rest is not known."
+	case n.Slices > 0:
+		return "Every part of every signed file matches its signature."
+	}
+	return "No file is signed, so there is nothing that a Mac would check."
+}
+
+// maxInputs is how many inputs are named.
+const maxInputs = 10
+
+// inputs names the inputs, for people.
+func inputs(names []string) string {
+	var shown []string
+	for _, name := range names[:min(len(names), maxInputs)] {
+		if name == "-" {
+			name = "stdin"
+		}
+		shown = append(shown, terminal.Printable(name))
+	}
+	s := strings.Join(shown, ", ")
+	if more := len(names) - maxInputs; more > 0 {
+		s += fmt.Sprintf(" and %s more", humanize.Comma(int64(more)))
+	}
+	return s
 }
 
 // draw returns how many of the invalid slices are drawn.
@@ -193,7 +227,10 @@ type data struct {
 	Cell, Pitch int
 	Bad         bool
 	Verdict     string
+	Meaning     string
 	Inputs      string
+	Notes       []string
+	Commands    []string
 	Numbers     []namedNumber
 	Errors      []string
 	MoreErrors  int64

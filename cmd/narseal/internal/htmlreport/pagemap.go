@@ -101,7 +101,7 @@ func (m *pageMap) draw(regions []macho.Region, d *macho.CodeDirectory) {
 	if per > 1 {
 		m.Legend += fmt.Sprintf(" A square is %d pages.", per)
 	}
-	m.Width = min(m.Cells, mapCols)*cellPitch - (cellPitch - cellSize)
+	m.Width = mapCols*cellPitch - (cellPitch - cellSize) // also of a small map, so that squares are alike
 	m.Height = (m.Cells+mapCols-1)/mapCols*cellPitch - (cellPitch - cellSize)
 	name := func(cell int) string { // of the pages in it
 		if from, to := cell*per, min((cell+1)*per, d.Slots)-1; from < to {

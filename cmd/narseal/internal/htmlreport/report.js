@@ -1,5 +1,26 @@
 "use strict";
 (() => {
+	// A button beside each command copies it. Where the browser has no clipboard for pages, it selects the text.
+	for (const box of document.querySelectorAll(".command")) {
+		const button = document.createElement("button"), code = box.querySelector("code");
+		button.type = "button";
+		button.textContent = "Copy";
+		button.setAttribute("aria-label", `Copy ${code.textContent}`);
+		const said = document.createElement("span");
+		said.setAttribute("role", "status");
+		button.addEventListener("click", async () => {
+			try {
+				await navigator.clipboard.writeText(code.textContent);
+				said.textContent = "Copied";
+			} catch {
+				getSelection().selectAllChildren(code);
+				said.textContent = document.execCommand("copy") ? "Copied" : "Selected";
+			}
+			setTimeout(() => said.textContent = "", 3000);
+		});
+		box.append(button, said);
+	}
+
 	const table = document.getElementById("slices");
 	if (!table) return;
 	const body = table.tBodies[0], rows = [...body.rows];

@@ -73,7 +73,7 @@ func contents(t *testing.T, name string) string {
 func sample() []Line {
 	return []Line{
 		{StorePath: path1, NarHash: sri(1), Status: "unchanged"},
-		{StorePath: path2, NarHash: sri(2), Status: "changed", NewNarHash: sri(3), Signatures: []Signature{{"/bin/x", macho.Slice{Arch: "arm64", Status: "repaired"}}}},
+		{StorePath: path2, NarHash: sri(2), Status: "changed", NewNarHash: sri(3), Signatures: []Signature{{"/bin/x", macho.Slice{Arch: "arm64", Status: "repaired", CodeDirectories: []macho.CodeDirectory{{Slot: 0, HashType: 2, Stale: []int{1}}}}}}},
 		{StorePath: hashOf(path3), Status: Missing},
 	}
 }

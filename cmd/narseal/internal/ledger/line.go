@@ -59,11 +59,27 @@ type Signature struct {
 	macho.Slice
 }
 
+// UnmarshalJSON reads everything that is needed to count signatures: of the CodeDirectories their stale slots.
+func (s *Signature) UnmarshalJSON(b []byte) error {
+	var v struct {
+		Path, Arch, Signature, Reason string
+		Offset                        int64
+		Status                        macho.Status
+		CodeDirectories               []struct{ Stale, StaleSpecial []int }
+	}
+	err := json.Unmarshal(b, &v)
+	*s = Signature{v.Path, macho.Slice{Arch: v.Arch, Offset: v.Offset, Status: v.Status, Signature: v.Signature, Reason: v.Reason}}
+	for _, d := range v.CodeDirectories {
+		s.CodeDirectories = append(s.CodeDirectories, macho.CodeDirectory{Stale: d.Stale, StaleSpecial: d.StaleSpecial})
+	}
+	return err
+}
+
 // Finished reports whether a later run has nothing to do for the path.
 func (l *Line) Finished() bool { return l.Status != Missing && l.Status != Failed }
 
-// hash returns the hash part of the path.
-func (l *Line) hash() (worklist.Hash, error) {
+// Hash returns the hash part of the path.
+func (l *Line) Hash() (worklist.Hash, error) {
 	base := l.StorePath[strings.LastIndexByte(l.StorePath, '/')+1:]
 	if len(base) > storepath.HashLen {
 		if err := storepath.CheckBaseName(base); err != nil {

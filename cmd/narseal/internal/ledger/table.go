@@ -72,7 +72,7 @@ func (t *table) find(h worklist.Hash) *entry {
 
 // newEntry returns the entry of a line.
 func newEntry(l *Line) (*entry, error) {
-	h, err := l.hash()
+	h, err := l.Hash()
 	if err != nil {
 		return nil, fmt.Errorf("storePath %q: %w", cut(l.StorePath, 300), err)
 	}

@@ -60,7 +60,7 @@ func (w *helpWriter) page(p *page) {
 		fmt.Fprintf(w, "\n%s\n", w.style.Heading(l.Heading+":"))
 		column := textColumn
 		if !l.options {
-			column = l.column()
+			column = min(l.column(), textColumn)
 		}
 		if w.width < narrow {
 			column = narrowColumn

@@ -122,7 +122,7 @@ func (s *Store) setRemote(remote string) error {
 	case filepath.IsAbs(name) && query == "":
 		s.remote, query = "local", "root="+url.QueryEscape(name)
 	default:
-		return fmt.Errorf("NIX_REMOTE is %s, which is not a store of this machine", remote)
+		return fmt.Errorf("NIX_REMOTE is %s, which is not a store of this machine: leave it empty", remote)
 	}
 	if s.remote == "daemon" {
 		return nil

@@ -27,7 +27,6 @@ func (t *Terminal) draw(p *Progress) {
 // logProgress shows how far the run is where stderr is no terminal.
 func (t *Terminal) logProgress(p *Progress) {
 	fmt.Fprintf(t.stderr, "narseal: progress: %s\n", p.line(logWidth))
-	p.logged = true
 }
 
 // clear erases the line of progress.
@@ -53,7 +52,7 @@ func (t *Terminal) EndProgress() {
 	t.clear()
 	if t.progress != nil && !t.ended {
 		close(t.progress.quit)
-		if p := t.progress; p.width == nil && (!p.slow || p.logged) {
+		if p := t.progress; p.width == nil {
 			p.task.Load().finish()
 			p.At(nil)
 			t.logProgress(p)

@@ -23,13 +23,11 @@ const (
 // Progress shows how far a long run is: how much was read and how fast, how much is left, and the current entry. A nil
 // Progress shows nothing. The methods may be called by several goroutines at once.
 type Progress struct {
-	t      *Terminal
-	width  func() int // of the terminal; nil where stderr is none
-	task   atomic.Pointer[task]
-	entry  atomic.Pointer[string]
-	quit   chan struct{}
-	slow   bool // the first line, too, comes only after logEvery
-	logged bool // where stderr is no terminal; guarded by t.mu
+	t     *Terminal
+	width func() int // of the terminal; nil where stderr is none
+	task  atomic.Pointer[task]
+	entry atomic.Pointer[string]
+	quit  chan struct{}
 }
 
 // A Mode says when progress is shown.
@@ -39,9 +37,6 @@ const (
 	Auto   Mode = "auto" // on a terminal, after a second
 	Always Mode = "always"
 	Never  Mode = "never"
-	// Lines also shows it where stderr is no terminal, but only after ten seconds. Users do not choose it: it is what
-	// Auto means to a command whose runs are so long that who reads a log wants to know, too.
-	Lines Mode = "lines"
 )
 
 // Progress returns what shows the progress of the run, nil if none is shown.
@@ -50,13 +45,10 @@ func (t *Terminal) Progress() *Progress { return t.progress }
 func (t *Terminal) startProgress(mode Mode) {
 	f, _ := t.stderr.(*os.File)
 	tty := IsTerminal(t.stderr)
-	if mode == Lines && (tty || t.quiet) {
-		mode = Auto
-	}
-	if mode != Always && mode != Lines && (mode == Never || t.quiet || !tty || os.Getenv("TERM") == "dumb") {
+	if mode != Always && (mode == Never || t.quiet || !tty || os.Getenv("TERM") == "dumb") {
 		return
 	}
-	p := &Progress{t: t, quit: make(chan struct{}), slow: mode == Lines}
+	p := &Progress{t: t, quit: make(chan struct{})}
 	if tty {
 		p.width = func() int {
 			if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
@@ -77,9 +69,6 @@ func (p *Progress) run() {
 	wait, every := progressDelay, redrawEvery
 	if p.width == nil {
 		every = logEvery
-	}
-	if p.slow {
-		wait = logEvery
 	}
 	for {
 		select {

@@ -150,3 +150,9 @@ func clip(s string) string {
 	}
 	return s
 }
+
+// IsPath reports whether s names a path, as a line of a list does.
+func IsPath(s string) bool {
+	_, err := parsePath(s)
+	return err == nil
+}

@@ -89,7 +89,7 @@ func Network(err error) error {
 		} else if errors.As(err, &hostname) {
 			e.Advice = "the certificate is of another host: is the URL right, and the proxy?"
 		}
-	case errors.As(err, &record):
+	case errors.As(err, &record), strings.Contains(err.Error(), "HTTP response to HTTPS client"):
 		e.Again, e.Advice = false, "the server does not speak TLS on this port: is it http:// (for S3: ?scheme=http)?"
 	case errors.As(err, &unknown) && unknown.IsNotFound:
 		e.Again, e.Advice = false, "is the host's name right, and does it need a proxy (HTTPS_PROXY)?"

@@ -121,8 +121,8 @@ type abilities struct {
 	encoding       bool // it keeps Content-Encoding
 }
 
-// probePrefix begins the names of the objects by which abilities are found out. No part of a cache has such a name.
-const probePrefix = "narseal-probe-"
+// ProbePrefix begins the names of the objects by which abilities are found out. No part of a cache has such a name.
+const ProbePrefix = "narseal-probe-"
 
 const probeText = "narseal writes this to see whether the server checks If-Match and If-None-Match. It can be deleted.\n"
 
@@ -165,7 +165,7 @@ func (s *Store) abilities(ctx context.Context) (abilities, error) {
 func (s *Store) probe(ctx context.Context) (can abilities, err error) {
 	b := make([]byte, 8)
 	rand.Read(b)
-	o := binarycache.Object{Name: probePrefix + hex.EncodeToString(b), Size: int64(len(probeText)),
+	o := binarycache.Object{Name: ProbePrefix + hex.EncodeToString(b), Size: int64(len(probeText)),
 		Attributes: map[string]string{"Content-Type": "text/plain", contentEncoding: "br"}}
 	// refused writes under a condition, and reports whether it is not true.
 	refused := func(c binarycache.Condition) (v binarycache.Version, no bool, err error) {

@@ -46,14 +46,14 @@ func TestSilence(t *testing.T) {
 	}
 
 	c, other := connected(t, silence)
-	go func() {
+	go func(other net.Conn) {
 		for {
 			if _, err := other.Write([]byte{1}); err != nil {
 				return
 			}
 			time.Sleep(silence / 5)
 		}
-	}()
+	}(other)
 	var err error
 	for range 10_000 {
 		if _, err = c.Read(make([]byte, 1)); err != nil {
@@ -71,7 +71,9 @@ func TestSilence(t *testing.T) {
 
 	// Whoever takes his time with what has come is not the server's fault.
 	c, other = connected(t, silence)
-	go other.Write(make([]byte, 4))
+	if _, err := other.Write(make([]byte, 4)); err != nil {
+		t.Fatal(err)
+	}
 	for range 4 {
 		time.Sleep(2 * silence)
 		if _, err := c.Read(make([]byte, 1)); err != nil {

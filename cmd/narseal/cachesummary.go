@@ -1,0 +1,43 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"narseal/cmd/narseal/internal/cachecmd"
+	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/terminal"
+)
+
+func cacheSummaryCommand(p *process) *cli.Command {
+	var (
+		o      cachecmd.SummaryOptions
+		common commonOptions
+	)
+	return &cli.Command{
+		Name:      "summary",
+		Usage:     "add up the ledgers of a sweep",
+		ArgsUsage: "LEDGER...",
+		Description: `LEDGER is what --ledger has written: a file, compressed or not, the URL of an object, or
+- for stdin. The summary has the packages with invalid signatures, the slices by
+signature and cause, and what could not be repaired. Of several lines of one path the
+last counts. The exit status is 0 whatever the ledgers say.
+
+  narseal cache summary --against yesterday.jsonl ledger-*.jsonl`,
+		Flags: join([]cli.Flag{
+			oneOf(&o.Format, "text", words("text|json"), "format", manual.Reports, "text for people; json: one object"),
+			outputFile{text(&o.HTML, "html", manual.Reports, "write an HTML report to `FILE`")},
+			inputFiles{texts(&o.Against, "against", manual.InOut, "say what is new and what is gone since the ledger in `FILE`; repeatable")},
+			netrcOption(&o.Netrc),
+		}, common.processFlags()),
+		Action: func(c *cli.Context) error {
+			if c.NArg() == 0 {
+				return terminal.Usage(helpHint(c.Command, "options"), "cache summary takes at least one LEDGER")
+			}
+			if o.HTML == "-" {
+				return terminal.Usage("", "--html -: want the name of a file, stdout is for the summary")
+			}
+			o.Ledgers, o.Version = c.Args().Slice(), versionString()
+			return cachecmd.Summary(c.Context, common.env(p), &o)
+		},
+	}
+}

@@ -1,0 +1,84 @@
+package cachecmd
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"narseal/cmd/narseal/internal/cachestore"
+	"narseal/cmd/narseal/internal/ledger"
+	"narseal/cmd/narseal/internal/overlaypage"
+	"narseal/cmd/narseal/internal/terminal"
+	"narseal/filter"
+	"narseal/macho"
+)
+
+// checkOverlay refuses options that make no sense with or without --overlay.
+func (o *ChangeOptions) checkOverlay() error {
+	switch {
+	case o.Overlay && o.Output == "":
+		return terminal.Usage("--output CACHE names it", "--overlay: an overlay is a cache of its own")
+	case o.Priority != 0 && !o.Overlay:
+		return terminal.Usage("", "--priority is that of an --overlay")
+	case o.Priority < 0:
+		return terminal.Usage("", "--priority %d: want at least 1", o.Priority)
+	case o.Prune && o.Shard.Count > 1:
+		return terminal.Usage("when all shards are done, run it once without --shard", "--prune: other shards may need what this one would delete")
+	}
+	return nil
+}
+
+// publicKeys are those that belong to the secret keys.
+func (o *ChangeOptions) publicKeys() []string {
+	var keys []string
+	for _, k := range o.SecretKeys {
+		keys = append(keys, k.ToPublicKey().String())
+	}
+	return keys
+}
+
+// writePage writes what an overlay has for people.
+func (o *ChangeOptions) writePage(ctx context.Context, r *run, from, to *cachestore.Cache) error {
+	err := overlaypage.Write(ctx, to.Store, &overlaypage.Page{Input: from.Name, Keys: o.publicKeys(), Version: o.Version, Now: time.Now()})
+	if errors.Is(err, errors.ErrUnsupported) {
+		r.Terminal.Warnf("%s is not written: %v", overlaypage.PageName, err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
+
+// ledgerWork says what a ledger is of: everything that decides what becomes of a NAR, and who signs it. Where the cache
+// lies and what it is written to does not matter: what was changed must be there to be skipped.
+func (o *ChangeOptions) ledgerWork(name string) ledger.Options {
+	w := ledger.Options{Command: "cache " + name}
+	if o.DryRun {
+		w.Command += " --dry-run"
+	}
+	list := []string{
+		"repair " + map[filter.RepairMode]string{filter.RepairTouched: "touched", filter.RepairAll: "all", filter.RepairNone: "none"}[o.Repair],
+		"on-cms " + map[macho.CMSPolicy]string{macho.CMSFail: "fail", macho.CMSKeep: "keep", macho.CMSAdhoc: "adhoc"}[o.OnCMS],
+	}
+	if o.Rules != nil {
+		h := sha256.New()
+		for i := range o.Rules.Len() {
+			r := o.Rules.Rule(i)
+			fmt.Fprintf(h, "%s=%s\n", r.From, r.To)
+		}
+		if o.Rename {
+			list = append(list, "rename")
+		}
+		list = append(list, "rules sha256:"+hex.EncodeToString(h.Sum(nil)), fmt.Sprintf("encodings %s", o.Encodings))
+	}
+	for _, key := range o.publicKeys() {
+		list = append(list, "key "+key)
+	}
+	w.Options = strings.Join(list, "; ")
+	return w
+}

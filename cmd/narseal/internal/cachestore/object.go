@@ -1,0 +1,25 @@
+package cachestore
+
+import (
+	"context"
+	"strings"
+
+	"narseal/cmd/narseal/internal/terminal"
+)
+
+// OpenObject opens the store that a URL of one object is in, such as s3://BUCKET/DIR/NAME?region=…, and returns the name
+// of the object in it.
+func OpenObject(ctx context.Context, name string, o Options) (c *Cache, object string, err error) {
+	address, query, found := strings.Cut(name, "?")
+	scheme, rest, _ := strings.Cut(address, "://")
+	at := strings.LastIndexByte(rest, '/')
+	if at < 0 || at == len(rest)-1 {
+		return nil, "", terminal.Usage("", "%s: want the URL of one object", redact(name))
+	}
+	store := scheme + "://" + rest[:at]
+	if found {
+		store += "?" + query
+	}
+	c, err = Open(ctx, store, o)
+	return c, rest[at+1:], err
+}

@@ -1,0 +1,267 @@
+// Package overlaypage writes what an overlay has for people: a page that says what it is and how it is used, and a file
+// with the public keys.
+package overlaypage
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/narinfo"
+	"narseal/nar/storepath"
+)
+
+// Names of the objects.
+const (
+	PageName = "index.html"
+	KeysName = "public-keys.txt"
+)
+
+const (
+	// maxRows bounds the paths that the page lists.
+	maxRows = 5000
+	// maxKeys bounds the file with the keys, in bytes.
+	maxKeys = 64 << 10
+	// maxTries is how often the page is made again because another run has written it meanwhile.
+	maxTries = 20
+)
+
+// A Page is what the page says besides what is in the overlay.
+type Page struct {
+	Input   string   // the cache that the overlay is of
+	Keys    []string // public keys, as nix.conf has them
+	Version string   // of narseal
+	Now     time.Time
+}
+
+// Write writes both objects into an overlay. Of several runs that do this at once, the last has seen what all have
+// published. A store that cannot be listed is an error that wraps [errors.ErrUnsupported].
+func Write(ctx context.Context, out binarycache.Store, p *Page) error {
+	keys, err := writeKeys(ctx, out, p.Keys)
+	if err != nil {
+		return fmt.Errorf("%s: %w", KeysName, err)
+	}
+	for try := 1; ; try++ {
+		err := p.write(ctx, out, keys)
+		if try == maxTries || !errors.Is(err, binarycache.ErrChanged) && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+}
+
+// writeKeys adds keys to the file, and returns all that are in it.
+func writeKeys(ctx context.Context, out binarycache.Store, keys []string) ([]string, error) {
+	for try := 1; ; try++ {
+		cond, text, err := read(ctx, out, KeysName)
+		if err != nil {
+			return nil, err
+		}
+		all := strings.Fields(text)
+		had := len(all)
+		for _, key := range keys {
+			if !slices.Contains(all, key) {
+				all = append(all, key)
+			}
+		}
+		if len(all) == had {
+			return all, nil
+		}
+		_, err = put(ctx, out, KeysName, "text/plain; charset=utf-8", []byte(strings.Join(all, "\n")+"\n"), cond)
+		if err == nil {
+			return all, nil
+		}
+		if try == maxTries || !errors.Is(err, binarycache.ErrChanged) && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+}
+
+// read returns a small object and the condition to replace it.
+func read(ctx context.Context, s binarycache.Store, name string) (c binarycache.Condition, text string, err error) {
+	f, o, err := s.Open(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return binarycache.Condition{New: true}, "", nil
+	}
+	if err != nil {
+		return c, "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxKeys+1))
+	if err == nil && len(b) > maxKeys {
+		err = fmt.Errorf("more than %d bytes", maxKeys)
+	}
+	return binarycache.Condition{Version: o.Version}, string(b), err
+}
+
+func put(ctx context.Context, s binarycache.Store, name, kind string, b []byte, c binarycache.Condition) (binarycache.Version, error) {
+	o := binarycache.Object{Name: name, Size: int64(len(b)), Attributes: map[string]string{"Content-Type": kind, "Cache-Control": "max-age=300"}}
+	return s.Put(ctx, o, bytes.NewReader(b), c)
+}
+
+// write makes and writes the page, of what is there after the condition was taken.
+func (p *Page) write(ctx context.Context, out binarycache.Store, keys []string) error {
+	cond := binarycache.Condition{New: true}
+	if o, err := out.Stat(ctx, PageName); err == nil {
+		cond = binarycache.Condition{Version: o.Version}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	v := &view{Page: p, Keys: keys, Style: template.CSS(pageCSS), Script: template.JS(pageJS), Policy: policy}
+	if err := v.list(ctx, out); err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := page.Execute(&b, v); err != nil {
+		return err
+	}
+	_, err := put(ctx, out, PageName, "text/html; charset=utf-8", b.Bytes(), cond)
+	return err
+}
+
+// view is what the template gets.
+type view struct {
+	*Page
+	Keys   []string
+	Count  int // paths
+	Rows   []row
+	First  time.Time
+	Last   time.Time
+	Info   string // nix-cache-info
+	Style  template.CSS
+	Script template.JS
+	Policy string
+}
+
+// A row is a repaired path.
+type row struct {
+	StorePath string
+	At        time.Time
+}
+
+// Date is for the template.
+func (r row) Date() string { return date(r.At) }
+
+func date(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.DateOnly)
+}
+
+// More is for the template.
+func (v *view) More() int { return v.Count - len(v.Rows) }
+
+// Since is for the template.
+func (v *view) Since() string { return date(v.First) }
+
+// Updated is for the template.
+func (v *view) Updated() string { return v.Now.UTC().Format("2006-01-02 15:04 UTC") }
+
+// Hash is for the template: an example.
+func (v *view) Hash() string {
+	if len(v.Rows) == 0 {
+		return "HASH"
+	}
+	base := v.Rows[0].StorePath[strings.LastIndexByte(v.Rows[0].StorePath, '/')+1:]
+	return base[:storepath.HashLen]
+}
+
+// Example is for the template.
+func (v *view) Example() string {
+	if len(v.Rows) == 0 {
+		return "/nix/store/HASH-NAME"
+	}
+	return v.Rows[0].StorePath
+}
+
+// list finds what is in the overlay.
+func (v *view) list(ctx context.Context, out binarycache.Store) error {
+	_, text, err := read(ctx, out, narinfo.CacheInfoName)
+	if err != nil {
+		return fmt.Errorf("%s: %w", narinfo.CacheInfoName, err)
+	}
+	v.Info = text
+	info, err := narinfo.ParseCacheInfo([]byte(text))
+	if err != nil {
+		return err
+	}
+	for o, err := range out.List(ctx, "") {
+		if err != nil {
+			return err
+		}
+		if !narinfo.IsName(o.Name) {
+			continue
+		}
+		v.Count++
+		if !o.ModTime.IsZero() && (v.First.IsZero() || o.ModTime.Before(v.First)) {
+			v.First = o.ModTime
+		}
+		if o.ModTime.After(v.Last) {
+			v.Last = o.ModTime
+		}
+		if len(v.Rows) == maxRows {
+			continue
+		}
+		path, err := storePath(ctx, out, o.Name, info.StoreDir)
+		if err != nil {
+			return err
+		}
+		v.Rows = append(v.Rows, row{path, o.ModTime})
+	}
+	name := func(r row) string {
+		return r.StorePath[min(len(r.StorePath), len(info.StoreDir)+1+storepath.HashLen):]
+	}
+	slices.SortFunc(v.Rows, func(a, b row) int {
+		return cmp.Or(strings.Compare(name(a), name(b)), strings.Compare(a.StorePath, b.StorePath))
+	})
+	return nil
+}
+
+// storePath reads a narinfo.
+func storePath(ctx context.Context, s binarycache.Store, name, dir string) (string, error) {
+	f, _, err := s.Open(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, narinfo.MaxSize))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	n, err := narinfo.ParseNamed(name, b, dir)
+	if err != nil {
+		return "", err
+	}
+	return n.StorePath, nil
+}
+
+//go:embed page.html
+var pageHTML string
+
+//go:embed page.css
+var pageCSS string
+
+//go:embed page.js
+var pageJS string
+
+var page = template.Must(template.New("page").Parse(pageHTML))
+
+// policy lets a browser run and load what is in the page, and nothing else.
+var policy = fmt.Sprintf("default-src 'none'; script-src 'sha256-%s'; style-src 'sha256-%s'; base-uri 'none'; form-action 'none'", hash(pageJS), hash(pageCSS))
+
+func hash(s string) string {
+	h := sha256.Sum256([]byte(s))
+	return base64.StdEncoding.EncodeToString(h[:])
+}

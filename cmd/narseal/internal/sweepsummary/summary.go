@@ -1,0 +1,342 @@
+// Package sweepsummary adds up ledgers: which packages have invalid signatures, of which kind, and what of it could not
+// be repaired.
+package sweepsummary
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"narseal/cmd/narseal/internal/ledger"
+	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/worklist"
+	"narseal/macho"
+	"narseal/nar/compression"
+	"narseal/nar/storepath"
+)
+
+// maxPaths bounds the paths of all ledgers, which take about 60 bytes each.
+const maxPaths = 1 << 24
+
+// A Summary is what ledgers come to. Of several lines of one path the last counts.
+type Summary struct {
+	Work     ledger.Work // of the ledgers
+	From, To time.Time   // of the first and the last line
+	Paths    map[string]int64
+	Repaired int64 // slices
+	Invalid  int64 // slices that were not repaired
+	Omitted  int64 // slices that are not counted by package and cause, for want of memory
+
+	Packages   []Package
+	Causes     []Cause
+	Unrepaired []Problem
+	Changes    *Changes // nil: there is nothing to compare with
+
+	affected int64 // paths with a slice that was invalid
+}
+
+// A Package is the paths of one name, whatever their version.
+type Package struct {
+	Name     string `json:"name"`
+	Paths    int64  `json:"paths"`
+	Repaired int64  `json:"repaired"` // slices
+	Invalid  int64  `json:"invalid"`  // slices that were not repaired
+}
+
+// A Cause is why signatures were invalid, and who had made them.
+type Cause struct {
+	Signature string `json:"signature"` // linker-signed, adhoc, cms or none
+	Cause     string `json:"cause"`
+	Repaired  int64  `json:"repaired"` // slices
+	Invalid   int64  `json:"invalid"`
+	Paths     int64  `json:"paths"`
+}
+
+// A Problem is a slice that was not repaired, or a path that failed.
+type Problem struct {
+	StorePath string `json:"storePath"`
+	Path      string `json:"path,omitempty"` // in the store path
+	Arch      string `json:"arch,omitempty"`
+	Signature string `json:"signature,omitempty"`
+	Status    string `json:"status"`
+	Reason    string `json:"reason"`
+}
+
+// Changes are the store paths with invalid or repaired signatures against an earlier summary.
+type Changes struct {
+	New  []string `json:"new"`
+	Gone []string `json:"gone"`
+	Same int      `json:"same"`
+}
+
+// A Reader reads ledgers.
+type Reader struct {
+	budget  *report.Budget
+	work    *ledger.Work
+	from    time.Time
+	to      time.Time
+	status  map[worklist.Hash]string // the strings are shared
+	names   map[string]string        // of statuses
+	broken  map[worklist.Hash]*broken
+	omitted int64
+}
+
+// broken is a path with an invalid or repaired signature, or that failed.
+type broken struct {
+	storePath  string
+	err        string
+	signatures []ledger.Signature
+	repaired   int64
+	invalid    int64
+	omitted    int64
+	memory     int
+}
+
+// NewReader returns a Reader that takes from b the memory for what it keeps of broken paths.
+func NewReader(b *report.Budget) *Reader {
+	return &Reader{budget: b, status: map[worklist.Hash]string{}, names: map[string]string{}, broken: map[worklist.Hash]*broken{}}
+}
+
+// Read reads a ledger, which may be compressed. All that a Reader reads must be of one work.
+func (r *Reader) Read(in io.Reader) error {
+	dec, _, err := compression.Decompress(in)
+	if err != nil {
+		return err
+	}
+	defer dec.Close()
+	_, err = ledger.Read(dec, func(_ int, w ledger.Work) error {
+		if r.work != nil && *r.work != w {
+			return fmt.Errorf("a ledger of other work than the one before: %q, %q", w.Command+"; "+w.Options, r.work.Command+"; "+r.work.Options)
+		}
+		r.work = &w
+		return nil
+	}, r.add)
+	return err
+}
+
+// maxStatuses bounds the different statuses: a ledger may have any text.
+const maxStatuses = 32
+
+func (r *Reader) add(_ int, l *ledger.Line) error {
+	h, err := l.Hash()
+	if err != nil {
+		return err
+	}
+	if r.from.IsZero() || l.At.Before(r.from) {
+		r.from = l.At
+	}
+	if l.At.After(r.to) {
+		r.to = l.At
+	}
+	if _, there := r.status[h]; !there && len(r.status) == maxPaths {
+		return fmt.Errorf("more than %d paths", maxPaths)
+	}
+	name, there := r.names[l.Status]
+	if !there {
+		if len(r.names) == maxStatuses {
+			return fmt.Errorf("more than %d different statuses", maxStatuses)
+		}
+		name = strings.Clone(l.Status)
+		r.names[name] = name
+	}
+	r.status[h] = name
+	if old := r.broken[h]; old != nil {
+		r.budget.Give(old.memory)
+		r.omitted -= old.omitted
+		delete(r.broken, h)
+	}
+	if len(l.Signatures) == 0 && l.Omitted == 0 && l.Status != ledger.Failed {
+		return nil
+	}
+	b := newBroken(l)
+	if !r.budget.Take(b.memory) {
+		b.omitted += int64(len(l.Signatures))
+		b.signatures, b.memory = nil, len(b.storePath)+64
+		if !r.budget.Take(b.memory) {
+			r.omitted += b.omitted
+			return nil
+		}
+	}
+	r.omitted += b.omitted
+	r.broken[h] = b
+	return nil
+}
+
+func newBroken(l *ledger.Line) *broken {
+	b := &broken{storePath: strings.Clone(l.StorePath), err: strings.Clone(l.Error), signatures: l.Signatures, omitted: l.Omitted}
+	b.memory = 256 + len(b.storePath) + len(b.err)
+	for i := range b.signatures {
+		s := &b.signatures[i]
+		if s.Status == macho.StatusRepaired {
+			b.repaired++
+		} else {
+			b.invalid++
+		}
+		b.memory += report.Memory(&s.Slice) + len(s.Path)
+	}
+	return b
+}
+
+// Summary adds up what was read. before, if not nil, has read the ledgers to compare with.
+func (r *Reader) Summary(before *Reader) *Summary {
+	s := &Summary{From: r.from, To: r.to, Paths: map[string]int64{}, Omitted: r.omitted}
+	if r.work != nil {
+		s.Work = *r.work
+	}
+	for _, status := range r.status {
+		s.Paths[status]++
+	}
+	packages, causes := map[string]*Package{}, map[[2]string]*Cause{}
+	for _, b := range r.broken {
+		if b.repaired+b.invalid+b.omitted > 0 {
+			s.affected++
+		}
+		s.Repaired += b.repaired
+		s.Invalid += b.invalid
+		name := packageName(b.storePath)
+		p := packages[name]
+		if p == nil {
+			p = &Package{Name: name}
+			packages[name] = p
+		}
+		p.Paths++
+		p.Repaired += b.repaired
+		p.Invalid += b.invalid
+		b.addCauses(causes)
+		s.Unrepaired = append(s.Unrepaired, b.problems()...)
+	}
+	for _, p := range packages {
+		s.Packages = append(s.Packages, *p)
+	}
+	slices.SortFunc(s.Packages, func(a, b Package) int {
+		return cmp.Or(cmp.Compare(b.Repaired+b.Invalid, a.Repaired+a.Invalid), strings.Compare(a.Name, b.Name))
+	})
+	for _, c := range causes {
+		s.Causes = append(s.Causes, *c)
+	}
+	slices.SortFunc(s.Causes, func(a, b Cause) int {
+		return cmp.Or(cmp.Compare(b.Repaired+b.Invalid, a.Repaired+a.Invalid), strings.Compare(a.Signature+a.Cause, b.Signature+b.Cause))
+	})
+	slices.SortFunc(s.Unrepaired, func(a, b Problem) int {
+		return cmp.Or(strings.Compare(a.StorePath, b.StorePath), strings.Compare(a.Path, b.Path), strings.Compare(a.Arch, b.Arch))
+	})
+	if before != nil {
+		s.Changes = r.changes(before)
+	}
+	return s
+}
+
+// maxCauses bounds the different causes: a reason may have numbers in it.
+const maxCauses = 1000
+
+func (b *broken) addCauses(causes map[[2]string]*Cause) {
+	seen := map[*Cause]bool{}
+	for i := range b.signatures {
+		s := &b.signatures[i]
+		key := [2]string{s.Signature, cause(&s.Slice)}
+		if causes[key] == nil && len(causes) >= maxCauses {
+			key = [2]string{"", "other"}
+		}
+		c := causes[key]
+		if c == nil {
+			c = &Cause{Signature: key[0], Cause: key[1]}
+			causes[key] = c
+		}
+		if s.Status == macho.StatusRepaired {
+			c.Repaired++
+		} else {
+			c.Invalid++
+		}
+		if !seen[c] {
+			seen[c] = true
+			c.Paths++
+		}
+	}
+}
+
+// cause says why a slice was invalid.
+func cause(s *macho.Slice) string {
+	var pages, special bool
+	for i := range s.CodeDirectories {
+		pages = pages || len(s.CodeDirectories[i].Stale) > 0
+		special = special || len(s.CodeDirectories[i].StaleSpecial) > 0
+	}
+	stale := ""
+	switch {
+	case pages && special:
+		stale = "pages and special slots do not match"
+	case special:
+		stale = "special slots do not match"
+	case pages:
+		stale = "pages do not match"
+	}
+	switch s.Status {
+	case macho.StatusRepaired, macho.StatusStale:
+		return cmp.Or(stale, s.Reason, string(macho.StatusStale))
+	}
+	reason, _, _ := strings.Cut(s.Reason, "; ")
+	return strings.TrimSuffix(string(s.Status)+": "+reason, ": ")
+}
+
+// problems are what was not repaired.
+func (b *broken) problems() []Problem {
+	var list []Problem
+	if b.err != "" {
+		list = append(list, Problem{StorePath: b.storePath, Status: ledger.Failed, Reason: b.err})
+	}
+	for i := range b.signatures {
+		if s := &b.signatures[i]; s.Status != macho.StatusRepaired {
+			list = append(list, Problem{b.storePath, s.Path, s.Arch, s.Signature, string(s.Status), cmp.Or(s.Reason, cause(&s.Slice))})
+		}
+	}
+	return list
+}
+
+func (r *Reader) changes(before *Reader) *Changes {
+	c := &Changes{New: []string{}, Gone: []string{}}
+	for h, b := range r.broken {
+		if before.broken[h] == nil {
+			c.New = append(c.New, b.storePath)
+		} else {
+			c.Same++
+		}
+	}
+	for h, b := range before.broken {
+		if r.broken[h] == nil {
+			c.Gone = append(c.Gone, b.storePath)
+		}
+	}
+	slices.Sort(c.New)
+	slices.Sort(c.Gone)
+	return c
+}
+
+// packageName is the name of a store path without its version: up to a dash that no letter follows, as Nix's
+// parseDrvName has it.
+func packageName(path string) string {
+	name := path[strings.LastIndexByte(path, '/')+1:]
+	if len(name) > storepath.HashLen {
+		name = name[storepath.HashLen+1:]
+	}
+	for i := 1; i+1 < len(name); i++ {
+		if c := name[i+1]; name[i] == '-' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return name[:i]
+		}
+	}
+	return name
+}
+
+// total is the number of paths.
+func (s *Summary) total() (n int64) {
+	for _, k := range s.Paths {
+		n += k
+	}
+	return n
+}
+
+// statuses are the statuses in their order.
+func (s *Summary) statuses() []string { return slices.Sorted(maps.Keys(s.Paths)) }

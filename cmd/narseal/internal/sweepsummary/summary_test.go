@@ -1,0 +1,131 @@
+package sweepsummary
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"narseal/cmd/narseal/internal/report"
+)
+
+const header = `{"ledger":"narseal/1","command":"cache repair","options":""}` + "\n"
+
+func TestPackageName(t *testing.T) {
+	for path, want := range map[string]string{
+		"/nix/store/11111111111111111111111111111111-hello-2.12":          "hello",
+		"/nix/store/11111111111111111111111111111111-python3.12-six-1.16": "python3.12-six",
+		"/nix/store/11111111111111111111111111111111-gcc-wrapper":         "gcc-wrapper",
+		"/nix/store/11111111111111111111111111111111-a-1-b-2":             "a",
+		"/nix/store/11111111111111111111111111111111-x":                   "x",
+		"/nix/store/11111111111111111111111111111111--":                   "-",
+		"11111111111111111111111111111111":                                "11111111111111111111111111111111",
+	} {
+		if got := packageName(path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}
+
+// The sums are those of a naive count over the last line of each path.
+func TestSums(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	type path struct {
+		status            string
+		repaired, invalid int64
+	}
+	last := map[int]path{}
+	var text strings.Builder
+	text.WriteString(header)
+	for range 2000 {
+		if r.IntN(10) == 0 {
+			text.WriteString(header)
+		}
+		n := r.IntN(300)
+		p := path{status: []string{"changed", "unchanged", "failed", "missing"}[r.IntN(4)]}
+		var list []string
+		if p.status == "changed" || p.status == "unchanged" {
+			for range r.IntN(4) {
+				status := "repaired"
+				if r.IntN(2) == 0 {
+					status = "stale"
+					p.invalid++
+				} else {
+					p.repaired++
+				}
+				list = append(list, fmt.Sprintf(`{"path":"/x","arch":"arm64","status":%q,"signature":"adhoc","codeDirectories":[],"reason":""}`, status))
+			}
+		}
+		last[n] = p
+		fmt.Fprintf(&text, `{"storePath":"/nix/store/%032d-p%d-1.0","narHash":"x","status":%q,"signatures":[%s],"at":"2026-01-01T00:00:00Z"}`+"\n", n, n%7, p.status, strings.Join(list, ","))
+	}
+	reader := NewReader(report.NewBudget(report.DefaultBudget))
+	if err := reader.Read(strings.NewReader(text.String())); err != nil {
+		t.Fatal(err)
+	}
+	s := reader.Summary(nil)
+	var repaired, invalid, affected int64
+	paths := map[string]int64{}
+	for _, p := range last {
+		repaired, invalid = repaired+p.repaired, invalid+p.invalid
+		paths[p.status]++
+		if p.repaired+p.invalid > 0 {
+			affected++
+		}
+	}
+	var inPackages, inCauses int64
+	for _, p := range s.Packages {
+		inPackages += p.Repaired + p.Invalid
+	}
+	for _, c := range s.Causes {
+		inCauses += c.Repaired + c.Invalid
+	}
+	if s.Repaired != repaired || s.Invalid != invalid || s.affected != affected || inPackages != repaired+invalid || inCauses != repaired+invalid || fmt.Sprint(s.Paths) != fmt.Sprint(paths) {
+		t.Errorf("%d, %d, %d, %d, %d, %v, want %d, %d, %d, %v", s.Repaired, s.Invalid, s.affected, inPackages, inCauses, s.Paths, repaired, invalid, affected, paths)
+	}
+	var b bytes.Buffer
+	if err := s.WriteJSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Paths      map[string]int64
+		Unrepaired []Problem
+	}
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil || fmt.Sprint(got.Paths) != fmt.Sprint(paths) || int64(len(got.Unrepaired)) != invalid {
+		t.Errorf("JSON: %v, %v, %d unrepaired", err, got.Paths, len(got.Unrepaired))
+	}
+	b.Reset()
+	if err := s.WriteHTML(&b, "x"); err != nil || !strings.Contains(b.String(), "<td>p3</td>") {
+		t.Errorf("HTML: %v\n%s", err, b.String())
+	}
+}
+
+// What does not fit into the budget is counted as omitted, and a path that is replaced gives back what it took.
+func TestBudget(t *testing.T) {
+	line := func(n int) string {
+		return fmt.Sprintf(`{"storePath":"/nix/store/%032d-x","status":"unchanged","signatures":[{"path":"/x","status":"stale","reason":%q}]}`+"\n", n, strings.Repeat("r", 1000))
+	}
+	reader := NewReader(report.NewBudget(10_000))
+	text := header
+	for range 100 {
+		text += line(1)
+	}
+	if err := reader.Read(strings.NewReader(text)); err != nil {
+		t.Fatal(err)
+	}
+	if s := reader.Summary(nil); s.Omitted != 0 || s.Invalid != 1 {
+		t.Errorf("one path: %+v", s)
+	}
+	text = header
+	for n := range 100 {
+		text += line(n)
+	}
+	if err := reader.Read(strings.NewReader(text)); err != nil {
+		t.Fatal(err)
+	}
+	if s := reader.Summary(nil); s.Omitted == 0 || s.Omitted+int64(len(s.Unrepaired)) != 100 {
+		t.Errorf("100 paths: %d omitted, %d listed", s.Omitted, len(s.Unrepaired))
+	}
+}

@@ -1,0 +1,62 @@
+package binarycache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"strings"
+
+	"narseal/nar/binarycache/narinfo"
+)
+
+// readCacheInfo reads nix-cache-info, and writes it to another Output.
+func (r *run) readCacheInfo(ctx context.Context) error {
+	var err error
+	if r.cache, err = loadCacheInfo(ctx, r.in); err != nil {
+		return err
+	}
+	if r.out == nil || r.inPlace {
+		return nil
+	}
+	there, err := loadCacheInfo(ctx, r.out)
+	switch {
+	case err == nil && there.StoreDir != r.cache.StoreDir:
+		return fmt.Errorf("%s: the output is a cache of %s, the input of %s", narinfo.CacheInfoName, there.StoreDir, r.cache.StoreDir)
+	case err == nil, errors.Is(err, fs.ErrNotExist) && r.DryRun:
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	text := r.cache.Text
+	if r.Overlay {
+		text = r.cache.Overlay(r.Priority)
+	}
+	o := r.cache.object
+	o.Name, o.Size = narinfo.CacheInfoName, int64(len(text))
+	if _, err = r.out.Put(ctx, typed(o), strings.NewReader(string(text)), Condition{New: true}); errors.Is(err, fs.ErrExist) {
+		return nil // another run was faster
+	}
+	return asOutput(err)
+}
+
+// cacheInfo is nix-cache-info and its object.
+type cacheInfo struct {
+	*narinfo.CacheInfo
+	object Object
+}
+
+func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
+	b, o, err := load(ctx, s, narinfo.CacheInfoName, narinfo.MaxSize)
+	if err != nil {
+		return nil, fmt.Errorf("not a binary cache: %w", err)
+	}
+	c, err := narinfo.ParseCacheInfo(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", narinfo.CacheInfoName, err)
+	}
+	o.Attributes = maps.Clone(o.Attributes)
+	delete(o.Attributes, contentEncoding) // it is written as the text that it is
+	return &cacheInfo{c, o}, nil
+}

@@ -1,0 +1,218 @@
+// Package order decides in which order narinfos are written.
+package order
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/nix-community/go-nix/pkg/nixbase32"
+
+	"narseal/nar/binarycache/internal/spill"
+	"narseal/nar/binarycache/narinfo"
+	"narseal/nar/storepath"
+)
+
+// An Order has narinfos written only after those that they refer to, among the paths of a run. It is for runs that write
+// narinfos of new names: another cache, or the new names of renamed paths.
+//
+//   - A worker that finds references to paths that nobody works on yet does those first.
+//   - A path that is done before its references are waits, except for its narinfo: the worker goes on with another path.
+//     So nobody waits for anybody, and whoever finishes the last of the references writes the narinfo.
+//   - A path that fails keeps nobody waiting: those that refer to it are written, with a warning. They are no worse off
+//     than in a cache that never had the path.
+//   - Under rules, two paths may come to refer to each other. What still waits when all is done is written then.
+//
+// Of each path, its hash and how far it is are kept: about 50 bytes. Of a path that waits, the hashes of the references
+// that it waits for are kept too; its narinfo is in a spill.
+type Order struct {
+	// Ahead says that references may be worked on before their turn, and Open that this goes for those too that were not
+	// listed.
+	Ahead, Open bool
+
+	mu      sync.Mutex
+	paths   map[Key]Progress
+	waiting map[Key][]*Parked // for a path
+	parked  int
+	text    spill.Buffer // what the parked paths need
+}
+
+// New returns an Order. open returns a file for the texts of paths that wait; it may be nil.
+func New(ahead, openToAll bool, open func() (spill.File, error)) *Order {
+	o := &Order{Ahead: ahead, Open: openToAll, paths: map[Key]Progress{}, waiting: map[Key][]*Parked{}}
+	o.text.Open = open
+	return o
+}
+
+// A Key is a hash part, decoded.
+type Key [20]byte
+
+// Progress is how far a path is.
+type Progress uint8
+
+const (
+	unknown Progress = iota
+	listed
+	begun
+	Settled // written, or found to be there, or left out
+	Absent  // not in the cache, as far as is known
+	Failed
+)
+
+// A Parked path waits for others.
+type Parked struct {
+	Key
+	refs   []Key // that are not Settled
+	offset int64 // of its text, in bytes
+	size   int
+}
+
+// KeyOf is the key of a narinfo's name or a base name.
+func KeyOf(name string) (k Key) {
+	b, err := nixbase32.DecodeString(name[:storepath.HashLen])
+	if err == nil {
+		copy(k[:], b)
+	}
+	return k
+}
+
+// InfoName is the name of the narinfo.
+func (k Key) InfoName() string { return nixbase32.EncodeToString(k[:]) + narinfo.Suffix }
+
+// List notes that a path was listed, and says whether it is to be worked on: it may be done already.
+func (o *Order) List(name string) bool {
+	if o == nil || !o.Ahead {
+		return true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if k := KeyOf(name); o.paths[k] == unknown || o.paths[k] == Absent {
+		o.paths[k] = listed
+		return true
+	}
+	return false
+}
+
+// Begin says whether a path is still to be worked on, and notes that it is now.
+func (o *Order) Begin(k Key) (ok, wasListed bool) {
+	if o == nil || !o.Ahead {
+		return true, true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p := o.paths[k]
+	if p == listed || p == unknown && o.Open {
+		o.paths[k] = begun
+		return true, p == listed
+	}
+	return false, false
+}
+
+// Settle notes how a path ended, and returns those that have waited for it and for no other.
+func (o *Order) Settle(k Key, p Progress) (ready []*Parked) {
+	if o == nil {
+		return nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.paths[k] = p
+	waiting := o.waiting[k]
+	delete(o.waiting, k)
+	for _, w := range waiting {
+		if !o.wait(w) {
+			ready = append(ready, w)
+		}
+	}
+	return ready
+}
+
+// wait has a path wait for the next of its references, if there is one that is not settled.
+func (o *Order) wait(p *Parked) bool {
+	for len(p.refs) > 0 {
+		k := p.refs[len(p.refs)-1]
+		if s := o.paths[k]; s == listed || s == begun {
+			o.waiting[k] = append(o.waiting[k], p)
+			return true
+		}
+		p.refs = p.refs[:len(p.refs)-1]
+	}
+	return false
+}
+
+// Park has a path wait, if it must. text is what is needed to go on with it.
+func (o *Order) Park(k Key, refs []Key, text []byte) (bool, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	refs = slices.DeleteFunc(slices.Clone(refs), func(k Key) bool { return o.paths[k] != listed && o.paths[k] != begun })
+	if len(refs) == 0 {
+		return false, nil
+	}
+	p := &Parked{Key: k, refs: refs, offset: o.text.Size(), size: len(text)}
+	if _, err := o.text.Write(text); err != nil {
+		return false, err
+	}
+	o.wait(p)
+	o.parked++
+	return true, nil
+}
+
+// Take returns the text of a path that waits no longer.
+func (o *Order) Take(p *Parked) ([]byte, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b := make([]byte, p.size)
+	if n, err := o.text.ReadAt(b, p.offset); n < len(b) {
+		return nil, err
+	}
+	if o.parked--; o.parked == 0 {
+		o.text.Reset()
+	}
+	return b, nil
+}
+
+// Close frees what the Order has taken.
+func (o *Order) Close() error {
+	if o == nil {
+		return nil
+	}
+	return o.text.Close()
+}
+
+// Rest are the paths that still wait, when all is done.
+func (o *Order) Rest() (list []*Parked) {
+	if o == nil {
+		return nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, waiting := range o.waiting {
+		list = append(list, waiting...)
+	}
+	slices.SortFunc(list, func(a, b *Parked) int { return cmp.Compare(a.offset, b.offset) })
+	clear(o.waiting)
+	return list
+}
+
+// Failures are those of references that have failed.
+func (o *Order) Failures(refs []Key) (names []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, k := range refs {
+		if o.paths[k] == Failed {
+			names = append(names, strings.TrimSuffix(k.InfoName(), narinfo.Suffix))
+		}
+	}
+	return names
+}
+
+// Expect notes paths that will be worked on: in place, those that are renamed, after all others.
+func (o *Order) Expect(keys []Key) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, k := range keys {
+		if o.paths[k] == unknown {
+			o.paths[k] = listed
+		}
+	}
+}

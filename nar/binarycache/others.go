@@ -1,0 +1,369 @@
+package binarycache
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"narseal/nar/binarycache/internal/order"
+	"narseal/nar/binarycache/internal/spill"
+	"narseal/nar/binarycache/internal/stream"
+	"narseal/nar/binarycache/narinfo"
+	"narseal/nar/storepath"
+)
+
+// Besides paths, a cache may have build logs (log/DERIVATION), realisations (realisations/ID.doi) and, for debuggers,
+// links from a build ID to a NAR and a file in it (debuginfo/ID). They are copied to an Output, and kept right:
+//
+//   - A realisation names a store path. If that is renamed, so is it there, and the signatures are void.
+//   - A debuginfo names a NAR. If that has a new name, the debuginfo gets it. What would name a NAR that is not there is
+//     not written.
+//   - A log has the name of a derivation, which the rules may rename.
+//
+// They are written after the paths, so that what they name is there.
+type others struct {
+	*run
+	nars order.Names
+	seen sync.Map // NARs and narinfos of the output, whether they are there; cleared when they are maxSeen
+	n    int      // of seen
+}
+
+// Limits of these objects, in bytes, and of what is remembered of them.
+const (
+	maxOther  = 1 << 20 // a realisation, a debuginfo
+	maxLog    = 1 << 30
+	maxSeen   = 1 << 14
+	maxWarned = 3 // of a directory
+
+	maxOtherName = 255 // what directories allow
+)
+
+// hasOthers says whether the run looks after these objects, and whether there are debuginfos among them. Of a run that has
+// a list of paths, nobody knows which ones belong to those.
+func (r *run) hasOthers(ctx context.Context) (bool, error) {
+	if r.out == nil || r.DryRun || r.Overlay || r.Hashes != nil || !r.Since.IsZero() {
+		return false, nil
+	}
+	r.others.nars.Text.Open = r.TempFile
+	for _, err := range r.in.List(ctx, debugInfoDir) {
+		if err != nil {
+			break // it comes again, or there are none
+		}
+		r.others.nars.Wanted = true
+		break
+	}
+	return r.others.nars.Wanted || !r.inPlace || r.Rename != nil, ctx.Err()
+}
+
+// finish goes through the objects of each directory.
+func (o *others) finish(ctx context.Context) error {
+	dirs := []struct {
+		name string
+		work func(ctx context.Context, name string) error
+	}{{logDir, o.log}, {realisationsDir, o.realisation}, {debugInfoDir, o.debugInfo}}
+	if o.inPlace && o.nars.Wanted {
+		if err := o.earlier(ctx); err != nil {
+			return err
+		}
+	}
+	for _, d := range dirs {
+		if o.inPlace && (d.name == logDir || d.name == realisationsDir && o.Rename == nil || d.name == debugInfoDir && !o.nars.Wanted) {
+			continue
+		}
+		if err := o.each(ctx, d.name, d.work); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// earlier notes the names of NARs that earlier runs have changed.
+func (o *others) earlier(ctx context.Context) error {
+	for rec, err := range o.State.Changes() {
+		if err != nil {
+			return err
+		}
+		if now, _, err := o.recorded(ctx, rec.Out); err != nil || now == nil {
+			continue // somebody else has changed it
+		}
+		if err := o.nars.Add(rec.OldNAR, rec.NewNAR); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// each works on the objects of a directory, several at a time.
+func (o *others) each(ctx context.Context, dir string, work func(ctx context.Context, name string) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	names := make(chan string)
+	var workers sync.WaitGroup
+	var left atomic.Int64
+	for range max(1, o.Jobs) {
+		workers.Go(func() {
+			for name := range names {
+				err := checkOther(name)
+				if err == nil {
+					err = work(ctx, name)
+				}
+				var oe *outputError
+				switch {
+				case err == nil:
+				case errors.As(err, &oe):
+					cancel(err)
+				case ctx.Err() == nil && left.Add(1) <= maxWarned:
+					o.warn(fmt.Sprintf("%s is left out: %v", name, err))
+				}
+			}
+		})
+	}
+	for object, err := range o.in.List(ctx, dir) {
+		if err != nil {
+			if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errors.ErrUnsupported) {
+				cancel(fmt.Errorf("list %s: %w", dir, err))
+			}
+			break
+		}
+		select {
+		case names <- object.Name:
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	close(names)
+	workers.Wait()
+	if n := left.Load() - maxWarned; n > 0 {
+		o.warn(fmt.Sprintf("%d more objects of %s are left out", n, dir))
+	}
+	return context.Cause(ctx)
+}
+
+// checkOther says whether any store can have an object of this name.
+func checkOther(name string) error {
+	base := path.Base(name)
+	if !fs.ValidPath(name) || strings.HasPrefix(base, ".") || len(base) > maxOtherName {
+		return errors.New("not a name that every store can have")
+	}
+	return nil
+}
+
+// selects says whether an object that belongs to this hash part is one of this run's.
+func (o *others) selects(hash string) bool { return o.Select == nil || o.Select(hash) }
+
+func (r *run) warn(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Warn != nil {
+		r.Warn(text)
+	}
+}
+
+// written counts an object.
+func (o *others) written() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.summary.Others++
+}
+
+// log copies a log.
+func (o *others) log(ctx context.Context, name string) error {
+	dir, base := path.Split(name)
+	if hash := base[:min(len(base), storepath.HashLen)]; storepath.CheckHash(hash) == nil && !o.selects(hash) {
+		return nil
+	}
+	// The name of a derivation, and what some builders put behind it.
+	if to := o.run.rename(base); storepath.CheckBaseName(strings.TrimSuffix(to, ".bz2")) == nil {
+		base = to
+	}
+	return o.copy(ctx, name, dir+base, maxLog)
+}
+
+// copy copies an object as it is, if its name is free.
+func (o *others) copy(ctx context.Context, name, to string, limit int64) error {
+	if _, err := o.out.Stat(ctx, to); !errors.Is(err, fs.ErrNotExist) {
+		return asOutput(err)
+	}
+	f, object, err := o.in.Open(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var body io.ReadSeeker
+	at, ok := f.(io.ReaderAt)
+	if ok && object.Size >= 0 {
+		body = io.NewSectionReader(at, 0, object.Size)
+	} else {
+		text := &spill.Buffer{Open: o.TempFile}
+		defer text.Close()
+		n, err := io.Copy(text, io.LimitReader(stream.WithContext(ctx, f), limit+1))
+		if err != nil {
+			return err
+		}
+		if n > limit {
+			return fmt.Errorf("too long: more than %d bytes", limit)
+		}
+		object.Size, body = n, io.NewSectionReader(text, 0, n)
+	}
+	object.Name = to
+	_, err = o.out.Put(ctx, typed(object), body, Condition{New: true})
+	if errors.Is(err, fs.ErrExist) {
+		return nil // somebody was faster
+	}
+	if err == nil {
+		o.written()
+	}
+	return asOutput(err)
+}
+
+// replace writes an object of JSON in which members have changed: to the output, or in place.
+func (o *others) replace(ctx context.Context, object Object, e encoding, members map[string]json.RawMessage) error {
+	b, err := json.Marshal(members)
+	if err != nil {
+		return err
+	}
+	c := Condition{New: true}
+	if o.inPlace {
+		c = Condition{Version: object.Version}
+	}
+	_, err = putText(ctx, o.out, typed(object), b, e, c)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, ErrChanged) {
+		return nil // somebody was faster
+	}
+	if err == nil {
+		o.written()
+	}
+	return asOutput(err)
+}
+
+// loadJSON reads an object of JSON.
+func (o *others) loadJSON(ctx context.Context, name string) (members map[string]json.RawMessage, object Object, e encoding, err error) {
+	b, object, e, err := loadText(ctx, o.in, name, maxOther)
+	if err == nil {
+		err = json.Unmarshal(b, &members)
+	}
+	return members, object, e, err
+}
+
+// isThere says whether the output has an object.
+func (o *others) isThere(ctx context.Context, name string) (bool, error) {
+	if there, ok := o.seen.Load(name); ok {
+		return there.(bool), nil
+	}
+	_, err := o.out.Stat(ctx, name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, asOutput(err)
+	}
+	o.mu.Lock()
+	if o.n++; o.n > maxSeen {
+		o.seen.Clear()
+		o.n = 0
+	}
+	o.mu.Unlock()
+	o.seen.Store(name, err == nil)
+	return err == nil, nil
+}
+
+// debugInfo has a debuginfo name the NAR by its new name. As Nix's index-debug-info writes it, it is
+// {"archive":"../nar/HASH.nar.xz","member":"lib/debug/…"}.
+func (o *others) debugInfo(ctx context.Context, name string) error {
+	members, object, e, err := o.loadJSON(ctx, name)
+	if err != nil {
+		return err
+	}
+	var archive string
+	if err := json.Unmarshal(members["archive"], &archive); err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	old := path.Join(debugInfoDir, archive)
+	nar, err := o.nars.Get(old)
+	if err != nil {
+		return err
+	}
+	if nar == "" {
+		if o.inPlace {
+			return nil
+		}
+		nar = old
+	}
+	if !narinfo.IsNAR(nar) {
+		return fmt.Errorf("archive %q: not a NAR of the cache", archive)
+	}
+	there, err := o.isThere(ctx, nar)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !there && (o.inPlace || o.Select != nil): // the run that writes the NAR comes here, too
+		return nil
+	case !there:
+		return fmt.Errorf("%s, which it names, is not in the output", nar)
+	case nar == old:
+		return o.copy(ctx, name, name, maxOther)
+	}
+	if members["archive"], err = json.Marshal("../" + nar); err != nil {
+		return err
+	}
+	return o.replace(ctx, object, e, members)
+}
+
+// realisation renames the store path that a realisation names, and those that the outputs that it depends on have.
+func (o *others) realisation(ctx context.Context, name string) error {
+	members, object, e, err := o.loadJSON(ctx, name)
+	if err != nil {
+		return err
+	}
+	var outPath string
+	if err := json.Unmarshal(members["outPath"], &outPath); err != nil {
+		return fmt.Errorf("outPath: %w", err)
+	}
+	dir, base := path.Split(outPath) // later versions of Nix might write the whole path
+	if err := storepath.CheckBaseName(base); err != nil {
+		return fmt.Errorf("outPath %q: %w", outPath, err)
+	}
+	if o.Exclude != nil && (o.Exclude(base[:storepath.HashLen]) || o.Exclude(base)) {
+		return nil // it stays, or is left out as its path is
+	}
+	if !o.selects(base[:storepath.HashLen]) {
+		return nil
+	}
+	to := o.run.rename(base)
+	if err := storepath.CheckBaseName(to); err != nil {
+		return fmt.Errorf("outPath %q after the rules: %w", outPath, err)
+	}
+	there, err := o.isThere(ctx, narinfo.Name(to))
+	if err != nil {
+		return err
+	}
+	if !there {
+		if o.inPlace {
+			return nil
+		}
+		return fmt.Errorf("%s, which it names, is not in the output", to)
+	}
+	next := maps.Clone(members)
+	if next["outPath"], err = json.Marshal(dir + to); err != nil {
+		return err
+	}
+	next["dependentRealisations"] = json.RawMessage(o.run.rename(string(members["dependentRealisations"])))
+	if to == base && string(next["dependentRealisations"]) == string(members["dependentRealisations"]) {
+		if o.inPlace {
+			return nil
+		}
+		return o.copy(ctx, name, name, maxOther)
+	}
+	if members["dependentRealisations"] == nil {
+		delete(next, "dependentRealisations")
+	}
+	next["signatures"] = json.RawMessage("[]")
+	return o.replace(ctx, object, e, next)
+}

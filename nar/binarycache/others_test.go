@@ -1,0 +1,255 @@
+package binarycache_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/cachetest"
+	"narseal/nar/binarycache/folder"
+)
+
+const (
+	drvID    = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+	buildID  = "0123456789abcdef0123456789abcdef01234567"
+	buildID2 = "1123456789abcdef0123456789abcdef01234567"
+)
+
+// withOthers is a cache with a path that changes, one that is renamed and one that stays, and logs, realisations and
+// debuginfos of them.
+func withOthers(t testing.TB) map[string]string {
+	t.Helper()
+	app, lib, fine := hash("a")+"-app", hash("l")+"-lib", hash("f")+"-fine"
+	files := objects(t, member{base: app, nar: nar("broken " + lib), refs: []string{lib}}, member{base: lib, nar: nar(lib)}, member{base: fine, nar: nar("fine")})
+	url := func(c string) string { return line(files[hash(c)+".narinfo"], "URL") }
+	realisation := func(out, deps string) string {
+		return `{"dependentRealisations":{` + deps + `},"id":"` + drvID + `!out","outPath":"` + out + `","signatures":["k:abc"]}`
+	}
+	maps.Copy(files, map[string]string{
+		"log/" + hash("d") + "-app.drv":         "a log that names " + lib,
+		"realisations/" + drvID + "!out.doi":    realisation(lib, ""),
+		"realisations/" + drvID + "!doc.doi":    realisation(fine, `"`+drvID+`!out":"`+lib+`"`),
+		"realisations/" + drvID + "!man.doi":    realisation(fine, ""),
+		"realisations/" + drvID + "!gone.doi":   realisation(hash("g")+"-gone", ""),
+		"realisations/" + drvID + "!broken.doi": "{",
+		"debuginfo/" + buildID:                  `{"archive":"../` + url("a") + `","member":"lib/debug/x","more":1}`,
+		"debuginfo/" + buildID2:                 `{"archive":"../` + url("f") + `","member":"lib/debug/y"}`,
+		"debuginfo/gone":                        `{"archive":"../nar/gone.nar.xz","member":"lib/debug/y"}`,
+		"debuginfo/outside":                     `{"archive":"../../etc/passwd","member":"x"}`,
+		"debuginfo/garbage":                     `[]`,
+	})
+	return files
+}
+
+// noneDangles fails where a debuginfo names a NAR, or a realisation a path, that is not there.
+func noneDangles(t testing.TB, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		var link struct{ Archive, OutPath string }
+		switch {
+		case strings.HasPrefix(name, "debuginfo/"):
+			if err := json.Unmarshal([]byte(content), &link); err != nil {
+				t.Errorf("%s: %v", name, err)
+			} else if _, ok := files[path.Join("debuginfo", link.Archive)]; !ok {
+				t.Errorf("%s names %s, which is not there", name, link.Archive)
+			}
+		case strings.HasPrefix(name, "realisations/"):
+			if err := json.Unmarshal([]byte(content), &link); err != nil {
+				t.Errorf("%s: %v", name, err)
+			} else if _, ok := files[link.OutPath[:32]+".narinfo"]; !ok {
+				t.Errorf("%s names %s, which is not there", name, link.OutPath)
+			}
+		}
+	}
+}
+
+// othersOf are the objects that are not of paths.
+func othersOf(files map[string]string) map[string]string {
+	others := map[string]string{}
+	for name, content := range files {
+		if dir, _, ok := strings.Cut(name, "/"); ok && dir != "nar" {
+			others[name] = content
+		}
+	}
+	return others
+}
+
+func TestOthersAreCopied(t *testing.T) {
+	files := withOthers(t)
+	m := cachetest.NewMemory(files)
+	log := "log/" + hash("d") + "-app.drv"
+	m.Write(binarycache.Object{Name: log, Attributes: map[string]string{"Content-Encoding": "br", "Cache-Control": "no-cache"}}, files[log])
+	dir := t.TempDir()
+	write(t, dir, files)
+	for name, in := range map[string]binarycache.Store{"memory": m, "directory": folder.New(dir)} {
+		t.Run(name, func(t *testing.T) {
+			out := cachetest.NewMemory(nil)
+			o := binarycache.RewriteOptions{Output: out}
+			replacing(&o, hash("l"), hash("0"), hash("d"), hash("1"), "broken", "sealed")
+			var warnings []string
+			o.Warn = func(s string) { warnings = append(warnings, s) }
+			o.Jobs = 2
+			sum, err := binarycache.Rewrite(t.Context(), in, o)
+			if err != nil || statuses(sum) != "changed=2 unchanged=1" {
+				t.Fatal(statuses(sum), err)
+			}
+			got := out.Objects()
+			noneDangles(t, got)
+			rename := strings.NewReplacer(hash("l"), hash("0"))
+			want := map[string]string{
+				"log/" + hash("1") + "-app.drv": files[log],
+				"debuginfo/" + buildID2:         files["debuginfo/"+buildID2],
+				"debuginfo/" + buildID:          `{"archive":"../` + line(got[hash("a")+".narinfo"], "URL") + `","member":"lib/debug/x","more":1}`,
+			}
+			for _, output := range []string{"out", "doc", "man"} {
+				name := "realisations/" + drvID + "!" + output + ".doi"
+				if want[name] = files[name]; output != "man" {
+					want[name] = strings.Replace(rename.Replace(files[name]), `"k:abc"`, "", 1)
+				}
+			}
+			if got := othersOf(got); !maps.Equal(got, want) {
+				t.Errorf("got  %q\nwant %q", got, want)
+			}
+			if sum.Others != len(want) {
+				t.Errorf("%d counted, want %d", sum.Others, len(want))
+			}
+			slices.Sort(warnings)
+			if len(warnings) != 5 || !strings.Contains(fmt.Sprint(warnings), "nar/gone.nar.xz, which it names, is not in the output") {
+				t.Errorf("warnings: %q", warnings)
+			}
+			if name == "memory" {
+				at, err := out.Stat(t.Context(), "log/"+hash("1")+"-app.drv")
+				if want := map[string]string{"Content-Encoding": "br", "Cache-Control": "no-cache", "Content-Type": "text/plain; charset=utf-8"}; err != nil || !maps.Equal(at.Attributes, want) {
+					t.Errorf("the log: %v, %v", at, err)
+				}
+			}
+			// Again, nothing is written.
+			if sum, err := binarycache.Rewrite(t.Context(), in, o); err != nil || sum.Others != 0 || statuses(sum) != "finished=3" || !maps.Equal(out.Objects(), got) {
+				t.Errorf("again: %s, %d others, %v", statuses(sum), sum.Others, err)
+			}
+		})
+	}
+}
+
+// In place, a debuginfo follows its NAR, so that the old one can be deleted. What names a path that stays is not touched.
+func TestOthersInPlace(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		files := withOthers(t)
+		for _, name := range []string{"garbage", "outside"} { // prune refuses to go on
+			delete(files, "debuginfo/"+name)
+		}
+		dir, states := t.TempDir(), t.TempDir()
+		write(t, dir, files)
+		o := binarycache.RewriteOptions{Prune: true}
+		repairing(&o)
+		var sum binarycache.Summary
+		if killed { // after the narinfo, before the debuginfo
+			withState(t, states, dir, o, func(o binarycache.RewriteOptions) {
+				h := &failingStore{folder.New(dir), "debuginfo/"}
+				if _, err := binarycache.Rewrite(t.Context(), h, o); !errors.Is(err, errInjected) {
+					t.Fatal(err)
+				}
+			})
+			noneDanglesButGone(t, read(t, dir))
+		}
+		withState(t, states, dir, o, func(o binarycache.RewriteOptions) { sum, _ = rewrite(t, dir, o) })
+		got := read(t, dir)
+		noneDanglesButGone(t, got)
+		want := othersOf(files)
+		want["debuginfo/"+buildID] = `{"archive":"../` + line(got[hash("a")+".narinfo"], "URL") + `","member":"lib/debug/x","more":1}`
+		if !maps.Equal(othersOf(got), want) || sum.Others != 1 || sum.Pruned != 1 {
+			t.Errorf("killed %v: %d written, %d pruned, got %q\nwant %q", killed, sum.Others, sum.Pruned, othersOf(got), want)
+		}
+	}
+}
+
+// noneDanglesButGone is noneDangles for a cache that had objects that dangle.
+func noneDanglesButGone(t testing.TB, files map[string]string) {
+	t.Helper()
+	files = maps.Clone(files)
+	maps.DeleteFunc(files, func(name, _ string) bool { return strings.Contains(name, "gone") || strings.Contains(name, "broken") })
+	noneDangles(t, files)
+}
+
+// A failingStore fails to put objects whose names begin with prefix.
+type failingStore struct {
+	*folder.Store
+	prefix string
+}
+
+func (s *failingStore) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (binarycache.Version, error) {
+	if strings.HasPrefix(o.Name, s.prefix) {
+		return "", errInjected
+	}
+	return s.Store.Put(ctx, o, body, c)
+}
+
+// A path that is renamed in place takes its realisations with it.
+func TestOthersOfRenamedPaths(t *testing.T) {
+	m := cachetest.NewMemory(withOthers(t))
+	o := binarycache.RewriteOptions{}
+	replacing(&o, hash("l"), hash("0"))
+	before := m.Objects()
+	if sum, err := binarycache.Rewrite(t.Context(), m, o); err != nil || sum.Others != 3 { // two realisations and a debuginfo
+		t.Errorf("%+v, %v", sum, err)
+	}
+	name := "realisations/" + drvID + "!out.doi"
+	if got, want := m.Objects()[name], strings.Replace(strings.ReplaceAll(before[name], hash("l"), hash("0")), `"k:abc"`, "", 1); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	noneDanglesButGone(t, func() map[string]string {
+		files := m.Objects()
+		delete(files, "debuginfo/outside")
+		delete(files, "debuginfo/garbage")
+		return files
+	}())
+}
+
+// Runs of parts of the hashes copy each object once; a run of a list of paths does not know which belong to them.
+func TestOthersOfParts(t *testing.T) {
+	in := cachetest.NewMemory(withOthers(t))
+	out := cachetest.NewMemory(nil)
+	o := binarycache.RewriteOptions{Output: out}
+	o.Hashes = hashes(hash("a"), hash("l"), hash("f"))
+	if sum, err := binarycache.Rewrite(t.Context(), in, o); err != nil || sum.Others != 0 {
+		t.Errorf("of a list: %+v, %v", sum, err)
+	}
+	o.Hashes = nil
+	total := 0
+	for _, upper := range []bool{false, true} {
+		o.Select = func(h string) bool { return (h[0] >= 'g') == upper }
+		sum, err := binarycache.Rewrite(t.Context(), in, o)
+		if err != nil {
+			t.Error(err)
+		}
+		total += sum.Others
+	}
+	if total != 6 || len(othersOf(out.Objects())) != total {
+		t.Errorf("%d objects: %q", total, slices.Sorted(maps.Keys(othersOf(out.Objects()))))
+	}
+	noneDangles(t, out.Objects())
+}
+
+// A path that is left out takes its realisations with it.
+func TestOthersOfExcludedPaths(t *testing.T) {
+	out := cachetest.NewMemory(nil)
+	o := binarycache.RewriteOptions{Output: out}
+	o.Exclude = func(base string) bool { return strings.HasPrefix(base, hash("f")) }
+	if _, err := binarycache.Rewrite(t.Context(), cachetest.NewMemory(withOthers(t)), o); err != nil {
+		t.Fatal(err)
+	}
+	noneDangles(t, out.Objects())
+	for name := range othersOf(out.Objects()) {
+		if strings.Contains(name, "!doc") || strings.Contains(name, "!man") || strings.Contains(name, buildID2) {
+			t.Errorf("%s is there", name)
+		}
+	}
+}

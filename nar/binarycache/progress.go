@@ -1,0 +1,39 @@
+package binarycache
+
+import (
+	"io"
+	"sync/atomic"
+
+	"narseal/nar/binarycache/internal/stream"
+)
+
+// A planned counts the bytes of the work on one path: those that were announced by Planned, and those that were done.
+type planned struct {
+	run  *run
+	all  int64
+	done atomic.Int64
+}
+
+// add announces more work.
+func (p *planned) add(n int64) {
+	p.all += n
+	p.run.plan(0, n)
+}
+
+// end takes back what was announced and not done, as of a path that has failed, so that the sums agree in the end.
+func (p *planned) end() { p.add(p.done.Load() - p.all) }
+
+// count counts work that is done, and tells the caller by f, which may be nil.
+func (p *planned) count(f func(int)) func(int) {
+	return func(n int) {
+		p.done.Add(int64(n))
+		if f != nil {
+			f(n)
+		}
+	}
+}
+
+// countBody counts what is read of a body, once, however often it is read.
+func (p *planned) countBody(body io.ReadSeeker, size int64) io.ReadSeeker {
+	return stream.Count(body, size, p.count(p.run.Written))
+}
