@@ -18,7 +18,7 @@ type Item struct {
 
 const (
 	// maxMemory bounds what is kept of all files of an outermost bundle, its lists of resources included, in bytes.
-	maxMemory = 32 << 20
+	maxMemory = 20 << 20
 	// itemMemory is what a file takes beside its path, and codeMemory a slice of nested code.
 	itemMemory = 320
 	codeMemory = 160

@@ -20,12 +20,12 @@ import (
 	"narseal/macho"
 )
 
-// Bounds of what is parsed. A list of 20,000 files takes about 8 MB.
+// Bounds of what is parsed. A list of 20,000 files takes about 5 MB.
 const (
 	// MaxSize is the size of the largest list that is parsed, in bytes.
-	MaxSize = 16 << 20
+	MaxSize = 8 << 20
 	// maxEntries bounds the files and rules of a list.
-	maxEntries = 100_000
+	maxEntries = 50_000
 	// maxValue is the size of the largest value of one file or rule, in bytes.
 	maxValue = 64 << 10
 	// maxLevels bounds how deep values lie inside each other. Lists have four levels.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"howett.net/plist"
 )
@@ -13,6 +14,17 @@ import (
 // walkXML calls add for each table, with an empty key, and then for each of its entries. Only the entries are decoded,
 // one at a time: the parser takes many times the memory of its input.
 func walkXML(data []byte, add func(table, key string, value any) error) error {
+	var present []string
+	err := walkTables(data, func(table string) bool { present = append(present, table); return false }, nil)
+	if err != nil {
+		return err
+	}
+	old := func(table string) bool { return slices.Contains(present, table+"2") }
+	return walkTables(data, func(table string) bool { return !old(table) }, add)
+}
+
+// walkTables is walkXML for the tables that are wanted.
+func walkTables(data []byte, wanted func(string) bool, add func(table, key string, value any) error) error {
 	w := &xmlWalk{data: data, Decoder: xml.NewDecoder(bytes.NewReader(data)), add: add}
 	start, err := w.start()
 	if err == nil && start == "plist" {
@@ -24,13 +36,11 @@ func walkXML(data []byte, add func(table, key string, value any) error) error {
 	if start != "dict" {
 		return fmt.Errorf("it begins with <%.20s>, want a dictionary", start)
 	}
-	err = w.dict(func(key string) error {
-		if !isTable(key) {
-			start, err := w.start()
-			if err != nil {
+	return w.dict(func(key string) error {
+		if !isTable(key) || !wanted(key) {
+			if _, err := w.start(); err != nil {
 				return err
 			}
-			_ = start
 			return w.skip()
 		}
 		if err := add(key, "", nil); err != nil {
@@ -41,7 +51,6 @@ func walkXML(data []byte, add func(table, key string, value any) error) error {
 		}
 		return w.dict(func(path string) error { return w.entry(key, path) })
 	})
-	return err
 }
 
 type xmlWalk struct {
