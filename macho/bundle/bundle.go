@@ -204,6 +204,9 @@ func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then fu
 	}
 	switch {
 	case b == nil:
+		if c.CheckResources && c.tree.inside && sealsResources(&s) {
+			mark(&s, "not checked: the bundle lies too deep", false)
+		}
 		then(s)
 	case c.waiting == maxWaiting || c.stale+staleSlots(&s) > maxStale:
 		mark(&s, "too many executables to compare with the files of their bundle", false)
@@ -254,7 +257,7 @@ func (b *openBundle) compare(c *Checker) {
 			s.Touched = s.Touched || touched
 			b.name(s, macho.Resource{Path: path, Problem: "changed"})
 		}
-		if c.CheckResources && slices.ContainsFunc(s.External, func(e macho.SpecialSlot) bool { return e.K == slotResources }) {
+		if c.CheckResources && sealsResources(s) {
 			b.compareResources(c, &w, &sealed)
 		}
 		w.then(w.slice)
@@ -264,6 +267,11 @@ func (b *openBundle) compare(c *Checker) {
 			c.tree.give(len(d.kept))
 		}
 	}
+}
+
+// sealsResources reports whether a slice seals a list of resources.
+func sealsResources(s *macho.Slice) bool {
+	return slices.ContainsFunc(s.External, func(e macho.SpecialSlot) bool { return e.K == slotResources })
 }
 
 // name adds a file to those of the bundle that do not match.

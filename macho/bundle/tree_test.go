@@ -30,6 +30,18 @@ func TestScope(t *testing.T) {
 	}
 }
 
+// A bundle deeper than any is looked for is not valid either.
+func TestTooDeep(t *testing.T) {
+	c := bundle.Checker{CheckResources: true}
+	c.AddItem(1, bundle.Item{Name: "A.app", Kind: resources.Directory})
+	var got macho.Slice
+	path := "/A.app" + strings.Repeat("/d", 70) + "/A"
+	c.AddSlice(72, text(path), sealedSlice(t, map[int][]byte{3: nil}), func(s macho.Slice) { got = s })
+	if got.Status != macho.StatusBundle {
+		t.Errorf("status %s", got.Status)
+	}
+}
+
 // A bundle with more files than the budget has room for, or with deeper ones, is never valid.
 func TestBundleBudget(t *testing.T) {
 	for _, test := range []struct {

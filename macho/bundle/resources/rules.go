@@ -19,7 +19,6 @@ type rule struct {
 	match                    *regexp.Regexp
 	weight                   float64
 	omit, optional, isNested bool
-	excludes                 bool // comes before all others, and leaves out what lies below
 }
 
 func parseRule(value any) (rule, error) {
