@@ -142,7 +142,8 @@ func (p *pipe) verify() error {
 		return p.repair()
 	}
 	path, depth := p.r.EntryPath(), p.depth
-	p.verifier.verify(p.kept.Detach(), p.c.Signatures.Locate, func(rep *macho.Report, err error) error {
+	options := verifyOptions{locate: p.c.Signatures.Locate, identify: p.inBundle}
+	p.verifier.verify(p.kept.Detach(), options, func(rep *macho.Report, err error) error {
 		if err != nil {
 			return fmt.Errorf("signature of %q: %w", path.Short(), err)
 		}
@@ -256,10 +257,16 @@ func (p *pipe) repair() error {
 		rep, err = mc.Verify(image)
 	default:
 		// Nothing to hash, but the rules may change files that it seals.
-		if rep, err = mc.RepairTouched(image, nil); err == nil {
+		if rep, err = mc.RepairTouched(image, nil); err == nil && p.inBundle {
+			err = rep.Identify(image)
+		}
+		if err == nil {
 			p.addBundle(rep)
 			return nil
 		}
+	}
+	if err == nil && p.inBundle {
+		err = rep.Identify(image)
 	}
 	if err == nil && o.Locate {
 		err = rep.Locate(image)

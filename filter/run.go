@@ -27,6 +27,7 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 	}
 	p := &pipe{c: c, r: r, w: w, ordered: ordered, longest: 1, kept: spill.NewBuffer(c.Spill), deferred: spill.NewQueue(c.Spill)}
 	p.out = p.emit // once, not for each file
+	p.bundles.CheckResources = true
 	if c.Rules != nil {
 		p.longest = c.Rules.MaxLen()
 		p.res.Counts = make([]int64, c.Rules.Len())
@@ -72,6 +73,9 @@ type pipe struct {
 	kept    *spill.Buffer      // the image
 	digest  *bundle.FileDigest // of a file that a bundle seals, else nil
 
+	scope    bundle.Scope
+	inBundle bool // the current entry is one that the scope found
+	sealed   bool // it may be a file that the main executable of a bundle seals
 	bundles  bundle.Checker
 	verifier *verifier      // nil unless the run only verifies
 	unpacker *refs.Unpacker // nil: packed contents are not searched
@@ -120,8 +124,10 @@ func (p *pipe) entry(e *nar.Entry) error {
 	p.digest, p.depth = nil, e.Depth
 	if p.signatures() {
 		p.reach(e.Depth)
-		if e.Type == nar.TypeRegular && bundle.IsSealedFile(e.Name) {
-			p.digest = bundle.NewFileDigest()
+		p.inBundle = p.scope.Enter(e.Depth, e.Name, e.Type == nar.TypeDirectory)
+		p.sealed = e.Type == nar.TypeRegular && bundle.IsSealedFile(e.Name)
+		if p.sealed || p.inBundle && e.Type == nar.TypeRegular {
+			p.digest = bundle.NewItemDigest(e.Name)
 		}
 	}
 	if p.c.Rules != nil {
@@ -136,6 +142,10 @@ func (p *pipe) entry(e *nar.Entry) error {
 			return err
 		}
 	}
+	var item bundle.Item
+	if p.inBundle {
+		item = newItem(e, ch.Name || ch.Target)
+	}
 	switch e.Type {
 	case nar.TypeRegular:
 		p.res.Regular++
@@ -147,6 +157,11 @@ func (p *pipe) entry(e *nar.Entry) error {
 		p.res.Directory++
 	case nar.TypeSymlink:
 		p.res.Symlink++
+	}
+	if p.inBundle {
+		if err := p.addItem(item); err != nil {
+			return err
+		}
 	}
 	if p.c.Observer.Changed != nil && (ch.Name || ch.Target || ch.Contents) {
 		ch.Path = p.r.EntryPath()
@@ -170,6 +185,14 @@ func (p *pipe) file(size int64) error {
 		return nil
 	}
 	p.digest.Touched = p.hits > 0
+	if !p.sealed {
+		return nil // addItem adds it
+	}
+	if p.verifier != nil && p.digest.Memory() > largeKept {
+		if err := p.verifier.finish(); err != nil {
+			return err
+		}
+	}
 	path, depth, digest := p.r.EntryPath(), p.depth, p.digest
 	return p.inTurn(func() { p.bundles.AddFile(depth, path.String, digest) })
 }

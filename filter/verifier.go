@@ -27,6 +27,9 @@ type queued struct {
 	depth int // of reach; -1 for all else
 }
 
+// verifyOptions says what of a report is to be set: what Locate and Identify do.
+type verifyOptions struct{ locate, identify bool }
+
 const (
 	// wholeImage is the size in bytes from which on an image is hashed by all processors together.
 	wholeImage = 16 << 20
@@ -42,15 +45,18 @@ func newVerifier(jobs int) *verifier {
 }
 
 // verify begins to verify an image, which it keeps, and calls next with the result when that is the image's turn.
-func (a *verifier) verify(mem []byte, locate bool, next func(*macho.Report, error) error) {
+func (a *verifier) verify(mem []byte, o verifyOptions, next func(*macho.Report, error) error) {
 	w := &queued{mem: mem, done: make(chan struct{}), next: next, depth: -1}
 	a.queue = append(a.queue, w)
 	a.bytes += int64(cap(mem))
 	go func() {
 		a.slots <- struct{}{}
 		w.report, w.err = macho.Config{Jobs: 1}.Verify(macho.Bytes(mem))
-		if w.err == nil && locate {
+		if w.err == nil && o.locate {
 			w.err = w.report.Locate(macho.Bytes(mem))
+		}
+		if w.err == nil && o.identify {
+			w.err = w.report.Identify(macho.Bytes(mem))
 		}
 		<-a.slots
 		close(w.done)

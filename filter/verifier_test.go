@@ -22,7 +22,7 @@ func TestVerifierMemory(t *testing.T) {
 		if b == nil {
 			b = make([]byte, 0, size)
 		}
-		a.verify(b[:size], false, func(*macho.Report, error) error {
+		a.verify(b[:size], verifyOptions{}, func(*macho.Report, error) error {
 			if reported != i {
 				t.Errorf("reported image %d, want %d", i, reported)
 			}

@@ -99,11 +99,12 @@ func TestConcurrentVerifyCut(t *testing.T) {
 // TestConcurrentVerifyBundles checks bundles while images are looked at ahead: the files
 // that they seal come before and after them.
 func TestConcurrentVerifyBundles(t *testing.T) {
+	const resources = "<plist><dict><key>files</key><dict/><key>rules</key><dict/></dict></plist>"
 	image := func(plist string) nartest.Node {
 		data, _ := machotest.Image{
 			CodeSize:    100_000,
 			Directories: []machotest.Directory{{PageShift: 12}},
-			External:    map[int][]byte{1: []byte(plist), 3: []byte("resources")},
+			External:    map[int][]byte{1: []byte(plist), 3: []byte(resources)},
 		}.Build()
 		return nartest.Exec(data)
 	}
@@ -115,10 +116,10 @@ func TestConcurrentVerifyBundles(t *testing.T) {
 		}}
 	}
 	archive := nartest.Tree(nartest.Dir{
-		"a": bundle("plist a", "plist a", "resources"),
-		"b": bundle("plist b", "plist a", "resources"),
-		"c": bundle("plist c", "plist c", "Resources"),
-		"d": bundle("plist d", "plist d", "resources"),
+		"a": bundle("plist a", "plist a", resources),
+		"b": bundle("plist b", "plist a", resources),
+		"c": bundle("plist c", "plist c", resources+" "),
+		"d": bundle("plist d", "plist d", resources),
 	})
 	want := map[string]macho.Status{
 		"/a/Contents/MacOS/main": macho.StatusValid, "/b/Contents/MacOS/main": macho.StatusBundle,

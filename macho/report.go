@@ -65,6 +65,22 @@ type Slice struct {
 	// External holds the special slots whose content is another file of a bundle, of all CodeDirectories. They are
 	// not part of the check: package bundle compares them with the files.
 	External []SpecialSlot `json:"-"`
+
+	// Bundle has the files of the bundle that this slice seals and that do not match. It is nil if all match. Package
+	// bundle sets it.
+	Bundle *SealedBundle `json:"bundle,omitempty"`
+}
+
+// SealedBundle is a bundle whose files are not those that its main executable seals.
+type SealedBundle struct {
+	Path      string     `json:"path"` // of the base, such as /Applications/A.app/Contents
+	Resources []Resource `json:"resources"`
+}
+
+// Resource is a file of a bundle that does not match.
+type Resource struct {
+	Path    string `json:"path"`    // from the base of the bundle
+	Problem string `json:"problem"` // such as "changed", "missing" or "added"
 }
 
 // OK reports whether nothing is wrong with the slice: it has a valid signature, or none and needs none.
@@ -83,4 +99,8 @@ type CodeDirectory struct {
 	Stale []int `json:"stale"`
 	// StaleSpecial has the same for special slots: k for each special slot -k.
 	StaleSpecial []int `json:"staleSpecial"`
+
+	// CDHash and Identifier are set by Report.Identify.
+	CDHash     []byte `json:"-"` // the first 20 bytes of the hash of the CodeDirectory
+	Identifier string `json:"-"`
 }

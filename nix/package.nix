@@ -13,7 +13,7 @@ buildGoModule {
   src = lib.cleanSource ../.;
 
   # scripts/vendor-hash --write
-  vendorHash = "sha256-XUTPpjkPJ0l6vylNd22uqyrBr2vxuj5JNBIYRuNqpNw=";
+  vendorHash = "sha256-okgJDrgUXjAzWnoov+Dy+X23frdZ5ppZAAzY9fboVF0=";
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;

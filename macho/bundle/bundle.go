@@ -10,21 +10,26 @@
 //	flat (iOS)          ROOT/X          ROOT/Info.plist       same
 //
 // ROOT of the first is named Contents. That of a framework is as a rule the directory of a version.
+//
+// CodeResources seals the other files of the bundle (package resources). A Checker with CheckResources compares them, too.
 package bundle
 
 import (
 	"bytes"
+	"cmp"
 	"hash"
 	"slices"
 	"strings"
 
 	"narseal/macho"
+	"narseal/macho/bundle/resources"
 )
 
 const (
 	infoPlistName     = "Info.plist"
 	codeResourcesName = "CodeResources"
 	codeResourcesDir  = "/_CodeSignature"
+	codeResourcesPath = "_CodeSignature/CodeResources"
 	resourcesDir      = "/Resources"
 	contentsDir       = "/Contents"
 	executablesDir    = "/MacOS"
@@ -50,6 +55,10 @@ const (
 // Paths are slash-separated, from the tree's root, which is "/". The Checker asks for a path only if a bundle can lie
 // there. A depth is the number of directories around a file, including the root.
 type Checker struct {
+	// CheckResources compares all files of bundles with their CodeResources. All that a Scope finds must then be added.
+	CheckResources bool
+
+	tree    tree
 	open    []*openBundle // around the current file, the outermost first
 	waiting int           // slices that wait, in all of them
 	stale   int           // stale slots of these slices
@@ -67,6 +76,7 @@ type openBundle struct {
 type waitingSlice struct {
 	slice macho.Slice
 	then  func(macho.Slice)
+	path  string // of the image
 }
 
 // A FileDigest hashes what is written to it, with every hash that a CodeDirectory may use.
@@ -75,7 +85,33 @@ type FileDigest struct {
 	Touched bool
 
 	hashes [macho.SHA512 + 1]hash.Hash
+	size   int64
+	kept   []byte // the contents, up to keep bytes
+	keep   int
 }
+
+// maxInfoPlist bounds the Info.plist that is read for the name of an executable, in bytes.
+const maxInfoPlist = 1 << 20
+
+// NewItemDigest returns the digest of an empty file of this name, in what a Scope found.
+func NewItemDigest[T string | []byte](name T) *FileDigest {
+	if !IsSealedFile(name) {
+		d := &FileDigest{}
+		for _, t := range []macho.HashType{macho.SHA1, macho.SHA256, macho.SHA384} {
+			d.hashes[t] = t.New()
+		}
+		return d
+	}
+	d := NewFileDigest()
+	d.keep = maxInfoPlist
+	if string(name) == codeResourcesName {
+		d.keep = resources.MaxSize
+	}
+	return d
+}
+
+// Memory returns how many bytes of the contents the digest keeps.
+func (d *FileDigest) Memory() int { return cap(d.kept) }
 
 // NewFileDigest returns the digest of an empty file.
 func NewFileDigest() *FileDigest {
@@ -89,6 +125,10 @@ func NewFileDigest() *FileDigest {
 
 // Write adds p to the file, and never fails.
 func (d *FileDigest) Write(p []byte) (int, error) {
+	d.size += int64(len(p))
+	if room := d.keep - len(d.kept); room > 0 {
+		d.kept = append(d.kept, p[:min(room, len(p))]...)
+	}
 	for t, h := range d.hashes {
 		if h != nil && macho.HashType(t) != macho.SHA256Truncated {
 			h.Write(p)
@@ -116,14 +156,18 @@ func (c *Checker) Reach(depth int) {
 		for _, w := range last.slices {
 			c.stale -= staleSlots(&w.slice)
 		}
-		last.compare()
+		last.compare(c)
 	}
+	c.tree.leave(depth)
 }
 
 // AddFile adds the digest of the file at path. IsSealedFile must be true of the file's name.
 func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	if depth > maxFileDepth {
 		return
+	}
+	if len(d.kept) > 0 && !c.tree.take(len(d.kept)) {
+		d.kept, d.keep = nil, 0
 	}
 	dir, name := splitPath(path())
 	parent, nested := strings.CutSuffix(dir, codeResourcesDir)
@@ -149,6 +193,7 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 // macho.StatusBundle, unless it has a worse status already, and it is Touched if such a file is. A missing file is no
 // problem.
 func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then func(macho.Slice)) {
+	c.tree.addCode(&s)
 	var b *openBundle
 	if len(s.External) > 0 && depth <= maxFileDepth {
 		dir, _ := splitPath(path())
@@ -159,6 +204,9 @@ func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then fu
 	}
 	switch {
 	case b == nil:
+		if c.CheckResources && c.tree.inside && sealsResources(&s) {
+			mark(&s, "not checked: the bundle lies too deep", false)
+		}
 		then(s)
 	case c.waiting == maxWaiting || c.stale+staleSlots(&s) > maxStale:
 		mark(&s, "too many executables to compare with the files of their bundle", false)
@@ -166,7 +214,7 @@ func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then fu
 	default:
 		c.waiting++
 		c.stale += staleSlots(&s)
-		b.slices = append(b.slices, waitingSlice{s, then})
+		b.slices = append(b.slices, waitingSlice{s, then, path()})
 	}
 }
 
@@ -184,26 +232,54 @@ func (c *Checker) at(root string) *openBundle {
 }
 
 // compare compares the slices of a complete bundle with its files.
-func (b *openBundle) compare() {
+func (b *openBundle) compare(c *Checker) {
+	var sealed sealed
 	for _, w := range b.slices {
-		for _, stored := range w.slice.External {
-			files, name := b.infoPlists, infoPlistName
+		s := &w.slice
+		var changed [slotResources + 1]bool // by slot; several CodeDirectories have it
+		for _, stored := range s.External {
+			files, name, path := b.infoPlists, infoPlistName, infoPlistName
 			if stored.K == slotResources {
-				files, name = nil, codeResourcesName
+				files, name, path = nil, codeResourcesName, codeResourcesPath
 				if b.codeResources != nil {
 					files = []*FileDigest{b.codeResources}
 				}
 			}
 			match := func(d *FileDigest) bool { return d.equals(stored) }
-			if len(files) == 0 || slices.ContainsFunc(files, match) {
+			if len(files) == 0 || changed[stored.K] || slices.ContainsFunc(files, match) {
 				continue
 			}
+			changed[stored.K] = true
 			touched := slices.ContainsFunc(files, func(d *FileDigest) bool { return d.Touched })
-			mark(&w.slice, "the bundle's "+name+" is not the one that was signed", touched)
-			break
+			if s.Bundle == nil {
+				mark(s, "the bundle's "+name+" is not the one that was signed", touched)
+			}
+			s.Touched = s.Touched || touched
+			b.name(s, macho.Resource{Path: path, Problem: "changed"})
+		}
+		if c.CheckResources && sealsResources(s) {
+			b.compareResources(c, &w, &sealed)
 		}
 		w.then(w.slice)
 	}
+	for _, d := range append(b.infoPlists, b.codeResources) {
+		if d != nil {
+			c.tree.give(len(d.kept))
+		}
+	}
+}
+
+// sealsResources reports whether a slice seals a list of resources.
+func sealsResources(s *macho.Slice) bool {
+	return slices.ContainsFunc(s.External, func(e macho.SpecialSlot) bool { return e.K == slotResources })
+}
+
+// name adds a file to those of the bundle that do not match.
+func (b *openBundle) name(s *macho.Slice, r ...macho.Resource) {
+	if s.Bundle == nil {
+		s.Bundle = &macho.SealedBundle{Path: cmp.Or(b.root, "/")}
+	}
+	s.Bundle.Resources = append(s.Bundle.Resources, r...)
 }
 
 // mark sets the status of a slice that does not seal the files that are there.

@@ -103,6 +103,9 @@ func (m *matrix) directories() {
 }
 
 // special adds images with special slots and their blobs.
+// CodeResources is the list of a bundle that seals no files. The images of Matrix that are in a bundle seal it.
+const CodeResources = "<plist><dict><key>files</key><dict/><key>rules</key><dict/></dict></plist>"
+
 func (m *matrix) special(hash string) {
 	blobs := []Blob{
 		{2, Requirements, append(make([]byte, 4), m.text...)},
@@ -122,7 +125,7 @@ func (m *matrix) special(hash string) {
 			})
 		}
 	}
-	external := map[int][]byte{1: []byte("Info.plist"), 3: []byte("CodeResources")}
+	external := map[int][]byte{1: []byte("Info.plist"), 3: []byte(CodeResources)}
 	m.thin("bundle", Image{Directories: dual, Blobs: blobs[:2], External: external})
 	m.thin("bundle-with-section", Image{Directories: dual, InfoPlist: []byte(m.plist), External: external})
 	signed := []Directory{

@@ -18,6 +18,7 @@ import (
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/macho"
+	"narseal/macho/bundle/resources"
 )
 
 //go:embed report.html
@@ -63,6 +64,9 @@ type slice struct {
 
 // Maps is for the template.
 func (s *slice) Maps() []*pageMap { return pageMaps(&s.Slice) }
+
+// Files is for the template.
+func (s *slice) Files() []string { return report.DescribeBundle(&s.Slice, resources.MaxProblems+2) }
 
 // A report that holds more would take a browser long to show.
 const (

@@ -52,6 +52,12 @@ func Memory(s *macho.Slice) int {
 		d := &s.CodeDirectories[i]
 		n += directoryMemory + 8*(len(d.Stale)+len(d.StaleSpecial))
 	}
+	if s.Bundle != nil {
+		n += 3*stringMemory + len(s.Bundle.Path)
+		for _, r := range s.Bundle.Resources {
+			n += 2*stringMemory + len(r.Path) + len(r.Problem)
+		}
+	}
 	for i := range s.Regions {
 		n += regionMemory + len(s.Regions[i].Segment) + len(s.Regions[i].Section)
 	}

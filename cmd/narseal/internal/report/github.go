@@ -7,6 +7,7 @@ import (
 	"html"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"narseal/cmd/narseal/internal/terminal"
@@ -29,6 +30,8 @@ type githubRow struct{ name, arch, status, what string }
 
 const (
 	maxSummaryRows = 100
+	// maxAnnotated bounds the files of a bundle that an annotation names.
+	maxAnnotated = 20
 	// maxSummary keeps a summary, in bytes, under the MiB that GitHub takes of a step.
 	maxSummary = 900 << 10
 	// maxSummaryError bounds the errors in a summary, in bytes each.
@@ -47,7 +50,7 @@ func (g *GitHub) Add(i *Item) {
 		return
 	}
 	name := i.Name()
-	what := append(DescribeSlots(&i.Slice), i.Warnings...)
+	what := slices.Concat(DescribeSlots(&i.Slice), DescribeBundle(&i.Slice, maxAnnotated), i.Warnings)
 	if len(g.rows) < maxSummaryRows {
 		g.rows = append(g.rows, githubRow{name, i.Arch, string(i.Status), strings.Join(what, "; ")})
 	} else {

@@ -148,7 +148,14 @@ type signatureFields struct {
 }
 
 func newSignatureFields(s *filter.Signature) signatureFields {
-	return signatureFields{jsontext.String(s.Path.String()), s.Slice, s.Status.OK() && !s.OK()}
+	fields := signatureFields{jsontext.String(s.Path.String()), s.Slice, s.Status.OK() && !s.OK()}
+	if b := s.Bundle; b != nil {
+		fields.Bundle = &macho.SealedBundle{Path: jsontext.String(b.Path), Resources: make([]macho.Resource, len(b.Resources))}
+		for i, r := range b.Resources {
+			fields.Bundle.Resources[i] = macho.Resource{Path: jsontext.String(r.Path), Problem: jsontext.String(r.Problem)}
+		}
+	}
+	return fields
 }
 
 type changeFields struct {

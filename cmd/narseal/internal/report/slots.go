@@ -5,8 +5,24 @@ import (
 	"strconv"
 	"strings"
 
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/macho"
 )
+
+// DescribeBundle returns a line for each file of the slice's bundle that does not match, up to most lines.
+func DescribeBundle(s *macho.Slice, most int) []string {
+	if s.Bundle == nil {
+		return nil
+	}
+	var lines []string
+	for i, r := range s.Bundle.Resources {
+		if i == most {
+			return append(lines, fmt.Sprintf("… (%d in all)", len(s.Bundle.Resources)))
+		}
+		lines = append(lines, strings.TrimPrefix(terminal.Printable(r.Path+": "+r.Problem), ": "))
+	}
+	return lines
+}
 
 // DescribeSlots returns a line for each CodeDirectory with stale slots.
 func DescribeSlots(s *macho.Slice) []string {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"narseal/cmd/narseal/internal/terminal"
+	"narseal/macho/bundle/resources"
 )
 
 // table writes lines for people: a slice that is invalid or has a warning, with its slots, and with All set also the others.
@@ -39,6 +40,9 @@ func (l *table) Add(i *Item) {
 		l.indented(terminal.Printable(i.Reason))
 	}
 	for _, line := range DescribeSlots(&i.Slice) {
+		l.indented(line)
+	}
+	for _, line := range DescribeBundle(&i.Slice, resources.MaxProblems+2) {
 		l.indented(line)
 	}
 	for _, warning := range i.Warnings {

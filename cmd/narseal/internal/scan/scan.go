@@ -3,7 +3,7 @@ package scan
 
 import (
 	"context"
-	"io"
+	"errors"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
@@ -35,6 +35,7 @@ type Scanner struct {
 	Opened func(*Dir)
 
 	bundles bundle.Checker
+	scope   bundle.Scope // of the walk
 	pool    pool
 }
 
@@ -45,6 +46,8 @@ type Result struct {
 	Report *macho.Report // nil if it is no signed image
 
 	unsigned []macho.Slice      // that need a signature, of an image without any
+	inBundle bool               // a Scope found it
+	late     bool               // it is hashed when its turn comes
 	digest   *bundle.FileDigest // of what a bundle may seal
 	err      error
 	done     chan struct{}
@@ -62,6 +65,7 @@ const (
 func (s *Scanner) Run(ctx context.Context, root string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.bundles.CheckResources, s.scope = true, bundle.Scope{}
 	order := make(chan *Result, maxAhead)
 	todo := make(chan *Result, maxAhead)
 	slots := semaphore.NewWeighted(int64(s.Jobs))
@@ -90,7 +94,7 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 			}
 		}
 		each := func(e *Entry) error {
-			r := &Result{Entry: *e}
+			r := &Result{Entry: *e, inBundle: s.scope.Enter(e.Depth(), []byte(e.base()), e.Type.IsDir())}
 			err := put(r)
 			if err == nil && e.Type.IsRegular() {
 				todo <- r // has room: never more than order holds
@@ -114,6 +118,7 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 		s.report(r)
 	}
 	s.bundles.Reach(0)
+	s.pool.close()
 	return ctx.Err()
 }
 
@@ -131,21 +136,17 @@ func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted
 	}
 	defer f.Close()
 	r.Size = f.Size()
-	if bundle.IsSealedFile(r.Name) && r.Depth() > 0 {
-		if err := f.checkSparse(); err != nil {
-			return err
-		}
-		r.digest = bundle.NewFileDigest()
-		if _, err := io.Copy(r.digest, io.NewSectionReader(f, 0, f.Size())); err != nil {
-			return f.Wrap(err)
-		}
-	}
 	signed, prefix, err := f.probe(buf)
 	if err == nil && signed {
 		err = f.checkSparse()
 	}
 	if err != nil {
 		return err
+	}
+	if !signed && r.isSealed() {
+		if err := r.hash(f); err != nil {
+			return err
+		}
 	}
 	if !signed {
 		if s.Unsigned && prefix != nil {
@@ -162,11 +163,28 @@ func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted
 	}
 	defer slots.Release(int64(cfg.Jobs))
 	r.Report, err = s.Examine(f, cfg)
-	return err
+	if err != nil || !r.isSealed() {
+		return err
+	}
+	// Examine may have put a repaired file in its place.
+	now, err := r.Open()
+	if err != nil {
+		return err
+	}
+	defer now.Close()
+	if r.Report != nil && r.inBundle {
+		if err := r.Report.Identify(now); err != nil {
+			return now.Wrap(err)
+		}
+	}
+	return r.hash(now)
 }
 
 // report passes on what was found.
 func (s *Scanner) report(r *Result) {
+	if r.late {
+		r.err = errors.Join(r.err, r.hashLate())
+	}
 	if r.err != nil {
 		s.Fail(r.err)
 	}
@@ -177,20 +195,19 @@ func (s *Scanner) report(r *Result) {
 		s.Found(r)
 	}
 	s.bundles.Reach(r.Depth())
-	if r.digest != nil {
+	if r.digest != nil && bundle.IsSealedFile(r.Name) {
 		s.bundles.AddFile(r.Depth(), r.inner, r.digest)
-	}
-	if r.Report == nil && len(r.unsigned) == 0 {
-		return
 	}
 	path := r.Path()
 	for _, slice := range r.unsigned {
 		s.Slice(path, slice)
 	}
-	if r.Report == nil {
-		return
+	if r.Report != nil {
+		for _, slice := range r.Report.Slices {
+			s.bundles.AddSlice(r.Depth(), r.inner, slice, func(slice macho.Slice) { s.Slice(path, slice) })
+		}
 	}
-	for _, slice := range r.Report.Slices {
-		s.bundles.AddSlice(r.Depth(), r.inner, slice, func(slice macho.Slice) { s.Slice(path, slice) })
+	if r.inBundle {
+		s.bundles.AddItem(r.Depth(), r.item())
 	}
 }

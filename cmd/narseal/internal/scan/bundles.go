@@ -1,0 +1,69 @@
+package scan
+
+import (
+	"io"
+	"io/fs"
+	"path/filepath"
+
+	"narseal/macho/bundle"
+	"narseal/macho/bundle/resources"
+)
+
+// base is the last name in the path. Unlike Name, it is also that of the directory from which the walk began.
+func (e *Entry) base() string {
+	if e.Dir != nil {
+		return e.Name
+	}
+	return filepath.Base(e.root.String())
+}
+
+// isSealed reports whether a bundle may seal the file, so that it is to be hashed.
+func (r *Result) isSealed() bool {
+	return r.inBundle || bundle.IsSealedFile(r.Name) && r.Depth() > 0
+}
+
+// hash sets the digest of the file.
+func (r *Result) hash(f *File) error {
+	if err := f.checkSparse(); err != nil {
+		return err
+	}
+	if r.late = !r.late && r.waits(f); r.late {
+		return nil
+	}
+	digest := bundle.NewItemDigest(r.Name)
+	if _, err := io.Copy(digest, io.NewSectionReader(f, 0, f.Size())); err != nil {
+		return f.Wrap(err)
+	}
+	r.digest = digest
+	return nil
+}
+
+// largeKept is the size in bytes from which on a file whose contents are kept is read when its turn comes: many results
+// may wait for theirs.
+const largeKept = 64 << 10
+
+// waits reports whether the file is read when its turn comes.
+func (r *Result) waits(f *File) bool { return bundle.IsSealedFile(r.Name) && f.Size() > largeKept }
+
+// hashLate is hash for a file that waited.
+func (r *Result) hashLate() error {
+	f, err := r.Open()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return r.hash(f)
+}
+
+// item is the result for the Checker of bundles.
+func (r *Result) item() bundle.Item {
+	it := bundle.Item{Name: r.base(), Digest: r.digest}
+	switch r.Type.Type() {
+	case fs.ModeDir:
+		it.Kind = resources.Directory
+	case fs.ModeSymlink:
+		it.Kind = resources.Symlink
+		it.Link, _ = r.Readlink() // an empty target matches nothing
+	}
+	return it
+}

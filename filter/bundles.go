@@ -1,0 +1,30 @@
+package filter
+
+import (
+	"narseal/macho/bundle"
+	"narseal/macho/bundle/resources"
+	"narseal/nar"
+)
+
+// largeKept is how much of a file may be kept, in bytes, while images before it are verified.
+const largeKept = 64 << 10
+
+// newItem returns an entry for the Checker of bundles, without its contents.
+func newItem(e *nar.Entry, touched bool) bundle.Item {
+	it := bundle.Item{Name: string(e.Name), Touched: touched}
+	switch e.Type {
+	case nar.TypeDirectory:
+		it.Kind = resources.Directory
+	case nar.TypeSymlink:
+		it.Kind, it.Link = resources.Symlink, string(e.Target)
+	}
+	return it
+}
+
+// addItem adds the current entry, whose contents are read, to the bundle that it may belong to.
+func (p *pipe) addItem(it bundle.Item) error {
+	it.Digest = p.digest
+	it.Touched = it.Touched || p.digest != nil && p.digest.Touched
+	depth := p.depth
+	return p.inTurn(func() { p.bundles.AddItem(depth, it) })
+}

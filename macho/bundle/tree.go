@@ -1,0 +1,261 @@
+package bundle
+
+import (
+	"strings"
+
+	"narseal/macho"
+	"narseal/macho/bundle/resources"
+)
+
+// An Item is a file, a symlink or a directory in what a Scope found.
+type Item struct {
+	Name    string
+	Kind    resources.Kind
+	Link    string      // the target of a symlink
+	Digest  *FileDigest // of a regular file; nil: it could not be read
+	Touched bool        // the caller has changed it, its name included
+}
+
+const (
+	// maxMemory bounds what is kept of all files of an outermost bundle, its lists of resources included, in bytes.
+	maxMemory = 20 << 20
+	// itemMemory is what a file takes beside its path, and codeMemory a slice of nested code.
+	itemMemory = 320
+	codeMemory = 160
+	// maxLevels is how deep files may lie in a bundle.
+	maxLevels = 64
+)
+
+// tree has the files of an outermost bundle.
+type tree struct {
+	inside bool
+	depth  int              // of its directory
+	files  []resources.File // in depth-first order; paths count from its directory
+	depths []int
+	dirs   []string // paths of the open directories, that of the bundle first
+	code   []resources.Code
+	memory int
+	full   string // why files are missing here; empty: none are
+}
+
+// take charges n bytes, and reports whether they fit.
+func (t *tree) take(n int) bool {
+	if t.memory+n > maxMemory {
+		t.full = "the bundle has too many files to check"
+		return false
+	}
+	t.memory += n
+	return true
+}
+
+func (t *tree) give(n int) { t.memory -= min(n, t.memory) }
+
+// leave forgets the bundle if the next entry does not lie in it.
+func (t *tree) leave(depth int) {
+	if t.inside && depth <= t.depth {
+		*t = tree{}
+	}
+	t.code = nil
+}
+
+// addCode notes a slice of the next file.
+func (t *tree) addCode(s *macho.Slice) {
+	if !t.inside || t.full != "" || !t.take(codeMemory) {
+		return
+	}
+	t.code = append(t.code, codeOf(s))
+}
+
+// codeOf identifies a slice by the CodeDirectory that Security.framework chooses: that of the strongest hash.
+func codeOf(s *macho.Slice) resources.Code {
+	rank := map[macho.HashType]int{macho.SHA1: 1, macho.SHA256Truncated: 2, macho.SHA256: 3, macho.SHA384: 4}
+	var best *macho.CodeDirectory
+	for i := range s.CodeDirectories {
+		if d := &s.CodeDirectories[i]; best == nil || rank[d.HashType] > rank[best.HashType] {
+			best = d
+		}
+	}
+	if best == nil {
+		return resources.Code{}
+	}
+	return resources.Code{CDHash: best.CDHash, Identifier: best.Identifier}
+}
+
+// AddItem adds what a Scope found, after AddFile and AddSlice for the same file.
+func (c *Checker) AddItem(depth int, it Item) {
+	t := &c.tree
+	if !t.inside {
+		*t = tree{inside: true, depth: depth, dirs: []string{""}}
+		return
+	}
+	code := t.code
+	t.code = nil
+	level := depth - t.depth
+	if level > maxLevels || level > len(t.dirs) {
+		if t.full == "" {
+			t.full = "files lie too deep in the bundle to be checked"
+		}
+		return
+	}
+	t.dirs = t.dirs[:level]
+	path := it.Name
+	if dir := t.dirs[level-1]; dir != "" {
+		path = dir + "/" + it.Name
+	}
+	if t.full != "" || !t.take(itemMemory+2*len(path)+len(it.Link)) {
+		return
+	}
+	f := resources.File{Path: path, Kind: it.Kind, Link: it.Link, Code: code, Touched: it.Touched}
+	if it.Digest != nil {
+		f.Sums = it.Digest.sums()
+		if it.Name == infoPlistName && it.Digest.size == int64(len(it.Digest.kept)) {
+			f.Executable = resources.Executable(it.Digest.kept)
+		}
+	}
+	t.files, t.depths = append(t.files, f), append(t.depths, depth)
+	if it.Kind == resources.Directory {
+		t.dirs = append(t.dirs, path)
+	}
+}
+
+// in returns the files in a directory that has just ended, at this depth, with paths that count from it.
+func (t *tree) in(depth int) []resources.File {
+	from, cut := 0, 0
+	if depth > t.depth {
+		for from = len(t.files); from > 0 && t.depths[from-1] > depth; from-- {
+		}
+		if from == 0 || t.depths[from-1] != depth {
+			return nil
+		}
+		cut = len(t.files[from-1].Path) + 1
+	}
+	files := append([]resources.File(nil), t.files[from:]...)
+	for i := range files {
+		files[i].Path = files[i].Path[cut:]
+	}
+	return files
+}
+
+func (d *FileDigest) sums() *resources.Sums {
+	s := &resources.Sums{}
+	d.hashes[macho.SHA1].Sum(s.SHA1[:0])
+	d.hashes[macho.SHA256].Sum(s.SHA256[:0])
+	d.hashes[macho.SHA384].Sum(s.SHA384[:0])
+	return s
+}
+
+// sealed is the comparison of a bundle with its list, made once for all slices of an executable.
+type sealed struct {
+	executable string
+	done       bool
+	problems   []resources.Problem
+	failed     string // why nothing could be compared
+}
+
+// compareResources marks a slice whose bundle has files that do not match.
+func (b *openBundle) compareResources(c *Checker, w *waitingSlice, done *sealed) {
+	if executable := strings.TrimPrefix(strings.TrimPrefix(w.path, b.root), "/"); !done.done || done.executable != executable {
+		*done = sealed{executable: executable, done: true}
+		done.run(c, b)
+	}
+	if done.failed != "" {
+		mark(&w.slice, done.failed, false)
+		b.name(&w.slice, macho.Resource{Path: codeResourcesPath, Problem: done.failed})
+		return
+	}
+	if len(done.problems) == 0 {
+		return
+	}
+	why := "a file is not the one that was sealed: "
+	if len(done.problems) > 1 {
+		why = "files are not those that were sealed, the first: "
+	}
+	touched := false
+	for _, p := range done.problems {
+		b.name(&w.slice, p.Resource)
+		touched = touched || p.Touched
+	}
+	mark(&w.slice, why+done.problems[0].Path+": "+done.problems[0].Problem, touched)
+}
+
+func (s *sealed) run(c *Checker, b *openBundle) {
+	t := &c.tree
+	inScope := t.inside && b.depth >= t.depth
+	switch {
+	case b.codeResources == nil && inScope && t.full == "":
+		alone, touched := true, false
+		for _, f := range t.in(b.depth) {
+			alone = alone && (f.Kind == resources.Directory || f.Path == s.executable)
+			touched = touched || f.Touched
+		}
+		dir, name := splitPath(b.root)
+		if alone || !isBundleName([]byte(name)) && !strings.HasSuffix(dir, "/Versions") {
+			return // such as a library beside others
+		}
+		s.problems = []resources.Problem{{Resource: macho.Resource{Path: codeResourcesPath, Problem: "missing"}, Touched: touched}}
+		return
+	case b.codeResources == nil && !inScope:
+		return // an executable that lies alone
+	case !inScope:
+		s.failed = "not checked: no directory around it has the name of a bundle"
+		return
+	case t.full != "":
+		s.failed = "not checked: " + t.full
+		return
+	case int64(len(b.codeResources.kept)) != b.codeResources.size:
+		s.failed = "not checked: it is too large"
+		return
+	}
+	list, err := resources.Parse(b.codeResources.kept)
+	if err != nil {
+		s.failed = "not checked: " + err.Error()
+		return
+	}
+	files := t.in(b.depth)
+	s.problems = list.Check(&resources.Bundle{
+		Executable: s.executable, Files: files,
+		Nested: func(i int) []resources.Code { return nestedCode(files, i) },
+	})
+}
+
+// nestedCode returns the slices of the main executable of a bundle in a bundle.
+func nestedCode(files []resources.File, at int) []resources.Code {
+	root := files[at].Path + "/"
+	end := at + 1
+	for end < len(files) && strings.HasPrefix(files[end].Path, root) {
+		end++
+	}
+	inside := files[at+1 : end]
+	find := func(path string) *resources.File {
+		for i := range inside {
+			if inside[i].Path == path {
+				return &inside[i]
+			}
+		}
+		return nil
+	}
+	name, _, _ := cutLast(files[at].Path[strings.LastIndexByte(files[at].Path, '/')+1:], ".")
+	base, dir := root, root
+	if f := find(root + "Contents"); f != nil && f.Kind == resources.Directory {
+		base, dir = root+"Contents/", root+"Contents/MacOS/"
+	} else if f := find(root + "Versions/Current"); f != nil && f.Kind == resources.Symlink {
+		base = root + "Versions/" + strings.Trim(f.Link, "/") + "/"
+		dir = base
+	}
+	for _, path := range []string{base + "Resources/Info.plist", base + "Info.plist"} {
+		if f := find(path); f != nil && f.Executable != "" {
+			name = f.Executable
+		}
+	}
+	if f := find(dir + name); f != nil {
+		return f.Code
+	}
+	return nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}

@@ -1,0 +1,84 @@
+package bundle_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"narseal/macho"
+	"narseal/macho/bundle"
+	"narseal/macho/bundle/resources"
+	"narseal/macho/machotest"
+)
+
+func TestScope(t *testing.T) {
+	type entry struct {
+		depth int
+		name  string
+		dir   bool
+		want  bool
+	}
+	var s bundle.Scope
+	for i, e := range []entry{
+		{0, "", true, false}, {1, "A.app", false, false}, {1, "B.app", true, true}, {2, "x", false, true}, {2, "y.framework", true, true},
+		{3, "z", false, true}, {2, "zz", false, true}, {1, "C", true, false}, {2, "Contents", true, true}, {3, "x", false, true},
+		{2, "Docs", true, false}, {2, "Versions", true, true}, {1, "hello-1.2", true, false}, {1, "app", true, false},
+	} {
+		if got := s.Enter(e.depth, []byte(e.name), e.dir); got != e.want {
+			t.Errorf("entry %d, %q: %v", i, e.name, got)
+		}
+	}
+}
+
+// A bundle deeper than any is looked for is not valid either.
+func TestTooDeep(t *testing.T) {
+	c := bundle.Checker{CheckResources: true}
+	c.AddItem(1, bundle.Item{Name: "A.app", Kind: resources.Directory})
+	var got macho.Slice
+	path := "/A.app" + strings.Repeat("/d", 70) + "/A"
+	c.AddSlice(72, text(path), sealedSlice(t, map[int][]byte{3: nil}), func(s macho.Slice) { got = s })
+	if got.Status != macho.StatusBundle {
+		t.Errorf("status %s", got.Status)
+	}
+}
+
+// A bundle with more files than the budget has room for, or with deeper ones, is never valid.
+func TestBundleBudget(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		files int
+		deep  int
+		want  string
+	}{
+		{"few files", 100, 0, ""},
+		{"many files", 32 << 20 / 300, 0, "too many files"},
+		{"deep files", 10, 100, "too deep"},
+	} {
+		c := bundle.Checker{CheckResources: true}
+		var got []macho.Slice
+		add := func(depth int, it bundle.Item) {
+			c.Reach(depth)
+			c.AddItem(depth, it)
+		}
+		add(1, bundle.Item{Name: "A.app", Kind: resources.Directory})
+		c.Reach(2)
+		list := machotest.CodeResources
+		c.AddSlice(2, text("/A.app/A"), sealedSlice(t, map[int][]byte{3: []byte(list)}), func(s macho.Slice) { got = append(got, s) })
+		add(2, bundle.Item{Name: "A"})
+		add(2, bundle.Item{Name: "_CodeSignature", Kind: resources.Directory})
+		d := bundle.NewItemDigest("CodeResources")
+		d.Write([]byte(list))
+		c.AddFile(3, text("/A.app/_CodeSignature/CodeResources"), d)
+		add(3, bundle.Item{Name: "CodeResources", Digest: d})
+		for i := range test.files {
+			add(2, bundle.Item{Name: fmt.Sprint("z", i)})
+		}
+		for i := range test.deep {
+			add(3+i, bundle.Item{Name: "d", Kind: resources.Directory})
+		}
+		c.Reach(0)
+		if len(got) != 1 || got[0].Status.OK() != (test.want == "") || !strings.Contains(got[0].Reason, test.want) {
+			t.Errorf("%s: %d slices, %s %q", test.name, len(got), got[0].Status, got[0].Reason)
+		}
+	}
+}
