@@ -70,9 +70,9 @@ func TestExamples(t *testing.T) {
 			}
 		})
 	}
-	files, err := os.ReadDir("../docs/examples")
+	files, err := filepath.Glob("../docs/examples/*.*") // those in directories have tests of their own
 	if err != nil || len(files) != 8 {
-		t.Errorf("%d files, of which 7 were tried: %v", len(files), err)
+		t.Errorf("files %q, of which 7 were tried: %v", files, err)
 	}
 }
 

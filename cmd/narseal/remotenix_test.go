@@ -22,12 +22,12 @@ func TestRemoteForNix(t *testing.T) {
 	nartest.Tool(t, "nix")
 	for i, dir := range append([]string{""}, filepath.SplitList(os.Getenv("NARSEAL_NIX"))...) {
 		for _, name := range []string{"nginx", "s3"} {
-			if name == "s3" && i == 0 {
-				continue // Debian 12's Nix knows no S3
-			}
 			t.Run(fmt.Sprint("nix", i, name), func(t *testing.T) {
 				if dir != "" {
 					t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+				}
+				if name == "s3" && !strings.HasPrefix(nartest.Version(t), "2.3") {
+					t.Skip("Debian's Nix before 2.33, which brought its own S3, has none")
 				}
 				if name == "s3" {
 					host := cachetest.NewS3(t)
