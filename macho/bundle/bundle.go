@@ -62,6 +62,8 @@ type Checker struct {
 	open    []*openBundle // around the current file, the outermost first
 	waiting int           // slices that wait, in all of them
 	stale   int           // stale slots of these slices
+	cost    int64         // of the comparisons so far
+	allowed int64         // cost that the files have added to costInAll
 }
 
 // openBundle is a directory that may be the ROOT of a bundle.
@@ -71,6 +73,9 @@ type openBundle struct {
 	infoPlists    []*FileDigest
 	codeResources *FileDigest
 	slices        []waitingSlice
+
+	list    *resources.List // of codeResources, parsed once
+	listErr error
 }
 
 type waitingSlice struct {

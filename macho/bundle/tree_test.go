@@ -42,17 +42,22 @@ func TestTooDeep(t *testing.T) {
 	}
 }
 
-// A bundle with more files than the budget has room for, or with deeper ones, is never valid.
+// A bundle with more files than the budget has room for, with deeper ones, or with rules that take long to match, is never
+// valid.
 func TestBundleBudget(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		files int
 		deep  int
+		file  string // what names of files begin with
+		list  string
 		want  string
 	}{
-		{"few files", 100, 0, ""},
-		{"many files", 32 << 20 / 300, 0, "too many files"},
-		{"deep files", 10, 100, "too deep"},
+		{"few files", 100, 0, "z", machotest.CodeResources, ""},
+		{"many files", 32 << 20 / 300, 0, "z", machotest.CodeResources, "too many files"},
+		{"deep files", 10, 100, "z", machotest.CodeResources, "too deep"},
+		{"large rules", 500, 0, strings.Repeat("z", 200), rules("(.?){500}y$", "(.?){501}y$"), "too long to match"},
+		{"few files and large rules", 5, 0, strings.Repeat("z", 200), rules("(.?){500}y$", "(.?){501}y$"), ""},
 	} {
 		c := bundle.Checker{CheckResources: true}
 		var got []macho.Slice
@@ -62,16 +67,15 @@ func TestBundleBudget(t *testing.T) {
 		}
 		add(1, bundle.Item{Name: "A.app", Kind: resources.Directory})
 		c.Reach(2)
-		list := machotest.CodeResources
-		c.AddSlice(2, text("/A.app/A"), sealedSlice(t, map[int][]byte{3: []byte(list)}), func(s macho.Slice) { got = append(got, s) })
+		c.AddSlice(2, text("/A.app/A"), sealedSlice(t, map[int][]byte{3: []byte(test.list)}), func(s macho.Slice) { got = append(got, s) })
 		add(2, bundle.Item{Name: "A"})
 		add(2, bundle.Item{Name: "_CodeSignature", Kind: resources.Directory})
 		d := bundle.NewItemDigest("CodeResources")
-		d.Write([]byte(list))
+		d.Write([]byte(test.list))
 		c.AddFile(3, text("/A.app/_CodeSignature/CodeResources"), d)
 		add(3, bundle.Item{Name: "CodeResources", Digest: d})
 		for i := range test.files {
-			add(2, bundle.Item{Name: fmt.Sprint("z", i)})
+			add(2, bundle.Item{Name: fmt.Sprint(test.file, i)})
 		}
 		for i := range test.deep {
 			add(3+i, bundle.Item{Name: "d", Kind: resources.Directory})
@@ -81,4 +85,13 @@ func TestBundleBudget(t *testing.T) {
 			t.Errorf("%s: %d slices, %s %q", test.name, len(got), got[0].Status, got[0].Reason)
 		}
 	}
+}
+
+// rules returns a list without files that has these expressions.
+func rules(patterns ...string) string {
+	list := "<plist><dict><key>files</key><dict/><key>rules</key><dict>"
+	for _, p := range patterns {
+		list += "<key>" + p + "</key><true/>"
+	}
+	return list + "</dict></dict></plist>"
 }

@@ -36,6 +36,7 @@ const (
 type List struct {
 	files map[string]*seal
 	rules []rule
+	size  int // instructions of the rules' expressions
 }
 
 // seal says how one file must be.

@@ -273,6 +273,13 @@ func TestParseRefuses(t *testing.T) {
 	for _, n := range []int{40, 0, at} {
 		bomb = binary.BigEndian.AppendUint64(bomb, uint64(n))
 	}
+	rules := func(n int, pattern string) []byte {
+		d := dict{}
+		for i := range n {
+			d[fmt.Sprint(pattern, i)] = true
+		}
+		return xmlDocument(dict{"files": dict{}, "rules": d})
+	}
 	for name, data := range map[string][]byte{
 		"empty": nil, "text": []byte("{ files = {}; rules = {}; }"), "array": []byte("<plist><array/></plist>"),
 		"file twice":  files("<key>files</key><dict><key>a</key>" + link + "<key>a</key>" + link + "</dict>"),
@@ -283,6 +290,9 @@ func TestParseRefuses(t *testing.T) {
 		"cut":         files("<key>files</key><dict/>")[:60],
 		"large value": files("<key>files</key><dict><key>a</key><string>" + strings.Repeat("x", maxValue) + "</string></dict>"),
 		"many rules":  xmlDocument(dict{"files": dict{}, "rules": manyRules(maxRules + 1)}),
+		"large rule":  rules(1, strings.Repeat(".{1000}", 145)),
+		"nested rule": rules(1, "((x{10}){10}){50}"),
+		"large rules": rules(maxRules, "x{20}"),
 		"large":       make([]byte, MaxSize+1),
 		"bomb":        bomb,
 		"binary cut":  binaryOf(list())[:200],

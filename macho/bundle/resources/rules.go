@@ -12,6 +12,8 @@ const (
 	maxRules = 256
 	// maxPattern bounds the length of a rule's expression in bytes.
 	maxPattern = 1024
+	// maxInstructions bounds the sizes of all expressions of a list. Those that codesign writes take about 500.
+	maxInstructions = 4096
 )
 
 // rule says what files are whose path its expression matches. The rule of the greatest weight counts.
@@ -69,25 +71,49 @@ func (l *List) addRule(pattern string, r rule) error {
 	if len(pattern) > maxPattern {
 		return fmt.Errorf("it has more than %d bytes", maxPattern)
 	}
-	var err error
-	if r.match, err = compile(pattern); err != nil {
+	parsed, err := parseExpression(pattern)
+	if err != nil {
+		return err
+	}
+	if l.size += instructions(parsed); l.size > maxInstructions {
+		return fmt.Errorf("with it, the expressions take more than %d instructions", maxInstructions)
+	}
+	if r.match, err = regexp.Compile(parsed.String()); err != nil {
 		return err
 	}
 	l.rules = append(l.rules, r)
 	return nil
 }
 
-// compile compiles an extended regular expression. regexp.CompilePOSIX would have ^ and $ match at every line, and no dot
-// match a newline, as in egrep. regcomp(3) without REG_NEWLINE takes a path as a whole.
-func compile(pattern string) (*regexp.Regexp, error) {
-	if _, err := regexp.CompilePOSIX(pattern); err != nil {
+// parseExpression parses an extended regular expression. regexp.CompilePOSIX would have ^ and $ match at every line, and
+// no dot match a newline, as in egrep. regcomp(3) without REG_NEWLINE takes a path as a whole. Parsing does not expand
+// repetitions, as compiling does.
+func parseExpression(pattern string) (*syntax.Regexp, error) {
+	if _, err := syntax.Parse(pattern, syntax.POSIX); err != nil {
 		return nil, err
 	}
-	parsed, err := syntax.Parse(pattern, syntax.OneLine|syntax.DotNL|syntax.ClassNL)
-	if err != nil {
-		return nil, err
+	return syntax.Parse(pattern, syntax.OneLine|syntax.DotNL|syntax.ClassNL)
+}
+
+// instructions estimates the size of a compiled expression from above, up to a little more than maxInstructions.
+func instructions(re *syntax.Regexp) int {
+	n := 1 + len(re.Rune)
+	for _, sub := range re.Sub {
+		n += instructions(sub)
 	}
-	return regexp.Compile(parsed.String())
+	if re.Op == syntax.OpRepeat {
+		n *= 1 + max(re.Min, re.Max)
+	}
+	return min(n, maxInstructions+1)
+}
+
+// Cost estimates the work of Check for these files: bytes of paths times instructions of expressions.
+func (l *List) Cost(files []File) int64 {
+	bytes := 0
+	for i := range files {
+		bytes += len(files[i].Path)
+	}
+	return int64(bytes) * int64(l.size)
 }
 
 // excluded are names in the base of a bundle that are never sealed (BundleDiskRep::adjustResources).
