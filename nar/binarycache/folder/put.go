@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/internal/stream"
 )
 
 // Put writes an object. What is longer than it should be, or shorter, is an error.
@@ -41,7 +42,7 @@ func put(ctx context.Context, dir *os.File, base string, size int64, body io.Rea
 	}
 	defer t.close()
 	buf := make([]byte, min(256<<10, max(size, 1)))
-	n, err := io.CopyBuffer(struct{ io.Writer }{t.file}, io.LimitReader(contextReader{ctx, body}, size), buf)
+	n, err := io.CopyBuffer(struct{ io.Writer }{t.file}, io.LimitReader(stream.WithContext(ctx, body), size), buf)
 	if err != nil {
 		return "", reason(err)
 	}
@@ -92,19 +93,6 @@ func checkCondition(dir *os.File, base string, c binarycache.Condition) error {
 		return binarycache.ErrChanged
 	}
 	return checkRegular(&st)
-}
-
-// A contextReader stops when its context does.
-type contextReader struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
 }
 
 // syncDir makes what was changed in a directory last. A file system that cannot is no error, as there is nothing more

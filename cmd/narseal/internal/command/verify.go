@@ -159,7 +159,7 @@ func (v *verifyRun) open(ctx context.Context) error {
 func (v *verifyRun) files(ctx context.Context) error {
 	s := &scan.Scanner{
 		Jobs:     v.cfg.Signatures.Jobs,
-		Examine:  v.examine,
+		Examine:  scan.Verifier(v.cfg.Signatures.Locate),
 		Unsigned: v.cfg.Signatures.Unsigned,
 		Found: func(r *scan.Result) {
 			v.Terminal.Progress().Add(r.Size)
@@ -172,20 +172,6 @@ func (v *verifyRun) files(ctx context.Context) error {
 		Entered: v.entered(),
 	}
 	return s.Run(ctx, v.name)
-}
-
-func (v *verifyRun) examine(f *scan.File, cfg macho.Config) (*macho.Report, error) {
-	found, err := cfg.Verify(f)
-	if err == nil && v.cfg.Signatures.Locate {
-		err = found.Locate(f)
-	}
-	if err == nil {
-		err = f.Unchanged()
-	}
-	if err != nil {
-		return nil, f.Wrap(err)
-	}
-	return found, nil
 }
 
 // stream verifies what an archive, or a stream of them, holds.

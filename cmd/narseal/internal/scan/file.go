@@ -96,6 +96,23 @@ func (f *File) Unchanged() error {
 // Wrap returns an error with the file's path in front.
 func (f *File) Wrap(err error) error { return fmt.Errorf("%s: %w", f.Path().Short(), err) }
 
+// Verifier returns a Scan's Examine that verifies the image. With locate, the reports say where stale pages lie.
+func Verifier(locate bool) func(f *File, cfg macho.Config) (*macho.Report, error) {
+	return func(f *File, cfg macho.Config) (*macho.Report, error) {
+		found, err := cfg.Verify(f)
+		if err == nil && locate {
+			err = found.Locate(f)
+		}
+		if err == nil {
+			err = f.Unchanged()
+		}
+		if err != nil {
+			return nil, f.Wrap(err)
+		}
+		return found, nil
+	}
+}
+
 // probe reports whether a file has a signature, well-formed or not. Of an image that has none it returns what
 // macho.UnsignedSlices wants.
 func (f *File) probe(buf []byte) (signed bool, prefix []byte, err error) {

@@ -174,7 +174,7 @@ func (r *run) scan(ctx context.Context, p *nixcli.Path) *pathFound {
 	}
 	s := &scan.Scanner{
 		Jobs:    r.jobs,
-		Examine: r.examine, Unsigned: r.unsigned != report.UnsignedIgnore,
+		Examine: scan.Verifier(r.locate), Unsigned: r.unsigned != report.UnsignedIgnore,
 		Found: func(res *scan.Result) {
 			f.tally.AddFile(res.Type, res.Size, res.Report)
 			progress.Add(res.Size)
@@ -222,20 +222,6 @@ func withoutCaseHack(path string) string {
 		names[i], _, _ = strings.Cut(name, caseHackSuffix)
 	}
 	return strings.Join(names, "/")
-}
-
-func (r *run) examine(f *scan.File, cfg macho.Config) (*macho.Report, error) {
-	found, err := cfg.Verify(f)
-	if err == nil && r.locate {
-		err = found.Locate(f)
-	}
-	if err == nil {
-		err = f.Unchanged()
-	}
-	if err != nil {
-		return nil, f.Wrap(err)
-	}
-	return found, nil
 }
 
 // fail reports what could not be done.

@@ -9,6 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+
+	"narseal/nar/binarycache/internal/stream"
 )
 
 // Content is the body of an object that is written, which may take several tries. It is known to be of its size.
@@ -28,7 +30,7 @@ func measure(ctx context.Context, body io.ReadSeeker, size int64) (*Content, err
 	}
 	h := sha256.New()
 	buf := make([]byte, min(256<<10, size+1))
-	n, err := io.CopyBuffer(struct{ io.Writer }{h}, io.LimitReader(contextReader{ctx, body}, size+1), buf)
+	n, err := io.CopyBuffer(struct{ io.Writer }{h}, io.LimitReader(stream.WithContext(ctx, body), size+1), buf)
 	if err == nil && n != size {
 		err = fmt.Errorf("got %d bytes or more, want %d", n, size)
 	}
@@ -116,17 +118,4 @@ func (a *attempt) revoke() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.r = nil
-}
-
-// A contextReader stops when its context does.
-type contextReader struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.Reader.Read(p)
 }
