@@ -48,6 +48,7 @@ func sweepNumber(t *testing.T, name string, value int) int {
 // A sweptCache is a synthetic cache behind HTTP. Its paths are zeros but for a number, and some hold a damaged image.
 type sweptCache struct {
 	url     string
+	mu      sync.RWMutex // of objects
 	objects map[string]string
 	list    string // file with the store paths
 	broken  []string
@@ -71,7 +72,6 @@ func newSweptCache(t *testing.T, paths, broken, size int) *sweptCache {
 		}
 		bases[i] = b.String() + "-p" + strconv.Itoa(i%1000) + "-1.0"
 	}
-	var mu sync.Mutex
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -88,9 +88,7 @@ func newSweptCache(t *testing.T, paths, broken, size int) *sweptCache {
 					t.Error(err)
 					return
 				}
-				mu.Lock()
-				maps.Copy(c.objects, objects)
-				mu.Unlock()
+				c.add(objects)
 			}
 		})
 	}
@@ -110,6 +108,12 @@ func newSweptCache(t *testing.T, paths, broken, size int) *sweptCache {
 	return c
 }
 
+func (c *sweptCache) add(objects map[string]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.Copy(c.objects, objects)
+}
+
 func (c *sweptCache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	time.Sleep(c.delay)
 	name := strings.TrimPrefix(r.URL.Path, "/")
@@ -119,7 +123,9 @@ func (c *sweptCache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(name, "nar/"):
 		c.nars.Add(1)
 	}
+	c.mu.RLock()
 	body, ok := c.objects[name]
+	c.mu.RUnlock()
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -338,7 +344,7 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	maps.Copy(c.objects, objects)
+	c.add(objects)
 	c.faults.Store(0)
 	c.infos.Store(0)
 	c.nars.Store(0)
