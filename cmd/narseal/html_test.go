@@ -93,7 +93,7 @@ func TestHTML(t *testing.T) {
 		t.Errorf("%d rows, want 8", got)
 	}
 	// Without its script the page has nothing that would do nothing.
-	if !strings.Contains(page, `<form id="filter" hidden>`) || strings.Contains(page[:strings.Index(page, "<script")], "<button") {
+	if !strings.Contains(page, `<form id="filter" aria-label="Filter the slices" hidden>`) || strings.Contains(page[:strings.Index(page, "<script")], "<button") {
 		t.Error("controls that need the script show without it")
 	}
 	for _, want := range []string{
