@@ -194,7 +194,7 @@ func (b *bench) rivals() error {
 		if err != nil {
 			return err
 		}
-		file := c.args[3]
+		file := c.args[len(c.args)-1] // of the rules
 		rules, err := os.ReadFile(file)
 		if err != nil {
 			return err
