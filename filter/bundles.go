@@ -9,6 +9,20 @@ import (
 // largeKept is how much of a file may be kept, in bytes, while images before it are verified.
 const largeKept = 64 << 10
 
+// enterScope sets inBundle for the entry that begins.
+func (p *pipe) enterScope(e *nar.Entry) error {
+	directory := e.Type == nar.TypeDirectory
+	if e.Depth == 0 && directory {
+		p.inBundle = p.scope.EnterRoot()
+		return nil
+	}
+	p.inBundle = p.scope.Enter(e.Depth, e.Name, directory)
+	if p.scope.Left() {
+		return p.inTurn(p.bundles.Leave)
+	}
+	return nil
+}
+
 // newItem returns an entry for the Checker of bundles, without its contents.
 func newItem(e *nar.Entry, touched bool) bundle.Item {
 	it := bundle.Item{Name: string(e.Name), Touched: touched}

@@ -124,7 +124,9 @@ func (p *pipe) entry(e *nar.Entry) error {
 	p.digest, p.depth = nil, e.Depth
 	if p.signatures() {
 		p.reach(e.Depth)
-		p.inBundle = p.scope.Enter(e.Depth, e.Name, e.Type == nar.TypeDirectory)
+		if err := p.enterScope(e); err != nil {
+			return err
+		}
 		p.sealed = e.Type == nar.TypeRegular && bundle.IsSealedFile(e.Name)
 		if p.sealed || p.inBundle && e.Type == nar.TypeRegular {
 			p.digest = bundle.NewItemDigest(e.Name)

@@ -31,7 +31,8 @@ const (
 	codeResourcesDir  = "/_CodeSignature"
 	codeResourcesPath = "_CodeSignature/CodeResources"
 	resourcesDir      = "/Resources"
-	contentsDir       = "/Contents"
+	contentsName      = "Contents"
+	contentsDir       = "/" + contentsName
 	executablesDir    = "/MacOS"
 )
 
@@ -57,6 +58,8 @@ const (
 type Checker struct {
 	// CheckResources compares all files of bundles with their CodeResources. All that a Scope finds must then be added.
 	CheckResources bool
+	// RootName is the name of the tree's root, if it has one.
+	RootName string
 
 	tree    tree
 	open    []*openBundle // around the current file, the outermost first
@@ -73,6 +76,7 @@ type openBundle struct {
 	infoPlists    []*FileDigest
 	codeResources *FileDigest
 	slices        []waitingSlice
+	contents      contents // of the directory, counted once
 
 	list    *resources.List // of codeResources, parsed once
 	listErr error
@@ -82,6 +86,7 @@ type waitingSlice struct {
 	slice macho.Slice
 	then  func(macho.Slice)
 	path  string // of the image
+	above bool   // its bundle is the root, if that is what Contents is
 }
 
 // A FileDigest hashes what is written to it, with every hash that a CodeDirectory may use.
@@ -157,6 +162,9 @@ func (c *Checker) Reach(depth int) {
 	for n := len(c.open); n > 0 && c.open[n-1].depth >= depth; n-- {
 		last := c.open[n-1]
 		c.open = c.open[:n-1]
+		if c.lift(last) {
+			continue
+		}
 		c.waiting -= len(last.slices)
 		for _, w := range last.slices {
 			c.stale -= staleSlots(&w.slice)
@@ -219,7 +227,7 @@ func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then fu
 	default:
 		c.waiting++
 		c.stale += staleSlots(&s)
-		b.slices = append(b.slices, waitingSlice{s, then, path()})
+		b.slices = append(b.slices, waitingSlice{slice: s, then: then, path: path()})
 	}
 }
 
@@ -240,29 +248,12 @@ func (c *Checker) at(root string) *openBundle {
 func (b *openBundle) compare(c *Checker) {
 	var sealed sealed
 	for _, w := range b.slices {
-		s := &w.slice
-		var changed [slotResources + 1]bool // by slot; several CodeDirectories have it
-		for _, stored := range s.External {
-			files, name, path := b.infoPlists, infoPlistName, infoPlistName
-			if stored.K == slotResources {
-				files, name, path = nil, codeResourcesName, codeResourcesPath
-				if b.codeResources != nil {
-					files = []*FileDigest{b.codeResources}
-				}
-			}
-			match := func(d *FileDigest) bool { return d.equals(stored) }
-			if len(files) == 0 || changed[stored.K] || slices.ContainsFunc(files, match) {
-				continue
-			}
-			changed[stored.K] = true
-			touched := slices.ContainsFunc(files, func(d *FileDigest) bool { return d.Touched })
-			if s.Bundle == nil {
-				mark(s, "the bundle's "+name+" is not the one that was signed", touched)
-			}
-			s.Touched = s.Touched || touched
-			b.name(s, macho.Resource{Path: path, Problem: "changed"})
+		if w.above && !b.isContents(c, &w) {
+			w.then(w.slice) // it lies in a directory that is called MacOS
+			continue
 		}
-		if c.CheckResources && sealsResources(s) {
+		b.compareStored(c, &w)
+		if c.CheckResources && sealsResources(&w.slice) {
 			b.compareResources(c, &w, &sealed)
 		}
 		w.then(w.slice)
@@ -271,6 +262,40 @@ func (b *openBundle) compare(c *Checker) {
 		if d != nil {
 			c.tree.give(len(d.kept))
 		}
+	}
+}
+
+// compareStored compares what a slice seals beside itself.
+func (b *openBundle) compareStored(c *Checker, w *waitingSlice) {
+	s := &w.slice
+	var changed [slotResources + 1]bool // by slot; several CodeDirectories have it
+	for _, stored := range s.External {
+		files, name, path := b.infoPlists, infoPlistName, infoPlistName
+		if stored.K == slotResources {
+			files, name, path = nil, codeResourcesName, codeResourcesPath
+			if b.codeResources != nil {
+				files = []*FileDigest{b.codeResources}
+			}
+		}
+		match := func(d *FileDigest) bool { return d.equals(stored) }
+		if changed[stored.K] || slices.ContainsFunc(files, match) {
+			continue
+		}
+		why, problem := "is not the one that was signed", "changed"
+		touched := slices.ContainsFunc(files, func(d *FileDigest) bool { return d.Touched })
+		if len(files) == 0 {
+			// compareResources says that there is no list.
+			if stored.K == slotResources || !c.CheckResources || !b.isBundle(c, b.executable(w)) {
+				continue
+			}
+			why, problem, touched = "is missing", "missing", b.contents.touched
+		}
+		changed[stored.K] = true
+		if s.Bundle == nil {
+			mark(s, "the bundle's "+name+" "+why, touched)
+		}
+		s.Touched = s.Touched || touched
+		b.name(s, macho.Resource{Path: path, Problem: problem})
 	}
 }
 

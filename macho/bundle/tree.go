@@ -126,20 +126,25 @@ func (c *Checker) AddItem(depth int, it Item) {
 
 // in returns the files in a directory that has just ended, at this depth, with paths that count from it.
 func (t *tree) in(depth int) []resources.File {
-	from, cut := 0, 0
-	if depth > t.depth {
-		for from = len(t.files); from > 0 && t.depths[from-1] > depth; from-- {
-		}
-		if from == 0 || t.depths[from-1] != depth {
-			return nil
-		}
-		cut = len(t.files[from-1].Path) + 1
-	}
+	from, cut := t.from(depth)
 	files := append([]resources.File(nil), t.files[from:]...)
 	for i := range files {
 		files[i].Path = files[i].Path[cut:]
 	}
 	return files
+}
+
+// from returns where the files of such a directory begin, and where in their paths those that count from it.
+func (t *tree) from(depth int) (from, cut int) {
+	if depth <= t.depth {
+		return 0, 0
+	}
+	for from = len(t.files); from > 0 && t.depths[from-1] > depth; from-- {
+	}
+	if from == 0 || t.depths[from-1] != depth {
+		return len(t.files), 0
+	}
+	return from, len(t.files[from-1].Path) + 1
 }
 
 func (d *FileDigest) sums() *resources.Sums {
@@ -160,7 +165,7 @@ type sealed struct {
 
 // compareResources marks a slice whose bundle has files that do not match.
 func (b *openBundle) compareResources(c *Checker, w *waitingSlice, done *sealed) {
-	if executable := strings.TrimPrefix(strings.TrimPrefix(w.path, b.root), "/"); !done.done || done.executable != executable {
+	if executable := b.executable(w); !done.done || done.executable != executable {
 		*done = sealed{executable: executable, done: true}
 		done.run(c, b)
 	}
@@ -186,22 +191,15 @@ func (b *openBundle) compareResources(c *Checker, w *waitingSlice, done *sealed)
 
 func (s *sealed) run(c *Checker, b *openBundle) {
 	t := &c.tree
-	inScope := t.inside && b.depth >= t.depth
+	inScope := b.inScope(t)
 	switch {
-	case b.codeResources == nil && inScope && t.full == "":
-		alone, touched := true, false
-		for _, f := range t.in(b.depth) {
-			alone = alone && (f.Kind == resources.Directory || f.Path == s.executable)
-			touched = touched || f.Touched
+	case b.codeResources == nil && !(inScope && t.full != ""):
+		if b.isBundle(c, s.executable) {
+			s.problems = []resources.Problem{{
+				Resource: macho.Resource{Path: codeResourcesPath, Problem: "missing"}, Touched: b.contents.touched,
+			}}
 		}
-		dir, name := splitPath(b.root)
-		if alone || !isBundleName([]byte(name)) && !strings.HasSuffix(dir, "/Versions") {
-			return // such as a library beside others
-		}
-		s.problems = []resources.Problem{{Resource: macho.Resource{Path: codeResourcesPath, Problem: "missing"}, Touched: touched}}
 		return
-	case b.codeResources == nil && !inScope:
-		return // an executable that lies alone
 	case !inScope:
 		s.failed = "not checked: no directory around it has the name of a bundle"
 		return

@@ -14,7 +14,16 @@ func (e *Entry) base() string {
 	if e.Dir != nil {
 		return e.Name
 	}
-	return filepath.Base(e.root.String())
+	return rootName(e.root.String())
+}
+
+// rootName is the last name of the path of a directory, also of ".".
+func rootName(path string) string {
+	if name := filepath.Base(path); name != "." && name != ".." && name != "/" {
+		return name
+	}
+	path, _ = filepath.Abs(path)
+	return filepath.Base(path)
 }
 
 // isSealed reports whether a bundle may seal the file, so that it is to be hashed.

@@ -47,6 +47,7 @@ type Result struct {
 
 	unsigned []macho.Slice      // that need a signature, of an image without any
 	inBundle bool               // a Scope found it
+	again    bool               // it was found before, a directory that turned out to be a bundle
 	late     bool               // it is hashed when its turn comes
 	digest   *bundle.FileDigest // of what a bundle may seal
 	err      error
@@ -65,7 +66,7 @@ const (
 func (s *Scanner) Run(ctx context.Context, root string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s.bundles.CheckResources, s.scope = true, bundle.Scope{}
+	s.bundles.CheckResources, s.bundles.RootName, s.scope = true, rootName(root), bundle.Scope{}
 	order := make(chan *Result, maxAhead)
 	todo := make(chan *Result, maxAhead)
 	slots := semaphore.NewWeighted(int64(s.Jobs))
@@ -101,7 +102,13 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 			}
 			return err
 		}
-		w := &walker{pool: &s.pool, each: each, failed: func(err error) { _ = put(&Result{err: err}) }, opened: s.Opened, wait: func() {
+		signed := func(e *Entry) error {
+			if !s.scope.EnterSigned(e.Depth()) {
+				return nil
+			}
+			return put(&Result{Entry: *e, inBundle: true, again: true})
+		}
+		w := &walker{pool: &s.pool, each: each, signed: signed, failed: func(err error) { _ = put(&Result{err: err}) }, opened: s.Opened, wait: func() {
 			close(todo)
 			workers.Wait()
 		}}
@@ -111,6 +118,10 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 		_ = w.walk(root)
 	}()
 	for r := range order {
+		if r.again {
+			s.bundles.AddItem(r.Depth(), r.item())
+			continue
+		}
 		if s.Entered != nil && !r.isError() {
 			s.Entered(&r.Entry)
 		}
