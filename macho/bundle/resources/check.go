@@ -69,6 +69,12 @@ type Problem struct {
 	Touched bool // the caller has changed it
 }
 
+// Problems that an Update repairs.
+const (
+	Changed     = "changed"
+	CodeChanged = "nested code changed"
+)
+
 // MaxProblems is how many problems are named. Problems past it are one more, which says how many there are.
 const MaxProblems = 1000
 
@@ -190,7 +196,7 @@ func (s *seal) match(f *File) string {
 	}
 	for t, sum := range s.hashes {
 		if sum != nil && !bytes.Equal(sum, f.Sums.of(macho.HashType(t))) {
-			return "changed"
+			return Changed
 		}
 	}
 	return ""
@@ -215,7 +221,7 @@ func matchCode(requirement string, code []Code) string {
 		}
 		for _, slice := range code {
 			if !wanted[hex.EncodeToString(slice.CDHash)] {
-				return "nested code changed"
+				return CodeChanged
 			}
 		}
 		return ""
