@@ -54,6 +54,8 @@ var bounds = []struct{ row, dir, name string }{
 	{"images that wait to be verified", "filter", "maxQueued"},
 	{"executables that wait", "macho/bundle", "maxWaiting"},
 	{"executables that wait", "macho/bundle", "maxDepth"},
+	{"signature of a bundle whose main executable", "macho/bundle", "maxDirectory"},
+	{"signature of a bundle whose main executable", "macho/bundle", "maxPages"},
 	{"levels of packing", "filter/refs", "DefaultDepth"},
 	{"bytes that a file expands to", "filter/refs", "DefaultSize"},
 	{"expansion of a member", "filter/refs", "DefaultRatio"},

@@ -39,8 +39,10 @@ type tree struct {
 	depths []int
 	dirs   []string // paths of the open directories, that of the bundle first
 	code   []resources.Code
-	memory int
-	full   string // why files are missing here; empty: none are
+	// scripts has the digests of files that may be the main executable of a bundle, by path.
+	scripts map[string]*FileDigest
+	memory  int
+	full    string // why files are missing here; empty: none are
 }
 
 // take charges n bytes, and reports whether they fit.
@@ -117,6 +119,7 @@ func (c *Checker) AddItem(depth int, it Item) {
 			f.Executable = resources.Executable(it.Digest.kept)
 		}
 	}
+	t.addScript(&it, path)
 	t.files, t.depths = append(t.files, f), append(t.depths, depth)
 	c.allowed += costPerFile
 	if it.Kind == resources.Directory {
@@ -259,6 +262,12 @@ func nestedCode(files []resources.File, at int) []resources.Code {
 	}
 	if f := find(dir + name); f != nil {
 		return f.Code
+	}
+	// Of a bundle without an executable, the Info.plist is signed.
+	for _, path := range []string{base + "Resources/Info.plist", base + "Info.plist"} {
+		if f := find(path); f != nil {
+			return f.Code
+		}
 	}
 	return nil
 }
