@@ -88,20 +88,33 @@ func (f *bundleForm) seal(script bool) {
 	f.put(f.info, info)
 	signature := nartest.Dir{"CodeResources": nartest.File(list)}
 	f.put("_CodeSignature", signature)
-	if !script {
+	if script {
+		signature["CodeRequirements"] = nartest.File("\xfa\xde\x0c\x01\x00\x00\x00\x0c\x00\x00\x00\x00")
+		signature["CodeSignature"] = nartest.File("")
+		f.put(f.main, nartest.Exec("#!/bin/sh\n"+strings.Repeat("echo a script of several pages\n", 400)))
+	}
+	f.script = script
+	f.sign()
+}
+
+// sign signs the Info.plist and the list that are there.
+func (f *bundleForm) sign() {
+	read := func(path string) string {
+		dir, name := f.inBase(path)
+		return string(dir[name].(nartest.File))
+	}
+	info, list := read(f.info), read("_CodeSignature/CodeResources")
+	if !f.script {
 		data, _ := machotest.Image{Directories: []machotest.Directory{{HashType: 1, PageShift: 12}, {Slot: 0x1000, PageShift: 12}},
 			External: map[int][]byte{1: []byte(info), 3: []byte(list)}}.Build()
 		f.put(f.main, nartest.Exec(data))
 		return
 	}
-	text := "#!/bin/sh\n" + strings.Repeat("echo a script of several pages\n", 400)
-	f.put(f.main, nartest.Exec(text))
-	requirements := "\xfa\xde\x0c\x01\x00\x00\x00\x0c\x00\x00\x00\x00"
-	special := map[int]string{1: string(info), 2: requirements, 3: list}
-	signature["CodeDirectory"] = nartest.File(detachedDirectory(1, text, special))
-	signature["CodeRequirements-1"] = nartest.File(detachedDirectory(2, text, special))
-	signature["CodeRequirements"] = nartest.File(requirements)
-	signature["CodeSignature"] = nartest.File("")
+	dir, name := f.inBase(f.main)
+	text := string(dir[name].(nartest.Exec))
+	special := map[int]string{1: info, 2: read("_CodeSignature/CodeRequirements"), 3: list}
+	f.put("_CodeSignature/CodeDirectory", nartest.File(detachedDirectory(1, text, special)))
+	f.put("_CodeSignature/CodeRequirements-1", nartest.File(detachedDirectory(2, text, special)))
 }
 
 // detachedDirectory returns a CodeDirectory of version 0x20100 for a file that is no image, with pages of 4,096 bytes.
