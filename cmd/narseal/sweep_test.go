@@ -186,7 +186,13 @@ func (s *sweep) run(engine string, kills int) time.Duration {
 		cmd := exec.Command(name, args...)
 		cmd.Env, cmd.Dir = s.env, filepath.Dir(s.state)
 		if out, err := cmd.CombinedOutput(); err != nil {
-			s.t.Errorf("%s %q: %v\n%s", name, args, err, out[max(0, len(out)-4000):])
+			var text strings.Builder // without the paths that are repaired
+			for line := range strings.Lines(string(out)) {
+				if !strings.Contains(line, "/nix/store/") || strings.Contains(line, "narseal: ") {
+					text.WriteString(line)
+				}
+			}
+			s.t.Errorf("%s %q: %v\n%s", name, args, err, text.String()[max(0, text.Len()-8000):])
 		}
 	}
 	switch engine {
