@@ -14,14 +14,14 @@ import (
 
 // hintFor says what can be done about errors of the packages below cmd; it may be empty.
 func hintFor(err error) string {
-	var sealErr *filter.SignatureError
+	var invalid *filter.SignatureError
 	var rename *filter.RenameError
 	var remote interface{ Hint() string }
 	switch {
 	case errors.As(err, &remote) && remote.Hint() != "":
 		return remote.Hint()
-	case errors.As(err, &sealErr):
-		return hintForSeal(sealErr)
+	case errors.As(err, &invalid):
+		return hintForSignature(invalid)
 	case errors.As(err, &rename):
 		if rename.IsClash() {
 			return ""
@@ -37,8 +37,8 @@ func hintFor(err error) string {
 	return ""
 }
 
-// hintForSeal says what can be done about an image whose signature cannot be repaired.
-func hintForSeal(e *filter.SignatureError) string {
+// hintForSignature says what can be done about an image whose signature cannot be repaired.
+func hintForSignature(e *filter.SignatureError) string {
 	if e.Slice.Status == macho.StatusCMS {
 		return "--on-cms adhoc replaces the certificate's signature by an ad-hoc one, --on-cms keep passes the broken image on"
 	}
