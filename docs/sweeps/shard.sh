@@ -36,4 +36,4 @@ for wait in 1 5 20 60 0; do
 	esac
 	sleep "${RETRY_WAIT:-$wait}"
 done
-exit $status
+exit "$status"
