@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -168,6 +169,67 @@ func TestOverlayForNix(t *testing.T) {
 				c.has("cache-1", false)
 				taken("removed", 2, 0)
 			})
+		}
+	})
+}
+
+// Nix finds a content-addressed path by the realisation of the cache, and takes it from the overlay, which has none. A copy of
+// the path by a list has the realisation, and is enough.
+func TestContentAddressedOverlayForNix(t *testing.T) {
+	nartest.Tool(t, "nix")
+	nixes(t, func(t *testing.T, s *nixStore) {
+		dir := t.TempDir()
+		image := golden(t, "A/ents-arm64")
+		image[200] ^= 1
+		writeFile(t, dir+"/image", image)
+		cat, err := exec.LookPath("cat")
+		if err != nil {
+			t.Fatal(err)
+		}
+		expr := dir + "/default.nix"
+		writeFile(t, expr, fmt.Appendf(nil, `derivation { name = "ca"; system = builtins.currentSystem; builder = "/bin/sh";
+			args = [ "-c" "%s %s/image >$out" ]; __contentAddressed = true; outputHashMode = "recursive"; outputHashAlgo = "sha256"; }`, cat, dir))
+		config := "build-users-group =\nsandbox = false\nsubstituters =\nexperimental-features = nix-command ca-derivations\n"
+		if !strings.HasPrefix(nartest.Version(t), "2.8.") {
+			config += "build-hook =\n" // Nix 2.8 wants one, and the Nix of scripts/nix-versions cannot start it
+		}
+		s.set("NIX_CONFIG", config)
+		var keys []string
+		for _, name := range []string{"cache", "overlay"} {
+			s.nix(nil, "nix-store", "--generate-binary-cache-key", name+"-1", dir+"/"+name+"-key", dir+"/"+name+"-public")
+			public, err := os.ReadFile(dir + "/" + name + "-public")
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, strings.TrimSpace(string(public)))
+		}
+		path := strings.TrimSpace(s.nix(nil, "nix-build", "--no-out-link", expr))
+		writeFile(t, dir+"/cache/nix-cache-info", []byte("StoreDir: "+s.dir+"\nWantMassQuery: 1\nPriority: 40\n"))
+		s.nix(nil, "nix", "copy", "--to", "file://"+dir+"/cache?secret-key="+dir+"/cache-key", "--file", expr)
+		change := func(args ...string) {
+			t.Helper()
+			stdout, _ := s.want(0, append([]string{"cache", "repair", "--secret-key-file", dir + "/overlay-key", "--paths", dir + "/list"}, args...)...)
+			if stdout != path+"\n" {
+				t.Errorf("%q: changed %q, want %s", args, stdout, path)
+			}
+		}
+		writeFile(t, dir+"/list", []byte(path+"\n"))
+		change("--overlay", "--output", dir+"/overlay", dir+"/cache")
+		change("--output", dir+"/copy", dir+"/cache")
+		for name, want := range map[string]int{"cache": 1, "overlay": 0, "copy": 1} {
+			if got, err := filepath.Glob(dir + "/" + name + "/realisations/*.doi"); err != nil || len(got) != want {
+				t.Fatalf("the %s has realisations %q, want %d", name, got, want)
+			}
+		}
+		for _, caches := range []string{"file://" + dir + "/cache file://" + dir + "/overlay", "file://" + dir + "/copy"} {
+			s.nix(nil, "nix-store", "--delete", "--ignore-liveness", path)
+			got := s.nix(nil, "nix-build", "--no-out-link", expr, "--max-jobs", "0", "--option", "substituters", caches,
+				"--option", "trusted-public-keys", strings.Join(keys, " "), "--option", "require-sigs", "true")
+			if strings.TrimSpace(got) != path {
+				t.Errorf("from %s: %q, want %s", caches, got, path)
+			}
+			s.want(0, "verify", path)
+			s.nix(nil, "nix-store", "--verify", "--check-contents")
 		}
 	})
 }
