@@ -81,19 +81,14 @@ func (o *others) finish(ctx context.Context) error {
 		name string
 		work func(ctx context.Context, name string) error
 	}{{logDir, o.log}, {realisationsDir, o.realisation}, {debugInfoDir, o.debugInfo}}
-	if o.ofSome() {
-		if !o.addressed.Load() {
-			return nil
-		}
-		return o.each(ctx, realisationsDir, o.realisation)
-	}
 	if o.inPlace && o.nars.Wanted {
 		if err := o.earlier(ctx); err != nil {
 			return err
 		}
 	}
 	for _, d := range dirs {
-		if o.inPlace && (d.name == logDir || d.name == realisationsDir && o.Rename == nil || d.name == debugInfoDir && o.nars.Len() == 0) {
+		if o.ofSome() && (d.name != realisationsDir || !o.addressed.Load()) ||
+			o.inPlace && (d.name == logDir || d.name == realisationsDir && o.Rename == nil || d.name == debugInfoDir && o.nars.Len() == 0) {
 			continue
 		}
 		if err := o.each(ctx, d.name, d.work); err != nil {
