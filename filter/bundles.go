@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"narseal/macho"
 	"narseal/macho/bundle"
 	"narseal/macho/bundle/resources"
 	"narseal/nar"
@@ -41,4 +42,19 @@ func (p *pipe) addItem(it bundle.Item) error {
 	it.Touched = it.Touched || p.digest != nil && p.digest.Touched
 	depth := p.depth
 	return p.inTurn(func() { p.bundles.AddItem(depth, it) })
+}
+
+// script passes the signature of a bundle whose main executable is no image on.
+func (p *pipe) script(path string, s macho.Slice) {
+	o := &p.c.Signatures
+	verified := o.Verify || o.Repair != RepairNone
+	if verified {
+		p.res.Slices++
+		if p.c.Observer.Signature != nil {
+			p.c.Observer.Signature(Signature{nar.NewPath(path), s})
+		}
+	}
+	if !s.Status.OK() && (s.Touched || o.Repair == RepairAll) {
+		p.invalid(nar.NewPath(path), s, false)
+	}
 }

@@ -27,7 +27,7 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 	}
 	p := &pipe{c: c, r: r, w: w, ordered: ordered, longest: 1, kept: spill.NewBuffer(c.Spill), deferred: spill.NewQueue(c.Spill)}
 	p.out = p.emit // once, not for each file
-	p.bundles.CheckResources = true
+	p.bundles.CheckResources, p.bundles.Script = true, p.script
 	if p.sealing(); p.bundles.Reseal != nil && w == nil {
 		w = nar.NewWriter(io.Discard)
 		p.w = w

@@ -25,6 +25,8 @@ type bundleForm struct {
 	base string      // path of what the list's paths count from
 	main string      // path of the main executable from the base
 	info string      // path of the Info.plist from the base
+
+	script bool // the main executable is one
 }
 
 // dir returns the directory at a path.
@@ -86,20 +88,33 @@ func (f *bundleForm) seal(script bool) {
 	f.put(f.info, info)
 	signature := nartest.Dir{"CodeResources": nartest.File(list)}
 	f.put("_CodeSignature", signature)
-	if !script {
+	if script {
+		signature["CodeRequirements"] = nartest.File("\xfa\xde\x0c\x01\x00\x00\x00\x0c\x00\x00\x00\x00")
+		signature["CodeSignature"] = nartest.File("")
+		f.put(f.main, nartest.Exec("#!/bin/sh\n"+strings.Repeat("echo a script of several pages\n", 400)))
+	}
+	f.script = script
+	f.sign()
+}
+
+// sign signs the Info.plist and the list that are there.
+func (f *bundleForm) sign() {
+	read := func(path string) string {
+		dir, name := f.inBase(path)
+		return string(dir[name].(nartest.File))
+	}
+	info, list := read(f.info), read("_CodeSignature/CodeResources")
+	if !f.script {
 		data, _ := machotest.Image{Directories: []machotest.Directory{{HashType: 1, PageShift: 12}, {Slot: 0x1000, PageShift: 12}},
 			External: map[int][]byte{1: []byte(info), 3: []byte(list)}}.Build()
 		f.put(f.main, nartest.Exec(data))
 		return
 	}
-	text := "#!/bin/sh\n" + strings.Repeat("echo a script of several pages\n", 400)
-	f.put(f.main, nartest.Exec(text))
-	requirements := "\xfa\xde\x0c\x01\x00\x00\x00\x0c\x00\x00\x00\x00"
-	special := map[int]string{1: string(info), 2: requirements, 3: list}
-	signature["CodeDirectory"] = nartest.File(detachedDirectory(1, text, special))
-	signature["CodeRequirements-1"] = nartest.File(detachedDirectory(2, text, special))
-	signature["CodeRequirements"] = nartest.File(requirements)
-	signature["CodeSignature"] = nartest.File("")
+	dir, name := f.inBase(f.main)
+	text := string(dir[name].(nartest.Exec))
+	special := map[int]string{1: info, 2: read("_CodeSignature/CodeRequirements"), 3: list}
+	f.put("_CodeSignature/CodeDirectory", nartest.File(detachedDirectory(1, text, special)))
+	f.put("_CodeSignature/CodeRequirements-1", nartest.File(detachedDirectory(2, text, special)))
 }
 
 // detachedDirectory returns a CodeDirectory of version 0x20100 for a file that is no image, with pages of 4,096 bytes.
@@ -160,6 +175,11 @@ func bundleForms() []*bundleForm {
 	for _, f := range forms {
 		f.seal(false)
 	}
+	for _, f := range []*bundleForm{contents("Script.app"), flat()} {
+		f.script, f.name = true, "script, "+f.name
+		f.seal(true)
+		forms = append(forms, f)
+	}
 	return forms
 }
 
@@ -167,28 +187,60 @@ func bundleForms() []*bundleForm {
 type bundleChange struct {
 	name    string
 	change  func(f *bundleForm)
-	problem string // INFO: the path of the Info.plist
+	problem string
 }
 
-func bundleChanges() []bundleChange {
-	return []bundleChange{
+// edit changes a file at a path.
+func (f *bundleForm) edit(path string, change func(text string) string) {
+	dir, name := f.inBase(path)
+	switch n := dir[name].(type) {
+	case nartest.File:
+		dir[name] = nartest.File(change(string(n)))
+	case nartest.Exec:
+		dir[name] = nartest.Exec(change(string(n)))
+	}
+}
+
+func longer(text string) string { return text + "\n" }
+
+// bundleChanges are the changes of a form, and what verify is to say.
+func bundleChanges(f *bundleForm) []bundleChange {
+	all := []bundleChange{
 		{"nothing", func(*bundleForm) {}, ""},
-		{"a resource", func(f *bundleForm) { f.put("Resources/a", nartest.File("Resource a")) }, "Resources/a: changed"},
-		{"a resource behind the list", func(f *bundleForm) { f.put("z", nartest.File("Behind the list")) }, "z: changed"},
+		{"a resource", func(f *bundleForm) { f.edit("Resources/a", strings.ToUpper) }, "Resources/a: changed"},
+		{"a resource behind the list", func(f *bundleForm) { f.edit("z", strings.ToUpper) }, "z: changed"},
 		{"a missing resource", func(f *bundleForm) { f.remove("Resources/b") }, "Resources/b: missing"},
 		{"an added file", func(f *bundleForm) { f.put("Resources/c", nartest.File("")) }, "Resources/c: added"},
 		{"a symlink", func(f *bundleForm) { f.put("Resources/link", nartest.Symlink("b")) }, "Resources/link: symlink changed"},
-		{"Info.plist", func(f *bundleForm) { f.put(f.info, infoFor(filepath.Base(f.main))+"\n") }, "Info.plist: changed"},
+		{"Info.plist", func(f *bundleForm) { f.edit(f.info, longer) }, "Info.plist: changed"},
 		{"no Info.plist", func(f *bundleForm) { f.remove(f.info) }, "Info.plist: missing"},
-		{"the list", func(f *bundleForm) {
-			dir, name := f.inBase("_CodeSignature/CodeResources")
-			dir[name] = dir[name].(nartest.File) + "\n"
-		}, "_CodeSignature/CodeResources: changed"},
+		{"the list", func(f *bundleForm) { f.edit("_CodeSignature/CodeResources", longer) }, "_CodeSignature/CodeResources: changed"},
 		{"no list", func(f *bundleForm) { f.remove("_CodeSignature/CodeResources") }, "_CodeSignature/CodeResources: missing"},
-		{"no _CodeSignature", func(f *bundleForm) { f.remove("_CodeSignature") }, "_CodeSignature/CodeResources: missing"},
-		{"neither list nor Info.plist", func(f *bundleForm) { f.remove("_CodeSignature"); f.remove(f.info) },
-			"Info.plist: missing; _CodeSignature/CodeResources: missing"},
 	}
+	if !f.script {
+		return append(all, bundleChange{"no _CodeSignature", func(f *bundleForm) { f.remove("_CodeSignature") }, "_CodeSignature/CodeResources: missing"},
+			bundleChange{"neither list nor Info.plist", func(f *bundleForm) { f.remove("_CodeSignature"); f.remove(f.info) },
+				"Info.plist: missing; _CodeSignature/CodeResources: missing"})
+	}
+	flip := func(from int) func(string) string { // a bit of a slot or page
+		return func(text string) string {
+			at := (len(text) + from) % len(text)
+			return text[:at] + string([]byte{text[at] ^ 1}) + text[at+1:]
+		}
+	}
+	return append(all,
+		bundleChange{"not signed", func(f *bundleForm) { f.remove("_CodeSignature") }, ""}, // a script need not be
+		bundleChange{"the script", func(f *bundleForm) { f.edit(f.main, flip(5000)) }, f.main + ": changed"},
+		bundleChange{"one CodeDirectory", func(f *bundleForm) { f.edit("_CodeSignature/CodeDirectory", flip(-1)) }, f.main + ": changed"},
+		bundleChange{"the other", func(f *bundleForm) { f.edit("_CodeSignature/CodeRequirements-1", flip(-1)) }, f.main + ": changed"},
+		bundleChange{"no CodeDirectory", func(f *bundleForm) { f.remove("_CodeSignature/CodeDirectory") }, "_CodeSignature/CodeDirectory: missing"},
+		bundleChange{"its magic", func(f *bundleForm) { f.edit("_CodeSignature/CodeDirectory", flip(0)) },
+			"_CodeSignature/CodeDirectory: the magic is fbde0c02, want fade0c02"},
+		bundleChange{"no alternate", func(f *bundleForm) { f.remove("_CodeSignature/CodeRequirements-1") }, ""},
+		bundleChange{"the requirements", func(f *bundleForm) { f.edit("_CodeSignature/CodeRequirements", longer) },
+			"_CodeSignature/CodeRequirements: changed"},
+		bundleChange{"entitlements", func(f *bundleForm) { f.put("_CodeSignature/CodeEntitlements", nartest.File("")) }, "_CodeSignature/CodeEntitlements: added"},
+	)
 }
 
 // bundleProblems returns the problems in JSON lines.
@@ -219,17 +271,17 @@ func bundleProblems(t *testing.T, lines string) string {
 
 // TestBundleForms verifies bundles of every form in every form of input, with one change at a time.
 func TestBundleForms(t *testing.T) {
-	forms := func(t *testing.T) []*bundleForm { return bundleForms() }
-	for i, first := range forms(t) {
-		for _, change := range bundleChanges() {
-			f := forms(t)[i]
+	for i, first := range bundleForms() {
+		for _, change := range bundleChanges(first) {
+			f := bundleForms()[i]
 			change.change(f)
 			t.Run(first.name+"/"+change.name, func(t *testing.T) {
 				testBundle(t, nartest.Dir{"Applications": f.tree}, change.problem)
 				switch change.name {
 				case "neither list nor Info.plist": // without a name, nothing else says that the root is a bundle
 				case "no Info.plist": // nor does a stream then know what to hash
-					testBundle(t, dirAt(f.tree, f.base), change.problem, change.problem+"; _CodeSignature/CodeResources: not checked: no directory around it has the name of a bundle")
+					testBundle(t, dirAt(f.tree, f.base), change.problem, change.problem+"; _CodeSignature/CodeResources: not checked: no directory around it has the name of a bundle",
+						"_CodeSignature/CodeDirectory: not checked: no directory around it has the name of a bundle")
 				default:
 					testBundle(t, dirAt(f.tree, f.base), change.problem)
 				}
@@ -272,8 +324,8 @@ func TestBundlesInStore(t *testing.T) {
 	var paths []closurePath
 	want := map[string]string{}
 	hash := 0
-	for i := range bundleForms() {
-		for _, change := range bundleChanges() {
+	for i, first := range bundleForms() {
+		for _, change := range bundleChanges(first) {
 			f := bundleForms()[i]
 			change.change(f)
 			hash++

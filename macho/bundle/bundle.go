@@ -11,6 +11,8 @@
 //
 // ROOT of the first is named Contents. That of a framework is as a rule the directory of a version.
 //
+// An executable that is no image, such as a script, has its signature in files beside CodeResources.
+//
 // CodeResources seals the other files of the bundle (package resources). A Checker with CheckResources compares them, too.
 package bundle
 
@@ -65,6 +67,9 @@ type Checker struct {
 	RootName string
 	// Reseal, if not nil, repairs the seals of bundles, with CheckResources.
 	Reseal *Reseal
+	// Script, if not nil, is called when a bundle is complete whose main executable is no image, but a script as a rule,
+	// with the path of the executable and what its signature would be if it had one.
+	Script func(path string, s macho.Slice)
 
 	tree    tree
 	open    []*openBundle // around the current file, the outermost first
@@ -83,6 +88,7 @@ type openBundle struct {
 	depth         int // directories from the tree's root
 	infoPlists    []*FileDigest
 	codeResources *FileDigest
+	detached      []detachedFile
 	slices        []waitingSlice
 	contents      contents // of the directory, counted once
 	listContents  macho.Image
@@ -111,6 +117,8 @@ type FileDigest struct {
 	size   int64
 	kept   []byte // the contents, up to keep bytes
 	keep   int
+	pages  *pages // of what may be a script, from the first byte on
+	script bool   // it may be one
 }
 
 // maxInfoPlist bounds the Info.plist that is read for the name of an executable, in bytes.
@@ -119,16 +127,20 @@ const maxInfoPlist = 1 << 20
 // NewItemDigest returns the digest of an empty file of this name, in what a Scope found.
 func NewItemDigest[T string | []byte](name T) *FileDigest {
 	if !IsSealedFile(name) {
-		d := &FileDigest{}
+		d := &FileDigest{script: true}
 		for _, t := range []macho.HashType{macho.SHA1, macho.SHA256, macho.SHA384} {
 			d.hashes[t] = t.New()
 		}
+		d.hashes[macho.SHA256Truncated] = d.hashes[macho.SHA256]
 		return d
 	}
 	d := NewFileDigest()
 	d.keep = maxInfoPlist
-	if string(name) == codeResourcesName {
+	switch {
+	case string(name) == codeResourcesName:
 		d.keep = resources.MaxSize
+	case isDirectoryFile(name):
+		d.keep = maxDirectory
 	}
 	return d
 }
@@ -148,6 +160,12 @@ func NewFileDigest() *FileDigest {
 
 // Write adds p to the file, and never fails.
 func (d *FileDigest) Write(p []byte) (int, error) {
+	if d.script && d.size == 0 && len(p) > 0 && p[0] == '#' {
+		d.pages = &pages{}
+	}
+	if d.pages != nil {
+		d.pages.Write(p)
+	}
 	d.size += int64(len(p))
 	if room := d.keep - len(d.kept); room > 0 {
 		d.kept = append(d.kept, p[:min(room, len(p))]...)
@@ -166,7 +184,7 @@ func (d *FileDigest) equals(s macho.SpecialSlot) bool {
 
 // IsSealedFile reports whether a file of this base name may be one that the main executable of a bundle seals.
 func IsSealedFile[T string | []byte](name T) bool {
-	return string(name) == infoPlistName || string(name) == codeResourcesName
+	return string(name) == infoPlistName || string(name) == codeResourcesName || isDirectoryFile(name)
 }
 
 // Reach says that the next file or directory has this many directories around it. The bundles that it lies outside of
@@ -203,6 +221,10 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	case name == codeResourcesName && nested:
 		if b := c.at(parent); b != nil {
 			b.codeResources, b.listContents = d, c.given
+		}
+	case isDirectoryFile(name) && nested:
+		if b := c.at(parent); b != nil {
+			b.detached = append(b.detached, detachedFile{name, d})
 		}
 	case name == infoPlistName:
 		if b := c.at(dir); b != nil {
@@ -277,6 +299,10 @@ func (b *openBundle) compare(c *Checker) {
 			w.slice.Reason += "; not sealed again: " + b.refused
 		}
 		w.then(w.slice)
+	}
+	b.compareScript(c)
+	for _, file := range b.detached {
+		c.tree.give(len(file.digest.kept))
 	}
 	for _, d := range append(b.infoPlists, b.codeResources) {
 		if d != nil {

@@ -44,6 +44,8 @@ type tree struct {
 	adhoc  bool                 // the next file was made ad-hoc signed
 	// touched is set if the caller has changed a file, one past a bound included.
 	touched bool
+	// scripts has the digests of files that may be the main executable of a bundle, by path.
+	scripts map[string]*FileDigest
 	memory  int
 	full    string // why files are missing here; empty: none are
 }
@@ -143,6 +145,7 @@ func (c *Checker) AddItem(depth int, it Item) {
 			f.Executable = resources.Executable(it.Digest.kept)
 		}
 	}
+	t.addScript(&it, path)
 	t.files, t.depths = append(t.files, f), append(t.depths, depth)
 	c.allowed += costPerFile
 	if it.Kind == resources.Directory {
@@ -291,7 +294,16 @@ func nestedFile(files []resources.File, at int) *resources.File {
 			name = f.Executable
 		}
 	}
-	return find(dir + name)
+	if f := find(dir + name); f != nil {
+		return f
+	}
+	// Of a bundle without an executable, the Info.plist is signed.
+	for _, path := range []string{base + "Resources/Info.plist", base + "Info.plist"} {
+		if f := find(path); f != nil {
+			return f
+		}
+	}
+	return nil
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {

@@ -57,6 +57,9 @@ func (s *Sums) of(t macho.HashType) []byte {
 	return s.SHA384[:]
 }
 
+// Equal reports whether the file has this digest of a hash type up to SHA-384.
+func (s *Sums) Equal(t macho.HashType, digest []byte) bool { return bytes.Equal(s.of(t), digest) }
+
 // Code identifies a signed slice.
 type Code struct {
 	CDHash     []byte // the first 20 bytes of the hash of its CodeDirectory

@@ -7,6 +7,7 @@ import (
 
 	"narseal/macho/bundle"
 	"narseal/macho/bundle/resources"
+	"narseal/nar"
 )
 
 // base is the last name in the path. Unlike Name, it is also that of the directory from which the walk began.
@@ -25,6 +26,9 @@ func rootName(path string) string {
 	path, _ = filepath.Abs(path)
 	return filepath.Base(path)
 }
+
+// shownPath is the path of what lies at inner in the root, as the user would write it.
+func shownPath(root, inner string) nar.Path { return nar.NewPath(filepath.Join(root, inner)) }
 
 // isSealed reports whether a bundle may seal the file, so that it is to be hashed.
 func (r *Result) isSealed() bool {

@@ -66,7 +66,9 @@ const (
 func (s *Scanner) Run(ctx context.Context, root string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s.bundles.CheckResources, s.bundles.RootName, s.scope = true, rootName(root), bundle.Scope{}
+	s.scope = bundle.Scope{}
+	s.bundles.CheckResources, s.bundles.RootName = true, rootName(root)
+	s.bundles.Script = func(path string, slice macho.Slice) { s.Slice(shownPath(root, path), slice) }
 	order := make(chan *Result, maxAhead)
 	todo := make(chan *Result, maxAhead)
 	slots := semaphore.NewWeighted(int64(s.Jobs))
