@@ -86,6 +86,7 @@ type openBundle struct {
 
 	list    *resources.List // of codeResources, parsed once
 	listErr error
+	files   []resources.File // what is compared with the list
 }
 
 type waitingSlice struct {
@@ -155,6 +156,10 @@ func (d *FileDigest) Write(p []byte) (int, error) {
 	}
 	d.size += int64(len(p))
 	if room := d.keep - len(d.kept); room > 0 {
+		if need := len(d.kept) + min(room, len(p)); need > cap(d.kept) {
+			// Twice as much each time: append takes smaller steps, and leaves more behind.
+			d.kept = slices.Grow(d.kept, min(max(need, 2*cap(d.kept)), d.keep)-len(d.kept))
+		}
 		d.kept = append(d.kept, p[:min(room, len(p))]...)
 	}
 	for t, h := range d.hashes {
@@ -179,6 +184,7 @@ func IsSealedFile[T string | []byte](name T) bool {
 func (c *Checker) Reach(depth int) {
 	for n := len(c.open); n > 0 && c.open[n-1].depth >= depth; n-- {
 		last := c.open[n-1]
+		c.open[n-1] = nil
 		c.open = c.open[:n-1]
 		if c.lift(last) {
 			continue

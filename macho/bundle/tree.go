@@ -209,26 +209,35 @@ func (s *sealed) run(c *Checker, b *openBundle) {
 	case t.full != "":
 		s.failed = "not checked: " + t.full
 		return
-	case int64(len(b.codeResources.kept)) != b.codeResources.size:
+	case b.list == nil && b.listErr == nil && int64(len(b.codeResources.kept)) != b.codeResources.size:
 		s.failed = "not checked: it is too large"
 		return
 	}
-	if b.list == nil && b.listErr == nil {
-		b.list, b.listErr = resources.Parse(b.codeResources.kept)
-	}
+	b.parse(c)
 	if b.listErr != nil {
 		s.failed = "not checked: " + b.listErr.Error()
 		return
 	}
-	files, list := t.in(b.depth), b.list
-	if c.cost += list.Cost(files); c.cost > costInAll+c.allowed {
+	if c.cost += b.list.Cost(b.files); c.cost > costInAll+c.allowed {
 		s.failed = "not checked: its rules take too long to match"
 		return
 	}
-	s.problems = list.Check(&resources.Bundle{
-		Executable: s.executable, Files: files,
-		Nested: func(i int) []resources.Code { return nestedCode(files, i) },
+	s.problems = b.list.Check(&resources.Bundle{
+		Executable: s.executable, Files: b.files,
+		Nested: func(i int) []resources.Code { return nestedCode(b.files, i) },
 	})
+}
+
+// parse parses the list, and lets go of its text.
+func (b *openBundle) parse(c *Checker) {
+	if b.list != nil || b.listErr != nil {
+		return
+	}
+	d := b.codeResources
+	b.list, b.listErr = resources.Parse(d.kept)
+	c.tree.give(len(d.kept))
+	d.kept = nil
+	b.files = c.tree.in(b.depth)
 }
 
 // nestedCode returns the slices of the main executable of a bundle in a bundle.
