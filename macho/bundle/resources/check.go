@@ -32,6 +32,10 @@ type File struct {
 	Executable string
 	// Touched marks what the caller has changed.
 	Touched bool
+	// Hashes are those of all CodeDirectories of a regular file, as far as an Update needs them.
+	Hashes []CodeHash
+	// MadeAdhoc marks code that the caller made ad-hoc signed.
+	MadeAdhoc bool
 }
 
 // Sums has the digests of a file that a list may have.

@@ -190,13 +190,18 @@ func parseSeal(value any) (*seal, error) {
 	return s, nil
 }
 
-// hashKeys has the names of digests by hash type.
-var hashKeys = [...]string{macho.SHA1: "hash", macho.SHA256: "hash2", macho.SHA256Truncated: "hash3", macho.SHA384: "hash4"}
+// hashKeys has the hash types of digests by name, and hashNames the names by hash type.
+var (
+	hashKeys = map[string]macho.HashType{
+		"hash": macho.SHA1, "hash2": macho.SHA256, "hash3": macho.SHA256Truncated, "hash4": macho.SHA384,
+	}
+	hashNames = [...]string{macho.SHA1: "hash", macho.SHA256: "hash2", macho.SHA256Truncated: "hash3", macho.SHA384: "hash4"}
+)
 
 // setHashes copies the digests of a dictionary.
 func (s *seal) setHashes(dict map[string]any) error {
 	n := 0
-	for t, key := range hashKeys {
+	for t, key := range hashNames {
 		sum, ok := dict[key].([]byte)
 		if ok && len(sum) != digestSizes[t] {
 			return fmt.Errorf("a digest of %d bytes, want %d for %s", len(sum), digestSizes[t], macho.HashType(t))
@@ -204,7 +209,7 @@ func (s *seal) setHashes(dict map[string]any) error {
 		n += len(sum)
 	}
 	s.sums = make([]byte, 0, n)
-	for t, key := range hashKeys {
+	for t, key := range hashNames {
 		if sum, ok := dict[key].([]byte); ok {
 			s.sums = append(s.sums, sum...)
 			s.types |= 1 << t
