@@ -65,11 +65,11 @@ type Checker struct {
 	CheckResources bool
 	// RootName is the name of the tree's root, if it has one.
 	RootName string
-	// Reseal, if not nil, repairs the seals of bundles, with CheckResources.
-	Reseal *Reseal
 	// Script, if not nil, is called when a bundle is complete whose main executable is no image, but a script as a rule,
 	// with the path of the executable and what its signature would be if it had one.
 	Script func(path string, s macho.Slice)
+	// Reseal, if not nil, repairs the seals of bundles, with CheckResources.
+	Reseal *Reseal
 
 	tree    tree
 	open    []*openBundle // around the current file, the outermost first
@@ -96,6 +96,7 @@ type openBundle struct {
 
 	list    *resources.List // of codeResources, parsed once
 	listErr error
+	files   []resources.File // what is compared with the list
 }
 
 type waitingSlice struct {
@@ -168,6 +169,10 @@ func (d *FileDigest) Write(p []byte) (int, error) {
 	}
 	d.size += int64(len(p))
 	if room := d.keep - len(d.kept); room > 0 {
+		if need := len(d.kept) + min(room, len(p)); need > cap(d.kept) {
+			// Twice as much each time: append takes smaller steps, and leaves more behind.
+			d.kept = slices.Grow(d.kept, min(max(need, 2*cap(d.kept)), d.keep)-len(d.kept))
+		}
 		d.kept = append(d.kept, p[:min(room, len(p))]...)
 	}
 	for t, h := range d.hashes {
@@ -192,6 +197,7 @@ func IsSealedFile[T string | []byte](name T) bool {
 func (c *Checker) Reach(depth int) {
 	for n := len(c.open); n > 0 && c.open[n-1].depth >= depth; n-- {
 		last := c.open[n-1]
+		c.open[n-1] = nil
 		c.open = c.open[:n-1]
 		if c.lift(last) {
 			continue

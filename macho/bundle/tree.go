@@ -40,12 +40,12 @@ type tree struct {
 	depths []int
 	dirs   []string // paths of the open directories, that of the bundle first
 	code   []resources.Code
-	hashes []resources.CodeHash // of the CodeDirectories of the next file
-	adhoc  bool                 // the next file was made ad-hoc signed
-	// touched is set if the caller has changed a file, one past a bound included.
-	touched bool
 	// scripts has the digests of files that may be the main executable of a bundle, by path.
 	scripts map[string]*FileDigest
+	hashes  []resources.CodeHash // of the CodeDirectories of the next file
+	adhoc   bool                 // the next file was made ad-hoc signed
+	// touched is set if the caller has changed a file, one past a bound included.
+	touched bool
 	memory  int
 	full    string // why files are missing here; empty: none are
 }
@@ -235,26 +235,36 @@ func (s *sealed) run(c *Checker, b *openBundle) {
 	case t.full != "":
 		s.failed = "not checked: " + t.full
 		return
-	case int64(len(b.codeResources.kept)) != b.codeResources.size:
+	case b.list == nil && b.listErr == nil && int64(len(b.codeResources.kept)) != b.codeResources.size:
 		s.failed = "not checked: it is too large"
 		return
 	}
-	if b.list == nil && b.listErr == nil {
-		b.list, b.listErr = resources.Parse(b.codeResources.kept)
-	}
+	b.parse(c)
 	if b.listErr != nil {
 		s.failed = "not checked: " + b.listErr.Error()
 		return
 	}
-	files, list := t.in(b.depth), b.list
-	if c.cost += list.Cost(files); c.cost > costInAll+c.allowed {
+	if c.cost += b.list.Cost(b.files); c.cost > costInAll+c.allowed {
 		s.failed = "not checked: its rules take too long to match"
 		return
 	}
-	s.problems = list.Check(&resources.Bundle{
-		Executable: s.executable, Files: files,
-		Nested: func(i int) []resources.Code { return nestedCode(files, i) },
+	s.problems = b.list.Check(&resources.Bundle{
+		Executable: s.executable, Files: b.files,
+		Nested: func(i int) []resources.Code { return nestedCode(b.files, i) },
 	})
+}
+
+// parse parses the list, and lets go of its text.
+func (b *openBundle) parse(c *Checker) {
+	d := b.codeResources
+	if b.list == nil && b.listErr == nil {
+		b.list, b.listErr = resources.Parse(d.kept)
+	}
+	if d.kept != nil {
+		c.tree.give(len(d.kept))
+		d.kept = nil
+		b.files = c.tree.in(b.depth)
+	}
 }
 
 // nestedCode returns the slices of the main executable of a bundle in a bundle.

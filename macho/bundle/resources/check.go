@@ -156,7 +156,7 @@ func (c *check) file(i int, f *File) bool {
 		if f.Kind == Directory {
 			code = c.bundle.Nested(i)
 		}
-		if problem := matchCode(s.requirement, code); problem != "" {
+		if problem := matchCode(s.text, code); problem != "" {
 			c.report(f.Path, problem, f.Touched || c.touchedBelow(i))
 		}
 	default:
@@ -190,19 +190,20 @@ func (s *seal) match(f *File) string {
 		return "a file, sealed as a symlink"
 	case !s.isLink && f.Kind == Symlink:
 		return "a symlink, sealed as a file"
-	case s.isLink && s.link != f.Link:
+	case s.isLink && s.text != f.Link:
 		return "symlink changed"
 	case s.isLink:
 		return ""
 	case f.Sums == nil:
 		return "not checked: it could not be read"
 	}
-	for t, sum := range s.hashes {
-		if sum != nil && !bytes.Equal(sum, f.Sums.of(macho.HashType(t))) {
-			return Changed
+	problem := ""
+	s.each(func(t macho.HashType, sum []byte) {
+		if !f.Sums.Equal(t, sum) {
+			problem = Changed
 		}
-	}
-	return ""
+	})
+	return problem
 }
 
 var (
