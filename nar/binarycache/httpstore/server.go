@@ -157,7 +157,9 @@ func (s *server) refusal(method string, resp *http.Response) error {
 	case http.StatusForbidden:
 		e.Denied, e.Absent = true, !write
 		e.Advice = "some servers say so of what is missing; else the user name and password in ~/.netrc or --netrc-file do not fit"
-	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
+	case http.StatusProxyAuthRequired:
+		e.Denied, e.Advice = true, remote.ProxyAdvice
+	case http.StatusUnauthorized:
 		e.Denied = true
 		e.Advice = "the server wants a user name and a password: put them into ~/.netrc, or name a file by --netrc-file"
 	}

@@ -280,7 +280,10 @@ func (b *bucket) classify(e *remote.Error, region string) {
 		"BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "Throttling", "ThrottlingException":
 		e.Again = true
 	}
-	if e.Status == http.StatusMovedPermanently && e.Advice == "" {
+	switch {
+	case e.Status == http.StatusMovedPermanently && e.Advice == "":
 		e.Advice = "name the bucket's region by ?region="
+	case e.Status == http.StatusProxyAuthRequired:
+		e.Denied, e.Advice = true, remote.ProxyAdvice
 	}
 }

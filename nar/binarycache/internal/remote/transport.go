@@ -46,7 +46,8 @@ func NewTransport(caVariables ...string) (*Transport, error) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	t.base = http.Transport{
-		Proxy: proxy,
+		Proxy:                  proxy,
+		OnProxyConnectResponse: proxyAnswer,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			c, err := dialer.DialContext(ctx, network, addr)
 			if err != nil {
