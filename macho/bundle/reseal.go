@@ -66,8 +66,13 @@ func (r *Reseal) Wants(all []macho.Slice) bool {
 	})
 }
 
-// Err returns the first error of reading or writing contents that were given.
-func (c *Checker) Err() error { return c.err }
+// Err returns the first error of reading or writing contents that were given since the last call. Until then, no seal is
+// repaired.
+func (c *Checker) Err() error {
+	err := c.err
+	c.err = nil
+	return err
+}
 
 // reseal repairs the seal of a complete bundle. Why it does not, if there is a reason, goes to b.refused.
 func (c *Checker) reseal(b *openBundle) {
