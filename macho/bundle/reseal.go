@@ -66,6 +66,16 @@ func (r *Reseal) Wants(all []macho.Slice) bool {
 	})
 }
 
+// CanReseal reports whether repairing the seal makes a slice valid, as far as its report says.
+func CanReseal(s *macho.Slice) bool {
+	if s.Status != macho.StatusBundle || s.Bundle == nil || s.Signature == "cms" || s.Arch == archScript || s.Arch == archNone {
+		return false
+	}
+	return !slices.ContainsFunc(s.Bundle.Resources, func(r macho.Resource) bool {
+		return r.Problem != resources.Changed && r.Problem != resources.CodeChanged
+	})
+}
+
 // Err returns the first error of reading or writing contents that were given since the last call. Until then, no seal is
 // repaired.
 func (c *Checker) Err() error {

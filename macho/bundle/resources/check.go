@@ -72,6 +72,12 @@ type Problem struct {
 	Touched bool // the caller has changed it
 }
 
+// Problems that an Update repairs.
+const (
+	Changed     = "changed"
+	CodeChanged = "nested code changed"
+)
+
 // MaxProblems is how many problems are named. Problems past it are one more, which says how many there are.
 const MaxProblems = 1000
 
@@ -194,7 +200,7 @@ func (s *seal) match(f *File) string {
 	problem := ""
 	s.each(func(t macho.HashType, sum []byte) {
 		if !f.Sums.Equal(t, sum) {
-			problem = "changed"
+			problem = Changed
 		}
 	})
 	return problem
@@ -219,7 +225,7 @@ func matchCode(requirement string, code []Code) string {
 		}
 		for _, slice := range code {
 			if !wanted[hex.EncodeToString(slice.CDHash)] {
-				return "nested code changed"
+				return CodeChanged
 			}
 		}
 		return ""

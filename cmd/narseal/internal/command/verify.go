@@ -217,7 +217,7 @@ func (v *verifyRun) export(r io.Reader) error {
 		v.unsigned.Apply(&s.Slice)
 		v.tally.AddSlice(&s.Slice)
 		if !s.OK() {
-			invalid[s.Status]++
+			invalid[report.MendStatus(&s.Slice)]++
 		}
 		waiting.Add(s)
 	}
@@ -240,7 +240,11 @@ func (v *verifyRun) add(s filter.Signature, onDisk bool) {
 	v.unsigned.Apply(&s.Slice)
 	v.tally.AddSlice(&s.Slice)
 	if !s.OK() {
-		v.tally.Mend.Add(s.Status, 1, v.mend)
+		status := s.Status
+		if v.mend.Command != repairInPlace { // which does not seal bundles
+			status = report.MendStatus(&s.Slice)
+		}
+		v.tally.Mend.Add(status, 1, v.mend)
 	}
 	v.list.Add(&report.Item{Input: v.name, OnDisk: onDisk, Signature: s})
 	v.rep.Add(s)
