@@ -243,11 +243,7 @@ func (v *verifyRun) add(s filter.Signature, onDisk bool) {
 	v.unsigned.Apply(&s.Slice)
 	v.tally.AddSlice(&s.Slice)
 	if !s.OK() {
-		status := s.Status
-		if v.mend.Command != repairInPlace { // which does not seal bundles
-			status = report.MendStatus(&s.Slice)
-		}
-		v.tally.Mend.Add(status, 1, v.mend)
+		v.tally.Mend.Add(report.MendStatus(&s.Slice), 1, v.mend)
 	}
 	item := &report.Item{Input: v.name, OnDisk: onDisk, Signature: s}
 	if onDisk && !s.OK() {
