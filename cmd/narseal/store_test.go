@@ -932,20 +932,27 @@ func TestStoreStaged(t *testing.T) {
 	}
 }
 
-// The three commands of the README, as a user would type them.
+// The three commands of the README, as a user would type them, and what it says about undoing a repair.
 func TestReadmeStore(t *testing.T) {
 	text := string(readFile(t, "../../README.md"))
-	_, text, ok := strings.Cut(text, "to repair it, and to check the result:\n\n")
-	block, _, _ := strings.Cut(text, "\n\n")
+	_, text, ok := strings.Cut(text, "to see what would change, and to repair it:\n\n")
+	block, rest, _ := strings.Cut(text, "\n\n")
 	commands := strings.Split(block, "\n")
-	if !ok || len(commands) != 3 {
+	if !ok || len(commands) != 3 || !strings.Contains(rest, "`nix-store --repair-path PATH` as root") {
 		t.Fatalf("%q", block)
 	}
 	s := newNixStore(t)
-	s.fill()
+	_, _, app, _ := s.fill()
+	cache := t.TempDir()
+	s.nix(nil, "nix", "copy", "--no-check-sigs", "--to", "file://"+cache, app)
+	dir := t.TempDir()
+	if err := os.Symlink(app, filepath.Join(dir, "result")); err != nil {
+		t.Fatal(err)
+	}
+	before := s.rows()
 	for i, status := range []int{3, 0, 0} {
 		cmd := exec.Command("sh", "-c", strings.Replace(commands[i], "sudo ", "", 1))
-		cmd.Env = s.env
+		cmd.Dir, cmd.Env = dir, s.env
 		out, err := cmd.CombinedOutput()
 		if cmd.ProcessState == nil {
 			t.Fatal(err)
@@ -953,7 +960,15 @@ func TestReadmeStore(t *testing.T) {
 		if cmd.ProcessState.ExitCode() != status {
 			t.Errorf("%s: %v, want status %d\n%s", commands[i], err, status, out)
 		}
+		if i < 2 && !reflect.DeepEqual(s.rows(), before) {
+			t.Errorf("%s: it changed the database", commands[i])
+		}
 	}
+	s.want(0, "store", "verify", app)
+	s.clean("after")
+	s.nix(nil, "nix-store", "--option", "substituters", "file://"+cache, "--option", "require-sigs", "false", "--repair-path", app)
+	s.want(3, "store", "verify", app)
+	s.clean("undone")
 }
 
 // What Nix itself needs is never gone, not even while it is replaced: who is cut then could not complete it.
