@@ -69,7 +69,7 @@ func (r *Reseal) Wants(all []macho.Slice) bool {
 
 // CanReseal reports whether repairing the seal makes a slice valid, as far as its report says.
 func CanReseal(s *macho.Slice) bool {
-	if s.Status != macho.StatusBundle || s.Bundle == nil || s.Signature == "cms" {
+	if s.Status != macho.StatusBundle || s.Bundle == nil || s.Signature == "cms" || s.Arch == archScript || s.Arch == archNone {
 		return false
 	}
 	return !slices.ContainsFunc(s.Bundle.Resources, func(r macho.Resource) bool {
@@ -77,8 +77,13 @@ func CanReseal(s *macho.Slice) bool {
 	})
 }
 
-// Err returns the first error of reading or writing contents that were given.
-func (c *Checker) Err() error { return c.err }
+// Err returns the first error of reading or writing contents that were given since the last call. Until then, no seal is
+// repaired.
+func (c *Checker) Err() error {
+	err := c.err
+	c.err = nil
+	return err
+}
 
 // reseal repairs the seal of a complete bundle. Why it does not, if there is a reason, goes to b.refused.
 func (c *Checker) reseal(b *openBundle) {

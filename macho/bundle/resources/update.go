@@ -97,7 +97,7 @@ func (u *Update) nested(path string) *File {
 type renamed map[[20]byte][20]byte
 
 // rename finds out what became of the hashes that a requirement names. Those of code whose earlier state is known are
-// looked up. One other can only be the one that is left.
+// looked up. As many others as are left can only be these.
 func rename(f *File, old [][20]byte) (renamed, error) {
 	to := renamed{}
 	used := map[[20]byte]bool{}
@@ -126,8 +126,11 @@ func rename(f *File, old [][20]byte) (renamed, error) {
 	}
 	switch {
 	case len(unknown) == 0 || len(left) == 0:
-	case len(unknown) == 1 && len(left) == 1:
-		to[unknown[0]] = left[0]
+	case len(unknown) == len(left):
+		// Which is which does not matter: code may have any hash that the requirement names.
+		for i := range unknown {
+			to[unknown[i]] = left[i]
+		}
 	default:
 		return nil, errAmbiguous
 	}
