@@ -163,6 +163,9 @@ func TestOverlayForNix(t *testing.T) {
 				c.has("overlay-1", true)
 				taken("repair-path", 0, 1)
 
+				checkByHand(t, cache, at.cache, at.overlay)
+				_, _ = nars(), overlayNARs()
+
 				// The overlay is removed. What was taken from it is deleted, and fetched from the cache.
 				c.delete()
 				c.realise([]string{at.cache}, only)
@@ -171,6 +174,37 @@ func TestOverlayForNix(t *testing.T) {
 			})
 		}
 	})
+}
+
+// checkByHand is what docs/overlay.md tells a user to do.
+func checkByHand(t *testing.T, c *overlaidCache, cache, overlay string) {
+	t.Helper()
+	hash := []byte(hashA + "\n")
+	if b, err := os.ReadFile(filepath.Join(c.overlay, "public-keys.txt")); string(b) != c.overlayKey+"\n" {
+		t.Errorf("public-keys.txt: %q, %v, want %s", b, err, c.overlayKey)
+	}
+	for key, want := range map[string]int{c.overlayKey: 0, c.key: 1} {
+		if status, stdout, stderr := narseal(t, hash, "cache", "verify", "--paths", "-", "--trusted-public-keys", key, overlay); status != want {
+			t.Errorf("verify with the key %s: status %d, want %d\n%s%s", key, status, want, stdout, stderr)
+		}
+	}
+	mine := filepath.Join(t.TempDir(), "mine")
+	if status, stdout, stderr := narseal(t, hash, "cache", "repair", "--paths", "-", "--overlay", "-o", mine, cache); status != 0 {
+		t.Errorf("repair: status %d\n%s%s", status, stdout, stderr)
+	}
+	var hashes []string
+	for _, dir := range []string{mine, c.overlay} {
+		b, err := os.ReadFile(filepath.Join(dir, hashA+".narinfo"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(b), "\nNarHash: ")
+		line, _, _ := strings.Cut(rest, "\n")
+		hashes = append(hashes, line)
+	}
+	if hashes[0] == "" || hashes[0] != hashes[1] {
+		t.Errorf("repaired by hand: %q", hashes)
+	}
 }
 
 // Nix finds a content-addressed path by the realisation of the cache, and takes it from the overlay, which has none. A copy of

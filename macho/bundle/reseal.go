@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"narseal/macho"
 	"narseal/macho/bundle/resources"
@@ -50,12 +51,12 @@ func (c *Checker) WantsList(path string) bool {
 	if c.Reseal == nil || !c.tree.inside {
 		return false
 	}
-	dir, _ := splitPath(path)
-	parent, ok := bytes.CutSuffix([]byte(dir), []byte(codeResourcesDir))
-	if !ok {
+	dir, name := splitPath(path)
+	parent, ok := strings.CutSuffix(dir, codeResourcesDir)
+	if !ok || name != codeResourcesName {
 		return false
 	}
-	b := c.at(string(parent))
+	b := c.at(parent)
 	return b != nil && (len(b.slices) == 0 || slices.ContainsFunc(b.slices, func(w waitingSlice) bool { return w.contents != nil }))
 }
 
