@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/cleanup"
 	"narseal/cmd/narseal/internal/scan"
 	"narseal/filter"
@@ -64,7 +65,7 @@ func (r *Repairer) Run(ctx context.Context, path string) error {
 		r.Found(res, r.current)
 	}
 	s.Reseal = &bundle.Reseal{All: true, OnCMS: r.OnCMS, Jobs: r.Jobs}
-	s.Member, s.Settled = r.member, r.settled
+	s.Member, s.Settled, s.Skip = r.member, r.settled, r.leftover
 	defer r.drop()
 	return s.Run(ctx, path)
 }
@@ -86,6 +87,22 @@ func (r *Repairer) recover(dir *scan.Dir) {
 	case mode != 0:
 		r.Warn(dir.Path(), fmt.Sprintf("a run that was killed had left it writable; its mode is %#o again", mode))
 	}
+}
+
+// leftover removes a hidden file that a killed run has left, and reports whether it did. A bundle would count it.
+func (r *Repairer) leftover(e *scan.Entry) bool {
+	if !e.Type.IsRegular() || !atomicfile.IsHidden(e.Name) {
+		return false
+	}
+	removed := false
+	err := r.in(e.Dir, func(d *directory) error {
+		removed = atomicfile.NewDir(d.File).RemoveLeftover(e.Name)
+		return nil
+	})
+	if err != nil {
+		r.Warn(e.Path(), fmt.Sprintf("a run that was killed may have left it: %v", err))
+	}
+	return removed
 }
 
 func (r *Repairer) wasReplaced(e *scan.Entry) bool {
@@ -126,16 +143,30 @@ func (r *Repairer) examine(f *scan.File, cfg macho.Config) (*macho.Report, error
 	case g.first == nil:
 		return g.report, nil
 	}
-	if err := r.in(f, func(d *directory) error { return r.relink(d, g, f) }); err != nil {
+	if err := r.in(f.Entry.Dir, func(d *directory) error { return r.relink(d, g, f) }); err != nil {
 		return nil, f.Wrap(fmt.Errorf("link: %w", err))
 	}
 	r.setReplaced(f)
 	return g.report, nil
 }
 
-// in calls replace with the directory of a file, which can be written meanwhile.
-func (r *Repairer) in(f *scan.File, replace func(*directory) error) (err error) {
-	d, err := r.dirs.enter(f.Entry.Dir)
+// mixed reports whether the kernel refuses an image of which only some slices are signed by a certificate.
+func mixed(rep *macho.Report) bool {
+	cms := 0
+	for _, s := range rep.Slices {
+		if s.Status != macho.StatusRefused {
+			return false
+		}
+		if s.Signature == "cms" {
+			cms++
+		}
+	}
+	return cms > 0 && cms < len(rep.Slices)
+}
+
+// in calls replace with a directory, which can be written meanwhile.
+func (r *Repairer) in(dir *scan.Dir, replace func(*directory) error) (err error) {
+	d, err := r.dirs.enter(dir)
 	if err != nil {
 		return err
 	}
@@ -155,7 +186,7 @@ func (r *Repairer) repair(f *scan.File, cfg macho.Config) (rep *macho.Report, re
 	if err != nil {
 		return nil, false, now, f.Wrap(err)
 	}
-	wanted := false
+	wanted := r.OnCMS == macho.CMSAdhoc && mixed(rep)
 	for _, s := range rep.Slices {
 		switch {
 		case s.Status == macho.StatusCMS && r.OnCMS == macho.CMSFail:
@@ -171,7 +202,7 @@ func (r *Repairer) repair(f *scan.File, cfg macho.Config) (rep *macho.Report, re
 	if err := before.Identify(f); err != nil {
 		return nil, false, now, f.Wrap(err)
 	}
-	err = r.in(f, func(d *directory) error {
+	err = r.in(f.Entry.Dir, func(d *directory) error {
 		done, st, err := r.replace(d, f, cfg)
 		if err == nil {
 			rep, replaced, now = done, true, st
