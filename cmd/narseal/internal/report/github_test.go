@@ -25,7 +25,7 @@ func TestGitHubAnnotation(t *testing.T) {
 	for _, name := range []string{"a", "a,b:c", "a%0Ab", "a\n::set-env name=X::y", "a\r::error::x", "100%"} {
 		var out bytes.Buffer
 		g := NewGitHub(&out, "")
-		g.Add(&Item{Input: name, StorePath: "", OnDisk: true, Signature: filter.Signature{Path: nar.NewPath(name), Slice: macho.Slice{Arch: "arm64", Status: macho.StatusMalformed, Reason: "why"}}})
+		g.Add(&Item{Input: name, OnDisk: true, Signature: filter.Signature{Path: nar.NewPath(name), Slice: macho.Slice{Arch: "arm64", Status: macho.StatusMalformed, Reason: "why"}}})
 		line, rest, _ := strings.Cut(out.String(), "\n")
 		if rest != "" || strings.Contains(line, "\r") {
 			t.Fatalf("%q: more than a line in %q", name, &out)
@@ -54,7 +54,7 @@ func TestGitHubSummary(t *testing.T) {
 	g := NewGitHub(&out, summary)
 	for range maxSummaryRows + 5 {
 		path := nar.NewPath("/a|b`c*d_e<img>[l](u)\n@me" + strings.Repeat("z", 4000))
-		g.Add(&Item{Input: "x.nar", StorePath: "", OnDisk: false, Signature: filter.Signature{Path: path, Slice: macho.Slice{Status: macho.StatusStale}}})
+		g.Add(&Item{Input: "x.nar", Signature: filter.Signature{Path: path, Slice: macho.Slice{Status: macho.StatusStale}}})
 		g.Fail(os.ErrPermission)
 	}
 	if err := g.End(&Tally{Invalid: 105}); err != nil {
@@ -87,7 +87,7 @@ func TestGitHubSummaryIsShort(t *testing.T) {
 	var out bytes.Buffer
 	g := NewGitHub(&out, "")
 	for range maxSummaryRows {
-		g.Add(&Item{Input: "x.nar", StorePath: "", OnDisk: false, Signature: filter.Signature{Path: nar.NewPath("/" + strings.Repeat("|", 1<<20)), Slice: macho.Slice{Status: macho.StatusStale}}})
+		g.Add(&Item{Input: "x.nar", Signature: filter.Signature{Path: nar.NewPath("/" + strings.Repeat("|", 1<<20)), Slice: macho.Slice{Status: macho.StatusStale}}})
 		g.Fail(errors.New(strings.Repeat("|", 1<<20)))
 	}
 	text := g.markdown(&Tally{})
