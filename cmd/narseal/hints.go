@@ -10,6 +10,7 @@ import (
 	"narseal/filter/spill"
 	"narseal/macho"
 	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/state"
 )
 
 // hintFor says what can be done about errors of the packages below cmd; it may be empty.
@@ -31,6 +32,8 @@ func hintFor(err error) string {
 		return "a cache is what nix copy --to file:///DIR makes; narseal verify and repair --in-place take any directory"
 	case errors.Is(err, spill.ErrFull):
 		return "a larger --hold-memory SIZE lets more of them wait"
+	case errors.Is(err, state.ErrFull):
+		return "--shard 0/16, 1/16 and so on work on one part of the cache each, and each remembers its own changes"
 	case errors.Is(err, binarycache.ErrConflict):
 		return "rules that swap paths need another cache to write: --output CACHE; a path that is not meant is left out by --exclude"
 	}

@@ -41,6 +41,9 @@ const (
 // slotResources is k of the special slot -k that hashes CodeResources (CSSLOT_RESOURCEDIR).
 const slotResources = 3
 
+// slotInfoPlist is that of the Info.plist (CSSLOT_INFOSLOT).
+const slotInfoPlist = 1
+
 const (
 	// maxDepth is how deep a bundle may lie: what Nix allows of an archive, and far more than bundles need.
 	maxDepth = 64
@@ -65,6 +68,8 @@ type Checker struct {
 	// Script, if not nil, is called when a bundle is complete whose main executable is no image, but a script as a rule,
 	// with the path of the executable and what its signature would be if it had one.
 	Script func(path string, s macho.Slice)
+	// Reseal, if not nil, repairs the seals of bundles, with CheckResources.
+	Reseal *Reseal
 
 	tree    tree
 	open    []*openBundle // around the current file, the outermost first
@@ -72,6 +77,9 @@ type Checker struct {
 	stale   int           // stale slots of these slices
 	cost    int64         // of the comparisons so far
 	allowed int64         // cost that the files have added to costInAll
+
+	given macho.Image // contents of the next file
+	err   error
 }
 
 // openBundle is a directory that may be the ROOT of a bundle.
@@ -83,9 +91,12 @@ type openBundle struct {
 	detached      []detachedFile
 	slices        []waitingSlice
 	contents      contents // of the directory, counted once
+	listContents  macho.Image
+	refused       string // why it was not resealed
 
 	list    *resources.List // of codeResources, parsed once
 	listErr error
+	files   []resources.File // what is compared with the list
 }
 
 type waitingSlice struct {
@@ -93,6 +104,9 @@ type waitingSlice struct {
 	then  func(macho.Slice)
 	path  string // of the image
 	above bool   // its bundle is the root, if that is what Contents is
+
+	file     int         // number of the image in the tree
+	contents macho.Image // of the image, if they may change
 }
 
 // A FileDigest hashes what is written to it, with every hash that a CodeDirectory may use.
@@ -155,6 +169,10 @@ func (d *FileDigest) Write(p []byte) (int, error) {
 	}
 	d.size += int64(len(p))
 	if room := d.keep - len(d.kept); room > 0 {
+		if need := len(d.kept) + min(room, len(p)); need > cap(d.kept) {
+			// Twice as much each time: append takes smaller steps, and leaves more behind.
+			d.kept = slices.Grow(d.kept, min(max(need, 2*cap(d.kept)), d.keep)-len(d.kept))
+		}
 		d.kept = append(d.kept, p[:min(room, len(p))]...)
 	}
 	for t, h := range d.hashes {
@@ -179,6 +197,7 @@ func IsSealedFile[T string | []byte](name T) bool {
 func (c *Checker) Reach(depth int) {
 	for n := len(c.open); n > 0 && c.open[n-1].depth >= depth; n-- {
 		last := c.open[n-1]
+		c.open[n-1] = nil
 		c.open = c.open[:n-1]
 		if c.lift(last) {
 			continue
@@ -187,6 +206,8 @@ func (c *Checker) Reach(depth int) {
 		for _, w := range last.slices {
 			c.stale -= staleSlots(&w.slice)
 		}
+		c.setNames(last)
+		c.reseal(last)
 		last.compare(c)
 	}
 	c.tree.leave(depth)
@@ -205,7 +226,7 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	switch {
 	case name == codeResourcesName && nested:
 		if b := c.at(parent); b != nil {
-			b.codeResources = d
+			b.codeResources, b.listContents = d, c.given
 		}
 	case isDirectoryFile(name) && nested:
 		if b := c.at(parent); b != nil {
@@ -240,16 +261,18 @@ func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then fu
 	switch {
 	case b == nil:
 		if c.CheckResources && c.tree.inside && sealsResources(&s) {
-			mark(&s, "not checked: the bundle lies too deep", false)
+			mark(&s, "not checked: the bundle lies too deep", c.Reseal != nil)
 		}
 		then(s)
 	case c.waiting == maxWaiting || c.stale+staleSlots(&s) > maxStale:
-		mark(&s, "too many executables to compare with the files of their bundle", false)
+		mark(&s, "too many executables to compare with the files of their bundle", c.Reseal != nil)
 		then(s)
 	default:
 		c.waiting++
 		c.stale += staleSlots(&s)
-		b.slices = append(b.slices, waitingSlice{slice: s, then: then, path: path()})
+		b.slices = append(b.slices, waitingSlice{
+			slice: s, then: then, path: path(), file: len(c.tree.files), contents: c.given,
+		})
 	}
 }
 
@@ -277,6 +300,9 @@ func (b *openBundle) compare(c *Checker) {
 		b.compareStored(c, &w)
 		if c.CheckResources && sealsResources(&w.slice) {
 			b.compareResources(c, &w, &sealed)
+		}
+		if b.refused != "" && !w.slice.Status.OK() {
+			w.slice.Reason += "; not sealed again: " + b.refused
 		}
 		w.then(w.slice)
 	}

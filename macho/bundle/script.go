@@ -11,6 +11,13 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
+// What is reported as the architecture of a bundle whose signature lies in files: its main executable is a script, or it has
+// none.
+const (
+	archScript = "script"
+	archNone   = "none"
+)
+
 // detachedFile is a file that may have a CodeDirectory.
 type detachedFile struct {
 	name   string
@@ -35,7 +42,7 @@ func (b *openBundle) compareScript(c *Checker) {
 		return
 	}
 	s := &script{openBundle: b, c: c, at: -1, files: map[string]*resources.File{}}
-	s.slice = macho.Slice{Arch: "none", Status: macho.StatusValid, Signature: "adhoc"}
+	s.slice = macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "adhoc"}
 	s.find()
 	if s.at >= 0 && len(c.tree.files[s.at].Code) > 0 {
 		return // an image, whose own signature counts
@@ -83,7 +90,7 @@ func (s *script) find() {
 		s.nominal()
 		return
 	}
-	s.at, s.digest, s.slice.Arch = i, t.scripts[t.files[i].Path], "script"
+	s.at, s.digest, s.slice.Arch = i, t.scripts[t.files[i].Path], archScript
 	s.touched = s.touched || t.files[i].Touched
 }
 

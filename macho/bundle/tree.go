@@ -20,8 +20,9 @@ const (
 	// maxMemory bounds what is kept of all files of an outermost bundle, its lists of resources included, in bytes.
 	maxMemory = 20 << 20
 	// itemMemory is what a file takes beside its path, and codeMemory a slice of nested code.
-	itemMemory = 320
+	itemMemory = 352
 	codeMemory = 160
+	hashMemory = 48 // a CodeDirectory of it
 	// maxLevels is how deep files may lie in a bundle.
 	maxLevels = 64
 
@@ -41,6 +42,10 @@ type tree struct {
 	code   []resources.Code
 	// scripts has the digests of files that may be the main executable of a bundle, by path.
 	scripts map[string]*FileDigest
+	hashes  []resources.CodeHash // of the CodeDirectories of the next file
+	adhoc   bool                 // the next file was made ad-hoc signed
+	// touched is set if the caller has changed a file, one past a bound included.
+	touched bool
 	memory  int
 	full    string // why files are missing here; empty: none are
 }
@@ -62,15 +67,34 @@ func (t *tree) leave(depth int) {
 	if t.inside && depth <= t.depth {
 		*t = tree{}
 	}
-	t.code = nil
+	t.code, t.hashes, t.adhoc = nil, nil, false
 }
 
 // addCode notes a slice of the next file.
 func (t *tree) addCode(s *macho.Slice) {
-	if !t.inside || t.full != "" || !t.take(codeMemory) {
+	if !t.inside || t.full != "" || !t.take(codeMemory+hashMemory*len(s.CodeDirectories)) {
 		return
 	}
 	t.code = append(t.code, codeOf(s))
+	t.hashes = appendHashes(t.hashes, s)
+	t.adhoc = t.adhoc || s.MadeAdhoc
+}
+
+// appendHashes appends the hashes of the CodeDirectories of a slice.
+func appendHashes(hashes []resources.CodeHash, s *macho.Slice) []resources.CodeHash {
+	for i := range s.CodeDirectories {
+		d := &s.CodeDirectories[i]
+		var h resources.CodeHash
+		copy(h.Now[:], d.CDHash)
+		h.Before = h.Now
+		if d.CDHashBefore != nil {
+			copy(h.Before[:], d.CDHashBefore)
+		}
+		if len(d.CDHash) == len(h.Now) {
+			hashes = append(hashes, h)
+		}
+	}
+	return hashes
 }
 
 // codeOf identifies a slice by the CodeDirectory that Security.framework chooses: that of the strongest hash.
@@ -95,8 +119,10 @@ func (c *Checker) AddItem(depth int, it Item) {
 		*t = tree{inside: true, depth: depth, dirs: []string{""}}
 		return
 	}
-	code := t.code
-	t.code = nil
+	code, hashes, adhoc := t.code, t.hashes, t.adhoc
+	t.code, t.hashes, t.adhoc = nil, nil, false
+	t.touched = t.touched || it.Touched
+	c.given = nil
 	level := depth - t.depth
 	if level > maxLevels || level > len(t.dirs) {
 		if t.full == "" {
@@ -112,7 +138,7 @@ func (c *Checker) AddItem(depth int, it Item) {
 	if t.full != "" || !t.take(itemMemory+2*len(path)+len(it.Link)) {
 		return
 	}
-	f := resources.File{Path: path, Kind: it.Kind, Link: it.Link, Code: code, Touched: it.Touched}
+	f := resources.File{Path: path, Kind: it.Kind, Link: it.Link, Code: code, Touched: it.Touched, Hashes: hashes, MadeAdhoc: adhoc}
 	if it.Digest != nil {
 		f.Sums = it.Digest.sums()
 		if it.Name == infoPlistName && it.Digest.size == int64(len(it.Digest.kept)) {
@@ -173,7 +199,7 @@ func (b *openBundle) compareResources(c *Checker, w *waitingSlice, done *sealed)
 		done.run(c, b)
 	}
 	if done.failed != "" {
-		mark(&w.slice, done.failed, false)
+		mark(&w.slice, done.failed, c.Reseal != nil && c.tree.touched)
 		b.name(&w.slice, macho.Resource{Path: codeResourcesPath, Problem: done.failed})
 		return
 	}
@@ -209,30 +235,48 @@ func (s *sealed) run(c *Checker, b *openBundle) {
 	case t.full != "":
 		s.failed = "not checked: " + t.full
 		return
-	case int64(len(b.codeResources.kept)) != b.codeResources.size:
+	case b.list == nil && b.listErr == nil && int64(len(b.codeResources.kept)) != b.codeResources.size:
 		s.failed = "not checked: it is too large"
 		return
 	}
-	if b.list == nil && b.listErr == nil {
-		b.list, b.listErr = resources.Parse(b.codeResources.kept)
-	}
+	b.parse(c)
 	if b.listErr != nil {
 		s.failed = "not checked: " + b.listErr.Error()
 		return
 	}
-	files, list := t.in(b.depth), b.list
-	if c.cost += list.Cost(files); c.cost > costInAll+c.allowed {
+	if c.cost += b.list.Cost(b.files); c.cost > costInAll+c.allowed {
 		s.failed = "not checked: its rules take too long to match"
 		return
 	}
-	s.problems = list.Check(&resources.Bundle{
-		Executable: s.executable, Files: files,
-		Nested: func(i int) []resources.Code { return nestedCode(files, i) },
+	s.problems = b.list.Check(&resources.Bundle{
+		Executable: s.executable, Files: b.files,
+		Nested: func(i int) []resources.Code { return nestedCode(b.files, i) },
 	})
+}
+
+// parse parses the list, and lets go of its text.
+func (b *openBundle) parse(c *Checker) {
+	d := b.codeResources
+	if b.list == nil && b.listErr == nil {
+		b.list, b.listErr = resources.Parse(d.kept)
+	}
+	if d.kept != nil {
+		c.tree.give(len(d.kept))
+		d.kept = nil
+		b.files = c.tree.in(b.depth)
+	}
 }
 
 // nestedCode returns the slices of the main executable of a bundle in a bundle.
 func nestedCode(files []resources.File, at int) []resources.Code {
+	if f := nestedFile(files, at); f != nil {
+		return f.Code
+	}
+	return nil
+}
+
+// nestedFile returns that executable, or nil.
+func nestedFile(files []resources.File, at int) *resources.File {
 	root := files[at].Path + "/"
 	end := at + 1
 	for end < len(files) && strings.HasPrefix(files[end].Path, root) {
@@ -261,12 +305,12 @@ func nestedCode(files []resources.File, at int) []resources.Code {
 		}
 	}
 	if f := find(dir + name); f != nil {
-		return f.Code
+		return f
 	}
 	// Of a bundle without an executable, the Info.plist is signed.
 	for _, path := range []string{base + "Resources/Info.plist", base + "Info.plist"} {
 		if f := find(path); f != nil {
-			return f.Code
+			return f
 		}
 	}
 	return nil

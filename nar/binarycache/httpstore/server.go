@@ -146,7 +146,7 @@ func (s *server) refusal(method string, resp *http.Response) error {
 	e := &remote.Error{Status: resp.StatusCode}
 	if kind := resp.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/plain") && resp.StatusCode >= 400 {
 		b, _ := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
-		if e.Text = remote.Clip(string(b)); strings.Contains(strings.ToLower(e.Text), strings.ToLower(http.StatusText(e.Status))) {
+		if e.Text = remote.Clip(s.transport.Hide(string(b))); strings.Contains(strings.ToLower(e.Text), strings.ToLower(http.StatusText(e.Status))) {
 			e.Text = ""
 		}
 	}
@@ -157,7 +157,9 @@ func (s *server) refusal(method string, resp *http.Response) error {
 	case http.StatusForbidden:
 		e.Denied, e.Absent = true, !write
 		e.Advice = "some servers say so of what is missing; else the user name and password in ~/.netrc or --netrc-file do not fit"
-	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
+	case http.StatusProxyAuthRequired:
+		e.Denied, e.Advice = true, remote.ProxyAdvice
+	case http.StatusUnauthorized:
 		e.Denied = true
 		e.Advice = "the server wants a user name and a password: put them into ~/.netrc, or name a file by --netrc-file"
 	}
@@ -238,7 +240,7 @@ func (s *server) Get(ctx context.Context, name string, from int64, before *remot
 func rangeOf(s string, from int64) (int64, error) {
 	var first, last, size int64
 	if n, err := fmt.Sscanf(s, "bytes %d-%d/%d", &first, &last, &size); n != 3 || err != nil || first != from || last != size-1 || from > last {
-		return 0, &remote.Error{Status: http.StatusPartialContent, Text: "Content-Range: got " + strconv.Quote(remote.Clip(s)) + ", want all from " + strconv.FormatInt(from, 10) + " on"}
+		return 0, &remote.Error{Status: http.StatusPartialContent, Text: "Content-Range is not all from " + strconv.FormatInt(from, 10) + " on"}
 	}
 	return size, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"narseal/cmd/narseal/internal/input"
 	"narseal/cmd/narseal/internal/report"
+	"narseal/nar"
 	"narseal/nar/storepath"
 )
 
@@ -21,6 +22,9 @@ const (
 func mendFiles(name string) report.Repair {
 	if p, ok := inStore(name); ok {
 		return report.Repair{Command: repairStore, Operand: p}
+	}
+	if isStoreDir(name) {
+		return report.Repair{Command: repairStore}
 	}
 	return report.Repair{Command: repairInPlace, Operand: operand(name)}
 }
@@ -54,20 +58,68 @@ func operand(name string) string {
 	return name
 }
 
-// inStore returns the store path in which a file lies, if it lies in the store of this machine.
-func inStore(name string) (storePath string, ok bool) {
-	dir := os.Getenv("NIX_STORE_DIR")
-	if dir == "" {
-		dir = "/nix/store"
+// storeDir is the store directory of this machine.
+func storeDir() string {
+	if dir := os.Getenv("NIX_STORE_DIR"); dir != "" {
+		return dir
 	}
+	return "/nix/store"
+}
+
+// realName returns the absolute name of a file, with no symlinks in it.
+func realName(name string) (string, error) {
 	name, err := filepath.Abs(name)
-	if err == nil {
-		name, err = filepath.EvalSymlinks(name)
+	if err != nil {
+		return "", err
 	}
-	rest, under := strings.CutPrefix(name, dir+"/")
-	if err != nil || !under {
+	return filepath.EvalSymlinks(name)
+}
+
+// isStoreDir reports whether a name is that of the store directory of this machine.
+func isStoreDir(name string) bool {
+	name, err := realName(name)
+	return err == nil && name == filepath.Clean(storeDir())
+}
+
+// inStore returns the store path that a file is in, if it is in the store of this machine.
+func inStore(name string) (storePath string, ok bool) {
+	name, err := realName(name)
+	if err != nil {
+		return "", false
+	}
+	return storePathOf(name)
+}
+
+// storePathOf returns the store path that an absolute name begins with.
+func storePathOf(name string) (storePath string, ok bool) {
+	rest, under := strings.CutPrefix(name, storeDir()+"/")
+	if !under {
 		return "", false
 	}
 	base, _, _ := strings.Cut(rest, "/")
-	return path.Join(dir, base), storepath.CheckBaseName(base) == nil
+	return path.Join(storeDir(), base), storepath.CheckBaseName(base) == nil
+}
+
+// maxStored is the length of the longest file name whose store path is looked for: PATH_MAX of Linux.
+const maxStored = 4096
+
+// inStoreOf returns a function that finds the store path of a file in the directory name, or of name itself.
+func inStoreOf(name string) func(nar.Path) string {
+	if p, ok := inStore(name); ok {
+		return func(nar.Path) string { return p }
+	}
+	if !isStoreDir(name) {
+		return func(nar.Path) string { return "" }
+	}
+	return func(file nar.Path) string {
+		if file.Len() > maxStored {
+			return ""
+		}
+		rest := strings.TrimPrefix(file.String(), name)
+		p, ok := storePathOf(storeDir() + "/" + strings.TrimLeft(rest, "/"))
+		if !ok {
+			return ""
+		}
+		return p
+	}
 }

@@ -98,6 +98,8 @@ type verifyRun struct {
 	rep   *report.Input
 	tally *report.Tally
 	mend  report.Repair
+	// inStore returns the store path that a file on disk is in. It is nil until an invalid slice needs it.
+	inStore func(nar.Path) string
 }
 
 func newVerifyRun(e *Env, o *VerifyOptions) (*verifyRun, error) {
@@ -123,6 +125,7 @@ func newVerifyRun(e *Env, o *VerifyOptions) (*verifyRun, error) {
 // input verifies what one argument names, and reports what fails.
 func (v *verifyRun) input(ctx context.Context, name string) {
 	v.name, v.rep, v.tally, v.mend = name, v.inputs.Begin(name), &report.Tally{}, mendArchive(name)
+	v.inStore = nil
 	err := v.open(ctx)
 	if err != nil {
 		v.fail(fmt.Errorf("%s: %w", input.Shown(name), err))
@@ -217,7 +220,7 @@ func (v *verifyRun) export(r io.Reader) error {
 		v.unsigned.Apply(&s.Slice)
 		v.tally.AddSlice(&s.Slice)
 		if !s.OK() {
-			invalid[s.Status]++
+			invalid[report.MendStatus(&s.Slice)]++
 		}
 		waiting.Add(s)
 	}
@@ -240,9 +243,16 @@ func (v *verifyRun) add(s filter.Signature, onDisk bool) {
 	v.unsigned.Apply(&s.Slice)
 	v.tally.AddSlice(&s.Slice)
 	if !s.OK() {
-		v.tally.Mend.Add(s.Status, 1, v.mend)
+		v.tally.Mend.Add(report.MendStatus(&s.Slice), 1, v.mend)
 	}
-	v.list.Add(&report.Item{Input: v.name, OnDisk: onDisk, Signature: s})
+	item := &report.Item{Input: v.name, OnDisk: onDisk, Signature: s}
+	if onDisk && !s.OK() {
+		if v.inStore == nil {
+			v.inStore = inStoreOf(v.name)
+		}
+		item.InStore = v.inStore(s.Path)
+	}
+	v.list.Add(item)
 	v.rep.Add(s)
 }
 

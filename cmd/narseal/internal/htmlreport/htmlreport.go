@@ -55,12 +55,16 @@ func New(o Options) *HTML { return &HTML{o: o} }
 // slice is a row of the report's table, and what is drawn of it.
 type slice struct {
 	macho.Slice
-	ID    int
-	Name  string
-	Stale int
-	Open  bool
-	Drawn bool
+	ID        int
+	Name      string
+	StorePath string // that the file is in; empty if that is not known
+	Stale     int
+	Open      bool
+	Drawn     bool
 }
+
+// OtherName reports whether the name does not show the store path.
+func (s *slice) OtherName() bool { return s.StorePath != "" && !strings.HasPrefix(s.Name, s.StorePath) }
 
 // Maps is for the template.
 func (s *slice) Maps() []*pageMap { return pageMaps(&s.Slice) }
@@ -92,9 +96,9 @@ func (h *HTML) Add(i *report.Item) {
 	if i.OK() {
 		list = &h.valid
 	}
-	row := &slice{Slice: i.Slice, Name: terminal.Printable(item.Name())}
+	row := &slice{Slice: i.Slice, Name: terminal.Printable(item.Name()), StorePath: terminal.Printable(cmp.Or(i.StorePath, i.InStore))}
 	row.Reason = terminal.Printable(row.Reason)
-	if len(*list) == maxRows || !h.o.Budget.Take(report.Memory(&row.Slice)+len(row.Name)) {
+	if len(*list) == maxRows || !h.o.Budget.Take(report.Memory(&row.Slice)+len(row.Name)+len(row.StorePath)) {
 		h.omitted++
 		return
 	}

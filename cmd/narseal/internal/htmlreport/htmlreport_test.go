@@ -117,3 +117,34 @@ func TestEndFails(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// The store path of a bad image is named: that of an archive, and that in which a file lies whose name does not say it. No
+// name becomes markup.
+func TestStorePathIsNamed(t *testing.T) {
+	const base = "/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-"
+	var out bytes.Buffer
+	h := newReport(&out, nil)
+	h.Add(&report.Item{Input: "in", StorePath: base + "archive", Signature: filter.Signature{Path: nar.NewPath("/bin/x"), Slice: staleSlice(1)}})
+	h.Add(&report.Item{Input: "in", OnDisk: true, InStore: base + "file", Signature: filter.Signature{Path: nar.NewPath("result/bin/x"), Slice: staleSlice(1)}})
+	h.Add(&report.Item{Input: "in", StorePath: base + "<script>\u202e\x1b[0m", Signature: filter.Signature{Path: nar.NewPath("/<img src=x>"), Slice: staleSlice(1)}})
+	h.Add(&report.Item{Input: "in", Signature: filter.Signature{Path: nar.NewPath("/nowhere"), Slice: staleSlice(1)}})
+	if err := h.End(&report.Tally{Invalid: 4}); err != nil {
+		t.Fatal(err)
+	}
+	html := out.String()
+	for text, want := range map[string]int{
+		">" + base + "archive/bin/x</a></td>":                                             1,
+		">result/bin/x</a><span class=\"store\">in " + base + "file</span></td>":          1,
+		"<p>Store path: <span class=\"file\">" + base + "archive</span></p>":              1,
+		"<p>Store path: <span class=\"file\">" + base + "file</span></p>":                 1,
+		"<p>Store path: <span class=\"file\">&#34;" + base + "&lt;script&gt;\\u202e\\x1b": 1,
+		"Store path: ": 3,
+		"\u202e":       0,
+		"\x1b":         0,
+		"<img":         0,
+	} {
+		if got := strings.Count(html, text); got != want {
+			t.Errorf("%q is there %d times, want %d", text, got, want)
+		}
+	}
+}

@@ -1,4 +1,5 @@
-// Package inplace repairs files where they are: a repaired copy takes the place of each that needs it.
+// Package inplace repairs files where they are: a repaired copy takes the place of each that needs it. When the files of a
+// bundle are repaired, its list of resources and its main executable are changed in the same way.
 //
 // A copy has no name, or a hidden one, until it is complete. It is made and gets its name in the directory that the walk
 // opened (package scan), so that whoever may change the tree can make no other file be replaced.
@@ -19,6 +20,7 @@ import (
 	"narseal/cmd/narseal/internal/scan"
 	"narseal/filter"
 	"narseal/macho"
+	"narseal/macho/bundle"
 	"narseal/nar"
 )
 
@@ -33,6 +35,9 @@ type Repairer struct {
 	Found   func(r *scan.Result, replaced bool)
 	Slice   func(nar.Path, macho.Slice)
 	Fail    func(error)
+	// Sealed is called for each file that was changed to seal its bundle again, and for which Found was not called as
+	// replaced.
+	Sealed func(nar.Path)
 	// Warn gets what could not be kept of a file, or cleared up. Several goroutines call it.
 	Warn func(path nar.Path, problem string)
 
@@ -41,6 +46,11 @@ type Repairer struct {
 	dirs     directories
 	mu       sync.Mutex
 	replaced map[*scan.Entry]bool // until Found is called
+
+	// Of the goroutine that reports:
+	current     bool      // the result that Found was called with was replaced
+	members     []*member // that are open
+	sealedLinks sealedLinks
 }
 
 // Run repairs a file, or all files in a directory.
@@ -49,12 +59,23 @@ func (r *Repairer) Run(ctx context.Context, path string) error {
 	s := &r.scanner
 	s.Unsigned = true
 	s.Jobs, s.Examine, s.Entered, s.Opened, s.Slice, s.Fail = r.Jobs, r.examine, r.Entered, r.recover, r.Slice, r.Fail
-	s.Found = func(res *scan.Result) { r.Found(res, r.wasReplaced(&res.Entry)) }
+	s.Found = func(res *scan.Result) {
+		r.current = r.wasReplaced(&res.Entry)
+		r.Found(res, r.current)
+	}
+	s.Reseal = &bundle.Reseal{All: true, OnCMS: r.OnCMS, Jobs: r.Jobs}
+	s.Member, s.Settled = r.member, r.settled
+	defer r.drop()
 	return s.Run(ctx, path)
 }
 
 // Elsewhere calls f for each replaced file that has names outside of what was walked, which still have the old contents.
-func (r *Repairer) Elsewhere(f func(path nar.Path, names uint64)) { r.links.elsewhere(f) }
+func (r *Repairer) Elsewhere(f func(path nar.Path, names uint64)) {
+	r.links.elsewhere(f)
+	for _, g := range r.sealedLinks {
+		f(g.path, g.names-g.seen)
+	}
+}
 
 // recover clears up after a run that was killed.
 func (r *Repairer) recover(dir *scan.Dir) {
@@ -146,10 +167,15 @@ func (r *Repairer) repair(f *scan.File, cfg macho.Config) (rep *macho.Report, re
 	if !wanted {
 		return rep, false, now, nil
 	}
+	before := rep // what bundles around it seal
+	if err := before.Identify(f); err != nil {
+		return nil, false, now, f.Wrap(err)
+	}
 	err = r.in(f, func(d *directory) error {
 		done, st, err := r.replace(d, f, cfg)
 		if err == nil {
 			rep, replaced, now = done, true, st
+			rep.Was(before)
 			r.setReplaced(f)
 		}
 		return err

@@ -30,6 +30,7 @@ type Item struct {
 	Input     string // as the user gave it; "-" is stdin
 	StorePath string // of the archive, in an export stream or a cache
 	OnDisk    bool   // the Path is that of a file, not of an entry in the input
+	InStore   string // the store path that a file on disk is in; empty if it is in none, or StorePath says it
 	filter.Signature
 }
 

@@ -47,8 +47,30 @@ func (r *Result) hash(f *File) error {
 	if _, err := io.Copy(digest, io.NewSectionReader(f, 0, f.Size())); err != nil {
 		return f.Wrap(err)
 	}
-	r.digest = digest
+	r.digest, r.Inode = digest, f.Inode
 	return nil
+}
+
+// reach tells the bundles that a name at this depth comes.
+func (s *Scanner) reach(depth int) {
+	s.bundles.Reach(depth)
+	if s.bundles.Reseal == nil {
+		return
+	}
+	if err := s.bundles.Err(); err != nil {
+		s.Fail(err)
+	}
+	s.Settled(s.bundles.Holds(0))
+}
+
+// give gives the bundles the contents of a file that may have to change.
+func (s *Scanner) give(r *Result) {
+	if s.Reseal == nil || !r.inBundle || r.digest == nil {
+		return
+	}
+	if r.Report != nil && s.Reseal.Wants(r.Report.Slices) || r.Name == "CodeResources" && s.bundles.WantsList(r.inner()) {
+		s.bundles.Give(s.Member(r))
+	}
 }
 
 // largeKept is the size in bytes from which on a file whose contents are kept is read when its turn comes: many results

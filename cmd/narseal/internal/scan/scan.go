@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
 
 	"narseal/macho"
 	"narseal/macho/bundle"
@@ -34,6 +35,13 @@ type Scanner struct {
 	// others.
 	Opened func(*Dir)
 
+	// Reseal, if not nil, has the seals of bundles repaired. Member returns the contents of a file of a bundle that may then
+	// have to change. Settled is called after the bundles that are complete have changed; holds says that others, around
+	// them, may still do.
+	Reseal  *bundle.Reseal
+	Member  func(*Result) macho.Image
+	Settled func(holds bool)
+
 	bundles bundle.Checker
 	scope   bundle.Scope // of the walk
 	pool    pool
@@ -43,6 +51,7 @@ type Scanner struct {
 type Result struct {
 	Entry
 	Size   int64         // of a file
+	Inode  unix.Stat_t   // of a file that is hashed: when it was
 	Report *macho.Report // nil if it is no signed image
 
 	unsigned []macho.Slice      // that need a signature, of an image without any
@@ -68,6 +77,7 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 	defer cancel()
 	s.scope = bundle.Scope{}
 	s.bundles.CheckResources, s.bundles.RootName = true, rootName(root)
+	s.bundles.Reseal = s.Reseal
 	s.bundles.Script = func(path string, slice macho.Slice) { s.Slice(shownPath(root, path), slice) }
 	order := make(chan *Result, maxAhead)
 	todo := make(chan *Result, maxAhead)
@@ -130,7 +140,10 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 		<-r.done
 		s.report(r)
 	}
-	s.bundles.Reach(0)
+	if ctx.Err() != nil {
+		s.bundles.Reseal = nil // what was found is not all
+	}
+	s.reach(0)
 	s.pool.close()
 	return ctx.Err()
 }
@@ -207,7 +220,8 @@ func (s *Scanner) report(r *Result) {
 	if s.Found != nil {
 		s.Found(r)
 	}
-	s.bundles.Reach(r.Depth())
+	s.reach(r.Depth())
+	s.give(r)
 	if r.digest != nil && bundle.IsSealedFile(r.Name) {
 		s.bundles.AddFile(r.Depth(), r.inner, r.digest)
 	}
