@@ -264,4 +264,3 @@ func TestInPlaceBundlesKilled(t *testing.T) {
 	}
 	t.Logf("%d killed, %d of them with work left", killed, partly)
 }
-

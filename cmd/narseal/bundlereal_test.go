@@ -1,12 +1,18 @@
 package main
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
+
+	"howett.net/plist"
 
 	"narseal/nar/nartest"
 )
@@ -69,6 +75,76 @@ func TestRealBundles(t *testing.T) {
 		}
 		writeFile(t, header, data)
 		check(problem)
+	}
+}
+
+// TestRealBundlesInPlace changes nearly every file of a bundle that others published: sealed again, nothing is found by
+// other code, and changed back and sealed again, it is what it was, to the byte.
+func TestRealBundlesInPlace(t *testing.T) {
+	root := realBundlesDir(t)
+	for path, problem := range realBundles {
+		top := t.TempDir()
+		name := strings.TrimSuffix(filepath.Base(path), ".framework")
+		dir := filepath.Join(top, name+".framework")
+		if err := os.CopyFS(dir, os.DirFS(filepath.Join(root, path))); err != nil {
+			t.Fatal(err)
+		}
+		published := readTree(t, dir)
+		flip := func() (n int) {
+			err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+				if err != nil || !d.Type().IsRegular() || d.Name() == name || strings.Contains(path, "_CodeSignature") {
+					return err
+				}
+				data := readFile(t, path)
+				data[len(data)/2] ^= 1
+				n++
+				return os.WriteFile(path, data, 0)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		seal := func() {
+			t.Helper()
+			status := statusDone
+			if problem != "" {
+				status = statusInvalid // the header that was added stays a problem
+			}
+			o := invoke(nil, "repair", "--in-place", top)
+			v := invoke(nil, "verify", "--format", "json", top)
+			want := ""
+			if problem != "" {
+				want = problem + "; " + problem
+			}
+			if got := bundleProblems(t, v.stdout); o.status != status || v.status != status || got != want {
+				t.Errorf("%s: status %d, %d, %s; want %s: %s", path, o.status, v.status, got, want, o.stderr)
+			}
+		}
+		n := flip()
+		seal()
+		tree := readTree(t, dir)
+		list := []byte(tree["_CodeSignature"].(nartest.Dir)["CodeResources"].(nartest.File))
+		var all map[string]any
+		if _, err := plist.Unmarshal(list, &all); err != nil {
+			t.Fatal(err)
+		}
+		m := &mutant{form: &bundleForm{main: name}}
+		if err := m.compare(tree, "", all["files2"].(map[string]any), all["rules2"].(map[string]any)); err != nil && problem == "" {
+			t.Errorf("%s: %v", path, err)
+		}
+		image := readFile(t, filepath.Join(dir, name))
+		for _, sealed := range [][]byte{list, readFile(t, filepath.Join(dir, "Info.plist"))} {
+			if sum := sha256.Sum256(sealed); bytes.Count(image, sum[:]) != 2 { // in each of two slices
+				t.Errorf("%s: the slices do not seal %.40q…", path, sealed)
+			}
+		}
+		flip()
+		seal()
+		if !reflect.DeepEqual(readTree(t, dir), published) {
+			t.Errorf("%s: changed back, it is not what was published", path)
+		}
+		t.Logf("%s: %d files changed and changed back", path, n)
 	}
 }
 
