@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,7 +29,17 @@ func hiddenName(base string, try int) string {
 		h.Write([]byte(base))
 		n = h.Sum64() + uint64(try)
 	}
-	return fmt.Sprintf(".narseal-%016x", n)
+	return fmt.Sprintf(hiddenPrefix+"%016x", n)
+}
+
+const hiddenPrefix = ".narseal-"
+
+// RemoveLeftover removes a file that has a hidden name, if it is a leftover, and reports whether it did.
+func (d *Dir) RemoveLeftover(name string) bool { return IsHidden(name) && d.removeLeftover(name) }
+
+// IsHidden reports whether a name is a hidden one.
+func IsHidden(name string) bool {
+	return strings.HasPrefix(name, hiddenPrefix) && len(name) == len(hiddenPrefix)+16
 }
 
 // claim calls create with hidden names of base until it does not fail with fs.ErrExist, and returns the last name.

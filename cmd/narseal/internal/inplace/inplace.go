@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/cleanup"
 	"narseal/cmd/narseal/internal/scan"
 	"narseal/filter"
@@ -64,7 +65,8 @@ func (r *Repairer) Run(ctx context.Context, path string) error {
 		r.Found(res, r.current)
 	}
 	s.Reseal = &bundle.Reseal{All: true, OnCMS: r.OnCMS, Jobs: r.Jobs}
-	s.Member, s.Settled = r.member, r.settled
+	s.Reseal.Resumed = true
+	s.Member, s.Settled, s.Skip = r.member, r.settled, r.isLeftover
 	defer r.drop()
 	return s.Run(ctx, path)
 }
@@ -86,6 +88,23 @@ func (r *Repairer) recover(dir *scan.Dir) {
 	case mode != 0:
 		r.Warn(dir.Path(), fmt.Sprintf("a run that was killed had left it writable; its mode is %#o again", mode))
 	}
+}
+
+// isLeftover removes a hidden file that a run left which was killed, and reports whether it did. It would be one that was
+// added to a bundle.
+func (r *Repairer) isLeftover(e *scan.Entry) (removed bool) {
+	if e.Dir == nil || !atomicfile.IsHidden(e.Name) {
+		return false
+	}
+	d, err := r.dirs.enter(e.Dir)
+	if err != nil {
+		return false
+	}
+	removed = atomicfile.NewDir(d.File).RemoveLeftover(e.Name)
+	if err := r.dirs.leave(d); err != nil {
+		r.Warn(e.Dir.Path(), err.Error())
+	}
+	return removed
 }
 
 func (r *Repairer) wasReplaced(e *scan.Entry) bool {

@@ -35,6 +35,8 @@ type Scanner struct {
 	// others.
 	Opened func(*Dir)
 
+	// Skip, if not nil, reports that a name is to be left out, on the goroutine that calls Opened.
+	Skip func(*Entry) bool
 	// Reseal, if not nil, has the seals of bundles repaired. Member returns the contents of a file of a bundle that may then
 	// have to change. Settled is called after the bundles that are complete have changed; holds says that others, around
 	// them, may still do.
@@ -107,6 +109,9 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 			}
 		}
 		each := func(e *Entry) error {
+			if s.Skip != nil && s.Skip(e) {
+				return nil
+			}
 			r := &Result{Entry: *e, inBundle: s.scope.Enter(e.Depth(), []byte(e.base()), e.Type.IsDir())}
 			err := put(r)
 			if err == nil && e.Type.IsRegular() {
