@@ -12,18 +12,20 @@ import (
 )
 
 // heldMemory is what of a held output is in memory, in bytes. The rest is in a File, if there may be one.
-const heldMemory = 8 << 20
+const heldMemory = 4 << 20
 
 // held is the output from an offset on, while seals of bundles in it may still change. It is below the nar.Writer, so that
 // everything in it has its place.
 type held struct {
 	*spill.Buffer
-	out   io.Writer // where it goes in the end
-	start int64     // bytes of the output before it
+	out    io.Writer // where it goes in the end
+	start  int64     // bytes of the output before it
+	memory int64     // bytes that fit memory
 }
 
 func (h *held) Write(p []byte) (int, error) {
-	if err := h.Append(p, h.Size()+int64(len(p))); err != nil {
+	// As nobody knows how many bytes come, as many as fit memory are expected.
+	if err := h.Append(p, max(h.Size()+int64(len(p)), h.memory)); err != nil {
 		return 0, fmt.Errorf("keep a bundle: %w", err)
 	}
 	return len(p), nil
@@ -51,7 +53,7 @@ func (p *pipe) give(size int64) error {
 		if o.Open != nil {
 			o.Memory = min(o.Limit(), heldMemory)
 		}
-		h := &held{Buffer: spill.NewBuffer(o)}
+		h := &held{Buffer: spill.NewBuffer(o), memory: o.Limit()}
 		var err error
 		if h.out, h.start, err = p.w.Divert(h); err != nil {
 			return err

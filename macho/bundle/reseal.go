@@ -161,6 +161,7 @@ func (r *resealer) run() error {
 		slots = append(slots, digest.slots(slotResources)...)
 	}
 	if err := r.seal(main, slots); err != nil || r.b.refused != "" || data == nil {
+		r.b.list = nil // that of data, which is not written
 		return err
 	}
 	return r.writeList(data, digest)
@@ -214,14 +215,7 @@ func (r *resealer) list() ([]byte, *FileDigest) {
 	if d == nil || int64(len(d.kept)) != d.size {
 		return nil, nil // the comparison reports it
 	}
-	parsed, err := resources.Parse(d.kept)
-	if err != nil {
-		return nil, nil
-	}
 	files := r.tree.in(r.b.depth)
-	if r.cost += parsed.Cost(files); r.cost > costInAll+r.allowed {
-		return nil, nil
-	}
 	data := bytes.Clone(d.kept)
 	u := &resources.Update{Files: files, All: r.Reseal.All, Resumed: r.Reseal.Resumed, Nested: func(i int) *resources.File {
 		return nestedFile(files, i)
@@ -232,21 +226,26 @@ func (r *resealer) list() ([]byte, *FileDigest) {
 		return nil, nil
 	}
 	if r.updated = len(changed); r.updated == 0 {
-		r.b.list = parsed
+		if d.Touched || r.Reseal.All {
+			return nil, d
+		}
+		return nil, nil
 	}
-	switch {
-	case r.updated > 0 && r.b.listContents == nil:
+	if r.b.listContents == nil {
 		r.b.refused = "its list of resources came before anything said that it may have to be changed"
 		return nil, nil
-	case r.updated > 0:
-		digest := NewItemDigest(codeResourcesName)
-		digest.Write(data)
-		digest.Touched = true
-		return data, digest
-	case d.Touched || r.Reseal.All:
-		return nil, d
 	}
-	return nil, nil
+	// What cannot be checked afterwards is not changed. The comparison says why.
+	r.b.list, err = resources.Parse(data)
+	if err != nil || r.cost+r.b.list.Cost(files) > costInAll+r.allowed {
+		r.b.list = nil
+		return nil, nil
+	}
+	digest := NewItemDigest(codeResourcesName)
+	digest.keep = 0
+	digest.Write(data)
+	digest.kept, digest.Touched = data, true
+	return data, digest
 }
 
 // seal sets the slots of an executable. Either all of its slices get theirs or none.

@@ -23,7 +23,7 @@ import (
 // Besides paths, a cache may have build logs (log/DERIVATION), realisations (realisations/ID.doi) and, for debuggers,
 // links from a build ID to a NAR and a file in it (debuginfo/ID). They are copied to an Output, and kept right:
 //
-//   - A realisation names a store path. If that is renamed, so is it there, and the signatures are void.
+//   - A realisation names a store path. If that is renamed, so is it there, and the secret keys sign in place of others.
 //   - A debuginfo names a NAR. If that has a new name, the debuginfo gets it. What would name a NAR that is not there is
 //     not written.
 //   - A log has the name of a derivation, which the rules may rename.
@@ -357,10 +357,9 @@ func (o *others) realisation(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if !there {
-		if o.inPlace || o.ofSome() {
-			return nil
-		}
+	if !there && (o.inPlace || o.ofSome()) {
+		return nil
+	} else if !there {
 		return fmt.Errorf("%s, which it names, is not in the output", to)
 	}
 	next := maps.Clone(members)
@@ -377,6 +376,8 @@ func (o *others) realisation(ctx context.Context, name string) error {
 	if members["dependentRealisations"] == nil {
 		delete(next, "dependentRealisations")
 	}
-	next["signatures"] = json.RawMessage("[]")
+	if next["signatures"], err = narinfo.SignRealisation(next, o.SecretKeys); err != nil {
+		return err
+	}
 	return o.replace(ctx, object, e, next)
 }

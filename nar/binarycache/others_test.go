@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nix-community/go-nix/pkg/narinfo/signature"
+
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/cachetest"
 	"narseal/nar/binarycache/folder"
@@ -277,19 +279,30 @@ func TestOthersOfLists(t *testing.T) {
 	}
 }
 
-// In place, a list renames the realisations of the paths that it renames.
+// In place, a list renames the realisations of the paths that it renames, and the secret keys sign them.
 func TestOthersOfListInPlace(t *testing.T) {
 	files := withOthers(t)
 	files[hash("l")+".narinfo"] += "CA: fixed:r:sha256:1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s\n"
 	m := cachetest.NewMemory(files)
-	o := binarycache.RewriteOptions{}
+	secret, _ := cachetest.Key(t)
+	key, err := signature.LoadSecretKey(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := binarycache.RewriteOptions{SecretKeys: []signature.SecretKey{key}}
 	o.Hashes = hashes(hash("l"))
 	replacing(&o, hash("l"), hash("0"))
 	if sum, err := binarycache.Rewrite(t.Context(), m, o); err != nil || sum.Others != 2 {
 		t.Errorf("%+v, %v", sum, err)
 	}
 	name := "realisations/" + drvID + "!out.doi"
-	if got, want := m.Objects()[name], strings.Replace(strings.ReplaceAll(files[name], hash("l"), hash("0")), `"k:abc"`, "", 1); got != want {
+	// As Nix signs it: see TestSignRealisation.
+	text := `{"dependentRealisations":{},"id":"` + drvID + `!out","outPath":"` + hash("0") + `-lib"`
+	sig, err := key.Sign(nil, text+"}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := m.Objects()[name], text+`,"signatures":["`+sig.String()+`"]}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

@@ -64,9 +64,8 @@ func (r *Repairer) Run(ctx context.Context, path string) error {
 		r.current = r.wasReplaced(&res.Entry)
 		r.Found(res, r.current)
 	}
-	s.Reseal = &bundle.Reseal{All: true, OnCMS: r.OnCMS, Jobs: r.Jobs}
-	s.Reseal.Resumed = true
-	s.Member, s.Settled, s.Skip = r.member, r.settled, r.isLeftover
+	s.Reseal = &bundle.Reseal{All: true, Resumed: true, OnCMS: r.OnCMS, Jobs: r.Jobs}
+	s.Member, s.Settled, s.Skip = r.member, r.settled, r.leftover
 	defer r.drop()
 	return s.Run(ctx, path)
 }
@@ -90,19 +89,18 @@ func (r *Repairer) recover(dir *scan.Dir) {
 	}
 }
 
-// isLeftover removes a hidden file that a run left which was killed, and reports whether it did. It would be one that was
-// added to a bundle.
-func (r *Repairer) isLeftover(e *scan.Entry) (removed bool) {
-	if e.Dir == nil || !atomicfile.IsHidden(e.Name) {
+// leftover removes a hidden file that a killed run has left, and reports whether it did. A bundle would count it.
+func (r *Repairer) leftover(e *scan.Entry) bool {
+	if !e.Type.IsRegular() || !atomicfile.IsHidden(e.Name) {
 		return false
 	}
-	d, err := r.dirs.enter(e.Dir)
+	removed := false
+	err := r.in(e.Dir, func(d *directory) error {
+		removed = atomicfile.NewDir(d.File).RemoveLeftover(e.Name)
+		return nil
+	})
 	if err != nil {
-		return false
-	}
-	removed = atomicfile.NewDir(d.File).RemoveLeftover(e.Name)
-	if err := r.dirs.leave(d); err != nil {
-		r.Warn(e.Dir.Path(), err.Error())
+		r.Warn(e.Path(), fmt.Sprintf("a run that was killed may have left it: %v", err))
 	}
 	return removed
 }
@@ -145,16 +143,30 @@ func (r *Repairer) examine(f *scan.File, cfg macho.Config) (*macho.Report, error
 	case g.first == nil:
 		return g.report, nil
 	}
-	if err := r.in(f, func(d *directory) error { return r.relink(d, g, f) }); err != nil {
+	if err := r.in(f.Entry.Dir, func(d *directory) error { return r.relink(d, g, f) }); err != nil {
 		return nil, f.Wrap(fmt.Errorf("link: %w", err))
 	}
 	r.setReplaced(f)
 	return g.report, nil
 }
 
-// in calls replace with the directory of a file, which can be written meanwhile.
-func (r *Repairer) in(f *scan.File, replace func(*directory) error) (err error) {
-	d, err := r.dirs.enter(f.Entry.Dir)
+// mixed reports whether the kernel refuses an image of which only some slices are signed by a certificate.
+func mixed(rep *macho.Report) bool {
+	cms := 0
+	for _, s := range rep.Slices {
+		if s.Status != macho.StatusRefused {
+			return false
+		}
+		if s.Signature == "cms" {
+			cms++
+		}
+	}
+	return cms > 0 && cms < len(rep.Slices)
+}
+
+// in calls replace with a directory, which can be written meanwhile.
+func (r *Repairer) in(dir *scan.Dir, replace func(*directory) error) (err error) {
+	d, err := r.dirs.enter(dir)
 	if err != nil {
 		return err
 	}
@@ -174,7 +186,7 @@ func (r *Repairer) repair(f *scan.File, cfg macho.Config) (rep *macho.Report, re
 	if err != nil {
 		return nil, false, now, f.Wrap(err)
 	}
-	wanted := false
+	wanted := r.OnCMS == macho.CMSAdhoc && mixed(rep)
 	for _, s := range rep.Slices {
 		switch {
 		case s.Status == macho.StatusCMS && r.OnCMS == macho.CMSFail:
@@ -190,7 +202,7 @@ func (r *Repairer) repair(f *scan.File, cfg macho.Config) (rep *macho.Report, re
 	if err := before.Identify(f); err != nil {
 		return nil, false, now, f.Wrap(err)
 	}
-	err = r.in(f, func(d *directory) error {
+	err = r.in(f.Entry.Dir, func(d *directory) error {
 		done, st, err := r.replace(d, f, cfg)
 		if err == nil {
 			rep, replaced, now = done, true, st

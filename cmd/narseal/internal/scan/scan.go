@@ -34,9 +34,9 @@ type Scanner struct {
 	// Opened, if not nil, is called for each directory before anything in it is examined, on another goroutine than the
 	// others.
 	Opened func(*Dir)
-
-	// Skip, if not nil, reports that a name is to be left out, on the goroutine that calls Opened.
+	// Skip, if not nil, reports whether a name in a directory is left out. The goroutine of Opened calls it.
 	Skip func(*Entry) bool
+
 	// Reseal, if not nil, has the seals of bundles repaired. Member returns the contents of a file of a bundle that may then
 	// have to change. Settled is called after the bundles that are complete have changed; holds says that others, around
 	// them, may still do.
@@ -109,9 +109,6 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 			}
 		}
 		each := func(e *Entry) error {
-			if s.Skip != nil && s.Skip(e) {
-				return nil
-			}
 			r := &Result{Entry: *e, inBundle: s.scope.Enter(e.Depth(), []byte(e.base()), e.Type.IsDir())}
 			err := put(r)
 			if err == nil && e.Type.IsRegular() {
@@ -125,7 +122,7 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 			}
 			return put(&Result{Entry: *e, inBundle: true, again: true})
 		}
-		w := &walker{pool: &s.pool, each: each, signed: signed, failed: func(err error) { _ = put(&Result{err: err}) }, opened: s.Opened, wait: func() {
+		w := &walker{pool: &s.pool, each: each, signed: signed, failed: func(err error) { _ = put(&Result{err: err}) }, opened: s.Opened, skip: s.Skip, wait: func() {
 			close(todo)
 			workers.Wait()
 		}}

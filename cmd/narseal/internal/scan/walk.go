@@ -97,7 +97,9 @@ type walker struct {
 	opened func(*Dir) // called for each directory before its entries, and for that of a file
 	// signed, if not nil, is called for each directory that holds _CodeSignature before its entries.
 	signed func(*Entry) error
-	wait   func() // called before the directories are closed
+	// skip, if not nil, reports whether an entry is left out.
+	skip func(*Entry) bool
+	wait func() // called before the directories are closed
 }
 
 func (w *walker) walk(path string) error {
@@ -165,6 +167,9 @@ func (w *walker) dir(e *Entry, d *Dir) error {
 	}
 	for _, item := range list {
 		e := &Entry{Dir: d, Name: item.Name(), Type: item.Type()}
+		if w.skip != nil && w.skip(e) {
+			continue
+		}
 		if err := w.each(e); err != nil {
 			return err
 		}
