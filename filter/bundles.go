@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"narseal/macho"
 	"narseal/macho/bundle"
 	"narseal/macho/bundle/resources"
 	"narseal/nar"
@@ -8,6 +9,20 @@ import (
 
 // largeKept is how much of a file may be kept, in bytes, while images before it are verified.
 const largeKept = 64 << 10
+
+// enterScope sets inBundle for the entry that begins.
+func (p *pipe) enterScope(e *nar.Entry) error {
+	directory := e.Type == nar.TypeDirectory
+	if e.Depth == 0 && directory {
+		p.inBundle = p.scope.EnterRoot()
+		return nil
+	}
+	p.inBundle = p.scope.Enter(e.Depth, e.Name, directory)
+	if p.scope.Left() {
+		return p.inTurn(p.bundles.Leave)
+	}
+	return nil
+}
 
 // newItem returns an entry for the Checker of bundles, without its contents.
 func newItem(e *nar.Entry, touched bool) bundle.Item {
@@ -27,4 +42,19 @@ func (p *pipe) addItem(it bundle.Item) error {
 	it.Touched = it.Touched || p.digest != nil && p.digest.Touched
 	depth := p.depth
 	return p.inTurn(func() { p.bundles.AddItem(depth, it) })
+}
+
+// script passes the signature of a bundle whose main executable is no image on.
+func (p *pipe) script(path string, s macho.Slice) {
+	o := &p.c.Signatures
+	verified := o.Verify || o.Repair != RepairNone
+	if verified {
+		p.res.Slices++
+		if p.c.Observer.Signature != nil {
+			p.c.Observer.Signature(Signature{nar.NewPath(path), s})
+		}
+	}
+	if !s.Status.OK() && (s.Touched || o.Repair == RepairAll) {
+		p.invalid(nar.NewPath(path), s, false)
+	}
 }

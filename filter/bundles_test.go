@@ -152,7 +152,8 @@ func TestSealedResources(t *testing.T) {
 	}
 }
 
-// A rewrite that changes a sealed file reports the bundle, though nothing of the executable changed.
+// A rewrite that changes a sealed file seals the bundle again, though nothing of the executable changed. With a file that
+// was added, it reports the bundle.
 func TestRewriteOfSealedResource(t *testing.T) {
 	tree, app, _, _ := nestedBundles()
 	rule, err := rules.Parse(oldHash + "=" + newHash)
@@ -164,12 +165,28 @@ func TestRewriteOfSealedResource(t *testing.T) {
 	image, _ := sealedImage("app", list)
 	app["MacOS"], app["_CodeSignature"] = nartest.Dir{"App": image}, nartest.Dir{"CodeResources": nartest.File(list)}
 	delete(app, "Frameworks")
-	var got []string
-	c := &filter.Config{Rules: compile(t, rule), Observer: filter.Observer{Invalid: func(s filter.Signature) {
-		got = append(got, s.Path.String()+fmt.Sprint(s.Bundle.Resources))
-	}}}
-	res, err := c.Run(nar.NewWriter(&bytes.Buffer{}), nar.NewReader(bytes.NewReader(nartest.Tree(tree))))
-	if want := "[/App.app/Contents/MacOS/App[{Resources/a changed}]]"; err != nil || res.Invalid != 1 || fmt.Sprint(got) != want {
-		t.Errorf("%v, %d invalid, %v; want %s", err, res.Invalid, got, want)
+	for _, added := range []bool{false, true} {
+		want := "0 [/App.app/Contents/MacOS/App repaired <nil>]"
+		if added {
+			app["x"] = nartest.File("")
+			want = "1 [/App.app/Contents/MacOS/App bundle [{x added}]]"
+		}
+		var got []string
+		see := func(s filter.Signature) {
+			if s.Bundle == nil {
+				got = append(got, fmt.Sprint(s.Path.String(), " ", s.Status, " <nil>"))
+			} else {
+				got = append(got, fmt.Sprint(s.Path.String(), " ", s.Status, " ", s.Bundle.Resources))
+			}
+		}
+		c := &filter.Config{Rules: compile(t, rule), Observer: filter.Observer{Invalid: see, Signature: see}}
+		var out bytes.Buffer
+		res, err := c.Run(nar.NewWriter(&out), nar.NewReader(bytes.NewReader(nartest.Tree(tree))))
+		if err != nil || fmt.Sprint(res.Invalid, " ", got) != want {
+			t.Errorf("%v, %d invalid, %v; want %s", err, res.Invalid, got, want)
+		}
+		if found := verifyBundles(t, out.Bytes()); (found != "") != added || strings.Contains(found, "changed") {
+			t.Errorf("the output: %s", found)
+		}
 	}
 }

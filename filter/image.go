@@ -121,7 +121,7 @@ func (p *pipe) gather(size int64, hold func([]byte) error) error {
 			return err
 		}
 		p.settle(p.kept.Bytes()[p.base:], p.r.Remaining() == 0)
-		if first {
+		if first && !(p.inBundle && p.bundles.Reseal != nil) {
 			// After the rules, as the repair sees it.
 			fixed = macho.FixedPrefix(p.kept.Bytes()[:p.base], size)
 		}
@@ -163,12 +163,16 @@ func (p *pipe) inTurn(f func()) error {
 }
 
 // reach tells the bundles that an entry at this depth comes.
-func (p *pipe) reach(depth int) {
+func (p *pipe) reach(depth int) error {
+	if p.held != nil {
+		return p.reachHeld(depth)
+	}
 	if p.verifier == nil || len(p.verifier.queue) == 0 {
 		p.bundles.Reach(depth)
-		return
+		return nil
 	}
 	p.verifier.reach(depth, p.bundles.Reach)
+	return nil
 }
 
 // release passes the image on.
@@ -240,8 +244,16 @@ func (p *pipe) repair() error {
 	mc := macho.Config{Jobs: o.Jobs, OnCMS: o.OnCMS}
 	touched := p.touched.within(image.Size())
 	all := o.Repair == RepairAll
-	var rep *macho.Report
+	var rep, before *macho.Report
 	var err error
+	if p.inBundle && p.bundles.Reseal != nil {
+		if before, err = mc.RepairTouched(image, nil); err == nil {
+			err = before.Identify(image)
+		}
+		if err != nil {
+			return p.signatureError(err)
+		}
+	}
 	switch {
 	case all:
 		rep, err = mc.Repair(image)
@@ -261,8 +273,10 @@ func (p *pipe) repair() error {
 			err = rep.Identify(image)
 		}
 		if err == nil {
-			p.addBundle(rep)
-			return nil
+			if err = p.giveExecutable(rep); err == nil {
+				p.addBundle(rep)
+			}
+			return err
 		}
 	}
 	if err == nil && p.inBundle {
@@ -272,9 +286,19 @@ func (p *pipe) repair() error {
 		err = rep.Locate(image)
 	}
 	if err != nil {
-		return fmt.Errorf("signature of %q: %w", p.r.EntryPath().Short(), err)
+		return p.signatureError(err)
+	}
+	if before != nil {
+		rep.Was(before)
+	}
+	if err := p.giveExecutable(rep); err != nil {
+		return err
 	}
 	return p.judge(p.r.EntryPath(), p.depth, rep, len(touched) > 0)
+}
+
+func (p *pipe) signatureError(err error) error {
+	return fmt.Errorf("signature of %q: %w", p.r.EntryPath().Short(), err)
 }
 
 // merge returns the state of each slice after a repair, and whether the repair changed it.
@@ -311,9 +335,6 @@ func (p *pipe) judge(path nar.Path, depth int, rep *macho.Report, touched bool) 
 	var worst error
 	for _, s := range rep.Slices {
 		p.res.Slices++
-		if s.Status == macho.StatusRepaired {
-			p.res.Repaired++
-		}
 		if s.Status.OK() && !s.OK() {
 			p.res.Unsigned++
 		}
@@ -322,6 +343,9 @@ func (p *pipe) judge(path nar.Path, depth int, rep *macho.Report, touched bool) 
 			worst = &SignatureError{path, s}
 		}
 		p.bundles.AddSlice(depth, path.String, s, func(s macho.Slice) {
+			if s.Status == macho.StatusRepaired {
+				p.res.Repaired++
+			}
 			if p.c.Observer.Signature != nil {
 				p.c.Observer.Signature(Signature{path, s})
 			}
@@ -338,35 +362,16 @@ func (p *pipe) addBundle(rep *macho.Report) {
 	path := p.r.EntryPath()
 	for _, s := range rep.Slices {
 		p.bundles.AddSlice(p.depth, path.String, s, func(s macho.Slice) {
-			if s.Status == macho.StatusBundle && s.Touched {
+			switch {
+			case s.Status == macho.StatusRepaired:
+				p.res.Slices++
+				p.res.Repaired++
+				if p.c.Observer.Signature != nil {
+					p.c.Observer.Signature(Signature{path, s})
+				}
+			case s.Status == macho.StatusBundle && s.Touched:
 				p.invalid(path, s, false)
 			}
 		})
 	}
-}
-
-// invalid counts an invalid slice. final says that it ends the run.
-func (p *pipe) invalid(path nar.Path, s macho.Slice, final bool) {
-	p.res.Invalid++
-	if p.c.Observer.Invalid != nil && !final {
-		p.c.Observer.Invalid(Signature{path, s})
-	}
-}
-
-// refuses reports whether an invalid slice ends the run. A run that touched it must not pass it on unless it is asked to. A run
-// that only repairs passes on what was invalid before. touched is about the whole image.
-func (p *pipe) refuses(s macho.Slice, touched bool) bool {
-	if p.c.Signatures.OnCMS == macho.CMSKeep || p.c.Signatures.Repair == RepairNone {
-		return false
-	}
-	switch s.Status {
-	case macho.StatusCMS:
-		return s.Touched
-	case macho.StatusUnsupported:
-		return touched && s.Touched
-	case macho.StatusMalformed:
-		// It is not certain which bytes belong to the slice.
-		return touched
-	}
-	return false
 }

@@ -27,7 +27,11 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 	}
 	p := &pipe{c: c, r: r, w: w, ordered: ordered, longest: 1, kept: spill.NewBuffer(c.Spill), deferred: spill.NewQueue(c.Spill)}
 	p.out = p.emit // once, not for each file
-	p.bundles.CheckResources = true
+	p.bundles.CheckResources, p.bundles.Script = true, p.script
+	if p.sealing(); p.bundles.Reseal != nil && w == nil {
+		w = nar.NewWriter(io.Discard)
+		p.w = w
+	}
 	if c.Rules != nil {
 		p.longest = c.Rules.MaxLen()
 		p.res.Counts = make([]int64, c.Rules.Len())
@@ -47,7 +51,13 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 	if p.verifier != nil {
 		err = errors.Join(err, p.verifier.finish())
 	}
+	if err != nil {
+		p.bundles.Reseal = nil
+	}
 	p.bundles.Reach(0)
+	if p.held != nil {
+		p.held.Close()
+	}
 	p.kept.Close()
 	p.deferred.Close()
 	return p.res, err
@@ -77,6 +87,7 @@ type pipe struct {
 	inBundle bool // the current entry is one that the scope found
 	sealed   bool // it may be a file that the main executable of a bundle seals
 	bundles  bundle.Checker
+	held     *held          // the output, while seals of bundles in it may change
 	verifier *verifier      // nil unless the run only verifies
 	unpacker *refs.Unpacker // nil: packed contents are not searched
 	deferred *spill.Queue   // renamed entries that wait for their place
@@ -115,21 +126,16 @@ func (p *pipe) run() error {
 	if p.w == nil {
 		return nil
 	}
-	return p.w.Close()
+	if err := p.w.Close(); err != nil || p.held == nil {
+		return err
+	}
+	return p.reachHeld(0)
 }
 
 func (p *pipe) entry(e *nar.Entry) error {
 	var ch Change
 	var from string
 	p.digest, p.depth = nil, e.Depth
-	if p.signatures() {
-		p.reach(e.Depth)
-		p.inBundle = p.scope.Enter(e.Depth, e.Name, e.Type == nar.TypeDirectory)
-		p.sealed = e.Type == nar.TypeRegular && bundle.IsSealedFile(e.Name)
-		if p.sealed || p.inBundle && e.Type == nar.TypeRegular {
-			p.digest = bundle.NewItemDigest(e.Name)
-		}
-	}
 	if p.c.Rules != nil {
 		if p.c.Rules.Contains(e.Name) {
 			from = string(e.Name)
@@ -139,6 +145,21 @@ func (p *pipe) entry(e *nar.Entry) error {
 	}
 	if p.w != nil {
 		if err := p.begin(e, from); err != nil {
+			return err
+		}
+	}
+	if p.signatures() {
+		if err := p.reach(e.Depth); err != nil {
+			return err
+		}
+		if err := p.enterScope(e); err != nil {
+			return err
+		}
+		p.sealed = e.Type == nar.TypeRegular && bundle.IsSealedFile(e.Name)
+		if p.sealed || p.inBundle && e.Type == nar.TypeRegular {
+			p.digest = bundle.NewItemDigest(e.Name)
+		}
+		if err := p.giveList(e); err != nil {
 			return err
 		}
 	}

@@ -62,3 +62,14 @@ func (s *slice) identify(image Image, d *directory, out *CodeDirectory) error {
 	out.Identifier = string(bytes.TrimRight(name, "\x00"))
 	return nil
 }
+
+// Was notes in the report of a repair what Identify found before it.
+func (r *Report) Was(before *Report) {
+	for i := range min(len(r.Slices), len(before.Slices)) {
+		now, was := &r.Slices[i], &before.Slices[i]
+		now.MadeAdhoc = was.Signature == "cms" && now.Signature != "cms"
+		for k := range min(len(now.CodeDirectories), len(was.CodeDirectories)) {
+			now.CodeDirectories[k].CDHashBefore = was.CodeDirectories[k].CDHash
+		}
+	}
+}

@@ -62,8 +62,8 @@ func (c Config) Verify(image Image) (*Report, error) {
 // write, and that image must not be used. What cannot be repaired is in the report with a reason, and nothing of that
 // slice has been written.
 //
-// With CMSAdhoc, a slice that needs a repair and is signed by a certificate becomes ad-hoc signed. Its length and
-// layout stay:
+// With CMSAdhoc, a slice that needs a repair and is signed by a certificate becomes ad-hoc signed, and with it all slices
+// of the file. So do they where slices disagree on their signer, which the kernel refuses. Length and layout stay:
 //
 //   - The CMS blob becomes empty (length 8), and zeros replace its contents.
 //   - CS_ADHOC is set, as codesign does for a signature without a certificate (SecCodeSigner::Signer::prepare in

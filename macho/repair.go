@@ -5,7 +5,9 @@ import "fmt"
 // repairSlices repairs all slices of the image: every stale slot, or those that the ranges touch, which count from the
 // start of the image.
 func (c Config) repairSlices(image Image, all bool, ranges []Range) (*Report, error) {
-	return c.run(image, func(j *sliceJob) error { return j.repair(all, ranges) }, convert)
+	return c.run(image, func(j *sliceJob) error { return j.repair(all, ranges) }, func(jobs []*sliceJob) error {
+		return convert(jobs, all && c.OnCMS == CMSAdhoc && signersDiffer(jobs))
+	})
 }
 
 // repair recomputes stale slots of the slice. A signature by a certificate is left for convert.
@@ -52,9 +54,9 @@ func (j *sliceJob) repair(all bool, ranges []Range) error {
 	return nil
 }
 
-// convert makes signatures by a certificate ad-hoc, if one of them needs a repair: those of all slices or of none, as the
-// kernel refuses slices that disagree on their signer.
-func convert(jobs []*sliceJob) error {
+// convert makes signatures by a certificate ad-hoc, if one of them needs a repair or differ says that the slices
+// disagree on their signer already: those of all slices or of none, as the kernel refuses slices that disagree.
+func convert(jobs []*sliceJob, differ bool) error {
 	var wanted, all []*sliceJob
 	var stuck *sliceJob
 	for _, j := range jobs {
@@ -74,7 +76,7 @@ func convert(jobs []*sliceJob) error {
 			j.out.Reason += fmt.Sprintf("; it stays, as slice %s at %d is %s and cannot be made ad-hoc", stuck.out.Arch, stuck.out.Offset, stuck.out.Status)
 		}
 	}
-	if stuck != nil || len(wanted) == 0 {
+	if stuck != nil || len(wanted) == 0 && !differ {
 		return nil
 	}
 	for _, j := range all {

@@ -59,6 +59,9 @@ type Slice struct {
 	// Warnings lists what some versions of the kernel or of dyld refuse. They do not affect the status.
 	Warnings []string `json:"warnings,omitempty"`
 
+	// MadeAdhoc is set by Report.Was if a repair has replaced a signature by a certificate.
+	MadeAdhoc bool `json:"-"`
+
 	// Regions has the parts of the slice by rising offset. Report.Locate sets it.
 	Regions []Region `json:"-"`
 
@@ -103,4 +106,6 @@ type CodeDirectory struct {
 	// CDHash and Identifier are set by Report.Identify.
 	CDHash     []byte `json:"-"` // the first 20 bytes of the hash of the CodeDirectory
 	Identifier string `json:"-"`
+	// CDHashBefore is the CDHash before a repair. Report.Was sets it.
+	CDHashBefore []byte `json:"-"`
 }

@@ -2,6 +2,7 @@ package macho
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 )
 
@@ -232,13 +233,27 @@ func checkTogether(all []*slice, signed []*sliceJob) *violation {
 	if s := sameArchitecture(all); s != nil {
 		return ruleSameArch.broken("two slices are for cputype %#x, cpusubtype %#x", s.cpu[0], s.cpu[1])
 	}
-	for i, j := range signed {
+	if j := otherSigner(signed); j != nil {
 		a, b := signed[0].sig.signer(), j.sig.signer()
-		if i > 0 && a != b {
-			return ruleSameSigner.broken("slices %s and %s disagree on their %s", signed[0].out.Arch, j.out.Arch, a.difference(b))
+		return ruleSameSigner.broken("slices %s and %s disagree on their %s", signed[0].out.Arch, j.out.Arch, a.difference(b))
+	}
+	return nil
+}
+
+// otherSigner returns the first slice whose signer is not that of signed[0], or nil.
+func otherSigner(signed []*sliceJob) *sliceJob {
+	for _, j := range signed[min(1, len(signed)):] {
+		if j.sig.signer() != signed[0].sig.signer() {
+			return j
 		}
 	}
 	return nil
+}
+
+// signersDiffer reports whether slices disagree on their signer.
+func signersDiffer(jobs []*sliceJob) bool {
+	signed := slices.DeleteFunc(slices.Clone(jobs), func(j *sliceJob) bool { return j.sig == nil })
+	return otherSigner(signed) != nil
 }
 
 // overlapWarning says which other slice the kernel takes for overlapped by this one. For a slice that it has loaded it notes

@@ -310,6 +310,27 @@ func TestAdhocAllSlices(t *testing.T) {
 			t.Errorf("mixed: slice %d is %s (%s)", i, s.Status, s.Reason)
 		}
 	}
+
+	// Repair makes them agree, RepairTouched leaves what it was not asked about.
+	for name, ranges := range map[string][]macho.Range{"all": nil, "touched": {{Off: 3000, Len: 1}}} {
+		got := mixed(t, data, second)
+		before := bytes.Clone(got)
+		report, err := repair(adhoc, macho.Bytes(got), ranges)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "touched" {
+			if !bytes.Equal(got, before) || report.Slices[0].Status != macho.StatusRefused {
+				t.Errorf("touched: the image was written to, or slice 0 is %s", report.Slices[0].Status)
+			}
+			continue
+		}
+		for i, s := range mustVerify(t, macho.Bytes(got)).Slices {
+			if s.Status != macho.StatusValid || s.Signature != "adhoc" || report.Slices[i].Status == macho.StatusRefused {
+				t.Errorf("mixed, repaired: slice %d: %s, then %s (%s)", i, report.Slices[i].Status, s.Status, s.Reason)
+			}
+		}
+	}
 }
 
 // mixed returns the image with its slice at an offset made ad-hoc.

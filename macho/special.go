@@ -1,63 +1,89 @@
 package macho
 
-import (
-	"bytes"
-	"slices"
+import "slices"
+
+// Special slot -k of a CodeDirectory holds the hash of something that is not a page of code. A new special slot gets an
+// entry in specialSlots. If what it hashes is not a blob of the SuperBlob, it also gets a case in specialContent and one in
+// checkSpecial of internal/audit, as the check of a repair shares no code with the repair.
+//
+// The slots and the magics of their blobs are from xnu osfmk/kern/cs_blobs.h.
+const (
+	slotInfoPlist    = 1 // CSSLOT_INFOSLOT
+	slotRequirements = 2 // CSSLOT_REQUIREMENTS
+	slotResources    = 3 // CSSLOT_RESOURCEDIR
 )
 
-// runSpecial compares the selected special slots with their content and sets staleSpecial of each selection.
-func (h *hasher) runSpecial(g *signature, sels []*selection) error {
-	w := worker{hasher: h}
-	defer func() { h.hashed.Add(w.done) }()
-	sums := map[specialKey][]byte{}
-	for _, sel := range sels {
-		for _, k := range sel.special {
-			d := sel.dir
-			content, _ := h.slice.specialContent(g, d, k)
-			key := specialKey{content, d.hashType}
-			if sums[key] == nil {
-				sum, err := w.hashRange(content, d.hashType)
-				if err != nil {
-					return err
-				}
-				sums[key] = sum
-			}
-			at := h.slice.off + d.specialAt(k)
-			stored, err := w.read(&w.stored[0], at, d.hashSize)
-			if err != nil {
-				return err
-			}
-			if bytes.Equal(stored, sums[key]) {
-				continue
-			}
-			sel.staleSpecial = append(sel.staleSpecial, k)
-			if h.write {
-				if err := writeFull(h.image, sums[key], at); err != nil {
-					return err
-				}
-			}
-		}
-		slices.Sort(sel.staleSpecial)
-	}
-	return nil
+// specialSlots describes special slot -k at index k.
+var specialSlots = [...]struct {
+	name string // what the slot is the hash of, for people
+	// magic is that of the blob that the slot hashes, which has the slot's number in the SuperBlob. 0: no blob is
+	// known for this slot, or it hashes something else.
+	magic uint32
+	// needsSlot is set where the kernel refuses a signature that has the blob, but leaves the slot empty.
+	needsSlot bool
+}{
+	slotInfoPlist:    {name: "Info.plist"},
+	slotRequirements: {name: "the requirements", magic: 0xfade0c01}, // CSMAGIC_REQUIREMENTS
+	slotResources:    {name: "_CodeSignature/CodeResources"},
+	4:                {name: "the application"},                                             // CSSLOT_APPLICATION
+	5:                {name: "the entitlements", magic: 0xfade7171, needsSlot: true},        // CSSLOT_ENTITLEMENTS
+	6:                {name: "what a kind of file has"},                                     // Security's cdRepSpecificSlot
+	7:                {name: "the entitlements in DER", magic: 0xfade7172, needsSlot: true}, // CSSLOT_DER_ENTITLEMENTS
+	8:                {name: "the launch constraints on itself", magic: 0xfade8181, needsSlot: true},
+	9:                {name: "the launch constraints on its parent", magic: 0xfade8181, needsSlot: true},
+	10:               {name: "the launch constraints on its responsible process", magic: 0xfade8181, needsSlot: true},
+	11:               {name: "the library constraints", magic: 0xfade8181, needsSlot: true},
 }
 
-type specialKey struct {
-	content  Range
-	hashType HashType
+// lastSpecial is the greatest k of a special slot that is read.
+const lastSpecial = len(specialSlots) - 1
+
+// A SpecialSlot is the special slot -K of a CodeDirectory.
+type SpecialSlot struct {
+	K        int
+	HashType HashType
+	Digest   []byte // as long as the hash type's digests are
 }
 
-// hashRange returns the hash of a range of the slice.
-func (w *worker) hashRange(r Range, t HashType) ([]byte, error) {
-	sum := t.New()
-	for pos := r.Off; pos < r.end(); {
-		data, err := w.read(&w.data, w.slice.off+pos, min(r.end()-pos, batchSize))
-		if err != nil {
-			return nil, err
-		}
-		sum.Write(data)
-		pos += int64(len(data))
+// Name says what the slot is the hash of, such as "the entitlements". It depends on K only.
+func (s SpecialSlot) Name() string {
+	if s.K <= 0 || s.K > lastSpecial {
+		return "unknown"
 	}
-	w.done += r.Len
-	return sum.Sum(nil)[:t.size()], nil
+	return specialSlots[s.K].name
+}
+
+// specialContent returns where in the slice the content of special slot -k lies.
+//
+// Slot -1 is the hash of the section __TEXT,__info_plist, or of the Info.plist of a bundle. A CodeDirectory with a slot
+// -3 seals a bundle's resources, and then the bundle's Info.plist, which is another file, takes precedence
+// (BundleDiskRep::component in Security.framework).
+func (s *slice) specialContent(g *signature, d *directory, k int) (Range, bool) {
+	if k == slotInfoPlist {
+		inBundle := slices.ContainsFunc(d.stored, func(s SpecialSlot) bool { return s.K == slotResources })
+		return s.commands.infoPlist, s.commands.infoPlist.Len > 0 && !inBundle
+	}
+	for _, b := range g.blobs {
+		if b.slot == uint32(k) {
+			return Range{g.off + b.off, int64(b.length)}, true
+		}
+	}
+	return Range{}, false
+}
+
+// external returns the slots of d whose content is another file of the bundle.
+func (s *slice) external(g *signature, d *directory) []SpecialSlot {
+	if d.hashType.size() == 0 {
+		return nil
+	}
+	var list []SpecialSlot
+	for _, stored := range d.stored {
+		if stored.K != slotInfoPlist && stored.K != slotResources {
+			continue
+		}
+		if _, inside := s.specialContent(g, d, stored.K); !inside {
+			list = append(list, stored)
+		}
+	}
+	return list
 }

@@ -29,9 +29,12 @@ type deferred struct {
 
 // nested is a deferred entry inside another. It keeps its own Spill: if it were copied into the outer one, an entry
 // below many deferred directories would be copied once for each of them.
+//
+// A nested with a place is none: something that Writer.Mark was asked about begins there.
 type nested struct {
-	at int64 // bytes of the outer entry's spill before it
-	d  *deferred
+	at    int64 // bytes of the outer entry's spill before it
+	d     *deferred
+	place *Place
 }
 
 // spillBufferSize is the size of the buffer in front of a Spill.
@@ -108,7 +111,7 @@ func (w *Writer) writeDeferred(depth int, before []byte) error {
 		}
 		if n := len(w.deferring); n > 0 {
 			outer := w.deferring[n-1]
-			outer.nested = append(outer.nested, nested{w.sink.offset(), d})
+			outer.nested = append(outer.nested, nested{at: w.sink.offset(), d: d})
 		} else if err := d.writeTo(w.sink); err != nil {
 			return fmt.Errorf("nar: write: a deferred entry of %q: %w", w.at.dir(), err)
 		}
@@ -141,8 +144,10 @@ func (m *merger) Write(p []byte) (int, error) {
 	for len(p) > 0 {
 		n := len(p)
 		if len(m.nested) > 0 {
-			if m.nested[0].at == m.at {
-				if err := m.nested[0].d.writeTo(m.to); err != nil {
+			if next := m.nested[0]; next.at == m.at {
+				if next.place != nil {
+					*next.place = Place{Offset: m.to.offset()}
+				} else if err := next.d.writeTo(m.to); err != nil {
 					return size - len(p), err
 				}
 				m.nested = m.nested[1:]

@@ -193,7 +193,11 @@ func (r *Reader) next() error {
 	if r.inside {
 		return io.EOF
 	}
-	return r.src.checkEnd("the archive")
+	err := r.src.checkEnd("the archive")
+	if err == io.EOF {
+		r.src.release()
+	}
+	return err
 }
 
 // child reads an entry of the innermost directory.

@@ -3,6 +3,7 @@ package nar
 import (
 	"errors"
 	"io"
+	"sync"
 )
 
 // bufferSize is how far a Reader reads ahead and how much a Writer buffers. It fits into the second-level cache, and is a
@@ -37,6 +38,26 @@ func newSource(r io.Reader) *source {
 	return s
 }
 
+// smallBuffers has the buffers of small archives that were read to their end.
+var smallBuffers = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
+
+func (s *source) newBuffer() []byte {
+	if s.size == smallBuffer {
+		return smallBuffers.Get().(*[smallBuffer]byte)[:]
+	}
+	return make([]byte, s.size)
+}
+
+// release gives up the buffer of a small archive, of which nothing is left. Nobody has slices of it any more.
+func (s *source) release() {
+	if s.size != smallBuffer || s.buf == nil || s.to != nil {
+		return
+	}
+	s.base += int64(s.pos)
+	smallBuffers.Put((*[smallBuffer]byte)(s.buf))
+	s.buf, s.pos, s.end = nil, 0, 0
+}
+
 // offset returns the offset in the stream of the first byte that has not been taken.
 func (s *source) offset() int64 { return s.base + int64(s.pos) }
 
@@ -51,7 +72,7 @@ func (s *source) need(n int) error {
 
 func (s *source) fill(n int) error {
 	if s.buf == nil {
-		s.buf = make([]byte, s.size)
+		s.buf = s.newBuffer()
 	}
 	if err := s.clear(n); err != nil {
 		return err

@@ -54,6 +54,8 @@ var bounds = []struct{ row, dir, name string }{
 	{"images waiting to be verified", "filter", "maxQueued"},
 	{"executables waiting", "macho/bundle", "maxWaiting"},
 	{"executables waiting", "macho/bundle", "maxDepth"},
+	{"the signature of a bundle whose main executable", "macho/bundle", "maxDirectory"},
+	{"the signature of a bundle whose main executable", "macho/bundle", "maxPages"},
 	{"nesting depth", "filter/refs", "DefaultDepth"},
 	{"size that a file expands to", "filter/refs", "DefaultSize"},
 	{"expansion of a member", "filter/refs", "DefaultRatio"},

@@ -16,7 +16,7 @@ import (
 	"narseal/nar/nartest"
 )
 
-func golden(t *testing.T, name string) []byte {
+func golden(t testing.TB, name string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("../../testdata/macho/goldens", name))
 	if err != nil {

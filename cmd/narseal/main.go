@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"os"
 	"syscall"
 
@@ -25,6 +26,7 @@ const program = "narseal"
 
 func main() {
 	enforce = sandbox.Restrict
+	log.SetOutput(io.Discard) // net/http quotes there what servers send unasked
 	os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 

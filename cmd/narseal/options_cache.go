@@ -133,7 +133,8 @@ func (o *changeOptions) flags(to *cachecmd.ChangeOptions) []cli.Flag {
 	return join([]cli.Flag{
 		outputFile{text(&to.Output, "output o", manual.InOut, "write a new `CACHE` and leave the old one alone")},
 		o.flag("sign what changes with the key in `FILE`; repeatable"),
-	}, compressionOptions(&to.Compression, &to.Level, "compress the NARs that change, or not, or in the same way as before"), []cli.Flag{
+	}, compressionOptions(&to.Compression, &to.Level,
+		"compress the NARs that change, or not, or in the same way as before; xz comes out about 30 % larger than by xz -6"), []cli.Flag{
 		boolean(&to.Overlay, "overlay", manual.InOut, "write to --output only what changes, as a cache that clients ask before the other one"),
 		prioritized(&to.Priority),
 		boolean(&to.Prune, "prune", manual.InOut, "delete what was replaced: NARs that no narinfo names any more, narinfos of renamed paths"),

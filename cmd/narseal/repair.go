@@ -25,6 +25,8 @@ func repairCommand(p *process) *cli.Command {
 		ArgsUsage: "[INPUT] | --in-place PATH...",
 		Description: `INPUT is a NAR or an export stream, raw or compressed; nothing, or -, is stdin.
 Whatever damaged a signature, its stale page and special slots are recomputed.
+A bundle whose files changed gets a new seal: digests in CodeResources, and the
+slots of its main executable.
 What cannot be repaired is passed on as it is, named on stderr, and makes the
 exit status 3.
 

@@ -32,7 +32,7 @@ import (
 
 // sweepNumber is a number that an environment variable can make larger: NARSEAL_SWEEP_PATHS, _BROKEN, _SHARDS, _SIZE (of a
 // path in bytes), _KILLS, _PAUSE (between them, in ms), _FAULTS (per mille of the requests), _DELAY (of a request, in ms).
-func sweepNumber(t *testing.T, name string, value int) int {
+func sweepNumber(t testing.TB, name string, value int) int {
 	t.Helper()
 	s := os.Getenv("NARSEAL_SWEEP_" + name)
 	if s == "" {
@@ -43,6 +43,12 @@ func sweepNumber(t *testing.T, name string, value int) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// sweepDelay is NARSEAL_SWEEP_DELAY.
+func sweepDelay(t testing.TB, ms int) time.Duration {
+	t.Helper()
+	return time.Duration(sweepNumber(t, "DELAY", ms)) * time.Millisecond
 }
 
 // A sweptCache is a synthetic cache behind HTTP. Its paths are zeros but for a number, and some hold a damaged image.
@@ -58,9 +64,9 @@ type sweptCache struct {
 	infos, nars, bad atomic.Int64 // requests
 }
 
-func newSweptCache(t *testing.T, paths, broken, size int) *sweptCache {
+func newSweptCache(t testing.TB, paths, broken, size int) *sweptCache {
 	t.Helper()
-	c := &sweptCache{objects: map[string]string{}, delay: time.Duration(sweepNumber(t, "DELAY", 0)) * time.Millisecond}
+	c := &sweptCache{objects: map[string]string{}, delay: sweepDelay(t, 0)}
 	image := golden(t, "A/ents-arm64")
 	image[200] ^= 1
 	r := rand.New(rand.NewPCG(1, uint64(paths)))
@@ -151,22 +157,37 @@ func (c *sweptCache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // A sweep runs the scripts of docs/sweeps.
 type sweep struct {
-	t      *testing.T
+	t      testing.TB
 	cache  *sweptCache
 	env    []string
 	state  string
 	out    string
 	shards int
 	peak   atomic.Int64 // resident bytes of one process
+	cpu    atomic.Int64 // time of all processes, if this process starts them
 }
 
-func newSweep(t *testing.T, c *sweptCache, key string, shards int) *sweep {
+func newSweep(t testing.TB, c *sweptCache, key string, shards int) *sweep {
 	t.Helper()
 	dir := t.TempDir()
 	s := &sweep{t: t, cache: c, state: filepath.Join(dir, "state"), out: filepath.Join(dir, "overlay"), shards: shards}
 	s.env = append(os.Environ(), "CACHE="+c.url, "OVERLAY="+s.out, "KEY="+key, "LIST="+c.list, "STATE="+s.state,
 		"SHARDS="+strconv.Itoa(shards), "RETRY_WAIT=0.1", "OPTIONS="+os.Getenv("NARSEAL_SWEEP_OPTIONS"))
 	return s
+}
+
+// sweepKey is a secret key's file, and the public key.
+func sweepKey(t testing.TB) (file string, public signature.PublicKey) {
+	t.Helper()
+	secret, public, err := signature.GenerateKeypair("sweep-1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte(secret.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file, public
 }
 
 const sweepScripts = "../../docs/sweeps"
@@ -185,8 +206,18 @@ func (s *sweep) run(engine string, kills int) time.Duration {
 	command := func(name string, args ...string) {
 		cmd := exec.Command(name, args...)
 		cmd.Env, cmd.Dir = s.env, filepath.Dir(s.state)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			s.t.Errorf("%s %q: %v\n%s", name, args, err, out[max(0, len(out)-4000):])
+		out, err := cmd.CombinedOutput()
+		if p := cmd.ProcessState; p != nil {
+			s.cpu.Add(int64(p.UserTime() + p.SystemTime()))
+		}
+		if err != nil {
+			var text strings.Builder // without the paths that are repaired
+			for line := range strings.Lines(string(out)) {
+				if !strings.Contains(line, "/nix/store/") || strings.Contains(line, "narseal: ") {
+					text.WriteString(line)
+				}
+			}
+			s.t.Errorf("%s %q: %v\n%s", name, args, err, text.String()[max(0, text.Len()-8000):])
 		}
 	}
 	switch engine {
@@ -293,14 +324,7 @@ func TestSweep(t *testing.T) {
 	paths, broken := sweepNumber(t, "PATHS", 300), sweepNumber(t, "BROKEN", 7)
 	shards := sweepNumber(t, "SHARDS", 3)
 	c := newSweptCache(t, paths, broken, sweepNumber(t, "SIZE", 30_000))
-	secret, public, err := signature.GenerateKeypair("sweep-1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(key, []byte(secret.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	key, public := sweepKey(t)
 	s := newSweep(t, c, key, shards)
 	c.faults.Store(int64(sweepNumber(t, "FAULTS", 30)))
 	took := s.run(engine, sweepNumber(t, "KILLS", 3))

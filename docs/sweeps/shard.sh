@@ -15,7 +15,8 @@ part=$1
 state=${STATE:-./sweep}
 index=${part%/*}
 if [ "$index" = auto ]; then
-	index=${JOB_COMPLETION_INDEX:-${AWS_BATCH_JOB_ARRAY_INDEX:-${SLURM_ARRAY_TASK_ID:-}}}
+	slurm=${SLURM_ARRAY_TASK_ID:+$((SLURM_ARRAY_TASK_ID - ${SLURM_ARRAY_TASK_MIN:-0}))}
+	index=${JOB_COMPLETION_INDEX:-${AWS_BATCH_JOB_ARRAY_INDEX:-$slurm}}
 fi
 case $state in *://*) ;; *) mkdir -p "$state" ;; esac
 args=(--overlay --output "$OVERLAY" --secret-key-file "$KEY" --paths "$LIST" --shard "$part" --ledger "$state/ledger-$index.jsonl")
@@ -35,4 +36,4 @@ for wait in 1 5 20 60 0; do
 	esac
 	sleep "${RETRY_WAIT:-$wait}"
 done
-exit $status
+exit "$status"

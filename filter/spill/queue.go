@@ -1,6 +1,7 @@
 package spill
 
 import (
+	"errors"
 	"fmt"
 	"io"
 )
@@ -97,6 +98,59 @@ func (i *Item) WriteTo(w io.Writer) (int64, error) {
 		i.q.end = 0
 	}
 	return written, err
+}
+
+// ReadAt implements io.ReaderAt.
+func (i *Item) ReadAt(p []byte, off int64) (int, error) {
+	n, err := i.each(p, off, func(part []byte, at int64) (int, error) { return i.q.file.ReadAt(part, at) }, func(part, mem []byte) { copy(part, mem) })
+	if err == nil && n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// WriteAt implements io.WriterAt. It changes the data, and does not extend it.
+func (i *Item) WriteAt(p []byte, off int64) (int, error) {
+	n, err := i.each(p, off, func(part []byte, at int64) (int, error) { return i.q.file.WriteAt(part, at) }, func(part, mem []byte) { copy(mem, part) })
+	if err == nil && n < len(p) {
+		err = errors.New("spill: write past the end of an item")
+	}
+	return n, err
+}
+
+// each calls inFile or inMemory for the parts of p, which is the data of the item from off on, as far as there is data.
+func (i *Item) each(p []byte, off int64, inFile func([]byte, int64) (int, error), inMemory func(part, mem []byte)) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("spill: offset %d", off)
+	}
+	done := 0
+	if size := int64(len(i.mem)); off < size {
+		done = int(min(int64(len(p)), size-off))
+		inMemory(p[:done], i.mem[off:])
+		off = size
+	}
+	off -= int64(len(i.mem))
+	for _, x := range i.extents {
+		size := x.end - x.start
+		if off >= size {
+			off -= size
+			continue
+		}
+		n := int(min(int64(len(p)-done), size-off))
+		if n == 0 {
+			break
+		}
+		m, err := inFile(p[done:done+n], x.start+off)
+		done += m
+		if m < n {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return done, fmt.Errorf("temporary file: offset %d: %w", x.start+off, err)
+		}
+		off = 0
+	}
+	return done, nil
 }
 
 // copy copies a part of the file to w, whose Write may read another item.

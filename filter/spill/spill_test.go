@@ -210,3 +210,51 @@ func TestQueueIsBounded(t *testing.T) {
 		t.Errorf("got error %v", err)
 	}
 }
+
+// An item can be read and changed at any place while it waits, in memory and in the file.
+func TestItemAccess(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, limit := range []int64{1, 2000, 1 << 20} {
+		open := 0
+		q := NewQueue(Options{Memory: limit, Open: opener(&open)})
+		var items []*Item
+		var want [][]byte
+		for range 5 {
+			i, err := q.New()
+			if err != nil {
+				t.Fatal(err)
+			}
+			items, want = append(items, i), append(want, nil)
+		}
+		for range 40 {
+			k := rng.IntN(len(items))
+			p := text(rng.IntN(300))
+			if _, err := items[k].Write(p); err != nil {
+				t.Fatal(err)
+			}
+			want[k] = append(want[k], p...)
+		}
+		for range 200 {
+			k := rng.IntN(len(items))
+			off := rng.IntN(len(want[k]) + 1)
+			p := text(rng.IntN(400))
+			n, err := items[k].WriteAt(p, int64(off))
+			if m := copy(want[k][off:], p); n != m || (err != nil) != (m < len(p)) {
+				t.Fatalf("wrote %d of %d bytes at %d of %d: %v", n, len(p), off, len(want[k]), err)
+			}
+			got := make([]byte, rng.IntN(400))
+			off = rng.IntN(len(want[k]) + 1)
+			n, err = items[k].ReadAt(got, int64(off))
+			if m := min(len(got), len(want[k])-off); n != m || (err == io.EOF) != (m < len(got)) || !bytes.Equal(got[:n], want[k][off:off+n]) {
+				t.Fatalf("read %d of %d bytes at %d of %d: %v", n, len(got), off, len(want[k]), err)
+			}
+		}
+		for k, i := range items {
+			var out bytes.Buffer
+			if _, err := i.WriteTo(&out); err != nil || !bytes.Equal(out.Bytes(), want[k]) {
+				t.Errorf("item %d: %v", k, err)
+			}
+		}
+		q.Close()
+	}
+}

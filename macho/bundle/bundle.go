@@ -11,6 +11,8 @@
 //
 // ROOT of the first is named Contents. That of a framework is as a rule the directory of a version.
 //
+// An executable that is no image, such as a script, has its signature in files beside CodeResources.
+//
 // CodeResources seals the other files of the bundle (package resources). A Checker with CheckResources compares them, too.
 package bundle
 
@@ -31,12 +33,16 @@ const (
 	codeResourcesDir  = "/_CodeSignature"
 	codeResourcesPath = "_CodeSignature/CodeResources"
 	resourcesDir      = "/Resources"
-	contentsDir       = "/Contents"
+	contentsName      = "Contents"
+	contentsDir       = "/" + contentsName
 	executablesDir    = "/MacOS"
 )
 
 // slotResources is k of the special slot -k that hashes CodeResources (CSSLOT_RESOURCEDIR).
 const slotResources = 3
+
+// slotInfoPlist is that of the Info.plist (CSSLOT_INFOSLOT).
+const slotInfoPlist = 1
 
 const (
 	// maxDepth is how deep a bundle may lie: what Nix allows of an archive, and far more than bundles need.
@@ -57,6 +63,13 @@ const (
 type Checker struct {
 	// CheckResources compares all files of bundles with their CodeResources. All that a Scope finds must then be added.
 	CheckResources bool
+	// RootName is the name of the tree's root, if it has one.
+	RootName string
+	// Script, if not nil, is called when a bundle is complete whose main executable is no image, but a script as a rule,
+	// with the path of the executable and what its signature would be if it had one.
+	Script func(path string, s macho.Slice)
+	// Reseal, if not nil, repairs the seals of bundles, with CheckResources.
+	Reseal *Reseal
 
 	tree    tree
 	open    []*openBundle // around the current file, the outermost first
@@ -64,6 +77,9 @@ type Checker struct {
 	stale   int           // stale slots of these slices
 	cost    int64         // of the comparisons so far
 	allowed int64         // cost that the files have added to costInAll
+
+	given macho.Image // contents of the next file
+	err   error
 }
 
 // openBundle is a directory that may be the ROOT of a bundle.
@@ -72,16 +88,25 @@ type openBundle struct {
 	depth         int // directories from the tree's root
 	infoPlists    []*FileDigest
 	codeResources *FileDigest
+	detached      []detachedFile
 	slices        []waitingSlice
+	contents      contents // of the directory, counted once
+	listContents  macho.Image
+	refused       string // why it was not resealed
 
 	list    *resources.List // of codeResources, parsed once
 	listErr error
+	files   []resources.File // what is compared with the list
 }
 
 type waitingSlice struct {
 	slice macho.Slice
 	then  func(macho.Slice)
 	path  string // of the image
+	above bool   // its bundle is the root, if that is what Contents is
+
+	file     int         // number of the image in the tree
+	contents macho.Image // of the image, if they may change
 }
 
 // A FileDigest hashes what is written to it, with every hash that a CodeDirectory may use.
@@ -93,6 +118,8 @@ type FileDigest struct {
 	size   int64
 	kept   []byte // the contents, up to keep bytes
 	keep   int
+	pages  *pages // of what may be a script, from the first byte on
+	script bool   // it may be one
 }
 
 // maxInfoPlist bounds the Info.plist that is read for the name of an executable, in bytes.
@@ -101,16 +128,20 @@ const maxInfoPlist = 1 << 20
 // NewItemDigest returns the digest of an empty file of this name, in what a Scope found.
 func NewItemDigest[T string | []byte](name T) *FileDigest {
 	if !IsSealedFile(name) {
-		d := &FileDigest{}
+		d := &FileDigest{script: true}
 		for _, t := range []macho.HashType{macho.SHA1, macho.SHA256, macho.SHA384} {
 			d.hashes[t] = t.New()
 		}
+		d.hashes[macho.SHA256Truncated] = d.hashes[macho.SHA256]
 		return d
 	}
 	d := NewFileDigest()
 	d.keep = maxInfoPlist
-	if string(name) == codeResourcesName {
+	switch {
+	case string(name) == codeResourcesName:
 		d.keep = resources.MaxSize
+	case isDirectoryFile(name):
+		d.keep = maxDirectory
 	}
 	return d
 }
@@ -130,8 +161,18 @@ func NewFileDigest() *FileDigest {
 
 // Write adds p to the file, and never fails.
 func (d *FileDigest) Write(p []byte) (int, error) {
+	if d.script && d.size == 0 && len(p) > 0 && p[0] == '#' {
+		d.pages = &pages{}
+	}
+	if d.pages != nil {
+		d.pages.Write(p)
+	}
 	d.size += int64(len(p))
 	if room := d.keep - len(d.kept); room > 0 {
+		if need := len(d.kept) + min(room, len(p)); need > cap(d.kept) {
+			// Twice as much each time: append takes smaller steps, and leaves more behind.
+			d.kept = slices.Grow(d.kept, min(max(need, 2*cap(d.kept)), d.keep)-len(d.kept))
+		}
 		d.kept = append(d.kept, p[:min(room, len(p))]...)
 	}
 	for t, h := range d.hashes {
@@ -148,7 +189,7 @@ func (d *FileDigest) equals(s macho.SpecialSlot) bool {
 
 // IsSealedFile reports whether a file of this base name may be one that the main executable of a bundle seals.
 func IsSealedFile[T string | []byte](name T) bool {
-	return string(name) == infoPlistName || string(name) == codeResourcesName
+	return string(name) == infoPlistName || string(name) == codeResourcesName || isDirectoryFile(name)
 }
 
 // Reach says that the next file or directory has this many directories around it. The bundles that it lies outside of
@@ -156,11 +197,17 @@ func IsSealedFile[T string | []byte](name T) bool {
 func (c *Checker) Reach(depth int) {
 	for n := len(c.open); n > 0 && c.open[n-1].depth >= depth; n-- {
 		last := c.open[n-1]
+		c.open[n-1] = nil
 		c.open = c.open[:n-1]
+		if c.lift(last) {
+			continue
+		}
 		c.waiting -= len(last.slices)
 		for _, w := range last.slices {
 			c.stale -= staleSlots(&w.slice)
 		}
+		c.setNames(last)
+		c.reseal(last)
 		last.compare(c)
 	}
 	c.tree.leave(depth)
@@ -179,7 +226,11 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	switch {
 	case name == codeResourcesName && nested:
 		if b := c.at(parent); b != nil {
-			b.codeResources = d
+			b.codeResources, b.listContents = d, c.given
+		}
+	case isDirectoryFile(name) && nested:
+		if b := c.at(parent); b != nil {
+			b.detached = append(b.detached, detachedFile{name, d})
 		}
 	case name == infoPlistName:
 		if b := c.at(dir); b != nil {
@@ -210,16 +261,18 @@ func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then fu
 	switch {
 	case b == nil:
 		if c.CheckResources && c.tree.inside && sealsResources(&s) {
-			mark(&s, "not checked: the bundle lies too deep", false)
+			mark(&s, "not checked: the bundle lies too deep", c.Reseal != nil)
 		}
 		then(s)
 	case c.waiting == maxWaiting || c.stale+staleSlots(&s) > maxStale:
-		mark(&s, "too many executables to compare with the files of their bundle", false)
+		mark(&s, "too many executables to compare with the files of their bundle", c.Reseal != nil)
 		then(s)
 	default:
 		c.waiting++
 		c.stale += staleSlots(&s)
-		b.slices = append(b.slices, waitingSlice{s, then, path()})
+		b.slices = append(b.slices, waitingSlice{
+			slice: s, then: then, path: path(), file: len(c.tree.files), contents: c.given,
+		})
 	}
 }
 
@@ -240,37 +293,61 @@ func (c *Checker) at(root string) *openBundle {
 func (b *openBundle) compare(c *Checker) {
 	var sealed sealed
 	for _, w := range b.slices {
-		s := &w.slice
-		var changed [slotResources + 1]bool // by slot; several CodeDirectories have it
-		for _, stored := range s.External {
-			files, name, path := b.infoPlists, infoPlistName, infoPlistName
-			if stored.K == slotResources {
-				files, name, path = nil, codeResourcesName, codeResourcesPath
-				if b.codeResources != nil {
-					files = []*FileDigest{b.codeResources}
-				}
-			}
-			match := func(d *FileDigest) bool { return d.equals(stored) }
-			if len(files) == 0 || changed[stored.K] || slices.ContainsFunc(files, match) {
-				continue
-			}
-			changed[stored.K] = true
-			touched := slices.ContainsFunc(files, func(d *FileDigest) bool { return d.Touched })
-			if s.Bundle == nil {
-				mark(s, "the bundle's "+name+" is not the one that was signed", touched)
-			}
-			s.Touched = s.Touched || touched
-			b.name(s, macho.Resource{Path: path, Problem: "changed"})
+		if w.above && !b.isContents(c, &w) {
+			w.then(w.slice) // it lies in a directory that is called MacOS
+			continue
 		}
-		if c.CheckResources && sealsResources(s) {
+		b.compareStored(c, &w)
+		if c.CheckResources && sealsResources(&w.slice) {
 			b.compareResources(c, &w, &sealed)
 		}
+		if b.refused != "" && !w.slice.Status.OK() {
+			w.slice.Reason += "; not sealed again: " + b.refused
+		}
 		w.then(w.slice)
+	}
+	b.compareScript(c)
+	for _, file := range b.detached {
+		c.tree.give(len(file.digest.kept))
 	}
 	for _, d := range append(b.infoPlists, b.codeResources) {
 		if d != nil {
 			c.tree.give(len(d.kept))
 		}
+	}
+}
+
+// compareStored compares what a slice seals beside itself.
+func (b *openBundle) compareStored(c *Checker, w *waitingSlice) {
+	s := &w.slice
+	var changed [slotResources + 1]bool // by slot; several CodeDirectories have it
+	for _, stored := range s.External {
+		files, name, path := b.infoPlists, infoPlistName, infoPlistName
+		if stored.K == slotResources {
+			files, name, path = nil, codeResourcesName, codeResourcesPath
+			if b.codeResources != nil {
+				files = []*FileDigest{b.codeResources}
+			}
+		}
+		match := func(d *FileDigest) bool { return d.equals(stored) }
+		if changed[stored.K] || slices.ContainsFunc(files, match) {
+			continue
+		}
+		why, problem := "is not the one that was signed", "changed"
+		touched := slices.ContainsFunc(files, func(d *FileDigest) bool { return d.Touched })
+		if len(files) == 0 {
+			// compareResources says that there is no list.
+			if stored.K == slotResources || !c.CheckResources || !b.isBundle(c, b.executable(w)) {
+				continue
+			}
+			why, problem, touched = "is missing", "missing", b.contents.touched
+		}
+		changed[stored.K] = true
+		if s.Bundle == nil {
+			mark(s, "the bundle's "+name+" "+why, touched)
+		}
+		s.Touched = s.Touched || touched
+		b.name(s, macho.Resource{Path: path, Problem: problem})
 	}
 }
 

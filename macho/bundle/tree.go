@@ -20,8 +20,9 @@ const (
 	// maxMemory bounds what is kept of all files of an outermost bundle, its lists of resources included, in bytes.
 	maxMemory = 20 << 20
 	// itemMemory is what a file takes beside its path, and codeMemory a slice of nested code.
-	itemMemory = 320
+	itemMemory = 352
 	codeMemory = 160
+	hashMemory = 48 // a CodeDirectory of it
 	// maxLevels is how deep files may lie in a bundle.
 	maxLevels = 64
 
@@ -39,8 +40,14 @@ type tree struct {
 	depths []int
 	dirs   []string // paths of the open directories, that of the bundle first
 	code   []resources.Code
-	memory int
-	full   string // why files are missing here; empty: none are
+	// scripts has the digests of files that may be the main executable of a bundle, by path.
+	scripts map[string]*FileDigest
+	hashes  []resources.CodeHash // of the CodeDirectories of the next file
+	adhoc   bool                 // the next file was made ad-hoc signed
+	// touched is set if the caller has changed a file, one past a bound included.
+	touched bool
+	memory  int
+	full    string // why files are missing here; empty: none are
 }
 
 // take charges n bytes, and reports whether they fit.
@@ -60,15 +67,34 @@ func (t *tree) leave(depth int) {
 	if t.inside && depth <= t.depth {
 		*t = tree{}
 	}
-	t.code = nil
+	t.code, t.hashes, t.adhoc = nil, nil, false
 }
 
 // addCode notes a slice of the next file.
 func (t *tree) addCode(s *macho.Slice) {
-	if !t.inside || t.full != "" || !t.take(codeMemory) {
+	if !t.inside || t.full != "" || !t.take(codeMemory+hashMemory*len(s.CodeDirectories)) {
 		return
 	}
 	t.code = append(t.code, codeOf(s))
+	t.hashes = appendHashes(t.hashes, s)
+	t.adhoc = t.adhoc || s.MadeAdhoc
+}
+
+// appendHashes appends the hashes of the CodeDirectories of a slice.
+func appendHashes(hashes []resources.CodeHash, s *macho.Slice) []resources.CodeHash {
+	for i := range s.CodeDirectories {
+		d := &s.CodeDirectories[i]
+		var h resources.CodeHash
+		copy(h.Now[:], d.CDHash)
+		h.Before = h.Now
+		if d.CDHashBefore != nil {
+			copy(h.Before[:], d.CDHashBefore)
+		}
+		if len(d.CDHash) == len(h.Now) {
+			hashes = append(hashes, h)
+		}
+	}
+	return hashes
 }
 
 // codeOf identifies a slice by the CodeDirectory that Security.framework chooses: that of the strongest hash.
@@ -93,8 +119,10 @@ func (c *Checker) AddItem(depth int, it Item) {
 		*t = tree{inside: true, depth: depth, dirs: []string{""}}
 		return
 	}
-	code := t.code
-	t.code = nil
+	code, hashes, adhoc := t.code, t.hashes, t.adhoc
+	t.code, t.hashes, t.adhoc = nil, nil, false
+	t.touched = t.touched || it.Touched
+	c.given = nil
 	level := depth - t.depth
 	if level > maxLevels || level > len(t.dirs) {
 		if t.full == "" {
@@ -110,13 +138,14 @@ func (c *Checker) AddItem(depth int, it Item) {
 	if t.full != "" || !t.take(itemMemory+2*len(path)+len(it.Link)) {
 		return
 	}
-	f := resources.File{Path: path, Kind: it.Kind, Link: it.Link, Code: code, Touched: it.Touched}
+	f := resources.File{Path: path, Kind: it.Kind, Link: it.Link, Code: code, Touched: it.Touched, Hashes: hashes, MadeAdhoc: adhoc}
 	if it.Digest != nil {
 		f.Sums = it.Digest.sums()
 		if it.Name == infoPlistName && it.Digest.size == int64(len(it.Digest.kept)) {
 			f.Executable = resources.Executable(it.Digest.kept)
 		}
 	}
+	t.addScript(&it, path)
 	t.files, t.depths = append(t.files, f), append(t.depths, depth)
 	c.allowed += costPerFile
 	if it.Kind == resources.Directory {
@@ -126,20 +155,25 @@ func (c *Checker) AddItem(depth int, it Item) {
 
 // in returns the files in a directory that has just ended, at this depth, with paths that count from it.
 func (t *tree) in(depth int) []resources.File {
-	from, cut := 0, 0
-	if depth > t.depth {
-		for from = len(t.files); from > 0 && t.depths[from-1] > depth; from-- {
-		}
-		if from == 0 || t.depths[from-1] != depth {
-			return nil
-		}
-		cut = len(t.files[from-1].Path) + 1
-	}
+	from, cut := t.from(depth)
 	files := append([]resources.File(nil), t.files[from:]...)
 	for i := range files {
 		files[i].Path = files[i].Path[cut:]
 	}
 	return files
+}
+
+// from returns where the files of such a directory begin, and where in their paths those that count from it.
+func (t *tree) from(depth int) (from, cut int) {
+	if depth <= t.depth {
+		return 0, 0
+	}
+	for from = len(t.files); from > 0 && t.depths[from-1] > depth; from-- {
+	}
+	if from == 0 || t.depths[from-1] != depth {
+		return len(t.files), 0
+	}
+	return from, len(t.files[from-1].Path) + 1
 }
 
 func (d *FileDigest) sums() *resources.Sums {
@@ -160,12 +194,12 @@ type sealed struct {
 
 // compareResources marks a slice whose bundle has files that do not match.
 func (b *openBundle) compareResources(c *Checker, w *waitingSlice, done *sealed) {
-	if executable := strings.TrimPrefix(strings.TrimPrefix(w.path, b.root), "/"); !done.done || done.executable != executable {
+	if executable := b.executable(w); !done.done || done.executable != executable {
 		*done = sealed{executable: executable, done: true}
 		done.run(c, b)
 	}
 	if done.failed != "" {
-		mark(&w.slice, done.failed, false)
+		mark(&w.slice, done.failed, c.Reseal != nil && c.tree.touched)
 		b.name(&w.slice, macho.Resource{Path: codeResourcesPath, Problem: done.failed})
 		return
 	}
@@ -186,52 +220,63 @@ func (b *openBundle) compareResources(c *Checker, w *waitingSlice, done *sealed)
 
 func (s *sealed) run(c *Checker, b *openBundle) {
 	t := &c.tree
-	inScope := t.inside && b.depth >= t.depth
+	inScope := b.inScope(t)
 	switch {
-	case b.codeResources == nil && inScope && t.full == "":
-		alone, touched := true, false
-		for _, f := range t.in(b.depth) {
-			alone = alone && (f.Kind == resources.Directory || f.Path == s.executable)
-			touched = touched || f.Touched
+	case b.codeResources == nil && !(inScope && t.full != ""):
+		if b.isBundle(c, s.executable) {
+			s.problems = []resources.Problem{{
+				Resource: macho.Resource{Path: codeResourcesPath, Problem: "missing"}, Touched: b.contents.touched,
+			}}
 		}
-		dir, name := splitPath(b.root)
-		if alone || !isBundleName([]byte(name)) && !strings.HasSuffix(dir, "/Versions") {
-			return // such as a library beside others
-		}
-		s.problems = []resources.Problem{{Resource: macho.Resource{Path: codeResourcesPath, Problem: "missing"}, Touched: touched}}
 		return
-	case b.codeResources == nil && !inScope:
-		return // an executable that lies alone
 	case !inScope:
 		s.failed = "not checked: no directory around it has the name of a bundle"
 		return
 	case t.full != "":
 		s.failed = "not checked: " + t.full
 		return
-	case int64(len(b.codeResources.kept)) != b.codeResources.size:
+	case b.list == nil && b.listErr == nil && int64(len(b.codeResources.kept)) != b.codeResources.size:
 		s.failed = "not checked: it is too large"
 		return
 	}
-	if b.list == nil && b.listErr == nil {
-		b.list, b.listErr = resources.Parse(b.codeResources.kept)
-	}
+	b.parse(c)
 	if b.listErr != nil {
 		s.failed = "not checked: " + b.listErr.Error()
 		return
 	}
-	files, list := t.in(b.depth), b.list
-	if c.cost += list.Cost(files); c.cost > costInAll+c.allowed {
+	if c.cost += b.list.Cost(b.files); c.cost > costInAll+c.allowed {
 		s.failed = "not checked: its rules take too long to match"
 		return
 	}
-	s.problems = list.Check(&resources.Bundle{
-		Executable: s.executable, Files: files,
-		Nested: func(i int) []resources.Code { return nestedCode(files, i) },
+	s.problems = b.list.Check(&resources.Bundle{
+		Executable: s.executable, Files: b.files,
+		Nested: func(i int) []resources.Code { return nestedCode(b.files, i) },
 	})
+}
+
+// parse parses the list, and lets go of its text.
+func (b *openBundle) parse(c *Checker) {
+	d := b.codeResources
+	if b.list == nil && b.listErr == nil {
+		b.list, b.listErr = resources.Parse(d.kept)
+	}
+	if d.kept != nil {
+		c.tree.give(len(d.kept))
+		d.kept = nil
+		b.files = c.tree.in(b.depth)
+	}
 }
 
 // nestedCode returns the slices of the main executable of a bundle in a bundle.
 func nestedCode(files []resources.File, at int) []resources.Code {
+	if f := nestedFile(files, at); f != nil {
+		return f.Code
+	}
+	return nil
+}
+
+// nestedFile returns that executable, or nil.
+func nestedFile(files []resources.File, at int) *resources.File {
 	root := files[at].Path + "/"
 	end := at + 1
 	for end < len(files) && strings.HasPrefix(files[end].Path, root) {
@@ -260,7 +305,13 @@ func nestedCode(files []resources.File, at int) []resources.Code {
 		}
 	}
 	if f := find(dir + name); f != nil {
-		return f.Code
+		return f
+	}
+	// Of a bundle without an executable, the Info.plist is signed.
+	for _, path := range []string{base + "Resources/Info.plist", base + "Info.plist"} {
+		if f := find(path); f != nil {
+			return f
+		}
 	}
 	return nil
 }

@@ -30,6 +30,40 @@ func TestScope(t *testing.T) {
 	}
 }
 
+// The root of a stream is taken for a bundle until a name shows that it is none.
+func TestScopeOfRoot(t *testing.T) {
+	for _, test := range []struct {
+		names string // in order; those in a directory have a slash, directories end in one
+		in    string // those that are found
+	}{
+		{"bin/ bin/x lib/", ""},
+		{"A Base.lproj/ Base.lproj/x Info.plist _CodeSignature/ _CodeSignature/CodeResources z", "A Base.lproj/ Base.lproj/x Info.plist _CodeSignature/ _CodeSignature/CodeResources z"},
+		{"F Headers/ Resources/ Resources/Info.plist Versions z", "F Headers/ Resources/ Resources/Info.plist Versions z"},
+		{"F Headers/ Headers/Info.plist Resources/ Resources/x a", "F Headers/ Headers/Info.plist Resources/ Resources/x"},
+		{"Info.plist/ z", "Info.plist/"},
+		{"0 Info.plist", ""},
+		{"Applications/ Applications/A.app/ Info.plist", "Applications/A.app/"},
+		{"Contents/ share/ share/A.app/", "Contents/ share/A.app/"},
+	} {
+		var s bundle.Scope
+		s.EnterRoot()
+		var in []string
+		left := 0
+		for name := range strings.FieldsSeq(test.names) {
+			path := strings.TrimSuffix(name, "/")
+			if s.Enter(1+strings.Count(path, "/"), []byte(path[strings.LastIndex(path, "/")+1:]), path != name) {
+				in = append(in, name)
+			}
+			if s.Left() {
+				left++
+			}
+		}
+		if got := strings.Join(in, " "); got != test.in || left != 1 && got != test.names {
+			t.Errorf("%s: found %s, left %d times", test.names, got, left)
+		}
+	}
+}
+
 // A bundle deeper than any is looked for is not valid either.
 func TestTooDeep(t *testing.T) {
 	c := bundle.Checker{CheckResources: true}

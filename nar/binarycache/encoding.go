@@ -106,7 +106,7 @@ func putText(ctx context.Context, s Store, o Object, text []byte, e encoding, c 
 		o.Size = int64(len(b))
 		return s.Put(ctx, o, bytes.NewReader(b), c)
 	}
-	if e == encoding(compression.Bzip2) {
+	if compression.Type(e).ReadOnly() {
 		e = plain
 	}
 	if e != plain {

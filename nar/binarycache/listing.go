@@ -111,7 +111,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 		return false, l.listingError(ctx, err)
 	}
 	defer dec.Close()
-	if l.encoding = e; e == encoding(compression.Bzip2) {
+	if l.encoding = e; compression.Type(e).ReadOnly() {
 		l.encoding = encoding(compression.Xz)
 	}
 	text := bufio.NewReader(stream.BoundRatio(stream.Bound(dec, listing.MaxSize, errLongListing), packed, freeListing, maxListingRatio))

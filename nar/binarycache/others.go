@@ -23,17 +23,24 @@ import (
 // Besides paths, a cache may have build logs (log/DERIVATION), realisations (realisations/ID.doi) and, for debuggers,
 // links from a build ID to a NAR and a file in it (debuginfo/ID). They are copied to an Output, and kept right:
 //
-//   - A realisation names a store path. If that is renamed, so is it there, and the signatures are void.
+//   - A realisation names a store path. If that is renamed, so is it there, and the secret keys sign in place of others.
 //   - A debuginfo names a NAR. If that has a new name, the debuginfo gets it. What would name a NAR that is not there is
 //     not written.
 //   - A log has the name of a derivation, which the rules may rename.
 //
 // They are written after the paths, so that what they name is there.
+//
+// An Overlay has none of them: what it holds keeps its names, so that those of the cache are right, and clients ask it, too.
+// A run of some paths, by Hashes or Since, takes the realisations of the paths that are in the output. A realisation has
+// the name of a derivation, so that all of them are read; of paths that are not content-addressed there are none, and a
+// run of only such paths does not look. Nobody knows which logs and debuginfos belong to its paths.
 type others struct {
 	*run
 	nars order.Names
 	seen sync.Map // NARs and narinfos of the output, whether they are there; cleared when they are maxSeen
 	n    int      // of seen
+
+	addressed atomic.Bool // the run has a content-addressed path, so that there may be realisations
 }
 
 // Limits of these objects, in bytes, and of what is remembered of them.
@@ -46,11 +53,16 @@ const (
 	maxOtherName = 255 // what directories allow
 )
 
-// hasOthers says whether the run looks after these objects, and whether there are debuginfos among them. Of a run that has
-// a list of paths, nobody knows which ones belong to those.
+// ofSome says whether the run is of some paths of the cache, which the caller names or tells by time.
+func (r *run) ofSome() bool { return r.Hashes != nil || !r.Since.IsZero() }
+
+// hasOthers says whether the run looks after these objects, and whether there are debuginfos among them.
 func (r *run) hasOthers(ctx context.Context) (bool, error) {
-	if r.out == nil || r.DryRun || r.Overlay || r.Hashes != nil || !r.Since.IsZero() {
+	if r.out == nil || r.DryRun || r.Overlay {
 		return false, nil
+	}
+	if r.ofSome() {
+		return !r.inPlace || r.Rename != nil, nil
 	}
 	r.others.nars.Text.Open = r.TempFile
 	for _, err := range r.in.List(ctx, debugInfoDir) {
@@ -75,7 +87,8 @@ func (o *others) finish(ctx context.Context) error {
 		}
 	}
 	for _, d := range dirs {
-		if o.inPlace && (d.name == logDir || d.name == realisationsDir && o.Rename == nil || d.name == debugInfoDir && o.nars.Len() == 0) {
+		if o.ofSome() && (d.name != realisationsDir || !o.addressed.Load()) ||
+			o.inPlace && (d.name == logDir || d.name == realisationsDir && o.Rename == nil || d.name == debugInfoDir && o.nars.Len() == 0) {
 			continue
 		}
 		if err := o.each(ctx, d.name, d.work); err != nil {
@@ -344,10 +357,9 @@ func (o *others) realisation(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if !there {
-		if o.inPlace {
-			return nil
-		}
+	if !there && (o.inPlace || o.ofSome()) {
+		return nil
+	} else if !there {
 		return fmt.Errorf("%s, which it names, is not in the output", to)
 	}
 	next := maps.Clone(members)
@@ -364,6 +376,8 @@ func (o *others) realisation(ctx context.Context, name string) error {
 	if members["dependentRealisations"] == nil {
 		delete(next, "dependentRealisations")
 	}
-	next["signatures"] = json.RawMessage("[]")
+	if next["signatures"], err = narinfo.SignRealisation(next, o.SecretKeys); err != nil {
+		return err
+	}
 	return o.replace(ctx, object, e, next)
 }

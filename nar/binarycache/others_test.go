@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/cachetest"
@@ -213,16 +216,102 @@ func TestOthersOfRenamedPaths(t *testing.T) {
 	}())
 }
 
-// Runs of parts of the hashes copy each object once; a run of a list of paths does not know which belong to them.
+// A run of some paths copies the realisations of those that are content-addressed, and renames them. It does not look for
+// any if none of them is. An overlay has none.
+func TestOthersOfLists(t *testing.T) {
+	files := withOthers(t)
+	addressed := maps.Clone(files)
+	for _, c := range []string{"l", "f"} {
+		addressed[hash(c)+".narinfo"] += "CA: fixed:r:sha256:1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s\n"
+	}
+	list := func(chars ...string) func(*binarycache.RewriteOptions) {
+		return func(o *binarycache.RewriteOptions) {
+			var all []string
+			for _, c := range chars {
+				all = append(all, hash(c))
+			}
+			o.Hashes = hashes(all...)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		files  map[string]string
+		change func(*binarycache.RewriteOptions)
+		want   []string // outputs
+	}{
+		{"no path is content-addressed", files, list("a", "l", "f"), nil},
+		{"one path of two", addressed, list("a", "l"), []string{"out"}},
+		{"the other one", addressed, list("f"), []string{"doc", "man"}},
+		{"all", addressed, list("a", "l", "f"), []string{"doc", "man", "out"}},
+		{"since", addressed, func(o *binarycache.RewriteOptions) { o.Since = time.Unix(1, 0) }, []string{"doc", "man", "out"}},
+		{"an overlay", addressed, func(o *binarycache.RewriteOptions) { list("a", "l", "f")(o); o.Overlay = true }, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in, out := cachetest.NewMemory(nil), cachetest.NewMemory(nil)
+			for name, content := range c.files {
+				in.Write(binarycache.Object{Name: name, ModTime: time.Unix(2, 0)}, content)
+			}
+			read := 0
+			h := &hooked{Store: in, open: func(name string) {
+				if strings.HasPrefix(name, "realisations/") {
+					read++
+				}
+			}}
+			o := binarycache.RewriteOptions{Output: out}
+			replacing(&o, hash("l"), hash("0"))
+			c.change(&o)
+			sum, err := binarycache.Rewrite(t.Context(), h, o)
+			if err != nil || sum.Others != len(c.want) || c.want == nil && read != 0 {
+				t.Errorf("%+v, %v; %d realisations are read", sum, err, read)
+			}
+			var got []string
+			for name, content := range othersOf(out.Objects()) {
+				got = append(got, strings.TrimSuffix(strings.TrimPrefix(name, "realisations/"+drvID+"!"), ".doi"))
+				if strings.Contains(content, hash("l")) {
+					t.Errorf("%s: %s", name, content)
+				}
+			}
+			if slices.Sort(got); !slices.Equal(got, c.want) {
+				t.Errorf("there are %q, want %q", got, c.want)
+			}
+			noneDangles(t, out.Objects())
+		})
+	}
+}
+
+// In place, a list renames the realisations of the paths that it renames, and the secret keys sign them.
+func TestOthersOfListInPlace(t *testing.T) {
+	files := withOthers(t)
+	files[hash("l")+".narinfo"] += "CA: fixed:r:sha256:1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s\n"
+	m := cachetest.NewMemory(files)
+	secret, _ := cachetest.Key(t)
+	key, err := signature.LoadSecretKey(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := binarycache.RewriteOptions{SecretKeys: []signature.SecretKey{key}}
+	o.Hashes = hashes(hash("l"))
+	replacing(&o, hash("l"), hash("0"))
+	if sum, err := binarycache.Rewrite(t.Context(), m, o); err != nil || sum.Others != 2 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	name := "realisations/" + drvID + "!out.doi"
+	// As Nix signs it: see TestSignRealisation.
+	text := `{"dependentRealisations":{},"id":"` + drvID + `!out","outPath":"` + hash("0") + `-lib"`
+	sig, err := key.Sign(nil, text+"}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := m.Objects()[name], text+`,"signatures":["`+sig.String()+`"]}`; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// Runs of parts of the hashes copy each object once.
 func TestOthersOfParts(t *testing.T) {
 	in := cachetest.NewMemory(withOthers(t))
 	out := cachetest.NewMemory(nil)
 	o := binarycache.RewriteOptions{Output: out}
-	o.Hashes = hashes(hash("a"), hash("l"), hash("f"))
-	if sum, err := binarycache.Rewrite(t.Context(), in, o); err != nil || sum.Others != 0 {
-		t.Errorf("of a list: %+v, %v", sum, err)
-	}
-	o.Hashes = nil
 	total := 0
 	for _, upper := range []bool{false, true} {
 		o.Select = func(h string) bool { return (h[0] >= 'g') == upper }

@@ -34,9 +34,9 @@ import (
 // The listing of the store, the reading of narinfos and the work on NARs overlap. Each narinfo is read once. What is
 // remembered grows with the paths that are renamed or change, and, with an Output, by about 50 bytes for each path.
 //
-// Logs, realisations and debuginfos are copied to an Output, unless it is an Overlay or the paths of the run are those of
-// a list or of a time. Where they name what has another name now, they are changed, here and in place; what would name a NAR
-// or a path that is not there is left out. The listings of these directories are read for that.
+// Logs, realisations and debuginfos are copied to an Output, unless it is an Overlay; where the paths of the run are those
+// of a list or of a time, realisations are. Where they name what has another name now, they are changed, here and in place;
+// what would name a NAR or a path that is not there is left out. The listings of these directories are read for that.
 //
 // A path that fails is in its Result, stays as it was and does not stop the others. The error is of the run as a whole:
 // of listing the cache, or of writing to it. After a run that was cut short, or in which paths failed, the next one of
@@ -197,6 +197,9 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 	}
 	if r.excludes(w.info, res) {
 		return w, nil
+	}
+	if w.info.CA != "" {
+		r.others.addressed.Store(true)
 	}
 	w.id = state.Identify(t.name, w.text)
 	var moved bool

@@ -110,7 +110,7 @@ func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, mad
 	if c == "" {
 		c = w.info.Compression
 	}
-	if c == compression.Bzip2 {
+	if c.ReadOnly() {
 		c = compression.Xz
 	}
 	file := stream.NewMeter()

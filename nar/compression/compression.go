@@ -29,6 +29,9 @@ func Parse(name string) (Type, error) {
 	return "", fmt.Errorf("unsupported compression %q", name)
 }
 
+// ReadOnly reports whether there is no compressor for t.
+func (t Type) ReadOnly() bool { return t == Bzip2 }
+
 // Extension returns the file name extension of t: ".zst", ".xz", ".gz", ".bz2", or "" for None.
 func (t Type) Extension() string {
 	switch t {

@@ -10,7 +10,6 @@ import (
 	"runtime/debug"
 	"sync"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/mikelolasagasti/xz"
 )
 
@@ -129,14 +128,9 @@ func (d *decompressor) open(window int64) (io.ReadCloser, Type, error) {
 	case None:
 		return &passed{br}, None, nil
 	case Zstd:
-		var dec *zstd.Decoder
-		window := uint64(min(window, maxZstdWindow))
-		dec, err = zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(window), zstd.WithDecoderMaxMemory(window))
-		if err == nil {
-			d.dec, d.close = dec, dec.Close
-		}
+		err = d.openZstd(br, min(window, maxZstdWindow))
 	case Xz:
-		d.dec, err = xz.NewReader(br, uint32(min(window, maxXzDictionary)))
+		err = d.openXz(br, min(window, maxXzDictionary))
 	case Gzip:
 		d.dec, err = newGzipReader(br)
 	case Bzip2:
@@ -167,11 +161,11 @@ func (s *source) Read(p []byte) (int, error) {
 type decompressor struct {
 	format   Type
 	src      *source
-	buffered *bufio.Reader // over src
-	dec      io.Reader     // over buffered
-	close    func()
-	out      int64 // bytes returned
-	most     int64 // bytes of the largest window; 0: it is not known
+	buffered *bufio.Reader    // over src
+	dec      io.Reader        // over buffered
+	close    func(again bool) // again: it may be used for another stream
+	out      int64            // bytes returned
+	most     int64            // bytes of the largest window; 0: it is not known
 	err      error
 
 	freeOutput int64
@@ -228,7 +222,7 @@ func (d *decompressor) wrap(err error) error {
 
 func (d *decompressor) Close() error {
 	if d.close != nil {
-		d.close()
+		d.close(d.reusable())
 	}
 	// A large window that is not returned to the system would be there twice when the next stream is read.
 	large := d.out > usualWindow && (d.format == Zstd || d.format == Xz) && (d.most == 0 || d.most > usualWindow)

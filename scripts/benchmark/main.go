@@ -88,7 +88,7 @@ func run() error {
 
 func (b *bench) rewrite(rules int, options ...string) (command, error) {
 	file, err := b.in.rules(rules)
-	args := append([]string{b.narseal, "rewrite", "--map-file", file}, options...)
+	args := append([]string{b.narseal, "rewrite", "--quiet", "--map-file", file}, options...)
 	return command{fmt.Sprintf("narseal, %d rules", rules), args}, err
 }
 
@@ -194,7 +194,7 @@ func (b *bench) rivals() error {
 		if err != nil {
 			return err
 		}
-		file := c.args[3]
+		file := c.args[len(c.args)-1] // of the rules
 		rules, err := os.ReadFile(file)
 		if err != nil {
 			return err

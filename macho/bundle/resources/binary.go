@@ -66,6 +66,7 @@ type binaryCheck struct {
 	objects          uint64
 	visits           int
 	bytes            int
+	uses             map[uint64]int // how often each object is visited; nil: not counted
 }
 
 // checkBinary refuses what is damaged, what is too deep or refers to itself, and what would be many times its size.
@@ -147,6 +148,9 @@ func (c *binaryCheck) visit(index uint64, level int) error {
 	}
 	if level > maxLevels {
 		return fmt.Errorf("it has more than %d levels", maxLevels)
+	}
+	if c.uses != nil {
+		c.uses[index]++
 	}
 	kind, n, at, err := c.object(index)
 	if err != nil {

@@ -32,6 +32,10 @@ type File struct {
 	Executable string
 	// Touched marks what the caller has changed.
 	Touched bool
+	// Hashes are those of all CodeDirectories of a regular file, as far as an Update needs them.
+	Hashes []CodeHash
+	// MadeAdhoc marks code that the caller made ad-hoc signed.
+	MadeAdhoc bool
 }
 
 // Sums has the digests of a file that a list may have.
@@ -53,6 +57,9 @@ func (s *Sums) of(t macho.HashType) []byte {
 	return s.SHA384[:]
 }
 
+// Equal reports whether the file has this digest of a hash type up to SHA-384.
+func (s *Sums) Equal(t macho.HashType, digest []byte) bool { return bytes.Equal(s.of(t), digest) }
+
 // Code identifies a signed slice.
 type Code struct {
 	CDHash     []byte // the first 20 bytes of the hash of its CodeDirectory
@@ -64,6 +71,12 @@ type Problem struct {
 	macho.Resource
 	Touched bool // the caller has changed it
 }
+
+// Problems that an Update repairs.
+const (
+	Changed     = "changed"
+	CodeChanged = "nested code changed"
+)
 
 // MaxProblems is how many problems are named. Problems past it are one more, which says how many there are.
 const MaxProblems = 1000
@@ -143,7 +156,7 @@ func (c *check) file(i int, f *File) bool {
 		if f.Kind == Directory {
 			code = c.bundle.Nested(i)
 		}
-		if problem := matchCode(s.requirement, code); problem != "" {
+		if problem := matchCode(s.text, code); problem != "" {
 			c.report(f.Path, problem, f.Touched || c.touchedBelow(i))
 		}
 	default:
@@ -177,19 +190,20 @@ func (s *seal) match(f *File) string {
 		return "a file, sealed as a symlink"
 	case !s.isLink && f.Kind == Symlink:
 		return "a symlink, sealed as a file"
-	case s.isLink && s.link != f.Link:
+	case s.isLink && s.text != f.Link:
 		return "symlink changed"
 	case s.isLink:
 		return ""
 	case f.Sums == nil:
 		return "not checked: it could not be read"
 	}
-	for t, sum := range s.hashes {
-		if sum != nil && !bytes.Equal(sum, f.Sums.of(macho.HashType(t))) {
-			return "changed"
+	problem := ""
+	s.each(func(t macho.HashType, sum []byte) {
+		if !f.Sums.Equal(t, sum) {
+			problem = Changed
 		}
-	}
-	return ""
+	})
+	return problem
 }
 
 var (
@@ -211,7 +225,7 @@ func matchCode(requirement string, code []Code) string {
 		}
 		for _, slice := range code {
 			if !wanted[hex.EncodeToString(slice.CDHash)] {
-				return "nested code changed"
+				return CodeChanged
 			}
 		}
 		return ""

@@ -15,6 +15,7 @@ package resources
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"narseal/macho"
@@ -28,6 +29,9 @@ const (
 	maxEntries = 50_000
 	// maxValue is the size of the largest value of one file or rule, in bytes.
 	maxValue = 64 << 10
+	// collectAfter is after how many entries garbage is collected: decoding one leaves about 10 KB behind, and the garbage
+	// of a large list would take twice what else is in memory.
+	collectAfter = 512
 	// maxLevels bounds how deep values lie inside each other. Lists have four levels.
 	maxLevels = 16
 )
@@ -39,14 +43,23 @@ type List struct {
 	size  int // instructions of the rules' expressions
 }
 
-// seal says how one file must be.
+// seal says how one file must be. A list may have 50,000.
 type seal struct {
-	hashes      [macho.SHA384 + 1][]byte // by hash type; nil: not used
-	link        string
-	isLink      bool
-	requirement string
-	isCode      bool
-	optional    bool
+	sums                     []byte // digests, of rising hash type
+	types                    uint8  // a bit for each hash type that sums has
+	isLink, isCode, optional bool
+	text                     string // the target of a symlink, or a requirement
+}
+
+// each calls f for each digest.
+func (s *seal) each(f func(t macho.HashType, sum []byte)) {
+	sums := s.sums
+	for t, size := range digestSizes {
+		if s.types&(1<<t) != 0 {
+			f(macho.HashType(t), sums[:size])
+			sums = sums[size:]
+		}
+	}
 }
 
 // Parse reads a list, an XML or binary property list.
@@ -70,6 +83,9 @@ func Parse(data []byte) (*List, error) {
 				return fmt.Errorf("%s: %q: %w", table, key, err)
 			}
 			t[key] = compact
+			if entries%collectAfter == 0 {
+				runtime.GC()
+			}
 			return nil
 		}
 		if t != nil {
@@ -111,6 +127,7 @@ func newList(tables map[string]map[string]any) (*List, error) {
 	l := &List{files: make(map[string]*seal, len(files))}
 	for path, s := range files {
 		l.files[path] = s.(*seal)
+		delete(files, path)
 	}
 	for pattern, r := range rules {
 		if err := l.addRule(pattern, r.(rule)); err != nil {
@@ -128,61 +145,75 @@ func parseValue(table string, value any) (any, error) {
 	return parseSeal(value)
 }
 
-var hashKeys = map[string]macho.HashType{
-	"hash": macho.SHA1, "hash2": macho.SHA256, "hash3": macho.SHA256Truncated, "hash4": macho.SHA384,
-}
-
 // digestSizes has the sizes of digests in bytes, by hash type.
 var digestSizes = [...]int{macho.SHA1: 20, macho.SHA256: 32, macho.SHA256Truncated: 20, macho.SHA384: 48}
 
 func parseSeal(value any) (*seal, error) {
 	s := &seal{}
 	if sum, ok := value.([]byte); ok {
-		return s, s.setHash(macho.SHA1, sum)
+		return s, s.setHashes(map[string]any{"hash": sum})
 	}
 	dict, ok := value.(map[string]any)
 	if !ok {
 		return nil, fmt.Errorf("a %T, want data or a dictionary", value)
 	}
-	hashed := false
 	for key, v := range dict {
-		var fits bool
+		fits := true
 		switch key {
 		case "hash", "hash2", "hash3", "hash4":
-			var sum []byte
-			if sum, fits = v.([]byte); fits {
-				if err := s.setHash(hashKeys[key], sum); err != nil {
-					return nil, err
-				}
-				hashed = true
-			}
-		case "symlink":
-			s.link, fits = v.(string)
-			s.isLink = true
-			s.link = strings.Clone(s.link)
-		case "requirement":
-			s.requirement, fits = v.(string)
-			s.isCode = true
-			s.requirement = strings.Clone(s.requirement)
+			_, fits = v.([]byte)
+		case "symlink", "requirement":
+			_, fits = v.(string)
 		case "optional":
 			s.optional, fits = v.(bool)
-		default:
-			fits = true // cdhash: nobody reads it
 		}
+		// Nobody reads cdhash.
 		if !fits {
 			return nil, fmt.Errorf("%s is a %T", key, v)
 		}
 	}
-	if !hashed && !s.isLink && !s.isCode {
+	requirement, isCode := dict["requirement"].(string)
+	link, isLink := dict["symlink"].(string)
+	s.isCode, s.isLink = isCode, isLink
+	switch { // of nested code, only the requirement counts
+	case isCode:
+		s.text = strings.Clone(requirement)
+	case isLink:
+		s.text = strings.Clone(link)
+	}
+	if err := s.setHashes(dict); err != nil {
+		return nil, err
+	}
+	if s.types == 0 && !s.isLink && !s.isCode {
 		return nil, fmt.Errorf("it has no digest, no symlink and no requirement")
 	}
 	return s, nil
 }
 
-func (s *seal) setHash(t macho.HashType, sum []byte) error {
-	if len(sum) != digestSizes[t] {
-		return fmt.Errorf("a digest of %d bytes, want %d for %s", len(sum), digestSizes[t], t)
+// hashKeys has the hash types of digests by name, and hashNames the names by hash type.
+var (
+	hashKeys = map[string]macho.HashType{
+		"hash": macho.SHA1, "hash2": macho.SHA256, "hash3": macho.SHA256Truncated, "hash4": macho.SHA384,
 	}
-	s.hashes[t] = bytes.Clone(sum)
+	hashNames = [...]string{macho.SHA1: "hash", macho.SHA256: "hash2", macho.SHA256Truncated: "hash3", macho.SHA384: "hash4"}
+)
+
+// setHashes copies the digests of a dictionary.
+func (s *seal) setHashes(dict map[string]any) error {
+	n := 0
+	for t, key := range hashNames {
+		sum, ok := dict[key].([]byte)
+		if ok && len(sum) != digestSizes[t] {
+			return fmt.Errorf("a digest of %d bytes, want %d for %s", len(sum), digestSizes[t], macho.HashType(t))
+		}
+		n += len(sum)
+	}
+	s.sums = make([]byte, 0, n)
+	for t, key := range hashNames {
+		if sum, ok := dict[key].([]byte); ok {
+			s.sums = append(s.sums, sum...)
+			s.types |= 1 << t
+		}
+	}
 	return nil
 }

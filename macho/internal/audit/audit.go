@@ -54,6 +54,26 @@ func Slots(image io.ReaderAt, s Slice, written []Written, jobs int) error {
 	return nil
 }
 
+// Stored returns an error unless special slot -k of the CodeDirectory in a slot of the SuperBlob holds this digest.
+func Stored(image io.ReaderAt, s Slice, directory uint32, k int, digest []byte) error {
+	a := auditor{image: image, slice: s.Offset, sig: s.Signature}
+	if err := a.readIndex(s.Size); err != nil {
+		return err
+	}
+	if err := a.open(directory); err != nil {
+		return err
+	}
+	c := a.newChecker()
+	c.sum = digest
+	if int64(len(digest)) < a.hashSize() {
+		return fmt.Errorf("macho: check of the repair: a digest of %d bytes for special slot -%d of %d", len(digest), k, a.hashSize())
+	}
+	if err := c.compare(a.cd + a.u32(16) - int64(k)*a.hashSize()); err != nil {
+		return fmt.Errorf("%w (special slot -%d)", err, k)
+	}
+	return nil
+}
+
 // auditor checks slots of one CodeDirectory. Its offsets count from the start of the image.
 type auditor struct {
 	image      io.ReaderAt

@@ -109,15 +109,13 @@ func credentials(file, host string) (user, password string, err error) {
 var attributes = []string{"Content-Type", "Content-Encoding", "Cache-Control"}
 
 // version is a strong ETag without its quotes. One that is made of the size and the time in seconds, as nginx makes it,
-// is as good as none while the same second may bring another object.
-func version(h http.Header) binarycache.Version {
+// is as good as none while the same second may bring another object; age is that of the object, or -1.
+func version(h http.Header, age time.Duration) binarycache.Version {
 	tag := h.Get("ETag")
 	if len(tag) < 3 || tag[0] != '"' || tag[len(tag)-1] != '"' {
 		return "" // none, or a weak one
 	}
-	at, err1 := http.ParseTime(h.Get("Last-Modified"))
-	now, err2 := http.ParseTime(h.Get("Date"))
-	if ofTime.MatchString(tag) && err1 == nil && err2 == nil && now.Sub(at) < 2*time.Second {
+	if age >= 0 && age < 2*time.Second && ofTime.MatchString(tag) {
 		return ""
 	}
 	return binarycache.Version(tag[1 : len(tag)-1])

@@ -33,11 +33,28 @@ func (s *server) URL(name string) string {
 
 // address is where an object is. What a narinfo's URL has behind a question mark is a query here, as for Nix.
 func (s *server) address(name string) (*url.URL, error) {
+	if s.base.RawPath == "" && isPlain(name) {
+		u := *s.base
+		u.Path += "/" + name
+		return &u, nil
+	}
 	u, err := url.Parse(s.base.String() + "/" + name)
 	if err != nil || u.Host != s.base.Host {
 		return nil, &remote.Error{Text: "its name makes no URL"}
 	}
 	return u, nil
+}
+
+// isPlain reports whether a URL has name as it is.
+func isPlain(name string) bool {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '-', c == '_', c == '/':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // maxRedirects is how many servers in a row may name another one.
@@ -129,7 +146,7 @@ func (s *server) refusal(method string, resp *http.Response) error {
 	e := &remote.Error{Status: resp.StatusCode}
 	if kind := resp.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/plain") && resp.StatusCode >= 400 {
 		b, _ := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
-		if e.Text = remote.Clip(string(b)); strings.Contains(strings.ToLower(e.Text), strings.ToLower(http.StatusText(e.Status))) {
+		if e.Text = remote.Clip(s.transport.Hide(string(b))); strings.Contains(strings.ToLower(e.Text), strings.ToLower(http.StatusText(e.Status))) {
 			e.Text = ""
 		}
 	}
@@ -140,7 +157,9 @@ func (s *server) refusal(method string, resp *http.Response) error {
 	case http.StatusForbidden:
 		e.Denied, e.Absent = true, !write
 		e.Advice = "some servers say so of what is missing; else the user name and password in ~/.netrc or --netrc-file do not fit"
-	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
+	case http.StatusProxyAuthRequired:
+		e.Denied, e.Advice = true, remote.ProxyAdvice
+	case http.StatusUnauthorized:
 		e.Denied = true
 		e.Advice = "the server wants a user name and a password: put them into ~/.netrc, or name a file by --netrc-file"
 	}
@@ -160,8 +179,8 @@ func (s *server) refusal(method string, resp *http.Response) error {
 
 // object describes what an answer is of.
 func object(name string, resp *http.Response) binarycache.Object {
-	o := binarycache.Object{Name: name, Size: resp.ContentLength, Version: version(resp.Header)}
-	o.ModTime, _ = http.ParseTime(resp.Header.Get("Last-Modified"))
+	modified, age := times(resp.Header)
+	o := binarycache.Object{Name: name, Size: resp.ContentLength, ModTime: modified, Version: version(resp.Header, age)}
 	for _, a := range attributes {
 		if v := resp.Header.Get(a); v != "" && len(v) <= maxAttribute {
 			if o.Attributes == nil {
@@ -196,7 +215,10 @@ func (s *server) Get(ctx context.Context, name string, from int64, before *remot
 	if err != nil {
 		return nil, err
 	}
-	a := &remote.Answer{Object: object(name, resp), Body: resp.Body, Since: unmodified(resp.Header)}
+	a := &remote.Answer{Object: object(name, resp), Body: resp.Body}
+	if a.Version == "" {
+		a.Since = unmodified(resp.Header)
+	}
 	if resp.StatusCode == http.StatusPartialContent {
 		a.From = from
 		if a.Size, err = rangeOf(resp.Header.Get("Content-Range"), from); err != nil {
@@ -218,7 +240,7 @@ func (s *server) Get(ctx context.Context, name string, from int64, before *remot
 func rangeOf(s string, from int64) (int64, error) {
 	var first, last, size int64
 	if n, err := fmt.Sscanf(s, "bytes %d-%d/%d", &first, &last, &size); n != 3 || err != nil || first != from || last != size-1 || from > last {
-		return 0, &remote.Error{Status: http.StatusPartialContent, Text: "Content-Range: got " + strconv.Quote(remote.Clip(s)) + ", want all from " + strconv.FormatInt(from, 10) + " on"}
+		return 0, &remote.Error{Status: http.StatusPartialContent, Text: "Content-Range is not all from " + strconv.FormatInt(from, 10) + " on"}
 	}
 	return size, nil
 }
@@ -226,12 +248,20 @@ func rangeOf(s string, from int64) (int64, error) {
 // unmodified is the Last-Modified of an answer if it tells versions apart: if the object is older than a minute, a change
 // would have another time (RFC 9110, 8.8.2.2).
 func unmodified(h http.Header) string {
-	at, err1 := http.ParseTime(h.Get("Last-Modified"))
-	now, err2 := http.ParseTime(h.Get("Date"))
-	if err1 != nil || err2 != nil || now.Sub(at) < time.Minute {
-		return ""
+	if at, age := times(h); age >= time.Minute {
+		return at.UTC().Format(http.TimeFormat)
 	}
-	return at.UTC().Format(http.TimeFormat)
+	return ""
+}
+
+// times is when an object was modified, as far as the server says, and how long before its answer; -1 if that is unknown.
+func times(h http.Header) (modified time.Time, age time.Duration) {
+	modified, err1 := http.ParseTime(h.Get("Last-Modified"))
+	now, err2 := http.ParseTime(h.Get("Date"))
+	if err1 != nil || err2 != nil {
+		return modified, -1
+	}
+	return modified, max(now.Sub(modified), 0)
 }
 
 // Head describes an object.
@@ -268,7 +298,8 @@ func (s *server) Put(ctx context.Context, o binarycache.Object, c *remote.Conten
 	}
 	io.CopyN(io.Discard, resp.Body, maxMessage) // so that the connection can be used again
 	resp.Body.Close()
-	if v := version(resp.Header); v != "" {
+	_, age := times(resp.Header)
+	if v := version(resp.Header, age); v != "" {
 		return v, nil
 	}
 	now, err := s.Head(ctx, o.Name)

@@ -84,7 +84,7 @@ func (b *bucket) Get(ctx context.Context, name string, from int64, before *remot
 		text := header.Get("Content-Range")
 		if n, err := fmt.Sscanf(text, "bytes %d-%d/%d", &first, &last, &a.Size); n != 3 || err != nil || first != from || last != a.Size-1 {
 			body.Close()
-			return nil, &remote.Error{Text: fmt.Sprintf("Content-Range: got %q, want all from %d on", remote.Clip(text), from)}
+			return nil, &remote.Error{Text: fmt.Sprintf("Content-Range: got %q, want all from %d on", b.said(text), from)}
 		}
 		a.From = from
 	}
@@ -243,10 +243,13 @@ func (b *bucket) explain(err error) error {
 	case !errors.As(err, &response):
 		return remote.Network(err)
 	}
-	e := &remote.Error{Status: response.StatusCode, Code: remote.Clip(response.Code), Text: remote.Clip(response.Message)}
+	e := &remote.Error{Status: response.StatusCode, Code: b.said(response.Code), Text: b.said(response.Message)}
 	b.classify(e, response.Region)
 	return e
 }
+
+// said is what the server says, fit for a message.
+func (b *bucket) said(s string) string { return remote.Clip(b.transport.Hide(s)) }
 
 // classify says what an error of the server means.
 func (b *bucket) classify(e *remote.Error, region string) {
@@ -273,14 +276,17 @@ func (b *bucket) classify(e *remote.Error, region string) {
 	case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "InvalidRegion":
 		e.Text, e.Advice = "the bucket is in another region", "name the bucket's region by ?region="
 		if region != "" && region != b.region {
-			e.Text = "the bucket is in the region " + remote.Clip(region)
-			e.Advice = "?region=" + remote.Clip(region)
+			e.Text = "the bucket is in the region " + b.said(region)
+			e.Advice = "?region=" + b.said(region)
 		}
 	case "InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "OperationAborted", "ConditionalRequestConflict",
 		"BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "Throttling", "ThrottlingException":
 		e.Again = true
 	}
-	if e.Status == http.StatusMovedPermanently && e.Advice == "" {
+	switch {
+	case e.Status == http.StatusMovedPermanently && e.Advice == "":
 		e.Advice = "name the bucket's region by ?region="
+	case e.Status == http.StatusProxyAuthRequired:
+		e.Denied, e.Advice = true, remote.ProxyAdvice
 	}
 }

@@ -20,7 +20,8 @@ const instanceTimeout = 2 * time.Second
 
 // A provider finds credentials as the AWS tools do: the profile that the URL names; or else the environment, a web
 // identity, the profile of AWS_PROFILE or the default one (keys, SSO, credential_process), the container, the instance.
-// If there are none, requests are anonymous.
+// If there are none, requests are anonymous. AWS_ENDPOINT_URL_STS and AWS_EC2_METADATA_SERVICE_ENDPOINT name other services
+// than those of AWS.
 //
 // Unlike the library's chain, it does not pass over a source that is set up and fails, and it searches once only.
 type provider struct {
@@ -89,7 +90,7 @@ func (p *provider) search(cc *credentials.CredContext) (credentials.Provider, cr
 		return env, v, nil
 	}
 	if os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE") != "" {
-		iam := &credentials.IAM{Client: p.client}
+		iam := &credentials.IAM{Client: p.client, Endpoint: os.Getenv("AWS_ENDPOINT_URL_STS"), Region: os.Getenv("AWS_DEFAULT_REGION")}
 		v, err := iam.RetrieveWithCredContext(cc)
 		if err != nil {
 			err = fmt.Errorf("web identity: %w", err)
@@ -119,7 +120,8 @@ func (p *provider) search(cc *credentials.CredContext) (credentials.Provider, cr
 		ctx, cancel := context.WithTimeout(cc.Context, instanceTimeout)
 		defer cancel()
 		// No proxy leads to the instance's own service.
-		iam := &credentials.IAM{Client: &http.Client{Transport: &http.Transport{}}}
+		client := &http.Client{Transport: credentialLimiter{&http.Transport{}}, Timeout: time.Minute}
+		iam := &credentials.IAM{Client: client, Endpoint: strings.TrimRight(os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "/")}
 		if v, err := iam.RetrieveWithCredContext(&credentials.CredContext{Client: iam.Client, Context: ctx}); err == nil {
 			return iam, v, nil
 		}
@@ -130,9 +132,13 @@ func (p *provider) search(cc *credentials.CredContext) (credentials.Provider, cr
 // advice is for profiles that the library cannot use.
 const advice = `; of one with role_arn, eval "$(aws configure export-credentials --format env)" sets them`
 
-// noProfile reports whether there is no profile that nobody has asked for.
+// noProfile reports whether there is no profile that nobody has asked for. A profile whose SSO session or program is
+// missing is one.
 func noProfile(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "does not exist") || strings.Contains(err.Error(), "HOME")
+	if e, ok := err.(*fs.PathError); ok {
+		return e.Op == "open" && errors.Is(e, fs.ErrNotExist)
+	}
+	return strings.Contains(err.Error(), "does not exist") || strings.Contains(err.Error(), "HOME")
 }
 
 func envOr(name, otherwise string) string {

@@ -32,6 +32,17 @@ func (l limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// A credentialLimiter bounds what the services that give credentials send.
+type credentialLimiter struct{ http.RoundTripper }
+
+func (l credentialLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := l.RoundTripper.RoundTrip(req)
+	if err == nil {
+		resp.Body = &limited{resp.Body, maxAnswer}
+	}
+	return resp, err
+}
+
 var errLong = errors.New("the server's answer does not end")
 
 // A limited body is an error where it is too long.

@@ -36,6 +36,7 @@ type State struct {
 	mu      sync.Mutex
 	file    *os.File // nil when it was closed
 	end     int64    // of the whole lines in it, in bytes
+	most    int64    // bytes that the file may have
 	changes room     // for records of what is more than a copy
 	copies  room
 	places  map[key]int64 // where the record is in the file, by what was the input
@@ -49,6 +50,7 @@ type room struct{ n, most int }
 const (
 	maxChanges = 1 << 22 // more are an error
 	maxCopies  = 1 << 19 // more are not remembered: the next run compares them with the input
+	maxBytes   = 4 << 30 // of the file; past it, the same holds
 )
 
 // ErrFull is wrapped by the error for more changes than a State remembers.
@@ -108,7 +110,7 @@ const (
 //
 // dir is made if it is missing. What lies in it must belong to the user and be writable by nobody else.
 func Open(dir, cache, work string) (*State, error) {
-	s := &State{places: map[key]int64{}, results: map[key]bool{}, changes: room{most: maxChanges}, copies: room{most: maxCopies}}
+	s := &State{places: map[key]int64{}, results: map[key]bool{}, changes: room{most: maxChanges}, copies: room{most: maxCopies}, most: maxBytes}
 	h := sha256.Sum256([]byte(work))
 	head := header{schema, cache, hex.EncodeToString(h[:])}
 	s.name = head.Work[:32] + ".jsonl"
@@ -139,7 +141,7 @@ func (s *State) load(head header) error {
 		return err
 	}
 	s.file = f
-	r := bufio.NewReaderSize(f, maxLine)
+	r := bufio.NewReaderSize(io.LimitReader(f, s.most+maxLine), maxLine)
 	for n := 1; ; n++ {
 		b, err := r.ReadSlice('\n')
 		if err == io.EOF {
@@ -147,6 +149,9 @@ func (s *State) load(head header) error {
 		}
 		if err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
+		}
+		if s.end+int64(len(b)) > s.most {
+			return fmt.Errorf("line %d: %w: the file has more than %d bytes", n, ErrFull, s.most)
 		}
 		if err := s.parseLine(b, n == 1, head); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
@@ -215,13 +220,16 @@ func (s *State) note(r Record, offset int64) {
 	s.results[r.Out.key()] = true
 }
 
-// append writes a line behind the last whole one.
+// append writes a line behind the last whole one. It fails if the file would be too large.
 func (s *State) append(v any, durably bool) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
 	b = append(b, '\n')
+	if s.end+int64(len(b)) > s.most {
+		return fmt.Errorf("%w: at most %d bytes", ErrFull, s.most)
+	}
 	if _, err := s.file.WriteAt(b, s.end); err != nil {
 		return err
 	}
@@ -262,10 +270,12 @@ func (s *State) Add(r Record) error {
 		if r.isCopy() {
 			return nil
 		}
-		return fmt.Errorf("state: %s: %w: %d", s.path, ErrFull, s.changes.most)
+		return fmt.Errorf("state: %s: %w: at most %d", s.path, ErrFull, s.changes.most)
 	}
 	offset := s.end
-	if err := s.append(r, !r.isCopy()); err != nil {
+	if err := s.append(r, !r.isCopy()); r.isCopy() && errors.Is(err, ErrFull) {
+		return nil
+	} else if err != nil {
 		return fmt.Errorf("state: %s: %w", s.path, err)
 	}
 	s.note(r, offset)

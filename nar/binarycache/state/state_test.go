@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -97,6 +98,54 @@ func TestFullState(t *testing.T) {
 	s = openState(t, dir, "work")
 	check("opened again")
 	closeState(t, s)
+}
+
+// The file has a bound, too: what a run adds beyond it is treated like too many records, and a longer file is an error.
+func TestStateFileIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	a, same := testRecords()
+	s := openState(t, dir, "work")
+	if err := s.Add(a); err != nil {
+		t.Fatal(err)
+	}
+	path := s.path
+	s.most = s.end + 10
+	if err := s.Add(same); err != nil {
+		t.Errorf("a copy: %v", err)
+	}
+	if _, ok := s.Find(same.In); ok {
+		t.Error("a copy beyond the bound is remembered")
+	}
+	other := a
+	other.In = same.In
+	if err := s.Add(other); !errors.Is(err, ErrFull) {
+		t.Errorf("a change: %v", err)
+	}
+	if got := changes(t, s); len(got) != 1 || got[0] != a {
+		t.Errorf("changes: %+v", got)
+	}
+	closeState(t, s)
+
+	line, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &State{places: map[key]int64{}, results: map[key]bool{}, changes: room{most: maxChanges}, most: int64(len(line)) - 1}
+	if f.root, err = os.OpenRoot(filepath.Dir(path)); err != nil {
+		t.Fatal(err)
+	}
+	defer f.root.Close()
+	var head header
+	first, _, _ := strings.Cut(string(line), "\n")
+	if err := json.Unmarshal([]byte(first), &head); err != nil {
+		t.Fatal(err)
+	}
+	f.name = filepath.Base(path)
+	err = f.load(head)
+	f.file.Close()
+	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "line 2") {
+		t.Errorf("a file that is too long: %v", err)
+	}
 }
 
 // Records take little memory.

@@ -147,7 +147,7 @@ func (f *pathFound) record(cfg *filter.Config, unsigned report.Unsigned, b *repo
 		unsigned.Apply(&s.Slice)
 		f.tally.AddSlice(&s.Slice)
 		if !s.OK() {
-			f.tally.Mend.Add(s.Status, 1, mend)
+			f.tally.Mend.Add(report.MendStatus(&s.Slice), 1, mend)
 		}
 		list(s)
 	}

@@ -170,8 +170,8 @@ func (o *Archive) compression(s *input.Stream) (compression.Type, error) {
 			return "", terminal.Usage("", "--compression: %w", err)
 		}
 	}
-	if t == compression.Bzip2 {
-		return "", terminal.Usage("say --compression xz, or another one", "--compression %s: bzip2 can be read, not written", o.Compression)
+	if t.ReadOnly() {
+		return "", terminal.Usage("say --compression xz, or another one", "--compression %s: %s can be read, not written", o.Compression, t)
 	}
 	return t, nil
 }

@@ -6,10 +6,11 @@ import (
 	"narseal/filter"
 	"narseal/filter/rules"
 	"narseal/macho"
+	"narseal/macho/bundle"
 )
 
 // leftInvalid is what a run leaves invalid, so that it can say what would repair it.
-type leftInvalid struct{ stale, cms bool }
+type leftInvalid struct{ stale, cms, bundle bool }
 
 func (l *leftInvalid) add(s *macho.Slice) {
 	switch s.Status {
@@ -17,6 +18,9 @@ func (l *leftInvalid) add(s *macho.Slice) {
 		l.stale = true
 	case macho.StatusCMS:
 		l.cms = true
+	case macho.StatusBundle:
+		l.bundle = l.bundle || bundle.CanReseal(s)
+		l.cms = l.cms || s.Signature == "cms"
 	}
 }
 
@@ -24,11 +28,11 @@ func (l *leftInvalid) add(s *macho.Slice) {
 func (l *leftInvalid) hint(e *Env, mode filter.RepairMode) {
 	switch {
 	case mode == filter.RepairNone:
-		if l.stale || l.cms {
+		if l.stale || l.cms || l.bundle {
 			e.Terminal.Hintf("--repair none leaves signatures as they are; narseal repair repairs them later")
 		}
 		return
-	case l.stale && mode == filter.RepairTouched:
+	case (l.stale || l.bundle) && mode == filter.RepairTouched:
 		e.Terminal.Hintf("--repair all also repairs what the rules did not touch")
 	}
 	if l.cms {

@@ -88,7 +88,7 @@ func newInPlaceRun(e *Env, o *InPlaceOptions) *inPlaceRun {
 	r := &inPlaceRun{Env: e, out: e.List(), inputs: report.NewInputs("repair", o.Report != "", report.NewBudget(report.DefaultBudget))}
 	r.repairer = &inplace.Repairer{
 		Jobs: o.Jobs, OnCMS: o.OnCMS, Cleanup: e.Cleanup,
-		Entered: e.entered(), Found: r.found, Slice: r.slice, Fail: r.fail,
+		Entered: e.entered(), Found: r.found, Slice: r.slice, Fail: r.fail, Sealed: r.replaced,
 		Warn: func(path nar.Path, problem string) { e.Terminal.Warnf("%s: %s", path.Short(), problem) },
 	}
 	return r
@@ -129,10 +129,14 @@ func (r *inPlaceRun) found(res *scan.Result, replaced bool) {
 	r.Terminal.Progress().Add(res.Size)
 	r.tally.AddFile(res.Type, res.Size, res.Report)
 	if replaced {
-		r.count.Add(1)
-		r.print("repaired  " + terminal.Printable(res.Path().Short()))
-		r.rep.Change(filter.Change{Path: res.Path(), Contents: true})
+		r.replaced(res.Path())
 	}
+}
+
+func (r *inPlaceRun) replaced(path nar.Path) {
+	r.count.Add(1)
+	r.print("repaired  " + terminal.Printable(path.Short()))
+	r.rep.Change(filter.Change{Path: path, Contents: true})
 }
 
 func (r *inPlaceRun) slice(path nar.Path, s macho.Slice) {

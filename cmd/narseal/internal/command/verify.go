@@ -220,7 +220,7 @@ func (v *verifyRun) export(r io.Reader) error {
 		v.unsigned.Apply(&s.Slice)
 		v.tally.AddSlice(&s.Slice)
 		if !s.OK() {
-			invalid[s.Status]++
+			invalid[report.MendStatus(&s.Slice)]++
 		}
 		waiting.Add(s)
 	}
@@ -243,7 +243,7 @@ func (v *verifyRun) add(s filter.Signature, onDisk bool) {
 	v.unsigned.Apply(&s.Slice)
 	v.tally.AddSlice(&s.Slice)
 	if !s.OK() {
-		v.tally.Mend.Add(s.Status, 1, v.mend)
+		v.tally.Mend.Add(report.MendStatus(&s.Slice), 1, v.mend)
 	}
 	item := &report.Item{Input: v.name, OnDisk: onDisk, Signature: s}
 	if onDisk && !s.OK() {

@@ -1,4 +1,5 @@
-// Package inplace repairs files where they are: a repaired copy takes the place of each that needs it.
+// Package inplace repairs files where they are: a repaired copy takes the place of each that needs it. When the files of a
+// bundle are repaired, its list of resources and its main executable are changed in the same way.
 //
 // A copy has no name, or a hidden one, until it is complete. It is made and gets its name in the directory that the walk
 // opened (package scan), so that whoever may change the tree can make no other file be replaced.
@@ -15,10 +16,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/cleanup"
 	"narseal/cmd/narseal/internal/scan"
 	"narseal/filter"
 	"narseal/macho"
+	"narseal/macho/bundle"
 	"narseal/nar"
 )
 
@@ -33,6 +36,9 @@ type Repairer struct {
 	Found   func(r *scan.Result, replaced bool)
 	Slice   func(nar.Path, macho.Slice)
 	Fail    func(error)
+	// Sealed is called for each file that was changed to seal its bundle again, and for which Found was not called as
+	// replaced.
+	Sealed func(nar.Path)
 	// Warn gets what could not be kept of a file, or cleared up. Several goroutines call it.
 	Warn func(path nar.Path, problem string)
 
@@ -41,6 +47,11 @@ type Repairer struct {
 	dirs     directories
 	mu       sync.Mutex
 	replaced map[*scan.Entry]bool // until Found is called
+
+	// Of the goroutine that reports:
+	current     bool      // the result that Found was called with was replaced
+	members     []*member // that are open
+	sealedLinks sealedLinks
 }
 
 // Run repairs a file, or all files in a directory.
@@ -49,12 +60,23 @@ func (r *Repairer) Run(ctx context.Context, path string) error {
 	s := &r.scanner
 	s.Unsigned = true
 	s.Jobs, s.Examine, s.Entered, s.Opened, s.Slice, s.Fail = r.Jobs, r.examine, r.Entered, r.recover, r.Slice, r.Fail
-	s.Found = func(res *scan.Result) { r.Found(res, r.wasReplaced(&res.Entry)) }
+	s.Found = func(res *scan.Result) {
+		r.current = r.wasReplaced(&res.Entry)
+		r.Found(res, r.current)
+	}
+	s.Reseal = &bundle.Reseal{All: true, Resumed: true, OnCMS: r.OnCMS, Jobs: r.Jobs}
+	s.Member, s.Settled, s.Skip = r.member, r.settled, r.leftover
+	defer r.drop()
 	return s.Run(ctx, path)
 }
 
 // Elsewhere calls f for each replaced file that has names outside of what was walked, which still have the old contents.
-func (r *Repairer) Elsewhere(f func(path nar.Path, names uint64)) { r.links.elsewhere(f) }
+func (r *Repairer) Elsewhere(f func(path nar.Path, names uint64)) {
+	r.links.elsewhere(f)
+	for _, g := range r.sealedLinks {
+		f(g.path, g.names-g.seen)
+	}
+}
 
 // recover clears up after a run that was killed.
 func (r *Repairer) recover(dir *scan.Dir) {
@@ -65,6 +87,22 @@ func (r *Repairer) recover(dir *scan.Dir) {
 	case mode != 0:
 		r.Warn(dir.Path(), fmt.Sprintf("a run that was killed had left it writable; its mode is %#o again", mode))
 	}
+}
+
+// leftover removes a hidden file that a killed run has left, and reports whether it did. A bundle would count it.
+func (r *Repairer) leftover(e *scan.Entry) bool {
+	if !e.Type.IsRegular() || !atomicfile.IsHidden(e.Name) {
+		return false
+	}
+	removed := false
+	err := r.in(e.Dir, func(d *directory) error {
+		removed = atomicfile.NewDir(d.File).RemoveLeftover(e.Name)
+		return nil
+	})
+	if err != nil {
+		r.Warn(e.Path(), fmt.Sprintf("a run that was killed may have left it: %v", err))
+	}
+	return removed
 }
 
 func (r *Repairer) wasReplaced(e *scan.Entry) bool {
@@ -105,16 +143,30 @@ func (r *Repairer) examine(f *scan.File, cfg macho.Config) (*macho.Report, error
 	case g.first == nil:
 		return g.report, nil
 	}
-	if err := r.in(f, func(d *directory) error { return r.relink(d, g, f) }); err != nil {
+	if err := r.in(f.Entry.Dir, func(d *directory) error { return r.relink(d, g, f) }); err != nil {
 		return nil, f.Wrap(fmt.Errorf("link: %w", err))
 	}
 	r.setReplaced(f)
 	return g.report, nil
 }
 
-// in calls replace with the directory of a file, which can be written meanwhile.
-func (r *Repairer) in(f *scan.File, replace func(*directory) error) (err error) {
-	d, err := r.dirs.enter(f.Entry.Dir)
+// mixed reports whether the kernel refuses an image of which only some slices are signed by a certificate.
+func mixed(rep *macho.Report) bool {
+	cms := 0
+	for _, s := range rep.Slices {
+		if s.Status != macho.StatusRefused {
+			return false
+		}
+		if s.Signature == "cms" {
+			cms++
+		}
+	}
+	return cms > 0 && cms < len(rep.Slices)
+}
+
+// in calls replace with a directory, which can be written meanwhile.
+func (r *Repairer) in(dir *scan.Dir, replace func(*directory) error) (err error) {
+	d, err := r.dirs.enter(dir)
 	if err != nil {
 		return err
 	}
@@ -134,7 +186,7 @@ func (r *Repairer) repair(f *scan.File, cfg macho.Config) (rep *macho.Report, re
 	if err != nil {
 		return nil, false, now, f.Wrap(err)
 	}
-	wanted := false
+	wanted := r.OnCMS == macho.CMSAdhoc && mixed(rep)
 	for _, s := range rep.Slices {
 		switch {
 		case s.Status == macho.StatusCMS && r.OnCMS == macho.CMSFail:
@@ -146,10 +198,15 @@ func (r *Repairer) repair(f *scan.File, cfg macho.Config) (rep *macho.Report, re
 	if !wanted {
 		return rep, false, now, nil
 	}
-	err = r.in(f, func(d *directory) error {
+	before := rep // what bundles around it seal
+	if err := before.Identify(f); err != nil {
+		return nil, false, now, f.Wrap(err)
+	}
+	err = r.in(f.Entry.Dir, func(d *directory) error {
 		done, st, err := r.replace(d, f, cfg)
 		if err == nil {
 			rep, replaced, now = done, true, st
+			rep.Was(before)
 			r.setReplaced(f)
 		}
 		return err

@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"narseal/nar/binarycache"
@@ -123,7 +124,7 @@ func (p *Page) write(ctx context.Context, out binarycache.Store, keys []string) 
 		return err
 	}
 	var b bytes.Buffer
-	if err := page.Execute(&b, v); err != nil {
+	if err := page().Execute(&b, v); err != nil {
 		return err
 	}
 	_, err := put(ctx, out, PageName, "text/html; charset=utf-8", b.Bytes(), cond)
@@ -256,7 +257,8 @@ var pageCSS string
 //go:embed page.js
 var pageJS string
 
-var page = template.Must(template.New("page").Parse(pageHTML))
+// page is parsed when it is wanted: most commands write none.
+var page = sync.OnceValue(func() *template.Template { return template.Must(template.New("page").Parse(pageHTML)) })
 
 // policy lets a browser run and load what is in the page, and nothing else.
 var policy = fmt.Sprintf("default-src 'none'; script-src 'sha256-%s'; style-src 'sha256-%s'; base-uri 'none'; form-action 'none'", hash(pageJS), hash(pageCSS))

@@ -7,6 +7,7 @@ import (
 
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/macho"
+	"narseal/macho/bundle"
 )
 
 // A Mend collects how the invalid signatures that a run found can be repaired: by which commands, and how many by none.
@@ -35,6 +36,17 @@ const (
 	maxMendOperands = 20
 	maxMendCommands = 20
 )
+
+// MendStatus is the status of an invalid slice for Add. The seal of a bundle is repaired as a stale signature is.
+func MendStatus(s *macho.Slice) macho.Status {
+	switch {
+	case s.Status == macho.StatusBundle && s.Signature == "cms":
+		return macho.StatusCMS
+	case bundle.CanReseal(s):
+		return macho.StatusStale
+	}
+	return s.Status
+}
 
 // Add counts n invalid slices of a status. r repairs them, if anything can.
 func (m *Mend) Add(status macho.Status, n int64, r Repair) {

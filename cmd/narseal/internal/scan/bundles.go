@@ -7,6 +7,7 @@ import (
 
 	"narseal/macho/bundle"
 	"narseal/macho/bundle/resources"
+	"narseal/nar"
 )
 
 // base is the last name in the path. Unlike Name, it is also that of the directory from which the walk began.
@@ -14,8 +15,20 @@ func (e *Entry) base() string {
 	if e.Dir != nil {
 		return e.Name
 	}
-	return filepath.Base(e.root.String())
+	return rootName(e.root.String())
 }
+
+// rootName is the last name of the path of a directory, also of ".".
+func rootName(path string) string {
+	if name := filepath.Base(path); name != "." && name != ".." && name != "/" {
+		return name
+	}
+	path, _ = filepath.Abs(path)
+	return filepath.Base(path)
+}
+
+// shownPath is the path of what lies at inner in the root, as the user would write it.
+func shownPath(root, inner string) nar.Path { return nar.NewPath(filepath.Join(root, inner)) }
 
 // isSealed reports whether a bundle may seal the file, so that it is to be hashed.
 func (r *Result) isSealed() bool {
@@ -34,8 +47,30 @@ func (r *Result) hash(f *File) error {
 	if _, err := io.Copy(digest, io.NewSectionReader(f, 0, f.Size())); err != nil {
 		return f.Wrap(err)
 	}
-	r.digest = digest
+	r.digest, r.Inode = digest, f.Inode
 	return nil
+}
+
+// reach tells the bundles that a name at this depth comes.
+func (s *Scanner) reach(depth int) {
+	s.bundles.Reach(depth)
+	if s.bundles.Reseal == nil {
+		return
+	}
+	if err := s.bundles.Err(); err != nil {
+		s.Fail(err)
+	}
+	s.Settled(s.bundles.Holds(0))
+}
+
+// give gives the bundles the contents of a file that may have to change.
+func (s *Scanner) give(r *Result) {
+	if s.Reseal == nil || !r.inBundle || r.digest == nil {
+		return
+	}
+	if r.Report != nil && s.Reseal.Wants(r.Report.Slices) || r.Name == "CodeResources" && s.bundles.WantsList(r.inner()) {
+		s.bundles.Give(s.Member(r))
+	}
 }
 
 // largeKept is the size in bytes from which on a file whose contents are kept is read when its turn comes: many results

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
 
 	"narseal/macho"
 	"narseal/macho/bundle"
@@ -33,6 +34,15 @@ type Scanner struct {
 	// Opened, if not nil, is called for each directory before anything in it is examined, on another goroutine than the
 	// others.
 	Opened func(*Dir)
+	// Skip, if not nil, reports whether a name in a directory is left out. The goroutine of Opened calls it.
+	Skip func(*Entry) bool
+
+	// Reseal, if not nil, has the seals of bundles repaired. Member returns the contents of a file of a bundle that may then
+	// have to change. Settled is called after the bundles that are complete have changed; holds says that others, around
+	// them, may still do.
+	Reseal  *bundle.Reseal
+	Member  func(*Result) macho.Image
+	Settled func(holds bool)
 
 	bundles bundle.Checker
 	scope   bundle.Scope // of the walk
@@ -43,10 +53,12 @@ type Scanner struct {
 type Result struct {
 	Entry
 	Size   int64         // of a file
+	Inode  unix.Stat_t   // of a file that is hashed: when it was
 	Report *macho.Report // nil if it is no signed image
 
 	unsigned []macho.Slice      // that need a signature, of an image without any
 	inBundle bool               // a Scope found it
+	again    bool               // it was found before, a directory that turned out to be a bundle
 	late     bool               // it is hashed when its turn comes
 	digest   *bundle.FileDigest // of what a bundle may seal
 	err      error
@@ -65,7 +77,10 @@ const (
 func (s *Scanner) Run(ctx context.Context, root string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s.bundles.CheckResources, s.scope = true, bundle.Scope{}
+	s.scope = bundle.Scope{}
+	s.bundles.CheckResources, s.bundles.RootName = true, rootName(root)
+	s.bundles.Reseal = s.Reseal
+	s.bundles.Script = func(path string, slice macho.Slice) { s.Slice(shownPath(root, path), slice) }
 	order := make(chan *Result, maxAhead)
 	todo := make(chan *Result, maxAhead)
 	slots := semaphore.NewWeighted(int64(s.Jobs))
@@ -101,7 +116,13 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 			}
 			return err
 		}
-		w := &walker{pool: &s.pool, each: each, failed: func(err error) { _ = put(&Result{err: err}) }, opened: s.Opened, wait: func() {
+		signed := func(e *Entry) error {
+			if !s.scope.EnterSigned(e.Depth()) {
+				return nil
+			}
+			return put(&Result{Entry: *e, inBundle: true, again: true})
+		}
+		w := &walker{pool: &s.pool, each: each, signed: signed, failed: func(err error) { _ = put(&Result{err: err}) }, opened: s.Opened, skip: s.Skip, wait: func() {
 			close(todo)
 			workers.Wait()
 		}}
@@ -111,13 +132,20 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 		_ = w.walk(root)
 	}()
 	for r := range order {
+		if r.again {
+			s.bundles.AddItem(r.Depth(), r.item())
+			continue
+		}
 		if s.Entered != nil && !r.isError() {
 			s.Entered(&r.Entry)
 		}
 		<-r.done
 		s.report(r)
 	}
-	s.bundles.Reach(0)
+	if ctx.Err() != nil {
+		s.bundles.Reseal = nil // what was found is not all
+	}
+	s.reach(0)
 	s.pool.close()
 	return ctx.Err()
 }
@@ -194,7 +222,8 @@ func (s *Scanner) report(r *Result) {
 	if s.Found != nil {
 		s.Found(r)
 	}
-	s.bundles.Reach(r.Depth())
+	s.reach(r.Depth())
+	s.give(r)
 	if r.digest != nil && bundle.IsSealedFile(r.Name) {
 		s.bundles.AddFile(r.Depth(), r.inner, r.digest)
 	}

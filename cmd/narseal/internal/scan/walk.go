@@ -95,7 +95,11 @@ type walker struct {
 	each   func(*Entry) error
 	failed func(error)
 	opened func(*Dir) // called for each directory before its entries, and for that of a file
-	wait   func()     // called before the directories are closed
+	// signed, if not nil, is called for each directory that holds _CodeSignature before its entries.
+	signed func(*Entry) error
+	// skip, if not nil, reports whether an entry is left out.
+	skip func(*Entry) bool
+	wait func() // called before the directories are closed
 }
 
 func (w *walker) walk(path string) error {
@@ -114,7 +118,7 @@ func (w *walker) walk(path string) error {
 	if err := w.each(root.entry); err != nil {
 		return err
 	}
-	return w.dir(root.dir)
+	return w.dir(root.entry, root.dir)
 }
 
 type rootEntry struct {
@@ -147,8 +151,8 @@ func (p *pool) openEntry(path string) (rootEntry, error) {
 	return rootEntry{e, d}, err
 }
 
-// dir goes through what lies in a directory.
-func (w *walker) dir(d *Dir) error {
+// dir goes through what lies in a directory, whose entry is e.
+func (w *walker) dir(e *Entry, d *Dir) error {
 	list, err := d.list()
 	if err != nil {
 		w.failed(err)
@@ -156,8 +160,16 @@ func (w *walker) dir(d *Dir) error {
 		w.opened(d)
 	}
 	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	if w.signed != nil && slices.ContainsFunc(list, func(item fs.DirEntry) bool { return item.Name() == "_CodeSignature" }) {
+		if err := w.signed(e); err != nil {
+			return err
+		}
+	}
 	for _, item := range list {
 		e := &Entry{Dir: d, Name: item.Name(), Type: item.Type()}
+		if w.skip != nil && w.skip(e) {
+			continue
+		}
 		if err := w.each(e); err != nil {
 			return err
 		}
@@ -169,7 +181,7 @@ func (w *walker) dir(d *Dir) error {
 			w.failed(err)
 			continue
 		}
-		if err := w.dir(sub); err != nil {
+		if err := w.dir(e, sub); err != nil {
 			return err
 		}
 	}

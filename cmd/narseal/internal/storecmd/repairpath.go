@@ -48,7 +48,7 @@ func (r *repairRun) isWanted(f *pathFound) bool {
 	}
 	for i := range f.signatures {
 		switch f.signatures[i].Status {
-		case macho.StatusStale:
+		case macho.StatusStale, macho.StatusBundle:
 			return true
 		case macho.StatusCMS:
 			if r.options.OnCMS != macho.CMSKeep {

@@ -84,7 +84,7 @@ func (r *run) add(f *pathFound, s filter.Signature) {
 	r.unsigned.Apply(&s.Slice)
 	f.tally.AddSlice(&s.Slice)
 	if !s.OK() {
-		f.tally.Mend.Add(s.Status, 1, report.Repair{Command: "narseal store repair", Operand: r.store.Path(f.Base)})
+		f.tally.Mend.Add(report.MendStatus(&s.Slice), 1, report.Repair{Command: "narseal store repair", Operand: r.store.Path(f.Base)})
 	}
 	n := report.Memory(&s.Slice) + s.Path.Len()
 	if !r.budget.Take(n) {

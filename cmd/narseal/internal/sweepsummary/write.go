@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -114,7 +115,8 @@ func (s *Summary) WriteJSON(w io.Writer) error {
 //go:embed summary.html
 var pageHTML string
 
-var page = template.Must(template.New("summary").Parse(pageHTML))
+// page is parsed when it is wanted: most commands write none.
+var page = sync.OnceValue(func() *template.Template { return template.Must(template.New("summary").Parse(pageHTML)) })
 
 // WriteHTML writes the summary as a page that loads nothing.
 func (s *Summary) WriteHTML(w io.Writer, version string) error {
@@ -135,5 +137,5 @@ func (s *Summary) WriteHTML(w io.Writer, version string) error {
 	if c := s.Changes; c != nil {
 		v.New, v.Gone = c.New[:first(len(c.New))], c.Gone[:first(len(c.Gone))]
 	}
-	return page.Execute(w, v)
+	return page().Execute(w, v)
 }

@@ -10,15 +10,16 @@ import (
 // MaxShards bounds the number of shards.
 const MaxShards = 1 << 20
 
-// A variable is one by which a scheduler numbers the tasks of an array.
-type variable struct{ index, first string }
+// variables are those by which a scheduler numbers the tasks of an array: the number of this task, that of the first one,
+// and how many there are.
+type variables struct{ index, first, count string }
 
-// variables are those of Kubernetes (Indexed Job), AWS Batch (array job) and Slurm (job array), whose first task need
-// not be number 0.
-var variables = []variable{
-	{"JOB_COMPLETION_INDEX", ""},
-	{"AWS_BATCH_JOB_ARRAY_INDEX", ""},
-	{"SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN"},
+// schedulers are Kubernetes (Indexed Job, which does not say how many tasks it has), AWS Batch (array job) and Slurm (job
+// array, whose first task need not be number 0).
+var schedulers = []variables{
+	{index: "JOB_COMPLETION_INDEX"},
+	{index: "AWS_BATCH_JOB_ARRAY_INDEX", count: "AWS_BATCH_JOB_ARRAY_SIZE"},
+	{index: "SLURM_ARRAY_TASK_ID", first: "SLURM_ARRAY_TASK_MIN", count: "SLURM_ARRAY_TASK_COUNT"},
 }
 
 // ParseShard reads I/N: shard I, from 0, of N. auto/N takes I from the scheduler that has started the program.
@@ -33,7 +34,7 @@ func ParseShard(s string, lookup func(string) (string, bool)) (Shard, error) {
 	}
 	i, from := 0, ""
 	if index == "auto" {
-		i, from, err = scheduled(lookup)
+		i, from, err = scheduled(lookup, n)
 	} else if i, err = parseNumber(index); err != nil {
 		err = fmt.Errorf("the shard is %q, want a number or auto", index)
 	}
@@ -54,24 +55,16 @@ func parseNumber(s string) (int, error) {
 	return strconv.Atoi(s)
 }
 
-// scheduled returns the number of this task, and for messages where it is from.
-func scheduled(lookup func(string) (string, bool)) (index int, from string, err error) {
+// scheduled returns the number of this task of n, and for messages where it is from.
+func scheduled(lookup func(string) (string, bool), n int) (index int, from string, err error) {
 	var names []string
-	for _, v := range variables {
-		text, ok := lookup(v.index)
-		if !ok || text == "" {
+	for _, v := range schedulers {
+		if text, ok := lookup(v.index); !ok || text == "" {
 			continue
 		}
-		i, err := parseNumber(text)
+		i, err := v.task(lookup, n)
 		if err != nil {
-			return 0, "", fmt.Errorf("%s is %q, want a number", v.index, text)
-		}
-		if first, ok := lookup(v.first); v.first != "" && ok && first != "" {
-			least, err := parseNumber(first)
-			if err != nil || least > i {
-				return 0, "", fmt.Errorf("%s is %q, want a number that is not above %s, %d", v.first, first, v.index, i)
-			}
-			i -= least
+			return 0, "", err
 		}
 		names = append(names, v.index)
 		if len(names) > 1 && i != index {
@@ -81,10 +74,45 @@ func scheduled(lookup func(string) (string, bool)) (index int, from string, err 
 	}
 	if names == nil {
 		var all []string
-		for _, v := range variables {
+		for _, v := range schedulers {
 			all = append(all, v.index)
 		}
 		return 0, "", fmt.Errorf("no scheduler has set %s", strings.Join(all, ", "))
 	}
 	return index, " (from " + strings.Join(names, ", ") + ")", nil
+}
+
+// task returns the number of this task of n, from 0. An array of another size is an error: its tasks have other numbers,
+// as when only those that failed are started again, or they are not all of the work.
+func (v *variables) task(lookup func(string) (string, bool), n int) (int, error) {
+	number := func(name string, missing int) (int, error) {
+		text, ok := lookup(name)
+		if name == "" || !ok || text == "" {
+			return missing, nil
+		}
+		i, err := parseNumber(text)
+		if err != nil {
+			return 0, fmt.Errorf("%s is %q, want a number", name, text)
+		}
+		return i, nil
+	}
+	i, err := number(v.index, 0)
+	if err != nil {
+		return 0, err
+	}
+	count, err := number(v.count, n)
+	if err != nil {
+		return 0, err
+	}
+	if count != n {
+		return 0, fmt.Errorf("%s is %d, want %d, the number of shards; a part of an array needs its shards named, such as 3/%d", v.count, count, n, n)
+	}
+	first, err := number(v.first, 0)
+	if err != nil {
+		return 0, err
+	}
+	if first > i {
+		return 0, fmt.Errorf("%s is %d, want a number that is not above %s, %d", v.first, first, v.index, i)
+	}
+	return i - first, nil
 }

@@ -73,8 +73,14 @@ func Network(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	e := &Error{Err: err, Again: true}
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	plain := strings.Contains(err.Error(), "HTTP response to HTTPS client")
+	e := &Error{Err: quotesNothing(err), Again: true}
 	var (
+		op       *net.OpError
 		unknown  *net.DNSError
 		verify   *tls.CertificateVerificationError
 		record   tls.RecordHeaderError
@@ -89,10 +95,27 @@ func Network(err error) error {
 		} else if errors.As(err, &hostname) {
 			e.Advice = "the certificate is of another host: is the URL right, and the proxy?"
 		}
-	case errors.As(err, &record), strings.Contains(err.Error(), "HTTP response to HTTPS client"):
+	case errors.As(err, &record), plain:
 		e.Again, e.Advice = false, "the server does not speak TLS on this port: is it http:// (for S3: ?scheme=http)?"
+	case errors.As(err, &op) && op.Op == "proxyconnect":
+		e.Advice = "the environment names a proxy: is it right, and running (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)?"
 	case errors.As(err, &unknown) && unknown.IsNotFound:
 		e.Again, e.Advice = false, "is the host's name right, and does it need a proxy (HTTPS_PROXY)?"
+	}
+	return e
+}
+
+// ProxyAdvice is for an answer of a proxy that wants to know who asks.
+const ProxyAdvice = "the proxy wants a user name and a password: HTTPS_PROXY or HTTP_PROXY may have them, as http://USER:PASSWORD@HOST:PORT"
+
+// proxyAnswer is the error of a proxy that does not connect to the server.
+func proxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	e := &Error{Status: resp.StatusCode, Text: "from the proxy, which does not connect to the server"}
+	if resp.StatusCode == http.StatusProxyAuthRequired {
+		e.Denied, e.Advice = true, ProxyAdvice
 	}
 	return e
 }

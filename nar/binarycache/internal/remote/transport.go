@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,7 @@ type Transport struct {
 	pace     pace
 	silence  time.Duration
 	answered atomic.Bool // a server has answered once
+	secrets  secrets
 }
 
 // NewTransport returns a Transport that uses the proxies of the environment. The first of these environment variables
@@ -46,7 +48,8 @@ func NewTransport(caVariables ...string) (*Transport, error) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	t.base = http.Transport{
-		Proxy: proxy,
+		Proxy:                  t.proxy,
+		OnProxyConnectResponse: proxyAnswer,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			c, err := dialer.DialContext(ctx, network, addr)
 			if err != nil {
@@ -70,9 +73,13 @@ func NewTransport(caVariables ...string) (*Transport, error) {
 }
 
 // proxy is [http.ProxyFromEnvironment], whose errors would show the proxy's password.
-func proxy(req *http.Request) (p *url.URL, err error) {
+func (t *Transport) proxy(req *http.Request) (p *url.URL, err error) {
 	if p, err = http.ProxyFromEnvironment(req); err != nil {
 		return nil, errors.New("the environment names a proxy that is not a URL: see HTTP_PROXY and HTTPS_PROXY")
+	}
+	if p != nil && p.User != nil {
+		password, _ := p.User.Password()
+		t.secrets.noteBasic(ofProxy, base64.StdEncoding.EncodeToString([]byte(p.User.Username()+":"+password)))
 	}
 	return p, nil
 }
@@ -107,6 +114,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := t.pace.wait(req.Context()); err != nil {
 		return nil, err
 	}
+	t.secrets.note(req.Header)
 	resp, err := t.base.RoundTrip(req)
 	if err != nil {
 		return nil, err

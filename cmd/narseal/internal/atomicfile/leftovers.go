@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,9 +17,12 @@ import (
 // process that was killed, and may be removed. As the names follow from FILE's, the next process that writes FILE finds
 // it without reading the directory.
 
-// hiddenNames is how many hidden names a file has. More than one is in use only if several processes write the file
-// at the same time.
-const hiddenNames = 16
+const (
+	hiddenPrefix = ".narseal-"
+	// hiddenNames is how many hidden names a file has. More than one is in use only if several processes write the file
+	// at the same time.
+	hiddenNames = 16
+)
 
 // hiddenName is a hidden name for a file called base: after the file's own ones they are random.
 func hiddenName(base string, try int) string {
@@ -28,7 +32,13 @@ func hiddenName(base string, try int) string {
 		h.Write([]byte(base))
 		n = h.Sum64() + uint64(try)
 	}
-	return fmt.Sprintf(".narseal-%016x", n)
+	return fmt.Sprintf("%s%016x", hiddenPrefix, n)
+}
+
+// IsHidden reports whether a name has the form of hidden ones.
+func IsHidden(name string) bool {
+	digits, ok := strings.CutPrefix(name, hiddenPrefix)
+	return ok && len(digits) == 16 && strings.Trim(digits, "0123456789abcdef") == ""
 }
 
 // claim calls create with hidden names of base until it does not fail with fs.ErrExist, and returns the last name.
@@ -36,7 +46,7 @@ func (d *Dir) claim(base string, create func(hidden string) error) (hidden strin
 	for try := range 2 * hiddenNames {
 		hidden = hiddenName(base, try)
 		err = create(hidden)
-		if errors.Is(err, fs.ErrExist) && d.removeLeftover(hidden) {
+		if errors.Is(err, fs.ErrExist) && d.RemoveLeftover(hidden) {
 			err = create(hidden)
 		}
 		if !errors.Is(err, fs.ErrExist) {
@@ -89,13 +99,13 @@ func (d *Dir) isNamed(fd int, base string) bool {
 // removeLeftovers removes the files with hidden names of base that no process holds.
 func (d *Dir) removeLeftovers(base string) {
 	for try := range hiddenNames {
-		d.removeLeftover(hiddenName(base, try))
+		d.RemoveLeftover(hiddenName(base, try))
 	}
 }
 
-// removeLeftover removes a hidden file that no process holds, and reports whether it did. It removes no file of
+// RemoveLeftover removes a hidden file that no process holds, and reports whether it did. It removes no file of
 // another user, unless it is the superuser's process.
-func (d *Dir) removeLeftover(hidden string) bool {
+func (d *Dir) RemoveLeftover(hidden string) bool {
 	// NFS locks only what can be written.
 	fd, err := d.open(hidden, unix.O_RDWR)
 	if err != nil && err != unix.ENOENT {

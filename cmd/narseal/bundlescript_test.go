@@ -1,0 +1,89 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"testing"
+
+	"narseal/macho/machotest"
+	"narseal/nar/nartest"
+)
+
+// nestedScript is an application that seals an application whose main executable is a script, by its cdhash.
+func nestedScript() (outer, inner *bundleForm) {
+	for _, f := range bundleForms() {
+		if f.script && strings.HasSuffix(f.base, "/Contents") {
+			inner = f
+		}
+	}
+	dir, name := inner.inBase("_CodeSignature/CodeRequirements-1")
+	sum := sha256.Sum256([]byte(dir[name].(nartest.File)))
+	list := `<plist><dict><key>files2</key><dict><key>PlugIns/Script.app</key><dict><key>requirement</key><string>cdhash H"` +
+		fmt.Sprintf("%x", sum[:20]) + `"</string></dict></dict><key>rules2</key><dict><key>^.*</key><true/><key>^Info\.plist$</key>` +
+		`<dict><key>omit</key><true/><key>weight</key><real>20</real></dict><key>^PlugIns/</key><dict><key>nested</key><true/>` +
+		`<key>weight</key><real>10</real></dict></dict></dict></plist>`
+	info := infoFor("Main")
+	data, _ := machotest.Image{Directories: []machotest.Directory{{PageShift: 12}}, External: map[int][]byte{1: []byte(info), 3: []byte(list)}}.Build()
+	outer = &bundleForm{base: "App.app/Contents", main: "MacOS/Main", info: "Info.plist", tree: nartest.Dir{"App.app": nartest.Dir{"Contents": nartest.Dir{
+		"Info.plist": info, "MacOS": nartest.Dir{"Main": nartest.Exec(data)}, "PlugIns": inner.tree,
+		"_CodeSignature": nartest.Dir{"CodeResources": nartest.File(list)},
+	}}}}
+	return outer, inner
+}
+
+// A bundle with a script is sealed by another one, by its cdhash.
+func TestNestedScript(t *testing.T) {
+	outer, _ := nestedScript()
+	testBundle(t, outer.tree, "")
+	outer, inner := nestedScript()
+	inner.edit("_CodeSignature/CodeRequirements-1", func(s string) string { return strings.Replace(s, "org.example", "org.Example", 1) })
+	testBundle(t, outer.tree, "PlugIns/Script.app: nested code changed")
+	outer, inner = nestedScript()
+	inner.remove("_CodeSignature")
+	testBundle(t, outer.tree, "PlugIns/Script.app: nested code is not signed")
+}
+
+// A bundle without an executable has its Info.plist signed in its place.
+func TestBundleWithoutExecutable(t *testing.T) {
+	build := func() *bundleForm {
+		f := &bundleForm{base: "Data.bundle/Contents", main: "MacOS/Main", info: "Info.plist",
+			tree: nartest.Dir{"Data.bundle": nartest.Dir{"Contents": nartest.Dir{"MacOS": nartest.Dir{}, "Resources": nartest.Dir{}}}}}
+		f.seal(true)
+		f.remove("MacOS")
+		info := "<plist><dict><key>CFBundleName</key><string>Data</string></dict></plist>"
+		f.put("Info.plist", nartest.File(info))
+		dir, _ := f.inBase("_CodeSignature/CodeResources")
+		delete(dir, "CodeRequirements-1")
+		special := map[int]string{1: info, 2: string(dir["CodeRequirements"].(nartest.File)), 3: string(dir["CodeResources"].(nartest.File))}
+		dir["CodeDirectory"] = nartest.File(detachedDirectory(2, info, special))
+		return f
+	}
+	testBundle(t, build().tree, "")
+	f := build()
+	f.edit("Info.plist", strings.ToUpper)
+	testBundle(t, f.tree, "Info.plist: changed; Info.plist: changed")
+	f = build()
+	f.edit("Resources/a", strings.ToUpper)
+	testBundle(t, f.tree, "Resources/a: changed")
+}
+
+// A script of more pages than are kept is not checked, and so never valid.
+func TestLargeScript(t *testing.T) {
+	for _, f := range bundleForms() {
+		if !f.script {
+			continue
+		}
+		text := "#!/bin/sh\n" + strings.Repeat("#", 3<<20)
+		f.put(f.main, nartest.Exec(text))
+		dir, name := f.inBase("_CodeSignature/CodeDirectory")
+		delete(dir, "CodeRequirements-1")
+		special := map[int]string{}
+		for k, path := range map[int]string{1: f.info, 2: "_CodeSignature/CodeRequirements", 3: "_CodeSignature/CodeResources"} {
+			d, n := f.inBase(path)
+			special[k] = string(d[n].(nartest.File))
+		}
+		dir[name] = nartest.File(detachedDirectory(2, text, special))
+		testBundle(t, f.tree, f.main+": not checked: it is no script, or too large")
+	}
+}

@@ -1,0 +1,153 @@
+package bundle
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"narseal/macho"
+)
+
+// A main executable that is no Mach-O image, such as a script, has no room for a signature. It then lies in files beside
+// the list of resources, each of which has the contents of a slot (CodeDirectory::canonicalSlotName in
+// Security.framework's codedirectory.cpp).
+const (
+	directoryName    = "CodeDirectory"
+	alternatePrefix  = "CodeRequirements-" // 1 to 5
+	signatureFile    = "CodeSignature"     // by a certificate; empty: ad hoc
+	maxAlternates    = 5
+	slotAlternates   = 0x1000
+	requirementsName = "CodeRequirements"
+
+	// maxDirectory bounds a CodeDirectory that is read, in bytes.
+	maxDirectory = 1 << 20
+)
+
+// slotFiles has the names of the files that special slots hash, beside Info.plist and the list.
+var slotFiles = map[int]string{
+	2: requirementsName, 4: "CodeTopDirectory", 5: "CodeEntitlements", 6: "CodeRepSpecific", 7: "CodeEntitlementDER",
+}
+
+// isDirectoryFile reports whether a file of this name may be a CodeDirectory.
+func isDirectoryFile[T string | []byte](name T) bool {
+	if len(name) == len(alternatePrefix)+1 && string(name[:len(name)-1]) == alternatePrefix {
+		n := name[len(name)-1]
+		return n >= '1' && n < '1'+maxAlternates
+	}
+	return string(name) == directoryName
+}
+
+// detached is a CodeDirectory in a file of its own.
+type detached struct {
+	macho.CodeDirectory
+	limit    int64
+	special  []macho.SpecialSlot // that are not empty
+	present  map[int]bool        // by K
+	slots    []byte              // of the pages
+	hashSize int
+}
+
+const (
+	magicDirectory  = 0xfade0c02 // CSMAGIC_CODEDIRECTORY
+	versionScatter  = 0x20100
+	versionLimit64  = 0x20300
+	versionKnown    = 0x20600 // the last one
+	directoryHeader = 44      // bytes, of the first version
+)
+
+var (
+	errShort    = errors.New("the CodeDirectory is cut short")
+	errPageSize = errors.New("the page size is neither 4096 bytes nor that of the file")
+)
+
+// parseDetached parses a CodeDirectory. Every length in it is checked against the file's.
+func parseDetached(slot uint32, b []byte) (*detached, error) {
+	be := binary.BigEndian
+	at := func(off int) int64 { return int64(be.Uint32(b[off:])) }
+	if len(b) < directoryHeader {
+		return nil, errShort
+	}
+	version := uint32(at(8))
+	switch {
+	case at(0) != magicDirectory:
+		return nil, fmt.Errorf("the magic is %08x, want %08x", at(0), magicDirectory)
+	case at(4) != int64(len(b)):
+		return nil, fmt.Errorf("the CodeDirectory has %d bytes, its file %d", at(4), len(b))
+	case version>>16 != versionKnown>>16:
+		return nil, fmt.Errorf("version %#x is unknown", version)
+	case version >= versionScatter && len(b) < 48, version >= versionLimit64 && len(b) < 64:
+		return nil, errShort
+	case version >= versionScatter && at(44) != 0:
+		return nil, errors.New("a file has no scatter list")
+	}
+	d := &detached{hashSize: int(b[36]), limit: at(32), present: map[int]bool{}}
+	d.Slot, d.HashType = slot, macho.HashType(b[37])
+	if version >= versionLimit64 {
+		if limit := be.Uint64(b[56:]); limit != 0 {
+			d.limit = int64(min(limit, 1<<62))
+		}
+	}
+	if d.HashType < macho.SHA1 || d.HashType > macho.SHA384 {
+		return nil, fmt.Errorf("hash type %d is unknown", b[37])
+	}
+	if want := hashSizes[d.HashType]; d.hashSize != want {
+		return nil, fmt.Errorf("a digest has %d bytes, want %d", d.hashSize, want)
+	}
+	if err := d.readSlots(b, at(16), at(24), at(28)); err != nil {
+		return nil, err
+	}
+	if name := at(20); name < int64(len(b)) {
+		text, _, _ := bytes.Cut(b[name:], []byte{0})
+		d.Identifier = string(text)
+	}
+	sum := d.HashType.New()
+	sum.Write(b)
+	d.CDHash = sum.Sum(nil)[:20]
+	return d, nil
+}
+
+var hashSizes = [...]int{macho.SHA1: 20, macho.SHA256: 32, macho.SHA256Truncated: 20, macho.SHA384: 48}
+
+// pageSize is the only size of pages that Security.framework uses for files that are no image (segmentedPageSize).
+const pageSize = 4096
+
+func (d *detached) readSlots(b []byte, offset, special, code int64) error {
+	size := int64(d.hashSize)
+	if offset > int64(len(b)) || special*size > offset || code*size > int64(len(b))-offset {
+		return errShort
+	}
+	pages := int64(1)
+	switch b[39] {
+	case 0:
+	case 12:
+		d.PageSize, pages = pageSize, (d.limit+pageSize-1)/pageSize
+	default:
+		return errPageSize
+	}
+	if d.limit == 0 {
+		pages = 0
+	}
+	if code != pages {
+		return fmt.Errorf("it has slots of %d pages, want %d for a code limit of %d", code, pages, d.limit)
+	}
+	d.CodeDirectory.Slots = int(code)
+	d.slots = b[offset : offset+code*size]
+	for k := int64(1); k <= special; k++ {
+		stored := b[offset-k*size:][:size]
+		if len(bytes.Trim(stored, "\x00")) > 0 {
+			d.special = append(d.special, macho.SpecialSlot{K: int(k), HashType: d.HashType, Digest: stored})
+			d.present[int(k)] = true
+		}
+	}
+	return nil
+}
+
+// slotOfFile returns the slot of a CodeDirectory by the name of its file.
+func slotOfFile(name string) uint32 {
+	if n, ok := strings.CutPrefix(name, alternatePrefix); ok {
+		return slotAlternates + uint32(n[0]-'1')
+	}
+	return 0
+}

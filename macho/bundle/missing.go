@@ -1,0 +1,100 @@
+package bundle
+
+import (
+	"slices"
+	"strings"
+
+	"narseal/macho"
+	"narseal/macho/bundle/resources"
+)
+
+// contents says what lies in a directory that may be a bundle.
+type contents struct {
+	counted   bool
+	files     int    // all but directories
+	only      string // one of them
+	signature bool   // it has a directory _CodeSignature
+	touched   bool   // the caller has changed a file
+}
+
+// isContents reports whether the root, which has no name as a rule, is what Contents is, and not a directory that has one
+// called MacOS.
+func (b *openBundle) isContents(c *Checker, w *waitingSlice) bool {
+	b.look(c)
+	if c.RootName == contentsName || b.codeResources != nil || b.contents.signature {
+		return true
+	}
+	_, name := splitPath(w.path)
+	for _, d := range b.infoPlists {
+		matches := func(s macho.SpecialSlot) bool { return s.K != slotResources && d.equals(s) }
+		if slices.ContainsFunc(w.slice.External, matches) || resources.Executable(d.kept) == name {
+			return true
+		}
+	}
+	return false
+}
+
+// look counts what lies in the directory.
+func (b *openBundle) look(c *Checker) {
+	if !b.contents.counted {
+		b.contents = contents{counted: true}
+		if b.inScope(&c.tree) {
+			b.contents.count(&c.tree, b.depth)
+		}
+	}
+}
+
+// isBundle reports whether the directory is a bundle, rather than one that an executable was taken to, alone or beside
+// others. What such an executable sealed in its bundle is not missing.
+func (b *openBundle) isBundle(c *Checker, executable string) bool {
+	b.look(c)
+	dir, name := splitPath(b.root)
+	if b.root == "" {
+		name = c.RootName
+	}
+	in := &b.contents
+	if len(b.infoPlists) > 0 || b.codeResources != nil || in.signature {
+		return true
+	}
+	alone := in.files == 0 || in.files == 1 && in.only == executable
+	return !alone && (isBundleName([]byte(name)) || strings.HasSuffix(dir, "/Versions"))
+}
+
+func (in *contents) count(t *tree, depth int) {
+	from, cut := t.from(depth)
+	for i := from; i < len(t.files); i++ {
+		f := &t.files[i]
+		path := f.Path[cut:]
+		in.touched = in.touched || f.Touched
+		in.signature = in.signature || path == codeResourcesDir[1:] && f.Kind == resources.Directory
+		if f.Kind != resources.Directory {
+			in.files++
+			in.only = path
+		}
+	}
+}
+
+// executable is the path of a slice's image from the base.
+func (b *openBundle) executable(w *waitingSlice) string {
+	return strings.TrimPrefix(strings.TrimPrefix(w.path, b.root), "/")
+}
+
+// inScope reports whether the tree has the files of the bundle.
+func (b *openBundle) inScope(t *tree) bool { return t.inside && b.depth >= t.depth }
+
+// lift has the slices of a directory MacOS in the root wait for the end of the root, which may be what Contents is as
+// a rule, and reports whether it does. A directory that has what a bundle has is one itself.
+func (c *Checker) lift(b *openBundle) bool {
+	if b.root != executablesDir || len(b.slices) == 0 || len(b.infoPlists) > 0 || b.codeResources != nil {
+		return false
+	}
+	root := c.at("")
+	for _, w := range b.slices {
+		w.above = true
+		root.slices = append(root.slices, w)
+	}
+	return true
+}
+
+// Leave says that the root, for which a Scope took a bundle, is none.
+func (c *Checker) Leave() { c.tree = tree{} }

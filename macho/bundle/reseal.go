@@ -1,0 +1,398 @@
+package bundle
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"narseal/macho"
+	"narseal/macho/bundle/resources"
+)
+
+// Reseal says how a Checker repairs the seals of bundles, before it compares them.
+//
+// A bundle is resealed when it is complete, the inner ones first. The Checker changes digests in its CodeResources, and
+// then the special slots -1 and -3 of its main executable. Nothing gets another length. It takes both from the Images that
+// were given to Checker.Give, and writes to these; where they lie, in an archive or in files, is the caller's business.
+// The slice of a bundle that now matches is macho.StatusRepaired. Where something still does not match, it has the status
+// that it has without Reseal, and is Touched.
+//
+// A file that was added or removed, and a changed symlink, are left for the report. A bundle is left as it is, and the
+// reason says so, if it is signed by a certificate (but see OnCMS), past a bound, or if its list cannot be changed in place.
+type Reseal struct {
+	// All repairs all that does not match. Otherwise only what files changed that are Touched is repaired.
+	All bool
+	// Resumed is resources.Update's.
+	Resumed bool
+	// OnCMS says what becomes of executables that are signed by a certificate.
+	OnCMS macho.CMSPolicy
+	Jobs  int // goroutines that hash; 0: GOMAXPROCS
+}
+
+// Give gives the contents of the next file, which AddSlice or AddFile and then AddItem add, to be changed. They must be
+// complete, and can be read and written from the call of Reach that completes their bundle. The Checker has no other way
+// to change a file.
+func (c *Checker) Give(contents macho.Image) { c.given = contents }
+
+// Holds reports whether contents that were given may still change, because their bundle is not complete. It looks at
+// bundles of this depth and deeper ones: those that Reach would complete, or with 0 all.
+func (c *Checker) Holds(depth int) bool {
+	return slices.ContainsFunc(c.open, func(b *openBundle) bool {
+		if b.depth < depth {
+			return false
+		}
+		return b.listContents != nil || slices.ContainsFunc(b.slices, func(w waitingSlice) bool { return w.contents != nil })
+	})
+}
+
+// WantsList reports whether the CodeResources at path may have to be changed, as far as the files before it tell.
+func (c *Checker) WantsList(path string) bool {
+	if c.Reseal == nil || !c.tree.inside {
+		return false
+	}
+	dir, name := splitPath(path)
+	parent, ok := strings.CutSuffix(dir, codeResourcesDir)
+	if !ok || name != codeResourcesName {
+		return false
+	}
+	b := c.at(parent)
+	return b != nil && (len(b.slices) == 0 || slices.ContainsFunc(b.slices, func(w waitingSlice) bool { return w.contents != nil }))
+}
+
+// Wants reports whether the executable of these slices may have to be changed.
+func (r *Reseal) Wants(all []macho.Slice) bool {
+	return slices.ContainsFunc(all, func(s macho.Slice) bool {
+		return len(s.External) > 0 && (s.Signature != "cms" || r.OnCMS == macho.CMSAdhoc)
+	})
+}
+
+// CanReseal reports whether repairing the seal makes a slice valid, as far as its report says.
+func CanReseal(s *macho.Slice) bool {
+	if s.Status != macho.StatusBundle || s.Bundle == nil || s.Signature == "cms" || s.Arch == archScript || s.Arch == archNone {
+		return false
+	}
+	return !slices.ContainsFunc(s.Bundle.Resources, func(r macho.Resource) bool {
+		return r.Problem != resources.Changed && r.Problem != resources.CodeChanged
+	})
+}
+
+// Err returns the first error of reading or writing contents that were given since the last call. Until then, no seal is
+// repaired.
+func (c *Checker) Err() error {
+	err := c.err
+	c.err = nil
+	return err
+}
+
+// reseal repairs the seal of a complete bundle. Why it does not, if there is a reason, goes to b.refused.
+func (c *Checker) reseal(b *openBundle) {
+	if c.Reseal == nil || c.err != nil || len(b.slices) == 0 || !b.inScope(&c.tree) || c.tree.full != "" {
+		return
+	}
+	from, cut := c.tree.from(b.depth)
+	r := &resealer{Checker: c, b: b, files: c.tree.files[from:], from: from, cut: cut}
+	touched := slices.ContainsFunc(r.files, func(f resources.File) bool { return f.Touched })
+	if !touched && !c.Reseal.All {
+		return
+	}
+	if err := r.run(); err != nil {
+		c.err = fmt.Errorf("seal of the bundle %q: %w", cmp.Or(b.root, "/"), err)
+	}
+}
+
+// resealer reseals one bundle.
+type resealer struct {
+	*Checker
+	b         *openBundle
+	files     []resources.File // in the bundle, with paths as in the tree
+	from, cut int              // of tree.from
+	updated   int              // entries of the list
+}
+
+// executables returns the slices that seal something, by file.
+func (r *resealer) executables() [][]*waitingSlice {
+	var all [][]*waitingSlice
+	for i := range r.b.slices {
+		w := &r.b.slices[i]
+		if len(w.slice.External) == 0 || w.above && !r.b.isContents(r.Checker, w) {
+			continue
+		}
+		if n := len(all); n > 0 && all[n-1][0].file == w.file {
+			all[n-1] = append(all[n-1], w)
+		} else {
+			all = append(all, []*waitingSlice{w})
+		}
+	}
+	return all
+}
+
+func (r *resealer) run() error {
+	var main []*waitingSlice
+	for _, e := range r.executables() {
+		if !slices.ContainsFunc(e, func(w *waitingSlice) bool { return sealsResources(&w.slice) }) {
+			// It seals the Info.plist only, and the list may seal it.
+			if err := r.seal(e, r.infoPlist(e)); err != nil || r.b.refused != "" {
+				return err
+			}
+			continue
+		}
+		if main != nil {
+			r.b.refused = "several executables seal its files"
+			return nil
+		}
+		main = e
+	}
+	if main == nil {
+		return nil
+	}
+	if main[0].contents == nil {
+		r.b.refused = "its executable is signed by a certificate"
+		return nil
+	}
+	data, digest := r.list()
+	if r.b.refused != "" {
+		return nil
+	}
+	slots := r.infoPlist(main)
+	if digest != nil {
+		slots = append(slots, digest.slots(slotResources)...)
+	}
+	if err := r.seal(main, slots); err != nil || r.b.refused != "" || data == nil {
+		r.b.list = nil // that of data, which is not written
+		return err
+	}
+	return r.writeList(data, digest)
+}
+
+// infoPlist returns the slots for the Info.plist that an executable seals. It returns none if they are not to be changed.
+func (r *resealer) infoPlist(executable []*waitingSlice) []macho.SpecialSlot {
+	var candidates []*FileDigest
+	for _, d := range r.b.infoPlists {
+		for _, w := range executable {
+			for _, stored := range w.slice.External {
+				if stored.K == slotInfoPlist && d.equals(stored) {
+					return nil
+				}
+			}
+		}
+		if d.Touched {
+			candidates = append(candidates, d)
+		}
+	}
+	if r.Reseal.All && len(candidates) == 0 {
+		candidates = r.b.infoPlists
+	}
+	if len(candidates) != 1 {
+		return nil
+	}
+	return candidates[0].slots(slotInfoPlist)
+}
+
+// truncatedSize is the length of a digest of macho.SHA256Truncated.
+const truncatedSize = 20
+
+// slots returns special slot -k for a file, for every hash type.
+func (d *FileDigest) slots(k int) []macho.SpecialSlot {
+	var all []macho.SpecialSlot
+	for t := macho.SHA1; t <= macho.SHA512; t++ {
+		if d.hashes[t] != nil {
+			sum := d.hashes[t].Sum(nil)
+			if t == macho.SHA256Truncated {
+				sum = sum[:truncatedSize]
+			}
+			all = append(all, macho.SpecialSlot{K: k, HashType: t, Digest: sum})
+		}
+	}
+	return all
+}
+
+// list returns the list as it must be, or nil if it stays, and its digest, or nil if the slots for it stay.
+func (r *resealer) list() ([]byte, *FileDigest) {
+	d := r.b.codeResources
+	if d == nil || int64(len(d.kept)) != d.size {
+		return nil, nil // the comparison reports it
+	}
+	files := r.tree.in(r.b.depth)
+	data := bytes.Clone(d.kept)
+	u := &resources.Update{Files: files, All: r.Reseal.All, Resumed: r.Reseal.Resumed, Nested: func(i int) *resources.File {
+		return nestedFile(files, i)
+	}}
+	changed, err := u.Apply(data)
+	if err != nil {
+		r.b.refused = "its list of resources cannot be changed: " + err.Error()
+		return nil, nil
+	}
+	if r.updated = len(changed); r.updated == 0 {
+		if d.Touched || r.Reseal.All {
+			return nil, d
+		}
+		return nil, nil
+	}
+	if r.b.listContents == nil {
+		r.b.refused = "its list of resources came before anything said that it may have to be changed"
+		return nil, nil
+	}
+	// What cannot be checked afterwards is not changed. The comparison says why.
+	r.b.list, err = resources.Parse(data)
+	if err != nil || r.cost+r.b.list.Cost(files) > costInAll+r.allowed {
+		r.b.list = nil
+		return nil, nil
+	}
+	digest := NewItemDigest(codeResourcesName)
+	digest.keep = 0
+	digest.Write(data)
+	digest.kept, digest.Touched = data, true
+	return data, digest
+}
+
+// seal sets the slots of an executable. Either all of its slices get theirs or none.
+func (r *resealer) seal(executable []*waitingSlice, slots []macho.SpecialSlot) error {
+	first := executable[0]
+	if len(slots) == 0 {
+		return nil
+	}
+	if first.contents == nil {
+		r.b.refused = "its executable is signed by a certificate"
+		return nil
+	}
+	config := macho.Config{Jobs: r.Reseal.Jobs, OnCMS: r.Reseal.OnCMS}
+	before, err := config.RepairTouched(first.contents, nil)
+	if err != nil {
+		return err
+	}
+	now, err := config.Seal(first.contents, slots)
+	if err != nil {
+		return err
+	}
+	for i := range now.Slices {
+		if s := &now.Slices[i]; !holds(s, slots) {
+			r.b.refused = fmt.Sprintf("its executable is %s: %s", s.Status, s.Reason)
+			return nil
+		}
+	}
+	if err := now.Identify(first.contents); err != nil {
+		return err
+	}
+	now.Was(before)
+	changed := false
+	for _, w := range executable {
+		i := slices.IndexFunc(now.Slices, func(s macho.Slice) bool { return s.Offset == w.slice.Offset })
+		if i >= 0 && !holds(&w.slice, slots) {
+			changed = true
+			w.sealedAgain(&now.Slices[i], r.updated)
+		}
+	}
+	if !changed || first.file >= len(r.tree.files) {
+		return nil
+	}
+	f := &r.tree.files[first.file]
+	f.Touched = true
+	setCode(f, now)
+	return r.hashAgain(f, first.contents)
+}
+
+// holds reports whether a slice has these digests in its slots.
+func holds(s *macho.Slice, slots []macho.SpecialSlot) bool {
+	for _, stored := range s.External {
+		for _, want := range slots {
+			if want.K == stored.K && want.HashType == stored.HashType && !bytes.Equal(want.Digest, stored.Digest) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// sealedAgain takes over the state of a slice that got other slots.
+func (w *waitingSlice) sealedAgain(now *macho.Slice, updated int) {
+	s := &w.slice
+	s.External, s.Signature, s.Touched = now.External, now.Signature, true
+	s.MadeAdhoc = s.MadeAdhoc || now.MadeAdhoc
+	for i := range min(len(s.CodeDirectories), len(now.CodeDirectories)) {
+		s.CodeDirectories[i].CDHash = now.CodeDirectories[i].CDHash
+	}
+	if !s.Status.OK() {
+		return
+	}
+	why := "the seal of its bundle was repaired"
+	if updated > 0 {
+		why += fmt.Sprintf(": %d of the sealed files", updated)
+	}
+	if s.Reason != "" {
+		why = s.Reason + "; " + why
+	}
+	s.Status, s.Reason = macho.StatusRepaired, why
+}
+
+// hashAgain sets the digests of a file that changed, if another bundle around this one may have sealed it as a file.
+func (r *resealer) hashAgain(f *resources.File, contents macho.Image) error {
+	if f.Sums == nil || r.b.depth <= r.tree.depth+1 {
+		return nil
+	}
+	d := NewItemDigest("")
+	if _, err := io.Copy(d, io.NewSectionReader(contents, 0, contents.Size())); err != nil {
+		return err
+	}
+	f.Sums = d.sums()
+	return nil
+}
+
+// writeList writes what changed of the list.
+func (r *resealer) writeList(data []byte, digest *FileDigest) error {
+	old := r.b.codeResources
+	first, last := 0, len(data)
+	for first < last && data[first] == old.kept[first] {
+		first++
+	}
+	for last > first && data[last-1] == old.kept[last-1] {
+		last--
+	}
+	if _, err := r.b.listContents.WriteAt(data[first:last], int64(first)); err != nil {
+		return err
+	}
+	r.b.codeResources = digest
+	for i := range r.files {
+		if f := &r.files[i]; f.Path[r.cut:] == codeResourcesPath {
+			f.Sums, f.Touched = digest.sums(), true
+		}
+	}
+	return nil
+}
+
+// setCode updates what is known of the code in a file. The earlier hashes stay: they are what the lists around it have.
+func setCode(f *resources.File, now *macho.Report) {
+	var hashes []resources.CodeHash
+	k := 0
+	for i := range now.Slices {
+		s := &now.Slices[i]
+		if k < len(f.Code) {
+			f.Code[k] = codeOf(s)
+			k++
+		}
+		hashes = appendHashes(hashes, s)
+		f.MadeAdhoc = f.MadeAdhoc || s.MadeAdhoc
+	}
+	if len(hashes) != len(f.Hashes) {
+		f.Hashes = hashes
+		return
+	}
+	for i := range hashes {
+		f.Hashes[i].Now = hashes[i].Now
+	}
+}
+
+// setNames takes the paths of executables from the tree, which has the new names of what was renamed.
+func (c *Checker) setNames(b *openBundle) {
+	if c.Reseal == nil || len(b.slices) == 0 || !b.inScope(&c.tree) || c.tree.full != "" {
+		return
+	}
+	from, cut := c.tree.from(b.depth)
+	for i := range b.slices {
+		if w := &b.slices[i]; from <= w.file && w.file < len(c.tree.files) {
+			w.path = b.root + "/" + c.tree.files[w.file].Path[cut:]
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package resources
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"narseal/macho"
+)
+
+// An Update makes a list seal the files that are there, by changing it in place: digests, the hashes of nested code and
+// nothing else. All of these have fixed lengths, so the list keeps its length and its form.
+type Update struct {
+	// Files are those of the bundle, as in Bundle.
+	Files []File
+	// Nested returns the main executable of the bundle that Files[i], a directory, is, or nil.
+	Nested func(i int) *File
+	// All has every entry changed that does not match, not only those of files that the caller has touched.
+	All bool
+	// Resumed says that an earlier run may have changed nested code before it was killed.
+	Resumed bool
+
+	paths   map[string]int
+	changed map[string]bool
+}
+
+// A CodeHash identifies a CodeDirectory before the caller changed it, and now.
+type CodeHash struct{ Before, Now [20]byte }
+
+var (
+	errShared    = errors.New("the binary property list uses one value for several files that differ now")
+	errAmbiguous = errors.New("it seals nested code by hashes that cannot be told apart")
+	errText      = errors.New("it has a value that is written in an unusual way")
+)
+
+// Apply changes a list, which Parse accepts, and returns the paths whose entries it changed. After an error the list is
+// as it was; the error says why it cannot be changed.
+func (u *Update) Apply(list []byte) (changed map[string]bool, err error) {
+	u.paths, u.changed = make(map[string]int, len(u.Files)), map[string]bool{}
+	for i := range u.Files {
+		u.paths[u.Files[i].Path] = i
+	}
+	var edits []edit
+	if bytes.HasPrefix(list, []byte("bplist")) {
+		edits, err = u.binary(list)
+	} else {
+		edits, err = u.xml(list)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range edits {
+		copy(list[e.at:], e.data)
+	}
+	return u.changed, nil
+}
+
+// edit is bytes of a list that get others of the same length.
+type edit struct {
+	at   int64
+	data []byte
+}
+
+// digest returns what a digest of an entry must be. ok says that there is something that it can be compared with.
+func (u *Update) digest(path string, t macho.HashType, old []byte) (sum []byte, ok bool) {
+	i, ok := u.paths[path]
+	if !ok {
+		return nil, false
+	}
+	f := &u.Files[i]
+	if f.Kind != Regular || f.Sums == nil || len(old) != digestSizes[t] || !u.All && !f.Touched {
+		return nil, false
+	}
+	return f.Sums.of(t), true
+}
+
+// nested returns the code that an entry seals, or nil if it stays as it is.
+func (u *Update) nested(path string) *File {
+	i, ok := u.paths[path]
+	if !ok {
+		return nil
+	}
+	f := &u.Files[i]
+	if f.Kind == Directory {
+		if f = u.Nested(i); f == nil {
+			return nil
+		}
+	}
+	if len(f.Hashes) == 0 || !u.All && !f.Touched {
+		return nil
+	}
+	return f
+}
+
+// renamed is what became of the hashes of an entry's nested code.
+type renamed map[[20]byte][20]byte
+
+// rename finds out what became of the hashes that a requirement names. Those of code whose earlier state is known are
+// looked up. One other can only be the one that is left. In a run that is resumed, several can only be those that are
+// left; which is which does not matter, as code may have any hash that the requirement names.
+func rename(f *File, old [][20]byte, resumed bool) (renamed, error) {
+	to := renamed{}
+	used := map[[20]byte]bool{}
+	for _, h := range f.Hashes {
+		to[h.Before] = h.Now
+	}
+	for _, h := range f.Hashes {
+		if _, ok := to[h.Now]; !ok {
+			to[h.Now] = h.Now
+		}
+	}
+	var unknown [][20]byte
+	for _, o := range old {
+		if now, ok := to[o]; ok {
+			used[now] = true
+		} else {
+			unknown = append(unknown, o)
+		}
+	}
+	var left [][20]byte
+	for _, h := range f.Hashes {
+		if !used[h.Now] {
+			left = append(left, h.Now)
+			used[h.Now] = true
+		}
+	}
+	switch {
+	case len(unknown) == 0 || len(left) == 0:
+	case len(unknown) == 1 && len(left) == 1, resumed && len(unknown) == len(left):
+		for i := range unknown {
+			to[unknown[i]] = left[i]
+		}
+	default:
+		return nil, errAmbiguous
+	}
+	return to, nil
+}
+
+// hashText finds the hashes in a requirement as it stands in a property list.
+var hashText = regexp.MustCompile(`H(?:"|&quot;|&#34;|&#x22;)([0-9a-fA-F]{40})(?:"|&quot;|&#34;|&#x22;)`)
+
+// requirement returns the text of a requirement that nested code meets now, as long as text, and what became of the
+// hashes in it. It returns nil if nothing is to be changed.
+func (u *Update) requirement(f *File, text []byte) ([]byte, renamed, error) {
+	found := hashText.FindAllSubmatchIndex(text, -1)
+	if len(found) == 0 {
+		if !f.MadeAdhoc {
+			return nil, nil, nil
+		}
+		return replaceRequirement(f, text)
+	}
+	var old [][20]byte
+	for _, m := range found {
+		var h [20]byte
+		if _, err := hex.Decode(h[:], text[m[2]:m[3]]); err != nil {
+			return nil, nil, errText
+		}
+		old = append(old, h)
+	}
+	to, err := rename(f, old, u.Resumed)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := bytes.Clone(text)
+	for i, m := range found {
+		now, ok := to[old[i]]
+		if !ok || now == old[i] {
+			continue
+		}
+		digits := hex.EncodeToString(now[:])
+		if was := string(text[m[2]:m[3]]); was != strings.ToLower(was) {
+			digits = strings.ToUpper(digits)
+		}
+		copy(out[m[2]:m[3]], digits)
+	}
+	return out, to, nil
+}
+
+// replaceRequirement replaces the requirement on code that was signed by a certificate and is now ad-hoc signed by one
+// on its hashes, followed by spaces.
+func replaceRequirement(f *File, text []byte) ([]byte, renamed, error) {
+	var b []byte
+	to := renamed{}
+	for i, h := range f.Hashes {
+		if i > 0 {
+			b = append(b, " or "...)
+		}
+		b = fmt.Appendf(b, `cdhash H"%x"`, h.Now)
+		to[h.Before] = h.Now
+	}
+	if len(b) > len(text) || bytes.ContainsAny(text, "<&") {
+		return nil, nil, errors.New("the requirement on nested code that became ad-hoc signed has no room for its hashes")
+	}
+	return append(b, bytes.Repeat([]byte{' '}, len(text)-len(b))...), to, nil
+}
+
+// codeHash returns what the cdhash of an entry must be. Nobody reads it on verification.
+func codeHash(f *File, to renamed, old []byte) ([]byte, bool) {
+	if len(old) != 20 {
+		return nil, false
+	}
+	if now, ok := to[[20]byte(old)]; ok {
+		return now[:], true
+	}
+	if len(f.Hashes) == 1 {
+		return f.Hashes[0].Now[:], true
+	}
+	return nil, false
+}

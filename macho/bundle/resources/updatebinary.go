@@ -1,0 +1,218 @@
+package resources
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"unicode/utf16"
+
+	"narseal/macho"
+)
+
+// binary returns the edits of a binary list. Several values of a list may be one object. It is changed only if all of
+// them change alike.
+func (u *Update) binary(list []byte) ([]edit, error) {
+	if err := checkBinary(list); err != nil {
+		return nil, err
+	}
+	t := list[len(list)-binaryTrailer:]
+	c := &binaryCheck{
+		data: list, offSize: int(t[6]), refSize: int(t[7]),
+		objects: binary.BigEndian.Uint64(t[8:]), table: binary.BigEndian.Uint64(t[24:]), uses: map[uint64]int{},
+	}
+	top := binary.BigEndian.Uint64(t[16:])
+	if err := c.visit(top, 1); err != nil {
+		return nil, err
+	}
+	b := &binaryUpdate{Update: u, binaryCheck: c, wanted: map[uint64]*wantedValue{}}
+	for _, table := range b.dict(top) {
+		if table.key != "files" && table.key != "files2" {
+			continue
+		}
+		for _, e := range b.dict(table.value) {
+			if err := b.entry(e.key, e.value); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return b.edits()
+}
+
+type binaryUpdate struct {
+	*Update
+	*binaryCheck
+	wanted map[uint64]*wantedValue // by number of the object
+}
+
+// wantedValue is what an object is to become.
+type wantedValue struct {
+	data []byte
+	uses int      // that want it
+	path []string // of entries that change
+}
+
+type binaryPair struct {
+	key   string
+	value uint64
+}
+
+// dict returns the pairs of a dictionary, or nothing if the object is none. checkBinary has seen all of it.
+func (b *binaryUpdate) dict(index uint64) []binaryPair {
+	kind, n, at, err := b.object(index)
+	if err != nil || kind != 0xd {
+		return nil
+	}
+	pairs := make([]binaryPair, 0, n)
+	for i := range n {
+		ref, _ := b.number(at+i*b.uint(b.refSize), b.refSize)
+		value, _ := b.number(at+(n+i)*b.uint(b.refSize), b.refSize)
+		pairs = append(pairs, binaryPair{b.text(ref), value})
+	}
+	return pairs
+}
+
+// text returns a string.
+func (b *binaryUpdate) text(index uint64) string {
+	kind, n, at, _ := b.object(index)
+	if kind == 0x5 {
+		return string(b.data[at : at+n])
+	}
+	var units []uint16
+	for i := range n {
+		units = append(units, binary.BigEndian.Uint16(b.data[at+2*i:]))
+	}
+	return string(utf16.Decode(units))
+}
+
+// bytes returns the contents of an object of a kind, and where they are.
+func (b *binaryUpdate) bytes(index uint64, want byte) (data []byte, ok bool) {
+	kind, n, at, err := b.object(index)
+	if err != nil || kind != want {
+		return nil, false
+	}
+	return b.data[at : at+n], true
+}
+
+// entry collects what has to change in an entry.
+func (b *binaryUpdate) entry(path string, value uint64) error {
+	if old, ok := b.bytes(value, 0x4); ok {
+		return b.digestAt(path, macho.SHA1, value, old)
+	}
+	code := b.nested(path)
+	fields := b.dict(value)
+	var to renamed
+	for _, f := range fields {
+		if t := hashKeys[f.key]; t != 0 {
+			if old, ok := b.bytes(f.value, 0x4); ok {
+				if err := b.digestAt(path, t, f.value, old); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if f.key != "requirement" {
+			continue
+		}
+		old, ok := b.bytes(f.value, 0x5)
+		if code == nil || !ok {
+			continue
+		}
+		text, names, err := b.requirement(code, old)
+		if err != nil {
+			return err
+		}
+		to = names
+		if err := b.want(path, f.value, old, text); err != nil {
+			return err
+		}
+	}
+	for _, f := range fields {
+		if old, ok := b.bytes(f.value, 0x4); ok && f.key == "cdhash" && code != nil {
+			now, _ := codeHash(code, to, old)
+			if err := b.want(path, f.value, old, now); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *binaryUpdate) digestAt(path string, t macho.HashType, index uint64, old []byte) error {
+	sum, _ := b.digest(path, t, old)
+	return b.want(path, index, old, sum)
+}
+
+// want notes what a value of an entry is to become, or with nil that it stays.
+func (b *binaryUpdate) want(path string, index uint64, old, now []byte) error {
+	if now == nil {
+		now = old
+	}
+	w := b.wanted[index]
+	if w == nil {
+		w = &wantedValue{data: now}
+		b.wanted[index] = w
+	}
+	if !bytes.Equal(w.data, now) {
+		return errShared
+	}
+	w.uses++
+	if !bytes.Equal(old, now) {
+		w.path = append(w.path, path)
+	}
+	return nil
+}
+
+// edits returns the changes, if they change nothing but what wants to be changed.
+func (b *binaryUpdate) edits() ([]edit, error) {
+	var edits []edit
+	for index, w := range b.wanted {
+		if len(w.path) == 0 {
+			continue
+		}
+		if w.uses != b.uses[index] {
+			return nil, errShared
+		}
+		_, _, at, _ := b.object(index)
+		edits = append(edits, edit{int64(at), w.data})
+		for _, p := range w.path {
+			b.changed[p] = true
+		}
+	}
+	if len(edits) == 0 {
+		return nil, nil
+	}
+	return edits, b.apart()
+}
+
+// apart returns an error if two objects share a byte.
+func (b *binaryUpdate) apart() error {
+	type extent struct{ from, to uint64 }
+	all := make([]extent, 0, len(b.uses))
+	for index := range b.uses {
+		kind, n, at, err := b.object(index)
+		if err != nil {
+			return err
+		}
+		off, _ := b.number(b.table+index*b.uint(b.offSize), b.offSize)
+		switch kind {
+		case 0x4, 0x5:
+			at += n
+		case 0x6:
+			at += 2 * n
+		case 0xa:
+			at += n * b.uint(b.refSize)
+		case 0xd:
+			at += 2 * n * b.uint(b.refSize)
+		}
+		all = append(all, extent{off, at})
+	}
+	slices.SortFunc(all, func(x, y extent) int { return cmp.Or(cmp.Compare(x.from, y.from), cmp.Compare(x.to, y.to)) })
+	for i := 1; i < len(all); i++ {
+		if all[i].from < all[i-1].to {
+			return fmt.Errorf("%w: values overlap at offset %d", errBinary, all[i].from)
+		}
+	}
+	return nil
+}

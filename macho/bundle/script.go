@@ -1,0 +1,261 @@
+package bundle
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"narseal/macho"
+	"narseal/macho/bundle/resources"
+)
+
+// What is reported as the architecture of a bundle whose signature lies in files: its main executable is a script, or it has
+// none.
+const (
+	archScript = "script"
+	archNone   = "none"
+)
+
+// detachedFile is a file that may have a CodeDirectory.
+type detachedFile struct {
+	name   string
+	digest *FileDigest
+}
+
+// script is a bundle whose signature lies in files, while it is compared.
+type script struct {
+	*openBundle
+	c       *Checker
+	slice   macho.Slice
+	main    string // the path of the main executable, from the base
+	at      int    // of it in the tree's files, or -1
+	digest  *FileDigest
+	files   map[string]*resources.File // in _CodeSignature
+	touched bool
+}
+
+// compareScript compares a bundle whose signature lies in files with it, and passes the result to c.Script.
+func (b *openBundle) compareScript(c *Checker) {
+	if len(b.detached) == 0 || !c.CheckResources {
+		return
+	}
+	s := &script{openBundle: b, c: c, at: -1, files: map[string]*resources.File{}}
+	s.slice = macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "adhoc"}
+	s.find()
+	if s.at >= 0 && len(c.tree.files[s.at].Code) > 0 {
+		return // an image, whose own signature counts
+	}
+	s.compare()
+	if c.Script != nil {
+		s.slice.Touched = s.slice.Touched || s.touched && !s.slice.Status.OK()
+		path := s.main
+		if s.at < 0 {
+			path = signaturePath(directoryName)
+		}
+		c.Script(b.root+"/"+path, s.slice)
+	}
+}
+
+// find finds the main executable and the files of the signature.
+func (s *script) find() {
+	t := &s.c.tree
+	name := s.executable()
+	s.main = name
+	if !s.inScope(t) {
+		return
+	}
+	from, cut := t.from(s.depth)
+	found := map[string]int{}
+	for i := from; i < len(t.files); i++ {
+		f := &t.files[i]
+		path := f.Path[cut:]
+		if file, ok := strings.CutPrefix(path, signaturePath("")); ok {
+			s.files[file] = f
+			s.touched = s.touched || f.Touched
+		}
+		if f.Kind == resources.Regular && (path == name || path == executablesDir[1:]+"/"+name) {
+			found[path] = i
+		}
+	}
+	inMacOS := executablesDir[1:] + "/" + name
+	if strings.HasSuffix(s.root, contentsDir) {
+		s.main = inMacOS
+	} else if _, ok := found[inMacOS]; ok && s.root == "" {
+		s.main = inMacOS
+	}
+	i, ok := found[s.main]
+	if !ok {
+		s.nominal()
+		return
+	}
+	s.at, s.digest, s.slice.Arch = i, t.scripts[t.files[i].Path], archScript
+	s.touched = s.touched || t.files[i].Touched
+}
+
+// nominal takes the Info.plist for the main executable, as Security.framework does of a bundle that has none.
+func (s *script) nominal() {
+	if len(s.infoPlists) != 1 {
+		return
+	}
+	d := s.infoPlists[0]
+	s.touched = s.touched || d.Touched
+	if int64(len(d.kept)) == d.size {
+		s.digest = d
+	}
+	t := &s.c.tree
+	from, cut := t.from(s.depth)
+	for i := from; i < len(t.files); i++ {
+		if p := t.files[i].Path[cut:]; p == infoPlistName || p == resourcesDir[1:]+"/"+infoPlistName {
+			s.at, s.main = i, p
+		}
+	}
+}
+
+// executable is the name of the main executable: what Info.plist says, else that of the bundle.
+func (s *script) executable() string {
+	for _, d := range s.infoPlists {
+		if name := resources.Executable(d.kept); name != "" {
+			return name
+		}
+	}
+	dir, name := splitPath(s.root)
+	switch {
+	case name == contentsName:
+		_, name = splitPath(dir)
+	case strings.HasSuffix(dir, "/Versions"):
+		_, name = splitPath(strings.TrimSuffix(dir, "/Versions"))
+	}
+	name = cmp.Or(name, s.c.RootName, "?")
+	return strings.TrimSuffix(name, path.Ext(name))
+}
+
+// problem names a file that does not match.
+func (s *script) problem(file, problem string) {
+	r := macho.Resource{Path: file, Problem: problem}
+	if s.slice.Bundle == nil {
+		mark(&s.slice, file+": "+problem, false)
+	} else if slices.Contains(s.slice.Bundle.Resources, r) {
+		return // another CodeDirectory has it, too
+	}
+	s.name(&s.slice, r)
+}
+
+func (s *script) compare() {
+	t := &s.c.tree
+	if len(s.infoPlists) == 0 {
+		s.problem(infoPlistName, "missing")
+		return // it says what the main executable is
+	}
+	if why := s.unchecked(); why != "" {
+		s.problem(signaturePath(directoryName), "not checked: "+why)
+		return
+	}
+	if f := s.files[signatureFile]; f != nil && (f.Sums == nil || *f.Sums != *emptySums) {
+		s.slice.Signature = "cms"
+	}
+	var all []*detached
+	for _, file := range s.detached {
+		path := signaturePath(file.name)
+		if int64(len(file.digest.kept)) != file.digest.size {
+			s.problem(path, "not checked: it is too large")
+			continue
+		}
+		d, err := parseDetached(slotOfFile(file.name), file.digest.kept)
+		if err != nil {
+			s.problem(path, err.Error())
+			continue
+		}
+		if slices.ContainsFunc(all, func(o *detached) bool { return o.HashType == d.HashType }) {
+			s.problem(path, "a second CodeDirectory of hash type "+d.HashType.String())
+		}
+		all = append(all, d)
+		s.compareDirectory(d)
+		s.slice.CodeDirectories = append(s.slice.CodeDirectories, d.CodeDirectory)
+	}
+	if s.detached[0].name != directoryName {
+		s.problem(signaturePath(directoryName), "missing")
+	}
+	s.compareFiles(all)
+	if s.at >= 0 {
+		t.files[s.at].Code = []resources.Code{codeOf(&s.slice)}
+	}
+}
+
+// unchecked says why the bundle cannot be compared.
+func (s *script) unchecked() string {
+	switch {
+	case !s.inScope(&s.c.tree):
+		return "no directory around it has the name of a bundle"
+	case s.c.tree.full != "":
+		return s.c.tree.full
+	}
+	return ""
+}
+
+// compareDirectory compares the main executable, and what special slots hash, with a CodeDirectory.
+func (s *script) compareDirectory(d *detached) {
+	switch {
+	case s.at < 0:
+		s.problem(s.main, "missing")
+	case s.digest == nil:
+		s.problem(s.main, "not checked: it is no script, or too large")
+	case s.digest.size != d.limit:
+		s.problem(s.main, fmt.Sprintf("changed: it has %d bytes, %d are signed", s.digest.size, d.limit))
+	default:
+		p := s.digest.pages
+		if p == nil {
+			p = pagesOf(s.digest.kept)
+		}
+		if d.PageSize > 0 && len(p.sums) != d.Slots*pageSums[3] {
+			s.problem(s.main, "not checked: it is too large")
+		} else if d.Stale = p.stale(d, s.digest); len(d.Stale) > 0 {
+			s.problem(s.main, "changed")
+		}
+	}
+	for _, stored := range d.special {
+		name, known := slotFiles[stored.K]
+		path := signaturePath(name)
+		f := s.files[name]
+		switch {
+		case stored.K == 1 || stored.K == slotResources:
+			s.slice.External = append(s.slice.External, stored)
+			continue
+		case !known:
+			s.problem(signaturePath(directoryName), fmt.Sprintf("not checked: special slot -%d", stored.K))
+		case f == nil:
+			s.problem(path, "missing")
+		case f.Sums == nil || !f.Sums.Equal(stored.HashType, stored.Digest):
+			s.problem(path, "changed")
+		default:
+			continue
+		}
+		d.StaleSpecial = append(d.StaleSpecial, stored.K)
+	}
+}
+
+// compareFiles compares Info.plist, the list, the files that it seals, and those that nothing hashes.
+func (s *script) compareFiles(all []*detached) {
+	for k, name := range slotFiles {
+		hashed := slices.ContainsFunc(all, func(d *detached) bool { return d.present[k] })
+		if s.files[name] != nil && !hashed && len(all) > 0 {
+			s.problem(signaturePath(name), "added")
+		}
+	}
+	w := &waitingSlice{slice: s.slice, path: s.root + "/" + s.main}
+	s.compareStored(s.c, w)
+	var sealed sealed
+	if sealsResources(&w.slice) {
+		s.compareResources(s.c, w, &sealed)
+	}
+	s.slice = w.slice
+	if !sealsResources(&s.slice) && s.codeResources != nil && len(all) > 0 {
+		s.problem(codeResourcesPath, "added")
+	}
+}
+
+// signaturePath is the path of a file in _CodeSignature, from the base.
+func signaturePath(name string) string { return codeResourcesDir[1:] + "/" + name }
+
+var emptySums = NewItemDigest("").sums()

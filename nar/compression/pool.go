@@ -1,0 +1,76 @@
+package compression
+
+import (
+	"bufio"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/mikelolasagasti/xz"
+)
+
+// maxPooled is the most output, in bytes, after which a decoder is used again. A decoder that has written more keeps more
+// memory than is worth it.
+const maxPooled = 1 << 20
+
+// Decoders of the usual window that were closed. For a stream of a few KB, making one takes longer than decoding: xz
+// allocates a dictionary of 8 MiB.
+var (
+	zstdDecoders sync.Pool // of *zstd.Decoder
+	xzDecoders   sync.Pool // of *xz.Reader
+)
+
+// openZstd sets d to decode zstd from br.
+func (d *decompressor) openZstd(br *bufio.Reader, window int64) error {
+	var dec *zstd.Decoder
+	if window == usualWindow {
+		dec, _ = zstdDecoders.Get().(*zstd.Decoder)
+	}
+	if dec == nil {
+		var err error
+		dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderMaxWindow(uint64(window)), zstd.WithDecoderMaxMemory(uint64(window)))
+		if err != nil {
+			return err
+		}
+	}
+	if err := dec.Reset(br); err != nil {
+		return err
+	}
+	d.dec = dec
+	d.close = func(again bool) {
+		if !again || window != usualWindow || dec.Reset(nil) != nil {
+			dec.Close()
+			return
+		}
+		zstdDecoders.Put(dec)
+	}
+	return nil
+}
+
+// openXz sets d to decode xz from br.
+func (d *decompressor) openXz(br *bufio.Reader, window int64) error {
+	var dec *xz.Reader
+	if window == usualWindow {
+		dec, _ = xzDecoders.Get().(*xz.Reader)
+	}
+	if dec == nil {
+		var err error
+		if dec, err = xz.NewReader(nil, uint32(window)); err != nil {
+			return err
+		}
+	}
+	if err := dec.Reset(br); err != nil {
+		return err
+	}
+	d.dec = dec
+	d.close = func(again bool) {
+		if again && window == usualWindow {
+			xzDecoders.Put(dec)
+		}
+	}
+	return nil
+}
+
+// reusable reports whether the decoder has read a whole stream, and a small one.
+func (d *decompressor) reusable() bool { return d.err == io.EOF && d.out <= maxPooled }

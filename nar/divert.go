@@ -1,0 +1,63 @@
+package nar
+
+import "io"
+
+// A Place says where in the output something lies that a Writer has written. That of something in a deferred entry changes
+// when the entry gets its place.
+type Place struct {
+	// Spill has it while the deferred entry waits for its place. Then Offset counts from the start of the Spill, else from
+	// the start of the output.
+	Spill  Spill
+	Offset int64
+}
+
+// Mark returns the place of what is written next, such as the contents of the file that was just begun. The Writer keeps
+// it up to date until Close.
+func (w *Writer) Mark() *Place {
+	n := len(w.deferring)
+	if n == 0 {
+		return &Place{Offset: w.Offset()}
+	}
+	d := w.deferring[n-1]
+	p := &Place{d.spill, w.sink.offset()}
+	d.nested = append(d.nested, nested{at: p.Offset, place: p})
+	return p
+}
+
+// Divert makes to the output, in place of the one that it returns. What was written before goes to the one before: all of
+// it, except for an entry that was begun last and is still in the buffer. The output has size bytes by then. Diverted to
+// the output that it has, a Writer only flushes its buffer.
+//
+// A Writer is diverted also after Close. Offsets go on counting.
+func (w *Writer) Divert(to io.Writer) (from io.Writer, size int64, err error) {
+	out := w.outermost()
+	if w.err != nil {
+		return out.w, out.off, w.err
+	}
+	if w.passing() {
+		s := w.from.src
+		if start := int(w.from.start - s.base); start > s.mark {
+			err = out.contents(s.buf[s.mark:start])
+			s.mark = start
+		}
+	}
+	if err == nil && len(w.deferring) > 0 {
+		err = w.sink.flush() // of the deferred entry, which may be read in its Spill
+	}
+	if err == nil {
+		err = out.flush()
+	}
+	if err != nil {
+		return out.w, out.off, w.fail(err)
+	}
+	from, out.w = out.w, to
+	return from, out.off, nil
+}
+
+// outermost is the sink of what is not deferred.
+func (w *Writer) outermost() *sink {
+	if len(w.deferring) > 0 {
+		return w.deferring[0].outer
+	}
+	return w.sink
+}
