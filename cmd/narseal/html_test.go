@@ -162,7 +162,7 @@ func TestHTMLOfValid(t *testing.T) {
 		t.Error("the page tells of something wrong")
 	}
 	page = htmlReport(t, statusError, t.TempDir(), filepath.Join(t.TempDir(), "absent"))
-	if !strings.Contains(page, "There is no image with a signature.") || !strings.Contains(page, "no such file or directory") {
+	if !strings.Contains(page, "No signed image was found.") || !strings.Contains(page, "no such file or directory") {
 		t.Error("the page does not tell of what could not be read")
 	}
 }

@@ -63,7 +63,7 @@ func storeVerifyCommand(p *process) *cli.Command {
 			env := store.begin(p, c, &o.Options)
 			o.Version, o.List.Summary = versionString(), os.Getenv("GITHUB_STEP_SUMMARY")
 			if o.HTML == "-" {
-				return terminal.Usage("", "--html -: want the name of a file, stdout is for the list")
+				return terminal.Usage("", "--html -: want a file name; stdout is used for the list")
 			}
 			return storecmd.Verify(c.Context, env, &o)
 		},

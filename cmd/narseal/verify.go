@@ -39,7 +39,7 @@ are not unpacked.
 			o.Common, o.Inputs, o.Version = common.Common, inputArgs(c), versionString()
 			o.List.Summary = os.Getenv("GITHUB_STEP_SUMMARY")
 			if o.HTML == "-" {
-				return terminal.Usage("", "--html -: want the name of a file, stdout is for the list")
+				return terminal.Usage("", "--html -: want a file name; stdout is used for the list")
 			}
 			return command.Verify(c.Context, env, &o)
 		},

@@ -116,7 +116,7 @@ func (m *Mend) Notes() []string {
 	}
 	if m.cms > 0 {
 		notes = append(notes, Plural(m.cms, "signature is", "signatures are")+
-			" by a certificate, which only its owner can renew. --on-cms adhoc makes such a signature ad-hoc.")
+			" made with a certificate, which only its owner can renew. --on-cms adhoc makes such signatures ad-hoc.")
 	}
 	if m.none > 0 {
 		notes = append(notes, "narseal makes no new signatures: build the program again, or run codesign --sign - on a Mac.")
