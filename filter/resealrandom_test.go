@@ -96,7 +96,10 @@ func TestResealRandom(t *testing.T) {
 		// The same by a rewrite, of files that have the hash.
 		choose = rand.New(rand.NewPCG(seed, 3))
 		texts := []string{}
-		c1 := build(func() string { texts = append(texts, []string{low, strings.Repeat("0", 32)}[choose.IntN(2)]); return texts[len(texts)-1] })
+		c1 := build(func() string {
+			texts = append(texts, []string{low, strings.Repeat("0", 32)}[choose.IntN(2)])
+			return texts[len(texts)-1]
+		})
 		k := 0
 		c2 := build(func() string { k++; return strings.ReplaceAll(texts[k-1], low, high) })
 		got, invalid, _ = runFilter(t, filter.Config{Rules: compile(t, rule)}, narOf(c1), "stream")
