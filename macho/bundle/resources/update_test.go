@@ -140,6 +140,7 @@ func TestUpdateRequirement(t *testing.T) {
 		name, old string
 		code      []CodeHash
 		adhoc     bool
+		resumed   bool
 		want, err string
 	}{
 		{name: "known", old: h("11"), code: []CodeHash{c("11", "aa")}, want: h("aa")},
@@ -148,9 +149,10 @@ func TestUpdateRequirement(t *testing.T) {
 		{name: "one is unknown", old: h("11") + " or " + h("99"), code: []CodeHash{c("11", "aa"), c("22", "bb")}, want: h("aa") + " or " + h("bb")},
 		{name: "all are right", old: h("aa") + " or " + h("bb"), code: []CodeHash{c("aa", "aa"), c("bb", "bb")}, want: h("aa") + " or " + h("bb")},
 		{name: "one more than there is", old: h("aa") + " or " + h("bb"), code: []CodeHash{c("aa", "aa")}, want: h("aa") + " or " + h("bb")},
-		{name: "two are unknown", old: h("88") + " or " + h("99"), code: []CodeHash{c("11", "aa"), c("22", "bb")}, want: h("aa") + " or " + h("bb")},
-		{name: "one is unknown, for two", old: h("99"), code: []CodeHash{c("11", "aa"), c("22", "bb")}, err: "told apart"},
-		{name: "three are unknown, for two", old: h("77") + " or " + h("88") + " or " + h("99"), code: []CodeHash{c("11", "aa"), c("22", "bb")}, err: "told apart"},
+		{name: "two are unknown", old: h("88") + " or " + h("99"), code: []CodeHash{c("11", "aa"), c("22", "bb")}, err: "told apart"},
+		{name: "two are unknown, resumed", old: h("88") + " or " + h("99"), code: []CodeHash{c("11", "aa"), c("22", "bb")}, resumed: true, want: h("aa") + " or " + h("bb")},
+		{name: "one is unknown, for two", old: h("99"), code: []CodeHash{c("11", "aa"), c("22", "bb")}, resumed: true, err: "told apart"},
+		{name: "three are unknown, for two", old: h("77") + " or " + h("88") + " or " + h("99"), code: []CodeHash{c("11", "aa"), c("22", "bb")}, resumed: true, err: "told apart"},
 		{name: "a certificate's", old: `identifier "x" and anchor apple generic`, code: []CodeHash{c("11", "aa")}, want: `identifier "x" and anchor apple generic`},
 		{name: "a certificate's, now ad-hoc", old: `identifier "org.example.x" and anchor apple generic and more`, code: []CodeHash{c("11", "aa")}, adhoc: true, want: h("aa") + "          "},
 		{name: "no room", old: `anchor apple`, code: []CodeHash{c("11", "aa")}, adhoc: true, err: "no room"},
@@ -159,7 +161,7 @@ func TestUpdateRequirement(t *testing.T) {
 		for format, encode := range formats {
 			v := dict{"files2": dict{"x": dict{"requirement": test.old}}, "rules2": dict{}}
 			list := encode(v)
-			u := &Update{All: true, Nested: func(int) *File { return nil }, Files: updatable(nil, map[string][]CodeHash{"x": test.code}, test.adhoc)}
+			u := &Update{All: true, Resumed: test.resumed, Nested: func(int) *File { return nil }, Files: updatable(nil, map[string][]CodeHash{"x": test.code}, test.adhoc)}
 			_, err := u.Apply(list)
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) || !bytes.Equal(list, encode(v)) {

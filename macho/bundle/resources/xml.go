@@ -132,7 +132,7 @@ func (w *xmlWalk) dict(value func(key string) error) error {
 		if start.Name.Local != "key" {
 			return fmt.Errorf("offset %d: <%.20s>, want a key", w.at, start.Name.Local)
 		}
-		from := w.at
+		from, text := w.at, w.InputOffset()
 		if err := w.skip(); err != nil {
 			return err
 		}
@@ -140,7 +140,9 @@ func (w *xmlWalk) dict(value func(key string) error) error {
 			return fmt.Errorf("offset %d: a key of more than %d bytes", from, maxValue)
 		}
 		var key string
-		if err := xml.Unmarshal(w.data[from:w.InputOffset()], &key); err != nil {
+		if plain, ok := bytes.CutSuffix(w.data[text:w.InputOffset()], []byte("</key>")); ok && !bytes.ContainsAny(plain, "&<\r") {
+			key = string(plain)
+		} else if err := xml.Unmarshal(w.data[from:w.InputOffset()], &key); err != nil {
 			return err
 		}
 		if err := value(key); err != nil {
