@@ -65,7 +65,7 @@ func (r *Repairer) Run(ctx context.Context, path string) error {
 		r.current = r.wasReplaced(&res.Entry)
 		r.Found(res, r.current)
 	}
-	s.Reseal = &bundle.Reseal{All: true, OnCMS: r.OnCMS, Jobs: r.Jobs}
+	s.Reseal = &bundle.Reseal{All: true, Resumed: true, OnCMS: r.OnCMS, Jobs: r.Jobs}
 	s.Member, s.Settled, s.Skip = r.member, r.settled, r.leftover
 	defer r.drop()
 	return s.Run(ctx, path)
