@@ -25,6 +25,8 @@ import (
 type Reseal struct {
 	// All repairs all that does not match. Otherwise only what files changed that are Touched is repaired.
 	All bool
+	// Resumed is resources.Update's.
+	Resumed bool
 	// OnCMS says what becomes of executables that are signed by a certificate.
 	OnCMS macho.CMSPolicy
 	Jobs  int // goroutines that hash; 0: GOMAXPROCS
@@ -215,7 +217,7 @@ func (r *resealer) list() ([]byte, *FileDigest) {
 	}
 	files := r.tree.in(r.b.depth)
 	data := bytes.Clone(d.kept)
-	u := &resources.Update{Files: files, All: r.Reseal.All, Nested: func(i int) *resources.File {
+	u := &resources.Update{Files: files, All: r.Reseal.All, Resumed: r.Reseal.Resumed, Nested: func(i int) *resources.File {
 		return nestedFile(files, i)
 	}}
 	changed, err := u.Apply(data)

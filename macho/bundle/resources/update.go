@@ -20,6 +20,8 @@ type Update struct {
 	Nested func(i int) *File
 	// All has every entry changed that does not match, not only those of files that the caller has touched.
 	All bool
+	// Resumed says that an earlier run may have changed nested code before it was killed.
+	Resumed bool
 
 	paths   map[string]int
 	mains   map[int]*File // what Nested returned
@@ -103,8 +105,9 @@ func (u *Update) nested(path string) *File {
 type renamed map[[20]byte][20]byte
 
 // rename finds out what became of the hashes that a requirement names. Those of code whose earlier state is known are
-// looked up. As many others as are left can only be these.
-func rename(f *File, old [][20]byte) (renamed, error) {
+// looked up. One other can only be the one that is left. In a run that is resumed, several can only be those that are
+// left; which is which does not matter, as code may have any hash that the requirement names.
+func rename(f *File, old [][20]byte, resumed bool) (renamed, error) {
 	to := renamed{}
 	used := map[[20]byte]bool{}
 	for _, h := range f.Hashes {
@@ -132,8 +135,7 @@ func rename(f *File, old [][20]byte) (renamed, error) {
 	}
 	switch {
 	case len(unknown) == 0 || len(left) == 0:
-	case len(unknown) == len(left):
-		// Which is which does not matter: code may have any hash that the requirement names.
+	case len(unknown) == 1 && len(left) == 1, resumed && len(unknown) == len(left):
 		for i := range unknown {
 			to[unknown[i]] = left[i]
 		}
@@ -164,7 +166,7 @@ func (u *Update) requirement(f *File, text []byte) ([]byte, renamed, error) {
 		}
 		old = append(old, h)
 	}
-	to, err := rename(f, old)
+	to, err := rename(f, old, u.Resumed)
 	if err != nil {
 		return nil, nil, err
 	}
