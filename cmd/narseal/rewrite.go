@@ -22,8 +22,9 @@ func rewriteCommand(p *process) *cli.Command {
 		ArgsUsage: "[INPUT]",
 		Description: `INPUT is a NAR or an export stream, raw or compressed; nothing, or -, is stdin.
 Everything keeps its length. All rules apply at once, never to the output of
-another one. A file signed by a certificate that a rule touches cannot be
-repaired and ends the run, unless --on-cms says otherwise.
+another one. A bundle whose files change gets a new seal. A file signed by a
+certificate that a rule touches cannot be repaired and ends the run, unless
+--on-cms says otherwise.
 
   nix-store --dump /nix/store/OLD |
     narseal rewrite --map OLD=NEW |
