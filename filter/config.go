@@ -15,7 +15,8 @@ import (
 type Config struct {
 	Rules      *rules.Set // nil: nothing is replaced
 	Signatures SignatureOptions
-	// Spill says where images and deferred entries are kept. Its limit applies to each of the two.
+	// Spill says where images, deferred entries, and bundles that may have to be sealed again are kept. Its limit applies
+	// to each of the first two. Of bundles, 4 MiB at most are in memory, if Open is not nil.
 	Spill spill.Options
 	// Unpack, if not nil, has packed contents searched for the Rules, which cannot be replaced there. See
 	// Observer.Hidden.
@@ -41,9 +42,10 @@ type SignatureOptions struct {
 type RepairMode int
 
 const (
-	// RepairTouched recomputes the slots of the pages and blobs that the rules changed.
+	// RepairTouched recomputes the slots of the pages and blobs that the rules changed, and repairs the seals of bundles
+	// whose files they changed.
 	RepairTouched RepairMode = iota
-	// RepairAll recomputes every slot that does not match.
+	// RepairAll recomputes every slot that does not match, and repairs every seal.
 	RepairAll
 	// RepairNone leaves signatures alone. Images that the rules change are still verified, and counted in
 	// Result.Invalid.

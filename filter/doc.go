@@ -6,9 +6,10 @@
 // contents of regular files, to the targets of symlinks and to the names of entries; see rules.Set for what counts as an
 // occurrence. Everything keeps its length, and an archive in which nothing matches comes out byte for byte the same.
 //
-// Memory does not grow with the archive. Two things are kept, in memory or in a file that Config.Spill opens: an image
-// with a code signature, until its slots are recomputed, and a deferred entry, whose new name belongs after names that
-// follow. An entry whose new name belongs before names that are already written is a *RenameError, except in RunAt,
+// Memory does not grow with the archive. Three things are kept, in memory or in a file that Config.Spill opens: an image
+// with a code signature, until its slots are recomputed; a deferred entry, whose new name belongs after names that
+// follow; and what is written from the executable of a sealed bundle on, until the bundle is complete and its seal can be
+// repaired. An entry whose new name belongs before names that are already written is a *RenameError, except in RunAt,
 // which reads the names first.
 //
 // The package opens no files and prints nothing. Errors are those of package nar for malformed archives,

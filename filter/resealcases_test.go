@@ -237,3 +237,36 @@ func TestResealExport(t *testing.T) {
 		}
 	}
 }
+
+// A bundle in a directory without the name of one is not checked, and not passed as valid if anything changed. The root of
+// a stream that turns out to be no bundle holds nothing back.
+func TestResealOutOfScope(t *testing.T) {
+	hash, other := hashOf('1'), hashOf('z')
+	rule, err := rules.Parse(hash + "=" + other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, changes := range []bool{false, true} {
+		b := &machotest.SealedBundle{Form: "flat", Executable: "App", Info: "info", Files: map[string]any{"x": "x"}}
+		if changes {
+			b.Files["x"] = "x " + hash
+		}
+		archive := narOf(in("share/app", b))
+		got, invalid, _ := runFilter(t, filter.Config{Rules: compile(t, rule)}, archive, "stream")
+		if !bytes.Equal(got, bytes.ReplaceAll(archive, []byte(hash), []byte(other))) || (len(invalid) == 1) != changes {
+			t.Errorf("changes %v: reported %q", changes, invalid)
+		}
+	}
+	tree := machotest.Tree{"bin/x": {Data: bytes.Repeat([]byte("x"), 20<<20)}, "_last": {}}
+	b := &machotest.SealedBundle{Form: "flat", Executable: "App", Info: "info"}
+	built, _ := b.Build()
+	tree["App"] = built["App"]
+	files := &spillFiles{}
+	c := filter.Config{Rules: compile(t, rule)}
+	c.Spill.Open = files.new
+	archive := narOf(tree)
+	var out bytes.Buffer
+	if _, err := c.Run(nar.NewWriter(&out), nar.NewReader(bytes.NewReader(archive))); err != nil || !bytes.Equal(out.Bytes(), archive) || files.made > 0 {
+		t.Errorf("%v, %d spill files", err, files.made)
+	}
+}

@@ -202,6 +202,7 @@ func (p *pipe) file(size int64) error {
 			return err
 		}
 	}
+	p.bundles.Touched = p.bundles.Touched || p.hits > 0
 	if p.digest == nil {
 		return nil
 	}

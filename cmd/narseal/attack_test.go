@@ -75,7 +75,7 @@ func attacks() []attack {
 			"cache verify --trusted-public-keys k:" + strings.Repeat("A", 43) + "= IN", "cache repair IN",
 		}, harmlessCache, 0},
 		{"a bundle at all bounds", file(fullBundle), []string{"verify IN", "< verify --format json", "verify --html DIR/out.html IN", "repair -o DIR/out IN"},
-			nil, 32 << 20},
+			nil, 48 << 20},
 		{"a narinfo of 4 GiB", hugeInfo, []string{"refs IN", "cache verify IN", "cache repair IN"}, harmlessCache, 0},
 	}
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -85,5 +88,59 @@ func TestLargeScript(t *testing.T) {
 		}
 		dir[name] = nartest.File(detachedDirectory(2, text, special))
 		testBundle(t, f.tree, f.main+": not checked: it is no script, or too large")
+	}
+}
+
+// TestHostileCodeDirectory damages the CodeDirectory files of a script at random: verify ends with 0 or 3, and with 3
+// where a slot of a page, or of what is beside the script, is another.
+func TestHostileCodeDirectory(t *testing.T) {
+	random := rand.New(rand.NewPCG(19, 3))
+	for i := range 400 {
+		f := bundleForms()[4+i%2]
+		name := []string{"CodeDirectory", "CodeRequirements-1"}[i/2%2]
+		slots := false
+		f.edit("_CodeSignature/"+name, func(text string) string {
+			b := []byte(text)
+			from := int(binary.BigEndian.Uint32(b[16:])) - 3*int(b[36]) // of special slot -3
+			at := random.IntN(len(b))
+			if i%4 < 2 {
+				at = random.IntN(48) // the header
+			}
+			slots = at >= from
+			switch random.IntN(3) {
+			case 0:
+				b[at] ^= 1 << random.IntN(8)
+			case 1:
+				b[at] = ^b[at]
+			case 2:
+				b, slots = b[:at], true
+			}
+			return string(b)
+		})
+		o := invoke(bytes.NewReader(nartest.Tree(f.tree)), "verify", "-q")
+		if o.status != statusInvalid && (o.status != statusDone || slots) {
+			t.Errorf("%d, %s of %s: status %d: %s", i, name, f.name, o.status, o.stderr)
+		}
+	}
+	// Numbers of slots that a file has no room for, or that nobody needs.
+	for _, n := range []uint32{65, 1000, 1 << 20, 1<<32 - 1} {
+		for _, at := range []int{24, 28, 32} { // special slots, pages, the code limit
+			f := bundleForms()[4]
+			f.edit("_CodeSignature/CodeDirectory", func(text string) string {
+				b := append([]byte(text), make([]byte, 1<<19)...)
+				binary.BigEndian.PutUint32(b[4:], uint32(len(b)))
+				binary.BigEndian.PutUint32(b[16:], uint32(len(b)/2))
+				binary.BigEndian.PutUint32(b[at:], n)
+				return string(b)
+			})
+			testBundleStatus(t, f, statusInvalid)
+		}
+	}
+}
+
+func testBundleStatus(t *testing.T, f *bundleForm, want int) {
+	t.Helper()
+	if o := invoke(bytes.NewReader(nartest.Tree(f.tree)), "verify", "-q"); o.status != want {
+		t.Errorf("%s: status %d, want %d: %s%s", f.name, o.status, want, o.stdout, o.stderr)
 	}
 }

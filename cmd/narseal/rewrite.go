@@ -22,8 +22,9 @@ func rewriteCommand(p *process) *cli.Command {
 		ArgsUsage: "[INPUT]",
 		Description: `INPUT is a NAR or an export stream, raw or compressed; no INPUT, or -, is stdin.
 Lengths do not change. All rules apply in one pass: no rule changes the output of
-another. If a rule touches a file that is signed with a certificate, the run ends with an
-error, because narseal cannot renew that signature; --on-cms changes this.
+another. A bundle whose files change gets a new seal. If a rule touches a file that is
+signed with a certificate, the run ends with an error, because narseal cannot renew that
+signature; --on-cms changes this.
 
   nix-store --dump /nix/store/OLD |
     narseal rewrite --map OLD=NEW |

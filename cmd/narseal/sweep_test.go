@@ -164,6 +164,7 @@ type sweep struct {
 	out    string
 	shards int
 	peak   atomic.Int64 // resident bytes of one process
+	killed atomic.Int64 // processes
 	cpu    atomic.Int64 // time of all processes, if this process starts them
 }
 
@@ -256,6 +257,7 @@ func (s *sweep) watch(done <-chan struct{}, kills int) {
 			next = time.Now().Add(pause)
 			if syscall.Kill(pids[rand.IntN(len(pids))], syscall.SIGKILL) == nil {
 				kills--
+				s.killed.Add(1)
 			}
 		}
 	}
@@ -328,8 +330,8 @@ func TestSweep(t *testing.T) {
 	s := newSweep(t, c, key, shards)
 	c.faults.Store(int64(sweepNumber(t, "FAULTS", 30)))
 	took := s.run(engine, sweepNumber(t, "KILLS", 3))
-	t.Logf("%d paths in %d shards: %v; %d narinfos and %d NARs asked for, of which %d failed; at most %.1f MiB for a process",
-		paths, shards, took.Round(time.Millisecond), c.infos.Load(), c.nars.Load(), c.bad.Load(), float64(s.peak.Load())/(1<<20))
+	t.Logf("%d paths in %d shards: %v; %d narinfos and %d NARs asked for, of which %d failed; %d processes killed; at most %.1f MiB for a process",
+		paths, shards, took.Round(time.Millisecond), c.infos.Load(), c.nars.Load(), c.bad.Load(), s.killed.Load(), float64(s.peak.Load())/(1<<20))
 
 	lines, statuses := s.ledgers()
 	for path, n := range lines {

@@ -70,6 +70,8 @@ type Checker struct {
 	Script func(path string, s macho.Slice)
 	// Reseal, if not nil, repairs the seals of bundles, with CheckResources.
 	Reseal *Reseal
+	// Touched says that the caller has changed a file of the tree.
+	Touched bool
 
 	tree    tree
 	open    []*openBundle // around the current file, the outermost first

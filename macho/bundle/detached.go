@@ -21,8 +21,9 @@ const (
 	slotAlternates   = 0x1000
 	requirementsName = "CodeRequirements"
 
-	// maxDirectory bounds a CodeDirectory that is read, in bytes.
+	// maxDirectory bounds a CodeDirectory that is read, in bytes, and maxSpecial its special slots. 11 are known.
 	maxDirectory = 1 << 20
+	maxSpecial   = 64
 )
 
 // slotFiles has the names of the files that special slots hash, beside Info.plist and the list.
@@ -115,6 +116,9 @@ const pageSize = 4096
 
 func (d *detached) readSlots(b []byte, offset, special, code int64) error {
 	size := int64(d.hashSize)
+	if special > maxSpecial {
+		return fmt.Errorf("it has %d special slots, more than %d", special, maxSpecial)
+	}
 	if offset > int64(len(b)) || special*size > offset || code*size > int64(len(b))-offset {
 		return errShort
 	}

@@ -97,4 +97,12 @@ func (c *Checker) lift(b *openBundle) bool {
 }
 
 // Leave says that the root, for which a Scope took a bundle, is none.
-func (c *Checker) Leave() { c.tree = tree{} }
+func (c *Checker) Leave() {
+	c.tree = tree{}
+	for _, b := range c.open {
+		b.listContents = nil
+		for i := range b.slices {
+			b.slices[i].contents = nil
+		}
+	}
+}

@@ -3,6 +3,7 @@ package bundle
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -237,7 +238,8 @@ func (s *script) compareDirectory(d *detached) {
 
 // compareFiles compares Info.plist, the list, the files that it seals, and those that nothing hashes.
 func (s *script) compareFiles(all []*detached) {
-	for k, name := range slotFiles {
+	for _, k := range slices.Sorted(maps.Keys(slotFiles)) {
+		name := slotFiles[k]
 		hashed := slices.ContainsFunc(all, func(d *detached) bool { return d.present[k] })
 		if s.files[name] != nil && !hashed && len(all) > 0 {
 			s.problem(signaturePath(name), "added")

@@ -199,7 +199,7 @@ func (b *openBundle) compareResources(c *Checker, w *waitingSlice, done *sealed)
 		done.run(c, b)
 	}
 	if done.failed != "" {
-		mark(&w.slice, done.failed, c.Reseal != nil && c.tree.touched)
+		mark(&w.slice, done.failed, c.Reseal != nil && (c.tree.touched || c.Touched && !b.inScope(&c.tree)))
 		b.name(&w.slice, macho.Resource{Path: codeResourcesPath, Problem: done.failed})
 		return
 	}

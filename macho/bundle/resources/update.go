@@ -24,6 +24,7 @@ type Update struct {
 	Resumed bool
 
 	paths   map[string]int
+	mains   map[int]*File // what Nested returned
 	changed map[string]bool
 }
 
@@ -39,7 +40,7 @@ var (
 // Apply changes a list, which Parse accepts, and returns the paths whose entries it changed. After an error the list is
 // as it was; the error says why it cannot be changed.
 func (u *Update) Apply(list []byte) (changed map[string]bool, err error) {
-	u.paths, u.changed = make(map[string]int, len(u.Files)), map[string]bool{}
+	u.paths, u.mains, u.changed = make(map[string]int, len(u.Files)), map[int]*File{}, map[string]bool{}
 	for i := range u.Files {
 		u.paths[u.Files[i].Path] = i
 	}
@@ -85,7 +86,12 @@ func (u *Update) nested(path string) *File {
 	}
 	f := &u.Files[i]
 	if f.Kind == Directory {
-		if f = u.Nested(i); f == nil {
+		main, known := u.mains[i]
+		if !known {
+			main = u.Nested(i)
+			u.mains[i] = main
+		}
+		if f = main; f == nil {
 			return nil
 		}
 	}

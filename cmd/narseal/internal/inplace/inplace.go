@@ -12,6 +12,7 @@ package inplace
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -136,18 +137,18 @@ func (r *Repairer) examine(f *scan.File, cfg macho.Config) (*macho.Report, error
 		if replaced {
 			entry = &scan.Entry{Dir: f.Entry.Dir, Name: f.Entry.Name}
 		}
-		g.finish(entry, now, rep, err)
+		g.finish(entry, now, copyOf(rep), err) // whoever gets a report identifies its slices
 		return rep, err
 	case g.err != nil:
-		return g.report, f.Wrap(fmt.Errorf("a hard link of %s: %w", g.path.Short(), g.err))
+		return copyOf(g.report), f.Wrap(fmt.Errorf("a hard link of %s: %w", g.path.Short(), g.err))
 	case g.first == nil:
-		return g.report, nil
+		return copyOf(g.report), nil
 	}
 	if err := r.in(f.Entry.Dir, func(d *directory) error { return r.relink(d, g, f) }); err != nil {
 		return nil, f.Wrap(fmt.Errorf("link: %w", err))
 	}
 	r.setReplaced(f)
-	return g.report, nil
+	return copyOf(g.report), nil
 }
 
 // mixed reports whether the kernel refuses an image of which only some slices are signed by a certificate.
@@ -162,6 +163,19 @@ func mixed(rep *macho.Report) bool {
 		}
 	}
 	return cms > 0 && cms < len(rep.Slices)
+}
+
+// copyOf copies a report as far as Report.Identify writes in it.
+func copyOf(rep *macho.Report) *macho.Report {
+	if rep == nil {
+		return nil
+	}
+	to := *rep
+	to.Slices = slices.Clone(rep.Slices)
+	for i := range to.Slices {
+		to.Slices[i].CodeDirectories = slices.Clone(to.Slices[i].CodeDirectories)
+	}
+	return &to
 }
 
 // in calls replace with a directory, which can be written meanwhile.
