@@ -83,13 +83,19 @@ func TestResume(t *testing.T) {
 		"Last-Modified":       {map[string]string{"Last-Modified": date}, nil, ""},
 		"other Last-Modified": {map[string]string{"Last-Modified": date}, map[string]string{"Last-Modified": "Fri, 02 Jan 2026 03:04:06 GMT"}, "has changed"},
 		"nothing":             {nil, nil, "no version"},
+		"ETag of this second": {map[string]string{"ETag": `"1a-2b"`, "Last-Modified": date, "Date": date}, nil, ""},
+		"it has aged":         {map[string]string{"ETag": `"1a-2b"`, "Last-Modified": date, "Date": date}, map[string]string{"ETag": `"1a-2b"`, "Last-Modified": date, "Date": "Fri, 02 Jan 2026 03:04:08 GMT"}, ""},
+		"another second":      {map[string]string{"ETag": `"1a-2b"`, "Last-Modified": date, "Date": date}, map[string]string{"ETag": `"1b-2b"`, "Last-Modified": date, "Date": date}, "has changed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var n atomic.Int64
 			s := open(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
 				header, send := c.header, content
 				if n.Add(1) > 1 && c.later != nil {
-					header, send = c.later, other
+					header = c.later
+					if c.want != "" {
+						send = other
+					}
 				}
 				cut(w, r, send, 1200<<10, header)
 			}).URL)

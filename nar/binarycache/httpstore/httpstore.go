@@ -111,17 +111,35 @@ var attributes = []string{"Content-Type", "Content-Encoding", "Cache-Control"}
 // version is a strong ETag without its quotes. One that is made of the size and the time in seconds, as nginx makes it,
 // is as good as none while the same second may bring another object; age is that of the object, or -1.
 func version(h http.Header, age time.Duration) binarycache.Version {
+	if tag := strongTag(h); !isYoung(tag, age) {
+		return tag
+	}
+	return ""
+}
+
+// youngTag is an ETag that is too young to be a version.
+func youngTag(h http.Header) binarycache.Version {
+	tag := strongTag(h)
+	if _, age := times(h); isYoung(tag, age) {
+		return tag
+	}
+	return ""
+}
+
+func isYoung(tag binarycache.Version, age time.Duration) bool {
+	return age >= 0 && age < 2*time.Second && ofTime.MatchString(string(tag))
+}
+
+// strongTag is an ETag without its quotes, unless it is a weak one.
+func strongTag(h http.Header) binarycache.Version {
 	tag := h.Get("ETag")
 	if len(tag) < 3 || tag[0] != '"' || tag[len(tag)-1] != '"' {
-		return "" // none, or a weak one
-	}
-	if age >= 0 && age < 2*time.Second && ofTime.MatchString(tag) {
 		return ""
 	}
 	return binarycache.Version(tag[1 : len(tag)-1])
 }
 
 // ofTime is an ETag of nginx or Apache.
-var ofTime = regexp.MustCompile(`^"[0-9a-f]+-[0-9a-f]+"$`)
+var ofTime = regexp.MustCompile(`^[0-9a-f]+-[0-9a-f]+$`)
 
 func quoted(v binarycache.Version) string { return `"` + string(v) + `"` }

@@ -13,6 +13,7 @@ import (
 
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/internal/remote"
+	"narseal/nar/binarycache/narinfo"
 )
 
 // A server sends requests. It is the store's Backend.
@@ -204,6 +205,8 @@ func (s *server) Get(ctx context.Context, name string, from int64, before *remot
 			header.Set("If-Match", quoted(before.Version))
 		case before.Since != "":
 			header.Set("If-Unmodified-Since", before.Since)
+		case before.Young != "" && narinfo.IsNAR(name): // whoever reads a NAR compares its hash
+			header.Set("If-Match", quoted(before.Young))
 		default:
 			return nil, &remote.Error{Text: "the server tells no version of the object from another (it sends no ETag)"}
 		}
@@ -217,7 +220,7 @@ func (s *server) Get(ctx context.Context, name string, from int64, before *remot
 	}
 	a := &remote.Answer{Object: object(name, resp), Body: resp.Body}
 	if a.Version == "" {
-		a.Since = unmodified(resp.Header)
+		a.Since, a.Young = unmodified(resp.Header), youngTag(resp.Header)
 	}
 	if resp.StatusCode == http.StatusPartialContent {
 		a.From = from
@@ -229,7 +232,10 @@ func (s *server) Get(ctx context.Context, name string, from int64, before *remot
 		resp.Body.Close()
 		return nil, &remote.Error{Status: resp.StatusCode, Text: "want 200"}
 	}
-	if before != nil && (a.Version != before.Version || a.Since != before.Since || before.Size >= 0 && a.Size != before.Size) {
+	if before != nil && before.Young != "" && a.Version == before.Young {
+		a.Version, a.Since, a.Young = "", before.Since, a.Version // it has aged
+	}
+	if before != nil && (a.Version != before.Version || a.Young != before.Young || a.Since != before.Since || before.Size >= 0 && a.Size != before.Size) {
 		resp.Body.Close()
 		return nil, &remote.Error{Status: http.StatusPreconditionFailed, Text: "the object has changed"}
 	}

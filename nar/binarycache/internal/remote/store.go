@@ -38,6 +38,8 @@ type Answer struct {
 	From  int64 // where Body begins in the object, in bytes
 	Body  io.ReadCloser
 	Since string // Last-Modified, if it tells one version from another; for the Backend
+	// Young is an ETag that a change within the same second would not change; for the Backend.
+	Young binarycache.Version
 }
 
 // A Store is a [binarycache.Store] but for List. What it reads is of one version, also if the connection breaks: then it
