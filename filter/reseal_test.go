@@ -144,6 +144,8 @@ func resealCases() []resealCase {
 			outer.Files["Resources/Inner.app"] = flat(hash)
 			return in("Flat.app", outer)
 		}},
+		{name: "another Info.plist", build: mk("A.app", app, func(b *machotest.SealedBundle) { b.Files["Resources/Info.plist"] = "other " + b.Info })},
+		{name: "another Info.plist, framework", build: mk("F.framework", framework, func(b *machotest.SealedBundle) { b.Files["Info.plist"] = "other " + b.Info })},
 		{name: "root", build: func(hash string) machotest.Tree {
 			tree, _ := flatNamed(flat(hash), "G").Build()
 			return tree

@@ -169,26 +169,29 @@ func (r *resealer) run() error {
 
 // infoPlist returns the slots for the Info.plist that an executable seals. It returns none if they are not to be changed.
 func (r *resealer) infoPlist(executable []*waitingSlice) []macho.SpecialSlot {
-	var candidates []*FileDigest
-	for _, d := range r.b.infoPlists {
-		for _, w := range executable {
-			for _, stored := range w.slice.External {
-				if stored.K == slotInfoPlist && d.equals(stored) {
-					return nil
-				}
-			}
-		}
-		if d.Touched {
-			candidates = append(candidates, d)
-		}
+	matches := func(d *FileDigest) bool {
+		return slices.ContainsFunc(executable, func(w *waitingSlice) bool {
+			return slices.ContainsFunc(w.slice.External, func(s macho.SpecialSlot) bool { return s.K == slotInfoPlist && d.equals(s) })
+		})
 	}
-	if r.Reseal.All && len(candidates) == 0 {
-		candidates = r.b.infoPlists
-	}
-	if len(candidates) != 1 {
+	all := r.b.infoPlists
+	i := slices.IndexFunc(all, matches)
+	dir, _ := splitPath(r.b.root)
+	switch {
+	case i >= 0: // some slots match, and perhaps not all
+	case len(all) == 1:
+		i = 0
+	case len(all) == 2 && strings.HasSuffix(r.b.root, contentsDir):
+		i = 0 // the one in Resources, which comes later, is another
+	case len(all) == 2 && strings.HasSuffix(dir, "/Versions"):
+		i = 1 // a framework has its own in Resources
+	default:
 		return nil
 	}
-	return candidates[0].slots(slotInfoPlist)
+	if !r.Reseal.All && !all[i].Touched {
+		return nil
+	}
+	return all[i].slots(slotInfoPlist)
 }
 
 // truncatedSize is the length of a digest of macho.SHA256Truncated.
@@ -381,18 +384,5 @@ func setCode(f *resources.File, now *macho.Report) {
 	}
 	for i := range hashes {
 		f.Hashes[i].Now = hashes[i].Now
-	}
-}
-
-// setNames takes the paths of executables from the tree, which has the new names of what was renamed.
-func (c *Checker) setNames(b *openBundle) {
-	if c.Reseal == nil || len(b.slices) == 0 || !b.inScope(&c.tree) || c.tree.full != "" {
-		return
-	}
-	from, cut := c.tree.from(b.depth)
-	for i := range b.slices {
-		if w := &b.slices[i]; from <= w.file && w.file < len(c.tree.files) {
-			w.path = b.root + "/" + c.tree.files[w.file].Path[cut:]
-		}
 	}
 }

@@ -76,7 +76,7 @@ func (b *SealedBundle) Build() (tree Tree, cdhashes [][]byte) {
 			}
 		}
 	}
-	list := b.list(base, code, inside, info)
+	list := b.list(base, code, inside)
 	im := b.Image
 	if im.Directories == nil {
 		im.Directories = []Directory{{PageShift: 12}}
@@ -120,7 +120,7 @@ func codeHashes(data []byte, l *Layout) (hashes [][]byte) {
 }
 
 // list returns the list that seals files.
-func (b *SealedBundle) list(base Tree, code map[string][][]byte, inside map[string]bool, info string) []byte {
+func (b *SealedBundle) list(base Tree, code map[string][][]byte, inside map[string]bool) []byte {
 	digests := b.Digests
 	if digests == nil {
 		digests = []string{"hash", "hash2"}
@@ -128,7 +128,7 @@ func (b *SealedBundle) list(base Tree, code map[string][][]byte, inside map[stri
 	types := map[string]uint8{"hash": 1, "hash2": 2, "hash3": 3, "hash4": 4}
 	files, files2 := plistDict{}, plistDict{}
 	for path, f := range base {
-		if inside[path] || path == info && info == "Info.plist" {
+		if inside[path] || path == "Info.plist" { // the rules leave it out
 			continue
 		}
 		if f.Link != "" {
