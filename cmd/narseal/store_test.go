@@ -971,6 +971,19 @@ func TestReadmeStore(t *testing.T) {
 	s.clean("undone")
 }
 
+// An empty store is no success that goes without saying.
+func TestStoreEmpty(t *testing.T) {
+	s := newNixStore(t)
+	s.nix(nil, "nix-store", "--init")
+	if _, stderr := s.want(0, "store", "verify"); !strings.Contains(stderr, "the store has no valid paths") {
+		t.Errorf("no warning: %s", stderr)
+	}
+	s.fill()
+	if _, stderr := s.want(3, "store", "verify"); strings.Contains(stderr, "no valid paths") {
+		t.Errorf("a warning: %s", stderr)
+	}
+}
+
 // What Nix itself needs is never gone, not even while it is replaced: who is cut then could not complete it.
 func TestStoreOfNixItself(t *testing.T) {
 	s := newNixStore(t)

@@ -34,6 +34,9 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 	if err != nil {
 		return err
 	}
+	if len(o.Paths) == 0 && len(paths) == 0 {
+		e.Terminal.Warnf("%s: the store has no valid paths, so nothing is checked", r.store.Dir)
+	}
 	paths = r.complete(paths, fail)
 	// Nix is not needed any more.
 	if err := e.Restrict(o.policy(r.store, paths)); err != nil {
