@@ -80,7 +80,7 @@ type source interface {
 var (
 	// errOutside is the error of a source for bytes past its end.
 	errOutside = fmt.Errorf("macho: %w", io.ErrUnexpectedEOF)
-	errBudget  = errors.New("macho: the budget for headers is spent")
+	errBudget  = errors.New("macho: the read budget for headers is used up")
 )
 
 // budget is how many bytes of headers may be parsed of an image of size bytes: two times its size, and 64 KiB for small

@@ -103,7 +103,7 @@ func applyRules(image Image, all []*slice, jobs []*sliceJob) error {
 	}
 	rule, err := audit.Rules(image, offsets)
 	if err == nil && rule != "" {
-		err = fmt.Errorf("macho: check of the repair: the kernel refuses the image by its rule %s", rule)
+		err = fmt.Errorf("macho: check of the repair: the kernel's rule %s rejects the image", rule)
 	}
 	return err
 }

@@ -91,7 +91,7 @@ func TestWriterDeferredRefuses(t *testing.T) {
 		{"name of a later entry", []call{dir(0, ""), deferred(file(1, "a", 0)), file(1, "a", 0), closeCall{}}, "/a", "name given twice"},
 		{"two of a name", []call{dir(0, ""), deferred(file(1, "a", 0)), deferred(file(1, "a", 0)), closeCall{}}, "/a", "name given twice"},
 		{"in a deferred directory", []call{dir(0, ""), deferred(dir(1, "d")), deferred(file(2, "a", 0)), deferred(dir(2, "a")), dir(1, "c")}, "/d/a", "name given twice"},
-		{"bad name", []call{dir(0, ""), deferred(file(1, "a/b", 0))}, "/", "name holds a slash"},
+		{"bad name", []call{dir(0, ""), deferred(file(1, "a/b", 0))}, "/", "name contains a slash"},
 		{"bad target", []call{dir(0, ""), deferred(link(1, "a", ""))}, "/a", "target is empty"},
 		{"contents missing", []call{dir(0, ""), deferred(file(1, "a", 2)), "x", closeCall{}}, "/a", "1 bytes of the entry's size are missing"},
 		{"below a deferred file", []call{dir(0, ""), deferred(file(1, "a", 0)), file(2, "b", 0)}, "", "depth 2"},

@@ -44,10 +44,10 @@ type Entry struct {
 var (
 	errNameEmpty  = errors.New("name is empty")
 	errNameDots   = errors.New(`name is "." or ".."`)
-	errNameSlash  = errors.New("name holds a slash")
-	errNameNUL    = errors.New("name holds a NUL byte")
+	errNameSlash  = errors.New("name contains a slash")
+	errNameNUL    = errors.New("name contains a NUL byte")
 	errTargetNone = errors.New("target is empty")
-	errTargetNUL  = errors.New("target holds a NUL byte")
+	errTargetNUL  = errors.New("target contains a NUL byte")
 )
 
 // checkName returns why name cannot be the name of an entry, or nil.

@@ -104,7 +104,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	}
 	if w.passing() {
 		if !w.from.src.isNext(p) {
-			return 0, w.fail(w.bad(w.at.path(), errors.New("contents: other bytes than those that are passed on")))
+			return 0, w.fail(w.bad(w.at.path(), errors.New("contents: the bytes differ from those that the Reader returned")))
 		}
 	} else if err := w.sink.contents(p); err != nil {
 		return 0, w.fail(err)

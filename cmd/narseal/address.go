@@ -24,22 +24,23 @@ func addressCommand(p *process) *cli.Command {
 		Usage:     "content-address a NAR: give it the store path that its contents make",
 		ArgsUsage: "[INPUT]",
 		Description: `INPUT is a NAR; nothing, or -, is stdin, which is copied to a temporary file. The
-address leaves the NAR's own hash out; the new hash then takes its place, and
-signatures are repaired. The new path and what Nix must know about it are
-printed as JSON.
+address is computed without the NAR's own hash; the new hash then replaces it, and
+signatures are repaired. The new path, and what Nix needs to import it, are printed
+as JSON.
 
---modulo says how a path is hashed that refers to itself: nix as Nix up to 2.16 does,
-and 2.35 and later, nix-2.17 as Nix 2.17 to 2.34. Each refuses the other's; the report
-says who accepts it. They leave wide encodings of the hash alone. Nix refuses the result
-where a signature covers the hash. signatures leaves the signatures' hashes and LC_UUID
-out too, and takes the hash in every encoding; no Nix accepts that yet.
+--modulo selects how to hash a path that refers to itself: nix is the method of Nix up
+to 2.16 and since 2.35, nix-2.17 that of Nix 2.17 to 2.34. Each version rejects the
+other method; the report says which versions accept the result. Both methods ignore
+UTF-16 and UTF-32 text. Nix rejects the result if a signature covers the hash.
+signatures also leaves out the signatures' hashes and LC_UUID, and handles the hash in
+every encoding; no Nix accepts it yet.
 
   narseal address --self /nix/store/HASH-NAME -o out.nar in.nar`,
 		Flags: join([]cli.Flag{
-			text(&names.self, "self", manual.StorePaths, "the store path `PATH` that the NAR has now"),
+			text(&names.self, "self", manual.StorePaths, "the current store path `PATH` of the NAR"),
 			storeDirOption(&names.storeDir, "the directory of --self"),
-			texts(&names.references, "references", manual.StorePaths, "the store paths `PATHS` that it refers to, separated by commas or blanks; repeatable"),
-			oneOf(&o.Config.Modulo, address.ModuloNix.String(), modulos, "modulo", manual.StorePaths, "what the address leaves out"),
+			texts(&names.references, "references", manual.StorePaths, "the store paths `PATHS` that the NAR refers to, separated by commas or spaces; repeatable"),
+			oneOf(&o.Config.Modulo, address.ModuloNix.String(), modulos, "modulo", manual.StorePaths, "how to hash a path that refers to itself"),
 			outputOption(&o.Output),
 			jobsOption(&o.Config.Jobs, "hash on `N` processors"),
 		}, common.flags()),

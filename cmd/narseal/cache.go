@@ -14,9 +14,9 @@ import (
 
 const aboutCaches = `CACHE is a directory, or a file://, http://, https:// or s3:// URL, as for nix copy. An
 s3:// URL takes Nix's parameters: region, endpoint, profile, addressing-style, scheme,
-storage-class. A cache behind HTTP cannot be listed: --paths names the paths. Every NAR
-is checked against its narinfo. One that does not match, or fails otherwise, is named
-on stderr, stays as it is and makes the exit status 1; the others go on.
+storage-class. A cache behind HTTP cannot be listed: pass --paths. Every NAR is
+checked against its narinfo. A path that does not match, or fails otherwise, is named on
+stderr and left unchanged, and the exit status is 1; the other paths are still processed.
 `
 
 func cacheCommand(p *process) *cli.Command {
@@ -130,8 +130,8 @@ the directory that --state names.
   narseal cache rewrite --map OLD=NEW --secret-key-file ./key -o ./new ./cache`,
 		Flags: join(rules.flags(), []cli.Flag{
 			repairOption(&o.Repair), onCMSOption(&o.OnCMS, "fail"),
-			boolean(&o.Rename, "rename", manual.Rules, "rename the store paths that a rule names on its left side, instead of leaving them out"),
-			texts(&leave, "exclude", manual.Selection, "leave this `HASH` or store path out; repeatable"),
+			boolean(&o.Rename, "rename", manual.Rules, "rename the store paths on the left side of a rule, instead of leaving them out"),
+			texts(&leave, "exclude", manual.Selection, "leave out this `HASH` or store path; repeatable"),
 		}, change.flags(&o), cache.flags(&o.Options)),
 		Action: func(c *cli.Context) (err error) {
 			if o.Rules, err = rules.compile(p.stdin, c.Args().First()); err != nil {

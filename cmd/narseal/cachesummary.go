@@ -17,16 +17,16 @@ func cacheSummaryCommand(p *process) *cli.Command {
 		Name:      "summary",
 		Usage:     "add up the ledgers of a sweep",
 		ArgsUsage: "LEDGER...",
-		Description: `LEDGER is what --ledger has written: a file, compressed or not, the URL of an object, or
-- for stdin. The summary has the packages with invalid signatures, the slices by
-signature and cause, and what could not be repaired. Of several lines of one path the
-last counts. The exit status is 0 whatever the ledgers say.
+		Description: `LEDGER is a file that --ledger has written, compressed or not, the URL of an object, or
+- for stdin. The summary lists the packages with invalid signatures, the number of
+slices by signature and cause, and what could not be repaired. If a path has several
+lines, the last one counts. The exit status is 0 whatever the ledgers contain.
 
   narseal cache summary --against yesterday.jsonl ledger-*.jsonl`,
 		Flags: join([]cli.Flag{
 			oneOf(&o.Format, "text", words("text|json"), "format", manual.Reports, "text for people; json: one object"),
 			outputFile{text(&o.HTML, "html", manual.Reports, "write an HTML report to `FILE`")},
-			inputFiles{texts(&o.Against, "against", manual.InOut, "say what is new and what is gone since the ledger in `FILE`; repeatable")},
+			inputFiles{texts(&o.Against, "against", manual.InOut, "report what has appeared and disappeared since the ledger in `FILE`; repeatable")},
 			netrcOption(&o.Netrc),
 		}, common.processFlags()),
 		Action: func(c *cli.Context) error {

@@ -27,15 +27,15 @@ func hintFor(err error) string {
 		if rename.IsClash() {
 			return ""
 		}
-		return "the entry belongs before one that is already written; --spool copies the input to a temporary file first, so that it can move"
+		return "the entry must move ahead of one that is already written; --spool makes that possible, with a temporary copy of the input"
 	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(err.Error(), "not a binary cache: "):
-		return "a cache is what nix copy --to file:///DIR makes; narseal verify and repair --in-place take any directory"
+		return "nix copy --to file:///DIR creates a cache; for other directories, use narseal verify and repair --in-place"
 	case errors.Is(err, spill.ErrFull):
-		return "a larger --hold-memory SIZE lets more of them wait"
+		return "use a larger --hold-memory SIZE"
 	case errors.Is(err, state.ErrFull):
-		return "--shard 0/16, 1/16 and so on work on one part of the cache each, and each remembers its own changes"
+		return "use --shard 0/16, 1/16 and so on: each works on one part of the cache, and has its own state"
 	case errors.Is(err, binarycache.ErrConflict):
-		return "rules that swap paths need another cache to write: --output CACHE; a path that is not meant is left out by --exclude"
+		return "rules that swap paths need another cache to write to: --output CACHE; --exclude leaves out a path"
 	}
 	return ""
 }
@@ -43,9 +43,9 @@ func hintFor(err error) string {
 // hintForSignature says what can be done about an image whose signature cannot be repaired.
 func hintForSignature(e *filter.SignatureError) string {
 	if e.Slice.Status == macho.StatusCMS {
-		return "--on-cms adhoc replaces the certificate's signature by an ad-hoc one, --on-cms keep passes the broken image on"
+		return "--on-cms adhoc replaces the certificate's signature with an ad-hoc one; --on-cms keep passes the image through with an invalid signature"
 	}
-	return "--on-cms keep passes the image on as it is"
+	return "--on-cms keep passes the image through unchanged"
 }
 
 // versionString is the stamped version, or what the build knows of itself.

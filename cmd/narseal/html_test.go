@@ -93,7 +93,7 @@ func TestHTML(t *testing.T) {
 		t.Errorf("%d rows, want 8", got)
 	}
 	// Without its script the page has nothing that would do nothing.
-	if !strings.Contains(page, `<form id="filter" hidden>`) || strings.Contains(page[:strings.Index(page, "<script")], "<button") {
+	if !strings.Contains(page, `<form id="filter" aria-label="Filter the slices" hidden>`) || strings.Contains(page[:strings.Index(page, "<script")], "<button") {
 		t.Error("controls that need the script show without it")
 	}
 	for _, want := range []string{
@@ -162,7 +162,7 @@ func TestHTMLOfValid(t *testing.T) {
 		t.Error("the page tells of something wrong")
 	}
 	page = htmlReport(t, statusError, t.TempDir(), filepath.Join(t.TempDir(), "absent"))
-	if !strings.Contains(page, "There is no image with a signature.") || !strings.Contains(page, "no such file or directory") {
+	if !strings.Contains(page, "No signed image was found.") || !strings.Contains(page, "no such file or directory") {
 		t.Error("the page does not tell of what could not be read")
 	}
 }

@@ -90,9 +90,9 @@ func newApp(p *process) *cli.App {
 		HelpName: program,
 		Usage:    "rewrite store-path hashes in NAR streams and repair Mach-O signatures",
 		Version:  versionString(),
-		Description: `Nothing but the hashes, and the page hashes of the signatures over them, changes:
-lengths stay, and an archive in which nothing matches comes out byte for byte
-the same.
+		Description: `Only store-path hashes, and the parts of code signatures that depend on them, change.
+Lengths stay the same, and an archive in which nothing matches comes out byte for byte
+identical.
 
   nix-store --dump /nix/store/OLD |
     narseal rewrite --map OLD=NEW |

@@ -121,19 +121,18 @@ func unquoteUsage(usage string) (value, text string) {
 }
 
 var exitStatuses = manual.List{Heading: "Exit status", Items: []manual.Item{
-	{Term: "0", Text: "done, and every signature that the run touched is valid"},
-	{Term: "1", Text: "an error: bad input, or it could not be read or written"},
+	{Term: "0", Text: "success; every signature that the run touched is valid"},
+	{Term: "1", Text: "an error: the input is malformed, or something could not be read or written"},
 	{Term: "2", Text: "wrong usage; nothing was read or written"},
-	{Term: "3", Text: "an invalid signature: verify found it, or rewrite or repair could not, or was not to, repair it; " +
-		"a missing signature that verify found; or refs found what may not be there"},
+	{Term: "3", Text: "verify found an invalid or missing signature, rewrite or repair left an invalid one, or refs found a forbidden reference"},
 }}
 
 var environment = manual.List{Heading: "Environment", Items: []manual.Item{
-	{Term: "TMPDIR", Text: "the directory of temporary files (default: /tmp); none of them has a name that could be left behind"},
-	{Term: "TERM", Text: "dumb: no color, and no progress unless asked for"},
+	{Term: "TMPDIR", Text: "the directory for temporary files (default: /tmp); they have no names, so none are left behind"},
+	{Term: "TERM", Text: "dumb: no color, and no progress unless you ask for it"},
 	{Term: "NO_COLOR", Text: "if not empty, no color (no-color.org)"},
-	{Term: "CLICOLOR, CLICOLOR_FORCE", Text: "0: no color; a CLICOLOR_FORCE other than 0: color also where the output is no terminal"},
-	{Term: "NIX_STORE_DIR, NIX_STATE_DIR, NIX_REMOTE", Text: "the store of narseal store, as for Nix"},
+	{Term: "CLICOLOR, CLICOLOR_FORCE", Text: "0: no color; a CLICOLOR_FORCE other than 0: color even if the output is not a terminal"},
+	{Term: "NIX_STORE_DIR, NIX_STATE_DIR, NIX_REMOTE", Text: "the store that narseal store works on, as for Nix"},
 	{Term: "GITHUB_STEP_SUMMARY", Text: "with --format github, the file to which the job summary is appended"},
 }}
 
@@ -196,7 +195,7 @@ func completionCommand() *cli.Command {
 		Name:      "completion",
 		Usage:     "print a shell completion script",
 		ArgsUsage: strings.Join(manual.Shells, "|"),
-		Description: `Put it where the shell looks for such scripts, or load it when the shell starts.
+		Description: `Save the script where the shell looks for completions, or source it in the shell's startup file.
 
   narseal completion bash >~/.local/share/bash-completion/completions/narseal
   narseal completion zsh >/usr/local/share/zsh/site-functions/_narseal
@@ -207,7 +206,7 @@ func completionCommand() *cli.Command {
 				if c.Args().Present() {
 					got = strconv.Quote(strings.Join(c.Args().Slice(), " "))
 				}
-				return terminal.Usage(helpHint(c.Command, "places for the script"), "completion wants bash, zsh or fish, got %s", got)
+				return terminal.Usage(helpHint(c.Command, "places for the script"), "completion takes bash, zsh or fish, got %s", got)
 			}
 			return manual.WriteCompletion(c.App.Writer, c.Args().First(), programManual(c.App))
 		},

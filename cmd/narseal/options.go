@@ -26,10 +26,10 @@ type commonOptions struct {
 
 func (o *commonOptions) flags() []cli.Flag {
 	return join([]cli.Flag{
-		size(&o.SpillMemory, "256MiB", "hold-memory", manual.Resources, "hold a signed image of more than `SIZE` in a temporary file, not in memory"),
+		size(&o.SpillMemory, "256MiB", "hold-memory", manual.Resources, "buffer a signed image larger than `SIZE` in a temporary file, not in memory"),
 		outputFile{text(&o.Report, "report", manual.Reports, "write a JSON report to `FILE`; - is stderr")},
 		oneOf(&o.terminal.Progress, "auto", []value[terminal.Mode]{{"auto", terminal.Auto}, {"always", terminal.Always}, {"never", terminal.Never}},
-			"progress", manual.Reports, "show on stderr how far a long run is; auto: on a terminal, after one second"),
+			"progress", manual.Reports, "show the progress of a long run on stderr; auto: on a terminal, after one second"),
 	}, o.processFlags())
 }
 
@@ -37,9 +37,9 @@ func (o *commonOptions) flags() []cli.Flag {
 func (o *commonOptions) processFlags() []cli.Flag {
 	return []cli.Flag{
 		oneOf(&o.noSandbox, "auto", []value[bool]{{"auto", false}, {"off", true}}, "sandbox", manual.Resources,
-			"before input is read, give up access to other files and to the network, as far as the system can do that; --verbose says what is left"),
-		boolean(&o.terminal.Quiet, "quiet q", manual.Reports, "print no warnings, and nothing but problems"),
-		boolean(&o.terminal.Verbose, "verbose v", manual.Reports, "say what was done"),
+			"before reading input, give up access to other files and to the network, as far as the system supports it; --verbose shows what remains"),
+		boolean(&o.terminal.Quiet, "quiet q", manual.Reports, "print only problems, and no warnings"),
+		boolean(&o.terminal.Verbose, "verbose v", manual.Reports, "report what was done"),
 	}
 }
 
@@ -62,16 +62,16 @@ func (o *commonOptions) enforce() func(sandbox.Policy) (sandbox.Status, error) {
 // archiveOptions are those of commands that write an archive, compressed or not.
 func archiveOptions(o *command.Archive) []cli.Flag {
 	return join([]cli.Flag{outputOption(&o.Output)}, compressionOptions(&o.Compression, &o.Level,
-		"compress the output, or not, or in the same way as the input"))
+		"compress the output; same: in the same way as the input"))
 }
 
 func outputOption(to *string) cli.Flag {
 	return outputFile{text(to, "output o", manual.InOut,
-		"write to `FILE`, which appears only when complete; - is stdout, also where that is a terminal")}
+		"write to `FILE`, which appears only when complete; - is stdout, even if that is a terminal")}
 }
 
 func compressionOptions(name *string, level *int, usage string) []cli.Flag {
-	l := number(level, "level", manual.InOut, "compress at level `N`: 1 (fast) to 9 (small), zstd to 22")
+	l := number(level, "level", manual.InOut, "compress at level `N`: 1 (fast) to 9 (small), up to 22 for zstd")
 	l.DefaultText = "the format's own"
 	return []cli.Flag{oneOf(name, "same", words("same|none|zstd|xz|gzip"), "compression", manual.InOut, usage), l}
 }
@@ -89,18 +89,18 @@ func repairOption(to *filter.RepairMode) cli.Flag {
 
 func onCMSOption(to *macho.CMSPolicy, name string) cli.Flag {
 	return oneOf(to, name, []value[macho.CMSPolicy]{{"fail", macho.CMSFail}, {"keep", macho.CMSKeep}, {"adhoc", macho.CMSAdhoc}},
-		"on-cms", manual.Signatures, "an image signed by a certificate, which only its owner can renew: fail, keep it as it is, or make the signature ad-hoc")
+		"on-cms", manual.Signatures, "if an image is signed with a certificate, which only its owner can renew: fail, keep the signature as it is, or make it ad-hoc")
 }
 
 func storeDirOption(to *string, what string) cli.Flag {
-	f := text(to, "store-dir", manual.StorePaths, "the directory `DIR` of the store paths")
+	f := text(to, "store-dir", manual.StorePaths, "the store directory `DIR`")
 	f.DefaultText = what
 	return f
 }
 
 func formatOption(o *command.ListOptions) cli.Flag {
 	return oneOf(&o.Format, "text", words("text|json|github"), "format", manual.Reports,
-		"text for people; json: one object per line for each slice; github: annotations and a job summary of a workflow")
+		"text: a table; json: one object per line for each slice; github: annotations and a job summary for a workflow")
 }
 
 func allOption(o *command.ListOptions) cli.Flag {
@@ -109,14 +109,14 @@ func allOption(o *command.ListOptions) cli.Flag {
 
 func unsignedOption(o *command.ListOptions) cli.Flag {
 	return oneOf(&o.Unsigned, "fail", []value[report.Unsigned]{{"fail", report.UnsignedFail}, {"warn", report.UnsignedWarn}, {"ignore", report.UnsignedIgnore}},
-		"unsigned", manual.Signatures, "code for macOS on arm64 that has no signature, without which it does not run: count it as invalid, list it with a warning, or say nothing")
+		"unsigned", manual.Signatures, "arm64 macOS code without a signature, which does not run: count it as invalid, list it with a warning, or ignore it")
 }
 
 // unpackOptions are the limits of looking into packed files.
 func unpackOptions(o *command.Unpack) []cli.Flag {
 	return []cli.Flag{
-		positive(&o.Depth, refs.DefaultDepth, "deep-depth", manual.Packed, "search `N` levels of packing inside each other"),
-		size(&o.Size, "4GiB", "deep-size", manual.Packed, "search `SIZE` of what a file expands to"),
+		positive(&o.Depth, refs.DefaultDepth, "deep-depth", manual.Packed, "search up to `N` levels of nested packed files"),
+		size(&o.Size, "4GiB", "deep-size", manual.Packed, "search at most `SIZE` of the unpacked contents of a file"),
 		positive(&o.Ratio, refs.DefaultRatio, "deep-ratio", manual.Packed, "skip files that expand more than `N`:1"),
 	}
 }

@@ -26,12 +26,12 @@ type selectionOptions struct {
 
 func (o *selectionOptions) flags() []cli.Flag {
 	return []cli.Flag{
-		inputFiles{texts(&o.lists, "paths", manual.Selection, "only the store paths or hashes that `FILE` lists, one per line, compressed or not; a URL, too; repeatable; - is stdin")},
-		boolean(&o.closure, "closure", manual.Selection, "and the paths that those of --paths refer to"),
-		text(&o.shard, "shard", manual.Selection, "only `PART` I/N of the range of hashes, I from 0; auto/N takes I from Kubernetes, AWS Batch or Slurm"),
+		inputFiles{texts(&o.lists, "paths", manual.Selection, "only the store paths or hashes in `FILE`, one per line; compressed or not, - for stdin, or a URL; repeatable")},
+		boolean(&o.closure, "closure", manual.Selection, "also everything that the paths of --paths refer to"),
+		text(&o.shard, "shard", manual.Selection, "only `PART` I/N of the range of hashes, I from 0; auto/N gets I from Kubernetes, AWS Batch or Slurm"),
 		text(&o.since, "since", manual.Selection, "only narinfos changed after `TIME`: 2026-01-31, 2026-01-31T12:00:00Z, or 36h (ago)"),
-		text(&o.maxAge, "max-age", manual.Selection, "fail in the end if the newest narinfo, or the list, is older than `DURATION`, such as 36h"),
-		texts(&o.keys, "trusted-public-keys", manual.Selection, "refuse paths that none of these `KEYS` has signed, NAME:BASE64 separated by blanks"),
+		text(&o.maxAge, "max-age", manual.Selection, "fail at the end if the newest narinfo, or the list, is older than `DURATION`, such as 36h"),
+		texts(&o.keys, "trusted-public-keys", manual.Selection, "reject paths that none of these `KEYS` has signed: NAME:BASE64, separated by spaces"),
 	}
 }
 
@@ -87,8 +87,8 @@ func (o *selectionOptions) parseMaxAge() (time.Duration, error) {
 // recordOptions are where a run writes what it did.
 func recordOptions(o *cachecmd.Options) []cli.Flag {
 	return []cli.Flag{
-		outputFile{text(&o.Ledger, "ledger", manual.Reports, "add each path that is finished to `FILE`, or to an object in S3, and skip those that are in it unchanged")},
-		outputFile{text(&o.Metrics, "metrics", manual.Reports, "write the numbers of the run to `FILE` for Prometheus, every 15 seconds")},
+		outputFile{text(&o.Ledger, "ledger", manual.Reports, "record each finished path in `FILE`, or in an object in S3, and skip paths that it already lists unchanged")},
+		outputFile{text(&o.Metrics, "metrics", manual.Reports, "write metrics for Prometheus to `FILE`, every 15 seconds")},
 	}
 }
 
@@ -131,20 +131,20 @@ func (o *keyOptions) flag(usage string) cli.Flag {
 
 func (o *changeOptions) flags(to *cachecmd.ChangeOptions) []cli.Flag {
 	return join([]cli.Flag{
-		outputFile{text(&to.Output, "output o", manual.InOut, "write a new `CACHE` and leave the old one alone")},
+		outputFile{text(&to.Output, "output o", manual.InOut, "write a new `CACHE`, and do not change the old one")},
 		o.flag("sign what changes with the key in `FILE`; repeatable"),
 	}, compressionOptions(&to.Compression, &to.Level,
-		"compress the NARs that change, or not, or in the same way as before; xz comes out about 30 % larger than by xz -6"), []cli.Flag{
-		boolean(&to.Overlay, "overlay", manual.InOut, "write to --output only what changes, as a cache that clients ask before the other one"),
+		"compress changed NARs; same: in the same way as before; xz becomes about 30 % larger than with xz -6"), []cli.Flag{
+		boolean(&to.Overlay, "overlay", manual.InOut, "write only changed paths to --output, as a cache that clients ask before the original one"),
 		prioritized(&to.Priority),
-		boolean(&to.Prune, "prune", manual.InOut, "delete what was replaced: NARs that no narinfo names any more, narinfos of renamed paths"),
-		text(&to.State, "state", manual.InOut, "remember what is done in `DIR` (default: narseal in $XDG_STATE_HOME or ~/.local/state)"),
-		boolean(&to.DryRun, "dry-run n", manual.InOut, "say what would change, and change nothing"),
+		boolean(&to.Prune, "prune", manual.InOut, "delete what was replaced: NARs that no narinfo refers to any more, narinfos of renamed paths"),
+		text(&to.State, "state", manual.InOut, "record finished work in `DIR` (default: narseal in $XDG_STATE_HOME or ~/.local/state)"),
+		boolean(&to.DryRun, "dry-run n", manual.InOut, "list what would change, and change nothing"),
 	})
 }
 
 func prioritized(to *int) cli.Flag {
-	f := positive(to, 0, "priority", manual.InOut, "the Priority in the overlay's nix-cache-info: clients ask the lowest `N` first")
+	f := positive(to, 0, "priority", manual.InOut, "the Priority in the overlay's nix-cache-info: clients ask the cache with the lowest `N` first")
 	f.DefaultText = "10 below that of the cache"
 	return f
 }

@@ -8,5 +8,5 @@ import (
 
 // netrcOption is that of commands which read caches.
 func netrcOption(to *string) cli.Flag {
-	return inputFile{text(to, "netrc-file", manual.InOut, "take the user name and password for a cache behind HTTP from `FILE` (default: ~/.netrc)")}
+	return inputFile{text(to, "netrc-file", manual.InOut, "read the user name and password for a cache behind HTTP from `FILE` (default: ~/.netrc)")}
 }

@@ -25,7 +25,7 @@ func (o *ruleOptions) flags() []cli.Flag {
 	return []cli.Flag{
 		texts(&o.maps, "map m", manual.Rules, "replace a hash, or a base name HASH-NAME: `OLD=NEW`; repeatable"),
 		inputFiles{texts(&o.files, "map-file", manual.Rules, "read rules from `FILE`, one rule per line: OLD=NEW or OLD NEW; # starts a comment")},
-		encodingsOption(&o.encodings, "replace in text of these `ENCODINGS`; the wide ones in both byte orders"),
+		encodingsOption(&o.encodings, "replace in text in these `ENCODINGS`; UTF-16 and UTF-32 in both byte orders"),
 	}
 }
 

@@ -24,20 +24,20 @@ func refsCommand(p *process) *cli.Command {
 		Name:      "refs",
 		Usage:     "list the store paths that archives and files refer to",
 		ArgsUsage: "[INPUT...]",
-		Description: `INPUT is a NAR, an export stream, a directory, a file, or a binary cache, which may be a
-file:// or s3:// URL, too; nothing, or -, is stdin. A reference is the whole path, such as /nix/store/HASH-NAME, in contents, symlink
-targets and entry names. --deny also finds the bare hash, as Nix does for
-disallowedReferences. --deep finds those in packed files, where a rewrite cannot
-reach them; they are listed by themselves. With --deny or --allow-only, packed
-files that cannot be searched completely are an error. At most 1,048,576
-different store paths are listed of an input; more are an error.
+		Description: `INPUT is a NAR, an export stream, a directory, a file, or a binary cache, including
+a file:// or s3:// URL; no INPUT, or -, is stdin. A reference is a complete path, such as
+/nix/store/HASH-NAME, in contents, symlink targets or entry names. --deny also finds the
+bare hash, as Nix does for disallowedReferences. --deep also searches packed files, which
+a rewrite cannot change; references there are listed separately. With --deny or
+--allow-only, a packed file that cannot be searched completely is an error. refs lists at
+most 1,048,576 different store paths per input; more are an error.
 
   narseal refs --deny /nix/store/HASH-NAME ./result`,
 		Flags: join([]cli.Flag{
-			texts(&names.deny, "deny", manual.StorePaths, "status 3 if there is a reference to this `HASH|PATH`, and report where; repeatable"),
-			inputFile{text(&names.allowOnly, "allow-only", manual.StorePaths, "status 3 if there is a reference to a path that is not in `FILE`: one hash or path per line, # starts a comment")},
+			texts(&names.deny, "deny", manual.StorePaths, "exit with status 3 if there is a reference to `HASH|PATH`, and report where; repeatable"),
+			inputFile{text(&names.allowOnly, "allow-only", manual.StorePaths, "exit with status 3 if there is a reference to a path that is not in `FILE`: one hash or path per line; # starts a comment")},
 			storeDirOption(&names.storeDir, defaultStoreDir),
-			encodingsOption(&names.encodings, "look for paths in these `ENCODINGS`; the wide ones in both byte orders"),
+			encodingsOption(&names.encodings, "look for paths in these `ENCODINGS`; UTF-16 and UTF-32 in both byte orders"),
 			oneOf(&o.JSON, "text", []value[bool]{{"text", false}, {"json", true}}, "format", manual.Reports, "text for people; json: one object per line"),
 			boolean(&deep, "deep", manual.Packed, "search packed files, too: gzip, xz, zstd, bzip2, zip, and tar"),
 		}, unpackOptions(&unpack), []cli.Flag{netrcOption(&o.Netrc)}, common.flags()),

@@ -23,25 +23,25 @@ func repairCommand(p *process) *cli.Command {
 		Name:      "repair",
 		Usage:     "repair every invalid signature, and change nothing else",
 		ArgsUsage: "[INPUT] | --in-place PATH...",
-		Description: `INPUT is a NAR or an export stream, raw or compressed; nothing, or -, is stdin.
-Whatever damaged a signature, its stale page and special slots are recomputed.
-A bundle whose files changed gets a new seal: digests in CodeResources, and the
-slots of its main executable.
-What cannot be repaired is passed on as it is, named on stderr, and makes the
-exit status 3.
+		Description: `INPUT is a NAR or an export stream, raw or compressed; no INPUT, or -, is stdin.
+Stale page slots and special slots are recomputed, whatever the cause. A bundle whose
+files changed gets a new seal: digests in CodeResources, and the slots of its main
+executable. What cannot be repaired is passed through unchanged and named on stderr;
+the exit status is then 3.
 
   narseal repair -o good.nar broken.nar
 
-With --in-place PATH is a file, or a directory with all that lies in it. A file is
-replaced by a new one, which keeps mode, owner, time and attributes, and only if
-it needs it. Hard links among the PATHs stay linked to each other; a name outside of
-them keeps the old contents. Symlinks in directories are not followed. What was
-repaired is listed on stdout. What is in a Nix store with a database is refused: narseal store repair repairs both.
+With --in-place, PATH is a file, or a directory, which is searched recursively. A file
+that needs repair is replaced with a new one, which keeps mode, owner, time and
+attributes; no backup is kept. Hard links among the PATHs stay linked to each other; links
+outside keep the old contents. Symlinks in directories are not followed. Repaired files
+are listed on stdout. Paths in a Nix store with a database are refused: use narseal store
+repair, which updates the database, too.
 
   narseal repair --in-place ./Some.app`,
 		Flags: join([]cli.Flag{
 			boolean(&inPlace, "in-place", manual.InOut, "repair files and directories instead of an archive"),
-			boolean(&force, "force", manual.InOut, "with --in-place, also what is in a Nix store, whose database then has the old hash"),
+			boolean(&force, "force", manual.InOut, "with --in-place, also repair files in a Nix store; its database keeps the old hash"),
 			onCMSOption(&o.OnCMS, "keep"),
 		}, archiveOptions(&o.Archive), []cli.Flag{jobsOption(&o.Jobs, "hash on `N` processors")}, common.flags()),
 		Action: func(c *cli.Context) (err error) {

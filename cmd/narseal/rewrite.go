@@ -20,18 +20,18 @@ func rewriteCommand(p *process) *cli.Command {
 		Name:      "rewrite",
 		Usage:     "rewrite store-path hashes in a NAR and repair the signatures that this breaks",
 		ArgsUsage: "[INPUT]",
-		Description: `INPUT is a NAR or an export stream, raw or compressed; nothing, or -, is stdin.
-Everything keeps its length. All rules apply at once, never to the output of
-another one. A bundle whose files change gets a new seal. A file signed by a
-certificate that a rule touches cannot be repaired and ends the run, unless
---on-cms says otherwise.
+		Description: `INPUT is a NAR or an export stream, raw or compressed; no INPUT, or -, is stdin.
+Lengths do not change. All rules apply in one pass: no rule changes the output of
+another. A bundle whose files change gets a new seal. If a rule touches a file that is
+signed with a certificate, the run ends with an error, because narseal cannot renew that
+signature; --on-cms changes this.
 
   nix-store --dump /nix/store/OLD |
     narseal rewrite --map OLD=NEW |
     nix-store --restore ./new`,
 		Flags: join(rules.flags(), []cli.Flag{repairOption(&o.Repair), onCMSOption(&o.OnCMS, "fail")}, archiveOptions(&o.Archive), []cli.Flag{
-			boolean(&o.Spool, "spool", manual.InOut, "copy the input to a temporary file first, so that renamed entries can move before others"),
-			boolean(&deepWarn, "deep-warn", manual.Packed, "search packed files, and warn of what is hidden there from the rules"),
+			boolean(&o.Spool, "spool", manual.InOut, "copy the input to a temporary file first, so that renamed entries can move ahead of others"),
+			boolean(&deepWarn, "deep-warn", manual.Packed, "search packed files, and warn about hashes there, which the rules cannot replace"),
 		}, unpackOptions(&unpack), common.flags()),
 		Action: func(c *cli.Context) (err error) {
 			env := common.env(p)

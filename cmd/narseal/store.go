@@ -11,8 +11,9 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-const aboutStores = `PATH is a store path, or a file in one, such as ./result; none: all paths that are
-valid in Nix's database. They are listed by nix-store, which must be on PATH.
+const aboutStores = `PATH is a store path, or a file in one, such as ./result. Without a PATH, all valid
+paths in Nix's database are processed. narseal gets the list from nix-store, which must
+be installed.
 `
 
 func storeCommand(p *process) *cli.Command {
@@ -28,7 +29,7 @@ type storeOptions struct{ common commonOptions }
 
 func (o *storeOptions) flags(to *storecmd.Options) []cli.Flag {
 	return join([]cli.Flag{
-		boolean(&to.Closure, "closure", manual.Selection, "also what the PATHs refer to"),
+		boolean(&to.Closure, "closure", manual.Selection, "also everything that the PATHs refer to"),
 		storeDirOption(&to.StoreDir, "$NIX_STORE_DIR, or /nix/store"),
 		jobsOption(&to.Jobs, "work on `N` paths at a time"),
 	}, o.common.flags())
@@ -62,7 +63,7 @@ func storeVerifyCommand(p *process) *cli.Command {
 			env := store.begin(p, c, &o.Options)
 			o.Version, o.List.Summary = versionString(), os.Getenv("GITHUB_STEP_SUMMARY")
 			if o.HTML == "-" {
-				return terminal.Usage("", "--html -: want the name of a file, stdout is for the list")
+				return terminal.Usage("", "--html -: want a file name; stdout is used for the list")
 			}
 			return storecmd.Verify(c.Context, env, &o)
 		},
@@ -77,22 +78,23 @@ func storeRepairCommand(p *process) *cli.Command {
 	)
 	return &cli.Command{
 		Name:      "repair",
-		Usage:     "repair every invalid signature, and Nix's database with it",
+		Usage:     "repair every invalid signature, and update Nix's database",
 		ArgsUsage: "[PATH...]",
 		Description: aboutStores + `
-A path with an invalid signature is repaired in a cache of its own, and Nix takes it
-from there: contents and database change together. References, deriver and time of
-registration stay; Nix's signatures of the old contents go. Programs that run keep
-running. The store paths that change are listed on stdout.
+A path with an invalid signature is repaired in a temporary binary cache, and Nix
+imports it from there: contents and database change together. References, deriver and
+registration time stay; Nix's signatures of the old contents are dropped. Running
+programs keep running. The store paths that change are listed on stdout.
+nix-store --repair-path downloads the original of a path again.
 
-A run that is stopped, even in the middle of Nix's work, is completed by the next one.
+If a run is stopped, even in the middle of Nix's work, the next run finishes it.
 
   sudo narseal store repair`,
 		Flags: join([]cli.Flag{
 			onCMSOption(&o.OnCMS, "keep"),
-			keys.flag("sign what changes with the key in `FILE`, not with one that is made for the run; repeatable"),
-			text(&o.State, "state", manual.InOut, "keep what is repaired in `DIR` until Nix has it (default: narseal beside Nix's database)"),
-			boolean(&o.DryRun, "dry-run n", manual.InOut, "say what would change, and change nothing; this takes no rights"),
+			keys.flag("sign repaired paths with the key in `FILE`, not with a temporary key; repeatable"),
+			text(&o.State, "state", manual.InOut, "keep repaired paths in `DIR` until Nix has imported them (default: narseal beside Nix's database)"),
+			boolean(&o.DryRun, "dry-run n", manual.InOut, "list what would change, and change nothing; needs no privileges"),
 		}, store.flags(&o.Options)),
 		Action: func(c *cli.Context) (err error) {
 			env := store.begin(p, c, &o.Options)

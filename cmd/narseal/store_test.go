@@ -360,11 +360,11 @@ func TestStorePaths(t *testing.T) {
 	s.clean("after one path")
 
 	for what, args := range map[string][]string{
-		"not in the store directory":            {t.TempDir()},
-		"no such file or directory":             {t.TempDir() + "/none"},
-		"not a valid path in Nix's database":    {s.path("k", "none")},
-		"is no store path":                      {s.dir + "/.links"},
-		"valid in Nix's database, and not ther": {s.path("d", "other")},
+		"not in the store directory":           {t.TempDir()},
+		"no such file or directory":            {t.TempDir() + "/none"},
+		"not a valid path in Nix's database":   {s.path("k", "none")},
+		"is not a store path":                  {s.dir + "/.links"},
+		"valid in Nix's database, but missing": {s.path("d", "other")},
 	} {
 		if strings.HasPrefix(what, "valid") {
 			if err := os.Rename(args[0], args[0]+".away"); err != nil {
@@ -439,7 +439,7 @@ func TestStoreRegisters(t *testing.T) {
 	before, links := s.rows(), files(t, s.dir+"/.links")
 	s.set("PATH", bin+":"+s.get("PATH"))
 	out, stderr := s.want(0, "store", "repair", "-v")
-	if out != app+"\n"+tool+"\n" || !strings.Contains(stderr, "to be replaced in another way: ") {
+	if out != app+"\n"+tool+"\n" || !strings.Contains(stderr, "Nix did not repair it, trying another way: ") {
 		t.Errorf("%s%s", out, stderr)
 	}
 	s.clean("after")
@@ -521,7 +521,7 @@ func TestStoreStateOfOthers(t *testing.T) {
 	if err := os.Chmod(state, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr := s.want(1, "store", "repair", "--state", state); !strings.Contains(stderr, "others can write it") {
+	if _, stderr := s.want(1, "store", "repair", "--state", state); !strings.Contains(stderr, "other users can write to it") {
 		t.Errorf("a directory that all can write: %s", stderr)
 	}
 	link := filepath.Join(t.TempDir(), "link")
@@ -592,7 +592,7 @@ func TestStoreUnsigned(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 	s.want(0, "store", "verify", "--unsigned", "warn")
-	if out, stderr := s.want(0, "store", "repair"); out != "" || !strings.Contains(stderr, "narseal store verify lists what has none") {
+	if out, stderr := s.want(0, "store", "repair"); out != "" || !strings.Contains(stderr, "narseal store verify lists it") {
 		t.Errorf("%s%s", out, stderr)
 	}
 }
@@ -878,7 +878,7 @@ func TestStoreContentAddressed(t *testing.T) {
 		writeFile(t, file, stale)
 		path := strings.TrimSpace(s.nix(nil, "nix-store", "--add", file))
 		for _, args := range [][]string{{"store", "repair", "-n"}, {"store", "repair"}} {
-			if out, stderr := s.want(0, args...); out != path+"\n" || !strings.Contains(stderr, "it was content-addressed, and is not any more") {
+			if out, stderr := s.want(0, args...); out != path+"\n" || !strings.Contains(stderr, "no longer content-addressed") {
 				t.Errorf("%q: %s%s", args, out, stderr)
 			}
 		}

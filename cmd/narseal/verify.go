@@ -20,9 +20,10 @@ func verifyCommand(p *process) *cli.Command {
 		Usage:     "report every signature, change nothing",
 		ArgsUsage: "[INPUT...]",
 		Description: `INPUT is a NAR or an export stream, raw or compressed, a directory, or any other file;
-nothing, or -, is stdin, which must be an archive. The exit status is 3 if a signature is
-invalid, or is missing where macOS wants one (--unsigned). The last lines then say how to
-repair what can be repaired.
+no INPUT, or -, is stdin, which must be a NAR or an export stream. The exit status is 3
+if a signature is invalid, or missing where macOS requires one (--unsigned); the last
+lines then say how to repair what can be repaired. Other archives, such as tar and zip,
+are not unpacked.
 
   narseal verify ./result
   narseal verify $(nix-store -qR ./result)`,
@@ -38,7 +39,7 @@ repair what can be repaired.
 			o.Common, o.Inputs, o.Version = common.Common, inputArgs(c), versionString()
 			o.List.Summary = os.Getenv("GITHUB_STEP_SUMMARY")
 			if o.HTML == "-" {
-				return terminal.Usage("", "--html -: want the name of a file, stdout is for the list")
+				return terminal.Usage("", "--html -: want a file name; stdout is used for the list")
 			}
 			return command.Verify(c.Context, env, &o)
 		},

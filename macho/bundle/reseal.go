@@ -325,16 +325,3 @@ func setCode(f *resources.File, now *macho.Report) {
 		f.Hashes[i].Now = hashes[i].Now
 	}
 }
-
-// setNames takes the paths of executables from the tree, which has the new names of what was renamed.
-func (c *Checker) setNames(b *openBundle) {
-	if c.Reseal == nil || len(b.slices) == 0 || !b.inScope(&c.tree) || c.tree.full != "" {
-		return
-	}
-	from, cut := c.tree.from(b.depth)
-	for i := range b.slices {
-		if w := &b.slices[i]; from <= w.file && w.file < len(c.tree.files) {
-			w.path = b.root + "/" + c.tree.files[w.file].Path[cut:]
-		}
-	}
-}

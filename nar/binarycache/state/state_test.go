@@ -274,7 +274,7 @@ func TestForgedState(t *testing.T) {
 		"outside":          {text(strings.Replace(string(good), "nar/1.nar", "../x.nar", 1)), "line 2: not a record"},
 		"key as narinfo":   {text(strings.Replace(string(good), strings.Repeat("a", 32)+".narinfo", "secret.key", 1)), "line 2: not a record"},
 		"endless line":     {text(string(good) + strings.Repeat("x", 1<<17)), "line 3"},
-		"writable by all":  {func() error { return errors.Join(text(string(good))(), os.Chmod(path, 0o666)) }, "others can write it"},
+		"writable by all":  {func() error { return errors.Join(text(string(good))(), os.Chmod(path, 0o666)) }, "other users can write to it"},
 		"symlink":          {func() error { return errors.Join(os.WriteFile(outside, good, 0o600), os.Symlink(outside, path)) }, "escapes"},
 		"symlink to lock":  {func() error { return os.Symlink(lockName, path) }, "symbolic link"},
 		"directory":        {func() error { return os.Mkdir(path, 0o700) }, "is a directory"},
@@ -297,7 +297,7 @@ func TestForgedState(t *testing.T) {
 		if err := errors.Join(os.RemoveAll(filepath.Dir(path)), os.Mkdir(filepath.Dir(path), 0o700), text(string(good))(), os.Chown(path, 12345, 0)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(dir, "cache", "work"); err == nil || !strings.Contains(err.Error(), "another user's") {
+		if _, err := Open(dir, "cache", "work"); err == nil || !strings.Contains(err.Error(), "another user") {
 			t.Errorf("another user's file: %v", err)
 		}
 	}

@@ -25,10 +25,10 @@ func checkOwner(info fs.FileInfo) error {
 		return errors.New("its owner is not known")
 	}
 	if uid := os.Geteuid(); int(st.Uid) != uid {
-		return fmt.Errorf("it belongs to user %d, want %d: a state must not be another user's", st.Uid, uid)
+		return fmt.Errorf("it belongs to user %d, want %d: another user must not own the state", st.Uid, uid)
 	}
 	if perm := info.Mode().Perm(); perm&0o022 != 0 {
-		return fmt.Errorf("its mode is %#o: others can write it", perm)
+		return fmt.Errorf("its mode is %#o: other users can write to it", perm)
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 // outcome is how the command ends: an error outweighs an invalid signature.
 func (r *run) outcome(o *Options, invalid bool) error {
 	if r.absent > 0 {
-		r.Terminal.Warnf("the cache does not have %s of --paths; --verbose names what is missing", report.Plural(r.absent, "path", "paths"))
+		r.Terminal.Warnf("the cache does not have %s of --paths; --verbose lists them", report.Plural(r.absent, "path", "paths"))
 	}
 	if at := r.age.of(); !at.IsZero() {
 		r.Terminal.Infof("the input is of %s", at.UTC().Format(time.RFC3339))

@@ -33,7 +33,7 @@ func openState(e *command.Env, dir string, cache *cachestore.Cache, shard, work 
 		return s, dir, nil
 	}
 	if !needed && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, errNoHome)) {
-		e.Terminal.Infof("nothing is remembered of this run: %v", err)
+		e.Terminal.Infof("this run keeps no state: %v", err)
 		return nil, "", nil
 	}
 	return nil, "", err

@@ -75,7 +75,7 @@ func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
 		return err
 	}
 	if !a.Matches {
-		e.Terminal.Warnf("Nix will refuse to import this as %s: the signature of %s holds hashes of pages that contain the path, and they are part of the address, so that it changes with the path",
+		e.Terminal.Warnf("Nix will refuse to import this as %s: the signature of %s covers pages that contain the path, so the address depends on itself",
 			a.CA, terminal.Printable(repaired))
 	}
 	e.Terminal.Infof("%s", a.Path)
@@ -105,7 +105,7 @@ func (e *Env) address(o *AddressOptions, s *input.Stream, out io.Writer) (_ *add
 	var signature *filter.SignatureError
 	if errors.As(err, &signature) {
 		// The hint of rewrite would name an option that address does not have.
-		err = terminal.Hint(err, "only whoever signed it can sign it again; narseal rewrite --on-cms adhoc makes such a signature an ad-hoc one")
+		err = terminal.Hint(err, "only its owner can sign it again; narseal rewrite --on-cms adhoc makes the signature ad-hoc")
 	}
 	return a, repaired, s.Explain(err)
 }

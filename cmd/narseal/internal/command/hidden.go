@@ -24,7 +24,7 @@ func (l *hiddenList) add(r *refs.Reference) error {
 	l.seen[r.Hash]++
 	if entry := r.Path.Short() + r.Member; l.last[r.Hash] != entry && l.seen[r.Hash] <= maxPlaces {
 		l.last[r.Hash] = entry
-		l.Terminal.Warnf("%s: %s is hidden here, where no rewrite reaches it (%s)", newPlace(r), l.rules.Rule(r.Hash).From, r.Encoding)
+		l.Terminal.Warnf("%s: %s is in a packed file, where rewrite cannot replace it (%s)", newPlace(r), l.rules.Rule(r.Hash).From, r.Encoding)
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func RepairInPlace(ctx context.Context, e *Env, o *InPlaceOptions) error {
 		r.path(ctx, path)
 	}
 	r.repairer.Elsewhere(func(path nar.Path, names uint64) {
-		e.Terminal.Infof("%s: %s of it elsewhere, with the old contents", path.Short(), report.Plural(int64(names), "hard link", "hard links"))
+		e.Terminal.Infof("%s: %s the old contents", path.Short(), report.Plural(int64(names), "hard link elsewhere keeps", "hard links elsewhere keep"))
 	})
 	e.WarnUnsigned(r.unsigned, "narseal verify")
 	r.print(r.summary())

@@ -135,7 +135,7 @@ func (r *refsRun) run(ctx context.Context, inputs []refsInput) error {
 			}
 		}
 		if n := r.incomplete() - before; err == nil && r.gate && n > 0 {
-			err = terminal.Hint(fmt.Errorf("not searched completely: %s, so that a forbidden path may be in it", report.Plural(n, "packed file", "packed files")),
+			err = terminal.Hint(fmt.Errorf("not searched completely: %s, so a forbidden path may be hidden there", report.Plural(n, "packed file", "packed files")),
 				"raise the limits that the warnings name; without --deny and --allow-only it is only a warning")
 		}
 		if !r.wanted {
@@ -206,10 +206,10 @@ func (r *refsRun) stream(name string, in *input.Input) error {
 		return r.export(nar.NewExportReader(follow), entered)
 	}
 	if name == input.Stdin {
-		return terminal.Hint(errors.New("input: neither a NAR nor an export stream"), "name a file or a directory to search it as it is")
+		return terminal.Hint(errors.New("input: neither a NAR nor an export stream"), "to search a file or a directory, pass its name")
 	}
 	if s.Compression != compression.None {
-		r.Terminal.Warnf("%s: holds no archive; searched as it is, compressed by %s", name, s.Compression)
+		r.Terminal.Warnf("%s: not an archive; searched as a file compressed with %s", name, s.Compression)
 	}
 	r.set.label = ""
 	whole, err := in.Rewind()

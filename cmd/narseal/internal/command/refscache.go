@@ -66,7 +66,7 @@ func expandCaches(ctx context.Context, inputs []string, caches map[string]*cache
 				return nil, terminal.Usage("narseal cache verify --paths takes a list of paths", "input: %w", err)
 			}
 			if err != nil {
-				return nil, terminal.Hint(fmt.Errorf("input: %s: %w", cache.Name, err), "narseal cache verify says what is wrong with a cache")
+				return nil, terminal.Hint(fmt.Errorf("input: %s: %w", cache.Name, err), "narseal cache verify shows what is wrong with a cache")
 			}
 			shown := cache.Name + "/" + info.URL
 			if cache.Dir != "" {

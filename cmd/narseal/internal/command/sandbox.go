@@ -15,7 +15,7 @@ func (e *Env) Restrict(p sandbox.Policy) error {
 	}
 	status, err := e.Enforce(p)
 	if err != nil {
-		return terminal.Hint(err, "--sandbox off does without")
+		return terminal.Hint(err, "--sandbox off turns the sandbox off")
 	}
 	e.Terminal.Infof("sandbox: %s", status)
 	return nil

@@ -29,7 +29,7 @@ func (e *Env) WarnInvalid(path string, s *macho.Slice) {
 // them.
 func (e *Env) WarnUnsigned(n int64, verify string) {
 	if n > 0 {
-		e.Terminal.Warnf("%s missing: on arm64, macOS runs no code without one; %s lists what has none, codesign --sign - makes one",
+		e.Terminal.Warnf("%s missing: macOS on arm64 does not run unsigned code; %s lists it, codesign --sign - signs it",
 			report.Plural(n, "signature is", "signatures are"), verify)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"path"
 	"slices"
 	"strings"
 
@@ -57,14 +58,12 @@ type slice struct {
 	macho.Slice
 	ID        int
 	Name      string
-	StorePath string // that the file is in; empty if that is not known
+	StorePath string // that the file is in, unless Name begins with it; empty if that is not known
+	Listed    bool   // the table names the StorePath, too
 	Stale     int
 	Open      bool
 	Drawn     bool
 }
-
-// OtherName reports whether the name does not show the store path.
-func (s *slice) OtherName() bool { return s.StorePath != "" && !strings.HasPrefix(s.Name, s.StorePath) }
 
 // Maps is for the template.
 func (s *slice) Maps() []*pageMap { return pageMaps(&s.Slice) }
@@ -96,7 +95,11 @@ func (h *HTML) Add(i *report.Item) {
 	if i.OK() {
 		list = &h.valid
 	}
-	row := &slice{Slice: i.Slice, Name: terminal.Printable(item.Name()), StorePath: terminal.Printable(cmp.Or(i.StorePath, i.InStore))}
+	row := &slice{Slice: i.Slice, Name: item.Name()}
+	if p := cmp.Or(i.StorePath, i.InStore); !strings.HasPrefix(row.Name, p) {
+		row.StorePath, row.Listed = terminal.Printable(p), !strings.Contains(row.Name, path.Base(p))
+	}
+	row.Name = terminal.Printable(row.Name)
 	row.Reason = terminal.Printable(row.Reason)
 	if len(*list) == maxRows || !h.o.Budget.Take(report.Memory(&row.Slice)+len(row.Name)+len(row.StorePath)) {
 		h.omitted++
@@ -181,7 +184,7 @@ func meaning(n *report.Tally) string {
 	case n.Invalid > 0:
 		return "A Mac kills a program when it reads a part of a file that does not match the file's signature, or refuses to start it."
 	case n.Failed > 0:
-		return "What could be read is fine. The rest is not known."
+		return "Nothing invalid was found in what could be read."
 	case n.Slices > 0:
 		return "Every part of every signed file matches its signature."
 	}
@@ -189,7 +192,7 @@ func meaning(n *report.Tally) string {
 }
 
 // maxInputs is how many inputs are named.
-const maxInputs = 10
+const maxInputs = 3
 
 // inputs names the inputs, for people.
 func inputs(names []string) string {

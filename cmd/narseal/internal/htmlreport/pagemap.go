@@ -18,7 +18,8 @@ import (
 type pageMap struct {
 	Title, Legend, Label string
 	Cells                int
-	Width, Height        int // of the grid
+	Width, Height        int  // of the grid
+	Full                 bool // the grid is drawn over the full width
 	Tiles                []tile
 	Bad                  []tile
 	Segments             []segmentTint
@@ -101,7 +102,8 @@ func (m *pageMap) draw(regions []macho.Region, d *macho.CodeDirectory) {
 	if per > 1 {
 		m.Legend += fmt.Sprintf(" A square is %d pages.", per)
 	}
-	m.Width = mapCols*cellPitch - (cellPitch - cellSize) // also of a small map, so that squares are alike
+	m.Width = min(m.Cells, mapCols)*cellPitch - (cellPitch - cellSize)
+	m.Full = m.Cells >= mapCols
 	m.Height = (m.Cells+mapCols-1)/mapCols*cellPitch - (cellPitch - cellSize)
 	name := func(cell int) string { // of the pages in it
 		if from, to := cell*per, min((cell+1)*per, d.Slots)-1; from < to {

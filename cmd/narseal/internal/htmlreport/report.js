@@ -1,11 +1,11 @@
 "use strict";
 (() => {
 	// A button beside each command copies it. Where the browser has no clipboard for pages, it selects the text.
-	for (const box of document.querySelectorAll(".command")) {
+	for (const [i, box] of document.querySelectorAll(".command").entries()) {
 		const button = document.createElement("button"), code = box.querySelector("code");
 		button.type = "button";
 		button.textContent = "Copy";
-		button.setAttribute("aria-label", `Copy ${code.textContent}`);
+		button.setAttribute("aria-label", i ? `Copy command ${i + 1}` : "Copy the command");
 		const said = document.createElement("span");
 		said.setAttribute("role", "status");
 		button.addEventListener("click", async () => {

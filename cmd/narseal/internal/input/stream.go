@@ -108,9 +108,9 @@ func (s *Stream) Explain(err error) error {
 		return err
 	}
 	if s.image {
-		return terminal.Hint(err, "narseal verify, and narseal repair --in-place, take Mach-O files as they are")
+		return terminal.Hint(err, "for Mach-O files, use narseal verify and narseal repair --in-place")
 	}
-	return terminal.Hint(err, "an archive is what nix-store --dump or nix-store --export makes, raw or compressed")
+	return terminal.Hint(err, "an archive is the output of nix-store --dump or nix-store --export, raw or compressed")
 }
 
 // Close releases what the stream needs, but not the input.

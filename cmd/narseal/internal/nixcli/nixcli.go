@@ -122,7 +122,7 @@ func (s *Store) setRemote(remote string) error {
 	case filepath.IsAbs(name) && query == "":
 		s.remote, query = "local", "root="+url.QueryEscape(name)
 	default:
-		return fmt.Errorf("NIX_REMOTE is %s, which is not a store of this machine: leave it empty", remote)
+		return fmt.Errorf("NIX_REMOTE is %s, which is not a store of this machine: unset it", remote)
 	}
 	if s.remote == "daemon" {
 		return nil
@@ -173,7 +173,7 @@ func (s *Store) find(ctx context.Context) error {
 			}
 		}
 	}
-	return errors.New("neither nix-store nor nix is on PATH: the store is read and changed by Nix's own commands")
+	return errors.New("neither nix-store nor nix is on PATH; narseal needs one of them to read and change the store")
 }
 
 // Bounds of what Nix's commands print, in bytes.

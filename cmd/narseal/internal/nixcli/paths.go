@@ -81,7 +81,7 @@ func (s *Store) Base(file string) (string, error) {
 		}
 		if base, ok := s.inStore(path); ok {
 			if err := storepath.CheckBaseName(base); err != nil {
-				return "", fmt.Errorf("%s: %s is no store path: %w", file, path, err)
+				return "", fmt.Errorf("%s: %s is not a store path: %w", file, path, err)
 			}
 			return base, nil
 		}

@@ -112,11 +112,11 @@ func (m *Mend) Commands() []string {
 func (m *Mend) Notes() []string {
 	var notes []string
 	if slices.ContainsFunc(m.calls, func(c mendCall) bool { return c.more }) {
-		notes = append(notes, fmt.Sprintf("The command names the first %d. Verify again after it.", maxMendOperands))
+		notes = append(notes, fmt.Sprintf("The command lists the first %d paths. Run verify again afterwards.", maxMendOperands))
 	}
 	if m.cms > 0 {
 		notes = append(notes, Plural(m.cms, "signature is", "signatures are")+
-			" by a certificate, which only its owner can renew. --on-cms adhoc makes such a signature ad-hoc.")
+			" made with a certificate, which only its owner can renew. --on-cms adhoc makes such signatures ad-hoc.")
 	}
 	if m.none > 0 {
 		notes = append(notes, "narseal makes no new signatures: build the program again, or run codesign --sign - on a Mac.")

@@ -37,7 +37,7 @@ func TestMend(t *testing.T) {
 	if len(commands) != 2 || !strings.HasPrefix(commands[0], "x 0 1 2 ") || len(strings.Fields(commands[0])) != maxMendOperands+1 || commands[1] != "y" {
 		t.Errorf("commands %q", commands)
 	}
-	if notes := strings.Join(m.Notes(), "\n"); !strings.Contains(notes, "the first 20") || !strings.Contains(notes, "2 signatures are by a certificate") ||
+	if notes := strings.Join(m.Notes(), "\n"); !strings.Contains(notes, "the first 20") || !strings.Contains(notes, "2 signatures are made with a certificate") ||
 		!strings.Contains(notes, "3 signatures cannot be repaired") {
 		t.Errorf("notes %q", notes)
 	}

@@ -24,7 +24,7 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 	var err error
 	for i, way := range ways {
 		if i > 0 {
-			r.Terminal.Infof("%s: to be replaced in another way: %v", r.store.Path(g.Base), err)
+			r.Terminal.Infof("%s: Nix did not repair it, trying another way: %v", r.store.Path(g.Base), err)
 		}
 		this := way(ctx, g)
 		if this == nil {

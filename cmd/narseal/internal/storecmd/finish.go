@@ -19,7 +19,7 @@ func (r *repairRun) finish(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			r.fail(fmt.Errorf("%s: finish what an earlier run has begun: %w", r.store.Path(base), err))
+			r.fail(fmt.Errorf("%s: finish the repair that an earlier run began: %w", r.store.Path(base), err))
 		}
 	}
 	return nil
@@ -45,7 +45,7 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 	if hash != g.OldHash && r.store.VerifyPath(ctx, base) == nil {
 		// The other run has come to its end, or somebody has replaced the path since by something else.
 		if hash == g.NewHash {
-			r.Terminal.Infof("%s: an earlier run has replaced it", r.store.Path(base))
+			r.Terminal.Infof("%s: an earlier run replaced it", r.store.Path(base))
 			return errors.Join(r.addFinished(now[0]), r.staging.remove(base))
 		}
 		return r.staging.remove(base)
@@ -53,7 +53,7 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 	if err := r.apply(ctx, g); err != nil {
 		return err
 	}
-	r.Terminal.Infof("%s: finished what an earlier run has begun", r.store.Path(base))
+	r.Terminal.Infof("%s: finished the repair that an earlier run began", r.store.Path(base))
 	return r.addFinished(now[0])
 }
 

@@ -108,6 +108,6 @@ func rightsError(err error) error {
 	if !errors.As(err, &access) {
 		return err
 	}
-	return terminal.Hint(err, "this takes root, with NIX_REMOTE empty (sudo env NIX_REMOTE= narseal store repair …), "+
-		"or a user in trusted-users of the daemon's nix.conf, or the owner of a single-user store; --dry-run takes no rights")
+	return terminal.Hint(err, "run it as root with NIX_REMOTE empty (sudo env NIX_REMOTE= narseal store repair …), "+
+		"as a user in trusted-users of the daemon's nix.conf, or as the owner of a single-user store; --dry-run needs no privileges")
 }

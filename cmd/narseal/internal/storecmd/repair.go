@@ -70,11 +70,11 @@ func (r *repairRun) stop() {
 			return
 		case <-time.After(wait):
 			if wait == time.Second {
-				r.Terminal.Warnf("Nix is replacing a path: waiting for its end")
+				r.Terminal.Warnf("waiting for Nix to finish replacing a path")
 			}
 		}
 	}
-	r.Terminal.Warnf("Nix goes on by itself; the next narseal store repair completes what it does not")
+	r.Terminal.Warnf("Nix continues on its own; the next narseal store repair finishes the rest")
 }
 
 // work finishes what an earlier run has left, and repairs the paths.
@@ -119,7 +119,7 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 		return err
 	}
 	r.staging, err = openStaging(ctx, dir, r.store, func() {
-		r.Terminal.Warnf("waiting for another narseal store repair, or the Nix that it has started, to end")
+		r.Terminal.Warnf("waiting for another narseal store repair, or for the Nix that it started, to finish")
 	})
 	return err
 }
@@ -141,7 +141,7 @@ func (r *repairRun) done(f *pathFound) (err error) {
 		r.Terminal.Warnf("%s: %s", path, warning)
 	}
 	if f.status == gone {
-		r.Terminal.Infof("%s: gone since the run began", path)
+		r.Terminal.Infof("%s: it disappeared during the run", path)
 	}
 	repaired := int64(0)
 	for i := range f.signatures {
@@ -186,8 +186,8 @@ func (r *repairRun) summary() string {
 func (r *repairRun) advise() {
 	r.WarnUnsigned(r.missing, "narseal store verify")
 	if n := r.left[macho.StatusCMS]; n > 0 {
-		r.Terminal.Warnf("%s by a certificate, which only its owner can renew: --on-cms adhoc replaces it by an ad-hoc one, "+
-			"or take a build of the package that was not changed after it was signed",
+		r.Terminal.Warnf("%s made with a certificate, which only its owner can renew: --on-cms adhoc makes such signatures ad-hoc; "+
+			"or use a build of the package that was not changed after it was signed",
 			report.Plural(int64(n), "signature", "signatures"))
 	}
 	others := 0
@@ -197,7 +197,7 @@ func (r *repairRun) advise() {
 		}
 	}
 	if others > 0 {
-		r.Terminal.Warnf("%s cannot be repaired, for the reasons above: build or fetch the package again, in another version if it comes back the same",
+		r.Terminal.Warnf("%s cannot be repaired, for the reasons above: rebuild or download the package again, or use another version",
 			report.Plural(int64(others), "signature", "signatures"))
 	}
 }

@@ -100,11 +100,11 @@ func (r *repairRun) repair(ctx context.Context, f *pathFound) error {
 func (r *repairRun) losses(ctx context.Context, base string) (losses []string) {
 	p, err := r.store.Provenance(ctx, base)
 	if err != nil {
-		r.Terminal.Infof("%s: signatures by which it was trusted, if there are any, do not fit any more", r.store.Path(base))
+		r.Terminal.Infof("%s: signatures of the old contents, if there are any, no longer match", r.store.Path(base))
 		return nil
 	}
 	if p.ContentAddressed {
-		losses = append(losses, "it was content-addressed, and is not any more: its contents are no longer those that its name says")
+		losses = append(losses, "no longer content-addressed: its contents no longer match its name")
 	}
 	if n := len(p.Signatures); n > 0 {
 		losses = append(losses, fmt.Sprintf("%s of its old contents dropped", report.Plural(int64(n), "signature", "signatures")))

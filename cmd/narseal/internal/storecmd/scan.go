@@ -243,5 +243,5 @@ func (r *run) outcome() error {
 
 // missing is the error of a valid path of which nothing is there.
 func missing(s *nixcli.Store, base string) error {
-	return fmt.Errorf("%s: valid in Nix's database, and not there: nix-store --repair-path %[1]s", s.Path(base))
+	return fmt.Errorf("%s: valid in Nix's database, but missing: nix-store --repair-path %[1]s", s.Path(base))
 }

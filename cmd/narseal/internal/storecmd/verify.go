@@ -42,7 +42,7 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 	err = r.each(ctx, paths, r.scan, func(f *pathFound) error {
 		if f.status == failed && r.store.IsGone(f.Base) {
 			f.status, f.errs = gone, nil
-			e.Terminal.Warnf("%s: gone since the run began", r.store.Path(f.Base))
+			e.Terminal.Warnf("%s: it disappeared during the run", r.store.Path(f.Base))
 		}
 		for _, err := range f.errs {
 			fail(err)
@@ -100,7 +100,7 @@ func (r *run) complete(paths []nixcli.Path, fail func(error)) []nixcli.Path {
 	for _, p := range paths {
 		switch {
 		case staged[p.Base]:
-			fail(fmt.Errorf("%s: its repair is not complete: if it was interrupted, narseal store repair completes it", r.store.Path(p.Base)))
+			fail(fmt.Errorf("%s: its repair is not complete; unless another run is working on it, narseal store repair finishes it", r.store.Path(p.Base)))
 		case r.store.IsGone(p.Base):
 			fail(missing(r.store, p.Base))
 		default:
