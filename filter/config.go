@@ -11,7 +11,7 @@ import (
 	"narseal/nar"
 )
 
-// A Config says what a run does. The zero Config passes an archive on as it is.
+// A Config describes a run. The zero Config copies an archive unchanged.
 type Config struct {
 	Rules      *rules.Set // nil: nothing is replaced
 	Signatures SignatureOptions
@@ -82,7 +82,7 @@ type Signature struct {
 	macho.Slice
 }
 
-// A Change says what the rules changed of an entry.
+// A Change says what the rules changed in an entry.
 type Change struct {
 	Path     nar.Path `json:"path"`
 	Contents bool     `json:"contents"`

@@ -1,10 +1,10 @@
 // Package filter rewrites the store paths in archives while they stream through, and repairs the Mach-O code signatures
 // that this breaks.
 //
-// A Config says what to do. Config.Run passes one archive from a nar.Reader to a nar.Writer, and Config.RunExport the
-// archives of an export stream. Config.RunAt takes either from an input that can be read twice. Rules apply to the
-// contents of regular files, to the targets of symlinks and to the names of entries; see rules.Set for what counts as an
-// occurrence. Everything keeps its length, and an archive in which nothing matches comes out byte for byte the same.
+// A Config describes a run. Config.Run copies one archive from a nar.Reader to a nar.Writer, Config.RunExport the
+// archives of an export stream. Config.RunAt processes either kind from an input that can be read twice. Rules apply to
+// the contents of regular files, to the targets of symlinks and to the names of entries; see rules.Set for what counts
+// as an occurrence. Lengths do not change, and an archive in which nothing matches comes out byte for byte identical.
 //
 // Memory does not grow with the archive. Three things are kept, in memory or in a file that Config.Spill opens: an image
 // with a code signature, until its slots are recomputed; a deferred entry, whose new name belongs after names that

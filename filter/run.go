@@ -15,7 +15,7 @@ import (
 // Run reads an archive from r, applies c, and writes the result to w, which it closes. If w is nil, nothing is written:
 // the run only verifies and counts.
 //
-// After an error the archive in w is not complete, and the Result says what was done until then.
+// After an error the archive in w is not complete, and the Result describes the work up to that point.
 func (c *Config) Run(w *nar.Writer, r *nar.Reader) (Result, error) {
 	return c.run(w, r, false)
 }

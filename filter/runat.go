@@ -10,11 +10,11 @@ import (
 // nil, nothing is written.
 //
 // It reads in twice: the names first, and then everything, each directory in the order of the new names. So a renamed
-// entry never waits for its place, and never comes too late for it. in must not change meanwhile.
+// entry never has to wait for its place, and never comes too late. in must not change during the run.
 //
-// Before the second pass, RunAt gives the stream that it is going to read to follow, unless that is nil, and reads what
-// follow returns. It may count the bytes, say. moved is -1 if they are those of in from start to end, and else the
-// offset in in of the first directory list whose entries change places.
+// If follow is not nil, RunAt calls it before the second pass with the stream that it is going to read, and reads the
+// stream that follow returns, which may count the bytes, for example. moved is -1 if they are those of in from start to
+// end, and else the offset in in of the first directory list whose entries change places.
 func (c *Config) RunAt(w io.Writer, in io.ReaderAt, size int64, follow func(r io.Reader, moved int64) (io.Reader, error)) (Result, error) {
 	export, err := isExport(in, size)
 	if err != nil {

@@ -3,18 +3,18 @@
 // A signature has one or more CodeDirectories. Each is a table of hashes: of every page of the slice before the
 // signature (code slots) and of a few other things (special slots). Bytes that change after signing make the slots of
 // their pages stale, and the kernel kills the process that touches such a page. Repair recomputes the stale slots and
-// changes no other byte. An image that was rewritten after linking and then repaired equals one that was linked with the
-// new bytes.
+// changes no other byte. An image that was rewritten after linking and then repaired is identical to one that was
+// linked with the new bytes.
 //
-// Verify checks an image. Repair repairs all of it, RepairTouched what a caller has changed. All three return a Report
-// with an entry for each slice.
+// Verify checks an image. Repair repairs all of it, RepairTouched only what the caller has changed. All three return a
+// Report with an entry for each slice.
 //
 // A program that reads a file as it arrives asks IsMachO and Probe whether the file needs any of this, and FixedPrefix
 // which bytes no repair changes. UnsignedSlices lists the slices of an unsigned file that do not run. DerivedRanges lists the bytes that follow from all others.
 //
-// Input is not trusted: memory and time stay in proportion to the bytes that are there, whatever lengths they claim. The
-// offsets are those of xnu's osfmk/kern/cs_blobs.h. What is malformed is judged as the kernel (bsd/kern/ubc_subr.c) and
-// Security.framework (libsecurity_codesigning/lib/codedirectory.cpp) judge it.
+// Input is not trusted: memory and time are proportional to the size of the input, whatever lengths it claims. The
+// offsets are those of xnu's osfmk/kern/cs_blobs.h. An image is malformed if the kernel (bsd/kern/ubc_subr.c) or
+// Security.framework (libsecurity_codesigning/lib/codedirectory.cpp) rejects its structure.
 package macho
 
 // CMSPolicy says what a repair does with a slice that needs one and is signed by a certificate. The CMS blob of such a

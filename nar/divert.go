@@ -2,8 +2,8 @@ package nar
 
 import "io"
 
-// A Place says where in the output something lies that a Writer has written. That of something in a deferred entry changes
-// when the entry gets its place.
+// A Place is a position in the output of a Writer. A Place in a deferred entry changes when the entry is moved to the
+// output.
 type Place struct {
 	// Spill has it while the deferred entry waits for its place. Then Offset counts from the start of the Spill, else from
 	// the start of the output.
@@ -24,11 +24,11 @@ func (w *Writer) Mark() *Place {
 	return p
 }
 
-// Divert makes to the output, in place of the one that it returns. What was written before goes to the one before: all of
-// it, except for an entry that was begun last and is still in the buffer. The output has size bytes by then. Diverted to
+// Divert makes to the output, and returns the previous output. Everything written before goes to the previous output,
+// except an entry that was begun last and is still in the buffer. The previous output has size bytes then. Diverted to
 // the output that it has, a Writer only flushes its buffer.
 //
-// A Writer is diverted also after Close. Offsets go on counting.
+// Divert also works after Close. Offsets continue.
 func (w *Writer) Divert(to io.Writer) (from io.Writer, size int64, err error) {
 	out := w.outermost()
 	if w.err != nil {

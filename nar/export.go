@@ -29,7 +29,7 @@ type ExportReader struct {
 	trailer *Trailer // of the current archive, once it has been read
 }
 
-// NewExportReader returns an ExportReader for r, which must hold one export stream and nothing else.
+// NewExportReader returns an ExportReader for r, which must contain one export stream and nothing else.
 func NewExportReader(r io.Reader) *ExportReader {
 	return &ExportReader{src: newSource(r)}
 }

@@ -26,7 +26,7 @@ func (w *Writer) PassThrough(r *Reader) {
 }
 
 // Withhold begins contents that are not written as they are taken: until Resume, what is taken is not passed on, and
-// Write writes what it gets. Without PassThrough it does nothing. Its error is the output's, and sticky.
+// Write writes what it gets. Without PassThrough it does nothing. It returns the sticky error of the output.
 func (w *Writer) Withhold() error {
 	if w.err != nil || w.from == nil {
 		return w.err
@@ -38,8 +38,8 @@ func (w *Writer) Withhold() error {
 	return nil
 }
 
-// Resume ends what Withhold began: it drops what was taken meanwhile and flushes what was written. Its error is the
-// output's, and sticky.
+// Resume ends what Withhold began: it drops what was taken meanwhile and flushes what was written. It returns the
+// sticky error of the output.
 func (w *Writer) Resume() error {
 	if w.err != nil || w.from == nil {
 		return w.err

@@ -2,7 +2,7 @@ package nar
 
 import "strings"
 
-// A Path says where an entry lies in an archive, or in a tree of files. Paths share the names of the directories that
+// A Path is the path of an entry in an archive, or in a tree of files. Paths share the names of the directories that
 // they have in common, so that keeping one costs no more than its last name, however deep it is. The text is built by
 // String. The zero Path has no text.
 type Path struct{ last *pathName }
@@ -39,8 +39,8 @@ func (p *pathName) join(name string) *pathName {
 	return &pathName{p, name, p.size + 1 + len(name)}
 }
 
-// Same reports whether p and o are one entry of a directory that they share. It does not build the texts: equal paths
-// that were made apart, from their first name on, are not the same.
+// Same reports whether p and o are the same entry of a directory that they share. It does not compare texts: equal
+// paths that were built separately, from the first name on, are not the same.
 func (p Path) Same(o Path) bool {
 	return p == o || p.last != nil && o.last != nil && *p.last == *o.last
 }

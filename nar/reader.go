@@ -37,8 +37,8 @@ const (
 	atEnd                       // after the root's last ")"
 )
 
-// NewReader returns a Reader for r, which must hold one archive and nothing else. If r is a [Skipper], Next skips large
-// contents without reading them.
+// NewReader returns a Reader for r, which must contain one archive and nothing else. If r is a [Skipper], Next skips
+// large contents without reading them.
 func NewReader(r io.Reader) *Reader {
 	return &Reader{src: newSource(r)}
 }

@@ -9,7 +9,7 @@ type Skipper interface {
 	Skip(n int64) error
 }
 
-// A SectionReader is an io.SectionReader that is a Skipper: a part of a file, say.
+// A SectionReader is an io.SectionReader that is also a Skipper, for example a part of a file.
 type SectionReader struct{ *io.SectionReader }
 
 // NewSectionReader returns a SectionReader for the n bytes of r from off on.

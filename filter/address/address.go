@@ -1,9 +1,8 @@
-// Package address gives archives store paths that are made of their contents, as "nix store make-content-addressed"
-// does.
+// Package address computes content-addressed store paths for archives, as "nix store make-content-addressed" does.
 //
-// The hash of an archive that contains its own store path leaves that path out. A Modulo says what else is left out:
-// ModuloSignatures also leaves out code signatures, so that an archive has the same address before and after its
-// signatures are repaired for the new path.
+// The hash of an archive that contains its own store path does not cover that path. A Modulo says what else the hash
+// does not cover: ModuloSignatures also leaves out code signatures, so that an archive has the same address before and
+// after its signatures are repaired for the new path.
 package address
 
 import (

@@ -1,8 +1,8 @@
 // Package rules finds and replaces the hash parts and base names of store paths in bytes.
 //
-// Parse and ParseFile read rules, and Compile makes a Set of them. A Set finds its rules in text of one, two or four
-// bytes a character, at any offset, at a cost that hardly depends on the number of rules. Replacements have the length
-// of what they replace.
+// Parse and ParseFile read rules, and Compile combines them into a Set. A Set finds its rules in text with one, two or
+// four bytes per character, at any offset, at a cost that hardly depends on the number of rules. A replacement has the
+// same length as the text that it replaces.
 //
-// ScanStorePaths finds whole store paths without knowing any of them.
+// ScanStorePaths finds complete store paths without any rules.
 package rules

@@ -6,7 +6,7 @@ import (
 )
 
 // Encodings is a set of character encodings in which text is searched. UTF16 and UTF32, the wide encodings, stand for
-// both of their byte orders. Text in them may start at any offset, also an odd one, and needs no byte order mark.
+// both of their byte orders. Text in them may start at any offset, even an odd one, and needs no byte order mark.
 type Encodings uint8
 
 // The encodings.

@@ -7,14 +7,14 @@ func (r *Set) MaxLen() int { return r.longest * r.enc.Width() }
 // and the number of the rule. final says that no bytes follow b.
 //
 // Find returns the number of settled bytes: all of b if final is set. The rest of b, always less than MaxLen, may be
-// the start of an occurrence. Nothing in it was reported, and the caller presents it again with more bytes after it.
-// So what is found does not depend on where a stream is cut.
+// the start of an occurrence. Nothing in it was reported; the caller passes it again with more bytes after it. So the
+// matches do not depend on how a stream is split.
 func (r *Set) Find(b []byte, final bool, found func(off, n, rule int)) (settled int) {
 	return r.each(b, final, func(m match) { found(m.off, m.n, m.rule) })
 }
 
-// FindAll is Find for all occurrences, also those that overlap others: of the rules that start at one place the longest
-// comes first. In a wide encoding, text that is complete in both byte orders is reported twice, at two offsets.
+// FindAll is Find for all occurrences, including overlapping ones: of the rules that match at the same place the
+// longest comes first. In a wide encoding, text that is complete in both byte orders is reported twice, at two offsets.
 func (r *Set) FindAll(b []byte, final bool, found func(off, n, rule int)) (settled int) {
 	end := r.decided(b, final)
 	for at := 0; at < end && len(b)-at >= hashLen; {

@@ -20,8 +20,8 @@ type Rule struct{ From, To string }
 // Parse reads a rule in the form OLD=NEW. Each side is a hash part or a base name. A store directory before it, such
 // as "/nix/store/", is dropped; two different ones are an error, because store directories are not rewritten.
 //
-// HASH-NAME=NEWHASH-NAME with equal names yields the hash rule HASH=NEWHASH, so that it also applies where the hash
-// stands without the name.
+// HASH-NAME=NEWHASH-NAME with equal names yields the hash rule HASH=NEWHASH, so that it also applies to the hash
+// without the name.
 func Parse(s string) (Rule, error) {
 	// A name may contain "=" itself, so try each one. If none works, report the error of the first.
 	var first error

@@ -15,9 +15,10 @@ import (
 // character that follows it, as with "s|OLD|NEW|g". (The full stop after a path in a sentence could belong to a name
 // too, and the bytes do not say which.)
 //
-// All rules apply at once, from left to right. Of several occurrences the first one counts, and of those that start at
-// one place the longest. So a base name goes before its own hash, and before a base name that it extends. The search
-// continues after an occurrence, never inside its replacement. Swaps work; chains do not cascade.
+// All rules apply at once, from left to right. Of several overlapping occurrences the first one counts, and of those
+// that start at the same place the longest. So a base name takes precedence over its own hash, and over a base name
+// that it extends. The search continues after an occurrence, never inside its replacement. Swaps work; chains do not
+// cascade.
 type Set struct {
 	*ruleIndex
 	enc Encodings

@@ -7,9 +7,9 @@ import (
 )
 
 // ScanStorePaths calls found for each store path in b: storeDir, a slash, a hash part, a dash, and as many characters
-// as can belong to a name, in any of the encodings enc. found gets the offset in b, the base name HASH-NAME in one
-// byte a character, which is valid during the call, and the encoding. The offset is that of the first byte that is not
-// zero, so that it does not depend on the byte order, which the bytes often do not show.
+// as can belong to a name, in any of the encodings enc. found gets the offset in b, the base name HASH-NAME with one
+// byte per character, which is valid during the call, and the encoding. The offset is that of the first byte that is
+// not zero, so that it does not depend on the byte order, which the bytes often do not show.
 //
 // final and settled are as for Set.Find. Less than len(storeDir)+1+storepath.MaxBaseName characters are not settled.
 func ScanStorePaths(b []byte, final bool, storeDir string, enc Encodings, found func(off int, basename []byte, enc Encodings)) (settled int) {

@@ -1,7 +1,7 @@
-// Package spill keeps data that has to wait: in memory up to a limit, and beyond it in a file that the caller supplies.
+// Package spill stores data that has to wait: in memory up to a limit, and beyond that in a file from the caller.
 //
-// A Buffer is for one piece of data that grows, is then read and changed at any place, and drained. A Queue is for many
-// pieces that are written once and read once. The package opens no files itself.
+// A Buffer is for one piece of data that grows, is then read and changed at random, and finally drained. A Queue is for
+// many pieces that are written once and read once. The package opens no files itself.
 package spill
 
 import (

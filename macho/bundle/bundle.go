@@ -1,4 +1,4 @@
-// Package bundle compares the main executables of bundles with the files that they seal.
+// Package bundle compares the main executable of a bundle with the files that it seals.
 //
 // A bundle's main executable seals two files beside it: its special slot -1 is the hash of the bundle's Info.plist, and
 // -3 that of its list of resources, _CodeSignature/CodeResources (BundleDiskRep in Security.framework's
@@ -9,9 +9,9 @@
 //	framework           ROOT/X          ROOT/Resources/…      same
 //	flat (iOS)          ROOT/X          ROOT/Info.plist       same
 //
-// ROOT of the first is named Contents. That of a framework is as a rule the directory of a version.
+// The first ROOT is named Contents. The ROOT of a framework is usually the directory of a version.
 //
-// An executable that is no image, such as a script, has its signature in files beside CodeResources.
+// If the executable is not an image but a script, for example, its signature is in files beside CodeResources.
 //
 // CodeResources seals the other files of the bundle (package resources). A Checker with CheckResources compares them, too.
 package bundle

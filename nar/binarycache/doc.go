@@ -1,13 +1,12 @@
 // Package binarycache verifies and rewrites Nix binary caches: narinfo files and
 // the NARs that they name, in a [Store] of objects.
 //
-// Nothing in a cache is believed before it is checked: a NAR's file and contents
-// have to be of the sizes and hashes that its narinfo states.
+// Nothing in a cache is trusted until it is checked: a NAR's file and contents must have the sizes and hashes in its
+// narinfo.
 //
-// A cache is valid at every moment of a rewrite. A new NAR is an object of its own,
-// named by its hash; a narinfo is replaced in one step, after the NAR that it names
-// is there, and, where it is new, after the narinfos that it refers to; and NARs are only ever deleted when no narinfo names
-// them.
+// A cache stays valid throughout a rewrite. A new NAR is an object of its own, named by its hash; a narinfo is replaced
+// in one step, after the NAR that it names is there, and, where it is new, after the narinfos that it refers to; and
+// NARs are only ever deleted when no narinfo names them.
 //
 // Formats: narinfo and nix-cache-info are lines of "Key: value"
 // (https://nix.dev/manual/nix/latest/protocols/nix-archive and

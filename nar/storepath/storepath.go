@@ -1,8 +1,8 @@
 // Package storepath checks Nix store paths: DIR/HASH-NAME, where DIR is the store directory, HASH a hash part of 32
-// characters of Nix's base 32, and NAME the name of what the path holds. HASH-NAME is the base name.
+// characters in Nix's base 32, and NAME the name of the contents. HASH-NAME is the base name.
 //
-// The rules are those of checkName and StorePath in Nix's src/libstore/path.cc, for a store directory of any place.
-// Offsets in errors are in bytes, from the start of the string that was checked.
+// The rules are those of checkName and StorePath in Nix's src/libstore/path.cc, for any store directory. Offsets in
+// errors are in bytes, from the start of the string that was checked.
 package storepath
 
 import (

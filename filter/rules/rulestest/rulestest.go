@@ -1,4 +1,4 @@
-// Package rulestest says in the simplest way what package rules must find. It is for tests, and does not import rules,
+// Package rulestest is a naive implementation of what package rules does. It is for tests, and does not import rules,
 // so that the tests of rules can import it.
 package rulestest
 

@@ -1,15 +1,15 @@
 // Package resources checks the files of a bundle against the list that seals them.
 //
 // The list is _CodeSignature/CodeResources, a property list. It has a digest, the target of a symlink, or a requirement
-// on nested code for each sealed file, and rules that say which files have to be sealed:
+// on nested code for each sealed file, and rules that say which files must be sealed:
 //
 //	files, files2    path from the base of the bundle → what the file must be
 //	rules, rules2    regular expression over such paths → whether files are sealed, optional or nested code
 //
-// The pairs with a 2 are used where they are present. Parse reads a list, and List.Check compares it with the files that
-// are there, as Security.framework does (resources.cpp, StaticCode.cpp).
+// The keys that end in 2 are used if they are present. Parse reads a list, and List.Check compares it with the files
+// that are there, as Security.framework does (resources.cpp, StaticCode.cpp).
 //
-// Lists are not trusted. Their size, depth, number of entries and rules are bounded before the parser sees them.
+// Lists are not trusted. Their size, depth, and number of entries and rules are checked before they are parsed.
 package resources
 
 import (

@@ -1,5 +1,5 @@
-// Package audit checks repaired images for package macho. It shares no code with that package: it finds each CodeDirectory
-// again in the image, reads its fields again, and computes pages, slots and rules on its own.
+// Package audit checks repaired images for package macho. It shares no code with that package: it locates each
+// CodeDirectory in the image, parses it, and checks pages, slots and rules independently.
 package audit
 
 import (

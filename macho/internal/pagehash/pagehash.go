@@ -1,8 +1,8 @@
 // Package pagehash computes the SHA-256 of many pages at once.
 //
 // Each round of SHA-256 waits for the one before, so a single stream leaves most of a core idle. Pages are independent:
-// here a core hashes several side by side, each in a lane of its own. Where the processor offers nothing for that, pages
-// are hashed one by one by crypto/sha256.
+// here a core hashes several at once, each in its own lane. On a CPU without the instructions for that, crypto/sha256
+// hashes one page after the other.
 package pagehash
 
 import (

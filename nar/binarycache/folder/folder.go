@@ -2,9 +2,9 @@
 
 // Package folder is a binary cache in a directory, as `nix copy --to file://DIR` makes it.
 //
-// Everything in the directory may be somebody else's. It is opened relative to a handle of the directory, one element of
-// a name at a time, and a symbolic link is never followed: it is an error, like everything else that is no regular file.
-// Only the directory itself may be a link.
+// The contents of the directory are not trusted. Objects are opened relative to a handle of the directory, one element
+// of the name at a time. A symbolic link is never followed: it is an error, like everything else that is not a regular
+// file. Only the directory itself may be a link.
 //
 // What is written is a file without a name until it is complete (Linux), or a hidden one that readers ignore and that
 // [Store.Clean] removes if its writer was killed.

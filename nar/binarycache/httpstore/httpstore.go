@@ -1,5 +1,5 @@
-// Package httpstore is a binary cache behind HTTP, as Nix reads it at https://HOST/PATH. It is written by PUT and deleted
-// from by DELETE, where the server takes them.
+// Package httpstore is a binary cache behind HTTP, as Nix reads it at https://HOST/PATH. It uses PUT and DELETE to
+// change the cache, if the server accepts them.
 //
 // The version of an object is its strong ETag. Conditions are checked as the server can: see [Store].
 package httpstore

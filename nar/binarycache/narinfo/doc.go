@@ -1,3 +1,3 @@
-// Package narinfo reads and writes the small files of a binary cache: HASH.narinfo and nix-cache-info. Both are lines of
-// "Key: value" (src/libstore/nar-info.cc in Nix). Keys that have no meaning here, and the order of all, are kept.
+// Package narinfo reads and writes the small files of a binary cache: HASH.narinfo and nix-cache-info. Both are lines
+// of "Key: value" (src/libstore/nar-info.cc in Nix). Unknown keys, and the order of keys, are preserved.
 package narinfo

@@ -1,5 +1,5 @@
-// Package s3store is a binary cache in a bucket of S3, or of a server that speaks its protocol, as Nix has it at
-// s3://BUCKET. No other package knows the client, minio-go.
+// Package s3store is a binary cache in a bucket of S3, or on a server that speaks its protocol, as Nix uses it at
+// s3://BUCKET. No other package imports the client, minio-go.
 package s3store
 
 import (

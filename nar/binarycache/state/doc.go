@@ -1,2 +1,2 @@
-// Package state remembers what runs on a binary cache have finished, so that a run that was cut short is continued.
+// Package state records what runs on a binary cache have finished, so that an interrupted run can be continued.
 package state

@@ -1,4 +1,4 @@
-// Package cachecmd is what the commands on binary caches do, from values.
+// Package cachecmd implements the commands for binary caches. It takes values, not flags.
 package cachecmd
 
 import (

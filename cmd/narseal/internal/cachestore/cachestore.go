@@ -1,5 +1,5 @@
-// Package cachestore opens binary caches by the names that users give them: a directory, or a file://, http://, https://
-// or s3:// URL.
+// Package cachestore opens a binary cache that the user names: a directory, or a file://, http://, https:// or s3://
+// URL.
 package cachestore
 
 import (

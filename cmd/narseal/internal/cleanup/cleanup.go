@@ -1,5 +1,5 @@
-// Package cleanup ends the program early, on a signal or when nobody reads its output any more, and undoes what must
-// not be left behind: hidden files, directories made writable.
+// Package cleanup ends the program early, on a signal or when nobody reads its output any more, and cleans up what must
+// not stay behind: hidden files, directories made writable.
 package cleanup
 
 import (

@@ -1,5 +1,5 @@
-// Package command is what the commands do. It takes values in place of flags, and the streams of the program, so that
-// it can be used without the command line.
+// Package command implements the commands. It takes values and streams, not flags, so that it can be used and tested
+// without the command line.
 package command
 
 import (

@@ -74,6 +74,10 @@ func Verify(ctx context.Context, e *Env, o *VerifyOptions) error {
 	for _, name := range o.Inputs {
 		v.input(ctx, name)
 	}
+	if v.packed > 0 {
+		e.Terminal.Warnf("%s not unpacked: the files in tar and zip archives are not checked",
+			report.Plural(v.packed, "archive was", "archives were"))
+	}
 	if err := v.list.End(&v.total); err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
@@ -93,6 +97,7 @@ type verifyRun struct {
 	total  report.Tally
 	// unsigned is what a slice without a signature counts as.
 	unsigned report.Unsigned
+	packed   int64 // inputs that are tar or zip archives
 	// Of the current input:
 	name  string
 	rep   *report.Input

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ import (
 // unknown verifies what is neither a NAR nor an export stream: a Mach-O image that is in no file of its own. Any other file
 // has no signature, and is counted. A stream must be an archive, and so must what begins like one.
 func (v *verifyRun) unknown(ctx context.Context, in *input.Input, s *input.Stream, r io.Reader) error {
-	head := make([]byte, scan.MachOPrefix)
+	head := make([]byte, max(scan.MachOPrefix, tarBlock))
 	n, err := io.ReadFull(r, head)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return err
@@ -32,8 +33,19 @@ func (v *verifyRun) unknown(ctx context.Context, in *input.Input, s *input.Strea
 	if v.name == input.Stdin || in.Info == nil || !in.Info.Mode().IsRegular() || isCutArchive(head[:n]) {
 		return s.Explain(v.archive(r))
 	}
+	if isTarOrZip(head[:n]) {
+		v.packed++
+	}
 	v.tally.AddFile(0, in.Info.Size(), nil)
 	return ctx.Err()
+}
+
+// tarBlock is the size of a tar header.
+const tarBlock = 512
+
+// isTarOrZip reports whether a file that begins with head is a tar or zip archive, which verify does not unpack.
+func isTarOrZip(head []byte) bool {
+	return len(head) >= tarBlock && string(head[257:262]) == "ustar" || bytes.HasPrefix(head, []byte("PK\x03\x04"))
 }
 
 // isCutArchive reports whether head, which is all of a short file, is what is left of an archive or an export stream.

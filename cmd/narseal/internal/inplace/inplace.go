@@ -1,12 +1,13 @@
-// Package inplace repairs files where they are: a repaired copy takes the place of each that needs it. When the files of a
-// bundle are repaired, its list of resources and its main executable are changed in the same way.
+// Package inplace repairs files in place: it replaces each file that needs repair with a repaired copy. When the files
+// of a bundle are repaired, its list of resources and its main executable are changed in the same way.
 //
-// A copy has no name, or a hidden one, until it is complete. It is made and gets its name in the directory that the walk
-// opened (package scan), so that whoever may change the tree can make no other file be replaced.
+// A copy has no name, or a hidden one, until it is complete. It is made and gets its name in the directory that the
+// walk opened (package scan), so that other users who can change the tree cannot redirect the replacement to another
+// file.
 //
-// A run that is killed leaves each file as it was or repaired. What else it may leave: hard links of which some names
-// were repaired, which are two files then; the modification time of a directory; and a hidden .narseal-* file or a
-// directory that was made writable, both of which the next run clears up.
+// If a run is killed, each file is either unchanged or repaired. It may leave behind: hard links of which only some
+// names were repaired and which are now two files; the modification time of a directory; and a hidden .narseal-* file
+// or a directory that was made writable, both of which the next run cleans up.
 package inplace
 
 import (

@@ -1,4 +1,4 @@
-// Package input opens what a command reads as a stream of archives, be it a file or stdin, compressed or not.
+// Package input opens the input of a command as a stream of archives: a file or stdin, compressed or not.
 package input
 
 import (

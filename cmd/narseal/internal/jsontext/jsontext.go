@@ -1,5 +1,5 @@
-// Package jsontext encodes text that may hold any byte, such as a path, as JSON. What it writes can be shown on a
-// terminal, and two different texts never become one.
+// Package jsontext encodes text with arbitrary bytes, such as a path, as JSON. The output is safe for terminals, and
+// different texts stay different.
 package jsontext
 
 import (

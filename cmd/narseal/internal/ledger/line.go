@@ -1,11 +1,11 @@
-// Package ledger keeps a record of the paths that runs have finished, so that the next run works on what is new.
+// Package ledger keeps a record of the paths that runs have finished, so that the next run processes only new paths.
 //
-// A ledger is lines of JSON. The first says which work it is of:
+// A ledger consists of lines of JSON. The first identifies the work:
 //
 //	{"ledger":"narseal/1","command":"cache repair","options":"…"}
 //
-// Each other line is a path. Ledgers of one work can be concatenated: their first lines then recur. Of several lines of
-// one path the last counts. A last line that was cut off counts for nothing.
+// Every other line describes a path. Ledgers of the same work can be concatenated; their first lines then recur. If a
+// path has several lines, the last one counts. A truncated last line is ignored.
 package ledger
 
 import (

@@ -1,5 +1,5 @@
-// Package manual renders what the program says of itself: help, manual pages, and the scripts by which shells complete
-// its commands and options. It renders plain values, so that it does not depend on how commands are declared.
+// Package manual renders help, manual pages and shell completion scripts from plain values. It does not depend on how
+// commands are declared.
 package manual
 
 import "strings"

@@ -1,4 +1,4 @@
-// Package metrics writes the numbers of a run in the text format of Prometheus, for the textfile collector of
+// Package metrics writes the metrics of a run in the text format of Prometheus, for the textfile collector of
 // node_exporter (https://prometheus.io/docs/instrumenting/exposition_formats/).
 package metrics
 

@@ -1,8 +1,7 @@
-// Package nixcli runs Nix's own commands on the store of this machine, and reads what they print.
+// Package nixcli runs Nix's commands on the store of this machine, and parses their output.
 //
-// All goes through the program nix-store, whose options and output have been the same since Nix 2.0; where only the program
-// nix is found, it is run under that name, as Nix's own symlink does. What the commands print is read as it comes and
-// bounded.
+// It uses the program nix-store, whose options and output have been the same since Nix 2.0; if only the program nix is
+// installed, it runs that under the name nix-store, as Nix's own symlink does. Output is streamed and bounded.
 package nixcli
 
 import (

@@ -1,5 +1,4 @@
-// Package overlaypage writes what an overlay has for people: a page that says what it is and how it is used, and a file
-// with the public keys.
+// Package overlaypage writes index.html, which explains an overlay to its users, and a file with the public keys.
 package overlaypage
 
 import (

@@ -1,5 +1,5 @@
-// Package pipe does what the system allows with the pipes and sockets that the program reads and writes: it enlarges
-// their buffers and notices when a reader goes away.
+// Package pipe enlarges the buffers of the pipes that the program reads and writes, and notices when a reader goes
+// away, as far as the system supports it.
 package pipe
 
 import (

@@ -1,15 +1,14 @@
-// Package sandbox takes from the program what it does not need to do its work.
+// Package sandbox removes the rights that the program does not need.
 //
-// A filter reads input that nobody vouches for. After [Restrict], the program can open only the files that its command
-// line named, so that a bug in a parser cannot make it read or write anything else. The Linux kernel enforces this by
-// Landlock, without privileges and until the process ends. Other systems have nothing of the kind that this package
-// uses: there Restrict changes nothing and says so.
+// A filter reads untrusted input. After [Restrict], the program can open only the files that its command line named, so
+// that a bug in a parser cannot make it read or write anything else. The Linux kernel enforces this by Landlock,
+// without privileges and until the process ends. On other systems Restrict changes nothing, and reports that.
 //
 // # What stays possible
 //
-// Landlock checks a file when it is opened or named, so descriptors that are open before Restrict keep all they can
-// do: stdin, stdout and stderr, and every file and directory that the caller opened. Therefore the best policy of a
-// command is to open its files first, and to restrict itself before it reads the first byte of input.
+// Landlock checks a file when it is opened or named, so descriptors that are open before Restrict keep all their
+// rights: stdin, stdout and stderr, and every file and directory that the caller opened. Therefore a command should
+// open its files first, and restrict itself before it reads the first byte of input.
 //
 // These are not restricted on any kernel:
 //

@@ -1,4 +1,4 @@
-// Package storecmd is what the commands on the Nix store of this machine do, from values.
+// Package storecmd implements the commands for the Nix store of this machine. It takes values, not flags.
 package storecmd
 
 import (

@@ -1,5 +1,5 @@
-// Package sweepsummary adds up ledgers: which packages have invalid signatures, of which kind, and what of it could not
-// be repaired.
+// Package sweepsummary adds up ledgers: which packages have invalid signatures, of which kind, and which could not be
+// repaired.
 package sweepsummary
 
 import (

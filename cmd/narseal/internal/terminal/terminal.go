@@ -1,4 +1,4 @@
-// Package terminal is the one place that writes to stderr: errors, hints, warnings, and how far a run is.
+// Package terminal is the only package that writes to stderr: errors, hints, warnings and progress.
 package terminal
 
 import (

@@ -1,7 +1,7 @@
-// Package worklist says which paths of a cache a run works on: those of lists, what they refer to, and of all these one
-// shard.
+// Package worklist selects the paths of a cache that a run processes: the paths in lists, what they refer to, and one
+// shard of all these.
 //
-// A path is remembered by its hash part alone, in 20 bytes.
+// It stores only the hash part of a path, in 20 bytes.
 package worklist
 
 import (

@@ -1,2 +1,2 @@
-// Package listing rewrites the listings that lie beside narinfos, HASH.ls.
+// Package listing rewrites HASH.ls, the listings beside narinfos.
 package listing
