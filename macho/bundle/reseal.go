@@ -212,45 +212,6 @@ func (d *FileDigest) slots(k int) []macho.SpecialSlot {
 	return all
 }
 
-// list returns the list as it must be, or nil if it stays, and its digest, or nil if the slots for it stay.
-func (r *resealer) list() ([]byte, *FileDigest) {
-	d := r.b.codeResources
-	if d == nil || int64(len(d.kept)) != d.size {
-		return nil, nil // the comparison reports it
-	}
-	files := r.tree.in(r.b.depth)
-	data := bytes.Clone(d.kept)
-	u := &resources.Update{Files: files, All: r.Reseal.All, Resumed: r.Reseal.Resumed, Nested: func(i int) *resources.File {
-		return nestedFile(files, i)
-	}}
-	changed, err := u.Apply(data)
-	if err != nil {
-		r.b.refused = "its list of resources cannot be changed: " + err.Error()
-		return nil, nil
-	}
-	if r.updated = len(changed); r.updated == 0 {
-		if d.Touched || r.Reseal.All {
-			return nil, d
-		}
-		return nil, nil
-	}
-	if r.b.listContents == nil {
-		r.b.refused = "its list of resources came before anything said that it may have to be changed"
-		return nil, nil
-	}
-	// What cannot be checked afterwards is not changed. The comparison says why.
-	r.b.list, err = resources.Parse(data)
-	if err != nil || r.cost+r.b.list.Cost(files) > costInAll+r.allowed {
-		r.b.list = nil
-		return nil, nil
-	}
-	digest := NewItemDigest(codeResourcesName)
-	digest.keep = 0
-	digest.Write(data)
-	digest.kept, digest.Touched = data, true
-	return data, digest
-}
-
 // seal sets the slots of an executable. Either all of its slices get theirs or none.
 func (r *resealer) seal(executable []*waitingSlice, slots []macho.SpecialSlot) error {
 	first := executable[0]
@@ -340,28 +301,6 @@ func (r *resealer) hashAgain(f *resources.File, contents macho.Image) error {
 		return err
 	}
 	f.Sums = d.sums()
-	return nil
-}
-
-// writeList writes what changed of the list.
-func (r *resealer) writeList(data []byte, digest *FileDigest) error {
-	old := r.b.codeResources
-	first, last := 0, len(data)
-	for first < last && data[first] == old.kept[first] {
-		first++
-	}
-	for last > first && data[last-1] == old.kept[last-1] {
-		last--
-	}
-	if _, err := r.b.listContents.WriteAt(data[first:last], int64(first)); err != nil {
-		return err
-	}
-	r.b.codeResources = digest
-	for i := range r.files {
-		if f := &r.files[i]; f.Path[r.cut:] == codeResourcesPath {
-			f.Sums, f.Touched = digest.sums(), true
-		}
-	}
 	return nil
 }
 
