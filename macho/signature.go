@@ -205,7 +205,7 @@ func (r *sigReader) directory(sigOff int64, b blob) *directory {
 	return d
 }
 
-// details reads what of the CodeDirectory b has no fixed length.
+// details parses the variable-length parts of the CodeDirectory b.
 func (r *sigReader) details(b blob, d *directory) {
 	if d.scatterOffset != 0 {
 		r.scatter(b, d)

@@ -62,8 +62,8 @@ func (p Path) String() string { return p.tail(p.Len()) }
 // MarshalText returns the text.
 func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// Short returns the text for people: of a long one only the end, which says more than the beginning. The cost does not
-// depend on the length of the text.
+// Short returns the text for display: for a long path only the end, which is more informative. The cost does not depend
+// on the length of the text.
 func (p Path) Short() string {
 	if p.Len() <= maxShort {
 		return p.String()

@@ -112,7 +112,7 @@ func (s *rawSearch) sortHoles() {
 	slices.SortFunc(s.holes, func(a, b hole) int { return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(b.end, a.end)) })
 }
 
-// inHole reports whether a reference lies in a hole. Holes do not overlap in an archive that is not made to confuse.
+// inHole reports whether a reference is in a hole. Holes overlap only in a malicious archive.
 func (s *rawSearch) inHole(ref *Reference) bool {
 	i := sort.Search(len(s.holes), func(i int) bool { return s.holes[i].start > ref.Offset }) - 1
 	if i < 0 {

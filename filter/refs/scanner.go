@@ -17,8 +17,8 @@ type Scanner struct {
 	StoreDir string
 	// Encodings are those in which the Scanner looks for store paths. If it is 0, only Hashes are found.
 	Encodings rules.Encodings
-	// Hashes, if not nil, are found wherever they stand, also without a store path around them and also where they
-	// overlap, as Nix finds those of disallowedReferences. Only From counts, and it is usually a hash part.
+	// Hashes, if not nil, are found anywhere, even outside of a store path and even if they overlap, as Nix finds those
+	// of disallowedReferences. Only From counts, and it is usually a hash part.
 	Hashes *rules.Set
 	// Found is called for each reference, entry by entry. Those of store paths come in the order of the bytes, and so
 	// do those of Hashes. An error ends the search.

@@ -70,6 +70,6 @@ type Condition struct {
 // ErrChanged is wrapped by the error of a Put or Delete whose object no longer has the version of the condition.
 var ErrChanged = errors.New("somebody else has changed it meanwhile")
 
-// A TempFile holds what is too large for memory: as a rule, a temporary file without a name. It is an [io.ReaderAt], an
-// [io.WriterAt] and an [io.Closer].
+// A TempFile stores data that is too large for memory. It is usually an unnamed temporary file. It is an [io.ReaderAt],
+// an [io.WriterAt] and an [io.Closer].
 type TempFile = spill.File

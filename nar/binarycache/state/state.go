@@ -21,10 +21,10 @@ import (
 // next run does not change it again. That is more than a matter of time: a rule that swaps two hashes would swap them
 // back.
 //
-// A Record is written before the narinfo that it tells of. It is believed only if the cache has a narinfo of that name
-// and of those contents, and never spares a check: signatures by trusted keys, the NAR against its narinfo, and what
-// Filter says of a NAR with Path.Finished. So whoever can write a State can keep a run from changing paths, but cannot
-// pass one off as checked.
+// A Record is written before the narinfo that it describes. It counts only if the cache has a narinfo of that name and
+// of those contents, and never spares a check: signatures by trusted keys, the NAR against its narinfo, and what Filter
+// says of a NAR with Path.Finished. So whoever can write a State can keep a run from changing paths, but cannot pass
+// one off as checked.
 type State struct {
 	root *os.Root // of the cache: lock, and a file for each work
 	name string   // of the file of this work
@@ -251,7 +251,7 @@ func (s *State) read(offset int64) (Record, error) {
 	return parseRecord(b)
 }
 
-// Add writes a record before what it tells of is done, and durably if that is more than a copy.
+// Add writes a record before the work that it describes, and durably if that is more than a copy.
 func (s *State) Add(r Record) error {
 	if s == nil {
 		return nil

@@ -84,7 +84,7 @@ func Run(ctx context.Context, f func(context.Context, *Registry) error) error {
 	return err
 }
 
-// A Registry holds what must be undone when the program ends early. A nil Registry holds nothing: its methods run
+// A Registry records what must be undone when the program ends early. A nil Registry records nothing: its methods run
 // what they are given. The methods may be called by several goroutines at once.
 type Registry struct {
 	cancel   context.CancelCauseFunc

@@ -31,7 +31,7 @@ var reportCSS string
 //go:embed report.js
 var reportJS string
 
-// HTML is a list that becomes an HTML report in the end.
+// HTML is a list that is written as an HTML report at the end.
 type HTML struct {
 	o       Options
 	invalid []*slice
@@ -89,7 +89,7 @@ const (
 func (h *HTML) Add(i *report.Item) {
 	item := *i
 	if len(h.o.Inputs) == 1 {
-		item.Input = "-" // it stands above
+		item.Input = "-" // it is shown above
 	}
 	list := &h.invalid
 	if i.OK() {
@@ -131,7 +131,7 @@ type namedNumber struct{ Name, Value string }
 
 // End writes the report.
 func (h *HTML) End(n *report.Tally) error {
-	// What is invalid comes first, also where no script runs.
+	// Invalid slices come first, even if no script runs.
 	rows := slices.Concat(h.invalid, h.valid)
 	if more := len(rows) - maxRows; more > 0 {
 		rows = rows[:maxRows]
@@ -194,7 +194,7 @@ func meaning(n *report.Tally) string {
 // maxInputs is how many inputs are named.
 const maxInputs = 3
 
-// inputs names the inputs, for people.
+// inputs names the inputs, for display.
 func inputs(names []string) string {
 	var shown []string
 	for _, name := range names[:min(len(names), maxInputs)] {

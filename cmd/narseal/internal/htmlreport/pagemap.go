@@ -155,7 +155,7 @@ func (m *pageMap) tint(segment string) int {
 	return t
 }
 
-// list says of each run of bad pages where it is and what lies there.
+// list describes each run of bad pages: where it is, and which regions it covers.
 func (m *pageMap) list(regions []macho.Region, d *macho.CodeDirectory) {
 	end := int64(0) // of what is known of the slice
 	for _, r := range regions {

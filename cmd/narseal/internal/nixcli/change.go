@@ -84,7 +84,7 @@ func (s *Store) Repair(ctx context.Context, a Access, base string, from Cache, l
 		"--option", "trusted-public-keys", from.Keys,
 		"--option", "require-sigs", "true",
 		"--option", "substitute", "true",
-		// What cannot be taken from there must not be built in its place.
+		// A path that is not available there must not be built instead.
 		"--option", "max-jobs", "0", "--option", "builders", "", "--option", "build-hook", "")...)
 }
 

@@ -71,7 +71,7 @@ func (s *Store) Closure(ctx context.Context, bases ...string) ([]string, error) 
 // maxLinks bounds the symlinks that lead to a store path.
 const maxLinks = 40
 
-// Base returns the base name of the store path that a file is, or lies in. Symlinks are followed until they lead into the
+// Base returns the base name of the store path that a file is, or is in. Symlinks are followed until they lead into the
 // store, as Nix does: a store path may be a symlink itself.
 func (s *Store) Base(file string) (string, error) {
 	path, err := filepath.Abs(file)

@@ -14,7 +14,7 @@ func NewInputs(command string, wanted bool, b *Budget) *Inputs {
 	return &Inputs{wanted: wanted, budget: b, report: Report{Schema: Schema, Command: command}}
 }
 
-// Wanted reports whether anybody asked for a report.
+// Wanted reports whether a report was requested.
 func (r *Inputs) Wanted() bool { return r.wanted }
 
 // Begin begins the next input. What it returns collects nothing if no report is wanted.

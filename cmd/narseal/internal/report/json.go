@@ -35,7 +35,7 @@ func (o *Object) write(f func(*Object)) error {
 }
 
 // An Object writes the fields of a JSON object one after the other, in the form of json.MarshalIndent or, in one line,
-// of package jsontext. A long report never lies in memory as a whole.
+// of package jsontext. A long report is never in memory as a whole.
 type Object struct {
 	w       *bufio.Writer
 	newline string // with the indent; empty: all is in one line

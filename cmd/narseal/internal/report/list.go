@@ -34,7 +34,7 @@ type Item struct {
 	filter.Signature
 }
 
-// Name names the file of the slice, for people.
+// Name returns the name of the slice's file, for display.
 func (i *Item) Name() string {
 	name := i.StorePath + i.Path.Short()
 	if i.StorePath != "" {
@@ -59,7 +59,7 @@ type TableOptions struct {
 	Style terminal.Style
 }
 
-// NewTable returns a list for people.
+// NewTable returns a list that prints a table.
 func NewTable(w io.Writer, o TableOptions) List {
 	return &table{w: bufio.NewWriter(w), TableOptions: o}
 }

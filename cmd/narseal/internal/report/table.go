@@ -10,7 +10,8 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// table writes lines for people: a slice that is invalid or has a warning, with its slots, and with All set also the others.
+// table writes a table: slices that are invalid or have a warning, with their slots; with All set, the other slices,
+// too.
 type table struct {
 	w *bufio.Writer
 	TableOptions

@@ -166,7 +166,7 @@ func (r *run) scan(ctx context.Context, p *nixcli.Path) *pathFound {
 	progress := r.Terminal.Progress()
 	progress.At(&shown)
 	f := &pathFound{Path: *p, status: verified}
-	// A store path may be a symlink, to another one as a rule. That has its own turn.
+	// A store path may be a symlink, usually to another store path, which is checked on its own.
 	if info, err := os.Lstat(real); err == nil && info.Mode().Type() == fs.ModeSymlink {
 		f.tally.AddFile(fs.ModeSymlink, 0, nil)
 		progress.Add(p.NarSize)

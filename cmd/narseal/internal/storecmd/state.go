@@ -22,7 +22,7 @@ import (
 // lock is held by the run, and by the Nix that the run starts: when both are gone, however that happened, the next run
 // finishes what it finds.
 //
-// What lies in it becomes contents of the store. So it must belong to the user and be writable by nobody else.
+// Its contents become contents of the store. So it must belong to the user, and nobody else may be able to write to it.
 type staging struct {
 	dir  string
 	lock *os.File
@@ -107,7 +107,7 @@ func waiting(dir string, s *nixcli.Store) map[string]bool {
 	return bases
 }
 
-// checkOwn returns an error if somebody else than the user can write a directory.
+// checkOwn returns an error if another user can write to a directory.
 func checkOwn(dir string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(dir, &st); err != nil {

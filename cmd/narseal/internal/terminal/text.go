@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Printable returns s for a terminal: as it is, or quoted if it holds what a terminal would act on.
+// Printable returns s for a terminal: unchanged, or quoted if it contains anything that a terminal would interpret.
 func Printable(s string) string {
 	if IsHarmless(s) {
 		return s
@@ -15,13 +15,13 @@ func Printable(s string) string {
 	return strconv.Quote(s)
 }
 
-// IsHarmless reports whether s is valid and holds nothing that a terminal would act on.
+// IsHarmless reports whether s is valid UTF-8 and contains nothing that a terminal would interpret.
 func IsHarmless(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 }
 
-// Harmless returns s as one line that neither a terminal nor what reads the logs of a workflow takes for a command:
-// names may hold any byte.
+// Harmless returns s as one line that neither a terminal nor a reader of workflow logs interprets as a command: names
+// may contain any byte.
 func Harmless(s string) string {
 	if IsHarmless(s) {
 		return s

@@ -19,7 +19,7 @@ type Buffer struct {
 	size int64
 }
 
-// A File is a temporary file, as a rule one without a name.
+// A File is a temporary file, usually an unnamed one.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
