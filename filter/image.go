@@ -283,7 +283,7 @@ func (p *pipe) repair() error {
 		err = rep.Identify(image)
 	}
 	if err == nil && o.Locate {
-		err = rep.Locate(image)
+		err = locate(rep, image)
 	}
 	if err != nil {
 		return p.signatureError(err)

@@ -53,7 +53,7 @@ func (a *verifier) verify(mem []byte, o verifyOptions, next func(*macho.Report, 
 		a.slots <- struct{}{}
 		w.report, w.err = macho.Config{Jobs: 1}.Verify(macho.Bytes(mem))
 		if w.err == nil && o.locate {
-			w.err = w.report.Locate(macho.Bytes(mem))
+			w.err = locate(w.report, macho.Bytes(mem))
 		}
 		if w.err == nil && o.identify {
 			w.err = w.report.Identify(macho.Bytes(mem))

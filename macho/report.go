@@ -65,6 +65,9 @@ type Slice struct {
 	// Regions has the parts of the slice by rising offset. Report.Locate sets it.
 	Regions []Region `json:"-"`
 
+	// Notes has what a caller has found on stale pages, for its own reports.
+	Notes []Note `json:"-"`
+
 	// External holds the special slots whose content is another file of a bundle, of all CodeDirectories. They are
 	// not part of the check: package bundle compares them with the files.
 	External []SpecialSlot `json:"-"`
@@ -72,6 +75,12 @@ type Slice struct {
 	// Bundle has the files of the bundle that this slice seals and that do not match. It is nil if all match. Package
 	// bundle sets it.
 	Bundle *SealedBundle `json:"bundle,omitempty"`
+}
+
+// Note is a text that stands in a slice.
+type Note struct {
+	Off  int64 // bytes from the start of the slice
+	Text string
 }
 
 // SealedBundle is a bundle whose files are not those that its main executable seals.

@@ -141,7 +141,7 @@ func TestHTMLSections(t *testing.T) {
 				t.Fatal(err)
 			}
 			html := htmlReport(t, statusInvalid, loose)
-			m := regexp.MustCompile(fmt.Sprintf(`<td class="pages">%d</td><td class="code">%#x</td><td class="code">%#x</td><td class="code">([^<]*)</td>`,
+			m := regexp.MustCompile(fmt.Sprintf(`<td class="pages">%d</td><td class="code">%#x</td><td class="code">%#x</td><td class="code">([^<]*)(?:<span class="store">[^<]*</span>)*</td>`,
 				page, from, to-1)).FindStringSubmatch(html)
 			if m == nil {
 				t.Errorf("%s: page %d is not there", name, page)
@@ -288,5 +288,27 @@ func TestHTMLIsWorked(t *testing.T) {
 	dom = string(chromium(t, "--dump-dom", writeHTML(t, strings.Replace(page, "</body>", exercise+"</body>", 1))))
 	if !strings.Contains(dom, "8 of 8 shown") || strings.Contains(dom, `id="seen"`) {
 		t.Error("the policy does not fit the page's script, or lets another run")
+	}
+}
+
+// TestHTMLStorePathOnPage replaces a hash as sed does: the report names the store path that stands on the bad page.
+func TestHTMLStorePathOnPage(t *testing.T) {
+	sample, err := os.ReadFile("../../testdata/sample.nar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const from, to = "c7pxwlricrjnrk7ymhzfzig1gh9m971s", "zs4w5ny0jq3ijrad3la4a6rvbn4bpiyx"
+	replaced := bytes.ReplaceAll(sample, []byte(from), []byte(to))
+	archive := filepath.Join(t.TempDir(), "x.nar")
+	writeFile(t, archive, replaced)
+	want := `<span class="store">/nix/store/` + to + "-"
+	for name, input := range map[string]string{"archive": archive, "directory": nartest.Restore(t, replaced)} {
+		if page := htmlReport(t, statusInvalid, input); !strings.Contains(page, want) {
+			t.Errorf("%s: no %q in the report", name, want)
+		}
+	}
+	writeFile(t, archive, sample)
+	if page := htmlReport(t, statusDone, archive); strings.Contains(page, `class="store">/nix/store/`) {
+		t.Error("a store path is named where no page is bad")
 	}
 }

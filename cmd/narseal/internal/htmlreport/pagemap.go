@@ -46,6 +46,8 @@ type badRun struct {
 	Pages    string
 	From, To int64
 	What     string
+	Paths    []string // store paths on these pages
+	More     int      // that are not listed
 }
 
 const (
@@ -78,7 +80,7 @@ func pageMaps(s *macho.Slice) []*pageMap {
 		m := &pageMap{Title: "CodeDirectory " + strings.Join(names, " and ")}
 		if len(d.Stale) > 0 {
 			m.draw(s.Regions, &d)
-			m.list(s.Regions, &d)
+			m.list(s.Regions, s.Notes, &d)
 		}
 		for _, k := range d.StaleSpecial {
 			m.Special = append(m.Special, specialName(k))
@@ -156,7 +158,7 @@ func (m *pageMap) tint(segment string) int {
 }
 
 // list describes each run of bad pages: where it is, and which regions it covers.
-func (m *pageMap) list(regions []macho.Region, d *macho.CodeDirectory) {
+func (m *pageMap) list(regions []macho.Region, notes []macho.Note, d *macho.CodeDirectory) {
 	end := int64(0) // of what is known of the slice
 	for _, r := range regions {
 		end = max(end, r.Off+r.Len)
@@ -181,6 +183,15 @@ func (m *pageMap) list(regions []macho.Region, d *macho.CodeDirectory) {
 			r.To = min(r.To, end)
 		}
 		r.What = whatLies(regions, r.From, r.To)
+		for _, n := range notes {
+			switch text := terminal.Printable(n.Text); {
+			case n.Off < r.From || n.Off >= r.To || slices.Contains(r.Paths, text):
+			case len(r.Paths) == maxWhat:
+				r.More++
+			default:
+				r.Paths = append(r.Paths, text)
+			}
+		}
 		r.To--
 		m.Runs = append(m.Runs, r)
 		i = j

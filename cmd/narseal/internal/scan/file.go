@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"narseal/filter"
 	"narseal/macho"
 	"narseal/nar"
 )
@@ -101,7 +102,9 @@ func Verifier(locate bool) func(f *File, cfg macho.Config) (*macho.Report, error
 	return func(f *File, cfg macho.Config) (*macho.Report, error) {
 		found, err := cfg.Verify(f)
 		if err == nil && locate {
-			err = found.Locate(f)
+			if err = found.Locate(f); err == nil {
+				err = filter.NoteStorePaths(found, f)
+			}
 		}
 		if err == nil {
 			err = f.Unchanged()
