@@ -74,7 +74,7 @@ func TestRedact(t *testing.T) {
 	for name, want := range map[string]string{
 		"https://u:p@host/path?sig=x": "https://host/path", "s3://k@b": "s3://b", "x://a@b@c/d": "x://c/d", "x://": "x://",
 	} {
-		if got := redact(name); got != want {
+		if got := Redact(name); got != want {
 			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
 	}

@@ -14,7 +14,7 @@ func OpenObject(ctx context.Context, name string, o Options) (c *Cache, object s
 	scheme, rest, _ := strings.Cut(address, "://")
 	at := strings.LastIndexByte(rest, '/')
 	if at < 0 || at == len(rest)-1 {
-		return nil, "", terminal.Usage("", "%s: want the URL of one object", redact(name))
+		return nil, "", terminal.Usage("", "%s: want the URL of one object", Redact(name))
 	}
 	store := scheme + "://" + rest[:at]
 	if found {
