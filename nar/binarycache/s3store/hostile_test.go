@@ -99,6 +99,8 @@ func TestErrors(t *testing.T) {
 		"secret":               {403, "SignatureDoesNotMatch", "", "signature does not match", "AWS_SECRET_ACCESS_KEY", false, true},
 		"denied":               {403, "AccessDenied", "", "AccessDenied", "s3:GetObject", true, true},
 		"clock":                {403, "RequestTimeTooSkewed", "", "clocks", "set the clock", false, true},
+		"clock, too late":      {403, "RequestExpired", "", "clocks", "set the clock", false, true},
+		"region, not said":     {400, "AuthorizationHeaderMalformed", "", "another region", "?region=", false, false},
 		"session":              {400, "ExpiredToken", "", "ExpiredToken", "aws sso login", false, true},
 		"region":               {400, "AuthorizationHeaderMalformed", "eu-west-1", "region eu-west-1", "?region=eu-west-1", false, false},
 		"redirect":             {301, "PermanentRedirect", "", "another region", "?region=", false, false},
@@ -132,6 +134,23 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// A listing that is no XML is asked for twice.
+func TestNoXML(t *testing.T) {
+	for _, text := range []string{"", "<html><p>it works", "<ListBucketResult><Contents>", "<a></b>"} {
+		var n atomic.Int64
+		s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			n.Add(1)
+			io.WriteString(w, text)
+		})
+		var err error
+		for _, err = range s.List(t.Context(), "") {
+		}
+		if err == nil || !strings.Contains(err.Error(), "not XML") || n.Load() != 2 {
+			t.Errorf("%q: %d requests, %v", text, n.Load(), err)
+		}
+	}
+}
+
 // A real server says so, too.
 func TestWrongKeys(t *testing.T) {
 	server := cachetest.NewS3(t)
@@ -150,9 +169,20 @@ func TestWrongKeys(t *testing.T) {
 	if err := get(); err == nil || !strings.Contains(err.Error(), "does not know this access key") || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("wrong key: %v", err)
 	}
-	s := open(t, strings.Replace(server.URL(""), "s3://cache", "s3://other", 1))
-	if _, _, err := s.Open(t.Context(), "nix-cache-info"); err == nil {
-		t.Error("no bucket: no error")
+	t.Setenv("AWS_ACCESS_KEY_ID", cachetest.S3Key)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", cachetest.S3Secret)
+	for url, want := range map[string]string{
+		strings.Replace(server.URL(""), "s3://cache", "s3://other", 1):         "there is no bucket other",
+		strings.Replace(server.URL(""), "region=us-east-1", "region=other", 1): "region",
+	} {
+		if _, _, err := open(t, url).Open(t.Context(), "nix-cache-info"); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", url, err, want)
+		}
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	if err := get(); err == nil || !strings.Contains(err.Error(), "AccessDenied") || !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("no credentials: %v", err)
 	}
 }
 

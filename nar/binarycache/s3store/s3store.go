@@ -51,15 +51,16 @@ func New(address string, o Options) (*Store, error) {
 		return nil, err
 	}
 	creds := credentials.New(&provider{profile: a.profile, client: &http.Client{Transport: credentialLimiter{t}, Timeout: time.Minute}})
+	b := &bucket{address: a, transport: t}
 	core, err := minio.NewCore(a.host, &minio.Options{
-		Creds: creds, Secure: a.secure, Transport: limiter{t}, Region: a.region, BucketLookup: a.lookup, MaxRetries: 1,
+		Creds: creds, Secure: a.secure, Transport: limiter{t, &b.ahead}, Region: a.region, BucketLookup: a.lookup, MaxRetries: 1,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("endpoint: %w", err)
 	}
 	core.SetS3EnableDualstack(false) // Nix uses the plain endpoints, and firewalls know them
 	core.SetAppInfo(o.Program, o.Release)
-	b := &bucket{address: a, core: core, transport: t}
+	b.core = core
 	return &Store{remote.NewStore(b, t), b, creds}, nil
 }
 
