@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
 )
@@ -20,14 +21,14 @@ func load(ctx context.Context, s Store, name string, limit int64) ([]byte, Objec
 }
 
 // loadText is load that also returns how the object was compressed.
-func loadText(ctx context.Context, s Store, name string, limit int64) ([]byte, Object, encoding, error) {
+func loadText(ctx context.Context, s Store, name string, limit int64) ([]byte, Object, encoding.Encoding, error) {
 	f, o, err := s.Open(ctx, name)
 	if err != nil {
-		return nil, o, plain, err
+		return nil, o, encoding.Plain, err
 	}
 	defer f.Close()
 	b, err := readText(stream.WithContext(ctx, f), o.Size, limit)
-	var e encoding
+	var e encoding.Encoding
 	if err == nil {
 		b, e, err = decodeObject(b, o, limit)
 	}
