@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -37,8 +38,17 @@ func checkFiles(c *cli.Context) error {
 	slices.SortStableFunc(written, func(a, b use) int {
 		return cmp.Compare(slices.Index(order, b.as), slices.Index(order, a.as))
 	})
+	local := strings.Contains(c.Command.ArgsUsage, "INPUT") && c.Command.Name != "refs"
+	for _, out := range written {
+		if cachestore.IsURL(out.name) && (local || out.as != "--output" && out.as != "--ledger") {
+			return terminal.Usage("", "%s %s: want a file, not a URL", out.as, out.name)
+		}
+	}
 	var inputs []use
 	for _, name := range c.Args().Slice() {
+		if local && cachestore.IsURL(name) {
+			return terminal.Usage("for caches: narseal cache verify|repair|rewrite URL", "%s: want a file or a directory, not a URL", name)
+		}
 		inputs = append(inputs, use{"the input", name})
 	}
 	for _, out := range written {

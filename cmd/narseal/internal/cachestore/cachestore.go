@@ -82,25 +82,6 @@ func openFile(name string) (*Cache, error) {
 	return &Cache{Store: folder.New(dir), Name: name, Dir: dir}, nil
 }
 
-// Redact returns a name as messages show it: a URL without the user name, the password and the query, which may be secret.
-func Redact(name string) string {
-	scheme, rest, isURL := strings.Cut(name, "://")
-	if !isURL {
-		return name
-	}
-	if at := strings.IndexAny(rest, "?#"); at >= 0 {
-		if strings.Contains(rest[at:], "@") {
-			return scheme + "://…" // it may be the rest of a password
-		}
-		rest = rest[:at]
-	}
-	u, err := url.Parse(scheme + "://" + rest)
-	if err != nil || u.User != nil || strings.Contains(u.Host, ":") {
-		rest = rest[strings.LastIndexByte(rest, '@')+1:] // a password may have a slash in it
-	}
-	return scheme + "://" + rest
-}
-
 // ID names the cache in the same way each time, even before its directory exists.
 func (c *Cache) ID() (string, error) {
 	if c.Dir == "" {
