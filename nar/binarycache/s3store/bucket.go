@@ -233,11 +233,15 @@ func (b *bucket) list(ctx context.Context, prefix, token string) (minio.ListBuck
 // explain makes an error of the library one that says what it means.
 func (b *bucket) explain(err error) error {
 	var response minio.ErrorResponse
-	var bad *credentialError
+	var none *credentialError
 	var syntax *xml.SyntaxError
+	var bad *pageError
 	switch {
+	case errors.As(err, &none):
+		return &remote.Error{Err: none, Denied: true}
 	case errors.As(err, &bad):
-		return &remote.Error{Err: bad, Denied: true}
+		return &remote.Error{Err: bad, Again: true, Malformed: true,
+			Advice: "does a server that speaks S3 answer at " + b.host + ", or a proxy or a login page?"}
 	case errors.Is(err, errLong):
 		return &remote.Error{Err: err}
 	case errors.As(err, &syntax), err == io.EOF: // the answer is complete, and its XML is not

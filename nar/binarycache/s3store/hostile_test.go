@@ -44,6 +44,9 @@ func TestEndlessListing(t *testing.T) {
 		"the same page":     func(int64) (string, string) { return "a", "x.narinfo" },
 		"two pages":         func(n int64) (string, string) { return fmt.Sprint(n % 2), "x.narinfo" },
 		"a circle far away": func(n int64) (string, string) { return fmt.Sprint(min(n, 100+n%7)), "x.narinfo" },
+		"another circle":    func(n int64) (string, string) { return fmt.Sprint(n), "x.narinfo" },
+		"keys of no cache":  func(n int64) (string, string) { return fmt.Sprint(n), fmt.Sprintf("sub/%09d", n) },
+		"keys that descend": func(n int64) (string, string) { return fmt.Sprint(n), fmt.Sprintf("%09d.narinfo", 1000-n) },
 		"empty pages":       func(n int64) (string, string) { return fmt.Sprint(n), "" },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -134,9 +137,11 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// A listing that is no XML is asked for twice.
+// What is no listing is an error, and asked for twice.
 func TestNoXML(t *testing.T) {
-	for _, text := range []string{"", "<html><p>it works", "<ListBucketResult><Contents>", "<a></b>"} {
+	for _, text := range []string{"", "it works", "<html><p>it works", "<html><body>Please log in</body></html>", "<ListBucketResult><Contents>", "<a></b>", "<a/><b>",
+		"<ListBucketResult></ListBucketResult>garbage", "<ListBucketResult/><ListBucketResult></ListBucketResult>", "</ListBucketResult>", "<>", "<!-- -->",
+		"<!DOCTYPE x><ListBucketResult/>", "<ListBucketResult><a b=\"" + strings.Repeat("c", 10000) + "\"/></ListBucketResult>"} {
 		var n atomic.Int64
 		s := fake(t, func(w http.ResponseWriter, r *http.Request) {
 			n.Add(1)
@@ -145,7 +150,7 @@ func TestNoXML(t *testing.T) {
 		var err error
 		for _, err = range s.List(t.Context(), "") {
 		}
-		if err == nil || !strings.Contains(err.Error(), "not XML") || n.Load() != 2 {
+		if err == nil || !strings.Contains(err.Error(), "an answer ") || n.Load() != 2 {
 			t.Errorf("%q: %d requests, %v", text, n.Load(), err)
 		}
 	}
@@ -188,6 +193,10 @@ func TestWrongKeys(t *testing.T) {
 
 // What killed runs have left is deleted, and nothing that a run may still need.
 func TestClean(t *testing.T) {
+	// A server that ignores the prefix lists the cache, too.
+	const old, others = "narseal-probe-0123456789abcdef", `<Contents><Key>00000000000000000000000000000000.narinfo</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>` +
+		`<Contents><Key>nix-cache-info</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>` +
+		`<Contents><Key>narseal-probe-notes</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>`
 	var deleted atomic.Value
 	s := fake(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
@@ -196,8 +205,8 @@ func TestClean(t *testing.T) {
 				t.Errorf("prefix %q", got)
 			}
 			at := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
-			fmt.Fprintf(w, `<ListBucketResult><Contents><Key>narseal-probe-1</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>`+
-				`<Contents><Key>narseal-probe-2</Key><LastModified>%s</LastModified></Contents></ListBucketResult>`, at)
+			fmt.Fprintf(w, `<ListBucketResult>`+others+`<Contents><Key>`+old+`</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>`+
+				`<Contents><Key>narseal-probe-0123456789abcde2</Key><LastModified>%s</LastModified></Contents></ListBucketResult>`, at)
 		case http.MethodHead:
 			w.Header().Set("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT")
 		case http.MethodDelete:
@@ -207,7 +216,7 @@ func TestClean(t *testing.T) {
 			w.WriteHeader(http.StatusNoContent)
 		}
 	})
-	if err := s.Clean(t.Context()); err != nil || deleted.Load() != "/cache/narseal-probe-1" {
+	if err := s.Clean(t.Context()); err != nil || deleted.Load() != "/cache/"+old {
 		t.Errorf("deleted %v, %v", deleted.Load(), err)
 	}
 }

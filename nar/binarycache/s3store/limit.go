@@ -36,9 +36,13 @@ func (l limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	switch {
 	case resp.StatusCode >= 300, req.Method != http.MethodGet:
-		resp.Body = &limited{resp.Body, maxAnswer}
+		if err := checkAnswer(resp); err != nil {
+			return nil, err
+		}
 	case req.URL.Query().Get("list-type") != "":
-		resp.Body = &limited{resp.Body, maxPage}
+		if err := checkPage(resp); err != nil {
+			return nil, err
+		}
 	}
 	return resp, nil
 }
