@@ -14,8 +14,11 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// checkFiles refuses an output file that would overwrite an input or another output.
+// checkFiles refuses an output file that would overwrite an input or another output, and a URL where none is read.
 func checkFiles(c *cli.Context) error {
+	if err := refuseURLs(c); err != nil {
+		return err
+	}
 	type use struct{ as, name string }
 	var read, written []use
 	for _, f := range c.Command.Flags {
@@ -54,10 +57,31 @@ func checkFiles(c *cli.Context) error {
 		}
 		for _, other := range read {
 			if out.name != "" && out.name != "-" && other.name != "" && other.name != "-" && sameFile(out.name, other.name) {
-				return terminal.Usage("", "%s %s would overwrite %s %s", out.as, out.name, other.as, other.name)
+				return terminal.Usage("", "%s %s would overwrite %s %s", out.as, cachestore.Redact(out.name), other.as, cachestore.Redact(other.name))
 			}
 		}
 		read = append(read, out)
+	}
+	return nil
+}
+
+// refuseURLs refuses the URL of a cache for commands that work on files.
+func refuseURLs(c *cli.Context) error {
+	hint := ""
+	switch c.Command.Name {
+	case "verify", "repair", "rewrite":
+		hint = program + " cache " + c.Command.Name + " works on a cache behind a URL"
+	case "address":
+	default:
+		return nil
+	}
+	if c.Command.HelpName != program+" "+c.Command.Name { // cache verify and the like
+		return nil
+	}
+	for _, name := range c.Args().Slice() {
+		if _, err := os.Lstat(name); cachestore.IsURL(name) && err != nil {
+			return terminal.Usage(hint, "%s: want a file or a directory, got a URL", cachestore.Redact(name))
+		}
 	}
 	return nil
 }

@@ -86,7 +86,7 @@ func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Ca
 func (o *Options) readList(ctx context.Context, e *command.Env, list *worklist.List, name string) (time.Time, error) {
 	r, at, err := o.openList(ctx, e, name)
 	if err == nil {
-		err = list.Read(r, name)
+		err = list.Read(r, cachestore.Redact(name))
 		r.Close()
 	}
 	var line *worklist.LineError

@@ -20,6 +20,8 @@ func OpenObject(ctx context.Context, name string, o Options) (c *Cache, object s
 	if found {
 		store += "?" + query
 	}
-	c, err = Open(ctx, store, o)
+	if c, err = Open(ctx, store, o); err != nil && strings.Contains(query, "@") {
+		err = terminal.Usage("in a user name or a password, @ is written as %40, / as %2F and ? as %3F", "%s: not a URL", Redact(name))
+	}
 	return c, rest[at+1:], err
 }

@@ -1,18 +1,30 @@
 package cachestore
 
-import "strings"
+import (
+	"net/url"
+	"strings"
+)
 
 // Redact returns a URL without what may be secret in it: the user name and password, and what follows "?". A name that is
 // no URL is returned as it is.
 //
-// A password may contain "/" or "@" although it should not, so everything up to the last "@" goes.
+// A password may contain "/", "?" or "@" although it should not.
 func Redact(name string) string {
 	scheme, rest, ok := strings.Cut(name, "://")
 	if !ok {
 		return name
 	}
-	rest, _, _ = strings.Cut(rest, "?")
-	return scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
+	if at := strings.IndexAny(rest, "?#"); at >= 0 {
+		if strings.Contains(rest[at:], "@") {
+			return scheme + "://…" // it may be the rest of a password
+		}
+		rest = rest[:at]
+	}
+	u, err := url.Parse(scheme + "://" + rest)
+	if err != nil || u.User != nil || strings.Contains(u.Host, ":") {
+		rest = rest[strings.LastIndexByte(rest, '@')+1:]
+	}
+	return scheme + "://" + rest
 }
 
 // Secrets returns pairs of text and what replaces it, for [strings.NewReplacer]: what may be secret in the URLs among the
@@ -27,9 +39,9 @@ func Secrets(args []string) []string {
 		for at > 0 && isSchemeByte(arg[at-1]) { // --paths=https://…
 			at--
 		}
-		url := arg[at:]
-		pairs = append(pairs, url, Redact(url))
-		_, rest, _ := strings.Cut(url, "://")
+		name := arg[at:]
+		pairs = append(pairs, name, Redact(name))
+		_, rest, _ := strings.Cut(name, "://")
 		rest, query, _ := strings.Cut(rest, "?")
 		if user := rest[:strings.LastIndexByte(rest, '@')+1]; user != "" {
 			pairs = append(pairs, user, "")
