@@ -17,6 +17,7 @@ buildGoModule {
 
   subPackages = [ "cmd/narseal" ];
   env.CGO_ENABLED = 0;
+  tags = [ "urfave_cli_no_docs" ]; # see scripts/release
   ldflags = [
     "-s"
     "-w"

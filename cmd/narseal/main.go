@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	p := newProcess(stdin, stdout, stderr)
 	return p.finish(cleanup.Run(ctx, func(ctx context.Context, reg *cleanup.Registry) error {
 		p.cleanup = reg
-		app := newApp(p)
+		app := newApp(p, args[min(1, len(args)):])
 		return p.finishStdout(app.RunContext(ctx, arrange(app, args)))
 	}))
 }
@@ -84,7 +84,8 @@ func (p *process) finish(err error) int {
 	return statusError
 }
 
-func newApp(p *process) *cli.App {
+// newApp returns the program for a call with these arguments.
+func newApp(p *process, args []string) *cli.App {
 	return &cli.App{
 		Reader: p.stdin, Writer: p.checked, ErrWriter: p.terminal.Stderr(),
 		Name:     program,
@@ -108,19 +109,34 @@ identical.
 		// Not reached but by --help with arguments.
 		CommandNotFound: func(c *cli.Context, _ string) { showHelp(c.App.Writer, c) },
 		Action:          needsCommand,
-		Commands:        commands(p),
+		Commands:        commands(p, args),
 	}
 }
 
-func commands(p *process) []*cli.Command {
-	cs := []*cli.Command{
-		rewriteCommand(p),
-		repairCommand(p),
-		verifyCommand(p),
-		cacheCommand(p),
-		storeCommand(p),
-		refsCommand(p),
-		addressCommand(p),
+// commands returns the command that args begin with and those that help with all. If args do not begin with a command,
+// it returns all: the user asks for help or mistypes. Declaring the options of every command would delay each start.
+func commands(p *process, args []string) []*cli.Command {
+	declared := []struct {
+		name    string
+		declare func(*process) *cli.Command
+	}{
+		{"rewrite", rewriteCommand},
+		{"repair", repairCommand},
+		{"verify", verifyCommand},
+		{"cache", cacheCommand},
+		{"store", storeCommand},
+		{"refs", refsCommand},
+		{"address", addressCommand},
+	}
+	for i, c := range declared {
+		if len(args) > 0 && args[0] == c.name {
+			declared = declared[i : i+1]
+			break
+		}
+	}
+	var cs []*cli.Command
+	for _, c := range declared {
+		cs = append(cs, c.declare(p))
 	}
 	cs = append(cs, completionCommand(), helpCommand(), manCommand())
 	prepare(cs)

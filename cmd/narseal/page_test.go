@@ -17,10 +17,32 @@ import (
 
 // testApp is the program as it is when an action runs.
 func testApp() *cli.App {
-	app := newApp(newProcess(nil, io.Discard, io.Discard))
+	app := newApp(newProcess(nil, io.Discard, io.Discard), nil)
 	app.Writer, app.ErrWriter = io.Discard, io.Discard
 	app.Setup()
 	return app
+}
+
+// A call of a command declares no other one, and the command is the same.
+func TestOnlyTheCalledCommand(t *testing.T) {
+	all := newApp(newProcess(nil, io.Discard, io.Discard), nil)
+	help := []string{"completion", "help", "man"} // needs all, or is cheap
+	for _, c := range all.Commands {
+		want := append([]string{c.Name}, help...)
+		if slices.Contains(help, c.Name) {
+			want = nil
+			for _, c := range all.Commands {
+				want = append(want, c.Name)
+			}
+		}
+		var got []string
+		for _, c := range newApp(newProcess(nil, io.Discard, io.Discard), []string{c.Name, "--help"}).Commands {
+			got = append(got, c.Name)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("a call of %s has the commands %q, want %q", c.Name, got, want)
+		}
+	}
 }
 
 func TestEveryCommandIsExplained(t *testing.T) {

@@ -181,9 +181,15 @@ var hashPairs = sync.OnceValue(func() *pairTable {
 		}
 	}
 	t := new(pairTable)
-	for pair := range t.even {
-		t.even[pair] = kinds[0][byte(pair)] & kinds[1][pair>>8]
-		t.odd[pair] = kinds[2][byte(pair)] & kinds[3][pair>>8]
+	for second := range kinds[1] {
+		if kinds[1][second]|kinds[3][second] == 0 {
+			continue // most of the memory is never touched, which would take longer than all else here
+		}
+		for first := range kinds[0] {
+			pair := second<<8 | first
+			t.even[pair] = kinds[0][first] & kinds[1][second]
+			t.odd[pair] = kinds[2][first] & kinds[3][second]
+		}
 	}
 	return t
 })

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"narseal/macho"
 )
@@ -206,11 +207,16 @@ func (s *seal) match(f *File) string {
 	return problem
 }
 
+// They are compiled when they are needed: few runs have a bundle.
 var (
-	onlyHashes   = regexp.MustCompile(`^\s*\(?\s*cdhash H"[0-9a-fA-F]*"(\s+or\s+cdhash H"[0-9a-fA-F]*")*\s*\)?\s*$`)
-	oneHash      = regexp.MustCompile(`H"([0-9a-fA-F]*)"`)
-	anIdentifier = regexp.MustCompile(`(?:^|[\s(])identifier\s+(?:"([^"\\]*)"|([A-Za-z0-9_.]+))`)
+	onlyHashes   = lazyRegexp(`^\s*\(?\s*cdhash H"[0-9a-fA-F]*"(\s+or\s+cdhash H"[0-9a-fA-F]*")*\s*\)?\s*$`)
+	oneHash      = lazyRegexp(`H"([0-9a-fA-F]*)"`)
+	anIdentifier = lazyRegexp(`(?:^|[\s(])identifier\s+(?:"([^"\\]*)"|([A-Za-z0-9_.]+))`)
 )
+
+func lazyRegexp(s string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
+}
 
 // matchCode says how nested code differs from what its requirement wants. Of a certificate's requirement, only the
 // identifier is checked.
@@ -218,9 +224,9 @@ func matchCode(requirement string, code []Code) string {
 	if len(code) == 0 {
 		return "nested code is not signed"
 	}
-	if onlyHashes.MatchString(requirement) {
+	if onlyHashes().MatchString(requirement) {
 		wanted := map[string]bool{}
-		for _, m := range oneHash.FindAllStringSubmatch(requirement, -1) {
+		for _, m := range oneHash().FindAllStringSubmatch(requirement, -1) {
 			wanted[strings.ToLower(m[1])] = true
 		}
 		for _, slice := range code {
@@ -230,7 +236,7 @@ func matchCode(requirement string, code []Code) string {
 		}
 		return ""
 	}
-	m := anIdentifier.FindStringSubmatch(requirement)
+	m := anIdentifier().FindStringSubmatch(requirement)
 	if m == nil {
 		return "nested code not checked: its requirement names no cdhash and no identifier"
 	}

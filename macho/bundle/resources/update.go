@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"narseal/macho"
@@ -146,12 +145,12 @@ func rename(f *File, old [][20]byte, resumed bool) (renamed, error) {
 }
 
 // hashText finds the hashes in a requirement as it stands in a property list.
-var hashText = regexp.MustCompile(`H(?:"|&quot;|&#34;|&#x22;)([0-9a-fA-F]{40})(?:"|&quot;|&#34;|&#x22;)`)
+var hashText = lazyRegexp(`H(?:"|&quot;|&#34;|&#x22;)([0-9a-fA-F]{40})(?:"|&quot;|&#34;|&#x22;)`)
 
 // requirement returns the text of a requirement that nested code meets now, as long as text, and what became of the
 // hashes in it. It returns nil if nothing is to be changed.
 func (u *Update) requirement(f *File, text []byte) ([]byte, renamed, error) {
-	found := hashText.FindAllSubmatchIndex(text, -1)
+	found := hashText().FindAllSubmatchIndex(text, -1)
 	if len(found) == 0 {
 		if !f.MadeAdhoc {
 			return nil, nil, nil
