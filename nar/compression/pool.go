@@ -50,26 +50,39 @@ func (d *decompressor) openZstd(br *bufio.Reader, window int64) error {
 
 // openXz sets d to decode xz from br.
 func (d *decompressor) openXz(br *bufio.Reader, window int64) error {
-	var dec *xz.Reader
-	if window == usualWindow {
-		dec, _ = xzDecoders.Get().(*xz.Reader)
-	}
-	if dec == nil {
-		var err error
-		if dec, err = xz.NewReader(nil, uint32(window)); err != nil {
-			return err
-		}
-	}
-	if err := dec.Reset(br); err != nil {
+	dec, err := takeXz(window)
+	if err != nil {
 		return err
 	}
-	d.dec = dec
+	finish := func() {}
+	if d.concurrent {
+		blocks := &xzReader{in: br, dec: dec}
+		d.dec, finish = blocks, blocks.close
+		err = blocks.begin()
+	} else {
+		d.dec = dec
+		err = dec.Reset(br)
+	}
+	if err != nil {
+		return err
+	}
 	d.close = func(again bool) {
+		finish()
 		if again && window == usualWindow {
 			xzDecoders.Put(dec)
 		}
 	}
 	return nil
+}
+
+// takeXz returns a decoder for this window.
+func takeXz(window int64) (*xz.Reader, error) {
+	if window == usualWindow {
+		if dec, ok := xzDecoders.Get().(*xz.Reader); ok {
+			return dec, nil
+		}
+	}
+	return xz.NewReader(nil, uint32(window))
 }
 
 // reusable reports whether the decoder has read a whole stream, and a small one.
