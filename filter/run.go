@@ -46,6 +46,7 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 	}
 	if w != nil {
 		w.PassThrough(r)
+		w.ParkIn(parking{p.deferred})
 	}
 	err := p.run()
 	if p.verifier != nil {
@@ -62,6 +63,12 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 	p.deferred.Close()
 	return p.res, err
 }
+
+// parking is a Queue as the Writer uses it.
+type parking struct{ *spill.Queue }
+
+func (p parking) New() (nar.Spill, error)         { return p.NewInFile(), nil }
+func (p parking) Park(s nar.Spill) (int64, error) { return p.Queue.Park(s.(*spill.Item)) }
 
 // pipe is one run.
 type pipe struct {

@@ -1,8 +1,11 @@
 package filter
 
 import (
+	"errors"
+	"fmt"
 	"io"
 
+	"narseal/filter/spill"
 	"narseal/nar"
 )
 
@@ -10,7 +13,8 @@ import (
 // nil, nothing is written.
 //
 // It reads in twice: the names first, and then everything, each directory in the order of the new names. So a renamed
-// entry never has to wait for its place, and never comes too late. in must not change during the run.
+// entry never waits for its place, and never comes too late for it. in must not change during the run. If the names of open
+// directories take too much memory, and there is a spill file, RunAt reads the entries in their old order, as Run does.
 //
 // If follow is not nil, RunAt calls it before the second pass with the stream that it is going to read, and reads the
 // stream that follow returns, which may count the bytes, for example. moved is -1 if they are those of in from start to
@@ -21,6 +25,7 @@ func (c *Config) RunAt(w io.Writer, in io.ReaderAt, size int64, follow func(r io
 		return Result{}, err
 	}
 	o := &order{rules: c.Rules, limit: c.Spill.Limit()/2 + freeNames}
+	var full error // too many names
 	if c.Rules != nil {
 		names := nar.NewSectionReader(in, 0, size)
 		if export {
@@ -28,7 +33,9 @@ func (c *Config) RunAt(w io.Writer, in io.ReaderAt, size int64, follow func(r io
 		} else {
 			err = o.add(nar.NewReader(names))
 		}
-		if err != nil {
+		if errors.Is(err, spill.ErrFull) && c.Spill.Open != nil {
+			full, o = err, &order{}
+		} else if err != nil {
 			return Result{}, err
 		}
 	}
@@ -42,18 +49,27 @@ func (c *Config) RunAt(w io.Writer, in io.ReaderAt, size int64, follow func(r io
 			return Result{}, err
 		}
 	}
+	res, err := c.runOrdered(w, r, export, c.Rules != nil && full == nil)
+	if rename := (*RenameError)(nil); full != nil && errors.As(err, &rename) && !rename.IsClash() {
+		err = fmt.Errorf("%w; the names could not be read first: %w", err, full)
+	}
+	return res, err
+}
+
+// runOrdered runs c on an archive or an export stream. If ordered is set, the entries of r have the order of their new names.
+func (c *Config) runOrdered(w io.Writer, r io.Reader, export, ordered bool) (Result, error) {
 	if export {
 		var xw *nar.ExportWriter
 		if w != nil {
 			xw = nar.NewExportWriter(w)
 		}
-		return c.runExport(xw, nar.NewExportReader(r), c.Rules != nil)
+		return c.runExport(xw, nar.NewExportReader(r), ordered)
 	}
 	var nw *nar.Writer
 	if w != nil {
 		nw = nar.NewWriter(w)
 	}
-	return c.run(nw, nar.NewReader(r), c.Rules != nil)
+	return c.run(nw, nar.NewReader(r), ordered)
 }
 
 // isExport reports whether in has an export stream. Anything else is taken for an archive, whose Reader says what is

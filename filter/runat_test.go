@@ -129,5 +129,17 @@ func TestRunAtDropsNames(t *testing.T) {
 		if full := last != "b"; errors.Is(err, spill.ErrFull) != full || err != nil && !full {
 			t.Errorf("%s: got error %v", last, err)
 		}
+		// With a spill file, the entries are read in their old order. One that moves to the front is an error that says why.
+		c.Spill.Open = tempFile(t)
+		_, err = c.RunAt(io.Discard, bytes.NewReader(in.Bytes()), int64(in.Len()), nil)
+		if err != nil {
+			t.Errorf("%s: got error %v", last, err)
+		}
+		c.Rules = compile(t, rules.Rule{From: hashOf('z'), To: hashOf('0')})
+		var rename *filter.RenameError
+		_, err = c.RunAt(io.Discard, bytes.NewReader(in.Bytes()), int64(in.Len()), nil)
+		if full := last != "b"; errors.Is(err, spill.ErrFull) != full || errors.As(err, &rename) != full || err != nil && !full {
+			t.Errorf("%s to the front: got error %v", last, err)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package nar
 
 import (
 	"bytes"
-	"container/heap"
 	"fmt"
 	"io"
 )
@@ -18,13 +17,19 @@ type Spill interface {
 type deferred struct {
 	depth  int
 	name   []byte
-	spill  Spill
+	spill  Spill    // nil once it is parked
 	size   int64    // bytes in spill
-	nested []nested // deferred entries inside it, in order
+	nested []nested // deferred entries inside it, in order, after those in notes
+	notes  *notes   // of nested entries that are parked; nil: none
+
+	marked bool // it stays in memory, as Writer.Mark was called in it, or as it is inside such an entry
+
+	// Of an entry that is parked, the numbers of its spill and its notes; 0: it has none.
+	parked, parkedNotes int64
 
 	// Set while the entry is being written to its spill:
-	outer *sink  // where everything outside the entry goes
-	last  []byte // the name before it in its directory
+	outer *sink // where everything outside the entry goes
+	last  int   // where in Writer.lasts the name before it in its directory begins
 }
 
 // nested is a deferred entry inside another. It keeps its own Spill: if it were copied into the outer one, an entry
@@ -54,6 +59,9 @@ func (w *Writer) WriteEntryDeferred(e *Entry, spill Spill) error {
 }
 
 func (w *Writer) beginDeferred(e *Entry, spill Spill) error {
+	if err := w.parkIfFull(); err != nil {
+		return err
+	}
 	if err := w.place(e); err != nil {
 		return err
 	}
@@ -63,7 +71,9 @@ func (w *Writer) beginDeferred(e *Entry, spill Spill) error {
 	if err := w.stopPassthrough(); err != nil {
 		return err
 	}
-	d := &deferred{depth: e.Depth, name: bytes.Clone(e.Name), spill: spill, outer: w.sink, last: bytes.Clone(w.at.last())}
+	d := w.newDeferred()
+	*d = deferred{depth: e.Depth, name: append(d.name[:0], e.Name...), spill: spill, outer: w.sink, last: len(w.lasts)}
+	w.lasts = append(w.lasts, w.at.last()...)
 	if err := w.at.list(e.Name); err != nil {
 		return w.bad(w.at.path(), err)
 	}
@@ -77,6 +87,17 @@ func (w *Writer) beginDeferred(e *Entry, spill Spill) error {
 	w.sink = &sink{w: spill, size: spillBufferSize, buf: w.spillBuf}
 	w.deferring = append(w.deferring, d)
 	return w.node(e)
+}
+
+// newDeferred returns a deferred of which only the name's memory is to be used.
+func (w *Writer) newDeferred() *deferred {
+	n := len(w.free) - 1
+	if n < 0 {
+		return &deferred{}
+	}
+	d := w.free[n]
+	w.free = w.free[:n]
+	return d
 }
 
 // endDeferred ends the deferred entry of this depth that is being written to its spill, if there is one.
@@ -95,34 +116,62 @@ func (w *Writer) endDeferred(depth int) error {
 	if n > 1 {
 		w.sink.buf = w.spillBuf
 	}
-	w.at.rename(d.last)
-	d.outer, d.last = nil, nil
-	heap.Push(&w.waiting, d)
+	w.at.rename(w.lasts[d.last:])
+	w.lasts, d.outer = w.lasts[:d.last], nil
+	if d.notes != nil && !d.marked {
+		// The notes end here: what is in memory would follow them.
+		if err := w.parkNested(d); err != nil {
+			return err
+		}
+	}
+	if err := w.finishNotes(d); err != nil {
+		return err
+	}
+	w.waiting.push(d)
+	w.completed++
 	return nil
 }
 
 // writeDeferred writes the deferred entries of this depth whose names are less than before, in order. With before nil
 // it writes all of them, for the end of the directory. Those of deeper directories have been written by then.
 func (w *Writer) writeDeferred(depth int, before []byte) error {
-	for len(w.waiting) > 0 && w.waiting[0].depth == depth && (before == nil || bytes.Compare(w.waiting[0].name, before) < 0) {
-		d := heap.Pop(&w.waiting).(*deferred)
+	for d := w.waiting.first(); d != nil; d = w.waiting.first() {
+		if d.depth != depth || before != nil && bytes.Compare(d.name, before) >= 0 {
+			return nil
+		}
 		if err := w.at.list(d.name); err != nil {
 			return w.bad(w.at.path(), err)
 		}
 		if n := len(w.deferring); n > 0 {
-			outer := w.deferring[n-1]
-			outer.nested = append(outer.nested, nested{at: w.sink.offset(), d: d})
-		} else if err := d.writeTo(w.sink); err != nil {
+			if err := w.nest(w.deferring[n-1], nested{at: w.sink.offset(), d: d}); err != nil {
+				return err
+			}
+		} else if err := w.writeOut(d, 0); err != nil {
 			return fmt.Errorf("nar: write: a deferred entry of %q: %w", w.at.dir(), err)
+		}
+		if err := w.waiting.drop(d); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// writeTo writes a deferred entry and those nested in it.
-func (d *deferred) writeTo(to *sink) error {
-	m := &merger{to: to, nested: d.nested}
-	if _, err := d.spill.WriteTo(m); err != nil {
+// writeOut writes a deferred entry and those nested in it, level times inside each other, to the output.
+func (w *Writer) writeOut(d *deferred, level int) error {
+	m := &merger{w: w, level: level, nested: d.nested}
+	if d.parkedNotes != 0 {
+		m.notes = newNotesReader(w.store.Open(d.parkedNotes), level)
+	}
+	err := m.next()
+	if err != nil {
+		return err
+	}
+	if d.spill == nil {
+		err = m.copyParked(w.store.Open(d.parked))
+	} else {
+		_, err = d.spill.WriteTo(m)
+	}
+	if err != nil {
 		return err
 	}
 	if m.at != d.size {
@@ -134,28 +183,55 @@ func (d *deferred) writeTo(to *sink) error {
 
 // merger takes the bytes of a deferred entry's spill and writes them with the nested entries in their places.
 type merger struct {
-	to     *sink
-	nested []nested
-	at     int64 // bytes of the spill that were written
+	w      *Writer
+	level  int
+	notes  *notesReader // of the first nested entries; nil: none, or all were read
+	nested []nested     // that follow
+	inner  *nested      // the one that comes next; nil: none
+	at     int64        // bytes of the spill that were written
+}
+
+// next sets inner.
+func (m *merger) next() error {
+	if m.notes != nil {
+		var err error
+		if m.inner, err = m.notes.next(); err != io.EOF {
+			return err
+		}
+		m.notes = nil
+	}
+	if m.inner = nil; len(m.nested) > 0 {
+		m.inner, m.nested = &m.nested[0], m.nested[1:]
+	}
+	return nil
+}
+
+// until is how many bytes of n may be written now. It first writes the nested entries that come before them.
+func (m *merger) until(n int) (int, error) {
+	for m.inner != nil && m.inner.at == m.at {
+		if m.inner.place != nil {
+			*m.inner.place = Place{Offset: m.w.sink.offset()}
+		} else if err := m.w.writeOut(m.inner.d, m.level+1); err != nil {
+			return 0, err
+		}
+		if err := m.next(); err != nil {
+			return 0, err
+		}
+	}
+	if m.inner != nil {
+		n = int(min(int64(n), m.inner.at-m.at))
+	}
+	return n, nil
 }
 
 func (m *merger) Write(p []byte) (int, error) {
 	size := len(p)
 	for len(p) > 0 {
-		n := len(p)
-		if len(m.nested) > 0 {
-			if next := m.nested[0]; next.at == m.at {
-				if next.place != nil {
-					*next.place = Place{Offset: m.to.offset()}
-				} else if err := next.d.writeTo(m.to); err != nil {
-					return size - len(p), err
-				}
-				m.nested = m.nested[1:]
-				continue
-			}
-			n = int(min(int64(n), m.nested[0].at-m.at))
+		n, err := m.until(len(p))
+		if err == nil {
+			err = m.w.sink.contents(p[:n])
 		}
-		if err := m.to.contents(p[:n]); err != nil {
+		if err != nil {
 			return size - len(p), err
 		}
 		m.at += int64(n)
@@ -164,25 +240,28 @@ func (m *merger) Write(p []byte) (int, error) {
 	return size, nil
 }
 
-// deferredHeap is a heap of the deferred entries that wait for their place: the deepest first, and of those the one with
-// the least name.
-type deferredHeap []*deferred
-
-func (h deferredHeap) Len() int      { return len(h) }
-func (h deferredHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *deferredHeap) Push(d any)   { *h = append(*h, d.(*deferred)) }
-
-func (h deferredHeap) Less(i, j int) bool {
-	if h[i].depth != h[j].depth {
-		return h[i].depth > h[j].depth
+// copyParked takes the bytes of a spill that is parked. All levels use one buffer.
+func (m *merger) copyParked(r io.Reader) error {
+	if m.w.copyBuf == nil {
+		m.w.copyBuf = make([]byte, spillBufferSize)
 	}
-	return bytes.Compare(h[i].name, h[j].name) < 0
-}
-
-func (h *deferredHeap) Pop() any {
-	last := len(*h) - 1
-	d := (*h)[last]
-	(*h)[last] = nil
-	*h = (*h)[:last]
-	return d
+	for {
+		n, err := m.until(len(m.w.copyBuf))
+		if err != nil {
+			return err
+		}
+		n, err = r.Read(m.w.copyBuf[:n])
+		if n > 0 {
+			if err := m.w.sink.contents(m.w.copyBuf[:n]); err != nil {
+				return err
+			}
+			m.at += int64(n)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

@@ -21,6 +21,9 @@ func (w *Writer) Mark() *Place {
 	d := w.deferring[n-1]
 	p := &Place{d.spill, w.sink.offset()}
 	d.nested = append(d.nested, nested{at: p.Offset, place: p})
+	for i := n - 1; i >= 0 && !w.deferring[i].marked; i-- {
+		w.deferring[i].marked = true
+	}
 	return p
 }
 

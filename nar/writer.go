@@ -28,9 +28,18 @@ type Writer struct {
 	state  writeState
 	from   *Reader // passes on what it reads; nil: everything is encoded here
 
-	deferring []*deferred  // deferred entries that are being written to their spill, outermost first
-	waiting   deferredHeap // complete deferred entries that wait for their place
-	spillBuf  []byte       // the buffer in front of a Spill, while no Spill is written to
+	deferring []*deferred // deferred entries that are being written to their spill, outermost first
+	waiting   waiting     // complete deferred entries that wait for their place
+	spillBuf  []byte      // the buffer in front of a Spill, while no Spill is written to
+	lasts     []byte      // the names before those in deferring, in their directories
+	free      []*deferred // to be used again
+
+	store        SpillStore // nil: nothing is parked
+	completed    int        // deferred entries since some were parked last
+	pendingNotes []*notes   // that have bytes to be written, pending together
+	pending      int
+	copies       int    // parked entries in ones that stay in memory
+	copyBuf      []byte // for what is parked
 }
 
 type writeState int

@@ -117,11 +117,29 @@ func deepCache(t *testing.T, dir string) string {
 // renamedEntries is a directory of a million empty files, each of which waits for its place when A becomes B.
 func renamedEntries() []byte {
 	b := nartest.Strings("nix-archive-1", "(", "type", "directory")
+	return append(addEntries(b, hashA), nartest.Strings(")")...)
+}
+
+// harmlessEntries has as many entries, none of which is renamed.
+func harmlessEntries(t *testing.T, dir string, _ int64) string {
+	return file(func() []byte {
+		b := nartest.Strings("nix-archive-1", "(", "type", "directory")
+		return append(addEntries(b, otherHash), nartest.Strings(")")...)
+	})(t, dir)
+}
+
+// renamedDirectory has the same in a directory that waits itself.
+func renamedDirectory() []byte {
+	b := nartest.Strings("nix-archive-1", "(", "type", "directory", "entry", "(", "name", hashA, "node", "(", "type", "directory")
+	return append(addEntries(b, hashA), nartest.Strings(")", ")", ")")...)
+}
+
+func addEntries(b []byte, hash string) []byte {
 	for i := range 1_000_000 {
-		b = append(b, nartest.Strings("entry", "(", "name", fmt.Sprintf("%s-%07d", hashA, i), "node",
+		b = append(b, nartest.Strings("entry", "(", "name", fmt.Sprintf("%s-%07d", hash, i), "node",
 			"(", "type", "regular", "contents", "", ")", ")")...)
 	}
-	return append(b, nartest.Strings(")")...)
+	return b
 }
 
 // longZipNames has seven zips inside each other, each with 240 names of 64 KB that hold a store path.

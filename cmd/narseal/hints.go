@@ -23,6 +23,8 @@ func hintFor(err error) string {
 		return remote.Hint()
 	case errors.As(err, &invalid):
 		return hintForSignature(invalid)
+	case errors.Is(err, spill.ErrFull):
+		return "use a larger --hold-memory SIZE"
 	case errors.As(err, &rename):
 		if rename.IsClash() {
 			return ""
@@ -30,8 +32,6 @@ func hintFor(err error) string {
 		return "the entry must move ahead of one that is already written; --spool makes that possible, with a temporary copy of the input"
 	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(err.Error(), "not a binary cache: "):
 		return "nix copy --to file:///DIR creates a cache; for other directories, use narseal verify and repair --in-place"
-	case errors.Is(err, spill.ErrFull):
-		return "use a larger --hold-memory SIZE"
 	case errors.Is(err, state.ErrFull):
 		return "use --shard 0/16, 1/16 and so on: each works on one part of the cache, and has its own state"
 	case errors.Is(err, binarycache.ErrConflict):

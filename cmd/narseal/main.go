@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return p.finish(cleanup.Run(ctx, func(ctx context.Context, reg *cleanup.Registry) error {
 		p.cleanup = reg
 		app := newApp(p, args[min(1, len(args)):])
-		return app.RunContext(ctx, arrange(app, args))
+		return p.finishStdout(app.RunContext(ctx, arrange(app, args)))
 	}))
 }
 
@@ -44,12 +44,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 type process struct {
 	stdin    io.Reader
 	stdout   io.Writer
+	checked  *checkedWriter // stdout for what does not look at errors
 	terminal *terminal.Terminal
 	cleanup  *cleanup.Registry
 }
 
 func newProcess(stdin io.Reader, stdout, stderr io.Writer) *process {
-	return &process{stdin: stdin, stdout: stdout, terminal: terminal.New(stderr, hintFor)}
+	return &process{stdin: stdin, stdout: stdout, checked: &checkedWriter{Writer: stdout}, terminal: terminal.New(stderr, hintFor)}
 }
 
 // finish reports how the run ended, and returns the exit status.
@@ -86,7 +87,7 @@ func (p *process) finish(err error) int {
 // newApp returns the program for a call with these arguments.
 func newApp(p *process, args []string) *cli.App {
 	return &cli.App{
-		Reader: p.stdin, Writer: p.stdout, ErrWriter: p.terminal.Stderr(),
+		Reader: p.stdin, Writer: p.checked, ErrWriter: p.terminal.Stderr(),
 		Name:     program,
 		HelpName: program,
 		Usage:    "rewrite store-path hashes in NAR streams and repair Mach-O signatures",

@@ -12,45 +12,30 @@ import (
 	"narseal/nar/nartest"
 )
 
-var updateReadme = flag.Bool("update", false, "update the sections of the README that are generated")
+var updateReadme = flag.Bool("update", false, "update the session in the README")
 
-// TestReadme compares the sections of the README between "begin NAME" and "end
-// NAME" with what they are made from. After a change of what the program prints,
-// or of the filter package's example, run
+// TestReadme compares what stands in the README between "begin session" and "end
+// session" with what its commands print. After a change of that, run
 //
 //	go test ./cmd/narseal -run TestReadme -update
 func TestReadme(t *testing.T) {
-	const name = "../../README.md"
+	const name, begin, end = "../../README.md", "<!-- begin session -->\n", "<!-- end session -->\n"
 	readme, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, section := range []struct {
-		name string
-		text func(*testing.T, string) string
-	}{
-		{"session", readmeSession},
-		{"example", readmeExample},
-	} {
-		t.Run(section.name, func(t *testing.T) {
-			begin, end := "<!-- begin "+section.name+" -->\n", "<!-- end "+section.name+" -->\n"
-			before, rest, ok := strings.Cut(string(readme), begin)
-			got, after, ok2 := strings.Cut(rest, end)
-			if !ok || !ok2 {
-				t.Fatalf("the README has no lines %q and %q", begin, end)
-			}
-			want := section.text(t, before)
-			if *updateReadme {
-				readme = []byte(before + begin + want + end + after)
-			} else if got != want {
-				t.Errorf("the README has\n%s\nwant, by go test ./cmd/narseal -run TestReadme -update,\n%s", got, want)
-			}
-		})
+	before, rest, ok := strings.Cut(string(readme), begin)
+	got, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("the README has no lines %q and %q", begin, end)
 	}
-	if *updateReadme && !t.Failed() {
-		if err := os.WriteFile(name, readme, 0o666); err != nil {
+	want := readmeSession(t, before)
+	if *updateReadme {
+		if err := os.WriteFile(name, []byte(before+begin+want+end+after), 0o666); err != nil {
 			t.Fatal(err)
 		}
+	} else if got != want {
+		t.Errorf("the README has\n%s\nwant, by go test ./cmd/narseal -run TestReadme -update,\n%s", got, want)
 	}
 }
 
@@ -86,22 +71,5 @@ func readmeSession(t *testing.T, before string) string {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	return block("text", string(out))
-}
-
-// readmeExample returns the body of the filter package's example.
-func readmeExample(t *testing.T, _ string) string {
-	source, err := os.ReadFile("../../filter/example_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	body := regexp.MustCompile(`(?s)\nfunc Example\(\) \{\n(.*?)\t// Output:`).FindSubmatch(source)
-	if body == nil {
-		t.Fatal("no function Example with an output")
-	}
-	return block("go", regexp.MustCompile(`(?m)^\t`).ReplaceAllString(string(body[1]), ""))
-}
-
-func block(kind, text string) string {
-	return "```" + kind + "\n" + strings.TrimRight(text, "\n") + "\n```\n"
+	return "```text\n" + strings.TrimRight(string(out), "\n") + "\n```\n"
 }

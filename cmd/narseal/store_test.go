@@ -935,7 +935,7 @@ func TestStoreStaged(t *testing.T) {
 // The three commands of the README, as a user would type them, and what it says about undoing a repair.
 func TestReadmeStore(t *testing.T) {
 	text := string(readFile(t, "../../README.md"))
-	_, text, ok := strings.Cut(text, "to see what would change, and to repair it:\n\n")
+	_, text, ok := strings.Cut(text, "what would change, and to repair it:\n\n")
 	block, rest, _ := strings.Cut(text, "\n\n")
 	commands := strings.Split(block, "\n")
 	if !ok || len(commands) != 3 || !strings.Contains(rest, "`nix-store --repair-path PATH` as root") {

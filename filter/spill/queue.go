@@ -7,102 +7,115 @@ import (
 )
 
 // A Queue keeps many items that are written once and read once: together in memory up to the limit, beyond it in one
-// File. The limit includes what is noted about each item. It serves one goroutine.
+// File. The limit includes what is noted about each item, unless it is parked: then all of it is in the File. A Queue
+// serves one goroutine.
 type Queue struct {
-	opts Options
-	used int64 // bytes in memory
-	live int   // items that were not read
-	file File
-	end  int64  // of the data in file
-	buf  []byte // for copy; nil while one runs
+	opts   Options
+	used   int64   // bytes in memory
+	live   int     // items that were neither parked nor read
+	parked int     // items that were parked, and not read
+	free   []*Item // to be used again
+	tape   tape
+	buf    []byte // for copy; nil while one runs
+	copies int    // that run, inside each other
 }
 
 // NewQueue returns an empty Queue.
-func NewQueue(o Options) *Queue { return &Queue{opts: o} }
+func NewQueue(o Options) *Queue { return &Queue{opts: o, tape: newTape(o)} }
 
 // An Item is one piece of data of a Queue.
 type Item struct {
-	q       *Queue
-	mem     []byte
-	extents []extent // of the file; they follow mem
+	q     *Queue
+	mem   []byte
+	chain chain // in the file; it follows mem
+	long  bool  // nothing goes to mem
 }
-
-// extent is a part of a file.
-type extent struct{ start, end int64 }
 
 const (
 	// itemMemory is what an item takes besides its data, here and in package nar, in bytes: 345 were measured.
 	itemMemory = 384
 	// freeItems is what the items may take in any case, in bytes.
 	freeItems = 8 << 20
+	// maxKept is how much memory an item that is used again keeps for its data.
+	maxKept = 256
+	// minParked is how many items are parked together at least: that takes a buffer.
+	minParked = 1024
 )
 
-// New returns a new, empty item. It fails if so many items wait that what is noted about them is more than the limit.
+// New returns a new, empty item. It fails if so many items that are not parked wait that what is noted about them is more
+// than the limit.
 func (q *Queue) New() (*Item, error) {
 	if limit := q.opts.Limit() + freeItems; int64(q.live+1)*itemMemory > limit {
 		return nil, fmt.Errorf("%w: %d renamed entries wait for their place, which takes %d bytes of memory", ErrFull, q.live, limit)
 	}
 	q.live++
+	if n := len(q.free) - 1; n >= 0 {
+		i := q.free[n]
+		q.free = q.free[:n]
+		return i, nil
+	}
 	return &Item{q: q}, nil
+}
+
+// NewInFile returns a new, empty item whose data goes to the File at once.
+func (q *Queue) NewInFile() *Item {
+	q.live++
+	return &Item{q: q, long: true}
+}
+
+// Full reports whether items should be parked, n of them at most: what is noted about them takes more than a quarter of
+// what New allows. Their data takes as much again, and the heap grows to twice of both before it is collected.
+func (q *Queue) Full(n int) bool {
+	return q.opts.Open != nil && n >= minParked && int64(q.live)*itemMemory > (q.opts.Limit()+freeItems)/4
 }
 
 // Write adds data to the item.
 func (i *Item) Write(p []byte) (int, error) {
 	q := i.q
-	if len(i.extents) == 0 && q.used+int64(len(p))+int64(q.live)*itemMemory <= q.opts.Limit() {
+	if !i.long && i.chain.first == 0 && q.used+int64(len(p))+int64(q.live)*itemMemory <= q.opts.Limit() {
 		i.mem = append(i.mem, p...)
 		q.used += int64(len(p))
 		return len(p), nil
 	}
-	if q.file == nil {
-		if q.opts.Open == nil {
-			return 0, fmt.Errorf("%w: renamed entries of more than %d bytes wait for their place", ErrFull, q.opts.Limit())
-		}
-		var err error
-		if q.file, err = q.opts.open(); err != nil {
-			return 0, err
-		}
+	if q.opts.Open == nil {
+		return 0, fmt.Errorf("%w: renamed entries of more than %d bytes wait for their place", ErrFull, q.opts.Limit())
 	}
-	n, err := q.file.WriteAt(p, q.end)
-	if err != nil {
-		return n, fmt.Errorf("temporary file: %w", err)
+	if err := q.tape.extend(&i.chain, p); err != nil {
+		return 0, err
 	}
-	if k := len(i.extents); k > 0 && i.extents[k-1].end == q.end {
-		i.extents[k-1].end += int64(n)
-	} else {
-		i.extents = append(i.extents, extent{q.end, q.end + int64(n)})
-	}
-	q.end += int64(n)
-	return n, nil
+	return len(p), nil
 }
 
 // WriteTo writes the item to w, and frees what it took. It is called once.
 func (i *Item) WriteTo(w io.Writer) (int64, error) {
+	q := i.q
 	n, err := w.Write(i.mem)
 	written := int64(n)
-	for _, x := range i.extents {
-		if err != nil {
-			break
+	if i.chain.first != 0 {
+		if err == nil {
+			err = q.tape.finish(&i.chain, 0)
 		}
-		size := x.end - x.start
-		var m int64
-		m, err = i.q.copy(w, x)
-		written += m
-		if err == nil && m < size {
-			err = fmt.Errorf("temporary file: offset %d: %w", x.start+m, io.ErrUnexpectedEOF)
+		if err == nil {
+			var m int64
+			m, err = q.copy(w, &chainReader{t: &q.tape, next: i.chain.first})
+			written += m
 		}
 	}
-	i.q.used -= int64(len(i.mem))
-	i.mem, i.extents = nil, nil
-	if i.q.live--; i.q.live == 0 {
-		i.q.end = 0
-	}
+	i.release()
+	q.settle()
 	return written, err
+}
+
+// release frees the memory of an item.
+func (i *Item) release() {
+	i.q.used -= int64(len(i.mem))
+	i.mem = nil
+	i.q.live--
 }
 
 // ReadAt implements io.ReaderAt.
 func (i *Item) ReadAt(p []byte, off int64) (int, error) {
-	n, err := i.each(p, off, func(part []byte, at int64) (int, error) { return i.q.file.ReadAt(part, at) }, func(part, mem []byte) { copy(part, mem) })
+	n, err := i.each(p, off, i.q.tape.read, func(part, mem []byte) { copy(part, mem) })
 	if err == nil && n < len(p) {
 		err = io.EOF
 	}
@@ -111,7 +124,7 @@ func (i *Item) ReadAt(p []byte, off int64) (int, error) {
 
 // WriteAt implements io.WriterAt. It changes the data, and does not extend it.
 func (i *Item) WriteAt(p []byte, off int64) (int, error) {
-	n, err := i.each(p, off, func(part []byte, at int64) (int, error) { return i.q.file.WriteAt(part, at) }, func(part, mem []byte) { copy(mem, part) })
+	n, err := i.each(p, off, i.q.tape.write, func(part, mem []byte) { copy(mem, part) })
 	if err == nil && n < len(p) {
 		err = errors.New("spill: write past the end of an item")
 	}
@@ -119,7 +132,7 @@ func (i *Item) WriteAt(p []byte, off int64) (int, error) {
 }
 
 // each calls inFile or inMemory for the parts of p, which is the data of the item from off on, as far as there is data.
-func (i *Item) each(p []byte, off int64, inFile func([]byte, int64) (int, error), inMemory func(part, mem []byte)) (int, error) {
+func (i *Item) each(p []byte, off int64, inFile func([]byte, int64) error, inMemory func(part, mem []byte)) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("spill: offset %d", off)
 	}
@@ -130,44 +143,90 @@ func (i *Item) each(p []byte, off int64, inFile func([]byte, int64) (int, error)
 		off = size
 	}
 	off -= int64(len(i.mem))
-	for _, x := range i.extents {
-		size := x.end - x.start
-		if off >= size {
-			off -= size
-			continue
-		}
-		n := int(min(int64(len(p)-done), size-off))
-		if n == 0 {
-			break
-		}
-		m, err := inFile(p[done:done+n], x.start+off)
-		done += m
-		if m < n {
-			if err == nil || err == io.EOF {
-				err = io.ErrUnexpectedEOF
+	for at := i.chain.first; at != 0 && done < len(p); {
+		size, next := i.chain.size, int64(0)
+		if at != i.chain.last {
+			var err error
+			if size, next, err = i.q.tape.head(at); err != nil {
+				return done, err
 			}
-			return done, fmt.Errorf("temporary file: offset %d: %w", x.start+off, err)
 		}
-		off = 0
+		if off < size {
+			n := int(min(int64(len(p)-done), size-off))
+			if err := inFile(p[done:done+n], at+pieceHead+off); err != nil {
+				return done, err
+			}
+			done += n
+			off = size
+		}
+		off -= size
+		at = next
 	}
 	return done, nil
 }
 
-// copy copies a part of the file to w, whose Write may read another item.
-func (q *Queue) copy(w io.Writer, x extent) (int64, error) {
+// settle forgets the data of the file once nobody needs it.
+func (q *Queue) settle() {
+	if q.live == 0 && q.parked == 0 {
+		q.tape.reset()
+	}
+}
+
+// maxCopies is how many copies inside each other use large buffers.
+const maxCopies = 16
+
+// copy copies from the file to w, whose Write may read another item.
+func (q *Queue) copy(w io.Writer, from io.Reader) (int64, error) {
 	buf := q.buf
 	if q.buf = nil; buf == nil {
-		buf = make([]byte, 32<<10)
+		size := 32 << 10
+		if q.copies >= maxCopies {
+			size = 1 << 10
+		}
+		buf = make([]byte, size)
 	}
-	n, err := io.CopyBuffer(w, io.NewSectionReader(q.file, x.start, x.end-x.start), buf)
-	q.buf = buf
+	q.copies++
+	n, err := io.CopyBuffer(w, from, buf)
+	if q.copies--; q.copies < maxCopies {
+		q.buf = buf
+	}
 	return n, err
 }
 
-// Close frees what the Queue keeps.
-func (q *Queue) Close() {
-	if q.file != nil {
-		q.file.Close()
-		q.file = nil
+// Park moves an item that is complete to the file, and frees it: New may return it again. Park returns the number, more than
+// 0, by which Open finds the data.
+func (q *Queue) Park(i *Item) (int64, error) {
+	first := i.chain.first
+	if err := q.tape.finish(&i.chain, 0); err != nil {
+		return 0, err
 	}
+	if len(i.mem) > 0 || first == 0 {
+		next := first
+		first = q.tape.end
+		if err := q.tape.append(head(int64(len(i.mem)), next)); err != nil {
+			return 0, err
+		}
+		if err := q.tape.append(i.mem); err != nil {
+			return 0, err
+		}
+	}
+	mem := i.mem
+	i.release()
+	q.parked++
+	if *i = (Item{q: q}); cap(mem) <= maxKept {
+		i.mem = mem[:0]
+	}
+	q.free = append(q.free, i)
+	return first, nil
 }
+
+// Open returns the data of an item that was parked. It is read once, to its end.
+func (q *Queue) Open(number int64) io.Reader {
+	return &chainReader{t: &q.tape, next: number, done: func() {
+		q.parked--
+		q.settle()
+	}}
+}
+
+// Close frees what the Queue keeps.
+func (q *Queue) Close() { q.tape.close() }

@@ -165,20 +165,32 @@ func TestQueue(t *testing.T) {
 			}
 			for range 5 * len(items) {
 				k := rng.IntN(len(items))
-				p := text(rng.IntN(300))
+				p := text(rng.IntN(300) * max(1, 300*(rng.IntN(40)-38)))
 				if n, err := items[k].Write(p); n != len(p) || err != nil {
 					t.Fatal(n, err)
 				}
 				want[k] = append(want[k], p...)
 			}
+			numbers := map[int]int64{}
+			for _, k := range rng.Perm(len(items))[:len(items)/3] {
+				n, err := q.Park(items[k])
+				if err != nil || n <= 0 {
+					t.Fatal(n, err)
+				}
+				numbers[k] = n
+			}
 			for _, k := range rng.Perm(len(items)) {
 				var out bytes.Buffer
-				if n, err := items[k].WriteTo(&out); n != int64(len(want[k])) || err != nil || !bytes.Equal(out.Bytes(), want[k]) {
+				if number, ok := numbers[k]; ok {
+					if got, err := io.ReadAll(q.Open(number)); err != nil || !bytes.Equal(got, want[k]) {
+						t.Fatalf("parked item %d: %d bytes, %v, want %d", k, len(got), err, len(want[k]))
+					}
+				} else if n, err := items[k].WriteTo(&out); n != int64(len(want[k])) || err != nil || !bytes.Equal(out.Bytes(), want[k]) {
 					t.Fatalf("item %d: %d bytes, %v, want %d", k, n, err, len(want[k]))
 				}
 			}
-			if q.used != 0 || q.live != 0 || q.end != 0 {
-				t.Fatalf("%d bytes, %d items and %d bytes of the file are in use", q.used, q.live, q.end)
+			if q.used != 0 || q.live != 0 || q.parked != 0 || q.tape.end != tapeStart {
+				t.Fatalf("%d bytes, %d items and %d bytes of the file are in use", q.used, q.live, q.tape.end)
 			}
 		}
 		if q.Close(); open != 0 {
@@ -228,7 +240,7 @@ func TestItemAccess(t *testing.T) {
 		}
 		for range 40 {
 			k := rng.IntN(len(items))
-			p := text(rng.IntN(300))
+			p := text(rng.IntN(300) * max(1, 300*(rng.IntN(8)-6)))
 			if _, err := items[k].Write(p); err != nil {
 				t.Fatal(err)
 			}
@@ -236,8 +248,15 @@ func TestItemAccess(t *testing.T) {
 		}
 		for range 200 {
 			k := rng.IntN(len(items))
+			if rng.IntN(4) == 0 { // it grows
+				p := text(rng.IntN(300))
+				if _, err := items[k].Write(p); err != nil {
+					t.Fatal(err)
+				}
+				want[k] = append(want[k], p...)
+			}
 			off := rng.IntN(len(want[k]) + 1)
-			p := text(rng.IntN(400))
+			p := text(rng.IntN(400) * max(1, 300*(rng.IntN(8)-6)))
 			n, err := items[k].WriteAt(p, int64(off))
 			if m := copy(want[k][off:], p); n != m || (err != nil) != (m < len(p)) {
 				t.Fatalf("wrote %d of %d bytes at %d of %d: %v", n, len(p), off, len(want[k]), err)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"strings"
 
+	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/narinfo"
 )
 
@@ -57,6 +58,6 @@ func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
 		return nil, fmt.Errorf("%s: %w", narinfo.CacheInfoName, err)
 	}
 	o.Attributes = maps.Clone(o.Attributes)
-	delete(o.Attributes, contentEncoding) // it is written as the text that it is
+	delete(o.Attributes, encoding.Header) // it is written as the text that it is
 	return &cacheInfo{c, o}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 
+	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/listing"
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/internal/stream"
@@ -73,7 +74,7 @@ type listingWork struct {
 	*run
 	name     string
 	object   Object
-	encoding encoding
+	encoding encoding.Encoding
 	style    listing.Style
 	out      *spill.Buffer // what it becomes
 }
@@ -107,12 +108,12 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 	dec, e, err := decodeReader(packed, l.object)
 	if err != nil {
 		l.object.Attributes = maps.Clone(l.object.Attributes)
-		delete(l.object.Attributes, contentEncoding) // what is written will have none
+		delete(l.object.Attributes, encoding.Header) // what is written will have none
 		return false, l.listingError(ctx, err)
 	}
 	defer dec.Close()
-	if l.encoding = e; compression.Type(e).ReadOnly() {
-		l.encoding = encoding(compression.Xz)
+	if l.encoding = e; e.ReadOnly() {
+		l.encoding = encoding.Encoding(compression.Xz)
 	}
 	text := bufio.NewReader(stream.BoundRatio(stream.Bound(dec, listing.MaxSize, errLongListing), packed, freeListing, maxListingRatio))
 	first, _ := text.Peek(16) // an error comes again
@@ -129,7 +130,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 
 // write has f write the new listing, which is compressed as the old one was.
 func (l *listingWork) write(ctx context.Context, f func(w io.Writer) error) error {
-	w, err := l.encoding.writer(l.out)
+	w, err := l.encoding.NewWriter(l.out)
 	if err != nil {
 		return err
 	}
@@ -161,7 +162,7 @@ func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, 
 	o.Name, o.Size = name, l.out.Size()
 	body := func() io.ReadSeeker { return io.NewSectionReader(l.out, 0, l.out.Size()) }
 	_, err := l.run.out.Put(ctx, typed(o), body(), c)
-	if o.Attributes[contentEncoding] != "" && errors.Is(err, errors.ErrUnsupported) {
+	if o.Attributes[encoding.Header] != "" && errors.Is(err, errors.ErrUnsupported) {
 		return l.putPlain(ctx, o, c)
 	}
 	if !errors.Is(err, fs.ErrExist) {
@@ -193,7 +194,7 @@ func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool
 	p := *l
 	p.out = text
 	p.object.Attributes = maps.Clone(o.Attributes)
-	delete(p.object.Attributes, contentEncoding)
+	delete(p.object.Attributes, encoding.Header)
 	return p.put(ctx, o.Name, c)
 }
 

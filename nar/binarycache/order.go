@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/order"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/binarycache/state"
@@ -23,7 +24,7 @@ type parkedText struct {
 	Name, Out  string
 	Object     Object
 	Replaced   *Object
-	Encoding   encoding
+	Encoding   encoding.Encoding
 	Text, Next []byte // narinfos
 	Result     Result
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/order"
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/internal/stream"
@@ -239,7 +240,7 @@ func (o *others) copy(ctx context.Context, name, to string, limit int64) error {
 }
 
 // replace writes an object of JSON in which members have changed: to the output, or in place.
-func (o *others) replace(ctx context.Context, object Object, e encoding, members map[string]json.RawMessage) error {
+func (o *others) replace(ctx context.Context, object Object, e encoding.Encoding, members map[string]json.RawMessage) error {
 	b, err := json.Marshal(members)
 	if err != nil {
 		return err
@@ -259,7 +260,7 @@ func (o *others) replace(ctx context.Context, object Object, e encoding, members
 }
 
 // loadJSON reads an object of JSON.
-func (o *others) loadJSON(ctx context.Context, name string) (members map[string]json.RawMessage, object Object, e encoding, err error) {
+func (o *others) loadJSON(ctx context.Context, name string) (members map[string]json.RawMessage, object Object, e encoding.Encoding, err error) {
 	b, object, e, err := loadText(ctx, o.in, name, maxOther)
 	if err == nil {
 		err = json.Unmarshal(b, &members)

@@ -1,6 +1,7 @@
 package binarycache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
 )
@@ -19,14 +21,14 @@ func load(ctx context.Context, s Store, name string, limit int64) ([]byte, Objec
 }
 
 // loadText is load that also returns how the object was compressed.
-func loadText(ctx context.Context, s Store, name string, limit int64) ([]byte, Object, encoding, error) {
+func loadText(ctx context.Context, s Store, name string, limit int64) ([]byte, Object, encoding.Encoding, error) {
 	f, o, err := s.Open(ctx, name)
 	if err != nil {
-		return nil, o, plain, err
+		return nil, o, encoding.Plain, err
 	}
 	defer f.Close()
-	b, err := readAll(stream.WithContext(ctx, f), limit)
-	var e encoding
+	b, err := readText(stream.WithContext(ctx, f), o.Size, limit)
+	var e encoding.Encoding
 	if err == nil {
 		b, e, err = decodeObject(b, o, limit)
 	}
@@ -83,11 +85,27 @@ func Infos(ctx context.Context, s Store) func(yield func(*narinfo.Info, error) b
 	}
 }
 
+// maxHint is how much memory a stated size gets before the bytes are there.
+const maxHint = 16 << 10
+
+// readText is readAll for an object that is said to have size bytes, or -1.
+func readText(r io.Reader, size, limit int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(min(max(size, 0), maxHint)) + bytes.MinRead)
+	_, err := b.ReadFrom(io.LimitReader(r, limit+1))
+	if err == nil && int64(b.Len()) > limit {
+		err = tooLong(limit)
+	}
+	return b.Bytes(), err
+}
+
+func tooLong(limit int64) error { return fmt.Errorf("too long: more than %d bytes", limit) }
+
 // readAll reads a small object.
 func readAll(r io.Reader, limit int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("too long: more than %d bytes", limit)
+		err = tooLong(limit)
 	}
 	return b, err
 }

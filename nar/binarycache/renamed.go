@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/narinfo"
 )
@@ -36,14 +37,14 @@ type renamed struct {
 // renamedInfo is a narinfo that waits.
 type renamedInfo struct {
 	object   Object // without its name
-	encoding encoding
+	encoding encoding.Encoding
 	out      string // its new name
 	offset   int64  // of its contents in the spill, in bytes
 	size     int
 }
 
 // add keeps a narinfo for later.
-func (n *renamed) add(name, out string, o Object, e encoding, b []byte) error {
+func (n *renamed) add(name, out string, o Object, e encoding.Encoding, b []byte) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.names == nil {

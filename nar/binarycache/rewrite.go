@@ -9,6 +9,7 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
+	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/binarycache/state"
@@ -153,10 +154,10 @@ func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result)
 
 // A pathWork is the work on one path.
 type pathWork struct {
-	name     string   // of the narinfo
-	out      string   // the name that it gets
-	object   Object   // the narinfo
-	encoding encoding // of the narinfo in the store
+	name     string            // of the narinfo
+	out      string            // the name that it gets
+	object   Object            // the narinfo
+	encoding encoding.Encoding // of the narinfo in the store
 	id       state.ID
 	text     []byte
 	info     *narinfo.Info

@@ -220,7 +220,7 @@ func (r *run) plan(paths int, bytes int64) {
 
 // begin works on a path, unless somebody has begun with it.
 func (r *run) begin(ctx context.Context, t task) {
-	if t.renamedInfo == nil {
+	if t.renamedInfo == nil && r.order != nil {
 		if ok, _ := r.order.Begin(order.KeyOf(t.name)); !ok {
 			return
 		}
@@ -264,8 +264,8 @@ func (r *run) finish(ctx context.Context, t *task, res *Result, err error) (read
 		res.Status, res.Err, now = Failed, err, order.Failed
 	}
 	r.report(res)
-	if ctx.Err() != nil {
-		return nil // the run ends
+	if ctx.Err() != nil || r.order == nil {
+		return nil // the run ends, or nobody waits
 	}
 	return r.order.Settle(order.KeyOf(t.name), now)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 
+	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/narinfo"
 )
 
@@ -12,7 +13,7 @@ import (
 var errMissing = errors.New("the cache does not have it")
 
 // load reads a task's narinfo.
-func (r *run) load(ctx context.Context, name string, res *Result) ([]byte, Object, encoding, error) {
+func (r *run) load(ctx context.Context, name string, res *Result) ([]byte, Object, encoding.Encoding, error) {
 	b, o, e, err := loadText(ctx, r.in, name, narinfo.MaxSize)
 	if r.Hashes != nil && errors.Is(err, fs.ErrNotExist) {
 		return nil, o, e, errMissing

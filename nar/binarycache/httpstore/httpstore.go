@@ -54,7 +54,7 @@ func New(address string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{transport: t, agent: o.UserAgent, base: &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}}
+	s := &server{transport: t, agent: []string{o.UserAgent}, base: &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}}
 	s.base.Path, s.base.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
 	if u.User != nil {
 		s.user = u.User.Username()
@@ -109,21 +109,14 @@ func credentials(file, host string) (user, password string, err error) {
 var attributes = []string{"Content-Type", "Content-Encoding", "Cache-Control"}
 
 // version is a strong ETag without its quotes. One that is made of the size and the time in seconds, as nginx makes it,
-// is as good as none while the same second may bring another object; age is that of the object, or -1.
-func version(h http.Header, age time.Duration) binarycache.Version {
-	if tag := strongTag(h); !isYoung(tag, age) {
-		return tag
-	}
-	return ""
-}
-
-// youngTag is an ETag that is too young to be a version.
-func youngTag(h http.Header) binarycache.Version {
+// is as good as none while the same second may bring another object: then it is young instead. age is that of the object,
+// or -1.
+func version(h http.Header, age time.Duration) (v, young binarycache.Version) {
 	tag := strongTag(h)
-	if _, age := times(h); isYoung(tag, age) {
-		return tag
+	if isYoung(tag, age) {
+		return "", tag
 	}
-	return ""
+	return tag, ""
 }
 
 func isYoung(tag binarycache.Version, age time.Duration) bool {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"narseal/nar/binarycache"
@@ -21,7 +23,7 @@ type server struct {
 	transport      *remote.Transport
 	base           *url.URL
 	user, password string
-	agent          string
+	agent          []string // the User-Agent
 }
 
 // URL is an object's address without credentials.
@@ -73,12 +75,9 @@ func (s *server) do(ctx context.Context, method, name string, header http.Header
 	}
 	origin := u
 	for hop := 0; ; hop++ {
-		req := (&http.Request{Method: method, URL: u, Host: u.Host, Header: header.Clone(), ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
-		if req.Header == nil {
-			req.Header = http.Header{}
-		}
-		req.Header.Set("User-Agent", s.agent)
-		req.Header.Set("Accept-Encoding", "identity")
+		req := (&http.Request{Method: method, URL: u, Host: u.Host, Header: make(http.Header, 4), ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
+		maps.Copy(req.Header, header)
+		req.Header["User-Agent"], req.Header["Accept-Encoding"] = s.agent, identity
 		if (s.user != "" || s.password != "") && u.Scheme == origin.Scheme && u.Host == origin.Host {
 			req.SetBasicAuth(s.user, s.password)
 		}
@@ -106,6 +105,9 @@ func (s *server) do(ctx context.Context, method, name string, header http.Header
 		u = next
 	}
 }
+
+// identity is the Accept-Encoding: objects are passed on as they are. Nobody changes it.
+var identity = []string{"identity"}
 
 // expectSize is from how many bytes on a body waits until the server wants it.
 const expectSize = 1 << 20
@@ -178,19 +180,22 @@ func (s *server) refusal(method string, resp *http.Response) error {
 	return e
 }
 
-// object describes what an answer is of.
-func object(name string, resp *http.Response) binarycache.Object {
+// object describes what an answer is of. The answer that it returns has no body, and says what tells versions apart.
+func object(name string, resp *http.Response) *remote.Answer {
 	modified, age := times(resp.Header)
-	o := binarycache.Object{Name: name, Size: resp.ContentLength, ModTime: modified, Version: version(resp.Header, age)}
-	for _, a := range attributes {
-		if v := resp.Header.Get(a); v != "" && len(v) <= maxAttribute {
-			if o.Attributes == nil {
-				o.Attributes = map[string]string{}
+	a := &remote.Answer{Object: binarycache.Object{Name: name, Size: resp.ContentLength, ModTime: modified}}
+	if a.Version, a.Young = version(resp.Header, age); a.Version == "" {
+		a.Since = unmodified(modified, age)
+	}
+	for _, name := range attributes {
+		if v := resp.Header.Get(name); v != "" && len(v) <= maxAttribute {
+			if a.Attributes == nil {
+				a.Attributes = make(map[string]string, len(attributes))
 			}
-			o.Attributes[a] = v
+			a.Attributes[name] = v
 		}
 	}
-	return o
+	return a
 }
 
 // maxAttribute is how long an attribute may be, in bytes. A longer one is dropped.
@@ -198,8 +203,9 @@ const maxAttribute = 256
 
 // Get reads an object.
 func (s *server) Get(ctx context.Context, name string, from int64, before *remote.Answer) (*remote.Answer, error) {
-	header := http.Header{}
+	var header http.Header
 	if before != nil {
+		header = http.Header{}
 		switch {
 		case before.Version != "":
 			header.Set("If-Match", quoted(before.Version))
@@ -218,10 +224,8 @@ func (s *server) Get(ctx context.Context, name string, from int64, before *remot
 	if err != nil {
 		return nil, err
 	}
-	a := &remote.Answer{Object: object(name, resp), Body: resp.Body}
-	if a.Version == "" {
-		a.Since, a.Young = unmodified(resp.Header), youngTag(resp.Header)
-	}
+	a := object(name, resp)
+	a.Body = resp.Body
 	if resp.StatusCode == http.StatusPartialContent {
 		a.From = from
 		if a.Size, err = rangeOf(resp.Header.Get("Content-Range"), from); err != nil {
@@ -253,9 +257,9 @@ func rangeOf(s string, from int64) (int64, error) {
 
 // unmodified is the Last-Modified of an answer if it tells versions apart: if the object is older than a minute, a change
 // would have another time (RFC 9110, 8.8.2.2).
-func unmodified(h http.Header) string {
-	if at, age := times(h); age >= time.Minute {
-		return at.UTC().Format(http.TimeFormat)
+func unmodified(modified time.Time, age time.Duration) string {
+	if age >= time.Minute {
+		return modified.UTC().Format(http.TimeFormat)
 	}
 	return ""
 }
@@ -263,11 +267,32 @@ func unmodified(h http.Header) string {
 // times is when an object was modified, as far as the server says, and how long before its answer; -1 if that is unknown.
 func times(h http.Header) (modified time.Time, age time.Duration) {
 	modified, err1 := http.ParseTime(h.Get("Last-Modified"))
-	now, err2 := http.ParseTime(h.Get("Date"))
+	now, err2 := lastDate.parse(h.Get("Date"))
 	if err1 != nil || err2 != nil {
 		return modified, -1
 	}
 	return modified, max(now.Sub(modified), 0)
+}
+
+// lastDate is the last Date that was parsed: many answers come within one second.
+var lastDate dateCache
+
+type dateCache struct{ last atomic.Pointer[parsedDate] }
+
+type parsedDate struct {
+	text string
+	at   time.Time
+}
+
+func (c *dateCache) parse(text string) (time.Time, error) {
+	if d := c.last.Load(); d != nil && d.text == text {
+		return d.at, nil
+	}
+	at, err := http.ParseTime(text)
+	if err == nil {
+		c.last.Store(&parsedDate{strings.Clone(text), at})
+	}
+	return at, err
 }
 
 // Head describes an object.
@@ -277,7 +302,7 @@ func (s *server) Head(ctx context.Context, name string) (binarycache.Object, err
 		return binarycache.Object{}, err
 	}
 	resp.Body.Close()
-	return object(name, resp), nil
+	return object(name, resp).Object, nil
 }
 
 // Put writes an object.
@@ -305,7 +330,7 @@ func (s *server) Put(ctx context.Context, o binarycache.Object, c *remote.Conten
 	io.CopyN(io.Discard, resp.Body, maxMessage) // so that the connection can be used again
 	resp.Body.Close()
 	_, age := times(resp.Header)
-	if v := version(resp.Header, age); v != "" {
+	if v, _ := version(resp.Header, age); v != "" {
 		return v, nil
 	}
 	now, err := s.Head(ctx, o.Name)

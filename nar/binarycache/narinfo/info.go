@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
-	"github.com/nix-community/go-nix/pkg/nixbase32"
-	"github.com/nix-community/go-nix/pkg/nixhash"
 
 	"narseal/nar/compression"
 	"narseal/nar/storepath"
@@ -52,38 +50,45 @@ type Info struct {
 // A line is kept as its text, so that what was not set comes out as it came in.
 type line struct{ key, text string }
 
-// infoKeys are the keys that have a meaning here, and whether they may stand only once.
-var infoKeys = map[string]bool{
-	"StorePath": true, "URL": true, "Compression": true, "FileHash": true, "FileSize": true, "NarHash": true,
-	"NarSize": true, "References": true, "Deriver": true, "System": true, "CA": true, "Sig": false,
+// infoKeys are the keys that have a meaning here. All but the last one may stand only once.
+var infoKeys = []string{
+	"StorePath", "URL", "NarHash", "NarSize", "Compression", "FileHash", "FileSize", "References", "Deriver", "System", "CA", "Sig",
 }
+
+// neededKeys is how many of infoKeys, from the first on, must be there.
+const neededKeys = 4
 
 // Parse parses and checks a narinfo of a cache whose store directory is dir.
 func Parse(b []byte, dir string) (*Info, error) {
 	n := &Info{Compression: compression.Bzip2}
-	seen := map[string]bool{}
-	if lines := bytes.Count(b, []byte{'\n'}); lines > maxLines {
+	var seen [16]bool // by the place in infoKeys
+	lines := bytes.Count(b, []byte{'\n'})
+	if lines > maxLines {
 		return nil, fmt.Errorf("%d lines, at most %d are allowed", lines, maxLines)
 	}
-	for i, text := range strings.Split(strings.TrimSuffix(string(b), "\n"), "\n") {
+	n.lines = make([]line, 0, lines+1)
+	i := 0
+	for text := range strings.SplitSeq(strings.TrimSuffix(string(b), "\n"), "\n") {
 		key, value, ok := strings.Cut(text, ":")
-		once, known := infoKeys[key]
-		if !ok || key == "" || strings.ContainsAny(text, "\r\x00") || known && value != "" && value[0] != ' ' {
+		at := slices.Index(infoKeys, key)
+		known := at >= 0
+		if !ok || key == "" || strings.IndexByte(text, '\r') >= 0 || strings.IndexByte(text, 0) >= 0 || known && value != "" && value[0] != ' ' {
 			return nil, fmt.Errorf("line %d: %q: want \"Key: value\"", i+1, clip(text))
 		}
 		if known {
-			if once && seen[key] {
+			if seen[at] && key != "Sig" {
 				return nil, fmt.Errorf("line %d: %s stands twice", i+1, key)
 			}
-			seen[key] = true
+			seen[at] = true
 			if err := n.parseLine(key, strings.TrimPrefix(value, " "), dir); err != nil {
 				return nil, fmt.Errorf("line %d: %q: %w", i+1, clip(text), err)
 			}
 		}
 		n.lines = append(n.lines, line{key, text})
+		i++
 	}
-	for _, key := range []string{"StorePath", "URL", "NarHash", "NarSize"} {
-		if !seen[key] {
+	for at, key := range infoKeys[:neededKeys] {
+		if !seen[at] {
 			return nil, fmt.Errorf("no %s", key)
 		}
 	}
@@ -166,24 +171,6 @@ func parseSize(s string) (int64, error) {
 	}
 	return int64(v), err
 }
-
-func parseHash(s string) (sum [32]byte, err error) {
-	h, err := nixhash.ParseAny(s, nil)
-	if err != nil {
-		return sum, err
-	}
-	if h.Algo() != nixhash.SHA256 {
-		return sum, fmt.Errorf("%s is not supported, want sha256", h.Algo())
-	}
-	// go-nix takes base 64 of 31 bytes with two characters of padding, too.
-	if len(h.Digest()) != len(sum) {
-		return sum, fmt.Errorf("a hash of %d bytes, want %d", len(h.Digest()), len(sum))
-	}
-	return [32]byte(h.Digest()), nil
-}
-
-// HashText is the usual form of a SHA-256 in a narinfo.
-func HashText(h [32]byte) string { return "sha256:" + nixbase32.EncodeToString(h[:]) }
 
 // Fingerprint is what signatures sign (Nix's src/libstore/path-info.cc).
 func (n *Info) Fingerprint() string {

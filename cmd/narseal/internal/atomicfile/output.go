@@ -105,8 +105,9 @@ func SameFile(in, out fs.FileInfo) bool {
 }
 
 // IsClosed reports whether a stream of the program was closed when the program started. Go's runtime then opens the
-// null device in its place, for reading and writing (runtime/fds_unix.go). A caller may do that, too, and nothing
-// tells the two apart: use IsClosed only where such a stream cannot be meant. A shell's >/dev/null is for writing.
+// null device in its place, for reading and writing (runtime/fds_unix.go). Python's subprocess.DEVNULL and "ignore" of
+// Node do that, too, and nothing tells them apart. Use IsClosed only where nobody discards the stream for the sake of the
+// exit status, as they do with lists. A shell's >/dev/null is for writing.
 func IsClosed(stream any) bool {
 	f, ok := stream.(*os.File)
 	if !ok {

@@ -48,7 +48,7 @@ func Summary(ctx context.Context, e *command.Env, o *SummaryOptions) error {
 	if err := e.Restrict(p); err != nil {
 		return err
 	}
-	budget := report.NewBudget(report.DefaultBudget)
+	budget := report.NewBudget(report.DefaultBudget / 4) // the Summary takes more again
 	now := sweepsummary.NewReader(budget)
 	var before *sweepsummary.Reader
 	if err := o.read(ctx, e, now, o.Ledgers); err != nil {

@@ -59,22 +59,6 @@ type Signature struct {
 	macho.Slice
 }
 
-// UnmarshalJSON reads everything that is needed to count signatures: of the CodeDirectories their stale slots.
-func (s *Signature) UnmarshalJSON(b []byte) error {
-	var v struct {
-		Path, Arch, Signature, Reason string
-		Offset                        int64
-		Status                        macho.Status
-		CodeDirectories               []struct{ Stale, StaleSpecial []int }
-	}
-	err := json.Unmarshal(b, &v)
-	*s = Signature{v.Path, macho.Slice{Arch: v.Arch, Offset: v.Offset, Status: v.Status, Signature: v.Signature, Reason: v.Reason}}
-	for _, d := range v.CodeDirectories {
-		s.CodeDirectories = append(s.CodeDirectories, macho.CodeDirectory{Stale: d.Stale, StaleSpecial: d.StaleSpecial})
-	}
-	return err
-}
-
 // Finished reports whether a later run has nothing to do for the path.
 func (l *Line) Finished() bool { return l.Status != Missing && l.Status != Failed }
 
@@ -132,6 +116,14 @@ func encode(v any) ([]byte, error) {
 type record struct {
 	Work
 	Line
+	Signatures signatureList `json:"signatures"`
+}
+
+// line returns the record as a path.
+func (r *record) line() *Line {
+	r.Line.Signatures = r.Signatures.list
+	r.Line.Omitted += r.Signatures.omitted
+	return &r.Line
 }
 
 var errNoWork = errors.New(`not a ledger: it does not begin with {"ledger":"` + Schema + `", …}`)
@@ -198,7 +190,7 @@ func readRecord(b []byte, n int, work func(int, Work) error, path func(int, *Lin
 	case r.Ledger != "":
 		return work(n, r.Work)
 	}
-	return path(n, &r.Line)
+	return path(n, r.line())
 }
 
 // cut shortens text for a message or a line.

@@ -30,7 +30,11 @@ func DescribeSlots(s *macho.Slice) []string {
 	for _, d := range s.CodeDirectories {
 		var parts []string
 		if len(d.Stale) > 0 {
-			parts = append(parts, fmt.Sprintf("stale pages %s of %d", Runs(d.Stale), d.Slots))
+			word := "pages"
+			if len(d.Stale) == 1 {
+				word = "page"
+			}
+			parts = append(parts, fmt.Sprintf("stale %s %s (of 0-%d)", word, Runs(d.Stale), d.Slots-1))
 		}
 		if len(d.StaleSpecial) > 0 {
 			parts = append(parts, "stale special slots "+specialSlots(d.StaleSpecial))

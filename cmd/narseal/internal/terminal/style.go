@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"io"
 	"os"
 	"strings"
 
@@ -16,8 +17,12 @@ type Style struct {
 }
 
 // StyleOf returns the style of a stream of the program. A terminal gets color, unless NO_COLOR is set, CLICOLOR is 0 or TERM
-// is dumb. CLICOLOR_FORCE asks for it wherever the output goes. See no-color.org and bixense.com/clicolors.
+// is dumb. CLICOLOR_FORCE asks for it wherever the output goes. See no-color.org and bixense.com/clicolors. A writer around
+// the stream needs a method Unwrap.
 func StyleOf(stream any) Style {
+	if w, ok := stream.(interface{ Unwrap() io.Writer }); ok {
+		return StyleOf(w.Unwrap())
+	}
 	var s Style
 	if f, ok := stream.(*os.File); ok && IsTerminal(stream) {
 		s.width = fallbackWidth

@@ -128,15 +128,18 @@ func (s *Store) Open(ctx context.Context, name string) (io.ReadCloser, binarycac
 
 // readWhole reads a small object.
 func readWhole(a *Answer) ([]byte, error) {
-	b := make([]byte, a.Size)
-	if _, err := io.ReadFull(a.Body, b); err != nil {
+	// One byte more: the end has to be seen for the connection to be used again.
+	b := make([]byte, a.Size+1)
+	switch n, err := io.ReadFull(a.Body, b); {
+	case err == nil:
+		return nil, &Error{Text: "the server has sent more than it said", Again: true}
+	case int64(n) == a.Size && (err == io.ErrUnexpectedEOF || err == io.EOF):
+		return b[:n:n], nil
+	case err == io.EOF:
+		return nil, Network(io.ErrUnexpectedEOF)
+	default:
 		return nil, Network(err)
 	}
-	// The end has to be seen for the connection to be used again.
-	if n, err := a.Body.Read(make([]byte, 1)); n > 0 || err != nil && err != io.EOF {
-		return nil, &Error{Text: "the server has sent more than it said", Again: true}
-	}
-	return b, nil
 }
 
 // memory is an object that was read whole.

@@ -29,7 +29,8 @@ const (
 // A Transport sends requests to servers. It speaks HTTP/1.1 only: with HTTP/2, a reader that pauses would look like a
 // server that is silent, and one broken connection would break every request.
 type Transport struct {
-	base     http.Transport
+	direct   direct
+	base     http.Transport // for what direct does not take
 	pace     pace
 	silence  time.Duration
 	answered atomic.Bool // a server has answered once
@@ -45,21 +46,24 @@ func NewTransport(caVariables ...string) (*Transport, error) {
 	}
 	t := &Transport{silence: silence}
 	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dialer.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &conn{Conn: c, silence: t.silence}, nil
+	}
+	config := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	t.direct = direct{dial: dial, tls: config}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	t.base = http.Transport{
 		Proxy:                  t.proxy,
 		OnProxyConnectResponse: proxyAnswer,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return &conn{Conn: c, silence: t.silence}, nil
-		},
+		DialContext:            dial,
 		Protocols:              protocols,
-		TLSClientConfig:        &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    30 * time.Second,
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    handshakeTimeout,
 		ExpectContinueTimeout:  2 * time.Second,
 		IdleConnTimeout:        idle,
 		MaxIdleConns:           maxIdle,
@@ -115,7 +119,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	t.secrets.note(req.Header)
-	resp, err := t.base.RoundTrip(req)
+	resp, err := t.send(req)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +134,19 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	return resp, nil
+}
+
+// send sends a request directly, if it can be.
+func (t *Transport) send(req *http.Request) (*http.Response, error) {
+	if t.direct.takes(req) {
+		if proxy, err := t.proxy(req); err != nil || proxy == nil {
+			if err != nil {
+				return nil, err
+			}
+			return t.direct.roundTrip(req)
+		}
+	}
+	return t.base.RoundTrip(req)
 }
 
 // retryAfter is how long a server wants to be left alone, in seconds or up to a time.

@@ -1,0 +1,120 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"narseal/macho"
+)
+
+// Limits of what is kept of a line. The lines that encode writes stay below them. Without them, a line of {}, or of
+// numbers, takes hundreds of times its length in memory.
+const (
+	maxSignatures  = 1 << 13
+	maxDirectories = 16 // of a signature
+	// shortList is the length of a list, in bytes, that is decoded at once: even as {},{},… it takes little memory.
+	shortList = 64 << 10
+)
+
+// A signatureList has the first signatures of a line, and counts the others.
+type signatureList struct {
+	list    []Signature
+	omitted int64
+}
+
+func (l *signatureList) UnmarshalJSON(b []byte) error {
+	*l = signatureList{list: []Signature{}}
+	if len(b) <= shortList {
+		return json.Unmarshal(b, &l.list)
+	}
+	return elements(b, func(dec *json.Decoder) error {
+		if len(l.list) == maxSignatures {
+			l.omitted++
+			return dec.Decode(&skipped{})
+		}
+		var s Signature
+		err := dec.Decode(&s)
+		l.list = append(l.list, s)
+		return err
+	})
+}
+
+// UnmarshalJSON reads what is needed to count signatures.
+func (s *Signature) UnmarshalJSON(b []byte) error {
+	var v struct {
+		Path, Arch, Signature, Reason string
+		Offset                        int64
+		Status                        macho.Status
+		CodeDirectories               directoryList
+	}
+	err := json.Unmarshal(b, &v)
+	*s = Signature{v.Path, macho.Slice{
+		Arch: v.Arch, Offset: v.Offset, Status: v.Status, Signature: v.Signature, Reason: v.Reason, CodeDirectories: v.CodeDirectories,
+	}}
+	return err
+}
+
+// A directoryList has CodeDirectories with the first of their stale pages and special slots.
+type directoryList []macho.CodeDirectory
+
+func (l *directoryList) UnmarshalJSON(b []byte) error {
+	type directory struct{ Stale, StaleSpecial first }
+	var list []directory
+	err := elements(b, func(dec *json.Decoder) error {
+		if len(list) == maxDirectories {
+			return dec.Decode(&skipped{})
+		}
+		var d directory
+		err := dec.Decode(&d)
+		list = append(list, d)
+		return err
+	})
+	for _, d := range list {
+		*l = append(*l, macho.CodeDirectory{Stale: d.Stale, StaleSpecial: d.StaleSpecial})
+	}
+	return err
+}
+
+// first is a list of numbers, of which only the first is kept.
+type first []int
+
+func (l *first) UnmarshalJSON(b []byte) error {
+	*l = nil
+	list, ok := bytes.CutPrefix(b, []byte("["))
+	if !ok {
+		return json.Unmarshal(b, (*[]int)(l)) // null, or an error
+	}
+	list = bytes.TrimSpace(list[:bytes.IndexAny(list, ",]")])
+	if len(list) == 0 {
+		return nil
+	}
+	n, err := strconv.Atoi(string(list))
+	*l = first{n}
+	return err
+}
+
+// elements calls f for each element of a list, which may be null. f reads the element.
+func elements(b []byte, f func(*json.Decoder) error) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	start, err := dec.Token()
+	if err != nil || start == nil {
+		return err
+	}
+	if start != json.Delim('[') {
+		return fmt.Errorf("%v in place of a list", start)
+	}
+	for dec.More() {
+		if err := f(dec); err != nil {
+			return err
+		}
+	}
+	_, err = dec.Token()
+	return err
+}
+
+// skipped is a value that is not kept.
+type skipped struct{}
+
+func (*skipped) UnmarshalJSON([]byte) error { return nil }

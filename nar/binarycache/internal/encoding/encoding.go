@@ -1,0 +1,85 @@
+// Package encoding compresses and decompresses objects by their Content-Encoding.
+package encoding
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/andybalholm/brotli"
+
+	"narseal/nar/compression"
+)
+
+// Header is the attribute that says how an object is compressed.
+const Header = "Content-Encoding"
+
+// An Encoding is how a narinfo or a listing is compressed in the store. A client that reads it over HTTP decompresses it
+// by the attribute, or by the magic number.
+type Encoding string
+
+// Brotli has no magic number. The others are as package compression calls them.
+const (
+	Plain  Encoding = ""
+	Brotli Encoding = "br"
+)
+
+// NewReader decompresses an object whose attribute is header. Closing the reader does not close r.
+func NewReader(r io.Reader, header string) (io.ReadCloser, Encoding, error) {
+	switch lower := strings.ToLower(strings.TrimSpace(header)); lower {
+	case "", "identity", "zstd", "gzip", "x-gzip", "xz", "bzip2":
+		// The magic number is what counts: a proxy may have decompressed it, and left the header.
+		dec, c, err := compression.Decompress(r)
+		if err != nil || c == compression.None {
+			return dec, Plain, err
+		}
+		return dec, Encoding(c), nil
+	case "br", "brotli":
+		return io.NopCloser(&brotliReader{r: brotli.NewReader(r)}), Brotli, nil
+	default:
+		return nil, "", fmt.Errorf("%s: %q is not supported, want zstd, gzip, br, xz or bzip2", Header, lower[:min(len(lower), 40)])
+	}
+}
+
+// A brotliReader says of what its errors are, and that an end in the middle is none.
+type brotliReader struct{ r *brotli.Reader }
+
+func (b *brotliReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("brotli: %w", err)
+	}
+	return n, err
+}
+
+// Encode compresses a text.
+func (e Encoding) Encode(text []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w, err := e.NewWriter(&out)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(text); err != nil {
+		return nil, err
+	}
+	err = w.Close()
+	return out.Bytes(), err
+}
+
+// NewWriter compresses to w. What is compressed is small, and so are the window and the tables.
+func (e Encoding) NewWriter(w io.Writer) (io.WriteCloser, error) {
+	o := compression.Options{Workers: 1}
+	switch c := compression.Type(e); c {
+	case compression.Type(Plain):
+		return compression.Compress(w, compression.None, o)
+	case compression.Type(Brotli):
+		return brotli.NewWriterLevel(w, brotli.DefaultCompression), nil
+	case compression.Zstd, compression.Xz:
+		o.Level = 1
+	}
+	return compression.Compress(w, compression.Type(e), o)
+}
+
+// ReadOnly reports whether Encode has no compressor for it.
+func (e Encoding) ReadOnly() bool { return compression.Type(e).ReadOnly() }

@@ -1,0 +1,263 @@
+package remote
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// A direct sends GET requests without a proxy, each by the goroutine that wants the answer. [http.Transport] hands each
+// request to two goroutines of its connection, which takes a third of the time with small objects. What is written and
+// read is net/http's, and all other requests are left to it.
+type direct struct {
+	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	tls  *tls.Config
+
+	mu   sync.Mutex
+	idle []*link // the one that was used last is the last
+}
+
+// A link is a connection to a server.
+type link struct {
+	net.Conn
+	scheme, host string
+	in           headerLimit
+	r            *bufio.Reader
+	w            *bufio.Writer
+	since        time.Time // when its last answer ended; zero before
+}
+
+const (
+	// maxRest is how long a link is kept for another request. In a run that is busy, that is soon. Servers end connections
+	// after 5 s and more, some with an unasked answer, which would be taken for that of the next request.
+	maxRest = 4 * time.Second
+
+	maxLinkIdle      = maxIdle
+	maxInformational = 5 // answers of status 1xx, before the one that counts
+	handshakeTimeout = 30 * time.Second
+	readBuffer       = 64 << 10
+	writeBuffer      = 4 << 10
+)
+
+// takes reports whether a request may be sent directly.
+func (d *direct) takes(req *http.Request) bool {
+	return req.Method == http.MethodGet && (req.Body == nil || req.Body == http.NoBody) &&
+		(req.URL.Scheme == "http" || req.URL.Scheme == "https")
+}
+
+// roundTrip sends a request. Like net/http, it tries again at once where a server has closed a link that was idle.
+func (d *direct) roundTrip(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	l := d.get(req.URL)
+	for {
+		used := l != nil
+		if !used {
+			var err error
+			if l, err = d.connect(ctx, req.URL); err != nil {
+				return nil, err
+			}
+		}
+		resp, silent, err := d.exchange(req, l)
+		if err == nil {
+			return resp, nil
+		}
+		l.Close()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		var timeout net.Error
+		if !used || !silent || errors.As(err, &timeout) && timeout.Timeout() {
+			return nil, err
+		}
+		l = nil
+	}
+}
+
+// get returns a link to a server, or nil. It closes those that have rested for too long.
+func (d *direct) get(u *url.URL) *link {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.prune()
+	for i := len(d.idle) - 1; i >= 0; i-- {
+		if l := d.idle[i]; l.scheme == u.Scheme && l.host == u.Host {
+			d.idle = append(d.idle[:i], d.idle[i+1:]...)
+			return l
+		}
+	}
+	return nil
+}
+
+func (d *direct) put(l *link) {
+	l.since = time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.idle = append(d.idle, l)
+	d.prune()
+}
+
+// prune closes links that have rested for too long, and the oldest of too many. The caller holds mu.
+func (d *direct) prune() {
+	n := max(0, len(d.idle)-maxLinkIdle)
+	for n < len(d.idle) && time.Since(d.idle[n].since) > maxRest {
+		n++
+	}
+	for _, l := range d.idle[:n] {
+		go l.Close() // over TLS, it says goodbye, and a server may not listen
+	}
+	if n > 0 {
+		d.idle = append(d.idle[:0], d.idle[n:]...)
+	}
+}
+
+// connect makes a link to a server.
+func (d *direct) connect(ctx context.Context, u *url.URL) (*link, error) {
+	port := u.Port()
+	if port == "" {
+		port = "80"
+		if u.Scheme == "https" {
+			port = "443"
+		}
+	}
+	c, err := d.dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return nil, err
+	}
+	if u.Scheme == "https" {
+		config := d.tls.Clone()
+		config.ServerName = u.Hostname()
+		secure := tls.Client(c, config)
+		ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+		defer cancel()
+		if err := secure.HandshakeContext(ctx); err != nil {
+			c.Close()
+			return nil, err
+		}
+		c = secure
+	}
+	l := &link{Conn: c, scheme: u.Scheme, host: u.Host, in: headerLimit{r: c}}
+	l.r, l.w = bufio.NewReaderSize(&l.in, readBuffer), bufio.NewWriterSize(c, writeBuffer)
+	return l, nil
+}
+
+// exchange sends a request and reads the header of the answer. silent says that the server has not sent a byte. The
+// caller closes l after an error.
+func (d *direct) exchange(req *http.Request, l *link) (resp *http.Response, silent bool, err error) {
+	stop := context.AfterFunc(req.Context(), func() { l.Close() })
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	l.in.left = maxHeader
+	if err = req.Write(l.w); err == nil {
+		err = l.w.Flush()
+	}
+	if err == nil {
+		_, err = l.r.Peek(1)
+	}
+	if err != nil {
+		return nil, true, err
+	}
+	for n := 0; ; n++ {
+		if resp, err = http.ReadResponse(l.r, req); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, false, err
+		}
+		if resp.StatusCode == http.StatusSwitchingProtocols || resp.StatusCode/100 == 1 && n == maxInformational {
+			return nil, false, fmt.Errorf("an answer that is not HTTP: %d was not asked for", resp.StatusCode)
+		}
+		if resp.StatusCode/100 != 1 {
+			break
+		}
+	}
+	l.in.left = math.MaxInt64
+	a := &answer{ReadCloser: resp.Body, direct: d, link: l, ctx: req.Context(), stop: stop, reuse: !resp.Close}
+	if resp.Body == http.NoBody {
+		// A server that sends a body with a status that has none would spoil the next answer.
+		a.reuse = a.reuse && resp.ContentLength == 0 && resp.StatusCode != http.StatusNotModified && resp.StatusCode != http.StatusNoContent
+		a.end(io.EOF)
+	}
+	resp.Body = a
+	return resp, false, nil
+}
+
+// An answer is the body of a response. Read to its end, it gives the link back.
+type answer struct {
+	io.ReadCloser
+	direct *direct
+	link   *link
+	ctx    context.Context
+	stop   func() bool // frees the link from the context
+	reuse  bool
+
+	mu  sync.Mutex
+	err error // after the end
+}
+
+func (a *answer) Read(p []byte) (int, error) {
+	if err := a.ended(); err != nil {
+		return 0, err
+	}
+	n, err := a.ReadCloser.Read(p)
+	if err != nil {
+		err = a.end(err)
+	}
+	return n, err
+}
+
+func (a *answer) ended() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
+}
+
+// end notes why the body ends. Only after its last byte can the link be used again.
+func (a *answer) end(err error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.err != nil {
+		return a.err
+	}
+	live := a.stop() // else the context has closed the link, or does
+	if err != io.EOF && a.ctx.Err() != nil {
+		err = a.ctx.Err()
+	}
+	a.err = err
+	if err == io.EOF && live && a.reuse && a.link.r.Buffered() == 0 {
+		a.direct.put(a.link)
+	} else {
+		a.link.Close()
+	}
+	return err
+}
+
+func (a *answer) Close() error {
+	a.end(http.ErrBodyReadAfterClose)
+	return nil
+}
+
+// headerLimit bounds what is read until the header of an answer ends.
+type headerLimit struct {
+	r    io.Reader
+	left int64
+}
+
+func (h *headerLimit) Read(p []byte) (int, error) {
+	if h.left <= 0 {
+		return 0, fmt.Errorf("server response headers exceeded %d bytes", maxHeader)
+	}
+	n, err := h.r.Read(p[:min(int64(len(p)), h.left)])
+	h.left -= int64(n)
+	return n, err
+}
