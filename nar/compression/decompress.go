@@ -41,9 +41,10 @@ var ErrBomb = errors.New("expands more than 65536:1")
 // dictionary of at most 128 MiB (zstd) or 64 MiB (xz): a header that asks for more is refused. Close frees that memory
 // and does not close r.
 //
-// The blocks of an xz stream that has their sizes in its headers, as `xz -T` writes it, are decoded concurrently if
-// GOMAXPROCS is more than 1. For this, all readers together use at most another 64 MiB, and read ahead in r by so much;
-// blocks that do not fit are decoded one after another. Close waits for the goroutines, which never wait for r.
+// The blocks of an xz stream that has their sizes in its headers, as `xz -T` writes it, and zstd frames of at most 16 MiB
+// that say how large they are, are decoded concurrently if GOMAXPROCS is more than 1. For this, all readers together use
+// at most another 64 MiB, and read ahead in r by so much; what does not fit is decoded one after another. Close waits for
+// the goroutines, which never wait for r.
 func Decompress(r io.Reader) (io.ReadCloser, Type, error) {
 	return decompress(r, freeOutput)
 }

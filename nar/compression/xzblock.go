@@ -4,52 +4,7 @@ import (
 	"bufio"
 	"encoding/binary"
 	"io"
-	"sync"
-	"sync/atomic"
 )
-
-const (
-	// blockMemory bounds what the blocks take that are decoded concurrently, of all readers together: their input, their
-	// output and their dictionaries, and the input of the blocks before them.
-	blockMemory = 64 << 20
-
-	// pieceSize is how much of it is allocated at once, when there are bytes for it.
-	pieceSize = 256 << 10
-)
-
-// smallestBlock is the least that a goroutine is begun for, in bytes of contents. Tests lower it.
-var smallestBlock int64 = pieceSize
-
-// heldMemory is what is taken of blockMemory.
-var heldMemory atomic.Int64
-
-type piece [pieceSize]byte
-
-// pieces has the pieces that are not used at the moment. The garbage collector does not get them: they would take their
-// place twice until it runs.
-var pieces pieceList
-
-type pieceList struct {
-	sync.Mutex
-	free []*piece
-}
-
-func (l *pieceList) get() *piece {
-	l.Lock()
-	defer l.Unlock()
-	if n := len(l.free); n > 0 {
-		p := l.free[n-1]
-		l.free = l.free[:n-1]
-		return p
-	}
-	return new(piece)
-}
-
-func (l *pieceList) put(p *piece) {
-	l.Lock()
-	defer l.Unlock()
-	l.free = append(l.free, p)
-}
 
 // An xzBlockHeader is what the header of a block says (xz-file-format.txt 3.1).
 type xzBlockHeader struct {
@@ -102,24 +57,8 @@ type xzBlock struct {
 	done    bool   // nothing follows pending
 	seen    int64  // bytes of the contents that were read
 
-	memory []*piece // of a block in memory
-	loaded int64    // bytes in memory
-	taken  int64    // of them, read
-	err    error    // what follows them, if they are not the whole block
-
-	// Of a block that a goroutine decodes:
-	out     chan xzPiece
-	outErr  error   // after the last piece; set before out is closed
-	current xzPiece // which is read
-	at      int     // bytes of it that were read
-
-	heldIn, heldOut int64 // of blockMemory
-}
-
-// An xzPiece is a piece of the contents.
-type xzPiece struct {
-	*piece
-	n int
+	loaded bool // the block is in part, and no more in in
+	part   part
 }
 
 // newXzBlock makes a block that begins at in, in a stream with this header.
@@ -170,7 +109,11 @@ func (b *xzBlock) Read(p []byte) (int, error) {
 		case b.all:
 			return b.in.Read(p)
 		case b.left > 0:
-			n, err := b.body(p[:min(int64(len(p)), b.left)])
+			in := io.Reader(b.in)
+			if b.loaded {
+				in = &b.part
+			}
+			n, err := in.Read(p[:min(int64(len(p)), b.left)])
 			b.left -= int64(n)
 			return n, err
 		case b.last:
@@ -179,72 +122,6 @@ func (b *xzBlock) Read(p []byte) (int, error) {
 			b.nextChunk()
 		}
 	}
-}
-
-// body reads the next bytes of the block.
-func (b *xzBlock) body(p []byte) (int, error) {
-	if b.memory == nil {
-		return b.in.Read(p)
-	}
-	if b.taken == b.loaded {
-		return 0, b.err
-	}
-	current, at := &b.memory[b.taken/pieceSize], b.taken%pieceSize
-	n := copy(p[:min(int64(len(p)), b.loaded-b.taken)], (*current)[at:])
-	if b.taken += int64(n); b.taken == b.loaded || b.taken%pieceSize == 0 {
-		pieces.put(*current)
-		*current = nil
-		heldMemory.Add(-pieceSize)
-		b.heldIn -= pieceSize
-	}
-	return n, nil
-}
-
-// load reads the block into memory.
-func (b *xzBlock) load() {
-	b.memory = []*piece{}
-	for b.loaded < b.length() && b.err == nil {
-		at := b.loaded % pieceSize
-		if at == 0 {
-			b.memory = append(b.memory, pieces.get())
-		}
-		var n int
-		n, b.err = b.in.Read(b.memory[len(b.memory)-1][at:min(pieceSize, at+b.length()-b.loaded)])
-		b.loaded += int64(n)
-	}
-}
-
-// discard gives the memory back.
-func (b *xzBlock) discard() {
-	for _, p := range b.memory {
-		if p != nil {
-			pieces.put(p)
-		}
-	}
-	if b.out != nil {
-		for p := range b.out {
-			pieces.put(p.piece)
-		}
-	}
-	if b.current.piece != nil {
-		pieces.put(b.current.piece)
-	}
-	release(&b.heldIn)
-	release(&b.heldOut)
-}
-
-// hold takes n bytes of blockMemory, if there are so many.
-func hold(n int64) bool {
-	if heldMemory.Add(n) <= blockMemory {
-		return true
-	}
-	heldMemory.Add(-n)
-	return false
-}
-
-func release(n *int64) {
-	heldMemory.Add(-*n)
-	*n = 0
 }
 
 // nextChunk finds out how long the next chunk of LZMA2 is, in a block whose header does not say how long it is
@@ -287,52 +164,12 @@ func (b *xzBlock) end() []byte {
 	return appendXzEnd(index, b.stream[6:8])
 }
 
-// inputMemory and outputMemory are what a block takes of blockMemory.
-func (b *xzBlock) inputMemory() int64  { return pieceSize * (b.length()/pieceSize + 1) }
-func (b *xzBlock) outputMemory() int64 { return pieceSize*(b.plain/pieceSize+1) + b.dictionary }
+// memory is what the block takes of partMemory: its input, and the rest if it is decoded concurrently.
+func (b *xzBlock) memory() (in, out int64) {
+	return inPieces(b.length()), inPieces(b.plain) + b.dictionary
+}
 
 // concurrent reports whether the block may be decoded while another one is read.
 func (b *xzBlock) concurrent() bool {
-	return b.sized() && !b.all && b.plain >= smallestBlock && b.dictionary <= usualWindow &&
-		max(b.packed, b.plain) < blockMemory
-}
-
-// decode decodes the block, until it ends or stop is set. It never waits for anybody.
-func (b *xzBlock) decode(stop *atomic.Bool) {
-	defer close(b.out)
-	dec, err := takeXz(usualWindow)
-	if err == nil {
-		err = dec.Reset(b)
-	}
-	for err == nil && !stop.Load() {
-		out := xzPiece{piece: pieces.get()}
-		for err == nil && out.n < pieceSize {
-			var n int
-			n, err = dec.Read(out.piece[out.n:])
-			out.n += n
-		}
-		b.out <- out
-	}
-	if b.outErr = err; err == io.EOF {
-		xzDecoders.Put(dec)
-	}
-	heldMemory.Add(-b.heldIn)
-	b.heldIn = 0
-}
-
-// contents reads from what a goroutine decodes.
-func (b *xzBlock) contents(p []byte) (int, error) {
-	for b.at == b.current.n {
-		if b.current.piece != nil {
-			pieces.put(b.current.piece)
-		}
-		var more bool
-		b.current, more = <-b.out
-		if b.at = 0; !more {
-			return 0, b.outErr
-		}
-	}
-	n := copy(p, b.current.piece[b.at:b.current.n])
-	b.at += n
-	return n, nil
+	return b.sized() && !b.all && b.plain >= smallestPart && b.dictionary <= usualWindow && max(b.packed, b.plain) < partMemory
 }

@@ -9,15 +9,13 @@ import (
 	"hash/crc32"
 	"io"
 	"runtime"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/mikelolasagasti/xz"
 )
 
 // An xzReader reads xz streams. If the header of a stream's first block has the sizes of the block, as `xz -T` writes it,
-// the blocks are read one by one, and goroutines decode the next ones meanwhile, as far as blockMemory allows. Another
+// the blocks are read one by one, and goroutines decode the next ones meanwhile, as far as partMemory allows. Another
 // stream is left to the library, and with it everything that follows.
 //
 // The library decodes and checks the blocks (see xzBlock), so that its errors are the same.
@@ -31,12 +29,9 @@ type xzReader struct {
 	ended  bool   // a stream has ended: padding may follow
 	blocks *xzRecords
 
-	queue    []*xzBlock // what was begun, in order
-	serial   bool       // the last one of them is read from in
-	slow     bool       // in is too slow for more than one block at once
-	stop     atomic.Bool
-	running  atomic.Int32 // goroutines
-	decoding sync.WaitGroup
+	queue   []*xzBlock // what was begun, in order
+	serial  bool       // the last one of them is read from in
+	workers workers
 }
 
 // begin begins a stream. After the last one it returns io.EOF.
@@ -109,8 +104,8 @@ func (x *xzReader) Read(p []byte) (n int, err error) {
 
 // read reads from b, which is the first of the queue.
 func (x *xzReader) read(b *xzBlock, p []byte) (n int, err error) {
-	if b.out != nil {
-		n, err = b.contents(p)
+	if b.part.out != nil {
+		n, err = b.part.readOutput(p)
 	} else {
 		n, err = x.dec.Read(p)
 	}
@@ -122,10 +117,10 @@ func (x *xzReader) read(b *xzBlock, p []byte) (n int, err error) {
 		return n, err
 	}
 	x.blocks.add(uint64(b.unpadded()), uint64(b.seen))
-	if b.memory == nil {
+	if !b.loaded {
 		x.serial = false
 	}
-	b.discard()
+	b.part.discard()
 	if x.queue = x.queue[1:]; len(x.queue) == 0 {
 		return n, nil
 	}
@@ -153,30 +148,32 @@ func (x *xzReader) fill() error {
 	for !x.serial {
 		// A block is begun only while x.dec is at work: if goroutines did it all, the next one would need memory for all of
 		// its contents.
-		if len(x.queue) > 0 && (x.slow || x.queue[0].out != nil || int(x.running.Load()) >= runtime.GOMAXPROCS(0)-1) {
+		if len(x.queue) > 0 && (x.queue[0].part.out != nil || !x.workers.free()) {
 			return nil
 		}
 		b := newXzBlock(x.in, x.header)
+		in, out := b.memory()
 		if len(x.queue) > 0 {
-			if !b.concurrent() || !hold(b.inputMemory()+b.outputMemory()) {
+			if !b.concurrent() || !hold(in+out) {
 				return nil
 			}
-			b.heldIn, b.heldOut = b.inputMemory()+b.dictionary, b.outputMemory()-b.dictionary
+			b.part.heldIn, b.part.heldOut = in+b.dictionary, out-b.dictionary
 			x.load(b)
-			b.out = make(chan xzPiece, b.plain/pieceSize+2)
-			x.running.Add(1)
-			x.decoding.Go(func() {
-				b.decode(&x.stop)
-				x.running.Add(-1)
-			})
+			x.workers.begin(&b.part, b.plain, func() (io.Reader, error) {
+				dec, err := takeXz(usualWindow)
+				if err == nil {
+					err = dec.Reset(b)
+				}
+				return dec, err
+			}, func(dec io.Reader) { xzDecoders.Put(dec) })
 			x.queue = append(x.queue, b)
 			continue
 		}
-		// It is worth its memory only if the next one can be decoded meanwhile.
-		if x.slow || !b.concurrent() || 2*b.inputMemory()+b.outputMemory() > blockMemory || !hold(b.inputMemory()) {
+		// Loading it is worth its memory only if the next one can be decoded meanwhile.
+		if !b.concurrent() || x.workers.slow || in+in+out > partMemory || !hold(in) {
 			x.serial = true
 		} else {
-			b.heldIn = b.inputMemory()
+			b.part.heldIn = in
 			x.load(b)
 		}
 		x.queue = append(x.queue, b)
@@ -187,22 +184,20 @@ func (x *xzReader) fill() error {
 	return nil
 }
 
-// slowInput is the time that a byte of the input takes from which on reading blocks ahead of their turn takes longer
-// than decoding them as they arrive. Decoding takes 70 ns. Tests raise it.
-var slowInput = 30 * time.Nanosecond
+// slowXz is the time for a byte of the input from which on loading blocks takes longer than decoding them as they
+// arrive. Decoding takes 70 ns. Tests raise it.
+var slowXz = 30 * time.Nanosecond
 
 func (x *xzReader) load(b *xzBlock) {
-	began := time.Now()
-	b.load()
-	x.slow = time.Since(began) > time.Duration(b.loaded)*slowInput
+	b.loaded = true
+	x.workers.timed(&b.part, func() { b.part.load(x.in, b.length()) })
 }
 
-// close ends the goroutines and waits for them.
+// close ends the goroutines, and gives the memory of the blocks back.
 func (x *xzReader) close() {
-	x.stop.Store(true)
-	x.decoding.Wait()
+	x.workers.end()
 	for _, b := range x.queue {
-		b.discard()
+		b.part.discard()
 	}
 	x.queue = nil
 }
