@@ -67,7 +67,7 @@ var bounds = []struct{ row, dir, name string }{
 	{"zip archive, and its directory", "filter/refs", "maxZip"},
 	{"zip archive, and its directory", "filter/refs", "maxZipDirectory"},
 	{"regions of a zip archive", "filter/refs", "maxHoles"},
-	{"decoder windows waiting", "filter/refs", "maxGarbage"},
+	{"decoder windows and archives", "filter/refs", "maxGarbage"},
 	{"warnings per file", "filter/refs", "maxWarnings"},
 	{"paths in all lists and reports", "cmd/narseal/internal/report", "DefaultBudget"},
 	{"rules listed for all archives", "cmd/narseal/internal/report", "MaxRules"},
