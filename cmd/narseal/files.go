@@ -5,15 +5,20 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"narseal/cmd/narseal/internal/atomicfile"
+	"narseal/cmd/narseal/internal/cachestore"
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// checkFiles refuses an output file that would overwrite an input or another output.
+// checkFiles refuses an output file that would overwrite an input or another output, and a URL where none is read.
 func checkFiles(c *cli.Context) error {
+	if err := refuseURLs(c); err != nil {
+		return err
+	}
 	type use struct{ as, name string }
 	var read, written []use
 	for _, f := range c.Command.Flags {
@@ -33,8 +38,17 @@ func checkFiles(c *cli.Context) error {
 	slices.SortStableFunc(written, func(a, b use) int {
 		return cmp.Compare(slices.Index(order, b.as), slices.Index(order, a.as))
 	})
+	local := strings.Contains(c.Command.ArgsUsage, "INPUT") && c.Command.Name != "refs"
+	for _, out := range written {
+		if cachestore.IsURL(out.name) && (local || out.as != "--output" && out.as != "--ledger") {
+			return terminal.Usage("", "%s %s: want a file, not a URL", out.as, out.name)
+		}
+	}
 	var inputs []use
 	for _, name := range c.Args().Slice() {
+		if local && cachestore.IsURL(name) {
+			return terminal.Usage("for caches: narseal cache verify|repair|rewrite URL", "%s: want a file or a directory, not a URL", name)
+		}
 		inputs = append(inputs, use{"the input", name})
 	}
 	for _, out := range written {
@@ -43,10 +57,31 @@ func checkFiles(c *cli.Context) error {
 		}
 		for _, other := range read {
 			if out.name != "" && out.name != "-" && other.name != "" && other.name != "-" && sameFile(out.name, other.name) {
-				return terminal.Usage("", "%s %s would overwrite %s %s", out.as, out.name, other.as, other.name)
+				return terminal.Usage("", "%s %s would overwrite %s %s", out.as, cachestore.Redact(out.name), other.as, cachestore.Redact(other.name))
 			}
 		}
 		read = append(read, out)
+	}
+	return nil
+}
+
+// refuseURLs refuses the URL of a cache for commands that work on files.
+func refuseURLs(c *cli.Context) error {
+	hint := ""
+	switch c.Command.Name {
+	case "verify", "repair", "rewrite":
+		hint = program + " cache " + c.Command.Name + " works on a cache behind a URL"
+	case "address":
+	default:
+		return nil
+	}
+	if c.Command.HelpName != program+" "+c.Command.Name { // cache verify and the like
+		return nil
+	}
+	for _, name := range c.Args().Slice() {
+		if _, err := os.Lstat(name); cachestore.IsURL(name) && err != nil {
+			return terminal.Usage(hint, "%s: want a file or a directory, got a URL", cachestore.Redact(name))
+		}
 	}
 	return nil
 }

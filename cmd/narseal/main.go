@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"narseal/cmd/narseal/internal/cachestore"
 	"narseal/cmd/narseal/internal/cleanup"
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/sandbox"
@@ -37,6 +38,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	p := newProcess(stdin, stdout, stderr)
 	return p.finish(cleanup.Run(ctx, func(ctx context.Context, reg *cleanup.Registry) error {
 		p.cleanup = reg
+		p.terminal.Mask(cachestore.Secrets(args))
 		app := newApp(p, args[min(1, len(args)):])
 		return p.finishStdout(app.RunContext(ctx, arrange(app, args)))
 	}))

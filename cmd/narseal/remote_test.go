@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -227,6 +229,36 @@ func TestRemoteSecrets(t *testing.T) {
 			t.Errorf("%s: status %d\n%s%s%s", url, status, stdout, stderr, written)
 		}
 		t.Logf("%s", stderr)
+	}
+
+	// Other commands and options that take a URL, whatever the server says.
+	lists := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "none") {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		io.WriteString(w, "neither a path nor a ledger\n")
+	}))
+	defer lists.Close()
+	dir := t.TempDir()
+	host = strings.TrimPrefix(lists.URL, "http://")
+	for _, url := range []string{
+		"http://user:hunter2@" + host + "/l/list", "http://user:hunter2@" + host + "/l/list?token=hunter2", "http://user:hunter2@" + host + "/l/none?token=hunter2",
+		"http://user:hunter2@" + host + "/l/%zz", "http://user:hunter2@127.0.0.1:1/l/list", "http://user:hunter2/hunter2@" + host + "/l/list",
+		"http://user:hunter2?hunter2@" + host + "/l/list", "http://user:hunter2#hunter2@" + host + "/l/list", "ftp://user:hunter2@" + host + "/l/list",
+		"s3://user:hunter2@b/l/list", "s3://user:hunter2/hunter2@b/l/list", "s3://b/l/list?endpoint=http://user:hunter2@" + host, "s3://b/l?secret=hunter2",
+		"file://user:hunter2@" + host + "/l",
+	} {
+		for _, args := range [][]string{
+			{"cache", "verify", "--paths", url, dir}, {"cache", "verify", "--ledger", url, "--paths", "-", url}, {"cache", "repair", url},
+			{"cache", "repair", "--output", url, dir}, {"cache", "repair", "--overlay", "--output", dir, "--dry-run", url}, {"cache", "summary", url},
+			{"cache", "summary", "--against", url, "-"}, {"cache", "rewrite", "--map", hashA + "=" + hashB, url}, {"refs", url},
+			{"verify", url}, {"repair", url}, {"repair", "--in-place", url}, {"rewrite", "--map", hashA + "=" + hashB, url}, {"address", url},
+		} {
+			status, stdout, stderr := narseal(t, nil, args...)
+			if status == 0 || strings.Contains(stdout+stderr, "hunter2") {
+				t.Errorf("%s: status %d\n%s%s", args, status, stdout, stderr)
+			}
+		}
 	}
 }
 

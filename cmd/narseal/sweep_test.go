@@ -303,6 +303,9 @@ func (s *sweep) ledgers() (paths map[string]int, statuses map[string]int) {
 			s.t.Fatal(err)
 		}
 		_, err = ledger.Read(f, func(int, ledger.Work) error { return nil }, func(_ int, l *ledger.Line) error {
+			if l.Status == ledger.Missing && paths[l.StorePath] > 0 {
+				return nil // a run that continues one that was killed asks for it again
+			}
 			paths[l.StorePath]++
 			statuses[l.Status]++
 			return nil

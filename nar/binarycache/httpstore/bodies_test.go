@@ -98,3 +98,38 @@ func TestBodies(t *testing.T) {
 		}
 	}
 }
+
+// Answers that make no sense are asked for twice: a server that always sends them does not hold up the run.
+func TestMalformed(t *testing.T) {
+	for name, answer := range map[string]string{
+		"header":   "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+		"protocol": "SSH-2.0-OpenSSH\r\n\r\n",
+		"chunks":   "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+	} {
+		var n atomic.Int64
+		s := open(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/good" {
+				return // a server that was never there is given up sooner
+			}
+			n.Add(1)
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			io.WriteString(c, answer)
+			c.Close()
+		}).URL)
+		if _, err := s.Stat(t.Context(), "good"); err != nil {
+			t.Fatal(err)
+		}
+		r, _, err := s.Open(t.Context(), "x")
+		if err == nil {
+			_, err = io.ReadAll(r)
+			r.Close()
+		}
+		if err == nil || n.Load() != 2 {
+			t.Errorf("%s: %d requests, %v, want 2", name, n.Load(), err)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -22,6 +23,7 @@ type bucket struct {
 	*address
 	core      *minio.Core
 	transport *remote.Transport
+	ahead     atomic.Int64 // see limiter
 }
 
 // URL is what an object is called in messages.
@@ -231,14 +233,20 @@ func (b *bucket) list(ctx context.Context, prefix, token string) (minio.ListBuck
 // explain makes an error of the library one that says what it means.
 func (b *bucket) explain(err error) error {
 	var response minio.ErrorResponse
-	var bad *credentialError
+	var none *credentialError
 	var syntax *xml.SyntaxError
+	var bad *pageError
 	switch {
+	case errors.As(err, &none):
+		return &remote.Error{Err: none, Denied: true}
 	case errors.As(err, &bad):
-		return &remote.Error{Err: bad, Denied: true}
+		return &remote.Error{Err: bad, Again: true, Malformed: true,
+			Advice: "does a server that speaks S3 answer at " + b.host + ", or a proxy or a login page?"}
 	case errors.Is(err, errLong):
 		return &remote.Error{Err: err}
-	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF), err == io.EOF:
+	case errors.As(err, &syntax), err == io.EOF: // the answer is complete, and its XML is not
+		return &remote.Error{Err: errors.New("an answer that is not XML: " + b.said(err.Error())), Again: true, Malformed: true}
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		return &remote.Error{Err: fmt.Errorf("an answer that is not complete: %w", err), Again: true}
 	case !errors.As(err, &response):
 		return remote.Network(err)
@@ -246,6 +254,30 @@ func (b *bucket) explain(err error) error {
 	e := &remote.Error{Status: response.StatusCode, Code: b.said(response.Code), Text: b.said(response.Message)}
 	b.classify(e, response.Region)
 	return e
+}
+
+// maxSkew is by how much the clock of a client may differ, and a little less than what S3 allows.
+const maxSkew = 14 * time.Minute
+
+// clockAhead is by how much the server's clock was ahead when it last refused a request, and 0 if that was not too much.
+func (b *bucket) clockAhead() time.Duration {
+	ahead := time.Duration(b.ahead.Load()) * time.Second
+	if ahead.Abs() < maxSkew {
+		return 0
+	}
+	return ahead
+}
+
+const clockAdvice = "set the clock of this machine, or have it set over the network (NTP)"
+
+func clockText(ahead time.Duration) string {
+	switch {
+	case ahead > 0:
+		return fmt.Sprintf("the clock of this machine is %s behind that of the server", ahead.Round(time.Minute))
+	case ahead < 0:
+		return fmt.Sprintf("the clock of this machine is %s ahead of that of the server", -ahead.Round(time.Minute))
+	}
+	return "the clocks of this machine and of the server differ by too much"
 }
 
 // said is what the server says, fit for a message.
@@ -261,6 +293,10 @@ func (b *bucket) classify(e *remote.Error, region string) {
 	case "NoSuchBucket":
 		e.Text, e.Advice = fmt.Sprintf("there is no bucket %s at %s", b.bucket, b.host), "are the bucket, ?endpoint= and ?region= right?"
 	case "AccessDenied", "Forbidden":
+		if ahead := b.clockAhead(); ahead != 0 { // an answer to HEAD has no code
+			e.Denied, e.Text, e.Advice = true, clockText(ahead), clockAdvice
+			return
+		}
 		// Without the right to list a bucket, this is also the answer for what is missing.
 		e.Denied, e.Absent = true, true
 		e.Advice = "the credentials (?profile=, AWS_PROFILE, AWS_ACCESS_KEY_ID) lack the right, or there are none: reading takes s3:GetObject, " +
@@ -272,7 +308,7 @@ func (b *bucket) classify(e *remote.Error, region string) {
 	case "ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired":
 		e.Denied, e.Advice = true, "the session's credentials have expired or are wrong: get new ones, as by aws sso login"
 	case "RequestTimeTooSkewed", "RequestExpired":
-		e.Denied, e.Text, e.Advice = true, "the clocks of this machine and of the server differ by too much", "set the clock of this machine"
+		e.Denied, e.Text, e.Advice = true, clockText(b.clockAhead()), clockAdvice
 	case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "InvalidRegion":
 		e.Text, e.Advice = "the bucket is in another region", "name the bucket's region by ?region="
 		if region != "" && region != b.region {

@@ -44,6 +44,9 @@ func TestEndlessListing(t *testing.T) {
 		"the same page":     func(int64) (string, string) { return "a", "x.narinfo" },
 		"two pages":         func(n int64) (string, string) { return fmt.Sprint(n % 2), "x.narinfo" },
 		"a circle far away": func(n int64) (string, string) { return fmt.Sprint(min(n, 100+n%7)), "x.narinfo" },
+		"another circle":    func(n int64) (string, string) { return fmt.Sprint(n), "x.narinfo" },
+		"keys of no cache":  func(n int64) (string, string) { return fmt.Sprint(n), fmt.Sprintf("sub/%09d", n) },
+		"keys that descend": func(n int64) (string, string) { return fmt.Sprint(n), fmt.Sprintf("%09d.narinfo", 1000-n) },
 		"empty pages":       func(n int64) (string, string) { return fmt.Sprint(n), "" },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,6 +102,8 @@ func TestErrors(t *testing.T) {
 		"secret":               {403, "SignatureDoesNotMatch", "", "signature does not match", "AWS_SECRET_ACCESS_KEY", false, true},
 		"denied":               {403, "AccessDenied", "", "AccessDenied", "s3:GetObject", true, true},
 		"clock":                {403, "RequestTimeTooSkewed", "", "clocks", "set the clock", false, true},
+		"clock, too late":      {403, "RequestExpired", "", "clocks", "set the clock", false, true},
+		"region, not said":     {400, "AuthorizationHeaderMalformed", "", "another region", "?region=", false, false},
 		"session":              {400, "ExpiredToken", "", "ExpiredToken", "aws sso login", false, true},
 		"region":               {400, "AuthorizationHeaderMalformed", "eu-west-1", "region eu-west-1", "?region=eu-west-1", false, false},
 		"redirect":             {301, "PermanentRedirect", "", "another region", "?region=", false, false},
@@ -132,6 +137,25 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// What is no listing is an error, and asked for twice.
+func TestNoXML(t *testing.T) {
+	for _, text := range []string{"", "it works", "<html><p>it works", "<html><body>Please log in</body></html>", "<ListBucketResult><Contents>", "<a></b>", "<a/><b>",
+		"<ListBucketResult></ListBucketResult>garbage", "<ListBucketResult/><ListBucketResult></ListBucketResult>", "</ListBucketResult>", "<>", "<!-- -->",
+		"<!DOCTYPE x><ListBucketResult/>", "<ListBucketResult><a b=\"" + strings.Repeat("c", 10000) + "\"/></ListBucketResult>"} {
+		var n atomic.Int64
+		s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			n.Add(1)
+			io.WriteString(w, text)
+		})
+		var err error
+		for _, err = range s.List(t.Context(), "") {
+		}
+		if err == nil || !strings.Contains(err.Error(), "an answer ") || n.Load() != 2 {
+			t.Errorf("%q: %d requests, %v", text, n.Load(), err)
+		}
+	}
+}
+
 // A real server says so, too.
 func TestWrongKeys(t *testing.T) {
 	server := cachetest.NewS3(t)
@@ -150,14 +174,29 @@ func TestWrongKeys(t *testing.T) {
 	if err := get(); err == nil || !strings.Contains(err.Error(), "does not know this access key") || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("wrong key: %v", err)
 	}
-	s := open(t, strings.Replace(server.URL(""), "s3://cache", "s3://other", 1))
-	if _, _, err := s.Open(t.Context(), "nix-cache-info"); err == nil {
-		t.Error("no bucket: no error")
+	t.Setenv("AWS_ACCESS_KEY_ID", cachetest.S3Key)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", cachetest.S3Secret)
+	for url, want := range map[string]string{
+		strings.Replace(server.URL(""), "s3://cache", "s3://other", 1):         "there is no bucket other",
+		strings.Replace(server.URL(""), "region=us-east-1", "region=other", 1): "region",
+	} {
+		if _, _, err := open(t, url).Open(t.Context(), "nix-cache-info"); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", url, err, want)
+		}
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	if err := get(); err == nil || !strings.Contains(err.Error(), "AccessDenied") || !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("no credentials: %v", err)
 	}
 }
 
 // What killed runs have left is deleted, and nothing that a run may still need.
 func TestClean(t *testing.T) {
+	// A server that ignores the prefix lists the cache, too.
+	const old, others = "narseal-probe-0123456789abcdef", `<Contents><Key>00000000000000000000000000000000.narinfo</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>` +
+		`<Contents><Key>nix-cache-info</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>` +
+		`<Contents><Key>narseal-probe-notes</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>`
 	var deleted atomic.Value
 	s := fake(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
@@ -166,8 +205,8 @@ func TestClean(t *testing.T) {
 				t.Errorf("prefix %q", got)
 			}
 			at := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
-			fmt.Fprintf(w, `<ListBucketResult><Contents><Key>narseal-probe-1</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>`+
-				`<Contents><Key>narseal-probe-2</Key><LastModified>%s</LastModified></Contents></ListBucketResult>`, at)
+			fmt.Fprintf(w, `<ListBucketResult>`+others+`<Contents><Key>`+old+`</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>`+
+				`<Contents><Key>narseal-probe-0123456789abcde2</Key><LastModified>%s</LastModified></Contents></ListBucketResult>`, at)
 		case http.MethodHead:
 			w.Header().Set("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT")
 		case http.MethodDelete:
@@ -177,7 +216,7 @@ func TestClean(t *testing.T) {
 			w.WriteHeader(http.StatusNoContent)
 		}
 	})
-	if err := s.Clean(t.Context()); err != nil || deleted.Load() != "/cache/narseal-probe-1" {
+	if err := s.Clean(t.Context()); err != nil || deleted.Load() != "/cache/"+old {
 		t.Errorf("deleted %v, %v", deleted.Load(), err)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync/atomic"
+	"time"
 
 	"narseal/nar/binarycache/internal/remote"
 )
@@ -15,19 +17,32 @@ const (
 	maxAnswer = 1 << 20
 )
 
-// A limiter bounds what a server sends in answer to anything but the request for an object, whose reader has a bound.
-type limiter struct{ *remote.Transport }
+// A limiter bounds what a server sends in answer to anything but the request for an object, whose reader has a bound. It
+// also notes how far the server's clock is ahead when a request is refused.
+type limiter struct {
+	*remote.Transport
+	ahead *atomic.Int64 // seconds
+}
 
 func (l limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := l.Transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
+	if resp.StatusCode == http.StatusForbidden {
+		if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+			l.ahead.Store(int64(time.Until(at).Seconds()))
+		}
+	}
 	switch {
 	case resp.StatusCode >= 300, req.Method != http.MethodGet:
-		resp.Body = &limited{resp.Body, maxAnswer}
+		if err := checkAnswer(resp); err != nil {
+			return nil, err
+		}
 	case req.URL.Query().Get("list-type") != "":
-		resp.Body = &limited{resp.Body, maxPage}
+		if err := checkPage(resp); err != nil {
+			return nil, err
+		}
 	}
 	return resp, nil
 }

@@ -51,15 +51,16 @@ func New(address string, o Options) (*Store, error) {
 		return nil, err
 	}
 	creds := credentials.New(&provider{profile: a.profile, client: &http.Client{Transport: credentialLimiter{t}, Timeout: time.Minute}})
+	b := &bucket{address: a, transport: t}
 	core, err := minio.NewCore(a.host, &minio.Options{
-		Creds: creds, Secure: a.secure, Transport: limiter{t}, Region: a.region, BucketLookup: a.lookup, MaxRetries: 1,
+		Creds: creds, Secure: a.secure, Transport: limiter{t, &b.ahead}, Region: a.region, BucketLookup: a.lookup, MaxRetries: 1,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("endpoint: %w", err)
 	}
 	core.SetS3EnableDualstack(false) // Nix uses the plain endpoints, and firewalls know them
 	core.SetAppInfo(o.Program, o.Release)
-	b := &bucket{address: a, core: core, transport: t}
+	b.core = core
 	return &Store{remote.NewStore(b, t), b, creds}, nil
 }
 
@@ -94,34 +95,38 @@ func (s *Store) List(ctx context.Context, dir string) iter.Seq2[binarycache.Obje
 			}
 			prefix += dir + "/"
 		}
-		var token, seen string // seen is an earlier token, of which pages may make no circle
-		empty := 0
-		for n := 1; ; n++ {
+		var (
+			token string
+			keys  ascent
+			empty int
+		)
+		for {
 			page, err := s.page(ctx, prefix, token)
 			if errors.Is(err, fs.ErrPermission) {
 				err = fmt.Errorf("%w (%w)", err, errors.ErrUnsupported)
+			}
+			if err == nil {
+				err = keys.next(page.Contents)
 			}
 			if err != nil {
 				fail(err)
 				return
 			}
-			if empty++; len(page.Contents) > 0 {
-				empty = 0
-			}
+			empty++
 			for i := range page.Contents {
-				if o, ok := listed(&page.Contents[i], s.bucket.prefix, prefix); ok && !yield(o, nil) {
-					return
+				if o, ok := listed(&page.Contents[i], s.bucket.prefix, prefix); ok {
+					empty = 0
+					if !yield(o, nil) {
+						return
+					}
 				}
 			}
 			switch next := page.NextContinuationToken; {
 			case !page.IsTruncated:
 				return
-			case next == token || next == seen || empty > maxEmpty:
-				fail(fmt.Errorf("the server's listing goes round in circles"))
+			case next == "" || next == token || empty > maxEmpty:
+				fail(errCircle)
 				return
-			case n&(n-1) == 0:
-				seen = next
-				fallthrough
 			default:
 				token = next
 			}
@@ -143,7 +148,7 @@ func (s *Store) Clean(ctx context.Context) error {
 	}
 	for i := range page.Contents {
 		o, ok := listed(&page.Contents[i], s.bucket.prefix, s.bucket.prefix)
-		if !ok || time.Since(o.ModTime) < leftOver {
+		if !ok || !remote.IsProbe(o.Name) || time.Since(o.ModTime) < leftOver { // a server may ignore the prefix
 			continue
 		}
 		if err := s.Delete(ctx, o.Name, binarycache.Condition{}); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {

@@ -18,6 +18,7 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/cmd/narseal/internal/worklist"
 	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/narinfo"
 )
 
 // Selection says which paths are worked on.
@@ -35,6 +36,7 @@ type plan struct {
 	hashes   iter.Seq2[string, error] // nil: the cache is listed
 	selected func(hash string) bool   // of a cache that is listed
 	listed   time.Time                // when the oldest list was changed; zero if not known
+	members  *worklist.Members        // of the closure; nil: there is none
 }
 
 // plan reads the lists, before any path is worked on.
@@ -66,7 +68,8 @@ func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Ca
 		}
 	}
 	if o.Closure {
-		p.hashes = worklist.Closure(ctx, list, o.Shard, 2*o.Jobs, references(cache.Store))
+		p.members = worklist.NewMembers()
+		p.hashes = worklist.Closure(ctx, list, o.Shard, 2*o.Jobs, references(cache.Store), p.members)
 		return p, nil
 	}
 	p.hashes = func(yield func(string, error) bool) {
@@ -83,7 +86,7 @@ func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Ca
 func (o *Options) readList(ctx context.Context, e *command.Env, list *worklist.List, name string) (time.Time, error) {
 	r, at, err := o.openList(ctx, e, name)
 	if err == nil {
-		err = list.Read(r, name)
+		err = list.Read(r, cachestore.Redact(name))
 		r.Close()
 	}
 	var line *worklist.LineError
@@ -125,6 +128,20 @@ func (o *Options) openList(ctx context.Context, e *command.Env, name string) (io
 		return f, time.Time{}, nil
 	}
 	return f, info.ModTime(), nil
+}
+
+// skip is skip, which may be nil, for binarycache's Skip. Of a path that is worked on, it requires the references to be in
+// the closure.
+func (p *plan) skip(skip func(context.Context, *narinfo.Info) (bool, error)) func(context.Context, *narinfo.Info) (bool, error) {
+	if p.members == nil {
+		return skip
+	}
+	return func(ctx context.Context, n *narinfo.Info) (bool, error) {
+		if err := p.members.Require(n.References); err != nil || skip == nil {
+			return false, err
+		}
+		return skip(ctx, n)
+	}
 }
 
 // references returns what a path refers to, by its narinfo. The path itself fails, or is missing, when it is worked on.

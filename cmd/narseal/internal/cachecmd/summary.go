@@ -89,7 +89,7 @@ func (o *SummaryOptions) read(ctx context.Context, e *command.Env, r *sweepsumma
 			in.Close()
 		}
 		if err != nil {
-			return fmt.Errorf("ledger %s: %w", name, err)
+			return fmt.Errorf("ledger %s: %w", cachestore.Redact(name), err)
 		}
 	}
 	return nil

@@ -57,41 +57,29 @@ func Open(ctx context.Context, name string, o Options) (*Cache, error) {
 	case "http", "https":
 		s, err := httpstore.New(name, httpstore.Options{Netrc: o.Netrc, UserAgent: "narseal/" + o.Version})
 		if err != nil {
-			return nil, fmt.Errorf("cache %s: %w", redact(name), err)
+			return nil, fmt.Errorf("cache %s: %w", Redact(name), err)
 		}
 		return &Cache{Store: s, Name: s.URL(), url: s.URL()}, nil
 	case "s3":
 		s, err := s3store.New(name, s3store.Options{Program: "narseal", Release: o.Version})
 		if err != nil {
-			return nil, terminal.Usage("", "cache %s: %w", redact(name), err)
+			return nil, terminal.Usage("", "cache %s: %w", Redact(name), err)
 		}
 		if err := s.Connect(ctx); err != nil {
 			return nil, fmt.Errorf("cache %s: %w", s.URL(), err)
 		}
 		return &Cache{Store: s, Name: s.URL(), url: s.URL(), files: s.Files()}, nil
 	}
-	return nil, terminal.Usage("", "cache %s: want a directory, or file:///DIR, https://HOST/PATH or s3://BUCKET", redact(name))
+	return nil, terminal.Usage("", "cache %s: want a directory, or file:///DIR, https://HOST/PATH or s3://BUCKET", Redact(name))
 }
 
 func openFile(name string) (*Cache, error) {
 	u, err := url.Parse(name)
 	if err != nil || u.Host != "" && u.Host != "localhost" || u.Path == "" {
-		return nil, terminal.Usage("", "cache %s: want file:///DIR", redact(name))
+		return nil, terminal.Usage("", "cache %s: want file:///DIR", Redact(name))
 	}
 	dir := filepath.FromSlash(u.Path) // what follows ? is for Nix
 	return &Cache{Store: folder.New(dir), Name: name, Dir: dir}, nil
-}
-
-// redact is a URL without what may be secret in it.
-func redact(name string) string {
-	scheme, rest, _ := strings.Cut(name, "://")
-	rest, _, _ = strings.Cut(rest, "?")
-	host, path, slash := strings.Cut(rest, "/")
-	host = host[strings.LastIndexByte(host, '@')+1:]
-	if slash {
-		host += "/" + path
-	}
-	return scheme + "://" + host
 }
 
 // ID names the cache in the same way each time, even before its directory exists.

@@ -73,8 +73,11 @@ func TestGrant(t *testing.T) {
 func TestRedact(t *testing.T) {
 	for name, want := range map[string]string{
 		"https://u:p@host/path?sig=x": "https://host/path", "s3://k@b": "s3://b", "x://a@b@c/d": "x://c/d", "x://": "x://",
+		"http://u:p@h:80/a@b?c#d": "http://b", "http://u:p/q@h/x": "http://h/x", "http://u:1/q@h/x": "http://h/x", "https://h/a@b": "https://h/a@b",
+		"http://u:p?q@h/x": "http://…", "http://u:p#q@h/x": "http://…", "http://u:p/x?q@h": "http://…", "a/b@c?d": "a/b@c?d",
+		"http://u:%zz@h/x": "http://h/x", "s3://u:p@b?endpoint=http://u:p@h": "s3://…",
 	} {
-		if got := redact(name); got != want {
+		if got := Redact(name); got != want {
 			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
 	}

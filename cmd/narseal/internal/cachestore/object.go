@@ -14,12 +14,14 @@ func OpenObject(ctx context.Context, name string, o Options) (c *Cache, object s
 	scheme, rest, _ := strings.Cut(address, "://")
 	at := strings.LastIndexByte(rest, '/')
 	if at < 0 || at == len(rest)-1 {
-		return nil, "", terminal.Usage("", "%s: want the URL of one object", redact(name))
+		return nil, "", terminal.Usage("", "%s: want the URL of one object", Redact(name))
 	}
 	store := scheme + "://" + rest[:at]
 	if found {
 		store += "?" + query
 	}
-	c, err = Open(ctx, store, o)
+	if c, err = Open(ctx, store, o); err != nil && strings.Contains(query, "@") {
+		err = terminal.Usage("in a user name or a password, @ is written as %40, / as %2F and ? as %3F", "%s: not a URL", Redact(name))
+	}
 	return c, rest[at+1:], err
 }

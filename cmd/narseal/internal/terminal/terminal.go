@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 
 	"golang.org/x/term"
@@ -21,6 +22,7 @@ type Terminal struct {
 	verbose bool
 	hints   []func(error) string
 	style   Style
+	mask    *strings.Replacer // what no message may contain; nil: nothing
 
 	progress *Progress // nil where none is shown
 	drawn    bool      // a line of progress stands on the terminal
@@ -46,6 +48,13 @@ type Options struct {
 func (t *Terminal) Configure(o Options) {
 	t.quiet, t.verbose = o.Quiet, o.Verbose
 	t.startProgress(o.Progress)
+}
+
+// Mask replaces secrets in all messages: pairs of text and what replaces it. It is to be called once, before the work.
+func (t *Terminal) Mask(pairs []string) {
+	if len(pairs) > 0 {
+		t.mask = strings.NewReplacer(pairs...)
+	}
 }
 
 // Error reports an error, or each of several that were joined, and what can be done about it. Work that was canceled is not
@@ -107,6 +116,9 @@ func (t *Terminal) line(format string, args ...any) { t.write("", fmt.Sprintf(fo
 
 // write writes a line of a message after a prefix that is safe to print.
 func (t *Terminal) write(prefix, text string) {
+	if t.mask != nil {
+		text = t.mask.Replace(text)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clear()

@@ -16,6 +16,7 @@ type body struct {
 	now    io.ReadCloser
 	offset int64 // in the object, in bytes
 	broken int   // how often, without enough progress in between
+	bad    int   // how often in a row by what is not HTTP
 	since  int64 // bytes since it broke last
 	err    error
 }
@@ -56,10 +57,17 @@ func (b *body) resume(why error) error {
 	if why == io.EOF {
 		why = io.ErrUnexpectedEOF
 	}
+	why = Network(why)
 	if b.since >= enough {
-		b.broken = 0
+		b.broken, b.bad = 0, 0
 	}
 	b.since = 0
+	if b.bad++; !malformed(why) {
+		b.bad = 0
+	}
+	if b.bad >= badTries {
+		return b.fail(why)
+	}
 	if b.broken++; b.broken >= maxTries {
 		return b.fail(fmt.Errorf("the connection broke %d times: %w", b.broken, why))
 	}

@@ -175,7 +175,7 @@ func (d *direct) exchange(req *http.Request, l *link) (resp *http.Response, sile
 			return nil, false, err
 		}
 		if resp.StatusCode == http.StatusSwitchingProtocols || resp.StatusCode/100 == 1 && n == maxInformational {
-			return nil, false, fmt.Errorf("an answer that is not HTTP: %d was not asked for", resp.StatusCode)
+			return nil, false, &badAnswer{fmt.Sprintf("an answer that is not HTTP: %d was not asked for", resp.StatusCode)}
 		}
 		if resp.StatusCode/100 != 1 {
 			break

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"unicode"
 )
 
@@ -28,6 +29,9 @@ type Error struct {
 	Denied bool
 	// Again says that another try may go well although the status does not say so.
 	Again bool
+	// Malformed says that there was an answer that makes no sense. It may have been damaged on its way; one that comes
+	// again was not.
+	Malformed bool
 }
 
 func (e *Error) Error() string {
@@ -79,6 +83,8 @@ func Network(err error) error {
 	}
 	plain := strings.Contains(err.Error(), "HTTP response to HTTPS client")
 	e := &Error{Err: quotesNothing(err), Again: true}
+	var bad *badAnswer
+	e.Malformed = errors.As(e.Err, &bad)
 	var (
 		op       *net.OpError
 		unknown  *net.DNSError
@@ -101,6 +107,12 @@ func Network(err error) error {
 		e.Advice = "the environment names a proxy: is it right, and running (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)?"
 	case errors.As(err, &unknown) && unknown.IsNotFound:
 		e.Again, e.Advice = false, "is the host's name right, and does it need a proxy (HTTPS_PROXY)?"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Advice = "no server listens there: are the host and the port right, and does the server run?"
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		e.Advice = "there is no way to the host: is this machine on the network, and does it need a proxy (HTTPS_PROXY)?"
+	case errors.As(err, &op) && op.Op == "dial" && op.Timeout():
+		e.Advice = "the host does not answer: is its name right, and does a firewall or a missing proxy (HTTPS_PROXY) stand between?"
 	}
 	return e
 }

@@ -124,6 +124,16 @@ type abilities struct {
 // ProbePrefix begins the names of the objects by which abilities are found out. No part of a cache has such a name.
 const ProbePrefix = "narseal-probe-"
 
+// IsProbe reports whether a name is one that a run gives such an object.
+func IsProbe(name string) bool {
+	digits, ok := strings.CutPrefix(name, ProbePrefix)
+	_, err := hex.DecodeString(digits)
+	return ok && err == nil && len(digits) == 2*probeBytes
+}
+
+// probeBytes is how many random bytes the name of a probe has, in hexadecimal.
+const probeBytes = 8
+
 const probeText = "narseal writes this to see whether the server checks If-Match and If-None-Match. It can be deleted.\n"
 
 // contentEncoding is the attribute without which a compressed object is not what it was.
@@ -163,7 +173,7 @@ func (s *Store) abilities(ctx context.Context) (abilities, error) {
 }
 
 func (s *Store) probe(ctx context.Context) (can abilities, err error) {
-	b := make([]byte, 8)
+	b := make([]byte, probeBytes)
 	rand.Read(b)
 	o := binarycache.Object{Name: ProbePrefix + hex.EncodeToString(b), Size: int64(len(probeText)),
 		Attributes: map[string]string{"Content-Type": "text/plain", contentEncoding: "br"}}

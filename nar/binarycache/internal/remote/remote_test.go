@@ -7,7 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -158,6 +161,7 @@ func TestRetry(t *testing.T) {
 		}{
 			"broken":                 {true, &Error{Err: io.ErrUnexpectedEOF, Again: true}, maxTries},
 			"broken, from the start": {false, &Error{Err: io.ErrUnexpectedEOF, Again: true}, firstTries},
+			"not HTTP":               {true, Network(errors.New("malformed HTTP response \"x\"")), badTries},
 			"503":                    {true, &Error{Status: 503}, maxTries},
 			"429":                    {true, &Error{Status: 429}, maxTries},
 			"408":                    {true, &Error{Status: 408}, maxTries},
@@ -173,6 +177,49 @@ func TestRetry(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What makes no sense is asked for once more, and breaks in between begin the count again.
+func TestRetryMalformed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad, broken := Network(errors.New(`malformed chunked encoding "secret"`)), Network(io.ErrUnexpectedEOF)
+		var tr Transport
+		tr.answered.Store(true)
+		errs := []error{bad, broken, bad, bad, bad}
+		n := 0
+		if err := tr.Retry(t.Context(), func() error { n++; return errs[n-1] }); err != bad || n != 4 {
+			t.Errorf("%d tries, %v, want 4", n, err)
+		}
+	})
+}
+
+// What cannot be reached says what to look at.
+func TestNetworkHints(t *testing.T) {
+	dial := func(err error) error {
+		return &url.Error{Op: "Get", URL: "http://u:secret@h", Err: &net.OpError{Op: "dial", Net: "tcp", Err: err}}
+	}
+	for name, c := range map[string]struct {
+		err   error
+		hint  string
+		again bool
+	}{
+		"refused":     {dial(os.NewSyscallError("connect", syscall.ECONNREFUSED)), "does the server run", true},
+		"no host":     {dial(&net.DNSError{Err: "no such host", Name: "h", IsNotFound: true}), "host's name", false},
+		"no route":    {dial(os.NewSyscallError("connect", syscall.EHOSTUNREACH)), "on the network", true},
+		"no network":  {dial(os.NewSyscallError("connect", syscall.ENETUNREACH)), "on the network", true},
+		"no answer":   {dial(os.ErrDeadlineExceeded), "firewall", true},
+		"reset":       {&net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}, "", true},
+		"proxy":       {&net.OpError{Op: "proxyconnect", Net: "tcp", Err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}, "names a proxy", true},
+		"breaking":    {io.ErrUnexpectedEOF, "", true},
+		"no TLS here": {errors.New("http: server gave HTTP response to HTTPS client"), "http://", false},
+	} {
+		var e *Error
+		if err := Network(c.err); !errors.As(err, &e) || e.Again != c.again || !strings.Contains(e.Hint(), c.hint) || c.hint == "" && e.Hint() != "" {
+			t.Errorf("%s: got %v, again %v, hint %q", name, err, e.Again, e.Hint())
+		} else if strings.Contains(e.Error(), "secret") {
+			t.Errorf("%s: %v", name, e)
+		}
+	}
 }
 
 // A reader that was handed out before reads nothing more, however late package net/http comes.

@@ -12,6 +12,7 @@ import (
 const (
 	maxTries   = 10
 	firstTries = 3 // until a server has answered once: the URL may be wrong
+	badTries   = 2 // of which all get an answer that makes no sense
 	firstWait  = 100 * time.Millisecond
 	maxWait    = 30 * time.Second
 )
@@ -19,9 +20,16 @@ const (
 // Retry calls f until it goes well, or another try makes no sense. It waits between the tries, longer each time and at
 // random, so that many clients do not come back all at once.
 func (t *Transport) Retry(ctx context.Context, f func() error) error {
+	bad := 0
 	for try := 1; ; try++ {
 		err := f()
 		if err == nil || !again(err) || try >= maxTries || !t.answered.Load() && try >= firstTries {
+			return err
+		}
+		if bad++; !malformed(err) {
+			bad = 0
+		}
+		if bad >= badTries {
 			return err
 		}
 		if e := backoff(ctx, try); e != nil {
@@ -34,6 +42,12 @@ func (t *Transport) Retry(ctx context.Context, f func() error) error {
 func backoff(ctx context.Context, try int) error {
 	most := min(firstWait<<(try-1), maxWait)
 	return sleep(ctx, most/4+rand.N(most))
+}
+
+// malformed reports whether an answer made no sense.
+func malformed(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Malformed
 }
 
 // again reports whether another try may go well.

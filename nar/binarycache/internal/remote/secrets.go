@@ -94,6 +94,11 @@ var badAnswers = []string{
 	"http chunk length too large", "too many trailer bytes",
 }
 
+// A badAnswer is an answer that is not HTTP.
+type badAnswer struct{ text string }
+
+func (e *badAnswer) Error() string { return e.text }
+
 // quotesNothing returns an error that repeats nothing of an answer: it may hold what the request said to show who asks. Errors
 // of the network, of TLS, and of ends and timeouts do not quote.
 func quotesNothing(err error) error {
@@ -124,11 +129,11 @@ func quotesNothing(err error) error {
 	text := err.Error()
 	for _, bad := range badAnswers {
 		if strings.Contains(text, bad) {
-			return errors.New("an answer that is not HTTP: " + bad)
+			return &badAnswer{"an answer that is not HTTP: " + bad}
 		}
 	}
 	if quoted := strings.IndexByte(text, '"'); quoted >= 0 {
-		return fmt.Errorf("an answer that cannot be read (%T)", err)
+		return &badAnswer{fmt.Sprintf("an answer that cannot be read (%T)", err)}
 	}
 	return err
 }

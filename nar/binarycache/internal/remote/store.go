@@ -132,7 +132,7 @@ func readWhole(a *Answer) ([]byte, error) {
 	b := make([]byte, a.Size+1)
 	switch n, err := io.ReadFull(a.Body, b); {
 	case err == nil:
-		return nil, &Error{Text: "the server has sent more than it said", Again: true}
+		return nil, &Error{Text: "the server has sent more than it said", Again: true, Malformed: true}
 	case int64(n) == a.Size && (err == io.ErrUnexpectedEOF || err == io.EOF):
 		return b[:n:n], nil
 	case err == io.EOF:
