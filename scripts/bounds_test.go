@@ -32,7 +32,7 @@ var bounds = []struct{ row, dir, name string }{
 	{"signatures of a narinfo", "nar/binarycache/narinfo", "maxSignatures"},
 	{"references in the text that a signature covers", "nar/binarycache/narinfo", "maxReferences"},
 	{"decoder windows larger than 8 MiB", "nar/binarycache", "maxWindows"},
-	{"text of a listing", "nar/binarycache/internal/listing", "MaxSize"},
+	{"text of a listing (", "nar/binarycache/internal/listing", "MaxSize"},
 	{"expansion of a listing", "nar/binarycache", "maxListingRatio"},
 	{"expansion of a listing", "nar/binarycache", "freeListing"},
 	{"levels in a listing", "nar/binarycache/internal/listing", "maxDepth"},
