@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -27,6 +28,7 @@ const program = "narseal"
 
 func main() {
 	enforce = sandbox.Restrict
+	limitMemory = debug.SetMemoryLimit
 	log.SetOutput(io.Discard) // net/http quotes there what servers send unasked
 	os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
