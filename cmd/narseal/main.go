@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -114,7 +115,8 @@ identical.
 }
 
 // commands returns the command that args begin with and those that help with all. If args do not begin with a command,
-// it returns all: the user asks for help or mistypes. Declaring the options of every command would delay each start.
+// nor ask for the version, it returns all: the user asks for help or mistypes. Declaring the options of every command
+// would delay each start.
 func commands(p *process, args []string) []*cli.Command {
 	declared := []struct {
 		name    string
@@ -133,6 +135,9 @@ func commands(p *process, args []string) []*cli.Command {
 			declared = declared[i : i+1]
 			break
 		}
+	}
+	if slices.Equal(args, []string{"--" + cli.VersionFlag.Names()[0]}) {
+		declared = nil
 	}
 	var cs []*cli.Command
 	for _, c := range declared {
