@@ -17,7 +17,6 @@ import (
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/cmd/narseal/internal/worklist"
-	"narseal/nar/binarycache"
 )
 
 // Selection says which paths are worked on.
@@ -34,6 +33,7 @@ type Selection struct {
 type plan struct {
 	hashes   iter.Seq2[string, error] // nil: the cache is listed
 	selected func(hash string) bool   // of a cache that is listed
+	closure  *closureCheck            // nil without --closure
 	listed   time.Time                // when the oldest list was changed; zero if not known
 }
 
@@ -66,7 +66,8 @@ func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Ca
 		}
 	}
 	if o.Closure {
-		p.hashes = worklist.Closure(ctx, list, o.Shard, 2*o.Jobs, references(cache.Store))
+		p.closure = newClosureCheck(cache.Store, o.Shard)
+		p.hashes = worklist.Closure(ctx, list, o.Shard, 2*o.Jobs, p.closure.references)
 		return p, nil
 	}
 	p.hashes = func(yield func(string, error) bool) {
@@ -125,13 +126,6 @@ func (o *Options) openList(ctx context.Context, e *command.Env, name string) (io
 		return f, time.Time{}, nil
 	}
 	return f, info.ModTime(), nil
-}
-
-// references returns what a path refers to, by its narinfo. The path itself fails, or is missing, when it is worked on.
-func references(s binarycache.Store) func(context.Context, worklist.Hash) ([]string, error) {
-	return func(ctx context.Context, h worklist.Hash) ([]string, error) {
-		return binarycache.References(ctx, s, h.String())
-	}
 }
 
 // shardName is I/N, or empty for the whole.
