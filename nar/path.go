@@ -1,6 +1,9 @@
 package nar
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A Path is the path of an entry in an archive, or in a tree of files. Paths share the names of the directories that
 // they have in common, so that keeping one costs no more than its last name, however deep it is. The text is built by
@@ -58,6 +61,23 @@ func (p Path) Len() int {
 
 // String returns the text: "/", "/bin", "/bin/sh".
 func (p Path) String() string { return p.tail(p.Len()) }
+
+// Pieces calls f with the parts of the text, from the first to the last: names and slashes.
+func (p Path) Pieces(f func(piece string)) {
+	var names []string
+	for at := p.last; at != nil; at = at.parent {
+		names = append(names, at.name)
+	}
+	if p.last == rootName {
+		f("/")
+	}
+	for i, name := range slices.Backward(names) {
+		if i < len(names)-1 {
+			f("/")
+		}
+		f(name)
+	}
+}
 
 // MarshalText returns the text.
 func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }

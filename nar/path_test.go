@@ -53,7 +53,9 @@ func TestEntryPath(t *testing.T) {
 		}
 		for i, p := range paths {
 			text, err := p.MarshalText()
-			if p.String() != want[i] || p.Len() != len(want[i]) || p.Short() != want[i] || string(text) != want[i] || err != nil {
+			var pieces strings.Builder
+			p.Pieces(func(s string) { pieces.WriteString(s) })
+			if pieces.String() != want[i] || p.String() != want[i] || p.Len() != len(want[i]) || p.Short() != want[i] || string(text) != want[i] || err != nil {
 				t.Errorf("seed %d: in the end path %q of %d bytes, short %q, marshaled %q, %v; want %q",
 					seed, p, p.Len(), p.Short(), text, err, want[i])
 			}
@@ -64,7 +66,9 @@ func TestEntryPath(t *testing.T) {
 func TestPathJoin(t *testing.T) {
 	for _, test := range [][2]string{{"", "a/b"}, {"/", "/a/b"}, {"x/y", "x/y/a/b"}, {"/x", "/x/a/b"}} {
 		p := nar.NewPath(test[0])
-		if p.String() != test[0] || p.Len() != len(test[0]) {
+		var pieces strings.Builder
+		p.Pieces(func(s string) { pieces.WriteString(s) })
+		if pieces.String() != test[0] || p.String() != test[0] || p.Len() != len(test[0]) {
 			t.Errorf("path %q of %d bytes, want %q", p, p.Len(), test[0])
 		}
 		if q := p.Join("a").Join("b"); q.String() != test[1] || q.Len() != len(test[1]) || fmt.Sprintf("%q", q) != fmt.Sprintf("%q", test[1]) {

@@ -48,6 +48,10 @@ func attacks() []attack {
 			"verify --report DIR/report IN", "repair --report DIR/report -o DIR/out IN", "refs IN", "refs --format json IN",
 			"refs --report DIR/report IN", "rewrite -m " + hashA + "=" + hashB + " --report DIR/report -o DIR/out IN",
 		}, nil, attackReport},
+		{"images 16,000 directories deep, names that are not UTF-8", file(deepInvalid), []string{
+			"verify --format json IN", "verify --report DIR/report IN", "refs --report DIR/report IN",
+			"rewrite -m " + hashA + "=" + hashB + " --report DIR/report -o DIR/out IN",
+		}, nil, attackReport},
 		{"images 16,000 directories deep, export stream", file(deepExport), []string{
 			"verify IN", "< verify", "verify --report DIR/report IN", "refs IN", "refs --report DIR/report IN",
 			"repair --report DIR/report -o DIR/out IN",

@@ -104,6 +104,11 @@ func deepImages() []byte {
 	return b.Bytes()
 }
 
+// deepInvalid is deepImages with names that are not UTF-8, which are longer as JSON.
+func deepInvalid() []byte {
+	return bytes.ReplaceAll(deepImages(), bytes.Repeat([]byte("d"), 223), bytes.Repeat([]byte("\xff"), 223))
+}
+
 // deepExport is an export stream of deepImages.
 func deepExport() []byte { return exported("/nix/store/"+hashA+"-deep", nil, deepImages()) }
 

@@ -32,7 +32,7 @@ func (r *run) writeListing(ctx context.Context, w *pathWork, unpack func() (io.R
 	}
 	out := spill.Buffer{Open: r.TempFile}
 	defer out.Close()
-	l := &listingWork{run: r, name: name, out: &out}
+	l := &listingWork{run: r, name: name, out: &out, limit: min(listing.MaxSize, freeListing+2*min(w.info.NarSize, listing.MaxSize))}
 	changed, err := false, error(nil)
 	if unpack != nil {
 		changed, err = l.rename(ctx, unpack)
@@ -77,6 +77,7 @@ type listingWork struct {
 	encoding encoding.Encoding
 	style    listing.Style
 	out      *spill.Buffer // what it becomes
+	limit    int64         // of the text that is read, in bytes: an entry takes more of the NAR
 }
 
 // rename applies the rules to the listing and says whether they change it. If they move entries, or it cannot be read, the
@@ -115,7 +116,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 	if l.encoding = e; e.ReadOnly() {
 		l.encoding = encoding.Encoding(compression.Xz)
 	}
-	text := bufio.NewReader(stream.BoundRatio(stream.Bound(dec, listing.MaxSize, errLongListing), packed, freeListing, maxListingRatio))
+	text := bufio.NewReader(stream.BoundRatio(stream.Bound(dec, l.limit, fmt.Errorf("more than %d bytes", l.limit)), packed, freeListing, maxListingRatio))
 	first, _ := text.Peek(16) // an error comes again
 	l.style = listing.StyleOf(first)
 	err = l.write(ctx, func(w io.Writer) (err error) {
@@ -202,7 +203,7 @@ func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool
 // than this is not read.
 const (
 	maxListingRatio = 256
-	freeListing     = 4 << 20 // bytes that may come at any ratio
+	freeListing     = 4 << 20 // bytes that may come at any ratio, and from any NAR
 )
 
 // listingError tells an error of a listing from that of a run that ends.

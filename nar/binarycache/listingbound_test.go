@@ -14,7 +14,7 @@ import (
 	"narseal/nar/compression"
 )
 
-// A listing that expands to much more than its size is not read: it is made from the NAR.
+// A listing that expands to much more than its size, or is much longer than its NAR, is not read: it is made from the NAR.
 func TestListingBound(t *testing.T) {
 	a := hash("l") + "-a"
 	random := rand.New(rand.NewPCG(1, 2))
@@ -25,12 +25,14 @@ func TestListingBound(t *testing.T) {
 	for what, c := range map[string]struct {
 		text string
 		read bool
+		size int // of the file in the NAR
 	}{
-		"small":  {`{"version":1,"root":{"type":"regular","size":32,"narOffset":96},"x":"` + hash("l") + `"}`, true},
-		"usual":  {`{"version":1,"root":{"type":"directory","entries":{` + many.String() + `"z":{}}},"x":"` + hash("l") + `"}`, true},
-		"blanks": {`{"version":1` + strings.Repeat(" ", 16<<20) + `,"x":"` + hash("l") + `"}`, false},
+		"small":          {`{"version":1,"root":{"type":"regular","size":32,"narOffset":96},"x":"` + hash("l") + `"}`, true, 0},
+		"usual":          {`{"version":1,"root":{"type":"directory","entries":{` + many.String() + `"z":{}}},"x":"` + hash("l") + `"}`, true, 8 << 20},
+		"of another NAR": {`{"version":1,"root":{"type":"directory","entries":{` + many.String() + `"z":{}}},"x":"` + hash("l") + `"}`, false, 0},
+		"blanks":         {`{"version":1` + strings.Repeat(" ", 16<<20) + `,"x":"` + hash("l") + `"}`, false, 16 << 20},
 	} {
-		dir := newCache(t, member{base: a, nar: nar(hash("l"))})
+		dir := newCache(t, member{base: a, nar: nar(hash("l") + strings.Repeat("x", c.size))})
 		var packed bytes.Buffer
 		w, err := compression.Compress(&packed, compression.Zstd, compression.Options{Level: 1})
 		if err != nil {

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,7 +63,7 @@ func (r *run) prune(ctx context.Context) error {
 	for _, name := range p.candidates {
 		names[name] = true
 	}
-	for _, name := range sorted(names) {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if err := p.deleteNAR(ctx, name); err != nil {
 			return err
 		}

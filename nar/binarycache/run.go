@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
 	"sync"
 
@@ -384,13 +383,4 @@ func (r *run) moved(n *narinfo.Info) (string, bool) {
 		return "", true
 	}
 	return narinfo.Name(out), narinfo.Name(out) != narinfo.Name(n.Base)
-}
-
-func sorted(m map[string]bool) []string {
-	var s []string
-	for k := range m {
-		s = append(s, k)
-	}
-	slices.Sort(s)
-	return s
 }

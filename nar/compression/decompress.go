@@ -37,9 +37,14 @@ var ErrBomb = errors.New("expands more than 65536:1")
 // ends in an error, never in io.EOF. Several members, frames or streams in a row are read as one.
 //
 // Decompress itself reads the first 6 bytes of r, and returns the error of that read. The reader reads ahead in r by at
-// most 256 KiB, starts no goroutine, and, if it decompresses, fills the whole slice that Read is given. Its memory is
-// that of a window or dictionary of at most 128 MiB (zstd) or 64 MiB (xz): a header that asks for more is refused. Close
-// frees that memory and does not close r.
+// most 256 KiB and, if it decompresses, fills the whole slice that Read is given. Its memory is that of a window or
+// dictionary of at most 128 MiB (zstd) or 64 MiB (xz): a header that asks for more is refused. Close frees that memory
+// and does not close r.
+//
+// The blocks of an xz stream that has their sizes in its headers, as `xz -T` writes it, and zstd frames of at most 16 MiB
+// that say how large they are, are decoded concurrently if GOMAXPROCS is more than 1. For this, all readers together use
+// at most another 64 MiB, and read ahead in r by so much; what does not fit is decoded one after another. Close waits for
+// the goroutines, which never wait for r.
 func Decompress(r io.Reader) (io.ReadCloser, Type, error) {
 	return decompress(r, freeOutput)
 }
@@ -49,6 +54,7 @@ func decompress(r io.Reader, free int64) (io.ReadCloser, Type, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	d.concurrent = true
 	return d.open(maxZstdWindow)
 }
 
@@ -88,7 +94,7 @@ func decompressWith(r io.Reader, free int64, take func(int64) error) (dec io.Rea
 	if d.format == Zstd || d.format == Xz {
 		window = max(window, free)
 	}
-	d.most = window
+	d.most, d.concurrent = window, free == usualWindow
 	used = window + d.overhead()
 	if err := take(used); err != nil {
 		return nil, d.format, 0, fmt.Errorf("decompress %s: %w", d.format, err)
@@ -150,6 +156,9 @@ type source struct {
 }
 
 func (s *source) Read(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
 	n, err := s.r.Read(p)
 	s.n += int64(n)
 	if err != nil && err != io.EOF {
@@ -169,6 +178,7 @@ type decompressor struct {
 	err      error
 
 	freeOutput int64
+	concurrent bool // blocks may be decoded concurrently
 }
 
 func (d *decompressor) Read(p []byte) (n int, err error) {

@@ -97,12 +97,15 @@ func (d *decompressor) zstdWindow() (int64, error) {
 
 // xzDictionary returns the LZMA2 dictionary of the first block of a stream that begins with head. A damaged header has
 // none.
-func xzDictionary(head []byte) int64 {
+func xzDictionary(head []byte) int64 { return xzBlockDictionary(head[min(xzFirstBlock, len(head)):]) }
+
+// xzBlockDictionary is xzDictionary for what begins with the block.
+func xzBlockDictionary(head []byte) int64 {
 	const hasPacked, hasUnpacked, lzma2 = 0x40, 0x80, 0x21
-	if len(head) < xzFirstBlock+2 || head[xzFirstBlock] == 0 { // an index: there is no block
+	if len(head) < 2 || head[0] == 0 { // an index: there is no block
 		return freeWindow
 	}
-	flags, b := head[xzFirstBlock+1], head[xzFirstBlock+2:]
+	flags, b := head[1], head[2:]
 	next := func() uint64 {
 		v, n := binary.Uvarint(b)
 		b = b[max(n, 0):]

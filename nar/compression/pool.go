@@ -22,23 +22,21 @@ var (
 
 // openZstd sets d to decode zstd from br.
 func (d *decompressor) openZstd(br *bufio.Reader, window int64) error {
-	var dec *zstd.Decoder
-	if window == usualWindow {
-		dec, _ = zstdDecoders.Get().(*zstd.Decoder)
-	}
-	if dec == nil {
-		var err error
-		dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderMaxWindow(uint64(window)), zstd.WithDecoderMaxMemory(uint64(window)))
-		if err != nil {
-			return err
-		}
-	}
-	if err := dec.Reset(br); err != nil {
+	dec, err := takeZstd(window)
+	if err != nil {
 		return err
 	}
-	d.dec = dec
+	finish := func() {}
+	if d.concurrent {
+		frames := &zstdReader{in: br, dec: dec, window: window, workers: workers{limit: slowZstd}}
+		d.dec, finish = frames, frames.close
+	} else if err := dec.Reset(br); err != nil {
+		return err
+	} else {
+		d.dec = dec
+	}
 	d.close = func(again bool) {
+		finish()
 		if !again || window != usualWindow || dec.Reset(nil) != nil {
 			dec.Close()
 			return
@@ -48,28 +46,52 @@ func (d *decompressor) openZstd(br *bufio.Reader, window int64) error {
 	return nil
 }
 
-// openXz sets d to decode xz from br.
-func (d *decompressor) openXz(br *bufio.Reader, window int64) error {
-	var dec *xz.Reader
+// takeZstd returns a decoder for this window.
+func takeZstd(window int64) (*zstd.Decoder, error) {
 	if window == usualWindow {
-		dec, _ = xzDecoders.Get().(*xz.Reader)
-	}
-	if dec == nil {
-		var err error
-		if dec, err = xz.NewReader(nil, uint32(window)); err != nil {
-			return err
+		if dec, ok := zstdDecoders.Get().(*zstd.Decoder); ok {
+			return dec, nil
 		}
 	}
-	if err := dec.Reset(br); err != nil {
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderMaxWindow(uint64(window)), zstd.WithDecoderMaxMemory(uint64(window)))
+}
+
+// openXz sets d to decode xz from br.
+func (d *decompressor) openXz(br *bufio.Reader, window int64) error {
+	dec, err := takeXz(window)
+	if err != nil {
 		return err
 	}
-	d.dec = dec
+	finish := func() {}
+	if d.concurrent {
+		blocks := &xzReader{in: br, dec: dec, workers: workers{limit: slowXz}}
+		d.dec, finish = blocks, blocks.close
+		err = blocks.begin()
+	} else {
+		d.dec = dec
+		err = dec.Reset(br)
+	}
+	if err != nil {
+		return err
+	}
 	d.close = func(again bool) {
+		finish()
 		if again && window == usualWindow {
 			xzDecoders.Put(dec)
 		}
 	}
 	return nil
+}
+
+// takeXz returns a decoder for this window.
+func takeXz(window int64) (*xz.Reader, error) {
+	if window == usualWindow {
+		if dec, ok := xzDecoders.Get().(*xz.Reader); ok {
+			return dec, nil
+		}
+	}
+	return xz.NewReader(nil, uint32(window))
 }
 
 // reusable reports whether the decoder has read a whole stream, and a small one.

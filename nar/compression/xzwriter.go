@@ -24,6 +24,7 @@ import (
 const (
 	xzHeaderSize = 12
 	xzFooterSize = 12
+	xzCheckSize  = 8 // of the CRC64 after a block
 )
 
 // An xzWriter splits its input into blocks of a fixed size, encodes each in a goroutine as a stream of one block, and joins
@@ -36,14 +37,14 @@ type xzWriter struct {
 	workers   int
 
 	block   []byte
-	pending []chan xzBlock // in the order of the blocks
-	header  []byte         // the one that was written; nil before the first block
-	count   uint64         // of records
+	pending []chan encodedXz // in the order of the blocks
+	header  []byte           // the one that was written; nil before the first block
+	count   uint64           // of records
 	records []byte
 	err     error
 }
 
-type xzBlock struct {
+type encodedXz struct {
 	header []byte // of the stream
 	data   []byte
 	record []byte // of the index
@@ -76,16 +77,17 @@ func (x *xzWriter) Write(p []byte) (n int, err error) {
 func (x *xzWriter) startBlock() error {
 	block := x.block
 	x.block = nil
+	sized := len(block) == x.blockSize || x.count > 0 || len(x.pending) > 0 // an only block is not
 	if x.workers == 1 {
-		return x.writeBlock(encodeXzBlock(block, x.dict))
+		return x.writeBlock(encodeXzBlock(block, x.dict, sized))
 	}
 	if len(x.pending) == x.workers {
 		if err := x.finishBlock(); err != nil {
 			return err
 		}
 	}
-	done := make(chan xzBlock, 1) // buffered, as the writer may have been abandoned
-	go func() { done <- encodeXzBlock(block, x.dict) }()
+	done := make(chan encodedXz, 1) // buffered, as the writer may have been abandoned
+	go func() { done <- encodeXzBlock(block, x.dict, sized) }()
 	x.pending = append(x.pending, done)
 	return nil
 }
@@ -96,7 +98,7 @@ func (x *xzWriter) finishBlock() error {
 	return x.writeBlock(b)
 }
 
-func (x *xzWriter) writeBlock(b xzBlock) error {
+func (x *xzWriter) writeBlock(b encodedXz) error {
 	if b.err != nil {
 		return b.err
 	}
@@ -137,22 +139,26 @@ func (x *xzWriter) finish() error {
 
 	index := binary.AppendUvarint([]byte{0}, x.count)
 	index = append(index, x.records...)
+	_, err := x.w.Write(appendXzEnd(index, x.header[6:8]))
+	return err
+}
+
+// appendXzEnd appends to the records of an index what follows them in a stream with these flags.
+func appendXzEnd(index, flags []byte) []byte {
 	for len(index)%4 != 0 {
 		index = append(index, 0)
 	}
-	index = binary.LittleEndian.AppendUint32(index, crc32.ChecksumIEEE(index))
+	return appendXzFooter(index, crc32.ChecksumIEEE(index), int64(len(index)), flags)
+}
 
-	tail := binary.LittleEndian.AppendUint32(nil, uint32(len(index)/4-1))
-	tail = append(tail, x.header[6:8]...)
-	footer := binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(tail))
-	footer = append(footer, tail...)
-	footer = append(footer, "YZ"...)
-
-	if _, err := x.w.Write(index); err != nil {
-		return err
-	}
-	_, err := x.w.Write(footer)
-	return err
+// appendXzFooter appends the CRC32 of an index of n bytes, and the footer.
+func appendXzFooter(b []byte, sum uint32, n int64, flags []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, sum)
+	tail := binary.LittleEndian.AppendUint32(nil, uint32(n/4))
+	tail = append(tail, flags...)
+	b = binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(tail))
+	b = append(b, tail...)
+	return append(b, "YZ"...)
 }
 
 // encodeXz returns data as an xz stream.
@@ -171,11 +177,12 @@ func encodeXz(data []byte, dict int) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// encodeXzBlock encodes data as a stream of one block and returns the stream's parts.
-func encodeXzBlock(data []byte, dict int) xzBlock {
+// encodeXzBlock encodes data as a stream of one block and returns the stream's parts. If sized, the header of the block
+// has its sizes, as xz -T writes it, so that blocks can be decoded in parallel.
+func encodeXzBlock(data []byte, dict int, sized bool) encodedXz {
 	s, err := encodeXz(data, dict)
 	if err != nil {
-		return xzBlock{err: fmt.Errorf("compress xz: %w", err)}
+		return encodedXz{err: fmt.Errorf("compress xz: %w", err)}
 	}
 	footer := s[len(s)-xzFooterSize:]
 	indexSize := 4 * (int(binary.LittleEndian.Uint32(footer[4:])) + 1)
@@ -183,14 +190,38 @@ func encodeXzBlock(data []byte, dict int) xzBlock {
 	index := s[start : len(s)-xzFooterSize]
 
 	const recordAt = 2 // after the 0x00 and the number of blocks
-	_, n1 := binary.Uvarint(index[recordAt:])
-	size, n2 := binary.Uvarint(index[recordAt+n1:])
+	unpadded, n := binary.Uvarint(index[recordAt:])
+	size, _ := binary.Uvarint(index[recordAt+n:])
 	if index[1] != 1 || size != uint64(len(data)) {
-		return xzBlock{err: fmt.Errorf("compress xz: an index of %d blocks and %d bytes, want 1 and %d", index[1], size, len(data))}
+		return encodedXz{err: fmt.Errorf("compress xz: an index of %d blocks and %d bytes, want 1 and %d", index[1], size, len(data))}
 	}
-	return xzBlock{
+	block := s[xzHeaderSize:start]
+	if sized {
+		before := 4 * (uint64(block[0]) + 1)
+		header := sizedHeader(block[:before], unpadded-before-xzCheckSize, size)
+		block = append(header, block[before:]...)
+		unpadded += uint64(len(header)) - before
+	}
+	record := binary.AppendUvarint(nil, unpadded)
+	return encodedXz{
 		header: s[:xzHeaderSize],
-		data:   s[xzHeaderSize:start],
-		record: index[recordAt : recordAt+n1+n2],
+		data:   block,
+		record: binary.AppendUvarint(record, size),
 	}
+}
+
+// sizedHeader returns the header of a block with its sizes. It has neither yet.
+//
+//	size/4-1 (1)  flags (1)  compressed size  size  filters  zeros  CRC32 (4)
+func sizedHeader(header []byte, packed, size uint64) []byte {
+	const hasPacked, hasSize = 0x40, 0x80
+	h := []byte{0, header[1] | hasPacked | hasSize}
+	h = binary.AppendUvarint(h, packed)
+	h = binary.AppendUvarint(h, size)
+	h = append(h, header[2:len(header)-4]...)
+	for len(h)%4 != 0 {
+		h = append(h, 0)
+	}
+	h[0] = byte(len(h) / 4)
+	return binary.LittleEndian.AppendUint32(h, crc32.ChecksumIEEE(h))
 }

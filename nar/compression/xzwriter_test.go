@@ -80,6 +80,14 @@ func TestXzBlocks(t *testing.T) {
 			if err != nil || !strings.Contains(string(out), line) {
 				t.Errorf("got %q, %v, want %q", out, err, line)
 			}
+			sizes := "yes" // in all headers: blocks can be decoded in parallel
+			if n < testBlock {
+				sizes = "no"
+			}
+			if out, err = exec.Command(xz, "--robot", "--list", "-vv", file).Output(); err != nil ||
+				!bytes.Contains(out, []byte("\t"+sizes+"\t")) {
+				t.Errorf("got %q, %v, want %s for sizes in headers", out, err, sizes)
+			}
 		})
 	}
 }

@@ -79,7 +79,7 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 		if r.ledger != nil {
 			bo.Skip = r.skipChange(bo)
 		}
-		plan.checked(&bo.Options, bo.Rename != nil)
+		bo.Skip = plan.skip(bo.Skip)
 		return o.change(ctx, r, bo, from, to)
 	})
 }

@@ -61,7 +61,7 @@ type ChangeOptions struct {
 
 // options are those for package binarycache, for a run that was planned.
 func (o *Options) options(p *plan, r *run) binarycache.Options {
-	r.age.listed = p.listed
+	r.age.listed, r.members = p.listed, p.members
 	return binarycache.Options{TrustedKeys: o.TrustedKeys, Hashes: p.hashes, Select: p.selected, Since: o.Since, Jobs: o.Jobs, Done: r.done}
 }
 

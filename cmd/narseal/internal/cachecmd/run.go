@@ -15,6 +15,7 @@ import (
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/ledger"
 	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/worklist"
 	"narseal/filter"
 	"narseal/nar"
 	"narseal/nar/binarycache"
@@ -43,7 +44,9 @@ type run struct {
 	meters *meters        // nil: none
 	read   atomic.Int64   // bytes of NARs
 	age    age            // of the input
-	stop   func(error)    // ends the run
+
+	members *worklist.Members // of a closure; nil: there is none
+	stop    func(error)       // ends the run
 
 	invalid bool // a path was passed on, or refused, with an invalid signature
 	failed  bool
@@ -101,6 +104,9 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 		return binarycache.Summary{}, err
 	}
 	sum, err := work(ctx)
+	if err == nil {
+		err = r.members.Err()
+	}
 	err = errors.Join(err, r.ledger.Close())
 	close(ended)
 	err = errors.Join(err, r.outErr, release(func() error { return nil }))

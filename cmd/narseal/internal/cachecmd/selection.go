@@ -17,6 +17,8 @@ import (
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/cmd/narseal/internal/worklist"
+	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/narinfo"
 )
 
 // Selection says which paths are worked on.
@@ -33,8 +35,8 @@ type Selection struct {
 type plan struct {
 	hashes   iter.Seq2[string, error] // nil: the cache is listed
 	selected func(hash string) bool   // of a cache that is listed
-	closure  *closureCheck            // nil without --closure
 	listed   time.Time                // when the oldest list was changed; zero if not known
+	members  *worklist.Members        // of the closure; nil: there is none
 }
 
 // plan reads the lists, before any path is worked on.
@@ -66,8 +68,8 @@ func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Ca
 		}
 	}
 	if o.Closure {
-		p.closure = newClosureCheck(cache.Store, o.Shard)
-		p.hashes = worklist.Closure(ctx, list, o.Shard, 2*o.Jobs, p.closure.references)
+		p.members = worklist.NewMembers()
+		p.hashes = worklist.Closure(ctx, list, o.Shard, 2*o.Jobs, references(cache.Store), p.members)
 		return p, nil
 	}
 	p.hashes = func(yield func(string, error) bool) {
@@ -126,6 +128,27 @@ func (o *Options) openList(ctx context.Context, e *command.Env, name string) (io
 		return f, time.Time{}, nil
 	}
 	return f, info.ModTime(), nil
+}
+
+// skip is skip, which may be nil, for binarycache's Skip. Of a path that is worked on, it requires the references to be in
+// the closure.
+func (p *plan) skip(skip func(context.Context, *narinfo.Info) (bool, error)) func(context.Context, *narinfo.Info) (bool, error) {
+	if p.members == nil {
+		return skip
+	}
+	return func(ctx context.Context, n *narinfo.Info) (bool, error) {
+		if err := p.members.Require(n.References); err != nil || skip == nil {
+			return false, err
+		}
+		return skip(ctx, n)
+	}
+}
+
+// references returns what a path refers to, by its narinfo. The path itself fails, or is missing, when it is worked on.
+func references(s binarycache.Store) func(context.Context, worklist.Hash) ([]string, error) {
+	return func(ctx context.Context, h worklist.Hash) ([]string, error) {
+		return binarycache.References(ctx, s, h.String())
+	}
 }
 
 // shardName is I/N, or empty for the whole.

@@ -49,7 +49,7 @@ func (o *VerifyOptions) run(ctx context.Context, r *run, plan *plan, cache *cach
 	if r.ledger != nil {
 		bo.Skip = r.skip
 	}
-	plan.checked(&bo, false)
+	bo.Skip = plan.skip(bo.Skip)
 	sum, err := r.run(ctx, &bo, func(ctx context.Context) (binarycache.Summary, error) {
 		return binarycache.Verify(ctx, cache.Store, binarycache.VerifyOptions{Options: bo, Inspect: r.inspect})
 	})

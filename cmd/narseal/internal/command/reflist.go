@@ -120,11 +120,16 @@ type placeFields struct {
 	Part     refs.Part `json:"part"`
 	Offset   int64     `json:"offset"`
 	Encoding string    `json:"encoding"`
+	long     jsontext.Text
 }
 
+// LongText implements [jsontext.HasText].
+func (p placeFields) LongText() jsontext.Text { return p.long }
+
 func (p *place) fields() placeFields {
-	return placeFields{jsontext.String(p.archive), jsontext.String(p.path.String()), jsontext.String(p.Member),
-		p.Packed, p.Part, p.Offset, p.Encoding.String()}
+	path, long := report.PathText(p.path)
+	return placeFields{jsontext.String(p.archive), path, jsontext.String(p.Member),
+		p.Packed, p.Part, p.Offset, p.Encoding.String(), long}
 }
 
 func newRefSet(input string, s *refs.Scanner, only map[string]bool, b *report.Budget) *refSet {

@@ -4,8 +4,8 @@ package jsontext
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"io"
 	"strings"
 	"unicode"
@@ -28,7 +28,9 @@ func String(s string) string {
 		case r != utf8.RuneError:
 			b.WriteString(s[i : i+w])
 		case w == 1:
-			fmt.Fprintf(&b, "%c%02x", utf8.RuneError, s[i])
+			b.WriteRune(utf8.RuneError)
+			b.WriteByte(hexDigits[s[i]>>4])
+			b.WriteByte(hexDigits[s[i]&15])
 		default:
 			b.WriteRune(utf8.RuneError)
 			b.WriteRune(utf8.RuneError)
@@ -40,8 +42,15 @@ func String(s string) string {
 // Escape returns JSON with every character in it that cannot be printed as an escape: control characters, those that
 // change the direction of text, and those that are invisible. It returns src if there is none.
 func Escape(src []byte) []byte {
-	i := bytes.IndexFunc(src, mustEscape)
-	if i < 0 {
+	i := plain(src)
+	for i < len(src) {
+		r, w := utf8.DecodeRune(src[i:])
+		if mustEscape(r) {
+			break
+		}
+		i += w
+	}
+	if i == len(src) {
 		return src
 	}
 	dst := bytes.Clone(src[:i])
@@ -50,15 +59,41 @@ func Escape(src []byte) []byte {
 		switch {
 		case !mustEscape(r):
 			dst = append(dst, src[i:i+w]...)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			dst = fmt.Appendf(dst, `\u%04x\u%04x`, high, low)
 		default:
-			dst = fmt.Appendf(dst, `\u%04x`, r)
+			dst = appendRune(dst, r)
 		}
 		i += w
 	}
 	return dst
+}
+
+// appendRune appends the escape of a character.
+func appendRune(dst []byte, r rune) []byte {
+	if r > 0xffff {
+		high, low := utf16.EncodeRune(r)
+		return appendEscape(appendEscape(dst, high), low)
+	}
+	return appendEscape(dst, r)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendEscape appends the escape of a UTF-16 code unit.
+func appendEscape(dst []byte, r rune) []byte {
+	return append(dst, '\\', 'u', hexDigits[r>>12], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
+}
+
+// plain returns the number of bytes at the start of src, rounded down to a multiple of 8, that Escape keeps for sure: ASCII
+// other than DEL. Paths of megabytes are usually nothing else.
+func plain(src []byte) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	n := 0
+	for ; len(src)-n >= 8; n += 8 {
+		if v := binary.LittleEndian.Uint64(src[n:]); (v|(v+ones))&highs != 0 {
+			break
+		}
+	}
+	return n
 }
 
 // mustEscape reports whether a character outside of ASCII, or DEL, cannot be printed. Others are part of the syntax,

@@ -2,18 +2,17 @@ package report
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/json"
 	"io"
 
 	"narseal/cmd/narseal/internal/jsontext"
 	"narseal/filter"
 	"narseal/macho"
+	"narseal/nar"
 )
 
 // Write writes a JSON object, indented, whose fields are what f writes.
 func Write(w io.Writer, f func(*Object)) error {
-	o := &Object{w: bufio.NewWriter(w), newline: "\n"}
+	o := &Object{w: &jsontext.Writer{Writer: bufio.NewWriter(w)}, newline: "\n"}
 	err := o.write(f)
 	if flushed := o.w.Flush(); flushed != nil {
 		return flushed
@@ -23,8 +22,7 @@ func Write(w io.Writer, f func(*Object)) error {
 
 // WriteLine writes a JSON object in one line. Errors of writing are kept by w.
 func WriteLine(w *bufio.Writer, f func(*Object)) error {
-	o := &Object{w: w, line: &bytes.Buffer{}}
-	o.enc = jsontext.NewEncoder(o.line)
+	o := &Object{w: &jsontext.Writer{Writer: w}}
 	return o.write(f)
 }
 
@@ -37,10 +35,8 @@ func (o *Object) write(f func(*Object)) error {
 // An Object writes the fields of a JSON object one after the other, in the form of json.MarshalIndent or, in one line,
 // of package jsontext. A long report is never in memory as a whole.
 type Object struct {
-	w       *bufio.Writer
+	w       *jsontext.Writer
 	newline string // with the indent; empty: all is in one line
-	line    *bytes.Buffer
-	enc     *json.Encoder // to line
 	fields  int
 	err     error // of encoding; the writer keeps its own
 }
@@ -88,7 +84,7 @@ func (o *Object) list(name string, n int, element func(int)) {
 
 // braces writes an object at the place that was reached.
 func (o *Object) braces(f func(*Object)) {
-	inner := &Object{w: o.w, newline: deeper(o.newline), line: o.line, enc: o.enc}
+	inner := &Object{w: o.w, newline: deeper(o.newline)}
 	o.text("{")
 	f(inner)
 	if inner.fields > 0 {
@@ -114,20 +110,10 @@ func (o *Object) begin(name string) {
 }
 
 func (o *Object) value(v any) {
-	var b []byte
-	var err error
-	if o.newline != "" {
-		b, err = json.MarshalIndent(v, o.newline[1:], "  ")
-		b = jsontext.Escape(b)
-	} else {
-		o.line.Reset()
-		err = o.enc.Encode(v)
-		b = bytes.TrimSuffix(o.line.Bytes(), []byte("\n"))
-	}
-	if err != nil && o.err == nil {
+	o.w.Newline = o.newline
+	if err := o.w.Encode(v); err != nil && o.err == nil {
 		o.err = err
 	}
-	_, _ = o.w.Write(b)
 }
 
 // deeper is a newline with a deeper indent.
@@ -145,10 +131,30 @@ type signatureFields struct {
 	Path string `json:"path"`
 	macho.Slice
 	NeedsSignature bool `json:"needsSignature,omitempty"` // but has none
+	longPath
+}
+
+// longPath is a path in place of a [jsontext.Long], or nil.
+type longPath struct{ text jsontext.Text }
+
+// LongText implements [jsontext.HasText].
+func (l longPath) LongText() jsontext.Text { return l.text }
+
+// maxText is the length of paths that are built to be printed, in bytes.
+const maxText = 64 << 10
+
+// PathText returns the text of a path for a field of a value. If it is long, that is [jsontext.Long], and long is what the
+// LongText of the value returns.
+func PathText(p nar.Path) (text string, long jsontext.Text) {
+	if p.Len() > maxText {
+		return jsontext.Long, p
+	}
+	return jsontext.String(p.String()), nil
 }
 
 func newSignatureFields(s *filter.Signature) signatureFields {
-	fields := signatureFields{jsontext.String(s.Path.String()), s.Slice, s.Status.OK() && !s.OK()}
+	path, long := PathText(s.Path)
+	fields := signatureFields{path, s.Slice, s.Status.OK() && !s.OK(), longPath{long}}
 	if b := s.Bundle; b != nil {
 		fields.Bundle = &macho.SealedBundle{Path: jsontext.String(b.Path), Resources: make([]macho.Resource, len(b.Resources))}
 		for i, r := range b.Resources {
@@ -163,10 +169,12 @@ type changeFields struct {
 	Contents bool   `json:"contents"`
 	Target   bool   `json:"target"`
 	Name     bool   `json:"name"`
+	longPath
 }
 
 func newChangeFields(c *filter.Change) changeFields {
-	return changeFields{jsontext.String(c.Path.String()), c.Contents, c.Target, c.Name}
+	path, long := PathText(c.Path)
+	return changeFields{path, c.Contents, c.Target, c.Name, longPath{long}}
 }
 
 // Write writes the report.

@@ -2,7 +2,6 @@ package report
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,8 +47,7 @@ func (i *Item) Name() string {
 
 // NewJSON returns a list of JSON objects, one per line.
 func NewJSON(w io.Writer, b *Budget) List {
-	out := bufio.NewWriter(w)
-	return &jsonLines{w: out, enc: jsontext.NewEncoder(out), budget: b}
+	return &jsonLines{w: &jsontext.Writer{Writer: bufio.NewWriter(w)}, budget: b}
 }
 
 // TableOptions say how a list looks as a table.
@@ -66,8 +64,7 @@ func NewTable(w io.Writer, o TableOptions) List {
 
 // jsonLines writes an object for each slice, one per line.
 type jsonLines struct {
-	w       *bufio.Writer
-	enc     *json.Encoder
+	w       *jsontext.Writer
 	budget  *Budget
 	omitted int64
 }
@@ -81,11 +78,16 @@ func (l *jsonLines) Add(i *Item) {
 		l.omitted++
 		return
 	}
-	_ = l.enc.Encode(struct { // the writer keeps the error
+	l.line(struct {
 		Input     string `json:"input"`
 		StorePath string `json:"storePath,omitempty"`
 		signatureFields
 	}{jsontext.String(i.Input), jsontext.String(i.StorePath), newSignatureFields(&i.Signature)})
+}
+
+func (l *jsonLines) line(v any) {
+	_ = l.w.Encode(v)
+	_ = l.w.WriteByte('\n') // the writer keeps the error
 }
 
 func (l *jsonLines) Omit(n int64) { l.omitted += n }
@@ -94,7 +96,7 @@ func (l *jsonLines) Fail(error) {}
 
 func (l *jsonLines) End(*Tally) error {
 	if l.omitted > 0 {
-		_ = l.enc.Encode(struct {
+		l.line(struct {
 			Omitted int64 `json:"omitted"`
 		}{l.omitted})
 	}

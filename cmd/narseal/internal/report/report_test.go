@@ -293,3 +293,34 @@ func TestLongPaths(t *testing.T) {
 		}
 	}
 }
+
+// A path of any length is the same text in all forms of JSON, also where it is written in pieces.
+func TestLongPathsInJSON(t *testing.T) {
+	p := nar.NewPath("/")
+	for p.Len() < 3*maxText/2 {
+		for _, s := range []string{"x", "\xff", "b", "<\u202e\ufffd\"\\>"} {
+			p = p.Join(s)
+			if n := p.Len() - maxText; n < -50 || n > 50 && n < maxText/2-10 {
+				continue
+			}
+			want := jsontext.String(p.String())
+			item := &Item{Input: "in", Signature: filter.Signature{Path: p, Slice: macho.Slice{Reason: jsontext.Long}}}
+			var lines, whole bytes.Buffer
+			list := NewJSON(&lines, nil)
+			list.Add(item)
+			in := NewInputs("verify", true, nil)
+			in.Begin("x").Add(item.Signature)
+			if err := errors.Join(list.End(&Tally{}), in.Report().Write(&whole)); err != nil {
+				t.Fatal(err)
+			}
+			var line signatureFields
+			var rep struct{ Signatures []signatureFields }
+			if err := errors.Join(json.Unmarshal(lines.Bytes(), &line), json.Unmarshal(whole.Bytes(), &rep)); err != nil {
+				t.Fatal(err)
+			}
+			if len(rep.Signatures) != 1 || line.Path != want || rep.Signatures[0].Path != want || line.Reason != jsontext.Long {
+				t.Fatalf("a path of %d bytes is not what it was", p.Len())
+			}
+		}
+	}
+}

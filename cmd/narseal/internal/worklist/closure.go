@@ -16,10 +16,10 @@ const MaxClosure = 1 << 22
 //
 // references returns the base names that a path refers to; up to jobs calls run at the same time. It is called for the
 // paths of all shards: no shard knows otherwise what the paths of another one lead to. An error of it is yielded at the
-// end, after everything that was found in spite of it.
-func Closure(ctx context.Context, roots *List, shard Shard, jobs int, references func(context.Context, Hash) ([]string, error)) iter.Seq2[string, error] {
+// end, after everything that was found in spite of it. members gets the paths that are found.
+func Closure(ctx context.Context, roots *List, shard Shard, jobs int, references func(context.Context, Hash) ([]string, error), members *Members) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		c := &closure{seen: newSet(), shard: shard, yield: yield}
+		c := &closure{members: members, shard: shard, yield: yield}
 		for h := range roots.All() {
 			if !c.add(h) {
 				return
@@ -52,19 +52,20 @@ func Closure(ctx context.Context, roots *List, shard Shard, jobs int, references
 }
 
 type closure struct {
-	seen  *set
-	queue []Hash // whose references are not known yet
-	shard Shard
-	yield func(string, error) bool
-	ended bool
+	members *Members
+	queue   []Hash // whose references are not known yet
+	shard   Shard
+	yield   func(string, error) bool
+	ended   bool
 }
 
 // add notes a path, and reports whether the search goes on.
 func (c *closure) add(h Hash) bool {
-	if !c.seen.add(h) {
+	n, added := c.members.add(h)
+	if !added {
 		return true
 	}
-	if c.seen.len() > MaxClosure {
+	if n > MaxClosure {
 		c.yield("", fmt.Errorf("closure: more than %d paths: list them by --paths without --closure", MaxClosure))
 		c.ended = true
 		return false

@@ -1,6 +1,9 @@
 package worklist
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"iter"
+)
 
 // A set of hash parts takes 25 to 50 bytes for each. A cache can choose them, but not where they are put.
 type set struct {
@@ -30,6 +33,27 @@ func (s *set) add(h Hash) bool {
 		s.grow()
 	}
 	return true
+}
+
+func (s *set) has(h Hash) bool {
+	if h == (Hash{}) {
+		return s.zero
+	}
+	return *s.find(h) == h
+}
+
+// all goes through the set, in no order.
+func (s *set) all() iter.Seq[Hash] {
+	return func(yield func(Hash) bool) {
+		if s.zero && !yield(Hash{}) {
+			return
+		}
+		for _, h := range s.slots {
+			if h != (Hash{}) && !yield(h) {
+				return
+			}
+		}
+	}
 }
 
 // find returns the slot of h, or the free one where it belongs.

@@ -349,7 +349,7 @@ func TestClosure(t *testing.T) {
 		}
 		got := map[string]int{}
 		for i := range 3 {
-			for hash, err := range Closure(t.Context(), &roots, Shard{i, 3}, 4, func(_ context.Context, h Hash) ([]string, error) { return refs[h.String()], nil }) {
+			for hash, err := range Closure(t.Context(), &roots, Shard{i, 3}, 4, func(_ context.Context, h Hash) ([]string, error) { return refs[h.String()], nil }, NewMembers()) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -381,7 +381,7 @@ func TestClosureFails(t *testing.T) {
 	}
 	var got []string
 	var last error
-	for hash, err := range Closure(t.Context(), &roots, Shard{}, 1, references) {
+	for hash, err := range Closure(t.Context(), &roots, Shard{}, 1, references, NewMembers()) {
 		if last != nil {
 			t.Error("it goes on after the error")
 		}
@@ -392,12 +392,12 @@ func TestClosureFails(t *testing.T) {
 	if !slices.Equal(got, []string{hash1, hash2, hash3}) || !errors.Is(last, broken) {
 		t.Errorf("%q, %v", got, last)
 	}
-	for range Closure(t.Context(), &roots, Shard{}, 1, references) {
+	for range Closure(t.Context(), &roots, Shard{}, 1, references, NewMembers()) {
 		break // and nothing is called any more
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, err := range Closure(ctx, &roots, Shard{}, 1, references) {
+	for _, err := range Closure(ctx, &roots, Shard{}, 1, references, NewMembers()) {
 		last = err
 	}
 	if !errors.Is(last, context.Canceled) {
@@ -407,13 +407,43 @@ func TestClosureFails(t *testing.T) {
 
 // What a cache refers to is bounded, however much of it there is.
 func TestClosureLimit(t *testing.T) {
-	c := &closure{seen: newSet(), yield: func(string, error) bool { return true }}
-	c.seen.used = MaxClosure
-	c.seen.slots = make([]Hash, 2*MaxClosure)
+	c := &closure{members: NewMembers(), yield: func(string, error) bool { return true }}
+	c.members.found.used = MaxClosure
+	c.members.found.slots = make([]Hash, 2*MaxClosure)
 	var got error
 	c.yield = func(_ string, err error) bool { got = err; return true }
 	if c.add(mustParse(t, hash1)) || got == nil || !strings.Contains(got.Error(), "more than 4194304 paths") {
 		t.Errorf("past the limit: %v", got)
+	}
+}
+
+// What a path refers to when it is worked on must be in the closure, whether that is found before or after.
+func TestMembers(t *testing.T) {
+	m := NewMembers()
+	m.add(mustParse(t, hash1))
+	name := func(h string) string { return h + "-x" }
+	for _, refs := range [][]string{{name(hash1)}, {name(hash2), name(hash1)}} {
+		if err := m.Require(refs); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := m.Err(); err == nil || !strings.Contains(err.Error(), "1 paths, such as "+hash2+",") {
+		t.Errorf("a path is missing: %v", err)
+	}
+	m.add(mustParse(t, hash2))
+	if err := m.Err(); err != nil {
+		t.Errorf("found later: %v", err)
+	}
+	zero := strings.Repeat("0", 32)
+	if err := m.Require([]string{name(zero)}); err != nil || m.Err() == nil {
+		t.Errorf("zeros are missing: %v, %v", err, m.Err())
+	}
+	if m.add(mustParse(t, zero)); m.Err() != nil {
+		t.Error(m.Err())
+	}
+	var none *Members
+	if err := errors.Join(none.Require([]string{name(hash1)}), none.Err()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,0 +1,175 @@
+package compression
+
+import (
+	"bufio"
+	"encoding/binary"
+	"io"
+)
+
+// An xzBlockHeader is what the header of a block says (xz-file-format.txt 3.1).
+type xzBlockHeader struct {
+	header     int64 // size of the header
+	packed     int64 // size of the compressed data; 0: it is not said
+	plain      int64 // size of the contents; -1: it is not said
+	dictionary int64
+}
+
+// parseXzBlock reads the header of a block. It accepts more than the library, but not less.
+func parseXzBlock(b []byte) (h xzBlockHeader, ok bool) {
+	const hasPacked, hasPlain = 0x40, 0x80
+	if len(b) < 2 || b[0] == 0 {
+		return h, false
+	}
+	h = xzBlockHeader{header: 4 * (int64(b[0]) + 1), plain: -1, dictionary: xzBlockDictionary(b)}
+	if int64(len(b)) < h.header {
+		return h, false
+	}
+	flags, rest := b[1], b[2:h.header]
+	for _, field := range []struct {
+		flag byte
+		to   *int64
+	}{{hasPacked, &h.packed}, {hasPlain, &h.plain}} {
+		if flags&field.flag == 0 {
+			continue
+		}
+		v, n := binary.Uvarint(rest)
+		if n <= 0 || v > 1<<62 {
+			return h, false
+		}
+		*field.to, rest = int64(v), rest[n:]
+	}
+	return h, true
+}
+
+// sized reports whether the header has both sizes.
+func (h *xzBlockHeader) sized() bool { return h.packed > 0 && h.plain >= 0 }
+
+// An xzBlock is a block as a stream of its own: Read returns the header of its stream, the block, and an index and a
+// footer that belong to it. So the library checks it, although its reader cannot begin within a stream.
+type xzBlock struct {
+	xzBlockHeader
+	stream  []byte // the header of the stream
+	in      *bufio.Reader
+	pending []byte // to be read before anything else
+	left    int64  // bytes of in to be passed on
+	last    bool   // nothing follows them but the index
+	all     bool   // everything is passed on: the library says what is wrong with it
+	done    bool   // nothing follows pending
+	seen    int64  // bytes of the contents that were read
+
+	loaded bool // the block is in part, and no more in in
+	part   part
+}
+
+// newXzBlock makes a block that begins at in, in a stream with this header.
+func newXzBlock(in *bufio.Reader, stream []byte) *xzBlock {
+	b := &xzBlock{stream: stream, pending: stream, in: in}
+	head, _ := in.Peek(maxXzHeader)
+	h, ok := parseXzBlock(head)
+	b.xzBlockHeader, b.all = h, !ok
+	switch {
+	case !ok:
+	case h.sized():
+		b.left, b.last = b.length(), true
+	default:
+		b.packed, b.plain = 0, 0 // of the chunks so far
+		b.left = h.header
+	}
+	return b
+}
+
+// length returns how many bytes the block has: header, data, padding and check.
+func (b *xzBlock) length() int64 { return b.header + b.packed + padding(b.packed) + b.check() }
+
+// unpadded is the length as the index has it.
+func (b *xzBlock) unpadded() int64 { return b.header + b.packed + b.check() }
+
+// check is the size of the check after the data.
+func (b *xzBlock) check() int64 {
+	id := b.stream[7] & 15
+	if id == 0 {
+		return 0
+	}
+	return 4 << ((id - 1) / 3)
+}
+
+// padding is what n lacks to a multiple of 4.
+func padding(n int64) int64 { return -n & 3 }
+
+func (b *xzBlock) Read(p []byte) (int, error) {
+	for {
+		if len(b.pending) > 0 {
+			n := copy(p, b.pending)
+			b.pending = b.pending[n:]
+			return n, nil
+		}
+		switch {
+		case b.done:
+			return 0, io.EOF
+		case b.all:
+			return b.in.Read(p)
+		case b.left > 0:
+			in := io.Reader(b.in)
+			if b.loaded {
+				in = &b.part
+			}
+			n, err := in.Read(p[:min(int64(len(p)), b.left)])
+			b.left -= int64(n)
+			return n, err
+		case b.last:
+			b.pending, b.done = b.end(), true
+		default:
+			b.nextChunk()
+		}
+	}
+}
+
+// nextChunk finds out how long the next chunk of LZMA2 is, in a block whose header does not say how long it is
+// itself. A chunk begins with
+//
+//	0       the end
+//	1, 2    size-1 (2 bytes, big-endian), the contents
+//	128…    size-1 (5 bits of the first byte and 2 bytes), compressed size-1 (2), properties (1) if the first byte is
+//	        at least 192, compressed data
+func (b *xzBlock) nextChunk() {
+	head, _ := b.in.Peek(5)
+	word := func(at int) int64 { return int64(head[at])<<8 | int64(head[at+1]) }
+	n := int64(0)
+	switch {
+	case len(head) > 0 && head[0] == 0:
+		b.packed++
+		b.left, b.last = 1+padding(b.packed)+b.check(), true
+		return
+	case len(head) > 2 && head[0] <= 2:
+		n = 3 + word(1) + 1
+		b.plain += word(1) + 1
+	case len(head) > 4 && head[0] >= 0x80:
+		n = 5 + word(3) + 1
+		if head[0] >= 0xc0 {
+			n++
+		}
+		b.plain += int64(head[0]&0x1f)<<16 + word(1) + 1
+	default:
+		b.all = true
+	}
+	b.packed += n
+	b.left = n
+}
+
+// end returns the index and the footer of a stream of this block alone.
+func (b *xzBlock) end() []byte {
+	index := []byte{0, 1}
+	index = binary.AppendUvarint(index, uint64(b.unpadded()))
+	index = binary.AppendUvarint(index, uint64(b.plain))
+	return appendXzEnd(index, b.stream[6:8])
+}
+
+// memory is what the block takes of partMemory: its input, and the rest if it is decoded concurrently.
+func (b *xzBlock) memory() (in, out int64) {
+	return inPieces(b.length()), inPieces(b.plain) + b.dictionary
+}
+
+// concurrent reports whether the block may be decoded while another one is read.
+func (b *xzBlock) concurrent() bool {
+	return b.sized() && !b.all && b.plain >= smallestPart && b.dictionary <= usualWindow && max(b.packed, b.plain) < partMemory
+}

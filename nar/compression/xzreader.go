@@ -1,0 +1,300 @@
+package compression
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+	"hash/crc32"
+	"io"
+	"runtime"
+	"time"
+
+	"github.com/mikelolasagasti/xz"
+)
+
+// An xzReader reads xz streams. If the header of a stream's first block has the sizes of the block, as `xz -T` writes it,
+// the blocks are read one by one, and goroutines decode the next ones meanwhile, as far as partMemory allows. Another
+// stream is left to the library, and with it everything that follows.
+//
+// The library decodes and checks the blocks (see xzBlock), so that its errors are the same.
+type xzReader struct {
+	in   *bufio.Reader
+	dec  *xz.Reader // reads the first of the queue if no goroutine decodes it
+	rest bool       // dec reads all that is left
+	err  error
+
+	header []byte // of the stream; nil outside of streams
+	ended  bool   // a stream has ended: padding may follow
+	blocks *xzRecords
+
+	queue   []*xzBlock // what was begun, in order
+	serial  bool       // the last one of them is read from in
+	workers workers
+}
+
+// begin begins a stream. After the last one it returns io.EOF.
+func (x *xzReader) begin() error {
+	if x.ended {
+		if err := x.skipPadding(); err != nil {
+			return err
+		}
+	}
+	head, _ := x.in.Peek(xzFirstBlock + maxXzHeader)
+	if runtime.GOMAXPROCS(0) == 1 || !splittable(head) {
+		x.rest = true
+		return x.dec.Reset(x.in)
+	}
+	x.header, x.blocks = bytes.Clone(head[:xzHeaderSize]), newXzRecords()
+	_, err := x.in.Discard(xzHeaderSize)
+	return err
+}
+
+// splittable reports whether a stream begins with head that can be split into its blocks.
+func splittable(head []byte) bool {
+	if len(head) < xzHeaderSize || string(head[:7]) != "\xfd7zXZ\x00\x00" ||
+		crc32.ChecksumIEEE(head[6:8]) != binary.LittleEndian.Uint32(head[8:]) {
+		return false
+	}
+	switch xz.CheckID(head[7]) {
+	case xz.CheckNone, xz.CheckCRC32, xz.CheckCRC64, xz.CheckSHA256:
+		h, ok := parseXzBlock(head[xzHeaderSize:])
+		return ok && h.sized()
+	}
+	return false
+}
+
+// skipPadding skips the zeros after a stream.
+func (x *xzReader) skipPadding() error {
+	for n := 0; ; n++ {
+		c, err := x.in.ReadByte()
+		switch {
+		case err == nil && c == 0:
+			continue
+		case err != nil && err != io.EOF:
+			return err
+		case n%4 != 0:
+			return xz.ErrData
+		case err == io.EOF:
+			return io.EOF
+		}
+		return x.in.UnreadByte()
+	}
+}
+
+func (x *xzReader) Read(p []byte) (n int, err error) {
+	for n == 0 && len(p) > 0 && x.err == nil {
+		switch {
+		case x.rest:
+			n, x.err = x.dec.Read(p)
+		case len(x.queue) > 0:
+			n, x.err = x.read(x.queue[0], p)
+		case x.header != nil:
+			x.err = x.next()
+		default:
+			x.err = x.begin()
+		}
+	}
+	if n > 0 {
+		return n, nil
+	}
+	return 0, x.err
+}
+
+// read reads from b, which is the first of the queue.
+func (x *xzReader) read(b *xzBlock, p []byte) (n int, err error) {
+	if b.part.out != nil {
+		n, err = b.part.readOutput(p)
+	} else {
+		n, err = x.dec.Read(p)
+	}
+	before := b.seen / pieceSize
+	if b.seen += int64(n); err == nil && b.seen/pieceSize > before {
+		err = x.fill() // some memory is free now
+	}
+	if err != io.EOF {
+		return n, err
+	}
+	x.blocks.add(uint64(b.unpadded()), uint64(b.seen))
+	if !b.loaded {
+		x.serial = false
+	}
+	b.part.discard()
+	if x.queue = x.queue[1:]; len(x.queue) == 0 {
+		return n, nil
+	}
+	return n, x.fill()
+}
+
+// next begins the next blocks, or ends the stream.
+func (x *xzReader) next() error {
+	first, err := x.in.Peek(1)
+	switch {
+	case err == io.EOF:
+		return xz.ErrBuf
+	case err != nil:
+		return err
+	case first[0] == 0: // the index
+		flags := x.header[6:8]
+		x.header, x.ended = nil, true
+		return x.blocks.readIndex(x.in, flags)
+	}
+	return x.fill()
+}
+
+// fill begins blocks: the one to be read if there is none, and others to be decoded meanwhile.
+func (x *xzReader) fill() error {
+	for !x.serial {
+		// A block is begun only while x.dec is at work: if goroutines did it all, the next one would need memory for all of
+		// its contents.
+		if len(x.queue) > 0 && (x.queue[0].part.out != nil || !x.workers.free()) {
+			return nil
+		}
+		b := newXzBlock(x.in, x.header)
+		in, out := b.memory()
+		if len(x.queue) > 0 {
+			if !b.concurrent() || !hold(in+out) {
+				return nil
+			}
+			b.part.heldIn, b.part.heldOut = in+b.dictionary, out-b.dictionary
+			x.load(b)
+			x.workers.begin(&b.part, b.plain, func() (io.Reader, error) {
+				dec, err := takeXz(usualWindow)
+				if err == nil {
+					err = dec.Reset(b)
+				}
+				return dec, err
+			}, func(dec io.Reader) { xzDecoders.Put(dec) })
+			x.queue = append(x.queue, b)
+			continue
+		}
+		// Loading it is worth its memory only if the next one can be decoded meanwhile.
+		if !b.concurrent() || x.workers.slow || in+in+out > partMemory || !hold(in) {
+			x.serial = true
+		} else {
+			b.part.heldIn = in
+			x.load(b)
+		}
+		x.queue = append(x.queue, b)
+		if err := x.dec.Reset(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slowXz is the time for a byte of the input from which on loading blocks takes longer than decoding them as they
+// arrive. Decoding takes 70 ns. Tests raise it.
+var slowXz = 30 * time.Nanosecond
+
+func (x *xzReader) load(b *xzBlock) {
+	b.loaded = true
+	x.workers.timed(&b.part, func() { b.part.load(x.in, b.length()) })
+}
+
+// close ends the goroutines, and gives the memory of the blocks back.
+func (x *xzReader) close() {
+	x.workers.end()
+	for _, b := range x.queue {
+		b.part.discard()
+	}
+	x.queue = nil
+}
+
+// xzRecords are the records of an index, or those that it should have. Like the library, they keep sums, whose length
+// does not grow with the number of blocks.
+type xzRecords struct {
+	count           uint64
+	unpadded, plain uint64
+	hash            hash.Hash
+}
+
+func newXzRecords() *xzRecords { return &xzRecords{hash: sha256.New()} }
+
+func (r *xzRecords) add(unpadded, plain uint64) {
+	r.count++
+	r.unpadded += unpadded
+	r.plain += plain
+	var sums [16]byte
+	binary.LittleEndian.PutUint64(sums[:], r.unpadded)
+	binary.LittleEndian.PutUint64(sums[8:], r.plain)
+	r.hash.Write(sums[:])
+}
+
+// readIndex reads the index and the footer of a stream with these flags, and compares them with r.
+func (r *xzRecords) readIndex(br *bufio.Reader, flags []byte) error {
+	in := &indexReader{in: br}
+	got := newXzRecords()
+	in.byte() // 0
+	if count := in.number(); in.err == nil && count != r.count {
+		return xz.ErrData
+	}
+	for got.count < r.count && in.err == nil {
+		unpadded, plain := in.number(), in.number()
+		got.add(unpadded, plain)
+	}
+	for in.n%4 != 0 && in.err == nil {
+		if in.byte() != 0 {
+			return xz.ErrData
+		}
+	}
+	if in.err != nil {
+		return in.err
+	}
+	if !bytes.Equal(got.hash.Sum(nil), r.hash.Sum(nil)) {
+		return xz.ErrData
+	}
+	for _, want := range appendXzFooter(nil, in.crc, in.n, flags) {
+		if got := in.byte(); in.err != nil {
+			return in.err
+		} else if got != want {
+			return xz.ErrData
+		}
+	}
+	return nil
+}
+
+// An indexReader reads an index.
+type indexReader struct {
+	in  *bufio.Reader
+	n   int64
+	crc uint32
+	err error
+}
+
+func (r *indexReader) byte() byte {
+	if r.err != nil {
+		return 0
+	}
+	c, err := r.in.ReadByte()
+	switch {
+	case err == io.EOF:
+		r.err = xz.ErrBuf
+	case err != nil:
+		r.err = err
+	default:
+		r.n++
+		r.crc = crc32.Update(r.crc, crc32.IEEETable, []byte{c})
+	}
+	return c
+}
+
+// number reads a LEB128 number of at most 9 bytes.
+func (r *indexReader) number() (v uint64) {
+	for shift := 0; shift < 63; shift += 7 {
+		c := r.byte()
+		if r.err != nil {
+			return 0
+		}
+		v |= uint64(c&0x7f) << shift
+		if c&0x80 == 0 {
+			if c == 0 && shift > 0 { // not the shortest
+				r.err = xz.ErrData
+			}
+			return v
+		}
+	}
+	r.err = xz.ErrData
+	return 0
+}

@@ -1,0 +1,188 @@
+package compression
+
+import (
+	"bufio"
+	"io"
+	"runtime"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// maxFrame is the most contents of a frame that is decoded while another one is read.
+const maxFrame = 16 << 20
+
+// A zstdReader reads zstd streams. Where frames say how large their contents are and are not larger than maxFrame, as Nix
+// 2.35 and [Compress] write them, it reads one, and goroutines decode the next ones meanwhile, as far as partMemory
+// allows. From any other frame on, the library reads all that is left.
+type zstdReader struct {
+	in     *bufio.Reader
+	dec    *zstd.Decoder // reads the first of the queue if no goroutine decodes it
+	window int64         // of the largest that dec allows
+	rest   bool          // dec reads all that is left
+	err    error
+
+	queue   []*part // in order
+	last    bool    // of the queue: a frame that is not complete in memory; the library reads what is left from there
+	workers workers
+}
+
+func (z *zstdReader) Read(b []byte) (n int, err error) {
+	for n == 0 && len(b) > 0 && z.err == nil {
+		switch {
+		case z.rest:
+			n, z.err = z.dec.Read(b)
+		case len(z.queue) == 0:
+			z.err = z.fill()
+		default:
+			n, z.err = z.read(z.queue[0], b)
+		}
+	}
+	if n > 0 {
+		return n, nil
+	}
+	return 0, z.err
+}
+
+// read reads from p, which is the first of the queue.
+func (z *zstdReader) read(p *part, b []byte) (n int, err error) {
+	if p.out == nil {
+		n, err = z.dec.Read(b)
+	} else {
+		n, err = p.readOutput(b)
+	}
+	if err != io.EOF {
+		return n, err
+	}
+	p.discard()
+	if z.queue = z.queue[1:]; z.last && len(z.queue) == 1 {
+		return n, z.readRest(z.queue[0])
+	}
+	return n, z.fill()
+}
+
+// readRest has the library read what is left, beginning with p.
+func (z *zstdReader) readRest(p *part) error {
+	z.rest = true
+	if p == nil {
+		return z.dec.Reset(z.in)
+	}
+	in := io.Reader(p)
+	if p.err == nil {
+		in = io.MultiReader(p, z.in)
+	}
+	return z.dec.Reset(in)
+}
+
+// fill begins frames: the one to be read if there is none, and others to be decoded meanwhile.
+func (z *zstdReader) fill() error {
+	for !z.last {
+		first := len(z.queue) == 0
+		if !first && (z.queue[0].out != nil || !z.workers.free()) {
+			return nil // see xzReader
+		}
+		head, _ := z.in.Peek(zstd.HeaderMaxSize)
+		h, ok := z.concurrent(head)
+		size := inPieces(int64(h.FrameContentSize))
+		// The input is hardly ever larger than the contents. The next frame has to fit as well.
+		if !ok || z.workers.slow || first && !hold(size) || !first && !hold(2*size+int64(h.WindowSize)) {
+			if first {
+				return z.readRest(nil)
+			}
+			return nil
+		}
+		p := &part{heldIn: size}
+		if !first {
+			p.heldIn, p.heldOut = size+int64(h.WindowSize), size
+		}
+		z.queue = append(z.queue, p)
+		z.workers.timed(p, func() { z.last = !z.load(p, h) })
+		unused := size - inPieces(p.loaded)
+		p.heldIn -= unused
+		release(&unused)
+		switch {
+		case first && z.last:
+			return z.readRest(p)
+		case first:
+			if err := z.dec.Reset(p); err != nil {
+				return err
+			}
+		case !z.last:
+			z.begin(p, h)
+		}
+	}
+	return nil
+}
+
+// concurrent reads the header of a frame, and reports whether it may be decoded while another one is read.
+func (z *zstdReader) concurrent(head []byte) (h zstd.Header, ok bool) {
+	if runtime.GOMAXPROCS(0) == 1 || h.Decode(head) != nil || h.Skippable || !h.HasFCS || h.DictionaryID != 0 {
+		return zstd.Header{}, false
+	}
+	if h.SingleSegment {
+		h.WindowSize = h.FrameContentSize
+	}
+	n := int64(h.FrameContentSize)
+	return h, n >= smallestPart && n <= maxFrame && int64(h.WindowSize) <= min(usualWindow, z.window)
+}
+
+// load reads a frame into memory. It reports whether it is complete: it is not if the input ends, if it has a block of a
+// reserved type, or if it is longer than its contents.
+//
+//	header  blocks…  checksum (4), if the header says so
+//
+// A block begins with 3 bytes, little-endian: bit 0 is set in the last one, bits 1 and 2 are the type, the others the
+// size. A block of type 1 has one byte, which is repeated.
+func (z *zstdReader) load(p *part, h zstd.Header) bool {
+	p.load(z.in, int64(h.HeaderSize))
+	for last := false; !last && p.err == nil; {
+		head, err := z.in.Peek(3)
+		if err != nil {
+			return false
+		}
+		v := int64(head[0]) | int64(head[1])<<8 | int64(head[2])<<16
+		last = v&1 != 0
+		n := v >> 3
+		switch v >> 1 & 3 {
+		case 1:
+			n = 1
+		case 3:
+			return false
+		}
+		if p.loaded+3+n+4 > int64(h.FrameContentSize) {
+			return false
+		}
+		p.load(z.in, 3+n)
+	}
+	if h.HasCheckSum {
+		p.load(z.in, 4)
+	}
+	return p.err == nil
+}
+
+// begin has a goroutine decode p.
+func (z *zstdReader) begin(p *part, h zstd.Header) {
+	z.workers.begin(p, int64(h.FrameContentSize), func() (io.Reader, error) {
+		dec, err := takeZstd(usualWindow)
+		if err == nil {
+			err = dec.Reset(p)
+		}
+		return dec, err
+	}, func(dec io.Reader) {
+		if dec := dec.(*zstd.Decoder); dec.Reset(nil) == nil {
+			zstdDecoders.Put(dec)
+		}
+	})
+}
+
+// slowZstd is what slowXz is for xz. Decoding takes 4 ns for a byte. Tests raise it.
+var slowZstd = 2 * time.Nanosecond
+
+// close ends the goroutines, and gives the memory of the frames back.
+func (z *zstdReader) close() {
+	z.workers.end()
+	for _, p := range z.queue {
+		p.discard()
+	}
+	z.queue = nil
+}
