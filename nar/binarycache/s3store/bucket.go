@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -243,6 +244,10 @@ func (b *bucket) explain(err error) error {
 		return &remote.Error{Err: bad, Again: true, Malformed: true,
 			Advice: "does a server that speaks S3 answer at " + b.host + ", or a proxy or a login page?"}
 	case errors.Is(err, errLong):
+		var u *url.Error
+		for errors.As(err, &u) {
+			err = u.Err
+		}
 		return &remote.Error{Err: err}
 	case errors.As(err, &syntax), err == io.EOF: // the answer is complete, and its XML is not
 		return &remote.Error{Err: errors.New("an answer that is not XML: " + b.said(err.Error())), Again: true, Malformed: true}
