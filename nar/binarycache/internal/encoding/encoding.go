@@ -31,7 +31,7 @@ const (
 	// maxMemory is what decompressing one object may take, in bytes: xz -6 and zstd -19 take less. Narinfos are small, and
 	// a cache may have any number of them that ask for windows of 128 MiB.
 	maxMemory = 16 << 20
-	little = 1 << 20 // is not counted
+	little    = 1 << 20 // is not counted
 	// allMemory is what all objects that are decompressed at the same time may take.
 	allMemory = 32 << 20
 )
