@@ -67,8 +67,9 @@ func attacks() []attack {
 			"< rewrite -m " + hashA + "=" + hashB + " -o DIR/out",
 		}, harmlessEntries, 0},
 		{"zips inside each other with names of 64 KiB", file(longZipNames), []string{
-			"refs --deep IN", "refs --deep --report DIR/report IN", "rewrite --deep-warn -m " + hashA + "=" + hashB + " -o DIR/out IN",
-		}, nil, attackReport},
+			"refs --deep IN", "rewrite --deep-warn -m " + hashA + "=" + hashB + " -o DIR/out IN",
+		}, nil, 0},
+		{"zips inside each other with names of 64 KiB, report", file(longZipNames), []string{"refs --deep --report DIR/report IN"}, nil, attackReport},
 		{"stored zips inside each other", file(storedZips), []string{"refs --deep IN"}, nil, 0},
 		{"zstd windows inside each other", file(nestedWindows), []string{"refs --deep IN"}, nil, 128 << 20},
 		{"a compressed listing of 100 MB", listingCache, []string{
@@ -82,7 +83,7 @@ func attacks() []attack {
 			"cache verify --trusted-public-keys k:" + strings.Repeat("A", 43) + "= IN", "cache repair IN",
 		}, harmlessCache, 0},
 		{"a bundle at all bounds", file(fullBundle), []string{"verify IN", "< verify --format json", "verify --html DIR/out.html IN", "repair -o DIR/out IN"},
-			nil, 48 << 20},
+			harmlessBundle, 48 << 20},
 		{"a ledger of long lines and many packages", file(hostileLedger), []string{
 			"cache summary IN", "cache summary --format json IN", "cache summary --html DIR/out.html IN",
 		}, harmlessLedger, attackReport},

@@ -406,3 +406,37 @@ func harmlessImage(t *testing.T, dir string, n int64) string {
 	image, _ := machotest.Image{CodeSize: int(n), Directories: []machotest.Directory{{PageShift: 12}}}.Build()
 	return file(func() []byte { return image })(t, dir)
 }
+
+// harmlessBundle is two applications of about n bytes that are as they were sealed, each with 9,000 files. With more, the lists
+// would not be compared.
+func harmlessBundle(t *testing.T, dir string, n int64) string {
+	app := func() machotest.Tree {
+		inside := map[string]any{}
+		for i := range 9_000 {
+			inside[fmt.Sprintf("Resources/%05d%s", i, strings.Repeat("x", 40))] = ""
+		}
+		tree, _ := (&machotest.SealedBundle{Form: "contents", Executable: "App", Image: machotest.Image{CodeSize: 8192, Directories: []machotest.Directory{{PageShift: 12}}},
+			Info: "<plist><dict></dict></plist>", Files: inside}).Build()
+		return tree
+	}
+	root := nartest.Dir{}
+	add := func(path string, f machotest.TreeFile) {
+		dir, names := root, strings.Split(path, "/")
+		for _, name := range names[:len(names)-1] {
+			if dir[name] == nil {
+				dir[name] = nartest.Dir{}
+			}
+			dir = dir[name].(nartest.Dir)
+		}
+		dir[names[len(names)-1]] = nartest.File(f.Data)
+		if f.Executable {
+			dir[names[len(names)-1]] = nartest.Exec(f.Data)
+		}
+	}
+	for path, f := range app() {
+		add("App.app/"+path, f)
+		add("z.app/"+path, f)
+	}
+	add("other", machotest.TreeFile{Data: plainText(n / 2)})
+	return file(func() []byte { return nartest.Tree(root) })(t, dir)
+}

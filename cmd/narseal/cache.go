@@ -50,7 +50,9 @@ func (o *cacheOptions) begin(p *process, c *cli.Context, to *cachecmd.Options, r
 	if to.MaxAge, err = o.parseMaxAge(); err != nil {
 		return nil, err
 	}
-	return o.common.env(p), nil
+	env = o.common.env(p)
+	o.common.limitMemory(cacheMemory)
+	return env, nil
 }
 
 func cacheVerifyCommand(p *process) *cli.Command {

@@ -46,6 +46,7 @@ func (o *commonOptions) processFlags() []cli.Flag {
 // env begins a command with these options.
 func (o *commonOptions) env(p *process) *command.Env {
 	p.terminal.Configure(o.terminal)
+	o.limitMemory(0)
 	return &command.Env{
 		Stdin: p.stdin, Stdout: p.stdout, Stderr: p.terminal.Stderr(),
 		Terminal: p.terminal, Cleanup: p.cleanup, Enforce: o.enforce(),

@@ -27,8 +27,10 @@ const (
 	// zipMemory is for one entry of the directory, the holes, where the members lie, and a decoder for deflate.
 	zipMemory = 4 << 20
 
-	// maxGarbage is the memory of decoders that may wait to be collected.
-	maxGarbage = 32 << 20
+	// maxGarbage is the memory of decoders and large archives that may wait to be collected.
+	maxGarbage = 16 << 20
+	// smallArchive is the memory of archives that do not count as large: the first step of a spill.Buffer.
+	smallArchive = 1 << 20
 )
 
 // take takes n bytes. They are given back by give.

@@ -49,8 +49,15 @@ func (d *decoder) Close() error {
 	return err
 }
 
-// freed has memory collected that decoders no longer use, before much of it has gathered. A few bytes can ask for a
-// window of many MiB, and the heap may double before it is collected by itself.
+// freedArchive is freed for the memory of an archive. Small ones are collected in time by themselves.
+func (u *Unpacker) freedArchive(n int64) {
+	if n > smallArchive {
+		u.freed(n)
+	}
+}
+
+// freed has memory collected that decoders and archives no longer use, before much of it has gathered. A few bytes can ask
+// for a window of many MiB, and the heap may double before it is collected by itself.
 func (u *Unpacker) freed(n int64) {
 	if u.garbage += n; u.garbage > maxGarbage {
 		u.garbage = 0

@@ -31,7 +31,11 @@ func (u *Unpacker) zip(r io.Reader, l layer) {
 	err := u.hold(h, r)
 	kept := h.Memory() // no more than is left
 	u.memory.left -= kept
-	defer u.memory.give(kept)
+	defer func() {
+		h.Close()
+		u.memory.give(kept)
+		u.freedArchive(kept)
+	}()
 	var raw *rawSearch
 	if l.hidden {
 		raw = u.newRawSearch(io.NewSectionReader(h, 0, h.Size()), l)
@@ -53,6 +57,7 @@ func (u *Unpacker) zip(r io.Reader, l layer) {
 // hold reads all of r into h.
 func (u *Unpacker) hold(h *spill.Buffer, r io.Reader) error {
 	buf := make([]byte, 64<<10)
+	memory := h.Memory()
 	for {
 		n, err := r.Read(buf)
 		if h.Size()+int64(n) > maxZip {
@@ -63,6 +68,10 @@ func (u *Unpacker) hold(h *spill.Buffer, r io.Reader) error {
 				kept = limitError(kept.Error())
 			}
 			return kept
+		}
+		if m := h.Memory(); m != memory { // it has grown, or gone to a file
+			u.freedArchive(memory)
+			memory = m
 		}
 		if err == io.EOF {
 			return nil
