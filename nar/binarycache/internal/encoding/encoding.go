@@ -25,12 +25,21 @@ const (
 	Brotli Encoding = "br"
 )
 
+// maxMemory is the most that a decoder takes, in bytes: with a window of 8 MiB, as xz has by default and zstd up to level
+// 19. A few bytes can ask for far more, which no text of this kind needs.
+const maxMemory = 16 << 20
+
 // NewReader decompresses an object whose attribute is header. Closing the reader does not close r.
 func NewReader(r io.Reader, header string) (io.ReadCloser, Encoding, error) {
 	switch lower := strings.ToLower(strings.TrimSpace(header)); lower {
 	case "", "identity", "zstd", "gzip", "x-gzip", "xz", "bzip2":
 		// The magic number is what counts: a proxy may have decompressed it, and left the header.
-		dec, c, err := compression.Decompress(r)
+		dec, c, err := compression.DecompressWith(r, func(memory int64) error {
+			if memory > maxMemory {
+				return fmt.Errorf("%w: it takes %d bytes of memory, and an object of this kind %d at most", compression.ErrMemory, memory, maxMemory)
+			}
+			return nil
+		})
 		if err != nil || c == compression.None {
 			return dec, Plain, err
 		}
