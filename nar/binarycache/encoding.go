@@ -21,17 +21,11 @@ func decodeReader(r io.Reader, o Object) (io.ReadCloser, encoding.Encoding, erro
 	return dec, e, err
 }
 
-// decoders bounds how many objects are decompressed by decodeObject at a time, each of which may take 8 MiB and more,
-// however many paths are worked on.
-var decoders = make(chan struct{}, 2)
-
 // decodeObject decompresses an object that was read, to limit bytes at most.
 func decodeObject(b []byte, o Object, limit int64) ([]byte, encoding.Encoding, error) {
 	if o.Attributes[encoding.Header] == "" && compression.Detect(b) == compression.None {
 		return b, encoding.Plain, nil
 	}
-	decoders <- struct{}{}
-	defer func() { <-decoders }()
 	dec, e, err := decodeReader(bytes.NewReader(b), o)
 	if err == nil && e == encoding.Plain {
 		return b, e, dec.Close()
