@@ -56,6 +56,9 @@ func openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile
 	if err != nil {
 		return nil, err
 	}
+	if err := checkPlain(o); err != nil {
+		return nil, errors.Join(err, body.Close())
+	}
 	if o.Size >= 0 && n.FileSize != 0 && o.Size != n.FileSize {
 		return nil, errors.Join(mismatch(n.URL, "FileSize", o.Size, n.FileSize), body.Close())
 	}
