@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
 
+	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
@@ -55,6 +58,10 @@ func openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile
 	body, o, err := s.Open(ctx, n.URL)
 	if err != nil {
 		return nil, err
+	}
+	if e := o.Attributes[encoding.Header]; e != "" && !strings.EqualFold(e, "identity") {
+		// Clients decode it before they see the file of the narinfo.
+		return nil, errors.Join(mismatch(n.URL, encoding.Header, strconv.Quote(e), "none"), body.Close())
 	}
 	if o.Size >= 0 && n.FileSize != 0 && o.Size != n.FileSize {
 		return nil, errors.Join(mismatch(n.URL, "FileSize", o.Size, n.FileSize), body.Close())

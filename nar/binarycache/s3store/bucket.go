@@ -57,6 +57,9 @@ func (b *bucket) attributesOf(h http.Header) map[string]string {
 			// Some servers keep how the body was sent.
 			v = strings.Trim(strings.ReplaceAll(v, "aws-chunked", ""), ", ")
 		}
+		if name == storageClass && (v == "GLACIER" || v == "DEEP_ARCHIVE") {
+			continue // what has it cannot be read, and no reader of a cache waits for hours
+		}
 		if v != "" && len(v) <= maxAttribute && b.transport.Hide(v) == v {
 			m[name] = v
 		}
@@ -125,7 +128,7 @@ func (b *bucket) Put(ctx context.Context, o binarycache.Object, c *remote.Conten
 		CacheControl: o.Attributes[cacheControl], StorageClass: o.Attributes[storageClass],
 		DisableContentSha256: true, // it is known, and the body not sent in chunks of their own signatures
 	}
-	if opts.StorageClass == "" {
+	if opts.StorageClass == "" || cond.New && b.storageClass != "" { // a copy replaces nothing, whatever its original had
 		opts.StorageClass = b.storageClass
 	}
 	if cond.New {
