@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"narseal/nar/storepath"
 )
@@ -30,10 +28,6 @@ func ParseCacheInfo(b []byte) (*CacheInfo, error) {
 		c.StoreDir = strings.TrimSpace(value)
 		if err := storepath.CheckDir(c.StoreDir); err != nil {
 			return nil, fmt.Errorf("line %d: StoreDir: %w", i+1, err)
-		}
-		// It begins each path that is printed, also where only data is.
-		if strings.ContainsFunc(c.StoreDir, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
-			return nil, fmt.Errorf("line %d: StoreDir: %q has characters that cannot be printed", i+1, clip(c.StoreDir))
 		}
 	}
 	return c, nil
