@@ -25,7 +25,7 @@ func checkPlain(o Object) error {
 	case "", "identity", "aws-chunked": // the last is of how it was uploaded
 		return nil
 	}
-	return fmt.Errorf("%s: it has a %s, which Nix decodes first: a NAR is compressed as its narinfo says", o.Name, encoding.Header)
+	return fmt.Errorf("%s: %w: it has a %s, which Nix decodes first: a NAR is compressed as its narinfo says", o.Name, ErrMismatch, encoding.Header)
 }
 
 // typed is an object to be written, with the content type that Nix gives one of this name. The other attributes are those

@@ -66,23 +66,3 @@ func TestAttributes(t *testing.T) {
 		}
 	}
 }
-
-// A NAR that clients would decode before they decompress it is one that they cannot use.
-func TestEncodedNAR(t *testing.T) {
-	for header, ok := range map[string]bool{"": true, "identity": true, "aws-chunked": true, "br": false, "gzip": false, "xz": false} {
-		files := objects(t, member{base: hash("a") + "-a", nar: nar("fine")})
-		m := cachetest.NewMemory(nil)
-		for name, content := range files {
-			var attributes map[string]string
-			if strings.HasPrefix(name, "nar/") {
-				attributes = map[string]string{"Content-Encoding": header}
-			}
-			m.Write(binarycache.Object{Name: name, Attributes: attributes}, content)
-		}
-		want := map[bool]string{true: "verified=1", false: "failed=1"}[ok]
-		sum, err := binarycache.Verify(t.Context(), m, binarycache.VerifyOptions{})
-		if err != nil || statuses(sum) != want {
-			t.Errorf("%q: got %s, %v, want %s", header, statuses(sum), err, want)
-		}
-	}
-}

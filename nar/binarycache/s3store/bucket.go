@@ -58,6 +58,9 @@ func (b *bucket) attributesOf(h http.Header) map[string]string {
 			// Some servers keep how the body was sent.
 			v = strings.Trim(strings.ReplaceAll(v, "aws-chunked", ""), ", ")
 		}
+		if name == storageClass && (v == "GLACIER" || v == "DEEP_ARCHIVE") {
+			continue // what has it cannot be read, and no reader of a cache waits for hours
+		}
 		if v != "" && len(v) <= maxAttribute && b.transport.Hide(v) == v {
 			m[name] = v
 		}
