@@ -8,6 +8,7 @@ import (
 	"log"
 	"os"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -118,7 +119,8 @@ identical.
 }
 
 // commands returns the command that args begin with and those that help with all. If args do not begin with a command,
-// it returns all: the user asks for help or mistypes. Declaring the options of every command would delay each start.
+// nor ask for the version, it returns all: the user asks for help or mistypes. Declaring the options of every command
+// would delay each start.
 func commands(p *process, args []string) []*cli.Command {
 	declared := []struct {
 		name    string
@@ -137,6 +139,9 @@ func commands(p *process, args []string) []*cli.Command {
 			declared = declared[i : i+1]
 			break
 		}
+	}
+	if slices.Equal(args, []string{"--" + cli.VersionFlag.Names()[0]}) {
+		declared = nil
 	}
 	var cs []*cli.Command
 	for _, c := range declared {

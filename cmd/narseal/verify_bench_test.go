@@ -36,6 +36,11 @@ func BenchmarkVerify(b *testing.B) {
 		tree[name] = nartest.Exec(small)
 		writeBench(b, filepath.Join(dir, "folder", name), small)
 	}
+	tiny := benchImage(300 << 10)
+	const tinyImages = 1700
+	for i := range tinyImages {
+		writeBench(b, filepath.Join(dir, "small", fmt.Sprint(i%17), fmt.Sprintf("image%04d", i)), tiny)
+	}
 	writeBench(b, filepath.Join(dir, "large"), large)
 	archive := nartest.Tree(tree)
 	writeBench(b, filepath.Join(dir, "nar"), archive)
@@ -60,6 +65,7 @@ func BenchmarkVerify(b *testing.B) {
 	}
 	verify("large", len(large))
 	verify("folder", images*len(small))
+	verify("small", tinyImages*len(tiny))
 	verify("nar", len(archive))
 	b.Run("pipe", func(b *testing.B) {
 		b.SetBytes(int64(len(archive)))

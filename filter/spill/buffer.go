@@ -21,8 +21,9 @@ type Buffer struct {
 // NewBuffer returns an empty Buffer.
 func NewBuffer(o Options) *Buffer { return &Buffer{opts: o} }
 
-// keepMemory is the memory that stays allocated over a Reset, in bytes.
-const keepMemory = 16 << 20
+// keepMemory is the memory that stays allocated over a Reset, in bytes. New memory costs more than the search of an
+// image: the system provides page after page, and the garbage collector keeps the old ones until it runs.
+const keepMemory = 32 << 20
 
 // readSize is how much is read at a time. It is still in the second-level cache when it is passed on.
 const readSize = 256 << 10

@@ -2,7 +2,6 @@ package httpstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -28,36 +27,26 @@ type server struct {
 
 // URL is an object's address without credentials.
 func (s *server) URL(name string) string {
-	u := *s.base
-	path, _, _ := strings.Cut(name, "?")
-	u = *u.JoinPath(path)
+	u := s.address(name)
+	u.RawQuery = ""
 	return u.String()
 }
 
-// address is where an object is. What a narinfo's URL has behind a question mark is a query here, as for Nix.
-func (s *server) address(name string) (*url.URL, error) {
-	if s.base.RawPath == "" && isPlain(name) {
-		u := *s.base
-		u.Path += "/" + name
-		return &u, nil
+// address is where an object is. What the name of a NAR has behind a question mark is a query, as for Nix. All else stands
+// for itself: no name leads out of the cache.
+func (s *server) address(name string) *url.URL {
+	u := *s.base
+	if narinfo.IsNAR(name) {
+		name, u.RawQuery, _ = strings.Cut(name, "?")
 	}
-	u, err := url.Parse(s.base.String() + "/" + name)
-	if err != nil || u.Host != s.base.Host {
-		return nil, &remote.Error{Text: "its name makes no URL"}
+	if name == "" {
+		return &u
 	}
-	return u, nil
-}
-
-// isPlain reports whether a URL has name as it is.
-func isPlain(name string) bool {
-	for i := range len(name) {
-		switch c := name[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '-', c == '_', c == '/':
-		default:
-			return false
-		}
+	if u.RawPath != "" {
+		u.RawPath += (&url.URL{Path: "/" + name}).EscapedPath()
 	}
-	return true
+	u.Path += "/" + name
+	return &u
 }
 
 // maxRedirects is how many servers in a row may name another one.
@@ -69,10 +58,7 @@ const maxMessage = 4 << 10
 // do sends a request. GET and HEAD follow redirects: not from https to http, and without the credentials to another
 // server. An answer other than 2xx is an error.
 func (s *server) do(ctx context.Context, method, name string, header http.Header, body io.Reader, size int64) (*http.Response, error) {
-	u, err := s.address(name)
-	if err != nil {
-		return nil, err
-	}
+	u := s.address(name)
 	origin := u
 	for hop := 0; ; hop++ {
 		req := (&http.Request{Method: method, URL: u, Host: u.Host, Header: make(http.Header, 4), ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
@@ -181,14 +167,14 @@ func (s *server) refusal(method string, resp *http.Response) error {
 }
 
 // object describes what an answer is of. The answer that it returns has no body, and says what tells versions apart.
-func object(name string, resp *http.Response) *remote.Answer {
+func (s *server) object(name string, resp *http.Response) *remote.Answer {
 	modified, age := times(resp.Header)
 	a := &remote.Answer{Object: binarycache.Object{Name: name, Size: resp.ContentLength, ModTime: modified}}
 	if a.Version, a.Young = version(resp.Header, age); a.Version == "" {
 		a.Since = unmodified(modified, age)
 	}
 	for _, name := range attributes {
-		if v := resp.Header.Get(name); v != "" && len(v) <= maxAttribute {
+		if v := resp.Header.Get(name); v != "" && len(v) <= maxAttribute && s.transport.Hide(v) == v {
 			if a.Attributes == nil {
 				a.Attributes = make(map[string]string, len(attributes))
 			}
@@ -198,7 +184,8 @@ func object(name string, resp *http.Response) *remote.Answer {
 	return a
 }
 
-// maxAttribute is how long an attribute may be, in bytes. A longer one is dropped.
+// maxAttribute is how long an attribute may be, in bytes. A longer one is dropped, and so is one that has what requests
+// have sent to show who asks.
 const maxAttribute = 256
 
 // Get reads an object.
@@ -224,7 +211,7 @@ func (s *server) Get(ctx context.Context, name string, from int64, before *remot
 	if err != nil {
 		return nil, err
 	}
-	a := object(name, resp)
+	a := s.object(name, resp)
 	a.Body = resp.Body
 	if resp.StatusCode == http.StatusPartialContent {
 		a.From = from
@@ -302,49 +289,7 @@ func (s *server) Head(ctx context.Context, name string) (binarycache.Object, err
 		return binarycache.Object{}, err
 	}
 	resp.Body.Close()
-	return object(name, resp).Object, nil
-}
-
-// Put writes an object.
-func (s *server) Put(ctx context.Context, o binarycache.Object, c *remote.Content, cond binarycache.Condition) (binarycache.Version, error) {
-	header := http.Header{}
-	for _, a := range attributes {
-		if v := o.Attributes[a]; v != "" {
-			header.Set(a, v)
-		}
-	}
-	if cond.New {
-		header.Set("If-None-Match", "*")
-	}
-	if cond.Version != "" {
-		header.Set("If-Match", quoted(cond.Version))
-	}
-	body, err := c.Reader()
-	if err != nil {
-		return "", err
-	}
-	resp, err := s.do(ctx, http.MethodPut, o.Name, header, body, c.Size)
-	if err != nil {
-		return "", err
-	}
-	io.CopyN(io.Discard, resp.Body, maxMessage) // so that the connection can be used again
-	resp.Body.Close()
-	_, age := times(resp.Header)
-	if v, _ := version(resp.Header, age); v != "" {
-		return v, nil
-	}
-	now, err := s.Head(ctx, o.Name)
-	var e *remote.Error
-	if errors.As(err, &e) && e.Absent {
-		return "", &remote.Error{Text: "the server has taken it, and does not have it"}
-	}
-	if err != nil {
-		return "", err
-	}
-	if now.Size >= 0 && now.Size != c.Size {
-		return "", nil // somebody else's
-	}
-	return now.Version, nil
+	return s.object(name, resp).Object, nil
 }
 
 // Delete deletes an object.

@@ -45,23 +45,33 @@ const maxObjectName = 1024
 
 // IsNAR says whether a name can be that of a NAR: "nar/HASH.nar.xz", "HASH.nar", also with what some servers put
 // behind a question mark. No other object of a cache has such a name.
+//
+// The name is part of a URL for some clients: one with a percent sign or a number sign would be another name there, maybe
+// outside of the cache.
 func IsNAR(name string) bool {
 	if len(name) > maxObjectName || !fs.ValidPath(name) {
 		return false
 	}
+	file, query, _ := strings.Cut(name, "?")
 	for i := range len(name) {
-		if c := name[i]; c <= ' ' || c >= 0x7f || c == '\\' {
+		if c := name[i]; c <= ' ' || c >= 0x7f || c == '\\' || c == '#' || c == '%' && i < len(file) {
 			return false
 		}
 	}
+	if strings.Contains(query, "/") {
+		return false
+	}
 	first := true
-	for elem := range strings.SplitSeq(name, "/") {
+	for elem := range strings.SplitSeq(file, "/") {
 		if strings.HasPrefix(elem, ".") || first && slices.Contains(otherDirs, elem) {
 			return false
 		}
 		first = false
 	}
-	_, rest, ok := strings.Cut(path.Base(name), ".nar")
-	return ok && (rest == "" || rest[0] == '.' || rest[0] == '?') &&
-		!strings.HasSuffix(name, Suffix) && !strings.HasSuffix(name, listingSuffix)
+	_, suffix, ok := strings.Cut(path.Base(file), ".nar")
+	return ok && slices.Contains(narSuffixes, suffix)
 }
+
+// narSuffixes are what may stand behind ".nar": what Nix and other caches write. A server takes a name that ends otherwise
+// for something else, such as a page.
+var narSuffixes = []string{"", ".xz", ".zst", ".zstd", ".gz", ".bz2", ".br", ".lz4", ".lz", ".lzip", ".lzma"}

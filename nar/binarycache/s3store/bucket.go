@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -44,10 +45,11 @@ const (
 	storageClass    = "X-Amz-Storage-Class"
 )
 
-// maxAttribute is how long an attribute may be, in bytes. A longer one is dropped.
+// maxAttribute is how long an attribute may be, in bytes. A longer one is dropped, and so is one that has what requests
+// have sent to show who asks.
 const maxAttribute = 256
 
-func attributesOf(h http.Header) map[string]string {
+func (b *bucket) attributesOf(h http.Header) map[string]string {
 	m := map[string]string{}
 	for _, name := range []string{contentType, contentEncoding, cacheControl, storageClass} {
 		v := h.Get(name)
@@ -55,7 +57,7 @@ func attributesOf(h http.Header) map[string]string {
 			// Some servers keep how the body was sent.
 			v = strings.Trim(strings.ReplaceAll(v, "aws-chunked", ""), ", ")
 		}
-		if v != "" && len(v) <= maxAttribute {
+		if v != "" && len(v) <= maxAttribute && b.transport.Hide(v) == v {
 			m[name] = v
 		}
 	}
@@ -79,7 +81,7 @@ func (b *bucket) Get(ctx context.Context, name string, from int64, before *remot
 	}
 	a := &remote.Answer{Body: body, Object: binarycache.Object{
 		Name: name, Size: info.Size, ModTime: info.LastModified.Truncate(time.Second),
-		Version: binarycache.Version(info.ETag), Attributes: attributesOf(header),
+		Version: binarycache.Version(info.ETag), Attributes: b.attributesOf(header),
 	}}
 	if header.Get("Content-Range") != "" {
 		var first, last int64
@@ -105,7 +107,7 @@ func (b *bucket) Head(ctx context.Context, name string) (binarycache.Object, err
 	}
 	h := info.Metadata.Clone()
 	return binarycache.Object{Name: name, Size: info.Size, ModTime: info.LastModified.Truncate(time.Second),
-		Version: binarycache.Version(info.ETag), Attributes: attributesOf(h)}, nil
+		Version: binarycache.Version(info.ETag), Attributes: b.attributesOf(h)}, nil
 }
 
 // Sizes of uploads, in bytes.
@@ -243,6 +245,10 @@ func (b *bucket) explain(err error) error {
 		return &remote.Error{Err: bad, Again: true, Malformed: true,
 			Advice: "does a server that speaks S3 answer at " + b.host + ", or a proxy or a login page?"}
 	case errors.Is(err, errLong):
+		var u *url.Error
+		for errors.As(err, &u) {
+			err = u.Err
+		}
 		return &remote.Error{Err: err}
 	case errors.As(err, &syntax), err == io.EOF: // the answer is complete, and its XML is not
 		return &remote.Error{Err: errors.New("an answer that is not XML: " + b.said(err.Error())), Again: true, Malformed: true}
@@ -250,6 +256,10 @@ func (b *bucket) explain(err error) error {
 		return &remote.Error{Err: fmt.Errorf("an answer that is not complete: %w", err), Again: true}
 	case !errors.As(err, &response):
 		return remote.Network(err)
+	}
+	if response.StatusCode == 0 {
+		// The library's own error, which borrows a code of S3, of an answer that it cannot read.
+		return &remote.Error{Text: b.said(response.Message), Again: true, Malformed: true}
 	}
 	e := &remote.Error{Status: response.StatusCode, Code: b.said(response.Code), Text: b.said(response.Message)}
 	b.classify(e, response.Region)

@@ -27,6 +27,7 @@ const instanceTimeout = 2 * time.Second
 type provider struct {
 	profile string
 	client  *http.Client
+	hide    func(string) string // what requests have sent to show who asks
 
 	mu     sync.Mutex
 	source credentials.Provider // that has given credentials; anonymous if none has
@@ -47,13 +48,13 @@ func (p *provider) RetrieveWithCredContext(cc *credentials.CredContext) (credent
 	if p.source != nil {
 		v, err := p.source.RetrieveWithCredContext(own)
 		if err != nil {
-			err = &credentialError{fmt.Errorf("new credentials: %w", err)}
+			err = &credentialError{fmt.Errorf("new credentials: %w", err), p.hide}
 		}
 		return v, err
 	}
 	source, v, err := p.search(own)
 	if err != nil {
-		return v, &credentialError{err}
+		return v, &credentialError{err, p.hide}
 	}
 	p.source = source
 	return v, nil
@@ -66,10 +67,13 @@ func (p *provider) IsExpired() bool {
 	return p.source == nil || p.source.IsExpired()
 }
 
-// A credentialError says why there are no credentials.
-type credentialError struct{ err error }
+// A credentialError says why there are no credentials. The services that give them are quoted, and may repeat a token.
+type credentialError struct {
+	err  error
+	hide func(string) string
+}
 
-func (e *credentialError) Error() string { return "credentials: " + e.err.Error() }
+func (e *credentialError) Error() string { return "credentials: " + e.hide(e.err.Error()) }
 func (e *credentialError) Unwrap() error { return e.err }
 
 // search returns the first source that has credentials, and them.

@@ -50,7 +50,7 @@ func New(address string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	creds := credentials.New(&provider{profile: a.profile, client: &http.Client{Transport: credentialLimiter{t}, Timeout: time.Minute}})
+	creds := credentials.New(&provider{profile: a.profile, hide: t.Hide, client: &http.Client{Transport: credentialLimiter{t}, Timeout: time.Minute}})
 	b := &bucket{address: a, transport: t}
 	core, err := minio.NewCore(a.host, &minio.Options{
 		Creds: creds, Secure: a.secure, Transport: limiter{t, &b.ahead}, Region: a.region, BucketLookup: a.lookup, MaxRetries: 1,

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"io"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/nix-community/go-nix/pkg/nixhash"
@@ -23,33 +21,36 @@ type cacheReport struct {
 	age           *age
 	err           string
 	summary       binarycache.Summary
-	paths         []*pathReport
+	paths         pathReports
 }
 
-// pathReport is the part of one path. It has an Archive unless the path failed, or was finished before.
-type pathReport struct {
-	storePath, newStorePath string // or the name of a narinfo that cannot be read
-	status                  binarycache.Status
-	err                     string
-	warnings                []string
-	narHash, newNarHash     string
-	archive                 *report.Archive
-}
-
+// add writes the part of one path. It has an archive unless the path failed, or was finished before.
 func (r *cacheReport) add(res binarycache.Result, f *pathFound) {
-	p := &pathReport{storePath: cmp.Or(res.StorePath, res.Info), status: res.Status, warnings: res.Warnings}
-	switch {
-	case res.Err != nil:
-		p.err = res.Err.Error()
-	case f != nil:
-		p.archive = f.Archive
-		p.archive.StorePath = "" // the path's own field has it
-		p.narHash = sriOfNix(res.NarHash)
-		if res.Status == binarycache.Changed {
-			p.newStorePath, p.newNarHash = res.NewStorePath, sriOfNix(res.NewHash)
+	name := cmp.Or(res.StorePath, res.Info) // of a narinfo that cannot be read
+	r.paths.add(name, func(o *report.Object) {
+		o.Field("storePath", name)
+		done := res.Err == nil && f != nil
+		changed := done && res.Status == binarycache.Changed
+		if changed {
+			o.Text("newStorePath", res.NewStorePath)
 		}
-	}
-	r.paths = append(r.paths, p)
+		o.Field("status", res.Status)
+		if res.Err != nil {
+			o.Text("error", res.Err.Error())
+		}
+		if len(res.Warnings) > 0 {
+			o.Field("warnings", res.Warnings)
+		}
+		if !done {
+			return
+		}
+		o.Text("narHash", sriOfNix(res.NarHash))
+		if changed {
+			o.Text("newNarHash", sriOfNix(res.NewHash))
+		}
+		f.Archive.StorePath = "" // the path's own field has it
+		f.Archive.Fields(o)
+	})
 }
 
 // end completes the report of a run that ended in err.
@@ -58,7 +59,6 @@ func (r *cacheReport) end(sum binarycache.Summary, err error) {
 		r.err = err.Error()
 	}
 	r.summary = sum
-	slices.SortFunc(r.paths, func(a, b *pathReport) int { return strings.Compare(a.storePath, b.storePath) })
 }
 
 // sriOfNix is report.SRI of a hash as narinfos have it, and empty if there is none.
@@ -88,23 +88,8 @@ func (r *cacheReport) write(w io.Writer) error {
 		o.Field("summary", r.summary.Paths)
 		o.Field("pruned", r.summary.Pruned)
 		o.Field("others", r.summary.Others)
-		report.Objects(o, "paths", r.paths, func(o *report.Object, p *pathReport) { p.fields(o) })
+		r.paths.write(o, "paths")
 	})
-}
-
-func (p *pathReport) fields(o *report.Object) {
-	o.Field("storePath", p.storePath)
-	o.Text("newStorePath", p.newStorePath)
-	o.Field("status", p.status)
-	o.Text("error", p.err)
-	if len(p.warnings) > 0 {
-		o.Field("warnings", p.warnings)
-	}
-	o.Text("narHash", p.narHash)
-	o.Text("newNarHash", p.newNarHash)
-	if p.archive != nil {
-		p.archive.Fields(o)
-	}
 }
 
 // inputAge says how old the input is.

@@ -71,6 +71,7 @@ func newRun(e *command.Env, o *Options, cache, name string) (*run, error) {
 		budget: report.NewBudget(report.DefaultBudget), found: map[string]*pathFound{},
 	}
 	r.cfg.Spill = o.Spill(e)
+	r.rep.paths.open = r.cfg.Spill.Open
 	r.rep.shard = o.shardName()
 	r.rep.age = &r.age
 	r.cfg.Signatures.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)

@@ -64,6 +64,25 @@ func Objects[T any](o *Object, name string, list []T, f func(*Object, T)) {
 	o.list(name, len(list), func(i int) { o.braces(func(o *Object) { f(o, list[i]) }) })
 }
 
+// WriteElement writes an object as [Objects] writes it in a field of an object that [Write] writes.
+func WriteElement(w io.Writer, f func(*Object)) error {
+	o := &Object{w: &jsontext.Writer{Writer: bufio.NewWriter(w)}, newline: deeper(deeper("\n"))}
+	o.braces(f)
+	if flushed := o.w.Flush(); flushed != nil {
+		return flushed
+	}
+	return o.err
+}
+
+// Elements writes a field that is a list of n objects. copy copies what [WriteElement] has written of one.
+func Elements(o *Object, name string, n int, copy func(w io.Writer, i int) error) {
+	o.list(name, n, func(i int) {
+		if err := copy(o.w, i); err != nil && o.err == nil {
+			o.err = err
+		}
+	})
+}
+
 func (o *Object) list(name string, n int, element func(int)) {
 	o.begin(name)
 	if n == 0 {

@@ -18,11 +18,13 @@ var _ macho.Viewer = (*File)(nil)
 
 func TestView(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
-	data := make([]byte, 100_000)
+	const size = smallView + 100_000
+	data := make([]byte, size)
 	rand.NewChaCha8([32]byte{}).Read(data)
 	write(t, name, data)
 	f := open(t, name)
-	for _, r := range [][2]int64{{0, 100_000}, {1, 4095}, {4095, 2}, {4096, 8192}, {99_999, 1}} {
+	for _, r := range [][2]int64{{0, size}, {1, size - 1}, {0, smallView}, {1, smallView}, {4095, smallView + 1}, {1, 4095},
+		{4095, 2}, {size - 1, 1}} {
 		off, n := r[0], r[1]
 		called := 0
 		err := f.View(off, n, func(b []byte) error {
@@ -35,6 +37,9 @@ func TestView(t *testing.T) {
 		if err != nil || called != 1 {
 			t.Errorf("%d bytes at %d: called %d times, error %v", n, off, called, err)
 		}
+	}
+	if err := f.View(size-8, 16, func([]byte) error { return nil }); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("past the end: %v", err)
 	}
 	if err := f.View(0, 1, func([]byte) error { return io.ErrNoProgress }); err != io.ErrNoProgress {
 		t.Errorf("the look's error became %v", err)
@@ -69,5 +74,5 @@ func TestViewCut(t *testing.T) {
 			t.Errorf("recovered %v", r)
 		}
 	}()
-	_ = f.View(0, 4096, func([]byte) error { panic("other") })
+	_ = f.View(0, 1<<20, func([]byte) error { panic("other") })
 }

@@ -19,7 +19,7 @@ import (
 // message. The zero value is ready to use.
 type secrets struct {
 	mu   sync.Mutex
-	last [3]string // that was added last, by what it is for
+	last [ofService + len(serviceTokens)]string // that was added last, by what it is for
 	all  []string
 }
 
@@ -28,7 +28,11 @@ const (
 	ofServer = iota
 	ofProxy
 	ofToken
+	ofService // and on
 )
+
+// serviceTokens are the headers that show the services who give credentials who asks.
+var serviceTokens = [...]string{"X-Amz-Sso_bearer_token", "X-Aws-Ec2-Metadata-Token"}
 
 // maxSecrets is how many secrets are kept: of credentials that are renewed, the latest count.
 const maxSecrets = 32
@@ -36,11 +40,19 @@ const maxSecrets = 32
 // note adds the secrets of a request.
 func (s *secrets) note(h http.Header) {
 	authorization, token := h.Get("Authorization"), h.Get("X-Amz-Security-Token")
-	if authorization == "" && token == "" {
-		return
-	}
 	if token != "" {
 		s.add(ofToken, token)
+	}
+	for i, name := range serviceTokens {
+		if token := h.Get(name); token != "" {
+			s.add(ofService+i, token)
+		}
+	}
+	if authorization == "" {
+		return
+	}
+	if !strings.Contains(authorization, " ") { // as the service of a container wants it
+		s.add(ofToken, authorization)
 	}
 	if encoded, basic := strings.CutPrefix(authorization, "Basic "); basic { // a signature is good for one request
 		s.noteBasic(ofServer, encoded)

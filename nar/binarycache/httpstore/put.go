@@ -1,0 +1,93 @@
+package httpstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/internal/remote"
+	"narseal/nar/binarycache/narinfo"
+)
+
+// Put writes an object.
+func (s *server) Put(ctx context.Context, o binarycache.Object, c *remote.Content, cond binarycache.Condition) (binarycache.Version, error) {
+	header := http.Header{}
+	for _, a := range attributes {
+		if v := o.Attributes[a]; v != "" {
+			header.Set(a, v)
+		}
+	}
+	if cond.New {
+		header.Set("If-None-Match", "*")
+	}
+	if cond.Version != "" {
+		header.Set("If-Match", quoted(cond.Version))
+	}
+	body, err := c.Reader()
+	if err != nil {
+		return "", err
+	}
+	resp, err := s.do(ctx, http.MethodPut, o.Name, header, body, c.Size)
+	if err != nil {
+		return "", err
+	}
+	io.CopyN(io.Discard, resp.Body, maxMessage) // so that the connection can be used again
+	resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent:
+	default: // such as 207, whose body may say that it has failed
+		return "", &remote.Error{Status: resp.StatusCode, Text: "want 200, 201 or 204 for PUT"}
+	}
+	_, age := times(resp.Header)
+	if v, _ := version(resp.Header, age); v != "" && resp.StatusCode != http.StatusAccepted && !narinfo.IsNAR(o.Name) {
+		return v, nil
+	}
+	return s.check(ctx, o.Name, c)
+}
+
+// check returns the version of an object that was put, or an error if the server does not have all of it. A narinfo must
+// not name such a NAR.
+func (s *server) check(ctx context.Context, name string, c *remote.Content) (binarycache.Version, error) {
+	now, err := s.Head(ctx, name)
+	var e *remote.Error
+	if errors.As(err, &e) && e.Absent {
+		return "", &remote.Error{Text: "the server has taken it, and does not have it"}
+	}
+	if err != nil {
+		return "", err
+	}
+	if now.Size < 0 || now.Size == c.Size {
+		return now.Version, nil
+	}
+	if !narinfo.IsNAR(name) {
+		if part, err := s.isPart(ctx, name, c); err != nil || !part {
+			return "", err // somebody else's
+		}
+	}
+	return "", &remote.Error{Text: fmt.Sprintf("the server has taken %d bytes, and has %d", c.Size, now.Size),
+		Advice: "is its disk full, or does a proxy cut it off? Delete the object before the next run"}
+}
+
+// isPart reports whether the server has only the first bytes of a small object.
+func (s *server) isPart(ctx context.Context, name string, c *remote.Content) (bool, error) {
+	a, err := s.Get(ctx, name, 0, nil)
+	if err != nil {
+		return false, err
+	}
+	defer a.Body.Close()
+	got, err := io.ReadAll(io.LimitReader(a.Body, min(c.Size, narinfo.MaxSize)+1))
+	if err != nil {
+		return false, remote.Network(err)
+	}
+	r, err := c.Reader()
+	if err != nil || int64(len(got)) >= c.Size {
+		return false, err
+	}
+	want := make([]byte, len(got))
+	_, err = io.ReadFull(r, want)
+	return bytes.Equal(got, want), err
+}
