@@ -110,6 +110,15 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 	return b, err
 }
 
+// Info reads the narinfo of this name in a cache of a store directory. It may be compressed.
+func Info(ctx context.Context, s Store, name, dir string) (*narinfo.Info, error) {
+	b, _, err := load(ctx, s, name, narinfo.MaxSize)
+	if err != nil {
+		return nil, err
+	}
+	return narinfo.ParseNamed(name, b, dir)
+}
+
 // References returns the base names that the narinfo of a path lists as its references. A path that the store does not
 // have, or whose narinfo is damaged, has none.
 func References(ctx context.Context, s Store, hash string) ([]string, error) {

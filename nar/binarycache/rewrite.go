@@ -348,7 +348,7 @@ func (r *run) checkFinished(ctx context.Context, w *pathWork, n *narinfo.Info, r
 // isThere says whether the cache that is written has the narinfo already, and checks its NAR. Another one of that name
 // is a conflict.
 func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, error) {
-	b, o, err := load(ctx, r.out, w.out, narinfo.MaxSize)
+	b, o, e, err := loadText(ctx, r.out, w.out, narinfo.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -385,5 +385,15 @@ func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, erro
 		return false, err
 	}
 	res.Status = Finished
+	if w.next.Fingerprint() != w.info.Fingerprint() && len(r.SecretKeys) > 0 && !r.isOwn(got) {
+		// It was made without the key, or by somebody else.
+		if err := got.Sign(r.SecretKeys); err != nil {
+			return false, err
+		}
+		if _, err := putText(ctx, r.out, o, got.Encode(), e, Condition{Version: o.Version}); err != nil {
+			return false, asOutput(err)
+		}
+		res.Status = Changed
+	}
 	return true, r.others.nars.Add(w.info.URL, got.URL)
 }

@@ -23,6 +23,7 @@ import (
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/cachetest"
 	"narseal/nar/binarycache/folder"
+	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/compression"
 	"narseal/nar/nartest"
 )
@@ -135,6 +136,44 @@ func TestRewriteToOutput(t *testing.T) {
 	o.Output = folder.New(newCache(t, member{base: hash("a") + "-a", nar: nar(""), storeDir: "/gnu/store"}))
 	if _, err := binarycache.Rewrite(t.Context(), folder.New(dir), o); err == nil || !strings.Contains(err.Error(), "a cache of /gnu/store") {
 		t.Errorf("other store: %v", err)
+	}
+}
+
+// What an earlier run wrote without the key, or somebody has signed with another one, is signed by a run with the key.
+func TestRewriteSignsWhatIsThere(t *testing.T) {
+	secret, public := keyPair(t, "late-1")
+	dir := newCache(t, closure()...)
+	out := filepath.Join(t.TempDir(), "out")
+	o := binarycache.RewriteOptions{Output: folder.New(out)}
+	replacing(&o, hash("l"), hash("0"))
+	rewrite(t, dir, o)
+	name := filepath.Join(out, hash("0")+".narinfo")
+	foreign := "Sig: other:" + strings.Repeat("A", 86) + "==\n"
+	if err := os.WriteFile(name, []byte(read(t, out)[hash("0")+".narinfo"]+foreign), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	before := read(t, out)
+
+	o.SecretKeys = []signature.SecretKey{secret}
+	if sum, _ := rewrite(t, dir, o); statuses(sum) != "changed=2 finished=1" {
+		t.Errorf("with the key: %s", statuses(sum))
+	}
+	after := read(t, out)
+	for base, want := range map[string]bool{hash("0") + "-lib": true, hash("a") + "-app": true, hash("q") + "-other": false} {
+		info := base[:32] + ".narinfo"
+		n, err := narinfo.ParseNamed(info, []byte(after[info]), "/nix/store")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n.SignedBy([]signature.PublicKey{public}) != want {
+			t.Errorf("%s: signed: %v, want %v", base, !want, want)
+		}
+		if !strings.HasPrefix(after[info], before[info]) {
+			t.Errorf("%s: got\n%swant more than\n%s", base, after[info], before[info])
+		}
+	}
+	if sum, _ := rewrite(t, dir, o); statuses(sum) != "finished=3" || !maps.Equal(read(t, out), after) {
+		t.Errorf("again: %s", statuses(sum))
 	}
 }
 

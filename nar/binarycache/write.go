@@ -165,8 +165,8 @@ func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
 	_, err := putText(ctx, r.out, typed(o), b, w.encoding, cond)
 	if cond.New && errors.Is(err, fs.ErrExist) {
 		// Somebody was faster.
-		_, err := r.isThere(ctx, w, res)
-		if err == nil && res.Status != Finished {
+		there, err := r.isThere(ctx, w, res)
+		if err == nil && !there {
 			err = fmt.Errorf("%s: %w", w.out, ErrChanged) // and has taken it away again
 		}
 		return err

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // DefaultDir is the store directory of nearly every Nix installation.
@@ -49,10 +51,12 @@ func IsHashChar(c byte) bool { return classes[c]&hashChar != 0 }
 // IsNameChar reports whether c may stand in a name.
 func IsNameChar(c byte) bool { return classes[c]&nameChar != 0 }
 
-// CheckDir returns an error unless dir is an absolute path without a slash at its end and without NUL.
+// CheckDir returns an error unless dir is an absolute path without a slash at its end, in UTF-8 that can be printed as it
+// is: store paths are printed, and written to narinfos, one a line.
 func CheckDir(dir string) error {
-	if !strings.HasPrefix(dir, "/") || strings.HasSuffix(dir, "/") || len(dir) > MaxDir || strings.IndexByte(dir, 0) >= 0 {
-		return fmt.Errorf("store directory %q: want an absolute path of at most %d bytes without a slash at its end", clip(dir), MaxDir)
+	unprintable := func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
+	if !strings.HasPrefix(dir, "/") || strings.HasSuffix(dir, "/") || len(dir) > MaxDir || strings.ContainsFunc(dir, unprintable) {
+		return fmt.Errorf("store directory %q: want an absolute path of at most %d printable bytes without a slash at its end", clip(dir), MaxDir)
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func TestCheckHash(t *testing.T) {
 func TestCheckDir(t *testing.T) {
 	for dir, ok := range map[string]bool{
 		"/nix/store": true, "/s": true, "/" + strings.Repeat("d", MaxDir-1): true,
-		"": false, "/": false, "nix/store": false, "/nix/store/": false, "/nix\x00": false, "/" + strings.Repeat("d", MaxDir): false,
+		"": false, "/": false, "nix/store": false, "/nix/store/": false, "/nix\x00": false, "/nix\n": false, "/\x1b[2J": false, "/\u009b2J": false, "/\u202e": false, "/\xff": false, "/Träger/mein Laden": true, "/" + strings.Repeat("d", MaxDir): false,
 	} {
 		if err := CheckDir(dir); (err == nil) != ok {
 			t.Errorf("%.20q: %v", dir, err)

@@ -3,8 +3,10 @@ package httpstore_test
 import (
 	"bytes"
 	"crypto/md5"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"strings"
@@ -141,5 +143,77 @@ func TestNginxAddresses(t *testing.T) {
 		if _, err := outside.Stat(t.Context(), name); err == nil {
 			t.Errorf("%s is written", name)
 		}
+	}
+}
+
+// A server that ignores conditions and is busy at first: what somebody else writes meanwhile is not overwritten or deleted
+// by another try. What an earlier try has done itself is no conflict.
+func TestBusyServer(t *testing.T) {
+	for name, c := range map[string]struct {
+		method    string
+		meanwhile string // what the object is after the first try, which fails; "": it is missing
+		new       bool
+		want      error
+		object    string
+	}{
+		"put, replaced meanwhile":    {"PUT", "other", false, binarycache.ErrChanged, "other"},
+		"put, deleted meanwhile":     {"PUT", "", false, binarycache.ErrChanged, ""},
+		"put, new meanwhile":         {"PUT", "other", true, fs.ErrExist, "other"},
+		"put, by the first try":      {"PUT", "mine", false, nil, "mine"},
+		"put, new by the first try":  {"PUT", "mine", true, nil, "mine"},
+		"put, unchanged":             {"PUT", "old", false, nil, "mine"},
+		"delete, replaced meanwhile": {"DELETE", "other", false, binarycache.ErrChanged, "other"},
+		"delete, by the first try":   {"DELETE", "", false, nil, ""},
+		"delete, unchanged":          {"DELETE", "old", false, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := map[string]string{}
+			tries := 0
+			s := open(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				probe := r.URL.Path != "/x"
+				if tag := func() string { return fmt.Sprintf(`"%x"`, md5.Sum([]byte(objects[r.URL.Path]))) }; objects[r.URL.Path] != "" {
+					w.Header().Set("ETag", tag())
+				}
+				if r.Method == c.method && !probe {
+					if tries++; tries == 1 {
+						delete(objects, "/x")
+						if c.meanwhile != "" {
+							objects["/x"] = c.meanwhile
+						}
+						w.WriteHeader(http.StatusServiceUnavailable)
+						return
+					}
+				}
+				switch _, ok := objects[r.URL.Path]; {
+				case r.Method == http.MethodPut:
+					objects[r.URL.Path] = string(body)
+				case !ok:
+					w.WriteHeader(http.StatusNotFound)
+				case r.Method == http.MethodDelete:
+					delete(objects, r.URL.Path)
+				default:
+					io.WriteString(w, objects[r.URL.Path])
+				}
+			}).URL)
+			cond := binarycache.Condition{New: c.new}
+			if !c.new {
+				objects["/x"] = "old"
+				o, err := s.Stat(t.Context(), "x")
+				if err != nil || o.Version == "" {
+					t.Fatal(o, err)
+				}
+				cond.Version = o.Version
+			}
+			var err error
+			if c.method == "PUT" {
+				_, err = s.Put(t.Context(), binarycache.Object{Name: "x", Size: 4}, strings.NewReader("mine"), cond)
+			} else {
+				err = s.Delete(t.Context(), "x", cond)
+			}
+			if !errors.Is(err, c.want) || objects["/x"] != c.object {
+				t.Errorf("got %v and %q, want %v and %q", err, objects["/x"], c.want, c.object)
+			}
+		})
 	}
 }

@@ -167,14 +167,14 @@ func (s *server) refusal(method string, resp *http.Response) error {
 }
 
 // object describes what an answer is of. The answer that it returns has no body, and says what tells versions apart.
-func object(name string, resp *http.Response) *remote.Answer {
+func (s *server) object(name string, resp *http.Response) *remote.Answer {
 	modified, age := times(resp.Header)
 	a := &remote.Answer{Object: binarycache.Object{Name: name, Size: resp.ContentLength, ModTime: modified}}
 	if a.Version, a.Young = version(resp.Header, age); a.Version == "" {
 		a.Since = unmodified(modified, age)
 	}
 	for _, name := range attributes {
-		if v := resp.Header.Get(name); v != "" && len(v) <= maxAttribute {
+		if v := resp.Header.Get(name); v != "" && len(v) <= maxAttribute && s.transport.Hide(v) == v {
 			if a.Attributes == nil {
 				a.Attributes = make(map[string]string, len(attributes))
 			}
@@ -184,7 +184,8 @@ func object(name string, resp *http.Response) *remote.Answer {
 	return a
 }
 
-// maxAttribute is how long an attribute may be, in bytes. A longer one is dropped.
+// maxAttribute is how long an attribute may be, in bytes. A longer one is dropped, and so is one that has what requests
+// have sent to show who asks.
 const maxAttribute = 256
 
 // Get reads an object.
@@ -210,7 +211,7 @@ func (s *server) Get(ctx context.Context, name string, from int64, before *remot
 	if err != nil {
 		return nil, err
 	}
-	a := object(name, resp)
+	a := s.object(name, resp)
 	a.Body = resp.Body
 	if resp.StatusCode == http.StatusPartialContent {
 		a.From = from
@@ -288,7 +289,7 @@ func (s *server) Head(ctx context.Context, name string) (binarycache.Object, err
 		return binarycache.Object{}, err
 	}
 	resp.Body.Close()
-	return object(name, resp).Object, nil
+	return s.object(name, resp).Object, nil
 }
 
 // Delete deletes an object.

@@ -56,7 +56,9 @@ func parse(s string) (*address, error) {
 		value := values[len(values)-1]
 		switch name {
 		case "region":
-			a.region = value
+			if a.region = value; value == "" {
+				err = errors.New("region: it is empty")
+			}
 		case "profile":
 			a.profile = value
 		case "storage-class":

@@ -45,10 +45,11 @@ const (
 	storageClass    = "X-Amz-Storage-Class"
 )
 
-// maxAttribute is how long an attribute may be, in bytes. A longer one is dropped.
+// maxAttribute is how long an attribute may be, in bytes. A longer one is dropped, and so is one that has what requests
+// have sent to show who asks.
 const maxAttribute = 256
 
-func attributesOf(h http.Header) map[string]string {
+func (b *bucket) attributesOf(h http.Header) map[string]string {
 	m := map[string]string{}
 	for _, name := range []string{contentType, contentEncoding, cacheControl, storageClass} {
 		v := h.Get(name)
@@ -56,7 +57,7 @@ func attributesOf(h http.Header) map[string]string {
 			// Some servers keep how the body was sent.
 			v = strings.Trim(strings.ReplaceAll(v, "aws-chunked", ""), ", ")
 		}
-		if v != "" && len(v) <= maxAttribute {
+		if v != "" && len(v) <= maxAttribute && b.transport.Hide(v) == v {
 			m[name] = v
 		}
 	}
@@ -80,7 +81,7 @@ func (b *bucket) Get(ctx context.Context, name string, from int64, before *remot
 	}
 	a := &remote.Answer{Body: body, Object: binarycache.Object{
 		Name: name, Size: info.Size, ModTime: info.LastModified.Truncate(time.Second),
-		Version: binarycache.Version(info.ETag), Attributes: attributesOf(header),
+		Version: binarycache.Version(info.ETag), Attributes: b.attributesOf(header),
 	}}
 	if header.Get("Content-Range") != "" {
 		var first, last int64
@@ -106,7 +107,7 @@ func (b *bucket) Head(ctx context.Context, name string) (binarycache.Object, err
 	}
 	h := info.Metadata.Clone()
 	return binarycache.Object{Name: name, Size: info.Size, ModTime: info.LastModified.Truncate(time.Second),
-		Version: binarycache.Version(info.ETag), Attributes: attributesOf(h)}, nil
+		Version: binarycache.Version(info.ETag), Attributes: b.attributesOf(h)}, nil
 }
 
 // Sizes of uploads, in bytes.
@@ -255,6 +256,10 @@ func (b *bucket) explain(err error) error {
 		return &remote.Error{Err: fmt.Errorf("an answer that is not complete: %w", err), Again: true}
 	case !errors.As(err, &response):
 		return remote.Network(err)
+	}
+	if response.StatusCode == 0 {
+		// The library's own error, which borrows a code of S3, of an answer that it cannot read.
+		return &remote.Error{Text: b.said(response.Message), Again: true, Malformed: true}
 	}
 	e := &remote.Error{Status: response.StatusCode, Code: b.said(response.Code), Text: b.said(response.Message)}
 	b.classify(e, response.Region)

@@ -137,9 +137,28 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// An answer that the library cannot read is asked for twice: what it calls an internal error is not one of the server.
+func TestUnreadableAnswer(t *testing.T) {
+	for name, value := range map[string]string{"Last-Modified": "", "Expires": "soon", "X-Amz-Tagging-Count": "x"} {
+		var n atomic.Int64
+		s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			n.Add(1)
+			w.Header().Set("ETag", `"a"`)
+			w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+			if w.Header().Set(name, value); value == "" {
+				w.Header().Del(name)
+			}
+			io.WriteString(w, "x")
+		})
+		if _, _, err := s.Open(t.Context(), "x"); err != nil && n.Load() != 2 || n.Load() > 2 {
+			t.Errorf("%s: %d requests, %v", name, n.Load(), err)
+		}
+	}
+}
+
 // What is no listing is an error, and asked for twice.
 func TestNoXML(t *testing.T) {
-	for _, text := range []string{"", "it works", "<html><p>it works", "<html><body>Please log in</body></html>", "<ListBucketResult><Contents>", "<a></b>", "<a/><b>",
+	for _, text := range []string{"", "it works", "<html><p>it works", "<html><body>Please log in</body></html>", "<ListBucketResult><Contents>", "<a></b>", "<a/><b>", "<ListBucketResult><testsecret></x></ListBucketResult>", "<ListBucketResult>&testsecret;</ListBucketResult>",
 		"<ListBucketResult></ListBucketResult>garbage", "<ListBucketResult/><ListBucketResult></ListBucketResult>", "</ListBucketResult>", "<>", "<!-- -->",
 		"<!DOCTYPE x><ListBucketResult/>", "<ListBucketResult><a b=\"" + strings.Repeat("c", 10000) + "\"/></ListBucketResult>"} {
 		var n atomic.Int64
@@ -280,6 +299,7 @@ func TestURLs(t *testing.T) {
 		"s3://bucket?addressing-style=other":      "addressing-style",
 		"s3://bucket?hunter=2":                    "unknown parameter hunter",
 		"s3://bucket:1":                           "?endpoint=",
+		"s3://bucket?region=":                     "region: it is empty",
 	} {
 		_, err := s3store.New(url, s3store.Options{})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {

@@ -43,6 +43,10 @@ func (l limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err := checkPage(resp); err != nil {
 			return nil, err
 		}
+	case req.URL.RawQuery != "": // not an object, such as ?location
+		if err := checkAnswer(resp); err != nil {
+			return nil, err
+		}
 	}
 	return resp, nil
 }

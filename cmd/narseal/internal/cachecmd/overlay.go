@@ -43,8 +43,11 @@ func (o *ChangeOptions) publicKeys() []string {
 
 // writePage writes what an overlay has for people.
 func (o *ChangeOptions) writePage(ctx context.Context, r *run, from, to *cachestore.Cache) error {
-	err := overlaypage.Write(ctx, to.Store, &overlaypage.Page{Input: from.Name, Keys: o.publicKeys(), Version: o.Version, Now: time.Now()})
-	if errors.Is(err, errors.ErrUnsupported) {
+	err := overlaypage.Write(ctx, to.Store, &overlaypage.Page{
+		Input: from.Name, Keys: o.publicKeys(), Version: o.Version, Now: time.Now(),
+		Warn: func(text string) { r.Terminal.Warnf("%s", text) },
+	})
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, overlaypage.ErrForeign) {
 		r.Terminal.Warnf("%s is not written: %v", overlaypage.PageName, err)
 		return nil
 	}

@@ -397,3 +397,27 @@ func TestNil(t *testing.T) {
 		t.Error("a nil ledger is none")
 	}
 }
+
+// repeated is a line without end.
+type repeated struct {
+	line string
+	at   int
+}
+
+func (r *repeated) Read(b []byte) (int, error) {
+	n := copy(b, r.line[r.at:])
+	r.at = (r.at + n) % len(r.line)
+	return n, nil
+}
+
+// A ledger without end is an error, although no line of it is wrong.
+func TestEndlessLedger(t *testing.T) {
+	old := maxText
+	defer func() { maxText = old }()
+	maxText = 1 << 20
+	line := `{"ledger":"narseal/1","command":"c","options":"o"}` + "\n"
+	_, err := Read(&repeated{line: line}, func(int, Work) error { return nil }, func(int, *Line) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes") {
+		t.Errorf("one line for ever: %v", err)
+	}
+}

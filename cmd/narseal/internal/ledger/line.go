@@ -74,6 +74,9 @@ func (l *Line) Hash() (worklist.Hash, error) {
 	return worklist.ParseHash(base)
 }
 
+// maxText bounds a ledger, in bytes after decompression: a server may send one line for ever. Tests lower it.
+var maxText int64 = 64 << 30
+
 // Limits of a line, in bytes: of what is read, and of what is written.
 const (
 	maxLine    = 8 << 20
@@ -148,7 +151,9 @@ func Read(r io.Reader, work func(int, Work) error, path func(int, *Line) error) 
 		if err != nil {
 			return whole, fmt.Errorf("line %d: %w", n, err)
 		}
-		whole += int64(len(b))
+		if whole += int64(len(b)); whole > maxText {
+			return whole, fmt.Errorf("more than %d bytes", maxText)
+		}
 	}
 }
 

@@ -44,6 +44,7 @@ type Page struct {
 	Keys    []string // public keys, as nix.conf has them
 	Version string   // of narseal
 	Now     time.Time
+	Warn    func(string) // of narinfos that cannot be listed; may be nil
 }
 
 // Write writes both objects into an overlay. Of several runs that do this at once, the last has seen what all have
@@ -112,10 +113,8 @@ func put(ctx context.Context, s binarycache.Store, name, kind string, b []byte, 
 
 // write makes and writes the page, of what is there after the condition was taken.
 func (p *Page) write(ctx context.Context, out binarycache.Store, keys []string) error {
-	cond := binarycache.Condition{New: true}
-	if o, err := out.Stat(ctx, PageName); err == nil {
-		cond = binarycache.Condition{Version: o.Version}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	cond, err := p.mayWrite(ctx, out)
+	if err != nil {
 		return err
 	}
 	v := &view{Page: p, Keys: keys, Style: template.CSS(pageCSS), Script: template.JS(pageJS), Policy: policy}
@@ -126,11 +125,37 @@ func (p *Page) write(ctx context.Context, out binarycache.Store, keys []string) 
 	if err := page().Execute(&b, v); err != nil {
 		return err
 	}
-	_, err := put(ctx, out, PageName, "text/html; charset=utf-8", b.Bytes(), cond)
+	_, err = put(ctx, out, PageName, "text/html; charset=utf-8", b.Bytes(), cond)
 	return err
 }
 
 // view is what the template gets.
+// mark is in every page that Write writes: it replaces no other.
+const mark = `<meta name="generator" content="narseal">`
+
+// markWithin is how many bytes of a page have the mark.
+const markWithin = 4 << 10
+
+// mayWrite is the condition to write the page. It is an error if somebody else has one.
+func (p *Page) mayWrite(ctx context.Context, out binarycache.Store) (binarycache.Condition, error) {
+	f, o, err := out.Open(ctx, PageName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return binarycache.Condition{New: true}, nil
+	}
+	if err != nil {
+		return binarycache.Condition{}, err
+	}
+	defer f.Close()
+	head, err := io.ReadAll(io.LimitReader(f, markWithin))
+	if err == nil && !bytes.Contains(head, []byte(mark)) {
+		err = fmt.Errorf("%s: %w", PageName, ErrForeign)
+	}
+	return binarycache.Condition{Version: o.Version}, err
+}
+
+// ErrForeign is the error where a page is not Write's.
+var ErrForeign = errors.New("it is not by narseal and is kept")
+
 type view struct {
 	*Page
 	Keys   []string
@@ -214,11 +239,18 @@ func (v *view) list(ctx context.Context, out binarycache.Store) error {
 		if len(v.Rows) == maxRows {
 			continue
 		}
-		path, err := storePath(ctx, out, o.Name, info.StoreDir)
+		n, err := binarycache.Info(ctx, out, o.Name, info.StoreDir)
 		if err != nil {
-			return err
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			v.Count--
+			if v.Warn != nil {
+				v.Warn(fmt.Sprintf("%s does not list %s: %v", PageName, o.Name, err))
+			}
+			continue
 		}
-		v.Rows = append(v.Rows, row{path, o.ModTime})
+		v.Rows = append(v.Rows, row{n.StorePath, o.ModTime})
 	}
 	name := func(r row) string {
 		return r.StorePath[min(len(r.StorePath), len(info.StoreDir)+1+storepath.HashLen):]
@@ -227,24 +259,6 @@ func (v *view) list(ctx context.Context, out binarycache.Store) error {
 		return cmp.Or(strings.Compare(name(a), name(b)), strings.Compare(a.StorePath, b.StorePath))
 	})
 	return nil
-}
-
-// storePath reads a narinfo.
-func storePath(ctx context.Context, s binarycache.Store, name, dir string) (string, error) {
-	f, _, err := s.Open(ctx, name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, narinfo.MaxSize))
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", name, err)
-	}
-	n, err := narinfo.ParseNamed(name, b, dir)
-	if err != nil {
-		return "", err
-	}
-	return n.StorePath, nil
 }
 
 //go:embed page.html

@@ -13,6 +13,7 @@ import (
 
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/cachetest"
+	"narseal/nar/compression"
 )
 
 const key = "fix-1:tLAEn+EeaBUJYqEpTd2yeerr7Ic6+0vWe+aXL/vYUpE="
@@ -124,12 +125,7 @@ func TestWriteAtOnce(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	objects := overlay(t, base("2", "b"))
-	objects[strings.Repeat("4", 32)+".narinfo"] = "nonsense\n"
-	if err := Write(t.Context(), cachetest.NewMemory(objects), &Page{}); err == nil || !strings.Contains(err.Error(), "nonsense") {
-		t.Errorf("a damaged narinfo: %v", err)
-	}
-	objects = overlay(t)
+	objects := overlay(t)
 	objects["nix-cache-info"] = strings.Repeat("x", maxKeys+1)
 	if err := Write(t.Context(), cachetest.NewMemory(objects), &Page{}); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("a long nix-cache-info: %v", err)
@@ -150,6 +146,41 @@ func (f *failing) Put(context.Context, binarycache.Object, io.ReadSeeker, binary
 }
 
 // A page of a large overlay is bounded.
+// Narinfos may be compressed. One that is damaged is left out, with a warning.
+func TestCompressedNarinfo(t *testing.T) {
+	objects := overlay(t, base("2", "b"), base("3", "c"))
+	name := strings.Repeat("2", 32) + ".narinfo"
+	packed, err := cachetest.Compress([]byte(objects[name]), compression.Zstd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects[name] = string(packed)
+	bad := strings.Repeat("4", 32) + ".narinfo"
+	objects[bad] = "nonsense\n"
+	var warned []string
+	s := cachetest.NewMemory(objects)
+	if err := Write(t.Context(), s, &Page{Warn: func(text string) { warned = append(warned, text) }}); err != nil {
+		t.Fatal(err)
+	}
+	text := s.Objects()[PageName]
+	if strings.Count(text, "<tr><td>") != 2 || !strings.Contains(text, "with 2 store paths") {
+		t.Errorf("the page is\n%s", text)
+	}
+	if len(warned) != 1 || !strings.Contains(warned[0], bad) {
+		t.Errorf("warnings: %q", warned)
+	}
+}
+
+// A page that somebody else has put there is kept.
+func TestForeignPage(t *testing.T) {
+	objects := overlay(t, base("2", "b"))
+	objects[PageName] = "<h1>My site</h1>"
+	s := cachetest.NewMemory(objects)
+	if err := Write(t.Context(), s, &Page{}); !errors.Is(err, ErrForeign) || s.Objects()[PageName] != objects[PageName] {
+		t.Errorf("got %v, and the page %s", err, s.Objects()[PageName])
+	}
+}
+
 func TestManyPaths(t *testing.T) {
 	var bases []string
 	for i := range maxRows + 7 {

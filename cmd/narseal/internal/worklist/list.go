@@ -15,6 +15,10 @@ import (
 )
 
 // Limits of a list.
+// maxText bounds a list, in bytes after decompression: a server may send empty lines, or one path, for ever. The paths of
+// all of nixpkgs take a few hundred megabytes. Tests lower it.
+var maxText int64 = 4 << 30
+
 const (
 	// maxLine bounds a line, in bytes. A store path takes at most 4,340.
 	maxLine = 1 << 16
@@ -56,10 +60,13 @@ func (l *List) Read(r io.Reader, name string) error {
 	defer dec.Close()
 	lines := bufio.NewScanner(dec)
 	lines.Buffer(make([]byte, 0, 4096), maxLine)
-	n := 0
+	n, left := 0, maxText
 	for lines.Scan() {
 		n++
 		text := lines.Bytes()
+		if left -= int64(len(text)) + 1; left < 0 {
+			return fmt.Errorf("%s:%d: the list has more than %d bytes", name, n, maxText)
+		}
 		if i := bytes.IndexByte(text, '#'); i >= 0 {
 			text = text[:i]
 		}

@@ -417,6 +417,34 @@ func TestClosureLimit(t *testing.T) {
 	}
 }
 
+// repeated is a line without end.
+type repeated struct {
+	line string
+	at   int
+}
+
+func (r *repeated) Read(b []byte) (int, error) {
+	n := copy(b, r.line[r.at:])
+	r.at = (r.at + n) % len(r.line)
+	return n, nil
+}
+
+// A list without end is an error, although no line of it is wrong.
+func TestEndlessList(t *testing.T) {
+	old := maxText
+	defer func() { maxText = old }()
+	maxText = 1 << 20
+	for _, line := range []string{"\n", "#\n", hash1 + "\n"} {
+		if err := new(List).Read(&repeated{line: line}, "x"); err == nil || !strings.Contains(err.Error(), "the list has more than 1048576 bytes") {
+			t.Errorf("%q for ever: %v", line, err)
+		}
+	}
+	long := strings.Repeat(hash1+"\n", 1000)
+	if err := new(List).Read(strings.NewReader(long), "x"); err != nil {
+		t.Error(err)
+	}
+}
+
 // What a path refers to when it is worked on must be in the closure, whether that is found before or after.
 func TestMembers(t *testing.T) {
 	m := NewMembers()

@@ -3,11 +3,13 @@ package encoding
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/andybalholm/brotli"
+	"golang.org/x/sync/semaphore"
 
 	"narseal/nar/compression"
 )
@@ -25,16 +27,55 @@ const (
 	Brotli Encoding = "br"
 )
 
-// NewReader decompresses an object whose attribute is header. Closing the reader does not close r.
+const (
+	// maxMemory is what decompressing one object may take, in bytes: xz -6 and zstd -19 take less. Narinfos are small, and
+	// a cache may have any number of them that ask for windows of 128 MiB.
+	maxMemory = 16 << 20
+	little    = 1 << 20 // is not counted
+	// allMemory is what all objects that are decompressed at the same time may take.
+	allMemory = 32 << 20
+)
+
+var memory = semaphore.NewWeighted(allMemory)
+
+// limited is a reader that gives back what it took of memory.
+type limited struct {
+	io.ReadCloser
+	taken int64
+}
+
+func (l *limited) Close() error {
+	err := l.ReadCloser.Close()
+	memory.Release(l.taken)
+	l.taken = 0
+	return err
+}
+
+// NewReader decompresses an object whose attribute is header. Closing the reader does not close r. It waits while other
+// readers take much memory.
 func NewReader(r io.Reader, header string) (io.ReadCloser, Encoding, error) {
 	switch lower := strings.ToLower(strings.TrimSpace(header)); lower {
 	case "", "identity", "zstd", "gzip", "x-gzip", "xz", "bzip2":
 		// The magic number is what counts: a proxy may have decompressed it, and left the header.
-		dec, c, err := compression.Decompress(r)
-		if err != nil || c == compression.None {
-			return dec, Plain, err
+		var taken int64
+		dec, c, err := compression.DecompressWith(r, func(n int64) error {
+			if n > maxMemory {
+				return fmt.Errorf("%w: it takes %d bytes of memory, more than %d", compression.ErrMemory, n, maxMemory)
+			}
+			if n <= little {
+				return nil
+			}
+			taken = n
+			return memory.Acquire(context.Background(), n) // what others take ends soon
+		})
+		if err != nil {
+			memory.Release(taken)
+			return nil, Plain, err
 		}
-		return dec, Encoding(c), nil
+		if c == compression.None {
+			c = compression.Type(Plain)
+		}
+		return &limited{dec, taken}, Encoding(c), nil
 	case "br", "brotli":
 		return io.NopCloser(&brotliReader{r: brotli.NewReader(r)}), Brotli, nil
 	default:

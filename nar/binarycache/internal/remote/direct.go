@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // A direct sends GET requests without a proxy, each by the goroutine that wants the answer. [http.Transport] hands each
@@ -51,7 +52,16 @@ const (
 // takes reports whether a request may be sent directly.
 func (d *direct) takes(req *http.Request) bool {
 	return req.Method == http.MethodGet && (req.Body == nil || req.Body == http.NoBody) &&
-		(req.URL.Scheme == "http" || req.URL.Scheme == "https")
+		(req.URL.Scheme == "http" || req.URL.Scheme == "https") && isASCII(req.URL.Host) // else net/http encodes it for DNS
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // roundTrip sends a request. Like net/http, it tries again at once where a server has closed a link that was idle.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"strings"
 
 	"narseal/nar/binarycache"
@@ -28,7 +29,8 @@ func (s *Store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 }
 
 func (s *Store) put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (v binarycache.Version, err error) {
-	if c, err = s.check(ctx, o.Name, o.Size, c); err != nil {
+	wanted := c
+	if c, err = s.check(ctx, o.Name, o.Size, wanted); err != nil {
 		return "", err
 	}
 	content, err := measure(ctx, body, o.Size)
@@ -44,7 +46,12 @@ func (s *Store) put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 	}
 	tries := 0
 	err = s.transport.Retry(ctx, func() (err error) {
-		tries++
+		if tries++; tries > 1 && c != wanted {
+			// What the server does not check may have changed meanwhile: a server that is busy is waited for.
+			if err := s.recheck(ctx, o.Name, wanted); err != nil {
+				return err
+			}
+		}
 		v, err = s.backend.Put(ctx, o, content, c)
 		return err
 	})
@@ -58,10 +65,23 @@ func (s *Store) put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 			return v, err
 		}
 	}
-	if c.New {
+	if wanted.New {
 		return "", fs.ErrExist
 	}
 	return "", binarycache.ErrChanged
+}
+
+// recheck checks a condition before another try. Its error is that of a server that does so itself.
+func (s *Store) recheck(ctx context.Context, name string, c binarycache.Condition) error {
+	o, err := s.backend.Head(ctx, name)
+	missing := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case err != nil && !missing:
+		return err
+	case c.New && !missing, c.Version != "" && (missing || o.Version != c.Version):
+		return &Error{Status: http.StatusPreconditionFailed}
+	}
+	return nil
 }
 
 // holds reports whether an object has this content.

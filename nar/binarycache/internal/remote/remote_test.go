@@ -193,6 +193,33 @@ func TestRetryMalformed(t *testing.T) {
 	})
 }
 
+// When nothing goes well any more, not every request is tried ten times, until one goes well again.
+func TestRetryMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tr Transport
+		tr.answered.Store(true)
+		tries := func(err error) (n int) {
+			tr.Retry(t.Context(), func() error { n++; return err })
+			return n
+		}
+		for i := range 3 * manyFailed {
+			want := maxTries
+			if i >= manyFailed {
+				want = firstTries
+			}
+			if n := tries(&Error{Status: 500}); n != want {
+				t.Errorf("request %d: %d tries, want %d", i, n, want)
+			}
+		}
+		if n := tries(&Error{Status: 404}); n != 1 {
+			t.Errorf("missing: %d tries", n)
+		}
+		if n := tries(&Error{Status: 500}); n != maxTries {
+			t.Errorf("after an answer: %d tries", n)
+		}
+	})
+}
+
 // What cannot be reached says what to look at.
 func TestNetworkHints(t *testing.T) {
 	dial := func(err error) error {

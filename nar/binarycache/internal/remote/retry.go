@@ -13,6 +13,7 @@ const (
 	maxTries   = 10
 	firstTries = 3 // until a server has answered once: the URL may be wrong
 	badTries   = 2 // of which all get an answer that makes no sense
+	manyFailed = 8 // requests in a row, after all their tries: the next ones get firstTries
 	firstWait  = 100 * time.Millisecond
 	maxWait    = 30 * time.Second
 )
@@ -23,13 +24,19 @@ func (t *Transport) Retry(ctx context.Context, f func() error) error {
 	bad := 0
 	for try := 1; ; try++ {
 		err := f()
-		if err == nil || !again(err) || try >= maxTries || !t.answered.Load() && try >= firstTries {
+		if err == nil || !again(err) {
+			t.failed.Store(0)
 			return err
 		}
 		if bad++; !malformed(err) {
 			bad = 0
 		}
-		if bad >= badTries {
+		most := maxTries
+		if !t.answered.Load() || t.failed.Load() >= manyFailed {
+			most = firstTries
+		}
+		if try >= most || bad >= badTries {
+			t.failed.Add(1)
 			return err
 		}
 		if e := backoff(ctx, try); e != nil {

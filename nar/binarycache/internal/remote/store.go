@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -187,7 +188,16 @@ func (s *Store) delete(ctx context.Context, name string, c binarycache.Condition
 	}
 	tries := 0
 	err = s.transport.Retry(ctx, func() error {
-		tries++
+		if tries++; tries > 1 {
+			// An earlier try may have done it, and somebody else may have put another there since.
+			now, err := s.backend.Head(ctx, name)
+			if err != nil {
+				return err
+			}
+			if now.Version != o.Version {
+				return &Error{Status: http.StatusPreconditionFailed}
+			}
+		}
 		return s.backend.Delete(ctx, name, c)
 	})
 	var e *Error
