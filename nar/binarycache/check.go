@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
@@ -60,8 +61,8 @@ func openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPlain(o); err != nil {
-		return nil, errors.Join(err, body.Close())
+	if err := encoding.CheckNone(o.Attributes[encoding.Header]); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w: %w", n.URL, ErrMismatch, err), body.Close())
 	}
 	if o.Size >= 0 && n.FileSize != 0 && o.Size != n.FileSize {
 		return nil, errors.Join(mismatch(n.URL, "FileSize", o.Size, n.FileSize), body.Close())

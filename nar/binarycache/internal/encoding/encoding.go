@@ -17,6 +17,15 @@ import (
 // Header is the attribute that says how an object is compressed.
 const Header = "Content-Encoding"
 
+// CheckNone returns an error if a client would decode a NAR with this header before it decompresses it as its narinfo says.
+func CheckNone(header string) error {
+	switch strings.ToLower(header) {
+	case "", "identity", "aws-chunked": // the last is of how it was uploaded
+		return nil
+	}
+	return fmt.Errorf("it has a %s, which Nix decodes first: a NAR is compressed as its narinfo says", Header)
+}
+
 // An Encoding is how a narinfo or a listing is compressed in the store. A client that reads it over HTTP decompresses it
 // by the attribute, or by the magic number.
 type Encoding string
