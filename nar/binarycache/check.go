@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
 
-	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
@@ -47,10 +44,14 @@ const (
 // openFile opens the NAR of n for the run.
 func (r *run) openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile func() (TempFile, error)) (*narFile, error) {
 	f, err := openFile(ctx, s, n, keep, tempFile)
-	if err == nil {
-		f.windows = r.windows
+	if err != nil {
+		return nil, err
 	}
-	return f, err
+	if err := r.repeats.Add(n.URL, n.StorePath, n.NarSize, f.size); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	f.windows = r.windows
+	return f, nil
 }
 
 // openFile opens the NAR of n. With keep, it can be read more than once.
@@ -59,9 +60,8 @@ func openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile
 	if err != nil {
 		return nil, err
 	}
-	if e := o.Attributes[encoding.Header]; e != "" && !strings.EqualFold(e, "identity") {
-		// Clients decode it before they see the file of the narinfo.
-		return nil, errors.Join(mismatch(n.URL, encoding.Header, strconv.Quote(e), "none"), body.Close())
+	if err := checkPlain(o); err != nil {
+		return nil, errors.Join(err, body.Close())
 	}
 	if o.Size >= 0 && n.FileSize != 0 && o.Size != n.FileSize {
 		return nil, errors.Join(mismatch(n.URL, "FileSize", o.Size, n.FileSize), body.Close())

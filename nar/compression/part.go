@@ -78,9 +78,11 @@ type part struct {
 
 	// If a goroutine decodes it:
 	out     chan contents
-	outErr  error    // after the last contents; set before out is closed
-	current contents // which are read
-	at      int      // bytes of them that were read
+	room    chan struct{} // for a piece of output each
+	more    atomic.Int32  // pieces that were taken beside those
+	outErr  error         // after the last contents; set before out is closed
+	current contents      // which are read
+	at      int           // bytes of them that were read
 
 	heldIn, heldOut int64 // of partMemory
 }
@@ -123,10 +125,11 @@ func (p *part) Read(b []byte) (int, error) {
 }
 
 // readOutput reads from what a goroutine decodes.
-func (p *part) readOutput(b []byte) (int, error) {
+func (w *workers) readOutput(p *part, b []byte) (int, error) {
 	for p.at == p.current.n {
 		if p.current.piece != nil {
 			pieces.put(p.current.piece)
+			w.makeRoom(p)
 		}
 		var more bool
 		p.current, more = <-p.out
@@ -156,19 +159,25 @@ func (p *part) discard() {
 	}
 	release(&p.heldIn)
 	release(&p.heldOut)
+	heldMemory.Add(-pieceSize * int64(p.more.Swap(0)))
 }
 
-// workers are the goroutines that decode parts of one stream. They never wait for anybody.
+// workers are the goroutines that decode parts of one stream. They wait for nobody but the reader, which ends them.
 type workers struct {
 	slow    bool          // the input is too slow for more than one part at once
 	limit   time.Duration // for a byte, from which on it is slow
-	stop    atomic.Bool
 	running atomic.Int32
 	all     sync.WaitGroup
+	stopped chan struct{}
+	freed   chan struct{} // there may be memory for another piece
 }
 
-// free reports whether a goroutine more would have a CPU, beside the one that reads.
-func (w *workers) free() bool { return !w.slow && int(w.running.Load()) < runtime.GOMAXPROCS(0)-1 }
+func newWorkers(limit time.Duration) workers {
+	return workers{limit: limit, stopped: make(chan struct{}), freed: make(chan struct{}, 1)}
+}
+
+// free reports whether one more goroutine would have a CPU.
+func (w *workers) free() bool { return !w.slow && int(w.running.Load()) < runtime.GOMAXPROCS(0) }
 
 // timed calls load, and finds out whether the input is slow.
 func (w *workers) timed(p *part, load func()) {
@@ -177,20 +186,66 @@ func (w *workers) timed(p *part, load func()) {
 	w.slow = w.slow || time.Since(began) > time.Duration(p.loaded)*w.limit
 }
 
-// begin has a part of n bytes of contents decoded by what open returns. done gets the decoder if it came to the end.
+// leastOutput is the memory for output that a part has in any case. While there is more, it takes that, too.
+const leastOutput = 4 * pieceSize
+
+// waitForRoom waits until there is memory for a piece of output. It returns false if the reader is closed.
+func (w *workers) waitForRoom(p *part) bool {
+	for {
+		select {
+		case <-p.room:
+			return true
+		case <-w.stopped:
+			return false
+		default:
+		}
+		if hold(pieceSize) {
+			p.more.Add(1)
+			return true
+		}
+		select {
+		case <-p.room:
+			return true
+		case <-w.freed:
+		case <-w.stopped:
+			return false
+		}
+	}
+}
+
+// makeRoom gives back the memory of a piece of output.
+func (w *workers) makeRoom(p *part) {
+	if p.more.Load() == 0 {
+		p.room <- struct{}{}
+		return
+	}
+	p.more.Add(-1)
+	heldMemory.Add(-pieceSize)
+	select {
+	case w.freed <- struct{}{}:
+	default:
+	}
+}
+
+// begin has a part of n bytes of contents decoded by what open returns. done gets the decoder if it came to the end. The
+// caller has held leastOutput for it.
 func (w *workers) begin(p *part, n int64, open func() (io.Reader, error), done func(io.Reader)) {
 	p.out = make(chan contents, n/pieceSize+2)
+	p.room = make(chan struct{}, leastOutput/pieceSize)
+	for range cap(p.room) {
+		p.room <- struct{}{}
+	}
 	w.running.Add(1)
 	w.all.Go(func() {
 		dec, err := open()
-		for err == nil && !w.stop.Load() {
+		for err == nil && w.waitForRoom(p) {
 			out := contents{piece: pieces.get()}
 			for err == nil && out.n < pieceSize {
 				var m int
 				m, err = dec.Read(out.piece[out.n:])
 				out.n += m
 			}
-			p.out <- out
+			p.out <- out // has room: see waitForRoom
 		}
 		if p.outErr = err; err == io.EOF {
 			done(dec)
@@ -203,6 +258,6 @@ func (w *workers) begin(p *part, n int64, open func() (io.Reader, error), done f
 
 // end stops the goroutines and waits for them.
 func (w *workers) end() {
-	w.stop.Store(true)
+	close(w.stopped)
 	w.all.Wait()
 }

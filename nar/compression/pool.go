@@ -28,7 +28,7 @@ func (d *decompressor) openZstd(br *bufio.Reader, window int64) error {
 	}
 	finish := func() {}
 	if d.concurrent {
-		frames := &zstdReader{in: br, dec: dec, window: window, workers: workers{limit: slowZstd}}
+		frames := &zstdReader{in: br, dec: dec, window: window, workers: newWorkers(slowZstd)}
 		d.dec, finish = frames, frames.close
 	} else if err := dec.Reset(br); err != nil {
 		return err
@@ -65,7 +65,7 @@ func (d *decompressor) openXz(br *bufio.Reader, window int64) error {
 	}
 	finish := func() {}
 	if d.concurrent {
-		blocks := &xzReader{in: br, dec: dec, workers: workers{limit: slowXz}}
+		blocks := &xzReader{in: br, dec: dec, workers: newWorkers(slowXz)}
 		d.dec, finish = blocks, blocks.close
 		err = blocks.begin()
 	} else {

@@ -164,12 +164,7 @@ func (b *xzBlock) end() []byte {
 	return appendXzEnd(index, b.stream[6:8])
 }
 
-// memory is what the block takes of partMemory: its input, and the rest if it is decoded concurrently.
-func (b *xzBlock) memory() (in, out int64) {
-	return inPieces(b.length()), inPieces(b.plain) + b.dictionary
-}
-
-// concurrent reports whether the block may be decoded while another one is read.
+// concurrent reports whether a goroutine may decode the block.
 func (b *xzBlock) concurrent() bool {
 	return b.sized() && !b.all && b.plain >= smallestPart && b.dictionary <= usualWindow && max(b.packed, b.plain) < partMemory
 }

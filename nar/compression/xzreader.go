@@ -21,7 +21,7 @@ import (
 // The library decodes and checks the blocks (see xzBlock), so that its errors are the same.
 type xzReader struct {
 	in   *bufio.Reader
-	dec  *xz.Reader // reads the first of the queue if no goroutine decodes it
+	dec  *xz.Reader // reads a block that no goroutine decodes
 	rest bool       // dec reads all that is left
 	err  error
 
@@ -105,7 +105,7 @@ func (x *xzReader) Read(p []byte) (n int, err error) {
 // read reads from b, which is the first of the queue.
 func (x *xzReader) read(b *xzBlock, p []byte) (n int, err error) {
 	if b.part.out != nil {
-		n, err = b.part.readOutput(p)
+		n, err = x.workers.readOutput(&b.part, p)
 	} else {
 		n, err = x.dec.Read(p)
 	}
@@ -146,18 +146,17 @@ func (x *xzReader) next() error {
 // fill begins blocks: the one to be read if there is none, and others to be decoded meanwhile.
 func (x *xzReader) fill() error {
 	for !x.serial {
-		// A block is begun only while x.dec is at work: if goroutines did it all, the next one would need memory for all of
-		// its contents.
-		if len(x.queue) > 0 && (x.queue[0].part.out != nil || !x.workers.free()) {
+		if len(x.queue) > 0 && !x.workers.free() {
 			return nil
 		}
 		b := newXzBlock(x.in, x.header)
-		in, out := b.memory()
-		if len(x.queue) > 0 {
-			if !b.concurrent() || !hold(in+out) {
-				return nil
-			}
-			b.part.heldIn, b.part.heldOut = in+b.dictionary, out-b.dictionary
+		in, dictionary := inPieces(b.length()), b.dictionary
+		if len(x.queue) == 0 {
+			dictionary = 0 // it takes that in any case
+		}
+		// Loading a block is worth its memory only if the next one can be decoded meanwhile.
+		if !x.workers.slow && b.concurrent() && 2*(in+leastOutput)+b.dictionary < partMemory && hold(in+leastOutput+dictionary) {
+			b.part.heldIn, b.part.heldOut = in+dictionary, leastOutput
 			x.load(b)
 			x.workers.begin(&b.part, b.plain, func() (io.Reader, error) {
 				dec, err := takeXz(usualWindow)
@@ -166,20 +165,14 @@ func (x *xzReader) fill() error {
 				}
 				return dec, err
 			}, func(dec io.Reader) { xzDecoders.Put(dec) })
-			x.queue = append(x.queue, b)
-			continue
-		}
-		// Loading it is worth its memory only if the next one can be decoded meanwhile.
-		if !b.concurrent() || x.workers.slow || in+in+out > partMemory || !hold(in) {
-			x.serial = true
+		} else if len(x.queue) > 0 {
+			return nil
 		} else {
-			b.part.heldIn = in
-			x.load(b)
+			x.serial = true
+			x.queue = append(x.queue, b)
+			return x.dec.Reset(b)
 		}
 		x.queue = append(x.queue, b)
-		if err := x.dec.Reset(b); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -17,9 +17,10 @@ const maxFrame = 16 << 20
 // allows. From any other frame on, the library reads all that is left.
 type zstdReader struct {
 	in     *bufio.Reader
-	dec    *zstd.Decoder // reads the first of the queue if no goroutine decodes it
+	dec    *zstd.Decoder // reads what no goroutine decodes
 	window int64         // of the largest that dec allows
 	rest   bool          // dec reads all that is left
+	seen   int64         // bytes that were read from goroutines
 	err    error
 
 	queue   []*part // in order
@@ -46,10 +47,11 @@ func (z *zstdReader) Read(b []byte) (n int, err error) {
 
 // read reads from p, which is the first of the queue.
 func (z *zstdReader) read(p *part, b []byte) (n int, err error) {
-	if p.out == nil {
-		n, err = z.dec.Read(b)
-	} else {
-		n, err = p.readOutput(b)
+	n, err = z.workers.readOutput(p, b)
+	if before := z.seen / pieceSize; err == nil {
+		if z.seen += int64(n); z.seen/pieceSize > before && !z.last {
+			err = z.fill() // some memory is free now
+		}
 	}
 	if err != io.EOF {
 		return n, err
@@ -78,36 +80,32 @@ func (z *zstdReader) readRest(p *part) error {
 func (z *zstdReader) fill() error {
 	for !z.last {
 		first := len(z.queue) == 0
-		if !first && (z.queue[0].out != nil || !z.workers.free()) {
-			return nil // see xzReader
+		if !first && !z.workers.free() {
+			return nil
 		}
 		head, _ := z.in.Peek(zstd.HeaderMaxSize)
 		h, ok := z.concurrent(head)
-		size := inPieces(int64(h.FrameContentSize))
-		// The input is hardly ever larger than the contents. The next frame has to fit as well.
-		if !ok || z.workers.slow || first && !hold(size) || !first && !hold(2*size+int64(h.WindowSize)) {
+		// The input is hardly ever larger than the contents.
+		size, window := inPieces(int64(h.FrameContentSize)), int64(h.WindowSize)
+		if first {
+			window = 0 // it takes that in any case
+		}
+		if !ok || z.workers.slow || !hold(size+window+leastOutput) {
 			if first {
 				return z.readRest(nil)
 			}
 			return nil
 		}
-		p := &part{heldIn: size}
-		if !first {
-			p.heldIn, p.heldOut = size+int64(h.WindowSize), size
-		}
+		p := &part{heldIn: size + window, heldOut: leastOutput}
 		z.queue = append(z.queue, p)
 		z.workers.timed(p, func() { z.last = !z.load(p, h) })
 		unused := size - inPieces(p.loaded)
 		p.heldIn -= unused
 		release(&unused)
-		switch {
-		case first && z.last:
+		if first && z.last {
 			return z.readRest(p)
-		case first:
-			if err := z.dec.Reset(p); err != nil {
-				return err
-			}
-		case !z.last:
+		}
+		if !z.last {
 			z.begin(p, h)
 		}
 	}
