@@ -31,6 +31,7 @@ var bounds = []struct{ row, dir, name string }{
 	{"lines of a narinfo", "nar/binarycache/narinfo", "maxLines"},
 	{"signatures of a narinfo", "nar/binarycache/narinfo", "maxSignatures"},
 	{"references in the text that a signature covers", "nar/binarycache/narinfo", "maxReferences"},
+	{"NARs that are read again", "nar/binarycache/internal/repeats", "maxRatio"},
 	{"decoder windows larger than 8 MiB", "nar/binarycache", "maxWindows"},
 	{"text of a listing (", "nar/binarycache/internal/listing", "MaxSize"},
 	{"expansion of a listing", "nar/binarycache", "maxListingRatio"},

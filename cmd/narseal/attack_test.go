@@ -79,6 +79,7 @@ func attacks() []attack {
 		{"a cache of 8 NARs with windows of 128 MiB", windowCache, []string{
 			"cache verify -j 8 IN", "cache repair -j 8 IN", "cache rewrite -j 8 -m " + hashA + "=" + hashB + " -o DIR/cache IN",
 		}, harmlessCache, 128 << 20},
+		{"2,000 narinfos of one NAR of 128 MiB", sharedCache, []string{"cache verify IN", "cache repair IN"}, harmlessCache, 0},
 		{"narinfos of 1 MiB in 300,000 lines, and in 10,000 signatures", longInfos, []string{
 			"cache verify --trusted-public-keys k:" + strings.Repeat("A", 43) + "= IN", "cache repair IN",
 		}, harmlessCache, 0},

@@ -293,9 +293,19 @@ func manyBombs() []byte {
 
 // windowCache has 8 store paths with a NAR of 160 MiB, whose stream has a window of 128 MiB.
 func windowCache(t *testing.T, dir string) string {
-	contents := make([]byte, 160<<20)
+	return cacheOfZeros(t, dir, 8, 8, 160<<20, 128<<20)
+}
+
+// sharedCache has 2,000 narinfos of one NAR of 128 MiB.
+func sharedCache(t *testing.T, dir string) string {
+	return cacheOfZeros(t, dir, 2000, 1, 128<<20, 1<<20)
+}
+
+// cacheOfZeros has narinfos of NARs with a file of size bytes, compressed with a window.
+func cacheOfZeros(t *testing.T, dir string, narinfos, nars, size, window int) string {
+	contents := make([]byte, size)
 	var b bytes.Buffer
-	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(128<<20), zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,11 +314,12 @@ func windowCache(t *testing.T, dir string) string {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{"nix-cache-info": "StoreDir: /nix/store\n", "nar/x.nar.zst": b.String()}
-	for i := range 8 {
-		hash := fmt.Sprintf("%s%02d", hashA[:30], i)
-		files[hash+".narinfo"] = fmt.Sprintf("StorePath: /nix/store/%s-x\nURL: nar/x.nar.zst\nCompression: zstd\nNarHash: %s\nNarSize: %d\n",
-			hash, narinfo.HashText(sha256.Sum256(nar)), len(nar))
+	files := map[string]string{"nix-cache-info": "StoreDir: /nix/store\n"}
+	for i := range narinfos {
+		hash, url := fmt.Sprintf("%s%04d", hashA[:28], i), fmt.Sprintf("nar/%d.nar.zst", i%nars)
+		files[url] = b.String()
+		files[hash+".narinfo"] = fmt.Sprintf("StorePath: /nix/store/%s-x\nURL: %s\nCompression: zstd\nNarHash: %s\nNarSize: %d\n",
+			hash, url, narinfo.HashText(sha256.Sum256(nar)), len(nar))
 	}
 	for name, text := range files {
 		name = filepath.Join(dir, name)

@@ -44,10 +44,14 @@ const (
 // openFile opens the NAR of n for the run.
 func (r *run) openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile func() (TempFile, error)) (*narFile, error) {
 	f, err := openFile(ctx, s, n, keep, tempFile)
-	if err == nil {
-		f.windows = r.windows
+	if err != nil {
+		return nil, err
 	}
-	return f, err
+	if err := r.repeats.Add(n.URL, n.StorePath, n.NarSize, f.size); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	f.windows = r.windows
+	return f, nil
 }
 
 // openFile opens the NAR of n. With keep, it can be read more than once.
@@ -55,6 +59,9 @@ func openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile
 	body, o, err := s.Open(ctx, n.URL)
 	if err != nil {
 		return nil, err
+	}
+	if err := checkPlain(o); err != nil {
+		return nil, errors.Join(err, body.Close())
 	}
 	if o.Size >= 0 && n.FileSize != 0 && o.Size != n.FileSize {
 		return nil, errors.Join(mismatch(n.URL, "FileSize", o.Size, n.FileSize), body.Close())

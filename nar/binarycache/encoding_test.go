@@ -162,3 +162,23 @@ func TestEncodingNotKept(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// A NAR that is served with a Content-Encoding is another file for clients than the one of its narinfo.
+func TestEncodedNAR(t *testing.T) {
+	for header, want := range map[string]string{"": "verified=1", "identity": "verified=1", "aws-chunked": "verified=1", "br": "failed=1", "gzip": "failed=1", "zstd": "failed=1", "x": "failed=1"} {
+		m := cachetest.NewMemory(nil)
+		for name, content := range objects(t, member{base: hash("a") + "-a", nar: nar("fine")}) {
+			o := binarycache.Object{Name: name}
+			if strings.HasPrefix(name, "nar/") && header != "" {
+				o.Attributes = map[string]string{"Content-Encoding": header}
+			}
+			m.Write(o, content)
+		}
+		var failed error
+		o := binarycache.VerifyOptions{Options: binarycache.Options{Done: func(r binarycache.Result) { failed = r.Err }}}
+		sum, err := binarycache.Verify(t.Context(), m, o)
+		if err != nil || statuses(sum) != want || want == "failed=1" && !errors.Is(failed, binarycache.ErrMismatch) {
+			t.Errorf("%q: got %s, %v, %v, want %s", header, statuses(sum), err, failed, want)
+		}
+	}
+}

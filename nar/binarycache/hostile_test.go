@@ -499,3 +499,36 @@ func digest(t testing.TB, hash string) []byte {
 	}
 	return b
 }
+
+// Thousands of narinfos of one NAR have it read for the first of them, and for some more. Paths that share a NAR as those of
+// usual caches do are all read.
+func TestSharedNAR(t *testing.T) {
+	big := nar(strings.Repeat("\x00", 64<<20))
+	small := nar(strings.Repeat("contents", 1000))
+	path := func(first string, i int) string { return fmt.Sprintf("%s%031d", first, i) }
+	dir := newCache(t, member{base: path("0", 0) + "-big", nar: big, compression: compression.Zstd})
+	info := read(t, dir)[path("0", 0)+".narinfo"]
+	infos := map[string]string{}
+	for i := range 200 {
+		infos[path("0", i)+".narinfo"] = strings.ReplaceAll(info, path("0", 0), path("0", i))
+	}
+	write(t, dir, infos)
+	var members []member
+	for i := range 300 {
+		members = append(members, member{base: path("a", i) + "-small", nar: small, compression: compression.Zstd})
+	}
+	fill(t, dir, members...)
+	var again error
+	sum, err := binarycache.Verify(t.Context(), folder.New(dir), binarycache.VerifyOptions{Options: binarycache.Options{Jobs: 2, Done: func(r binarycache.Result) {
+		if r.Err != nil {
+			again = r.Err
+		}
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 16 are 1 GiB, and the files have a few KB.
+	if n := sum.Paths[binarycache.Verified]; n < 300+1+15 || n > 300+1+20 || sum.Paths[binarycache.Failed] != 500-n || again == nil || !strings.Contains(again.Error(), "other paths name it") {
+		t.Errorf("%v, %v", sum.Paths, again)
+	}
+}

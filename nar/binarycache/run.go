@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"narseal/nar/binarycache/internal/order"
+	"narseal/nar/binarycache/internal/repeats"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/binarycache/state"
 	"narseal/nar/storepath"
@@ -35,6 +36,7 @@ type run struct {
 	bytes    int64 // of their NARs, as far as narinfos were read
 	canceled context.CancelCauseFunc
 	windows  *semaphore.Weighted
+	repeats  repeats.NARs
 	changes  []state.Record // by this run, if they are needed to prune
 }
 

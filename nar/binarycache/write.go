@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 
+	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
@@ -82,7 +83,7 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 	}
 	body := u.body()
 	counted := w.planned.countBody(body, u.size)
-	_, err = r.out.Put(ctx, typed(Object{Name: u.name, Size: u.size, Attributes: w.file.attributes}), counted, Condition{New: true})
+	_, err = r.out.Put(ctx, typed(Object{Name: u.name, Size: u.size, Attributes: without(w.file.attributes, encoding.Header)}), counted, Condition{New: true})
 	if c, ok := body.(*stream.SameContent); ok && c.Err != nil {
 		return false, c.Err
 	}

@@ -17,3 +17,15 @@ func TestIsNAR(t *testing.T) {
 		}
 	}
 }
+
+// A store directory is printed as it is.
+func TestStoreDir(t *testing.T) {
+	for dir, want := range map[string]bool{
+		"/nix/store": true, "/opt/my store": true, "/ä": true,
+		"/x\x1b[2J": false, "/x\u009b": false, "/x\xff": false, "/x\u202e": false, "/x\ty": false, "x": false, "/x/": false,
+	} {
+		if _, err := ParseCacheInfo([]byte("StoreDir: " + dir + "\n")); (err == nil) != want {
+			t.Errorf("%q: %v", dir, err)
+		}
+	}
+}

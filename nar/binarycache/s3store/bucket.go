@@ -1,6 +1,7 @@
 package s3store
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/xml"
@@ -56,6 +57,9 @@ func (b *bucket) attributesOf(h http.Header) map[string]string {
 		if name == contentEncoding {
 			// Some servers keep how the body was sent.
 			v = strings.Trim(strings.ReplaceAll(v, "aws-chunked", ""), ", ")
+		}
+		if name == storageClass && (v == "GLACIER" || v == "DEEP_ARCHIVE") {
+			continue // what has it cannot be read, and no reader of a cache waits for hours
 		}
 		if v != "" && len(v) <= maxAttribute && b.transport.Hide(v) == v {
 			m[name] = v
@@ -118,15 +122,26 @@ const (
 	maxRequest = 5 << 30 // S3's limit
 )
 
+// classOf is the storage class of an object to be written. One that is replaced keeps its own. For a new one, which may
+// have the attributes of an object in another cache, the URL decides first. No object goes to an archive, where it could
+// not be read.
+func (b *bucket) classOf(o binarycache.Object, c binarycache.Condition) string {
+	class := o.Attributes[storageClass]
+	if class == "GLACIER" || class == "DEEP_ARCHIVE" {
+		class = ""
+	}
+	if c.New {
+		return cmp.Or(b.storageClass, class)
+	}
+	return cmp.Or(class, b.storageClass)
+}
+
 // Put writes an object.
 func (b *bucket) Put(ctx context.Context, o binarycache.Object, c *remote.Content, cond binarycache.Condition) (binarycache.Version, error) {
 	opts := minio.PutObjectOptions{
 		ContentType: o.Attributes[contentType], ContentEncoding: o.Attributes[contentEncoding],
-		CacheControl: o.Attributes[cacheControl], StorageClass: o.Attributes[storageClass],
+		CacheControl: o.Attributes[cacheControl], StorageClass: b.classOf(o, cond),
 		DisableContentSha256: true, // it is known, and the body not sent in chunks of their own signatures
-	}
-	if opts.StorageClass == "" {
-		opts.StorageClass = b.storageClass
 	}
 	if cond.New {
 		opts.SetMatchETagExcept("*")

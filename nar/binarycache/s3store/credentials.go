@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"narseal/nar/binarycache/internal/remote"
 )
 
 // instanceTimeout is how long the service that gives an instance its credentials may take to answer. Elsewhere than on an
@@ -25,9 +28,9 @@ const instanceTimeout = 2 * time.Second
 //
 // Unlike the library's chain, it does not pass over a source that is set up and fails, and it searches once only.
 type provider struct {
-	profile string
-	client  *http.Client
-	hide    func(string) string // what requests have sent to show who asks
+	profile   string
+	client    *http.Client
+	transport *remote.Transport // of client
 
 	mu     sync.Mutex
 	source credentials.Provider // that has given credentials; anonymous if none has
@@ -46,15 +49,17 @@ func (p *provider) RetrieveWithCredContext(cc *credentials.CredContext) (credent
 	}
 	own := &credentials.CredContext{Client: p.client, Context: ctx}
 	if p.source != nil {
+		p.noteFile(os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE"))
+		p.noteFile(os.Getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"))
 		v, err := p.source.RetrieveWithCredContext(own)
 		if err != nil {
-			err = &credentialError{fmt.Errorf("new credentials: %w", err), p.hide}
+			err = &credentialError{fmt.Errorf("new credentials: %w", err), p.transport}
 		}
 		return v, err
 	}
 	source, v, err := p.search(own)
 	if err != nil {
-		return v, &credentialError{err, p.hide}
+		return v, &credentialError{err, p.transport}
 	}
 	p.source = source
 	return v, nil
@@ -69,11 +74,13 @@ func (p *provider) IsExpired() bool {
 
 // A credentialError says why there are no credentials. The services that give them are quoted, and may repeat a token.
 type credentialError struct {
-	err  error
-	hide func(string) string
+	err       error
+	transport *remote.Transport
 }
 
-func (e *credentialError) Error() string { return "credentials: " + e.hide(e.err.Error()) }
+func (e *credentialError) Error() string {
+	return "credentials: " + remote.Clip(e.transport.Hide(e.err.Error()))
+}
 func (e *credentialError) Unwrap() error { return e.err }
 
 // search returns the first source that has credentials, and them.
@@ -93,7 +100,8 @@ func (p *provider) search(cc *credentials.CredContext) (credentials.Provider, cr
 	if v, err := env.Retrieve(); err == nil && v.AccessKeyID != "" && v.SecretAccessKey != "" {
 		return env, v, nil
 	}
-	if os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE") != "" {
+	if file := os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE"); file != "" {
+		p.noteFile(file)
 		iam := &credentials.IAM{Client: p.client, Endpoint: os.Getenv("AWS_ENDPOINT_URL_STS"), Region: os.Getenv("AWS_DEFAULT_REGION")}
 		v, err := iam.RetrieveWithCredContext(cc)
 		if err != nil {
@@ -112,6 +120,8 @@ func (p *provider) search(cc *credentials.CredContext) (credentials.Provider, cr
 	case err != nil && (named || !noProfile(err)):
 		return nil, v, fmt.Errorf("profile %s: %w", envOr("AWS_PROFILE", "default"), err)
 	}
+	p.transport.Note(os.Getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN"))
+	p.noteFile(os.Getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"))
 	if os.Getenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") != "" || os.Getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI") != "" {
 		iam := &credentials.IAM{Client: p.client}
 		v, err := iam.RetrieveWithCredContext(cc)
@@ -124,13 +134,38 @@ func (p *provider) search(cc *credentials.CredContext) (credentials.Provider, cr
 		ctx, cancel := context.WithTimeout(cc.Context, instanceTimeout)
 		defer cancel()
 		// No proxy leads to the instance's own service.
-		client := &http.Client{Transport: credentialLimiter{&http.Transport{}}, Timeout: time.Minute}
+		client := newCredentialClient(&http.Transport{})
 		iam := &credentials.IAM{Client: client, Endpoint: strings.TrimRight(os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "/")}
 		if v, err := iam.RetrieveWithCredContext(&credentials.CredContext{Client: iam.Client, Context: ctx}); err == nil {
 			return iam, v, nil
 		}
 	}
 	return anonymous{}, credentials.Value{SignerType: credentials.SignatureAnonymous}, nil
+}
+
+// newCredentialClient returns a client for the services that give credentials. It follows no redirect: requests have tokens,
+// also in their bodies, that are for nobody else.
+func newCredentialClient(t http.RoundTripper) *http.Client {
+	return &http.Client{Transport: credentialLimiter{t}, Timeout: time.Minute,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// maxToken is how much of a file with a token is read, in bytes.
+const maxToken = 64 << 10
+
+// noteFile has the token in a file hidden from messages. It may be another one when it is renewed, and is noted again then.
+func (p *provider) noteFile(name string) {
+	if name == "" {
+		return
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return // whoever needs it says so
+	}
+	defer f.Close()
+	if b, err := io.ReadAll(io.LimitReader(f, maxToken)); err == nil {
+		p.transport.Note(string(b))
+	}
 }
 
 // advice is for profiles that the library cannot use.

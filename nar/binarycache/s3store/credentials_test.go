@@ -240,3 +240,64 @@ func TestProfilesThatFail(t *testing.T) {
 		}
 	}
 }
+
+// A service that gives credentials and repeats a token, or sends it elsewhere, does not get it shown or handed on.
+func TestServicesThatLeak(t *testing.T) {
+	var stolen atomic.Int64
+	thief := service(t, func(w http.ResponseWriter, r *http.Request) {
+		stolen.Add(1)
+		io.WriteString(w, credentialsJSON(1, time.Hour))
+	})
+	for name, answer := range map[string]func(w http.ResponseWriter, token string){
+		"error": func(w http.ResponseWriter, token string) {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprintf(w, `<ErrorResponse><Error><Code>x</Code><Message>bad token %s</Message></Error></ErrorResponse>`, token)
+		},
+		"no XML": func(w http.ResponseWriter, token string) { fmt.Fprintf(w, "<%s></x>", token) },
+		"text": func(w http.ResponseWriter, token string) {
+			w.WriteHeader(http.StatusForbidden)
+			io.WriteString(w, "bad token "+token)
+		},
+		"long": func(w http.ResponseWriter, token string) {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprintf(w, `<ErrorResponse><Error><Code>x</Code><Message>%s</Message></Error></ErrorResponse>`, strings.Repeat(token+"\u202e", 10000))
+		},
+		"redirect": func(w http.ResponseWriter, _ string) {
+			w.Header().Set("Location", thief+"/steal")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		},
+	} {
+		for _, kind := range []string{"web identity", "container", "container, by a file"} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				home := noCredentials(t)
+				url := service(t, func(w http.ResponseWriter, r *http.Request) {
+					token := r.FormValue("WebIdentityToken")
+					if token == "" {
+						token = r.Header.Get("Authorization")
+					}
+					answer(w, token)
+				})
+				switch kind {
+				case "web identity":
+					t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", writeFile(t, home, "identity", "hunter2.token\n"))
+					t.Setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/cache")
+					t.Setenv("AWS_ENDPOINT_URL_STS", url)
+				case "container":
+					t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
+					t.Setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "Bearer hunter2.token")
+				default:
+					t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
+					t.Setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", writeFile(t, home, "token", "hunter2.token"))
+				}
+				s := newSignedBy(t)
+				_, err := s.read(t, s.store(t))
+				if err == nil || strings.Contains(err.Error(), "hunter2") || len(err.Error()) > 1000 || strings.Contains(err.Error(), "\u202e") {
+					t.Errorf("got %.2000v", err)
+				}
+				if stolen.Load() > 0 {
+					t.Error("it was handed on")
+				}
+			})
+		}
+	}
+}

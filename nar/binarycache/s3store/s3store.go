@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"net/http"
 	"path"
 	"strings"
 	"time"
@@ -50,7 +49,7 @@ func New(address string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	creds := credentials.New(&provider{profile: a.profile, hide: t.Hide, client: &http.Client{Transport: credentialLimiter{t}, Timeout: time.Minute}})
+	creds := credentials.New(&provider{profile: a.profile, transport: t, client: newCredentialClient(t)})
 	b := &bucket{address: a, transport: t}
 	core, err := minio.NewCore(a.host, &minio.Options{
 		Creds: creds, Secure: a.secure, Transport: limiter{t, &b.ahead}, Region: a.region, BucketLookup: a.lookup, MaxRetries: 1,

@@ -81,3 +81,41 @@ func TestStorageClass(t *testing.T) {
 		}
 	}
 }
+
+// An object of another cache does not decide how a copy of it is stored, if the user has said that; nor can it be put where
+// nobody can read it.
+func TestStorageClassOfCopy(t *testing.T) {
+	noCredentials(t)
+	const class = "X-Amz-Storage-Class"
+	for theirs, wants := range map[string][2]string{"STANDARD_IA": {"STANDARD_IA", "STANDARD"}, "DEEP_ARCHIVE": {"", "STANDARD"}, "GLACIER": {"", "STANDARD"}} {
+		for i, query := range []string{"", "&storage-class=STANDARD"} {
+			var got string
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("ETag", `"a"`)
+				w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+				w.Header().Set(class, theirs)
+				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/y") {
+					got = r.Header.Get(class)
+				}
+				if r.Method == http.MethodPut && r.Header.Get("If-None-Match") != "" && strings.Contains(r.URL.Path, "probe") {
+					w.WriteHeader(http.StatusPreconditionFailed)
+				}
+				io.Copy(io.Discard, r.Body)
+			}))
+			s, err := s3store.New("s3://cache?endpoint="+server.URL+query, s3store.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, o, err := s.Open(t.Context(), "x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Name = "y"
+			_, _ = s.Put(t.Context(), o, strings.NewReader(""), binarycache.Condition{New: true}) // its request is what counts
+			if got != wants[i] {
+				t.Errorf("%s, %q: got %q, want %q", theirs, query, got, wants[i])
+			}
+			server.Close()
+		}
+	}
+}

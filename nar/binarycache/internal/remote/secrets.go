@@ -28,6 +28,7 @@ const (
 	ofServer = iota
 	ofProxy
 	ofToken
+	ofBody
 	ofService // and on
 )
 
@@ -96,6 +97,13 @@ func (t *Transport) Hide(text string) string {
 		text = strings.ReplaceAll(text, secret, "(hidden)")
 	}
 	return text
+}
+
+// Note adds a secret that is not in a header.
+func (t *Transport) Note(secret string) {
+	if secret = strings.TrimSpace(secret); secret != "" {
+		t.secrets.add(ofBody, secret)
+	}
 }
 
 // badAnswers are what package net/http says of answers that are not HTTP, before what it quotes of them.
