@@ -76,10 +76,14 @@ func TestZstdReader(t *testing.T) {
 	anyPart(t)
 	for name, packed := range frameStreams(t) {
 		sameParts(t, name, packed)
-		for n := 6; n < len(packed); n++ {
+		step := 11
+		if name == "unknown" {
+			step = 4 // it has frames of both kinds
+		}
+		for n := 6; n < len(packed); n += step {
 			sameParts(t, fmt.Sprint(name, " cut at ", n), packed[:n])
 		}
-		for at := 4; at < len(packed); at++ {
+		for at := 4; at < len(packed); at += step {
 			damaged := bytes.Clone(packed)
 			damaged[at] ^= 1 << (at % 8)
 			sameParts(t, fmt.Sprint(name, " damaged at ", at), damaged)
