@@ -43,7 +43,7 @@ var ErrBomb = errors.New("expands more than 65536:1")
 //
 // The blocks of an xz stream that has their sizes in its headers, as `xz -T` writes it, and zstd frames of at most 16 MiB
 // that say how large they are, are decoded concurrently if GOMAXPROCS is more than 1. For this, all readers together use
-// at most another 32 MiB, and read ahead in r by so much; what does not fit is decoded one after another. Close ends
+// at most another 24 MiB, and read ahead in r by so much; what does not fit is decoded one after another. Close ends
 // the goroutines, which never wait for r.
 func Decompress(r io.Reader) (io.ReadCloser, Type, error) {
 	return decompress(r, freeOutput)

@@ -11,7 +11,7 @@ import (
 const (
 	// partMemory bounds what the parts of streams take that are decoded concurrently, of all readers together: their
 	// input, their output and their windows, and the input of the parts before them.
-	partMemory = 32 << 20
+	partMemory = 24 << 20
 
 	// pieceSize is how much of it is allocated at once, when there are bytes for it.
 	pieceSize = 256 << 10
