@@ -46,7 +46,7 @@ func (j *sliceJob) makeAdhoc(all bool, ranges []Range) error {
 		return err
 	}
 	if j.sig == nil || j.out.Signature == "cms" {
-		return fmt.Errorf("macho: the signature that was made ad-hoc is %s: %s", j.out.Status, j.out.Reason)
+		return fmt.Errorf("macho: the new ad-hoc signature is %s: %s", j.out.Status, j.out.Reason)
 	}
 	j.selectSlots(all, ranges)
 	for _, sel := range j.sels {

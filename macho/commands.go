@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// commands is what the load commands of a slice say about its signature. Offsets count from the start of the slice.
+// commands holds what the load commands of a slice say about its signature. Offsets count from the start of the slice.
 type commands struct {
 	end        int64  // first byte after the load commands
 	signatures int    // number of LC_CODE_SIGNATURE commands
@@ -22,15 +22,15 @@ type commands struct {
 	segments   *segments // nil if only the signature is looked for
 	macOS      bool      // a command says that the code is for macOS
 	elsewhere  bool      // a command says that the code is for another platform
-	fault      string    // the first thing that is malformed, after which reading may have stopped
+	fault      string    // the first malformed field; reading may have stopped there
 }
 
 // readHeader reads the Mach-O header and the load commands of a slice, if it is a thin image. With quick it stops at the
-// first LC_CODE_SIGNATURE. What is malformed sets a fault; an error means that src cannot be read.
+// first LC_CODE_SIGNATURE. Malformed commands set a fault; an error means that src cannot be read.
 func (s *slice) readHeader(src source, quick bool) error {
 	err := s.parseHeader(src, quick)
 	if errors.Is(err, errBudget) {
-		// What was not parsed may be a signature, so the slice counts as signed.
+		// The rest may name a signature, so the slice counts as signed.
 		s.fault = fmt.Sprintf("parsing the load commands takes more than %d bytes", budget(src.size()))
 		s.thin, s.commands.fault = true, s.fault
 		return nil
@@ -106,14 +106,14 @@ func (s *slice) parseHeader(src source, quick bool) error {
 	return nil
 }
 
-// setFault keeps the first fault, as the others may follow from it.
+// setFault records the first fault only: later ones may follow from it.
 func (c *commands) setFault(format string, args ...any) {
 	if c.fault == "" {
 		c.fault = fmt.Sprintf(format, args...)
 	}
 }
 
-// at reads from the slice, and not past its end.
+// at reads from the slice, never past its end.
 func (s *slice) at(src source, off int64, n int) ([]byte, error) {
 	if off < 0 || off > s.size-int64(n) {
 		return nil, errOutside
@@ -121,7 +121,7 @@ func (s *slice) at(src source, off int64, n int) ([]byte, error) {
 	return src.at(s.off+off, n)
 }
 
-// command reads from the load commands, and not past their end.
+// command reads from the load commands, never past their end.
 func (s *slice) command(src source, off int64, n int) ([]byte, error) {
 	if off > s.commands.end-int64(n) {
 		return nil, errOutside
@@ -129,7 +129,7 @@ func (s *slice) command(src source, off int64, n int) ([]byte, error) {
 	return s.at(src, off, n)
 }
 
-// readCommand reads what is needed of a load command of size bytes at pos.
+// readCommand reads the needed fields of a load command of size bytes at pos.
 func (s *slice) readCommand(src source, order binary.ByteOrder, cmd uint32, pos int64, size uint32) error {
 	c := &s.commands
 	switch cmd {
@@ -183,7 +183,7 @@ func (s *slice) readCommand(src source, order binary.ByteOrder, cmd uint32, pos 
 	return nil
 }
 
-// needsSignature reports whether the kernel does not run this slice without a signature: it is a program, dylib, bundle or
+// needsSignature reports whether the kernel runs this slice only with a signature: it is a program, dylib, bundle or
 // dylinker for macOS on arm64. Code that names no platform may be for macOS.
 func (s *slice) needsSignature() bool {
 	c := &s.commands
@@ -215,7 +215,7 @@ func (s *slice) readSections(src source, order binary.ByteOrder, is64 bool, pos 
 	if is64 {
 		off, length = order.Uint64(b[40:]), order.Uint64(b[48:])
 	}
-	// A range that does not fit becomes one that is past the end of every slice.
+	// A range that does not fit is clamped past the end of any slice.
 	s.addSegment(b[8:24], Range{int64(min(off, 1<<61)), int64(min(length, 1<<61))}, order.Uint32(b[header-12:]))
 	if header+n*record > int64(size) {
 		s.commands.setFault("segment command at %d has size %d, too short for %d sections", pos, size, n)
@@ -230,7 +230,7 @@ func (s *slice) readSections(src source, order binary.ByteOrder, is64 bool, pos 
 			continue
 		}
 		if is64 {
-			// A size that does not fit becomes one that is past the end of every slice.
+			// A size that does not fit is clamped past the end of any slice.
 			length := int64(min(order.Uint64(b[40:]), 1<<62))
 			s.commands.infoPlist = Range{int64(order.Uint32(b[48:])), length}
 		} else {

@@ -9,8 +9,8 @@ import (
 )
 
 // IsMachO reports whether a file that begins with prefix could be a Mach-O image, thin or fat. With fewer than four bytes it
-// returns false. Eight bytes are enough, except for a Java class, which is like a fat image of 45 slices or more: IsMachO
-// returns true until the prefix covers the table of that image. For today's classes 4096 bytes do.
+// returns false. Eight bytes are enough except for a Java class, which looks like a fat image of 45 or more slices:
+// IsMachO returns true until the prefix covers the table of that image. For today's classes 4096 bytes are enough.
 func IsMachO(prefix []byte) bool {
 	if len(prefix) < 4 {
 		return false
@@ -34,7 +34,7 @@ func IsMachO(prefix []byte) bool {
 	return kernelAccepts(fatTable(magic, prefix[8:tableEnd], math.MaxInt64), int64(tableEnd))
 }
 
-// thinMagic returns the byte order and the word size of a thin image, by its magic.
+// thinMagic returns the byte order and the word size that the magic of a thin image implies.
 func thinMagic(b []byte) (order binary.ByteOrder, is64, ok bool) {
 	switch binary.BigEndian.Uint32(b) {
 	case magic32:
@@ -66,10 +66,10 @@ func fatRecordSize(magic uint32) uint32 {
 type slice struct {
 	arch      string
 	off, size int64     // in the image; off+size is not past its end
-	cpu       [2]uint32 // cputype and cpusubtype, of a fat image those of its table
+	cpu       [2]uint32 // cputype and cpusubtype in the table of a fat image
 	fat64     bool      // in a fat image with 64-bit offsets
 	header    [2]uint32 // cputype and cpusubtype of the Mach-O header
-	fault     string    // what is malformed in the container
+	fault     string    // why the container is malformed
 	thin      bool      // begins with the magic of a thin image
 	commands  commands
 }
@@ -77,11 +77,11 @@ type slice struct {
 // end returns the offset of the first byte after the slice.
 func (s *slice) end() int64 { return s.off + s.size }
 
-// parseContainer returns the slices of an image in the order of its fat table, and does not read their contents. It
-// returns none if src is no Mach-O image.
+// parseContainer returns the slices of an image in the order of its fat table, without reading their contents. It
+// returns none if src is not a Mach-O image.
 //
 // A slice that shares bytes with another one or with the table gets a fault: the kernel refuses the file
-// (fatfile_validate_fatarches in bsd/kern/mach_fat.c of xnu), and other readers differ in which slice they use. Such a
+// (fatfile_validate_fatarches in bsd/kern/mach_fat.c of xnu), and other readers disagree on which slice to use. Such a
 // slice is cut where the next one begins. All slices together are therefore never longer than the image, and no byte is
 // parsed for two of them.
 func parseContainer(src source) ([]*slice, error) {
@@ -116,8 +116,8 @@ func parseContainer(src source) ([]*slice, error) {
 }
 
 // kernelAccepts reports whether the kernel accepts a fat table: every slice lies between the table and the end of the
-// file, none shares bytes with another one, and none has the cputype and cpusubtype of another one
-// (fatfile_validate_fatarches in bsd/kern/mach_fat.c of xnu).
+// file, no two share bytes, and no two have the same cputype and cpusubtype (fatfile_validate_fatarches in
+// bsd/kern/mach_fat.c of xnu).
 func kernelAccepts(all []*slice, tableEnd int64) bool {
 	reach := tableEnd
 	for _, s := range byOffset(all) {
@@ -129,7 +129,7 @@ func kernelAccepts(all []*slice, tableEnd int64) bool {
 	return sameArchitecture(all) == nil
 }
 
-// sameArchitecture returns a slice whose cputype and cpusubtype an earlier one has, or nil.
+// sameArchitecture returns a slice with the cputype and cpusubtype of an earlier one, or nil.
 func sameArchitecture(all []*slice) *slice {
 	seen := map[[2]uint32]bool{}
 	for _, s := range all {

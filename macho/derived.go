@@ -8,7 +8,7 @@ package macho
 //     are code slots, from preEncryptOffset if that is not 0;
 //   - the 16 bytes of the UUID in the first LC_UUID command, which linkers compute from the contents.
 //
-// The ranges do not depend on the hashes in them. The image is only read.
+// The ranges do not depend on the hashes in them. DerivedRanges does not write to the image.
 func DerivedRanges(image Image) ([]Range, error) {
 	var all []Range
 	_, err := Config{}.run(image, func(j *sliceJob) error {

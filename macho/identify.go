@@ -6,14 +6,14 @@ import (
 	"io"
 )
 
-// maxIdentifier bounds the identifiers that are read, in bytes. Those of codesign are names of bundles.
+// maxIdentifier is the longest identifier that is read, in bytes. codesign uses the names of bundles.
 const maxIdentifier = 1024
 
 // cdhashSize is CS_CDHASH_LEN of xnu's cs_blobs.h.
 const cdhashSize = 20
 
-// Identify sets the CDHash and the Identifier of the CodeDirectories of each slice whose signature can be parsed. The
-// report must be that of image, which is only read.
+// Identify sets the CDHash and the Identifier of the CodeDirectories of each slice whose signature can be parsed. r
+// must be the report of image. Identify does not write to image.
 func (r *Report) Identify(image Image) error {
 	src := newWindow(image)
 	all, err := parseContainer(src)
@@ -63,7 +63,7 @@ func (s *slice) identify(image Image, d *directory, out *CodeDirectory) error {
 	return nil
 }
 
-// Was notes in the report of a repair what Identify found before it.
+// Was records in the report of a repair what Identify found before the repair.
 func (r *Report) Was(before *Report) {
 	for i := range min(len(r.Slices), len(before.Slices)) {
 		now, was := &r.Slices[i], &before.Slices[i]

@@ -6,9 +6,9 @@ import (
 	"io"
 )
 
-// Image is random access to a file that may be a Mach-O image. Size is its length in bytes; this package neither reads nor
-// writes past it. Calls of ReadAt and WriteAt may be concurrent, as io.ReaderAt and io.WriterAt require. The writes of one
-// call of this package overlap neither each other nor what it reads meanwhile.
+// Image provides random access to a file that may be a Mach-O image. Size is its length in bytes; this package neither
+// reads nor writes past it. Calls of ReadAt and WriteAt may be concurrent, as io.ReaderAt and io.WriterAt require. The
+// writes of one call of this package overlap neither each other nor what it reads meanwhile.
 type Image interface {
 	io.ReaderAt
 	io.WriterAt
@@ -16,13 +16,13 @@ type Image interface {
 }
 
 // Viewer is an Image that can show its bytes in place, such as a file that is mapped into memory. The pages of a large
-// image are then hashed without a copy, which would cost a good part of the time of hashing.
+// image are then hashed without a copy: copying takes a good part of the time that hashing takes.
 type Viewer interface {
 	Image
 	// View calls look with the n bytes at off, which lie within the image, and returns look's error or its own. The
 	// bytes are what ReadAt would read, including what has been written. look neither changes nor keeps them. If the
-	// image cannot show them, View returns errors.ErrUnsupported without calling look, and the bytes are read. Calls may
-	// be concurrent.
+	// image cannot show them, View returns errors.ErrUnsupported without calling look, and ReadAt is used instead. Calls
+	// may be concurrent.
 	View(off, n int64, look func([]byte) error) error
 }
 
@@ -47,7 +47,8 @@ func (b Bytes) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt implements io.WriterAt. It never grows b: bytes that do not fit are not written, and are an error.
+// WriteAt implements io.WriterAt. It never grows b: it writes the bytes that fit, and returns an error if there are
+// more.
 func (b Bytes) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > int64(len(b)) {
 		return 0, fmt.Errorf("macho: write at offset %d of %d bytes", off, len(b))
@@ -69,7 +70,7 @@ func (r Range) intersects(from, to int64) bool {
 	return r.Off < to && from < r.end() && r.Len > 0 && from < to
 }
 
-// source is what headers are parsed from: a whole image, or the first bytes of one that is still arriving.
+// source provides the bytes of headers: of a whole image, or of the first part of one that is still arriving.
 type source interface {
 	// at returns the n bytes at off, which are valid until the next call. n is at most windowSize. It returns errOutside
 	// for bytes outside [0, size), and errBudget when the budget is spent.
@@ -83,13 +84,13 @@ var (
 	errBudget  = errors.New("macho: the read budget for headers is used up")
 )
 
-// budget is how many bytes of headers may be parsed of an image of size bytes: two times its size, and 64 KiB for small
-// ones. A well-formed image is far below it, as it has code, and each byte of its load commands and of its signature is
-// parsed about once.
+// budget returns how many bytes of headers may be parsed in an image of size bytes: twice its size, plus 64 KiB for
+// small images. A well-formed image needs far less, because it has code, and each byte of its load commands and of its
+// signature is parsed about once.
 func budget(size int64) int64 { return 2*size + 64<<10 }
 
-// window is an image that is read through one buffer, or directly if it is in memory. What it returns counts against a
-// budget.
+// window reads an image through one buffer, or directly if the image is in memory. The bytes that it returns count
+// against a budget.
 type window struct {
 	image Image
 	left  int64 // of the budget

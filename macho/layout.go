@@ -60,9 +60,9 @@ const (
 //
 // all big-endian. The kernel reads the table from the first page of the file, so the count is at most 204 or 818.
 //
-// A Java class begins with the same four bytes, then a u16 minor and a u16 major version of at least 45. From 43 slices
-// on, a file is an image only if the kernel accepts its whole table: no class has ranges that lie behind the table, within
-// the file and apart from each other.
+// A Java class begins with the same four bytes, then a u16 minor and a u16 major version of at least 45. With 43 or
+// more slices, a file counts as an image only if the kernel accepts its whole table: no class has ranges that lie after
+// the table, within the file, and do not overlap.
 const (
 	plainFatSlices = 42
 	maxFatTable    = 16 << 10
@@ -79,7 +79,7 @@ const (
 //	12  count records of {slot u32, offset u32 from the start of the SuperBlob}
 //	    blobs, each {magic u32, length u32, data}
 //
-// or a single blob, a CodeDirectory. What follows either is padding.
+// or a single blob, a CodeDirectory. Any bytes after it are padding.
 const (
 	magicSuperBlob     = 0xfade0cc0 // CSMAGIC_EMBEDDED_SIGNATURE
 	magicCodeDirectory = 0xfade0c02 // CSMAGIC_CODEDIRECTORY
@@ -139,7 +139,7 @@ const (
 	scatterSize = 24
 	maxScatter  = 1 << 16
 
-	// maxPageShift bounds log2 of a page. Signers use 12 and 14, and the kernel accepts no others.
+	// maxPageShift bounds log2 of the page size. Signers use 12 and 14, and the kernel accepts no others.
 	maxPageShift = 32
 )
 
@@ -162,8 +162,8 @@ func headerSize(version uint32) int64 {
 	return 44
 }
 
-// architectures has the names by {cputype, cpusubtype without its capability bits}. The name of a subtype that is not listed
-// is that of its type with anySubtype.
+// architectures maps {cputype, cpusubtype without its capability bits} to names. A subtype that is not listed has the
+// name of anySubtype.
 var architectures = map[[2]uint32]string{
 	{7, anySubtype}: "i386", {0x01000007, anySubtype}: "x86_64", {0x01000007, 8}: "x86_64h",
 	{12, anySubtype}: "arm", {12, 6}: "armv6", {12, 9}: "armv7", {12, 11}: "armv7s", {12, 12}: "armv7k",

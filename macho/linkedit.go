@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// segments is what the load commands say about the segments of a slice, beside the executable ones.
+// segments holds what the load commands say about the segments of a slice, except for the executable ones.
 type segments struct {
 	pastEnd  string // names one that ends past the slice; empty: none
 	linkedit Range  // __LINKEDIT; Len 0: none
@@ -13,13 +13,13 @@ type segments struct {
 	pointer  int64 // bytes of a pointer
 }
 
-// linkeditContent is what a load command says is in __LINKEDIT.
+// linkeditContent is a part of __LINKEDIT that a load command names.
 type linkeditContent struct {
 	name string
 	Range
 }
 
-// addSegment notes what is needed of a segment.
+// addSegment records a segment.
 func (s *slice) addSegment(name []byte, r Range, initprot uint32) {
 	c := &s.commands
 	if initprot&protExecute != 0 && r.Len > 0 {
@@ -39,11 +39,12 @@ func (s *slice) addSegment(name []byte, r Range, initprot uint32) {
 // kernelLoads reports whether the kernel maps the segments of files of this type. dyld maps those of dylibs and bundles.
 func (c *commands) kernelLoads() bool { return c.fileType == typeExecute || c.fileType == typeDylinker }
 
-// maxLinkeditContent bounds what is kept of the content. Images have about ten of them.
+// maxLinkeditContent bounds the recorded parts of __LINKEDIT. Images have about ten.
 const maxLinkeditContent = 64
 
-// linkeditFields has, for each load command that names content of __LINKEDIT, where it has its offset and its size: both
-// u32, the size in units of bytes. A unit of 0 is the size of an nlist, which depends on the word size.
+// linkeditFields lists, for each load command that names parts of __LINKEDIT, where the offset and the size of each
+// part are. Both are u32, and the size counts units of this many bytes. A unit of 0 is the size of an nlist, which
+// depends on the word size.
 var linkeditFields = map[uint32][]struct {
 	name       string
 	off, count int64
@@ -89,9 +90,9 @@ func (s *slice) readLinkedit(src source, order binary.ByteOrder, cmd uint32, pos
 	return nil
 }
 
-// linkeditWarning says what dyld has against the place of the signature, or "". The dyld of macOS 10.14 to 11 refused such an
-// image (MachOAnalyzer::validLinkeditLayout of dyld-625 to dyld-852); later ones no longer look (they check it in tools
-// alone: Image::validStructureLinkedit of dyld-1378).
+// linkeditWarning says why dyld refuses the position of the signature, or returns "". The dyld of macOS 10.14 to 11
+// refused such an image (MachOAnalyzer::validLinkeditLayout of dyld-625 to dyld-852); later versions check it only in
+// tools (Image::validStructureLinkedit of dyld-1378).
 func (s *slice) linkeditWarning(g *signature) string {
 	c := &s.commands
 	if !c.loadable() {
@@ -99,7 +100,7 @@ func (s *slice) linkeditWarning(g *signature) string {
 	}
 	const refused = "dyld-625 to dyld-852 (macOS 10.14 to 11) refuse that"
 	if in := c.segments.linkedit; g.off < in.Off || g.off+g.size > in.end() {
-		return fmt.Sprintf("signature at %d to %d is not inside of __LINKEDIT at %d to %d: %s", g.off, g.off+g.size, in.Off, in.end(), refused)
+		return fmt.Sprintf("signature at %d to %d is not inside __LINKEDIT at %d to %d: %s", g.off, g.off+g.size, in.Off, in.end(), refused)
 	}
 	if g.off%c.segments.pointer != 0 {
 		return fmt.Sprintf("signature at %d is not at a multiple of %d: %s", g.off, c.segments.pointer, refused)

@@ -10,7 +10,8 @@
 // Report with an entry for each slice.
 //
 // A program that reads a file as it arrives asks IsMachO and Probe whether the file needs any of this, and FixedPrefix
-// which bytes no repair changes. UnsignedSlices lists the slices of an unsigned file that do not run. DerivedRanges lists the bytes that follow from all others.
+// which bytes no repair changes. UnsignedSlices lists the slices of an unsigned file that do not run. DerivedRanges
+// lists the bytes that are computed from the others.
 //
 // Input is not trusted: memory and time are proportional to the size of the input, whatever lengths it claims. The
 // offsets are those of xnu's osfmk/kern/cs_blobs.h. An image is malformed if the kernel (bsd/kern/ubc_subr.c) or
@@ -58,18 +59,19 @@ func (c Config) Verify(image Image) (*Report, error) {
 
 // Repair recomputes every stale slot of the signatures in image, and writes nothing else.
 //
-// It reads back what it wrote and checks it with separate code. An error means that this check failed, or a read or a
-// write, and that image must not be used. What cannot be repaired is in the report with a reason, and nothing of that
-// slice has been written.
+// It reads back what it wrote and checks it with separate code. If this check, a read or a write fails, Repair returns
+// an error, and image must not be used. The report gives the reason for each slice that cannot be repaired. Nothing is
+// written to such a slice.
 //
-// With CMSAdhoc, a slice that needs a repair and is signed by a certificate becomes ad-hoc signed, and with it all slices
-// of the file. So do they where slices disagree on their signer, which the kernel refuses. Length and layout stay:
+// With CMSAdhoc, a slice that needs a repair and is signed by a certificate becomes ad-hoc signed, and so do all slices
+// of the file. The same happens if slices disagree on their signer, which the kernel refuses. Length and layout do not
+// change:
 //
 //   - The CMS blob becomes empty (length 8), and zeros replace its contents.
 //   - CS_ADHOC is set, as codesign does for a signature without a certificate (SecCodeSigner::Signer::prepare in
 //     Security.framework's signer.cpp). Code with that flag counts as validly signed whatever the CMS blob holds
 //     (SecStaticCode::verifySignature in StaticCode.cpp).
-//   - CS_CHECK_EXPIRATION is cleared: it asks for the certificate's expiry.
+//   - CS_CHECK_EXPIRATION is cleared: it demands a check of the certificate's expiry.
 //   - CS_REQUIRE_LV is cleared: library validation compares team identifiers, and only a certificate vouches for one.
 //   - The team identifier (teamOffset) and the platform byte are cleared: the first must be the certificate's
 //     (verifySignature again), the second marks code that Apple signed (platform in xnu's cs_blobs.h).
@@ -77,18 +79,20 @@ func (c Config) Verify(image Image) (*Report, error) {
 //     codesign --verify tests it.
 //   - The slots are recomputed.
 //
-// What describes the code and not its signer stays: the hardened runtime (CS_RUNTIME), CS_HARD, CS_KILL, CS_RESTRICT and
-// CS_ENFORCEMENT, which codesign keeps or sets for ad-hoc signatures too, the flags of the executable segment,
-// constraints and entitlements. macOS may still refuse to run code whose entitlements need a provisioning profile.
+// Fields that describe the code rather than its signer stay: the hardened runtime (CS_RUNTIME), CS_HARD, CS_KILL,
+// CS_RESTRICT and CS_ENFORCEMENT, which codesign keeps or sets for ad-hoc signatures too, the flags of the executable
+// segment, constraints and entitlements. macOS may still refuse to run code whose entitlements need a provisioning
+// profile.
 func (c Config) Repair(image Image) (*Report, error) {
 	return c.repairSlices(image, true, nil)
 }
 
 // RepairTouched is Repair for an image that the caller has changed at the touched ranges, which need not be sorted. It
-// checks only the slots whose page, blob or section shares a byte with one of them, and so costs what they cost. A slot
-// that was stale before stays stale and is not reported; Verify reports it. Without ranges, nothing is checked.
+// checks only the slots whose page, blob or section shares a byte with one of them, so its cost depends on these slots
+// alone. A slot that was stale before stays stale and is not reported; Verify reports it. Without ranges, nothing is
+// checked.
 //
-// A slice may appear in the report as one that cannot be repaired although no range touches it: see Slice.Touched.
+// The report may list a slice as one that cannot be repaired even if no range touches it: see Slice.Touched.
 func (c Config) RepairTouched(image Image, touched []Range) (*Report, error) {
 	ranges, err := normalize(touched, image.Size())
 	if err != nil {

@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// batchSize is how many bytes of a slice a goroutine takes and reads at a time. It is large enough that taking them
-	// costs nothing. Larger pages are hashed one by one.
+	// batchSize is how many bytes of a slice a goroutine takes and reads at a time. It is so large that taking a batch
+	// costs almost nothing. Larger pages are hashed one by one.
 	batchSize = 256 << 10
-	// viewSize is the same for a Viewer: mapping costs the system more than reading, and least where it maps huge pages.
+	// viewSize is the batch size for a Viewer: mapping costs the system more than reading, and least with huge pages.
 	viewSize = 2 << 20
 	// slotRun bounds the pages that are hashed together, and the slots that are compared together, for tiny pages.
 	slotRun = 4096
-	// smallWork is how many bytes are worth a goroutine.
+	// smallWork is how many bytes justify another goroutine.
 	smallWork = 1 << 20
 )
 
-// hasher compares slots of one slice with their content. With write it sets those that differ.
+// hasher compares slots of one slice with their content. If write is set, it rewrites those that differ.
 type hasher struct {
 	image  Image
 	slice  *slice
@@ -38,7 +38,7 @@ type hasher struct {
 	err error      // the first one
 }
 
-// unit is a piece of work: the pages within [from, to), or with large the one page [from, to).
+// unit is a piece of work: the pages within [from, to), or if large is set, the one page [from, to).
 type unit struct {
 	from, to int64
 	large    bool
@@ -97,12 +97,12 @@ func (h *hasher) failed() bool {
 	return h.err != nil
 }
 
-// units returns an iterator over the work for the selections, which several goroutines may call, and about how many
-// bytes that is. Selections that need the same bytes share a unit. Units of small pages end at multiples of batch.
+// units returns an iterator over the work for the selections, and about how many bytes that is. Several goroutines may
+// call the iterator. Selections that need the same bytes share a unit. Units of small pages end at multiples of batch.
 func units(sels []*selection, batch int64) (next func() (unit, bool), total int64) {
 	large := map[Range][]*selection{}
 	var small []*selection
-	var spans []Range // batches with a selected page, rising for each selection
+	var spans []Range // batches with a selected page, in rising order for each selection
 	for _, sel := range sels {
 		p := sel.dir.pageSize()
 		for _, r := range sel.runs {
@@ -223,7 +223,7 @@ func (w *worker) doBatch(u unit) error {
 }
 
 // compareGroup hashes the pages of a group of runs and compares them with their slots. The pages lie in data, which
-// begins at from. What is hashed by SHA-256 is hashed together, whatever run it is of.
+// begins at from. Pages with SHA-256 are hashed together, across runs.
 func (w *worker) compareGroup(group []part, data []byte, from int64) error {
 	pages := w.pages[:0]
 	for _, p := range group {
@@ -238,7 +238,7 @@ func (w *worker) compareGroup(group []part, data []byte, from int64) error {
 	sums := slices.Grow(w.sums[:0], len(pages))[:len(pages)]
 	w.pages, w.sums = pages, sums
 	pagehash.Sum256(sums, pages)
-	clear(pages) // they may lie in a mapping that is about to go
+	clear(pages) // they may lie in a mapping that is about to be removed
 	for _, p := range group {
 		n := 0
 		if p.sel.dir.hashType.isSHA256() {
@@ -252,8 +252,8 @@ func (w *worker) compareGroup(group []part, data []byte, from int64) error {
 	return nil
 }
 
-// compare compares the hashes of a run's pages, which lie in data, which begins at from, with their slots. It computes
-// those that are not in sums.
+// compare compares the hashes of a run's pages with their slots. The pages lie in data, which begins at from. Hashes
+// that are not in sums are computed.
 func (w *worker) compare(sel *selection, run extent, data []byte, from int64, sums [][sha256.Size]byte) error {
 	d := sel.dir
 	arrays := d.arrays()
@@ -327,7 +327,7 @@ func (w *worker) doPage(u unit) error {
 	return nil
 }
 
-// mismatch records that a slot of array a is not sum, the hash of page. With write it sets the slot.
+// mismatch records that a slot of array a differs from sum, the hash of page. If write is set, it sets the slot.
 func (w *worker) mismatch(sel *selection, a int, page, slot int64, sum []byte) error {
 	w.mu.Lock()
 	sel.stale = append(sel.stale, int(page))

@@ -11,18 +11,19 @@ type Verdict int
 const (
 	// NeedMore: the prefix is too short to tell.
 	NeedMore Verdict = iota
-	// Unsigned: the file is no Mach-O image, or no slice of it has a code signature. There is nothing to verify or repair.
+	// Unsigned: the file is not a Mach-O image, or none of its slices has a code signature. There is nothing to verify or
+	// repair.
 	Unsigned
 	// Signed: a slice has a code signature, well-formed or not.
 	Signed
 )
 
-// Probe finds out from the first bytes of a file of size bytes whether it has a code signature. If the verdict is
+// Probe determines from the first bytes of a file of size bytes whether it has a code signature. If the verdict is
 // NeedMore, call Probe again with a prefix of need bytes: more than len(prefix), at most size, and never past the load
 // commands of the last slice. Otherwise need is 0. All calls together parse a few times the bytes of the last prefix.
 //
-// An image is Signed if a slice has an LC_CODE_SIGNATURE among those load commands that can be read. Slices that are no
-// Mach-O image, as in a fat static library, are unsigned.
+// An image is Signed if a slice has an LC_CODE_SIGNATURE among those load commands that can be read. Slices that are
+// not Mach-O images, as in a fat static library, are unsigned.
 func Probe(prefix []byte, size int64) (v Verdict, need int64) {
 	if int64(len(prefix)) > size {
 		prefix = prefix[:size]
@@ -57,9 +58,9 @@ func Probe(prefix []byte, size int64) (v Verdict, need int64) {
 // five.
 const manySlices = 8
 
-// FixedPrefix finds out from the first bytes of a Signed file of size bytes how many bytes at its start no repair
-// changes: those before the signature of a thin image. It returns 0 for a fat file, where each slice has a signature, and
-// if the prefix does not have all load commands.
+// FixedPrefix returns how many bytes at the start of a Signed file of size bytes no repair changes: those before the
+// signature of a thin image. It returns 0 for a fat file, where each slice has a signature, and if prefix does not
+// contain all load commands.
 func FixedPrefix(prefix []byte, size int64) int64 {
 	src := &prefixSource{prefix: prefix[:min(int64(len(prefix)), size)], total: size}
 	all, err := parseContainer(src)
@@ -73,8 +74,8 @@ func FixedPrefix(prefix []byte, size int64) int64 {
 	return max(0, min(s.commands.sigOff, size))
 }
 
-// UnsignedSlices returns the slices that need a signature and have none, as Verify would report them, of a file of size
-// bytes for which Probe returned Unsigned. prefix is what Probe was given.
+// UnsignedSlices returns the slices that need a signature but have none, as Verify would report them. Probe must have
+// returned Unsigned for this prefix and size.
 func UnsignedSlices(prefix []byte, size int64) []Slice {
 	if !mayNeedSignature(prefix) {
 		return nil
@@ -92,7 +93,7 @@ func UnsignedSlices(prefix []byte, size int64) []Slice {
 	return slices.DeleteFunc(newReport(all).Slices, func(s Slice) bool { return s.OK() })
 }
 
-// mayNeedSignature reports whether an image may need a signature, by what most images can be told from: their header.
+// mayNeedSignature reports whether an image may need a signature. For most images the header answers that.
 func mayNeedSignature(prefix []byte) bool {
 	if len(prefix) < 16 {
 		return false
@@ -117,7 +118,7 @@ var errNeedMore = errors.New("macho: prefix too short to tell")
 type prefixSource struct {
 	prefix []byte
 	total  int64
-	need   int64 // length of the prefix that the last errNeedMore asks for
+	need   int64 // length of the prefix that the last errNeedMore needs
 }
 
 func (p *prefixSource) size() int64 { return p.total }

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// refusal is why a signature cannot be verified and repaired as a whole.
+// refusal says why a signature cannot be verified and repaired as a whole.
 type refusal struct {
 	status Status
 	reason string
@@ -24,7 +24,7 @@ func unsupported(format string, args ...any) *refusal {
 // listed here and in the functions that it calls. Once it returns nil, every range in g lies where it should: code before
 // the signature, slots in their CodeDirectory, and nothing that is read where a repair writes.
 //
-// refuseSlice and refuseBlobs have been called by readSignature, before it parsed what the index names.
+// readSignature calls refuseSlice and refuseBlobs before it parses the blobs that the index names.
 //
 // An unknown hash type is not refused here, as the other CodeDirectories can still be verified: see unknownHash.
 func (s *slice) refuse(g *signature) *refusal {
@@ -124,7 +124,8 @@ func (b blob) wantMagic() uint32 {
 	return 0
 }
 
-// refuse lists what can be wrong with a CodeDirectory of the signature g. encrypted is that of its slice.
+// refuse lists what can be wrong with a CodeDirectory of the signature g. encrypted says whether its slice is
+// encrypted.
 func (d *directory) refuse(g *signature, encrypted bool) *refusal {
 	switch {
 	case d.version < versionEarliest || d.version > versionLatest:
@@ -182,8 +183,8 @@ func (d *directory) refuseScatter() *refusal {
 	return nil
 }
 
-// refuseLayout lists what can be wrong with the places of a CodeDirectory's parts: none may lie past its end, and none
-// but the hashes where a repair writes.
+// refuseLayout lists what can be wrong with the positions of a CodeDirectory's parts: none may reach past its end, and
+// only the hashes may lie where a repair writes.
 func (d *directory) refuseLayout() *refusal {
 	slots := Range{d.hashOffset - d.special*d.hashSize, (d.special + d.code) * d.hashSize}
 	twin := Range{d.preEncrypt, d.code * d.hashSize}

@@ -27,8 +27,9 @@ const (
 	typeThreadLocalZeros = 0x12 // S_THREAD_LOCAL_ZEROFILL
 )
 
-// Locate sets the Regions of each slice whose status is not OK. The report must be that of image, which is only read.
-// What load commands name twice, as in a hostile image, is in two regions. Regions are cut at the end of the slice.
+// Locate sets the Regions of each slice whose status is not OK. r must be the report of image. Locate does not write to
+// image. Bytes that load commands name twice, as in a hostile image, are in two regions. Regions are cut at the end of
+// the slice.
 func (r *Report) Locate(image Image) error {
 	if r.OK() {
 		return nil
@@ -55,8 +56,8 @@ func (r *Report) Locate(image Image) error {
 	return nil
 }
 
-// regions reads the segment commands, up to the first command that is malformed, and returns the regions that they name,
-// by rising offset.
+// regions reads the segment commands, up to the first malformed one, and returns the regions that they name, sorted by
+// offset.
 func (s *slice) regions(src source) ([]Region, error) {
 	head, err := s.at(src, 0, 28)
 	if errors.Is(err, errOutside) {

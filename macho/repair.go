@@ -2,15 +2,15 @@ package macho
 
 import "fmt"
 
-// repairSlices repairs all slices of the image: every stale slot, or those that the ranges touch, which count from the
-// start of the image.
+// repairSlices repairs all slices of the image: every stale slot if all is set, otherwise the slots that ranges touch.
+// The ranges count from the start of the image.
 func (c Config) repairSlices(image Image, all bool, ranges []Range) (*Report, error) {
 	return c.run(image, func(j *sliceJob) error { return j.repair(all, ranges) }, func(jobs []*sliceJob) error {
 		return convert(jobs, all && c.OnCMS == CMSAdhoc && signersDiffer(jobs))
 	})
 }
 
-// repair recomputes stale slots of the slice. A signature by a certificate is left for convert.
+// repair recomputes stale slots of the slice. It leaves a signature by a certificate to convert.
 func (j *sliceJob) repair(all bool, ranges []Range) error {
 	s := j.slice
 	var inSlice []Range
@@ -54,8 +54,8 @@ func (j *sliceJob) repair(all bool, ranges []Range) error {
 	return nil
 }
 
-// convert makes signatures by a certificate ad-hoc, if one of them needs a repair or differ says that the slices
-// disagree on their signer already: those of all slices or of none, as the kernel refuses slices that disagree.
+// convert makes signatures by a certificate ad-hoc if one of them needs a repair, or if differ says that the slices
+// already disagree on their signer. It converts all of them or none, because the kernel refuses slices that disagree.
 func convert(jobs []*sliceJob, differ bool) error {
 	var wanted, all []*sliceJob
 	var stuck *sliceJob

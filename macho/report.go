@@ -22,8 +22,8 @@ func (s Status) OK() bool {
 
 // Report is the result of Verify or a repair for an image.
 type Report struct {
-	// Slices has the slices of a fat image in the order of its table, or the one of a thin image. It is empty for a
-	// file that is no Mach-O image.
+	// Slices has the slices of a fat image in the order of its table, or the only slice of a thin image. It is empty for
+	// a file that is not a Mach-O image.
 	Slices []Slice `json:"slices"`
 	// Hashed is the number of bytes that were hashed, counted once for each CodeDirectory.
 	Hashed int64 `json:"hashed"`
@@ -52,7 +52,7 @@ type Slice struct {
 	// bundle if a file of the bundle is touched.
 	Touched bool `json:"-"`
 
-	// NeedsSignature is set if the kernel does not run this slice without a signature: it is a program, dylib, bundle or
+	// NeedsSignature is set if the kernel runs this slice only with a signature: it is a program, dylib, bundle or
 	// dylinker for macOS on arm64. If its status is StatusUnsigned, it does not run.
 	NeedsSignature bool `json:"-"`
 
@@ -62,28 +62,27 @@ type Slice struct {
 	// MadeAdhoc is set by Report.Was if a repair has replaced a signature by a certificate.
 	MadeAdhoc bool `json:"-"`
 
-	// Regions has the parts of the slice by rising offset. Report.Locate sets it.
+	// Regions lists the parts of the slice, sorted by offset. Report.Locate sets it.
 	Regions []Region `json:"-"`
 
-	// Notes has what a caller has found on stale pages, for its own reports.
+	// Notes lists what a caller found on stale pages, for its own reports.
 	Notes []Note `json:"-"`
 
-	// External holds the special slots whose content is another file of a bundle, of all CodeDirectories. They are
-	// not part of the check: package bundle compares them with the files.
+	// External holds the special slots of all CodeDirectories whose content is another file of a bundle. Verify does not
+	// check them: package bundle compares them with the files.
 	External []SpecialSlot `json:"-"`
 
-	// Bundle has the files of the bundle that this slice seals and that do not match. It is nil if all match. Package
-	// bundle sets it.
+	// Bundle lists the files that this slice seals and that do not match. It is nil if all match. Package bundle sets it.
 	Bundle *SealedBundle `json:"bundle,omitempty"`
 }
 
-// Note is a text that stands in a slice.
+// Note is a text found in a slice.
 type Note struct {
 	Off  int64 // bytes from the start of the slice
 	Text string
 }
 
-// SealedBundle is a bundle whose files are not those that its main executable seals.
+// SealedBundle is a bundle whose files differ from those that its main executable seals.
 type SealedBundle struct {
 	Path      string     `json:"path"` // of the base, such as /Applications/A.app/Contents
 	Resources []Resource `json:"resources"`
@@ -106,10 +105,10 @@ type CodeDirectory struct {
 	HashType HashType `json:"hashType"`
 	PageSize int64    `json:"pageSize"` // bytes; 0: one slot over everything
 	Slots    int      `json:"slots"`    // number of code slots
-	// Stale has, in rising order, the pages whose slot did not match; 0 is the first of the slice. In a repaired slice
-	// these slots were recomputed.
+	// Stale lists the pages whose slot did not match, in rising order; 0 is the first page of the slice. In a repaired
+	// slice these slots were recomputed.
 	Stale []int `json:"stale"`
-	// StaleSpecial has the same for special slots: k for each special slot -k.
+	// StaleSpecial lists the special slots that did not match: k for special slot -k.
 	StaleSpecial []int `json:"staleSpecial"`
 
 	// CDHash and Identifier are set by Report.Identify.

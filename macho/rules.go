@@ -6,8 +6,8 @@ import (
 	"sort"
 )
 
-// A rule is one that the kernel applies to a signature whose hashes all match. The names are in reasons, and in the table
-// of docs/kernel-rules.md, which says for each where it was read.
+// A rule is a check that the kernel applies to a signature whose hashes all match. Its name appears in reasons and in
+// the table of docs/kernel-rules.md, which cites the source of each rule.
 type rule struct {
 	name     string
 	function string // of xnu
@@ -15,7 +15,7 @@ type rule struct {
 	since    string // the first xnu version that has it
 }
 
-// The rules, as of xnu-11417.101.15. What only some versions refuse is a warning instead, see warnings.
+// The rules, as of xnu-11417.101.15. A check of only some versions is a warning instead: see warnings.
 var (
 	rulePageSize      = rule{"page-size", "cs_validate_codedirectory", "bsd/kern/ubc_subr.c", "xnu-2782"}
 	ruleHashType      = rule{"hash-type", "cs_find_md", "bsd/kern/ubc_subr.c", "xnu-1228"}
@@ -109,7 +109,7 @@ func (s *slice) checkDirectories(g *signature) *violation {
 	return nil
 }
 
-// checkCodeLimit checks the limit, of which the kernel reads the 32-bit one only.
+// checkCodeLimit checks the code limits. The kernel reads only the 32-bit one.
 func (g *signature) checkCodeLimit() *violation {
 	for _, d := range g.kernelDirs {
 		if d.limit32 == 0 {
@@ -122,7 +122,7 @@ func (g *signature) checkCodeLimit() *violation {
 // limitsDiffer reports whether the kernel hashes another part of the slice than Security.framework does.
 func (d *directory) limitsDiffer() bool { return d.limit32 != 0 && d.limit32 != d.limit }
 
-// limitsDiffer returns the violation of a CodeDirectory whose two limits differ: no repair can tell which one counts.
+// limitsDiffer returns the violation of a CodeDirectory whose two limits differ: a repair cannot know which one counts.
 func (g *signature) limitsDiffer() *violation {
 	for _, d := range g.dirs {
 		if d.limitsDiffer() {
@@ -133,7 +133,7 @@ func (g *signature) limitsDiffer() *violation {
 }
 
 // checkCoverage checks that the pages of the load commands and of executable segments have a slot. The kernel does not
-// execute code in the last page if that is a partial one.
+// execute code in the last page if that page is partial.
 func (s *slice) checkCoverage(g *signature) *violation {
 	d := g.best()
 	if d == nil || d.pageShift == 0 || !s.commands.loadable() {
@@ -157,8 +157,8 @@ func (s *slice) checkCoverage(g *signature) *violation {
 	return nil
 }
 
-// coveredRuns returns the pages that have a slot, as few runs as possible, so that an image of many scatter records and
-// many segments is checked in a time in proportion to its size.
+// coveredRuns returns the pages that have a slot, in as few runs as possible: the time to check an image with many
+// scatter records and many segments is then proportional to its size.
 func (d *directory) coveredRuns() []extent {
 	if d.scatterOffset == 0 {
 		return d.extents()
@@ -224,8 +224,8 @@ func (g *signature) signer() signer {
 	return out
 }
 
-// checkTogether returns the rule that the slices of an image break together, or nil. signed has those whose signature is
-// not refused.
+// checkTogether returns the rule that the slices of an image break together, or nil. signed holds the slices whose
+// signature is not refused.
 func checkTogether(all []*slice, signed []*sliceJob) *violation {
 	if len(all) < 2 {
 		return nil
@@ -256,9 +256,9 @@ func signersDiffer(jobs []*sliceJob) bool {
 	return otherSigner(signed) != nil
 }
 
-// overlapWarning says which other slice the kernel takes for overlapped by this one. For a slice that it has loaded it notes
-// what the signature covers, rounded up to whole pages of the signature, and it refuses another slice in these bytes
-// (ubc_cs_blob_add of xnu). Only pages of 16384 bytes before a slice at a multiple of 4096 can reach that far.
+// overlapWarning says which other slice the kernel considers to overlap this one. When the kernel has loaded a slice,
+// it records what the signature covers, rounded up to whole pages of the signature, and refuses another slice in these
+// bytes (ubc_cs_blob_add of xnu). Only pages of 16384 bytes before a slice at a multiple of 4096 can reach that far.
 func (j *sliceJob) overlapWarning(signed []*sliceJob) []string {
 	d := j.sig.best()
 	if d == nil || d.pageShift > 16 {

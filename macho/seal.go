@@ -13,8 +13,8 @@ import (
 // digest in files stays as it is. The pages do not depend on these slots.
 //
 // Either all slices of the image get their slots or none does. In the report, a slice is StatusRepaired if its slots
-// changed and StatusValid if there was nothing to change; nothing else of it is checked. A slice that stands in the way
-// has the status that Repair gives it. With CMSAdhoc, an image that is signed by a certificate and has to change becomes
+// changed and StatusValid if there was nothing to change; nothing else of it is checked. A slice that prevents this has
+// the status that Repair gives it. With CMSAdhoc, an image that is signed by a certificate and has to change becomes
 // ad-hoc signed, as Repair describes.
 func (c Config) Seal(image Image, files []SpecialSlot) (*Report, error) {
 	return c.run(image, func(j *sliceJob) error { return j.planSeal(files) }, func(jobs []*sliceJob) error {
@@ -22,7 +22,7 @@ func (c Config) Seal(image Image, files []SpecialSlot) (*Report, error) {
 	})
 }
 
-// toSeal returns the digests that the slots of a CodeDirectory get.
+// toSeal returns the new digests for the slots of a CodeDirectory.
 func (j *sliceJob) toSeal(d *directory, files []SpecialSlot) []SpecialSlot {
 	var list []SpecialSlot
 	for _, stored := range j.slice.external(j.sig, d) {
@@ -35,7 +35,7 @@ func (j *sliceJob) toSeal(d *directory, files []SpecialSlot) []SpecialSlot {
 	return list
 }
 
-// planSeal finds out whether a slice has to change, and whether it can.
+// planSeal decides whether a slice has to change, and whether it can.
 func (j *sliceJob) planSeal(files []SpecialSlot) error {
 	g := j.sig
 	if g == nil {
@@ -61,7 +61,7 @@ func (j *sliceJob) planSeal(files []SpecialSlot) error {
 	return nil
 }
 
-// sealAll writes the slots, unless a slice stands in the way.
+// sealAll writes the slots, unless a slice prevents it.
 func sealAll(jobs []*sliceJob, files []SpecialSlot) error {
 	blocked := func(j *sliceJob) bool { return !j.out.Status.OK() && j.convert == nil }
 	i := slices.IndexFunc(jobs, blocked)
@@ -111,13 +111,13 @@ func (j *sliceJob) seal(files []SpecialSlot) error {
 			}
 		}
 	}
-	// What follows reads the new slots.
+	// Later steps read the new slots.
 	status, reason := j.out.Status, j.out.Reason
 	if err := j.parse(newWindow(j.image)); err != nil {
 		return err
 	}
 	if j.sig == nil {
-		return fmt.Errorf("macho: the signature that was sealed is %s: %s", j.out.Status, j.out.Reason)
+		return fmt.Errorf("macho: the newly sealed signature is %s: %s", j.out.Status, j.out.Reason)
 	}
 	j.out.Status, j.out.Reason = status, reason
 	return nil

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// signature is the contents of the bytes that LC_CODE_SIGNATURE names, whether they make sense or not: refuse judges them.
+// signature is the decoded range that LC_CODE_SIGNATURE names. It may be invalid: refuse decides that.
 type signature struct {
 	off, size     int64 // of the whole, from the start of the slice
 	magic, length uint32
@@ -17,7 +17,7 @@ type signature struct {
 	order         []int  // indices of blobs by rising offset
 	dirs          []*directory
 	kernelDirs    []*directory // those that the kernel reads, in the order of the index
-	refusal       *refusal     // what is wrong before the CodeDirectories; they have then been read in part only
+	refusal       *refusal     // a defect found before the CodeDirectories, which are then read only in part
 }
 
 // blob is an entry of a SuperBlob's index and the header of the blob that it names.
@@ -35,7 +35,7 @@ func (b blob) isDirectory() bool {
 	return b.slot == slotCodeDirectory || slotAlternate <= b.slot && b.slot <= slotAlternateLast
 }
 
-// directory is a CodeDirectory, whether it makes sense or not. Offsets count from its start.
+// directory is a decoded CodeDirectory, which may be invalid. Offsets count from its start.
 type directory struct {
 	slot          uint32
 	off           int64 // of the CodeDirectory, from the start of the slice
@@ -69,9 +69,9 @@ type extent struct{ page, slot, count int64 }
 
 // readSignature reads the signature that the load commands of the slice name. An error means that src cannot be read.
 //
-// The index is judged before what it names is parsed. If a blob is named twice or overlaps another, or the slice is
-// refused for another reason, only the fixed headers of the CodeDirectories are read, for the report, and only one of
-// each slot. Otherwise no byte belongs to two blobs.
+// The index is checked before the blobs that it names are parsed. If a blob is named twice or overlaps another, or the
+// slice is refused for another reason, only the fixed headers of the CodeDirectories are read, for the report, and only
+// one for each slot. Otherwise no byte belongs to two blobs.
 func (s *slice) readSignature(src source) (*signature, error) {
 	g := &signature{off: s.commands.sigOff, size: s.commands.sigSize}
 	r := sigReader{src: src, base: s.off + g.off, size: g.size, be: binary.BigEndian}
@@ -110,8 +110,8 @@ func (s *slice) readSignature(src source) (*signature, error) {
 	return g, r.err
 }
 
-// readIndex reads the index of a SuperBlob and the headers of its blobs, those by rising offset, so that an image that is
-// not in memory is read once.
+// readIndex reads the index of a SuperBlob, then the headers of its blobs in rising order of offset, so that an image
+// that is not in memory is read once.
 func (g *signature) readIndex(r *sigReader) {
 	g.count = r.u32(8)
 	if g.count > maxBlobs || superBlobHeader+8*int64(g.count) > min(g.size, int64(g.length)) {
@@ -141,7 +141,7 @@ func (g *signature) sortBlobs() {
 	slices.SortStableFunc(g.order, func(i, j int) int { return int(g.blobs[i].off - g.blobs[j].off) })
 }
 
-// sigReader reads numbers of a signature. Outside of it they are 0.
+// sigReader reads numbers in a signature. Outside it they are 0.
 type sigReader struct {
 	src   source
 	base  int64 // of the signature, from the start of the image
@@ -191,7 +191,7 @@ func (r *sigReader) directory(sigOff int64, b blob) *directory {
 		d.teamOffset = at(cdTeamOffset)
 	}
 	if d.version >= versionCodeLimit64 {
-		// A limit that does not fit becomes one that is past the end of every image.
+		// A limit that does not fit is clamped past the end of any image.
 		if limit := r.u64(b.off + 56); limit != 0 {
 			d.limit = int64(min(limit, 1<<62))
 		}

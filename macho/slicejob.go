@@ -25,8 +25,8 @@ func (j *sliceJob) wrap(err error) error {
 	return fmt.Errorf("%w (slice %s at %d)", err, j.slice.arch, j.slice.off)
 }
 
-// run reports on each slice of the image. It calls work for each that has a signature, then after, if not nil, for all of
-// them, and applies the rules to what is still valid.
+// run reports on each slice of the image. It calls work for each slice that has a signature, then after, if not nil,
+// for all of them together, and applies the rules to the slices that are still valid.
 func (c Config) run(image Image, work func(*sliceJob) error, after func([]*sliceJob) error) (*Report, error) {
 	src := newWindow(image)
 	all, err := parseContainer(src)
@@ -79,7 +79,7 @@ func newReport(all []*slice) *Report {
 	return report
 }
 
-// applyRules makes slices refused that are valid or repaired, but that the kernel refuses.
+// applyRules sets StatusRefused for slices that are valid or repaired but that the kernel refuses.
 func applyRules(image Image, all []*slice, jobs []*sliceJob) error {
 	signed := slices.DeleteFunc(jobs, func(j *sliceJob) bool { return j.sig == nil })
 	together := checkTogether(all, signed)
@@ -177,7 +177,7 @@ func (j *sliceJob) selectSlots(all bool, ranges []Range) {
 	}
 }
 
-// hash compares the selected slots with their content, and with write sets those that differ.
+// hash compares the selected slots with their content. If write is set, it rewrites those that differ.
 func (j *sliceJob) hash(write bool) error {
 	h := &hasher{image: j.image, slice: j.slice, write: write, jobs: j.Jobs}
 	if err := h.run(j.sels); err != nil {

@@ -2,9 +2,9 @@ package macho
 
 import "slices"
 
-// Special slot -k of a CodeDirectory holds the hash of something that is not a page of code. A new special slot gets an
-// entry in specialSlots. If what it hashes is not a blob of the SuperBlob, it also gets a case in specialContent and one in
-// checkSpecial of internal/audit, as the check of a repair shares no code with the repair.
+// Special slot -k of a CodeDirectory holds the hash of something that is not a page of code. To add a special slot, add
+// an entry to specialSlots. If the slot does not hash a blob of the SuperBlob, also add a case to specialContent and
+// one to checkSpecial of internal/audit: the check of a repair shares no code with the repair.
 //
 // The slots and the magics of their blobs are from xnu osfmk/kern/cs_blobs.h.
 const (
@@ -15,7 +15,7 @@ const (
 
 // specialSlots describes special slot -k at index k.
 var specialSlots = [...]struct {
-	name string // what the slot is the hash of, for people
+	name string // what the slot hashes, for people
 	// magic is that of the blob that the slot hashes, which has the slot's number in the SuperBlob. 0: no blob is
 	// known for this slot, or it hashes something else.
 	magic uint32
@@ -27,7 +27,7 @@ var specialSlots = [...]struct {
 	slotResources:    {name: "_CodeSignature/CodeResources"},
 	4:                {name: "the application"},                                             // CSSLOT_APPLICATION
 	5:                {name: "the entitlements", magic: 0xfade7171, needsSlot: true},        // CSSLOT_ENTITLEMENTS
-	6:                {name: "what a kind of file has"},                                     // Security's cdRepSpecificSlot
+	6:                {name: "data specific to the kind of file"},                           // Security's cdRepSpecificSlot
 	7:                {name: "the entitlements in DER", magic: 0xfade7172, needsSlot: true}, // CSSLOT_DER_ENTITLEMENTS
 	8:                {name: "the launch constraints on itself", magic: 0xfade8181, needsSlot: true},
 	9:                {name: "the launch constraints on its parent", magic: 0xfade8181, needsSlot: true},
@@ -42,10 +42,10 @@ const lastSpecial = len(specialSlots) - 1
 type SpecialSlot struct {
 	K        int
 	HashType HashType
-	Digest   []byte // as long as the hash type's digests are
+	Digest   []byte // as long as digests of the hash type
 }
 
-// Name says what the slot is the hash of, such as "the entitlements". It depends on K only.
+// Name returns what the slot hashes, such as "the entitlements". It depends on K only.
 func (s SpecialSlot) Name() string {
 	if s.K <= 0 || s.K > lastSpecial {
 		return "unknown"

@@ -82,7 +82,7 @@ func TestKernelWarnings(t *testing.T) {
 	short, _ := machotest.Image{CodeSize: 4096, Directories: []machotest.Directory{{Version: 0x20001, HashType: 1, PageShift: 12, Identifier: "x"}}}.Build()
 	misplaced, _ := machotest.Image{FileType: 6, Linkedit: [2]int{0, 1}, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
 	dir := nartest.Restore(t, nartest.Tree(nartest.Dir{"short": nartest.Exec(short), "misplaced": nartest.Exec(misplaced)}))
-	for _, want := range []string{"CodeDirectory 0x0 has 66 bytes", "is not inside of __LINKEDIT"} {
+	for _, want := range []string{"CodeDirectory 0x0 has 66 bytes", "is not inside __LINKEDIT"} {
 		for _, format := range []string{"text", "json", "github"} {
 			o := invoke(nil, "verify", "--format", format, dir)
 			mark := map[string]string{"text": "\n  warning: ", "json": `"warnings":["`, "github": "::warning "}[format]

@@ -11,7 +11,7 @@
 //
 // The first ROOT is named Contents. The ROOT of a framework is usually the directory of a version.
 //
-// If the executable is not an image but a script, for example, its signature is in files beside CodeResources.
+// If the executable is not an image (but a script, for example), its signature lies in files beside CodeResources.
 //
 // CodeResources seals the other files of the bundle (package resources). A Checker with CheckResources compares them, too.
 package bundle
@@ -41,11 +41,11 @@ const (
 // slotResources is k of the special slot -k that hashes CodeResources (CSSLOT_RESOURCEDIR).
 const slotResources = 3
 
-// slotInfoPlist is that of the Info.plist (CSSLOT_INFOSLOT).
+// slotInfoPlist is k of the one that hashes Info.plist (CSSLOT_INFOSLOT).
 const slotInfoPlist = 1
 
 const (
-	// maxDepth is how deep a bundle may lie: what Nix allows of an archive, and far more than bundles need.
+	// maxDepth is how deep a bundle may lie: as deep as Nix allows in an archive, and far deeper than bundles are.
 	maxDepth = 64
 	// maxFileDepth is how deep a file of a bundle may lie, such as ROOT/MacOS/X.
 	maxFileDepth = maxDepth + 2
@@ -54,19 +54,20 @@ const (
 	maxStale   = 1 << 20
 )
 
-// A Checker compares main executables with the files of their bundle. It is given the files of a tree in depth-first
-// order, as an archive has them. It keeps only digests and reports, a few megabytes at most. The zero Checker is ready
-// to use.
+// A Checker compares main executables with the files of their bundle. The caller adds the files of a tree in
+// depth-first order, the order of archives. The Checker keeps only digests and reports, a few megabytes at most. The
+// zero Checker is ready to use.
 //
 // Paths are slash-separated, from the tree's root, which is "/". The Checker asks for a path only if a bundle can lie
 // there. A depth is the number of directories around a file, including the root.
 type Checker struct {
-	// CheckResources compares all files of bundles with their CodeResources. All that a Scope finds must then be added.
+	// CheckResources compares all files of bundles with their CodeResources. The caller must then add everything that a
+	// Scope finds.
 	CheckResources bool
 	// RootName is the name of the tree's root, if it has one.
 	RootName string
-	// Script, if not nil, is called when a bundle is complete whose main executable is no image, but a script as a rule,
-	// with the path of the executable and what its signature would be if it had one.
+	// Script, if not nil, is called for each complete bundle whose main executable is not an image, and usually a script.
+	// It gets the path of the executable and a slice with the state of its signature.
 	Script func(path string, s macho.Slice)
 	// Reseal, if not nil, repairs the seals of bundles, with CheckResources.
 	Reseal *Reseal
@@ -74,7 +75,7 @@ type Checker struct {
 	Touched bool
 
 	tree    tree
-	open    []*openBundle // around the current file, the outermost first
+	open    []*openBundle // those around the current file, the outermost first
 	waiting int           // slices that wait, in all of them
 	stale   int           // stale slots of these slices
 	cost    int64         // of the comparisons so far
@@ -105,13 +106,13 @@ type waitingSlice struct {
 	slice macho.Slice
 	then  func(macho.Slice)
 	path  string // of the image
-	above bool   // its bundle is the root, if that is what Contents is
+	above bool   // its bundle is the root, if that is a Contents directory
 
 	file     int         // number of the image in the tree
 	contents macho.Image // of the image, if they may change
 }
 
-// A FileDigest hashes what is written to it, with every hash that a CodeDirectory may use.
+// A FileDigest hashes the bytes written to it with every hash that a CodeDirectory may use.
 type FileDigest struct {
 	// Touched marks a file that the caller has changed.
 	Touched bool
@@ -120,14 +121,14 @@ type FileDigest struct {
 	size   int64
 	kept   []byte // the contents, up to keep bytes
 	keep   int
-	pages  *pages // of what may be a script, from the first byte on
+	pages  *pages // of a file that may be a script; its first byte decides
 	script bool   // it may be one
 }
 
 // maxInfoPlist bounds the Info.plist that is read for the name of an executable, in bytes.
 const maxInfoPlist = 1 << 20
 
-// NewItemDigest returns the digest of an empty file of this name, in what a Scope found.
+// NewItemDigest returns the digest of an empty file of this name, for a file that a Scope found.
 func NewItemDigest[T string | []byte](name T) *FileDigest {
 	if !IsSealedFile(name) {
 		d := &FileDigest{script: true}
@@ -172,7 +173,7 @@ func (d *FileDigest) Write(p []byte) (int, error) {
 	d.size += int64(len(p))
 	if room := d.keep - len(d.kept); room > 0 {
 		if need := len(d.kept) + min(room, len(p)); need > cap(d.kept) {
-			// Twice as much each time: append takes smaller steps, and leaves more behind.
+			// Double the capacity: append grows in smaller steps and leaves more garbage.
 			d.kept = slices.Grow(d.kept, min(max(need, 2*cap(d.kept)), d.keep)-len(d.kept))
 		}
 		d.kept = append(d.kept, p[:min(room, len(p))]...)
@@ -194,8 +195,8 @@ func IsSealedFile[T string | []byte](name T) bool {
 	return string(name) == infoPlistName || string(name) == codeResourcesName || isDirectoryFile(name)
 }
 
-// Reach says that the next file or directory has this many directories around it. The bundles that it lies outside of
-// are complete; Reach(0) completes all.
+// Reach announces the depth of the next file or directory. Bundles that do not contain it are then complete; Reach(0)
+// completes all.
 func (c *Checker) Reach(depth int) {
 	for n := len(c.open); n > 0 && c.open[n-1].depth >= depth; n-- {
 		last := c.open[n-1]
@@ -246,9 +247,9 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	}
 }
 
-// AddSlice adds a slice of the image at path and calls then once with it: at once if it seals no file of a bundle, else
-// when its bundle is complete. If the bundle has other files than those that the slice seals, the slice then has
-// macho.StatusBundle, unless it has a worse status already, and it is Touched if such a file is. A missing file is no
+// AddSlice adds a slice of the image at path and calls then with it once: immediately if it seals no file of a bundle,
+// otherwise when its bundle is complete. If files of the bundle differ from those that the slice seals, its status
+// becomes macho.StatusBundle, unless it is worse already, and it is Touched if such a file is. A missing file is not a
 // problem.
 func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then func(macho.Slice)) {
 	c.tree.addCode(&s)
@@ -319,7 +320,7 @@ func (b *openBundle) compare(c *Checker) {
 	}
 }
 
-// compareStored compares what a slice seals beside itself.
+// compareStored compares the Info.plist and the list with the slots of a slice.
 func (b *openBundle) compareStored(c *Checker, w *waitingSlice) {
 	s := &w.slice
 	var changed [slotResources + 1]bool // by slot; several CodeDirectories have it
@@ -366,7 +367,7 @@ func (b *openBundle) name(s *macho.Slice, r ...macho.Resource) {
 	s.Bundle.Resources = append(s.Bundle.Resources, r...)
 }
 
-// mark sets the status of a slice that does not seal the files that are there.
+// mark sets the status of a slice whose seal does not match the files.
 func mark(s *macho.Slice, why string, touched bool) {
 	why = "bundle: " + why
 	if s.Status.OK() {

@@ -10,8 +10,8 @@ import (
 	"narseal/macho"
 )
 
-// A main executable that is no Mach-O image, such as a script, has no room for a signature. It then lies in files beside
-// the list of resources, each of which has the contents of a slot (CodeDirectory::canonicalSlotName in
+// A main executable that is not a Mach-O image, such as a script, has no room for a signature. The signature then lies
+// in files beside the list of resources, each with the contents of one slot (CodeDirectory::canonicalSlotName in
 // Security.framework's codedirectory.cpp).
 const (
 	directoryName    = "CodeDirectory"
@@ -81,7 +81,7 @@ func parseDetached(slot uint32, b []byte) (*detached, error) {
 	case version >= versionScatter && len(b) < 48, version >= versionLimit64 && len(b) < 64:
 		return nil, errShort
 	case version >= versionScatter && at(44) != 0:
-		return nil, errors.New("a file has no scatter list")
+		return nil, errors.New("the CodeDirectory has a scatter list, which that of a file cannot have")
 	}
 	d := &detached{hashSize: int(b[36]), limit: at(32), present: map[int]bool{}}
 	d.Slot, d.HashType = slot, macho.HashType(b[37])

@@ -8,7 +8,7 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// contents says what lies in a directory that may be a bundle.
+// contents describes a directory that may be a bundle.
 type contents struct {
 	counted   bool
 	files     int    // all but directories
@@ -17,8 +17,8 @@ type contents struct {
 	touched   bool   // the caller has changed a file
 }
 
-// isContents reports whether the root, which has no name as a rule, is what Contents is, and not a directory that has one
-// called MacOS.
+// isContents reports whether the root, which usually has no name, is the Contents of a bundle, rather than a directory
+// that happens to contain one named MacOS.
 func (b *openBundle) isContents(c *Checker, w *waitingSlice) bool {
 	b.look(c)
 	if c.RootName == contentsName || b.codeResources != nil || b.contents.signature {
@@ -44,8 +44,8 @@ func (b *openBundle) look(c *Checker) {
 	}
 }
 
-// isBundle reports whether the directory is a bundle, rather than one that an executable was taken to, alone or beside
-// others. What such an executable sealed in its bundle is not missing.
+// isBundle reports whether the directory is a bundle, rather than one to which an executable was moved, alone or with
+// others. The files that such an executable seals do not count as missing.
 func (b *openBundle) isBundle(c *Checker, executable string) bool {
 	b.look(c)
 	dir, name := splitPath(b.root)
@@ -74,7 +74,7 @@ func (in *contents) count(t *tree, depth int) {
 	}
 }
 
-// executable is the path of a slice's image from the base.
+// executable returns the path of a slice's image from the base.
 func (b *openBundle) executable(w *waitingSlice) string {
 	return strings.TrimPrefix(strings.TrimPrefix(w.path, b.root), "/")
 }
@@ -82,8 +82,8 @@ func (b *openBundle) executable(w *waitingSlice) string {
 // inScope reports whether the tree has the files of the bundle.
 func (b *openBundle) inScope(t *tree) bool { return t.inside && b.depth >= t.depth }
 
-// lift has the slices of a directory MacOS in the root wait for the end of the root, which may be what Contents is as
-// a rule, and reports whether it does. A directory that has what a bundle has is one itself.
+// lift makes the slices of a directory MacOS in the root wait for the end of the root, which may be the Contents of a
+// bundle, and reports whether it did. A directory MacOS that contains the files of a bundle is a bundle itself.
 func (c *Checker) lift(b *openBundle) bool {
 	if b.root != executablesDir || len(b.slices) == 0 || len(b.infoPlists) > 0 || b.codeResources != nil {
 		return false
@@ -96,7 +96,7 @@ func (c *Checker) lift(b *openBundle) bool {
 	return true
 }
 
-// Leave says that the root, for which a Scope took a bundle, is none.
+// Leave says that the root, which a Scope took for a bundle, is not one.
 func (c *Checker) Leave() {
 	c.tree = tree{}
 	for _, b := range c.open {

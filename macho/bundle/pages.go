@@ -12,7 +12,7 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// maxPages bounds the pages of a script whose digests are kept, 2.5 MiB. Several may wait for their turn.
+// maxPages bounds the pages of a script whose digests are kept: 2.5 MiB of text. Several scripts may wait at once.
 const maxPages = 640
 
 // pages has the digests of the pages of a file that may be the main executable of a bundle.
@@ -23,7 +23,7 @@ type pages struct {
 	full   bool // there are more than maxPages
 }
 
-// pageSums is what a page takes in sums: where each hash begins, and the end.
+// pageSums is the layout of a page in sums: the offset of each hash, and the total.
 var pageSums = [...]int{0, 20, 52, 100}
 
 func (p *pages) Write(b []byte) {

@@ -15,30 +15,29 @@ import (
 // Reseal says how a Checker repairs the seals of bundles, before it compares them.
 //
 // A bundle is resealed when it is complete, the inner ones first. The Checker changes digests in its CodeResources, and
-// then the special slots -1 and -3 of its main executable. Nothing gets another length. It takes both from the Images that
-// were given to Checker.Give, and writes to these; where they lie, in an archive or in files, is the caller's business.
-// The slice of a bundle that now matches is macho.StatusRepaired. Where something still does not match, it has the status
-// that it has without Reseal, and is Touched.
+// then the special slots -1 and -3 of its main executable. No length changes. It reads and writes both through the
+// Images given to Checker.Give, which may lie in an archive or in files. If the bundle then matches, its slice is
+// macho.StatusRepaired. Otherwise it has the status that it has without Reseal, and is Touched.
 //
-// A file that was added or removed, and a changed symlink, are left for the report. A bundle is left as it is, and the
-// reason says so, if it is signed by a certificate (but see OnCMS), past a bound, or if its list cannot be changed in place.
+// Added files, removed files and changed symlinks are only reported. A bundle is left as it is, and the reason says so,
+// if it is signed by a certificate (but see OnCMS), exceeds a bound, or has a list that cannot be changed in place.
 type Reseal struct {
-	// All repairs all that does not match. Otherwise only what files changed that are Touched is repaired.
+	// All repairs everything that does not match. Otherwise only mismatches of Touched files are repaired.
 	All bool
 	// Resumed is resources.Update's.
 	Resumed bool
-	// OnCMS says what becomes of executables that are signed by a certificate.
+	// OnCMS says what to do with executables that are signed by a certificate.
 	OnCMS macho.CMSPolicy
 	Jobs  int // goroutines that hash; 0: GOMAXPROCS
 }
 
-// Give gives the contents of the next file, which AddSlice or AddFile and then AddItem add, to be changed. They must be
-// complete, and can be read and written from the call of Reach that completes their bundle. The Checker has no other way
-// to change a file.
+// Give passes the contents of the next file, which AddSlice or AddFile and then AddItem add, so that they can be
+// changed. They must be complete. The Checker reads and writes them in the call of Reach that completes their bundle,
+// and changes no other file.
 func (c *Checker) Give(contents macho.Image) { c.given = contents }
 
-// Holds reports whether contents that were given may still change, because their bundle is not complete. It looks at
-// bundles of this depth and deeper ones: those that Reach would complete, or with 0 all.
+// Holds reports whether given contents may still change, because their bundle is not complete. It considers bundles at
+// this depth and deeper: those that Reach would complete, or all for 0.
 func (c *Checker) Holds(depth int) bool {
 	return slices.ContainsFunc(c.open, func(b *openBundle) bool {
 		if b.depth < depth {
@@ -48,7 +47,7 @@ func (c *Checker) Holds(depth int) bool {
 	})
 }
 
-// WantsList reports whether the CodeResources at path may have to be changed, as far as the files before it tell.
+// WantsList reports whether the CodeResources at path may have to be changed, as far as the files before it show.
 func (c *Checker) WantsList(path string) bool {
 	if c.Reseal == nil || !c.tree.inside {
 		return false
@@ -79,15 +78,15 @@ func CanReseal(s *macho.Slice) bool {
 	})
 }
 
-// Err returns the first error of reading or writing contents that were given since the last call. Until then, no seal is
-// repaired.
+// Err returns and clears the first error of reading or writing given contents. After such an error no seal is repaired
+// until Err is called.
 func (c *Checker) Err() error {
 	err := c.err
 	c.err = nil
 	return err
 }
 
-// reseal repairs the seal of a complete bundle. Why it does not, if there is a reason, goes to b.refused.
+// reseal repairs the seal of a complete bundle. If it cannot, b.refused says why.
 func (c *Checker) reseal(b *openBundle) {
 	if c.Reseal == nil || c.err != nil || len(b.slices) == 0 || !b.inScope(&c.tree) || c.tree.full != "" {
 		return
@@ -167,7 +166,7 @@ func (r *resealer) run() error {
 	return r.writeList(data, digest)
 }
 
-// infoPlist returns the slots for the Info.plist that an executable seals. It returns none if they are not to be changed.
+// infoPlist returns the slots for the Info.plist that an executable seals. It returns none if they must not change.
 func (r *resealer) infoPlist(executable []*waitingSlice) []macho.SpecialSlot {
 	matches := func(d *FileDigest) bool {
 		return slices.ContainsFunc(executable, func(w *waitingSlice) bool {
@@ -178,7 +177,7 @@ func (r *resealer) infoPlist(executable []*waitingSlice) []macho.SpecialSlot {
 	i := slices.IndexFunc(all, matches)
 	dir, _ := splitPath(r.b.root)
 	switch {
-	case i >= 0: // some slots match, and perhaps not all
+	case i >= 0: // some slots match, perhaps not all
 	case len(all) == 1:
 		i = 0
 	case len(all) == 2 && strings.HasSuffix(r.b.root, contentsDir):
@@ -270,7 +269,7 @@ func holds(s *macho.Slice, slots []macho.SpecialSlot) bool {
 	return true
 }
 
-// sealedAgain takes over the state of a slice that got other slots.
+// sealedAgain updates the state of a slice whose slots changed.
 func (w *waitingSlice) sealedAgain(now *macho.Slice, updated int) {
 	s := &w.slice
 	s.External, s.Signature, s.Touched = now.External, now.Signature, true
@@ -291,7 +290,7 @@ func (w *waitingSlice) sealedAgain(now *macho.Slice, updated int) {
 	s.Status, s.Reason = macho.StatusRepaired, why
 }
 
-// hashAgain sets the digests of a file that changed, if another bundle around this one may have sealed it as a file.
+// hashAgain recomputes the digests of a changed file if a bundle around this one may have sealed it as a file.
 func (r *resealer) hashAgain(f *resources.File, contents macho.Image) error {
 	if f.Sums == nil || r.b.depth <= r.tree.depth+1 {
 		return nil
@@ -304,7 +303,7 @@ func (r *resealer) hashAgain(f *resources.File, contents macho.Image) error {
 	return nil
 }
 
-// setCode updates what is known of the code in a file. The earlier hashes stay: they are what the lists around it have.
+// setCode updates the code of a file. The earlier hashes stay, because the lists of the bundles around it contain them.
 func setCode(f *resources.File, now *macho.Report) {
 	var hashes []resources.CodeHash
 	k := 0

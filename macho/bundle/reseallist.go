@@ -6,7 +6,8 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// list returns the list as it must be, or nil if it stays, and its digest, or nil if the slots for it stay.
+// list returns the changed list, or nil if it does not change, and its digest, or nil if the slots for it do not
+// change.
 func (r *resealer) list() ([]byte, *FileDigest) {
 	d := r.b.codeResources
 	if d == nil || int64(len(d.kept)) != d.size {
@@ -32,7 +33,7 @@ func (r *resealer) list() ([]byte, *FileDigest) {
 		r.b.refused = "its list of resources came before anything said that it may have to be changed"
 		return nil, nil
 	}
-	// What cannot be checked afterwards is not changed. The comparison says why.
+	// A list that cannot be checked afterwards is not changed. The comparison says why.
 	r.b.list, err = resources.Parse(data)
 	if err != nil || r.cost+r.b.list.Cost(files) > costInAll+r.allowed {
 		r.b.list = nil
@@ -45,7 +46,7 @@ func (r *resealer) list() ([]byte, *FileDigest) {
 	return data, digest
 }
 
-// writeList writes what changed of the list.
+// writeList writes the changed part of the list.
 func (r *resealer) writeList(data []byte, digest *FileDigest) error {
 	old := r.b.codeResources
 	first, last := 0, len(data)

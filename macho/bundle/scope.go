@@ -2,11 +2,11 @@ package bundle
 
 import "bytes"
 
-// A Scope finds the directories that may be bundles, or hold what a bundle seals, by their names. Everything in them is
-// to be given to Checker.AddFile or Checker.AddItem. The zero Scope is ready to use.
+// A Scope finds directories that may be bundles, or may contain files that a bundle seals, by their names. The caller
+// passes everything in them to Checker.AddFile or Checker.AddItem. The zero Scope is ready to use.
 //
-// Files that a bundle seals may come before its executable. So whoever reads a stream has to hash them before anything
-// says that a bundle is there, and only names tell.
+// Files that a bundle seals may come before its executable. A reader of a stream therefore has to hash them before it
+// knows that there is a bundle. Until then, only names suggest one.
 type Scope struct {
 	inside bool
 	depth  int // of the outermost such directory
@@ -25,8 +25,7 @@ var suffixes = map[string]bool{
 	"colorPicker": true, "ibplugin": true, "fs": true, "mailbundle": true, "slideSaver": true, "webplugin": true,
 }
 
-// Enter says that the next entry has this many directories around it and this name, and reports whether it is such a
-// directory or lies in one.
+// Enter takes the depth and the name of the next entry, and reports whether it is such a directory or lies in one.
 func (s *Scope) Enter(depth int, name []byte, directory bool) bool {
 	s.left = false
 	if s.guess && !s.stays(depth, name, directory) {
@@ -41,8 +40,8 @@ func (s *Scope) Enter(depth int, name []byte, directory bool) bool {
 	return s.inside
 }
 
-// EnterSigned says, after Enter for a directory, that it holds _CodeSignature, as whoever can list it knows. It reports
-// whether Enter did not find it.
+// EnterSigned says, after Enter for a directory, that the directory contains _CodeSignature: a caller that can list
+// directories knows. It reports whether Enter missed the directory.
 func (s *Scope) EnterSigned(depth int) bool {
 	if s.inside {
 		return false
@@ -51,15 +50,17 @@ func (s *Scope) EnterSigned(depth int) bool {
 	return true
 }
 
-// EnterRoot is Enter for the root of a stream, a directory without a name. As nothing else says whether it is a bundle,
-// it is taken for one until its names are past that of the Info.plist that every bundle has, or do not begin as names in
-// bundles do: what lies in it is hashed until then, and in most packages that is nothing. Left then says so.
+// EnterRoot is Enter for the root of a stream, a directory without a name. Nothing else says whether it is a bundle, so
+// it counts as one until its names have passed that of the Info.plist that every bundle has, or until a name begins
+// unlike those in bundles. Files are hashed until then; in most packages there are none. Left reports when this
+// happens.
 func (s *Scope) EnterRoot() bool {
 	*s = Scope{inside: true, guess: true}
 	return true
 }
 
-// Left reports whether the entry of the last Enter showed that the root is no bundle. Checker.Leave is then to be called.
+// Left reports whether the entry of the last Enter showed that the root is no bundle. The caller must then call
+// Checker.Leave.
 func (s *Scope) Left() bool { return s.left }
 
 // stays reports whether the root may be a bundle after this entry.
@@ -68,7 +69,7 @@ func (s *Scope) stays(depth int, name []byte, directory bool) bool {
 	case 1:
 		s.resources = directory && string(name) == "Resources"
 		s.plist = s.plist || !directory && string(name) == infoPlistName
-		// Directories of several bundles, which are better looked at one by one.
+		// Directories of several bundles, which are better checked one by one.
 		several := directory && (string(name) == "Applications" || string(name) == "Library")
 		usual := len(name) > 0 && (name[0] >= 'A' || name[0] == '.')
 		return s.plist || string(name) <= "Resources" && usual && !several

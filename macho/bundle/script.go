@@ -12,8 +12,8 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// What is reported as the architecture of a bundle whose signature lies in files: its main executable is a script, or it has
-// none.
+// The architecture that is reported for a bundle whose signature lies in files: its main executable is a script, or it
+// has none.
 const (
 	archScript = "script"
 	archNone   = "none"
@@ -37,7 +37,7 @@ type script struct {
 	touched bool
 }
 
-// compareScript compares a bundle whose signature lies in files with it, and passes the result to c.Script.
+// compareScript compares a bundle with its signature, if that lies in files, and passes the result to c.Script.
 func (b *openBundle) compareScript(c *Checker) {
 	if len(b.detached) == 0 || !c.CheckResources {
 		return
@@ -46,7 +46,7 @@ func (b *openBundle) compareScript(c *Checker) {
 	s.slice = macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "adhoc"}
 	s.find()
 	if s.at >= 0 && len(c.tree.files[s.at].Code) > 0 {
-		return // an image, whose own signature counts
+		return // an image: its own signature counts
 	}
 	s.compare()
 	if c.Script != nil {
@@ -95,7 +95,7 @@ func (s *script) find() {
 	s.touched = s.touched || t.files[i].Touched
 }
 
-// nominal takes the Info.plist for the main executable, as Security.framework does of a bundle that has none.
+// nominal uses the Info.plist as the main executable, as Security.framework does for a bundle that has none.
 func (s *script) nominal() {
 	if len(s.infoPlists) != 1 {
 		return
@@ -114,7 +114,7 @@ func (s *script) nominal() {
 	}
 }
 
-// executable is the name of the main executable: what Info.plist says, else that of the bundle.
+// executable returns the name of the main executable: the one in Info.plist, or else that of the bundle.
 func (s *script) executable() string {
 	for _, d := range s.infoPlists {
 		if name := resources.Executable(d.kept); name != "" {
@@ -132,7 +132,7 @@ func (s *script) executable() string {
 	return strings.TrimSuffix(name, path.Ext(name))
 }
 
-// problem names a file that does not match.
+// problem records a file that does not match.
 func (s *script) problem(file, problem string) {
 	r := macho.Resource{Path: file, Problem: problem}
 	if s.slice.Bundle == nil {
@@ -147,7 +147,7 @@ func (s *script) compare() {
 	t := &s.c.tree
 	if len(s.infoPlists) == 0 {
 		s.problem(infoPlistName, "missing")
-		return // it says what the main executable is
+		return // it names the main executable
 	}
 	if why := s.unchecked(); why != "" {
 		s.problem(signaturePath(directoryName), "not checked: "+why)
@@ -257,7 +257,7 @@ func (s *script) compareFiles(all []*detached) {
 	}
 }
 
-// signaturePath is the path of a file in _CodeSignature, from the base.
+// signaturePath returns the path of a file in _CodeSignature, from the base.
 func signaturePath(name string) string { return codeResourcesDir[1:] + "/" + name }
 
 var emptySums = NewItemDigest("").sums()

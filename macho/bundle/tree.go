@@ -7,7 +7,7 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// An Item is a file, a symlink or a directory in what a Scope found.
+// An Item is a file, a symlink or a directory that a Scope found.
 type Item struct {
 	Name    string
 	Kind    resources.Kind
@@ -17,22 +17,22 @@ type Item struct {
 }
 
 const (
-	// maxMemory bounds what is kept of all files of an outermost bundle, its lists of resources included, in bytes.
+	// maxMemory bounds the memory for all files of an outermost bundle, including its lists of resources, in bytes.
 	maxMemory = 20 << 20
-	// itemMemory is what a file takes beside its path, and codeMemory a slice of nested code.
+	// itemMemory is the memory of a file without its path, and codeMemory that of a slice of nested code.
 	itemMemory = 352
 	codeMemory = 160
 	hashMemory = 48 // a CodeDirectory of it
 	// maxLevels is how deep files may lie in a bundle.
 	maxLevels = 64
 
-	// What comparisons may cost (resources.List.Cost): in all, and for each file beside. A path of 60 bytes and the rules
-	// that codesign writes take 30,000.
+	// Bounds of the cost of comparisons (resources.List.Cost): in total, and in addition for each file. A path of 60
+	// bytes with the rules that codesign writes costs 30,000.
 	costInAll   = 1 << 28
 	costPerFile = 1 << 16
 )
 
-// tree has the files of an outermost bundle.
+// tree holds the files of an outermost bundle.
 type tree struct {
 	inside bool
 	depth  int              // of its directory
@@ -44,7 +44,7 @@ type tree struct {
 	scripts map[string]*FileDigest
 	hashes  []resources.CodeHash // of the CodeDirectories of the next file
 	adhoc   bool                 // the next file was made ad-hoc signed
-	// touched is set if the caller has changed a file, one past a bound included.
+	// touched is set if the caller has changed a file, even one past a bound.
 	touched bool
 	memory  int
 	full    string // why files are missing here; empty: none are
@@ -70,7 +70,7 @@ func (t *tree) leave(depth int) {
 	t.code, t.hashes, t.adhoc = nil, nil, false
 }
 
-// addCode notes a slice of the next file.
+// addCode records a slice of the next file.
 func (t *tree) addCode(s *macho.Slice) {
 	if !t.inside || t.full != "" || !t.take(codeMemory+hashMemory*len(s.CodeDirectories)) {
 		return
@@ -112,7 +112,7 @@ func codeOf(s *macho.Slice) resources.Code {
 	return resources.Code{CDHash: best.CDHash, Identifier: best.Identifier}
 }
 
-// AddItem adds what a Scope found, after AddFile and AddSlice for the same file.
+// AddItem adds an item that a Scope found. Call it after AddFile and AddSlice for the same file.
 func (c *Checker) AddItem(depth int, it Item) {
 	t := &c.tree
 	if !t.inside {
@@ -153,7 +153,7 @@ func (c *Checker) AddItem(depth int, it Item) {
 	}
 }
 
-// in returns the files in a directory that has just ended, at this depth, with paths that count from it.
+// in returns the files of the directory at this depth that has just ended, with paths relative to it.
 func (t *tree) in(depth int) []resources.File {
 	from, cut := t.from(depth)
 	files := append([]resources.File(nil), t.files[from:]...)
@@ -163,7 +163,8 @@ func (t *tree) in(depth int) []resources.File {
 	return files
 }
 
-// from returns where the files of such a directory begin, and where in their paths those that count from it.
+// from returns the index of the first file of such a directory, and how many bytes to cut off paths to make them
+// relative to it.
 func (t *tree) from(depth int) (from, cut int) {
 	if depth <= t.depth {
 		return 0, 0
@@ -254,7 +255,7 @@ func (s *sealed) run(c *Checker, b *openBundle) {
 	})
 }
 
-// parse parses the list, and lets go of its text.
+// parse parses the list, and releases its text.
 func (b *openBundle) parse(c *Checker) {
 	d := b.codeResources
 	if b.list == nil && b.listErr == nil {
@@ -267,7 +268,7 @@ func (b *openBundle) parse(c *Checker) {
 	}
 }
 
-// nestedCode returns the slices of the main executable of a bundle in a bundle.
+// nestedCode returns the slices of the main executable of a nested bundle.
 func nestedCode(files []resources.File, at int) []resources.Code {
 	if f := nestedFile(files, at); f != nil {
 		return f.Code
@@ -307,7 +308,7 @@ func nestedFile(files []resources.File, at int) *resources.File {
 	if f := find(dir + name); f != nil {
 		return f
 	}
-	// Of a bundle without an executable, the Info.plist is signed.
+	// In a bundle without an executable, the Info.plist is signed.
 	for _, path := range []string{base + "Resources/Info.plist", base + "Info.plist"} {
 		if f := find(path); f != nil {
 			return f
@@ -323,7 +324,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// setNames takes the paths of executables from the tree, which has the new names of what was renamed.
+// setNames takes the paths of executables from the tree, which has the new names of renamed files.
 func (c *Checker) setNames(b *openBundle) {
 	if c.Reseal == nil || len(b.slices) == 0 || !b.inScope(&c.tree) || c.tree.full != "" {
 		return

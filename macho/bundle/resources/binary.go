@@ -9,13 +9,13 @@ import (
 // A binary property list, of CoreFoundation's CFBinaryPList.c:
 //
 //	"bplist00"
-//	objects            a byte with kind and length each, then the contents; containers refer to others by number
+//	objects            each a byte with kind and length, then the contents; containers refer to others by number
 //	offset table       the offset of each object
 //	trailer            32 bytes: 6 unused, size of an offset, size of a reference, then three numbers of 8 bytes:
-//	                   how many objects there are, which is the top, where the offset table begins
+//	                   the number of objects, the top object, the offset of the offset table
 const (
 	binaryTrailer = 32
-	// maxObjects bounds the objects of a list, those counted again that are referred to again.
+	// maxObjects bounds the objects of a list. An object counts once for each reference to it.
 	maxObjects = 200_000
 )
 
@@ -30,7 +30,7 @@ func walkBinary(data []byte, add func(table, key string, value any) error) error
 	}
 	dict, ok := top.(map[string]any)
 	if !ok {
-		return errors.New("it is no dictionary")
+		return errors.New("it is not a dictionary")
 	}
 	for _, table := range []string{"files", "files2", "rules", "rules2"} {
 		v, present := dict[table]
@@ -39,7 +39,7 @@ func walkBinary(data []byte, add func(table, key string, value any) error) error
 		}
 		entries, ok := v.(map[string]any)
 		if !ok {
-			return fmt.Errorf("%s is no dictionary", table)
+			return fmt.Errorf("%s is not a dictionary", table)
 		}
 		if err := add(table, "", nil); err != nil {
 			return err
@@ -58,7 +58,8 @@ func walkBinary(data []byte, add func(table, key string, value any) error) error
 
 var errBinary = errors.New("the binary property list is damaged")
 
-// binaryCheck goes through a binary property list before the library does, which trusts that objects are few.
+// binaryCheck walks a binary property list before the library parses it: the library does not bound the number of
+// objects.
 type binaryCheck struct {
 	data             []byte
 	table            uint64 // offset of the offset table
@@ -69,7 +70,7 @@ type binaryCheck struct {
 	uses             map[uint64]int // how often each object is visited; nil: not counted
 }
 
-// checkBinary refuses what is damaged, what is too deep or refers to itself, and what would be many times its size.
+// checkBinary refuses a list that is damaged, is too deep, refers to itself, or expands to many times its size.
 func checkBinary(data []byte) error {
 	if len(data) < len("bplist00")+binaryTrailer+1 || string(data[:8]) != "bplist00" {
 		return errBinary

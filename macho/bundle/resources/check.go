@@ -22,24 +22,24 @@ const (
 	Symlink
 )
 
-// A File is what lies at a path of a bundle.
+// A File describes what lies at a path of a bundle.
 type File struct {
 	Path string // from the base of the bundle
 	Kind Kind
 	Sums *Sums  // of a regular file; nil: it could not be read
 	Link string // the target of a symlink
 	Code []Code // of a regular file, one for each slice; nil: it is not signed
-	// Executable is the name of the main executable that the file, an Info.plist, says.
+	// Executable is the name of the main executable in the file, if that is an Info.plist.
 	Executable string
-	// Touched marks what the caller has changed.
+	// Touched marks a file that the caller has changed.
 	Touched bool
-	// Hashes are those of all CodeDirectories of a regular file, as far as an Update needs them.
+	// Hashes are the hashes of all CodeDirectories of a regular file, if an Update needs them.
 	Hashes []CodeHash
 	// MadeAdhoc marks code that the caller made ad-hoc signed.
 	MadeAdhoc bool
 }
 
-// Sums has the digests of a file that a list may have.
+// Sums holds the digests of a file that a list may contain.
 type Sums struct {
 	SHA1   [20]byte
 	SHA256 [32]byte
@@ -67,7 +67,7 @@ type Code struct {
 	Identifier string
 }
 
-// A Problem is a file that is not as it was sealed.
+// A Problem is a file that differs from its seal.
 type Problem struct {
 	macho.Resource
 	Touched bool // the caller has changed it
@@ -79,20 +79,20 @@ const (
 	CodeChanged = "nested code changed"
 )
 
-// MaxProblems is how many problems are named. Problems past it are one more, which says how many there are.
+// MaxProblems is how many problems are named. One more problem gives the number of the others.
 const MaxProblems = 1000
 
-// A Bundle is what a List is compared with.
+// A Bundle holds the files that a List is compared with.
 type Bundle struct {
 	// Executable is the path of the main executable, which is not sealed.
 	Executable string
-	// Files come in depth-first order, each directory before what lies in it.
+	// Files are in depth-first order, each directory before its contents.
 	Files []File
 	// Nested returns the slices of the main executable of the bundle that Files[i], a directory, is.
 	Nested func(i int) []Code
 }
 
-// Check compares the files of a bundle with the list, and returns what does not match by rising path.
+// Check compares the files of a bundle with the list, and returns the problems, sorted by path.
 func (l *List) Check(b *Bundle) []Problem {
 	c := &check{List: l, bundle: b, seen: map[string]bool{}}
 	for i := 0; i < len(b.Files); {
@@ -133,7 +133,7 @@ func (c *check) report(path, problem string, touched bool) {
 	c.found = append(c.found, Problem{macho.Resource{Path: path, Problem: problem}, touched})
 }
 
-// file checks a file, and reports whether what lies in it is checked, too, if it is a directory.
+// file checks a file. If it is a directory, file reports whether its contents are checked, too.
 func (c *check) file(i int, f *File) bool {
 	if isExcluded(f.Path, c.bundle.Executable) {
 		return false
@@ -207,7 +207,7 @@ func (s *seal) match(f *File) string {
 	return problem
 }
 
-// They are compiled when they are needed: few runs have a bundle.
+// These are compiled when they are first needed: few runs have a bundle.
 var (
 	onlyHashes   = lazyRegexp(`^\s*\(?\s*cdhash H"[0-9a-fA-F]*"(\s+or\s+cdhash H"[0-9a-fA-F]*")*\s*\)?\s*$`)
 	oneHash      = lazyRegexp(`H"([0-9a-fA-F]*)"`)
@@ -218,8 +218,8 @@ func lazyRegexp(s string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
 }
 
-// matchCode says how nested code differs from what its requirement wants. Of a certificate's requirement, only the
-// identifier is checked.
+// matchCode says how nested code violates its requirement. In a requirement on a certificate, only the identifier is
+// checked.
 func matchCode(requirement string, code []Code) string {
 	if len(code) == 0 {
 		return "nested code is not signed"

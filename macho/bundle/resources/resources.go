@@ -1,13 +1,13 @@
 // Package resources checks the files of a bundle against the list that seals them.
 //
-// The list is _CodeSignature/CodeResources, a property list. It has a digest, the target of a symlink, or a requirement
-// on nested code for each sealed file, and rules that say which files must be sealed:
+// The list is _CodeSignature/CodeResources, a property list. For each sealed file it has a digest, the target of a
+// symlink, or a requirement on nested code. Its rules say which files must be sealed:
 //
 //	files, files2    path from the base of the bundle → what the file must be
 //	rules, rules2    regular expression over such paths → whether files are sealed, optional or nested code
 //
-// The keys that end in 2 are used if they are present. Parse reads a list, and List.Check compares it with the files
-// that are there, as Security.framework does (resources.cpp, StaticCode.cpp).
+// The keys that end in 2 are used if they are present. Parse reads a list, and List.Check compares it with the files of
+// the bundle, as Security.framework does (resources.cpp, StaticCode.cpp).
 //
 // Lists are not trusted. Their size, depth, and number of entries and rules are checked before they are parsed.
 package resources
@@ -21,7 +21,7 @@ import (
 	"narseal/macho"
 )
 
-// Bounds of what is parsed. A list of 20,000 files takes about 5 MB.
+// Bounds on lists. A list of 20,000 files takes about 5 MB.
 const (
 	// MaxSize is the size of the largest list that is parsed, in bytes.
 	MaxSize = 8 << 20
@@ -29,23 +29,23 @@ const (
 	maxEntries = 50_000
 	// maxValue is the size of the largest value of one file or rule, in bytes.
 	maxValue = 64 << 10
-	// collectAfter is after how many entries garbage is collected: decoding one leaves about 10 KB behind, and the garbage
-	// of a large list would take twice what else is in memory.
+	// collectAfter is after how many entries garbage is collected: decoding one leaves about 10 KB of garbage, and that
+	// of a large list would take twice as much memory as everything else.
 	collectAfter = 512
-	// maxLevels bounds how deep values lie inside each other. Lists have four levels.
+	// maxLevels bounds how deep values may be nested. Lists have four levels.
 	maxLevels = 16
 )
 
-// A List says how the files of a bundle must be.
+// A List says what the files of a bundle must contain.
 type List struct {
 	files map[string]*seal
 	rules []rule
 	size  int // instructions of the rules' expressions
 }
 
-// seal says how one file must be. A list may have 50,000.
+// seal says what one file must contain. A list may have 50,000 seals.
 type seal struct {
-	sums                     []byte // digests, of rising hash type
+	sums                     []byte // digests, in the order of hash types
 	types                    uint8  // a bit for each hash type that sums has
 	isLink, isCode, optional bool
 	text                     string // the target of a symlink, or a requirement
@@ -104,7 +104,7 @@ func Parse(data []byte) (*List, error) {
 	return newList(tables)
 }
 
-// isTable reports whether a key of the list is one that is read.
+// isTable reports whether the value of this key of the list is read.
 func isTable(key string) bool {
 	switch key {
 	case "files", "files2", "rules", "rules2":
@@ -145,7 +145,7 @@ func parseValue(table string, value any) (any, error) {
 	return parseSeal(value)
 }
 
-// digestSizes has the sizes of digests in bytes, by hash type.
+// digestSizes holds the sizes of digests in bytes, by hash type.
 var digestSizes = [...]int{macho.SHA1: 20, macho.SHA256: 32, macho.SHA256Truncated: 20, macho.SHA384: 48}
 
 func parseSeal(value any) (*seal, error) {
@@ -175,7 +175,7 @@ func parseSeal(value any) (*seal, error) {
 	requirement, isCode := dict["requirement"].(string)
 	link, isLink := dict["symlink"].(string)
 	s.isCode, s.isLink = isCode, isLink
-	switch { // of nested code, only the requirement counts
+	switch { // for nested code, only the requirement counts
 	case isCode:
 		s.text = strings.Clone(requirement)
 	case isLink:
@@ -190,7 +190,7 @@ func parseSeal(value any) (*seal, error) {
 	return s, nil
 }
 
-// hashKeys has the hash types of digests by name, and hashNames the names by hash type.
+// hashKeys maps the names of digests to hash types, and hashNames hash types to names.
 var (
 	hashKeys = map[string]macho.HashType{
 		"hash": macho.SHA1, "hash2": macho.SHA256, "hash3": macho.SHA256Truncated, "hash4": macho.SHA384,

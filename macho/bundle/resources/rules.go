@@ -12,11 +12,11 @@ const (
 	maxRules = 256
 	// maxPattern bounds the length of a rule's expression in bytes.
 	maxPattern = 1024
-	// maxInstructions bounds the sizes of all expressions of a list. Those that codesign writes take about 500.
+	// maxInstructions bounds the sizes of all expressions of a list. The expressions that codesign writes take about 500.
 	maxInstructions = 4096
 )
 
-// rule says what files are whose path its expression matches. The rule of the greatest weight counts.
+// rule says how to treat files whose path its expression matches. The rule with the greatest weight counts.
 type rule struct {
 	match                    *regexp.Regexp
 	weight                   float64
@@ -63,7 +63,7 @@ func weight(v any) (float64, bool) {
 	return 0, false
 }
 
-// addRule adds a rule with an extended regular expression of POSIX, which may match anywhere in a path.
+// addRule adds a rule with a POSIX extended regular expression, which may match anywhere in a path.
 func (l *List) addRule(pattern string, r rule) error {
 	if len(l.rules) == maxRules {
 		return fmt.Errorf("there are more than %d rules", maxRules)
@@ -85,9 +85,9 @@ func (l *List) addRule(pattern string, r rule) error {
 	return nil
 }
 
-// parseExpression parses an extended regular expression. regexp.CompilePOSIX would have ^ and $ match at every line, and
-// no dot match a newline, as in egrep. regcomp(3) without REG_NEWLINE takes a path as a whole. Parsing does not expand
-// repetitions, as compiling does.
+// parseExpression parses an extended regular expression. With regexp.CompilePOSIX, ^ and $ would match at every line,
+// and a dot would not match a newline, as in egrep. regcomp(3) without REG_NEWLINE matches a path as a whole. Parsing
+// does not expand repetitions; compiling does.
 func parseExpression(pattern string) (*syntax.Regexp, error) {
 	if _, err := syntax.Parse(pattern, syntax.POSIX); err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func parseExpression(pattern string) (*syntax.Regexp, error) {
 	return syntax.Parse(pattern, syntax.OneLine|syntax.DotNL|syntax.ClassNL)
 }
 
-// instructions estimates the size of a compiled expression from above, up to a little more than maxInstructions.
+// instructions returns an upper bound of the size of a compiled expression, or a little more than maxInstructions.
 func instructions(re *syntax.Regexp) int {
 	n := 1 + len(re.Rune)
 	for _, sub := range re.Sub {
@@ -116,12 +116,12 @@ func (l *List) Cost(files []File) int64 {
 	return int64(bytes) * int64(l.size)
 }
 
-// excluded are names in the base of a bundle that are never sealed (BundleDiskRep::adjustResources).
+// isExcluded reports whether a path is never sealed (BundleDiskRep::adjustResources).
 func isExcluded(path, executable string) bool {
 	return path == "_CodeSignature" || path == "CodeResources" || path == "_MASReceipt" || path == executable
 }
 
-// find returns the rule for a path, or nil. Of two rules of one weight the one counts that seals more.
+// find returns the rule for a path, or nil. If two rules have the same weight, the one that seals more counts.
 func (l *List) find(path string) *rule {
 	var best *rule
 	for i := range l.rules {
@@ -136,7 +136,7 @@ func (l *List) find(path string) *rule {
 	return best
 }
 
-// hasDot reports whether the last name of a path has a dot, as that of a bundle has.
+// hasDot reports whether the last element of a path has a dot, as the name of a bundle does.
 func hasDot(path string) bool {
 	return strings.Contains(path[strings.LastIndexByte(path, '/')+1:], ".")
 }

@@ -10,14 +10,14 @@ import (
 	"narseal/macho"
 )
 
-// An Update makes a list seal the files that are there, by changing it in place: digests, the hashes of nested code and
-// nothing else. All of these have fixed lengths, so the list keeps its length and its form.
+// An Update changes a list in place so that it seals the current files. It changes digests and the hashes of nested
+// code, and nothing else. These have fixed lengths, so the list keeps its length and its form.
 type Update struct {
 	// Files are those of the bundle, as in Bundle.
 	Files []File
 	// Nested returns the main executable of the bundle that Files[i], a directory, is, or nil.
 	Nested func(i int) *File
-	// All has every entry changed that does not match, not only those of files that the caller has touched.
+	// All changes every entry that does not match, not only those of files that the caller has touched.
 	All bool
 	// Resumed says that an earlier run may have changed nested code before it was killed.
 	Resumed bool
@@ -27,7 +27,7 @@ type Update struct {
 	changed map[string]bool
 }
 
-// A CodeHash identifies a CodeDirectory before the caller changed it, and now.
+// A CodeHash identifies a CodeDirectory before and after the caller changed it.
 type CodeHash struct{ Before, Now [20]byte }
 
 var (
@@ -58,13 +58,13 @@ func (u *Update) Apply(list []byte) (changed map[string]bool, err error) {
 	return u.changed, nil
 }
 
-// edit is bytes of a list that get others of the same length.
+// edit replaces bytes of a list with as many others.
 type edit struct {
 	at   int64
 	data []byte
 }
 
-// digest returns what a digest of an entry must be. ok says that there is something that it can be compared with.
+// digest returns the new value of a digest of an entry. ok is false if there is nothing to compare it with.
 func (u *Update) digest(path string, t macho.HashType, old []byte) (sum []byte, ok bool) {
 	i, ok := u.paths[path]
 	if !ok {
@@ -77,7 +77,7 @@ func (u *Update) digest(path string, t macho.HashType, old []byte) (sum []byte, 
 	return f.Sums.of(t), true
 }
 
-// nested returns the code that an entry seals, or nil if it stays as it is.
+// nested returns the code that an entry seals, or nil if the entry does not change.
 func (u *Update) nested(path string) *File {
 	i, ok := u.paths[path]
 	if !ok {
@@ -100,12 +100,13 @@ func (u *Update) nested(path string) *File {
 	return f
 }
 
-// renamed is what became of the hashes of an entry's nested code.
+// renamed maps the old hashes of an entry's nested code to the new ones.
 type renamed map[[20]byte][20]byte
 
-// rename finds out what became of the hashes that a requirement names. Those of code whose earlier state is known are
-// looked up. One other can only be the one that is left. In a run that is resumed, several can only be those that are
-// left; which is which does not matter, as code may have any hash that the requirement names.
+// rename finds the new hashes for those that a requirement names. Hashes of code whose earlier state is known are
+// looked up. A single unknown hash must belong to the single hash that is left. In a resumed run, several unknown
+// hashes must belong to those that are left; which is which does not matter, because code may have any hash that the
+// requirement names.
 func rename(f *File, old [][20]byte, resumed bool) (renamed, error) {
 	to := renamed{}
 	used := map[[20]byte]bool{}
@@ -144,11 +145,11 @@ func rename(f *File, old [][20]byte, resumed bool) (renamed, error) {
 	return to, nil
 }
 
-// hashText finds the hashes in a requirement as it stands in a property list.
+// hashText matches the hashes in the text of a requirement in a property list.
 var hashText = lazyRegexp(`H(?:"|&quot;|&#34;|&#x22;)([0-9a-fA-F]{40})(?:"|&quot;|&#34;|&#x22;)`)
 
-// requirement returns the text of a requirement that nested code meets now, as long as text, and what became of the
-// hashes in it. It returns nil if nothing is to be changed.
+// requirement returns the text of a requirement that the nested code now meets, as long as text, and the hashes that it
+// replaced. It returns nil if nothing changes.
 func (u *Update) requirement(f *File, text []byte) ([]byte, renamed, error) {
 	found := hashText().FindAllSubmatchIndex(text, -1)
 	if len(found) == 0 {
@@ -202,7 +203,7 @@ func replaceRequirement(f *File, text []byte) ([]byte, renamed, error) {
 	return append(b, bytes.Repeat([]byte{' '}, len(text)-len(b))...), to, nil
 }
 
-// codeHash returns what the cdhash of an entry must be. Nobody reads it on verification.
+// codeHash returns the new cdhash of an entry. Verification does not read it.
 func codeHash(f *File, to renamed, old []byte) ([]byte, bool) {
 	if len(old) != 20 {
 		return nil, false

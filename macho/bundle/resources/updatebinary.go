@@ -11,7 +11,7 @@ import (
 	"narseal/macho"
 )
 
-// binary returns the edits of a binary list. Several values of a list may be one object. It is changed only if all of
+// binary returns the edits of a binary list. Several values of a list may be one object, which changes only if all of
 // them change alike.
 func (u *Update) binary(list []byte) ([]edit, error) {
 	if err := checkBinary(list); err != nil {
@@ -46,10 +46,10 @@ type binaryUpdate struct {
 	wanted map[uint64]*wantedValue // by number of the object
 }
 
-// wantedValue is what an object is to become.
+// wantedValue is the new value of an object.
 type wantedValue struct {
 	data []byte
-	uses int      // that want it
+	uses int      // how many values need it
 	path []string // of entries that change
 }
 
@@ -58,7 +58,7 @@ type binaryPair struct {
 	value uint64
 }
 
-// dict returns the pairs of a dictionary, or nothing if the object is none. checkBinary has seen all of it.
+// dict returns the pairs of a dictionary, or nothing if the object is not one. checkBinary has already checked it.
 func (b *binaryUpdate) dict(index uint64) []binaryPair {
 	kind, n, at, err := b.object(index)
 	if err != nil || kind != 0xd {
@@ -86,7 +86,7 @@ func (b *binaryUpdate) text(index uint64) string {
 	return string(utf16.Decode(units))
 }
 
-// bytes returns the contents of an object of a kind, and where they are.
+// bytes returns the contents of an object, if it is of this kind.
 func (b *binaryUpdate) bytes(index uint64, want byte) (data []byte, ok bool) {
 	kind, n, at, err := b.object(index)
 	if err != nil || kind != want {
@@ -95,7 +95,7 @@ func (b *binaryUpdate) bytes(index uint64, want byte) (data []byte, ok bool) {
 	return b.data[at : at+n], true
 }
 
-// entry collects what has to change in an entry.
+// entry collects the changes to an entry.
 func (b *binaryUpdate) entry(path string, value uint64) error {
 	if old, ok := b.bytes(value, 0x4); ok {
 		return b.digestAt(path, macho.SHA1, value, old)
@@ -144,7 +144,7 @@ func (b *binaryUpdate) digestAt(path string, t macho.HashType, index uint64, old
 	return b.want(path, index, old, sum)
 }
 
-// want notes what a value of an entry is to become, or with nil that it stays.
+// want records the new value of an object of an entry. If now is nil, the object must not change.
 func (b *binaryUpdate) want(path string, index uint64, old, now []byte) error {
 	if now == nil {
 		now = old
@@ -164,7 +164,7 @@ func (b *binaryUpdate) want(path string, index uint64, old, now []byte) error {
 	return nil
 }
 
-// edits returns the changes, if they change nothing but what wants to be changed.
+// edits returns the changes, or an error if they would change other values, too.
 func (b *binaryUpdate) edits() ([]edit, error) {
 	var edits []edit
 	for index, w := range b.wanted {

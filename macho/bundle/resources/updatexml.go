@@ -9,7 +9,7 @@ import (
 	"narseal/macho"
 )
 
-// xml returns the edits of a list in XML. Parse has looked at the tables that it reads, not at all of the list.
+// xml returns the edits of a list in XML. Parse has checked only the tables that it reads, not the whole list.
 func (u *Update) xml(list []byte) ([]edit, error) {
 	w := &xmlWalk{data: list, Decoder: xml.NewDecoder(bytes.NewReader(list))}
 	if start, err := w.start(); err != nil {
@@ -40,14 +40,14 @@ type xmlUpdate struct {
 	entries int
 }
 
-// field is a value of an entry: what lies between its tags.
+// field is a value of an entry: the bytes between its tags.
 type field struct {
 	key, element string
 	at           int64
 	text         []byte
 }
 
-// entry reads an entry and collects what has to change in it.
+// entry reads an entry and collects the changes to it.
 func (x *xmlUpdate) entry(path string) error {
 	if x.entries++; x.entries > 2*maxEntries {
 		return fmt.Errorf("it has more than %d entries", 2*maxEntries)
@@ -146,7 +146,7 @@ func (x *xmlUpdate) data(path string, f field) error {
 	return nil
 }
 
-// edit notes that text at an offset becomes another one, if it is not nil.
+// edit records that the text at an offset is replaced with now, unless now is nil.
 func (x *xmlUpdate) edit(path string, at int64, old, now []byte) {
 	if now != nil && !bytes.Equal(old, now) {
 		x.changed[path] = true
@@ -171,7 +171,8 @@ func decodeText(text []byte) ([]byte, error) {
 	return sum, nil
 }
 
-// encodeText returns text with other data of the same length, in the places of the old one.
+// encodeText returns text with its base64 digits replaced by those of data, which has the same length. White space
+// stays.
 func encodeText(text, data []byte) []byte {
 	packed := base64.StdEncoding.AppendEncode(nil, data)
 	out := bytes.Clone(text)

@@ -47,7 +47,7 @@ func walkTables(data []byte, wanted func(string) bool, add func(table, key strin
 			return err
 		}
 		if start, err := w.start(); err != nil || start != "dict" {
-			return errors.Join(err, fmt.Errorf("%s is no dictionary", key))
+			return errors.Join(err, fmt.Errorf("%s is not a dictionary", key))
 		}
 		return w.dict(func(path string) error { return w.entry(key, path) })
 	})
@@ -117,8 +117,8 @@ func (w *xmlWalk) skip() error {
 	return nil
 }
 
-// dict reads the rest of a dictionary and calls value where each value is to be read. Keys are not repeated in a table;
-// add checks it.
+// dict reads the rest of a dictionary and calls value to read each value. add checks that keys are not repeated in a
+// table.
 func (w *xmlWalk) dict(value func(key string) error) error {
 	for {
 		t, err := w.next()
@@ -177,7 +177,7 @@ func (w *xmlWalk) entry(table, key string) error {
 	return w.add(table, key, value)
 }
 
-// uniqueKeys refuses a value with a key twice: the parsers that judge it would not agree which one counts.
+// uniqueKeys refuses a value that has a key twice, because parsers disagree on which one counts.
 func uniqueKeys(raw []byte) error {
 	d := xml.NewDecoder(bytes.NewReader(raw))
 	var seen []map[string]bool
@@ -212,7 +212,7 @@ func uniqueKeys(raw []byte) error {
 	}
 }
 
-// decode decodes a property list. The library leaves some errors of its own as panics.
+// decode decodes a property list. The library panics on some errors.
 func decode(raw []byte) (value any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -226,7 +226,7 @@ func decode(raw []byte) (value any, err error) {
 	return value, err
 }
 
-// Executable returns the name of the main executable that an Info.plist says, or an empty string.
+// Executable returns the name of the main executable that an Info.plist gives, or an empty string.
 func Executable(infoPlist []byte) string {
 	const key = "CFBundleExecutable"
 	if bytes.HasPrefix(infoPlist, []byte("bplist")) {

@@ -23,16 +23,16 @@ type Slice struct {
 	InfoPlistSize   int64
 }
 
-// Written has the slots of a CodeDirectory that a repair has written: those of pages, in rising order, and special slots
-// -k.
+// Written lists the slots of a CodeDirectory that a repair has written: code slots by page, in rising order, and
+// special slots by k.
 type Written struct {
 	Slot    uint32 // of the CodeDirectory in the SuperBlob
 	Pages   []int
 	Special []int
 }
 
-// Slots returns an error unless all slots that were written are the hashes of their content. At most jobs goroutines hash
-// at a time; 0 means GOMAXPROCS.
+// Slots returns an error unless every written slot is the hash of its content. At most jobs goroutines hash at a time;
+// 0 means GOMAXPROCS.
 func Slots(image io.ReaderAt, s Slice, written []Written, jobs int) error {
 	a := auditor{image: image, slice: s.Offset, sig: s.Signature}
 	if err := a.readIndex(s.Size); err != nil {
@@ -107,7 +107,7 @@ func (a *auditor) readIndex(size int64) error {
 	}
 	n := 8 * int64(binary.BigEndian.Uint32(head[8:]))
 	if n > size-12 {
-		return fmt.Errorf("macho: check of the repair: an index of %d bytes in a signature of %d", n, size)
+		return fmt.Errorf("macho: check of the repair: index of %d bytes in a signature of %d", n, size)
 	}
 	a.index = make([]byte, n)
 	return a.read(a.index, a.sig+12)
@@ -174,7 +174,7 @@ func (a *auditor) checkPages(pages []int, jobs int) error {
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
-	const share = 256 // pages that are worth a goroutine
+	const share = 256 // pages that justify a goroutine
 	jobs = max(1, min(jobs, len(pages)/share))
 	errs := make([]error, jobs)
 	var wg sync.WaitGroup

@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// Image is what Rules reads.
+// Image is the image that Rules reads.
 type Image interface {
 	io.ReaderAt
 	Size() int64
@@ -228,8 +228,8 @@ func (s *sliceAuditor) directorySlots() []uint32 {
 	return slots
 }
 
-// covered reports whether the pages of the load commands and of executable segments have a slot, and the latter lie wholly
-// below the code limit.
+// covered reports whether the pages of the load commands and of executable segments have a slot, and whether executable
+// segments lie wholly below the code limit.
 func (s *sliceAuditor) covered() (bool, error) {
 	shift := s.head[39]
 	type span struct{ first, last int64 } // pages
@@ -265,7 +265,7 @@ func (s *sliceAuditor) covered() (bool, error) {
 	return true, nil
 }
 
-// readSigner sets signer to what the kernel, or the CMS blob, says about who signed.
+// readSigner sets signer to the signer that the kernel sees: whether there is a certificate, and the platform or team.
 func (s *sliceAuditor) readSigner() error {
 	if at, err := s.find(0x10000); err == nil && s.index != nil {
 		head := make([]byte, 8)

@@ -2,9 +2,9 @@ package pagehash
 
 import "golang.org/x/sys/cpu"
 
-// supported sets least by what was measured on Zen 5, for pages of 4 KiB: 16 lanes of AVX-512 take as long as 4 pages of
-// the library, which uses the SHA extensions, and 4 streams of these as 2. Without them the library takes three times as
-// long.
+// supported sets least to values measured on Zen 5 with pages of 4 KiB. 16 lanes of AVX-512 take as long as the library
+// takes for 4 pages with the SHA extensions, and 4 streams of the SHA extensions as long as for 2 pages. Without these
+// extensions the library takes three times as long.
 func supported() (list []kernel) {
 	sha := cpu.X86.HasAVX && hasSHA()
 	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW {

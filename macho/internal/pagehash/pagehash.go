@@ -1,8 +1,8 @@
 // Package pagehash computes the SHA-256 of many pages at once.
 //
-// Each round of SHA-256 waits for the one before, so a single stream leaves most of a core idle. Pages are independent:
-// here a core hashes several at once, each in its own lane. On a CPU without the instructions for that, crypto/sha256
-// hashes one page after the other.
+// Each round of SHA-256 waits for the previous one, so a single stream leaves most of a core idle. Pages are
+// independent, so one core hashes several at once, each in its own lane. On a CPU without the necessary instructions,
+// crypto/sha256 hashes one page after the other.
 package pagehash
 
 import (
@@ -13,24 +13,24 @@ import (
 const (
 	maxLanes  = 16
 	blockSize = sha256.BlockSize
-	// maxBlocks bounds one call of a kernel, since no goroutine is preempted inside of assembly: 64 KiB a lane take
-	// a fraction of a millisecond.
+	// maxBlocks bounds one call of a kernel, because a goroutine cannot be preempted inside assembly. 64 KiB per lane
+	// take a fraction of a millisecond.
 	maxBlocks = 1024
 )
 
 // kernel is assembly that advances the states of several streams by the same number of blocks.
 type kernel struct {
 	lanes int
-	least int    // with fewer pages than this, what comes next in kernels is faster
+	least int    // with fewer pages, the next kernel in kernels is faster
 	lane  int    // in state, word i of lane l is at l*lane + word[i]
 	word  [8]int // of H0 to H7
 }
 
-// kernels has the kernels that this processor can run, widest first.
+// kernels lists the kernels that this processor can run, widest first.
 var kernels = supported()
 
-// LimitLanes makes Sum256 use at most n lanes from now on, and returns how to undo it. It is for tests, which check with it
-// that all processors give the same sums. It must not run beside Sum256.
+// LimitLanes makes Sum256 use at most n lanes until undo is called. Tests use it to check that all kernels give the
+// same sums. It must not run concurrently with Sum256.
 func LimitLanes(n int) (undo func()) {
 	all := kernels
 	for len(kernels) > 0 && kernels[0].lanes > n {
@@ -39,8 +39,8 @@ func LimitLanes(n int) (undo func()) {
 	return func() { kernels = all }
 }
 
-// Sum256 sets sums[i] to the SHA-256 of pages[i], for every page. Pages may differ in length, but lanes are best used if
-// most have one length. It allocates nothing.
+// Sum256 sets sums[i] to the SHA-256 of pages[i], for every page. Pages may differ in length, but lanes are used best
+// if most have the same length. Sum256 does not allocate.
 func Sum256(sums [][sha256.Size]byte, pages [][]byte) {
 	sums = sums[:len(pages)]
 	for i := range kernels {
@@ -124,7 +124,8 @@ func (k *kernel) get(sum *[sha256.Size]byte, state *[maxLanes * 8]uint32, l int)
 	}
 }
 
-// split returns a page's whole blocks and, in buffer, its last ones with the padding; if all are there, only body has them.
+// split returns a page's whole blocks and, in buffer, its last blocks with the padding. If there are no whole blocks,
+// body is the last blocks and tail is nil.
 func split(page []byte, buffer *[2 * blockSize]byte) (body, tail []byte) {
 	whole := len(page) &^ (blockSize - 1)
 	clear(buffer[:])
