@@ -9,7 +9,7 @@ import (
 
 const contentType = "Content-Type"
 
-// without is attributes without one.
+// without returns attributes without the one of this name.
 func without(attributes map[string]string, name string) map[string]string {
 	others := map[string]string{}
 	maps.Copy(others, attributes)
@@ -17,8 +17,8 @@ func without(attributes map[string]string, name string) map[string]string {
 	return others
 }
 
-// typed is an object to be written, with the content type that Nix gives one of this name. The other attributes are those
-// of the object that it replaces.
+// typed returns an object to be written with the content type that Nix gives to objects of its name. Its other
+// attributes are those of the object that it replaces.
 func typed(o Object) Object {
 	kind := typeOf(o.Name)
 	if kind == "" {
@@ -32,7 +32,7 @@ func typed(o Object) Object {
 	return o
 }
 
-// typeOf is the content type by which Nix uploads an object (src/libstore/binary-cache-store.cc), or "".
+// typeOf returns the content type with which Nix uploads an object (src/libstore/binary-cache-store.cc), or "".
 func typeOf(name string) string {
 	dir, _, _ := strings.Cut(name, "/")
 	switch {

@@ -321,7 +321,7 @@ func TestFailures(t *testing.T) {
 		"compression":     {func(f map[string]string, _ string) { f[info] = swapLine(f[info], "Compression", "xz") }, "compression: got zstd, want xz", binarycache.ErrMismatch},
 		"bad line":        {func(f map[string]string, _ string) { f[info] += "what is this\n" }, `line 9: "what is this"`, nil},
 		"bad number":      {func(f map[string]string, _ string) { f[info] = swapLine(f[info], "NarSize", "many") }, `line 7: "NarSize: many"`, nil},
-		"wrong name":      {func(f map[string]string, _ string) { f[info] = strings.ReplaceAll(f[info], hash("a"), hash("c")) }, "belongs into " + hash("c"), nil},
+		"wrong name":      {func(f map[string]string, _ string) { f[info] = strings.ReplaceAll(f[info], hash("a"), hash("c")) }, "belongs in " + hash("c"), nil},
 		"other store": {func(f map[string]string, _ string) {
 			f[info] = strings.ReplaceAll(f[info], "/nix/store", "/gnu/store")
 		}, "is not in the store directory /nix/store", nil},

@@ -12,7 +12,7 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// readCacheInfo reads nix-cache-info, and writes it to another Output.
+// readCacheInfo reads nix-cache-info. If the Output is another cache, it writes it there.
 func (r *run) readCacheInfo(ctx context.Context) error {
 	var err error
 	if r.cache, err = loadCacheInfo(ctx, r.in); err != nil {
@@ -58,6 +58,6 @@ func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
 		return nil, fmt.Errorf("%s: %w", narinfo.CacheInfoName, err)
 	}
 	o.Attributes = maps.Clone(o.Attributes)
-	delete(o.Attributes, encoding.Header) // it is written as the text that it is
+	delete(o.Attributes, encoding.Header) // it is written without compression
 	return &cacheInfo{c, o}, nil
 }

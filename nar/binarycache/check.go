@@ -16,30 +16,30 @@ import (
 	"narseal/nar/compression"
 )
 
-// maxFileSize is the most that the file of a NAR of so many bytes takes: 1 MiB and 2 % more than the NAR. What does not
-// compress grows by 0.01 % in zstd, xz and gzip, and by 1 % in bzip2.
+// maxFileSize returns the largest size of a file for a NAR of this size: 1 MiB and 2 % more than the NAR.
+// Incompressible data grows by 0.01 % in zstd, xz and gzip, and by 1 % in bzip2.
 func maxFileSize(narSize int64) int64 { return narSize + narSize/50 + 1<<20 }
 
-// explainSize is how many bytes of a file are read on after an error, to see whether the file is the right one.
+// explainSize is how many more bytes of a file are read after an error, to find out whether the file is the right one.
 const explainSize = 1 << 30
 
-// A narFile is the file of a NAR, opened to be read as often as needed.
+// A narFile is the open file of a NAR, which can be read as often as needed.
 type narFile struct {
 	info       *narinfo.Info
 	body       io.ReadCloser
 	again      io.ReaderAt   // body, if it can be read again
-	kept       *spill.Buffer // what was read of a body that cannot, if that is wanted
+	kept       *spill.Buffer // the bytes read from a body that cannot, if wanted
 	read       bool          // body was read before
 	size       int64         // of the file; -1 before that is known
 	attributes map[string]string
 	windows    *semaphore.Weighted // see maxWindows
 }
 
-// A stream of a few KB can ask for a window of 128 MiB, and each path that is worked on reads one. All paths together
-// take at most maxWindows bytes for those above usualWindow; a path waits until there is so much.
+// A stream of a few KB can request a window of 128 MiB, and each path in progress reads a stream. Windows above
+// usualWindow take at most maxWindows bytes for all paths together; a path waits until its window fits.
 const (
 	maxWindows  = 144 << 20
-	usualWindow = 16 << 20 // what a decoder takes with a window of 8 MiB, rounded up
+	usualWindow = 16 << 20 // memory of a decoder with a window of 8 MiB, rounded up
 )
 
 // openFile opens the NAR of n for the run.
@@ -79,8 +79,8 @@ func openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile
 	return f, nil
 }
 
-// reader reads the file from its start, and not beyond what it may have. What is read from a body that cannot be read
-// again is kept, and the next reader goes on behind that.
+// reader reads the file from its start, up to the size that it may have. Bytes from a body that cannot be read again
+// are kept, and the next reader continues after them.
 func (f *narFile) reader(ctx context.Context) io.Reader {
 	limit := maxFileSize(f.info.NarSize)
 	if f.size >= 0 {
@@ -100,10 +100,11 @@ func (f *narFile) reader(ctx context.Context) io.Reader {
 	}
 	f.read = true
 	return stream.WithContext(ctx, stream.Bound(r, limit,
-		fmt.Errorf("%s: %w: the file goes on after the size that it may have", f.info.URL, ErrMismatch)))
+		fmt.Errorf("%s: %w: the file continues past the size that it may have", f.info.URL, ErrMismatch)))
 }
 
-// content is the file again, after it was read to its end and found to be s. A body that changed since is an error.
+// content returns a reader of the file, which has been read to its end and found to be s. It is an error if the body
+// has changed since.
 func (f *narFile) content(ctx context.Context, s narinfo.Sum) io.ReadSeeker {
 	var at io.ReaderAt = f.kept
 	if f.again != nil {
@@ -127,10 +128,10 @@ type checkedNAR struct {
 	narSum   *stream.Meter
 	dec      io.ReadCloser
 	progress func(int) // may be nil
-	release  func()    // what the decoder took of narFile.windows
+	release  func()    // releases the decoder's share of narFile.windows
 }
 
-// check begins to read the NAR in a file.
+// check starts reading the NAR in a file.
 func (f *narFile) check(ctx context.Context) (*checkedNAR, error) {
 	c := &checkedNAR{info: f.info, fileSum: stream.NewMeter(), narSum: stream.NewMeter(), release: func() {}}
 	c.file = io.TeeReader(f.reader(ctx), c.fileSum)
@@ -161,10 +162,10 @@ func mismatch(name, what string, got, want any) error {
 	return fmt.Errorf("%s: %w: %s: got %v, want %v", name, ErrMismatch, what, got, want)
 }
 
-// Len is how many bytes there are to read, or fewer: package nar sizes its buffer by it.
+// Len returns how many bytes are left to read, or fewer: package nar uses it to choose the size of its buffer.
 func (c *checkedNAR) Len() int { return int(min(c.info.NarSize-c.narSum.N(), 1<<20)) }
 
-// Read reads contents, and not beyond NarSize, however much a file expands.
+// Read reads contents, but never more than NarSize bytes, however much a file expands.
 func (c *checkedNAR) Read(p []byte) (int, error) {
 	n, err := c.dec.Read(p)
 	c.narSum.Write(p[:n])
@@ -177,10 +178,10 @@ func (c *checkedNAR) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// buffers are for copying. With many small NARs, making them would take much of the time.
+// buffers holds buffers for copying. With many small NARs, allocating them would take much of the time.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
 
-// finish reads what is left after a filter has ended with err, and says whether the NAR is what its narinfo says.
+// finish reads the rest after a filter has returned err, and returns an error if the NAR does not match its narinfo.
 func (c *checkedNAR) finish(err error) error {
 	if err == nil {
 		buf := buffers.Get().(*[]byte)
@@ -203,7 +204,8 @@ func (c *checkedNAR) finish(err error) error {
 	return nil
 }
 
-// explain reads on after an error in the middle: if the file is not the one that the narinfo states, that is the reason.
+// explain reads the rest of the file after an error. If the file does not match the narinfo, that is the reason for
+// err.
 func (c *checkedNAR) explain(err error) error {
 	if c.info.FileHash == nil || errors.Is(err, context.Canceled) {
 		return err

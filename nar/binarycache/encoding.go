@@ -12,7 +12,7 @@ import (
 	"narseal/nar/compression"
 )
 
-// decodeReader decompresses what a store has as o. Closing the reader does not close r.
+// decodeReader decompresses the object o of a store. Closing the reader does not close r.
 func decodeReader(r io.Reader, o Object) (io.ReadCloser, encoding.Encoding, error) {
 	dec, e, err := encoding.NewReader(r, o.Attributes[encoding.Header])
 	if err != nil {
@@ -21,7 +21,7 @@ func decodeReader(r io.Reader, o Object) (io.ReadCloser, encoding.Encoding, erro
 	return dec, e, err
 }
 
-// decodeObject decompresses an object that was read, to limit bytes at most.
+// decodeObject decompresses an object in memory, to at most limit bytes.
 func decodeObject(b []byte, o Object, limit int64) ([]byte, encoding.Encoding, error) {
 	if o.Attributes[encoding.Header] == "" && compression.Detect(b) == compression.None {
 		return b, encoding.Plain, nil
@@ -37,8 +37,8 @@ func decodeObject(b []byte, o Object, limit int64) ([]byte, encoding.Encoding, e
 	return text, e, errors.Join(err, dec.Close())
 }
 
-// putText writes a text in place of one that had the attributes of o and the encoding. If the store cannot keep that, or
-// there is no compressor for it, the text is written as it is.
+// putText writes a text as an object with the attributes of o and the encoding e. If the store cannot keep the
+// encoding, or there is no compressor for it, the text is written uncompressed.
 func putText(ctx context.Context, s Store, o Object, text []byte, e encoding.Encoding, c Condition) (Version, error) {
 	put := func(b []byte) (Version, error) {
 		o.Size = int64(len(b))

@@ -19,13 +19,13 @@ import (
 
 var errLongListing = fmt.Errorf("too long: more than %d bytes", listing.MaxSize)
 
-// writeListing has the listing beside a narinfo follow the NAR. unpack opens the contents of a NAR that was made; it is nil
-// if the NAR is the old one. A listing is for convenience: one that cannot follow is a warning.
+// writeListing updates the listing beside a narinfo to match the NAR. unpack opens the contents of a new NAR; it is nil
+// if the NAR is the old one. A listing is a convenience, so one that cannot be updated causes only a warning.
 func (r *run) writeListing(ctx context.Context, w *pathWork, unpack func() (io.ReadCloser, error), res *Result) error {
 	name, newName := narinfo.ListingName(w.name), narinfo.ListingName(w.out)
 	inPlace := r.inPlace && name == newName
 	if r.Rename == nil {
-		unpack = nil // no name and no size has changed
+		unpack = nil // no names or sizes have changed
 	}
 	if inPlace && unpack == nil {
 		return nil
@@ -64,7 +64,7 @@ func (r *run) writeListing(ctx context.Context, w *pathWork, unpack func() (io.R
 	return err
 }
 
-// A listingError is a listing that cannot follow its NAR.
+// A listingError says why a listing cannot be updated.
 type listingError struct{ err error }
 
 func (e *listingError) Error() string { return e.err.Error() }
@@ -76,12 +76,12 @@ type listingWork struct {
 	object   Object
 	encoding encoding.Encoding
 	style    listing.Style
-	out      *spill.Buffer // what it becomes
-	limit    int64         // of the text that is read, in bytes: an entry takes more of the NAR
+	out      *spill.Buffer // the new listing
+	limit    int64         // of the text that is read, in bytes: an entry takes more bytes in the NAR
 }
 
-// rename applies the rules to the listing and says whether they change it. If they move entries, or it cannot be read, the
-// listing is made from the NAR.
+// rename applies the rules to the listing and reports whether they change it. If they reorder entries, or the listing
+// cannot be read, it is generated from the NAR.
 func (l *listingWork) rename(ctx context.Context, unpack func() (io.ReadCloser, error)) (changed bool, err error) {
 	f, o, err := l.in.Open(ctx, l.name)
 	if err != nil {
@@ -109,7 +109,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 	dec, e, err := decodeReader(packed, l.object)
 	if err != nil {
 		l.object.Attributes = maps.Clone(l.object.Attributes)
-		delete(l.object.Attributes, encoding.Header) // what is written will have none
+		delete(l.object.Attributes, encoding.Header) // the new listing will have none
 		return false, l.listingError(ctx, err)
 	}
 	defer dec.Close()
@@ -117,7 +117,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 		l.encoding = encoding.Encoding(compression.Xz)
 	}
 	text := bufio.NewReader(stream.BoundRatio(stream.Bound(dec, l.limit, fmt.Errorf("more than %d bytes", l.limit)), packed, freeListing, maxListingRatio))
-	first, _ := text.Peek(16) // an error comes again
+	first, _ := text.Peek(16) // the next read returns an error again
 	l.style = listing.StyleOf(first)
 	err = l.write(ctx, func(w io.Writer) (err error) {
 		changed, err = listing.Rename(w, text, l.Rename)
@@ -129,7 +129,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 	return changed, err
 }
 
-// write has f write the new listing, which is compressed as the old one was.
+// write calls f to write the new listing, which is compressed like the old one.
 func (l *listingWork) write(ctx context.Context, f func(w io.Writer) error) error {
 	w, err := l.encoding.NewWriter(l.out)
 	if err != nil {
@@ -142,7 +142,7 @@ func (l *listingWork) write(ctx context.Context, f func(w io.Writer) error) erro
 	return err
 }
 
-// copy takes the listing as it is.
+// copy copies the listing unchanged.
 func (l *listingWork) copy(ctx context.Context) error {
 	f, o, err := l.in.Open(ctx, l.name)
 	if err != nil {
@@ -157,7 +157,7 @@ func (l *listingWork) copy(ctx context.Context) error {
 	return err
 }
 
-// put writes the new listing. It returns false if there is another one.
+// put writes the new listing. It returns false if a different one exists.
 func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, error) {
 	o := l.object
 	o.Name, o.Size = name, l.out.Size()
@@ -180,7 +180,7 @@ func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, 
 	return there == want.Sum(), nil
 }
 
-// putPlain writes the new listing to a store that keeps no Content-Encoding.
+// putPlain writes the new listing to a store that does not keep a Content-Encoding.
 func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool, error) {
 	dec, _, err := decodeReader(stream.WithContext(ctx, io.NewSectionReader(l.out, 0, l.out.Size())), o)
 	if err != nil {
@@ -199,14 +199,14 @@ func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool
 	return p.put(ctx, o.Name, c)
 }
 
-// A listing of a few KB can expand to one that takes minutes. Those of NARs expand 20:1 or so, and one that expands more
-// than this is not read.
+// A listing of a few KB can expand to one that takes minutes to read. Real ones expand about 20:1; one that expands
+// more than this is not read.
 const (
 	maxListingRatio = 256
-	freeListing     = 4 << 20 // bytes that may come at any ratio, and from any NAR
+	freeListing     = 4 << 20 // bytes that are allowed at any ratio and for any NAR
 )
 
-// listingError tells an error of a listing from that of a run that ends.
+// listingError marks an error as one of the listing, unless it ends the run.
 func (r *run) listingError(ctx context.Context, err error) error {
 	var temp *spill.Error
 	if err == nil || ctx.Err() != nil || errors.As(err, &temp) {

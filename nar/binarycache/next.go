@@ -9,7 +9,7 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// next is the narinfo of what a path becomes, but for its file and signatures.
+// next returns the new narinfo of a path, without its new file and signatures.
 func (r *run) next(n *narinfo.Info, content narinfo.Sum, res *Result) (*narinfo.Info, error) {
 	next := n.Clone()
 	dir := strings.TrimSuffix(n.StorePath, n.Base)
@@ -38,7 +38,7 @@ func (r *run) next(n *narinfo.Info, content narinfo.Sum, res *Result) (*narinfo.
 		return nil, fmt.Errorf("%s after the rules: %w", n.StorePath, err)
 	}
 	if next.Fingerprint() != n.Fingerprint() && next.Drop("Sig") && len(r.SecretKeys) == 0 {
-		res.Warnings = append(res.Warnings, "its signatures are void and dropped, and no secret key signs it")
+		res.Warnings = append(res.Warnings, "its signatures are no longer valid and are dropped, and no secret key signs it")
 	}
 	if (changed || next.StorePath != n.StorePath) && next.Drop("CA") {
 		res.Warnings = append(res.Warnings, "no longer content-addressed: CA: "+n.CA+" is dropped")

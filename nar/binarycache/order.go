@@ -16,10 +16,10 @@ import (
 	"narseal/nar/storepath"
 )
 
-// errParked is returned for a path whose narinfo waits for those that it refers to. All else of it is written.
+// errParked is returned for a path whose narinfo waits for those that it refers to. Its other objects are written.
 var errParked = errors.New("its narinfo comes later")
 
-// parkedText is what is needed to go on with a parked path.
+// parkedText is what is needed to finish a parked path.
 type parkedText struct {
 	Name, Out  string
 	Object     Object
@@ -29,13 +29,13 @@ type parkedText struct {
 	Result     Result
 }
 
-// Limits of the references that one worker does first, of references of references of the path that it took.
+// Limits on the references, and their references, that a worker handles before the path that it took.
 const (
 	maxAhead     = 64      // paths
 	maxAheadText = 1 << 18 // bytes of their narinfos
 )
 
-// newOrder returns an order, or nil if a run needs none.
+// newOrder returns an order, or nil if the run does not need one.
 func newOrder(r *run) *order.Order {
 	if r.out == nil || r.DryRun || r.inPlace && r.Rename == nil {
 		return nil
@@ -44,8 +44,8 @@ func newOrder(r *run) *order.Order {
 	return order.New(ahead, ahead && r.Hashes == nil && r.Select == nil && r.Since.IsZero(), r.TempFile)
 }
 
-// references are the paths whose narinfos come before that of n, which becomes next: what it refers to, before the rules
-// and after them. In place, they are only those that get another name.
+// references returns the paths whose narinfos must be written before that of n, which becomes next: its references
+// before and after the rules. In place, these are only the ones that get another name.
 func (r *run) references(ctx context.Context, n, next *narinfo.Info) (keys []order.Key, err error) {
 	for _, ref := range n.References {
 		if ref == n.Base {
@@ -73,7 +73,7 @@ func (r *run) references(ctx context.Context, n, next *narinfo.Info) (keys []ord
 	return slices.Compact(keys), nil
 }
 
-// isMoving says whether a reference is to a path that the run gives another name.
+// isMoving reports whether a reference is to a path that the run renames.
 func (r *run) isMoving(ctx context.Context, ref string) (bool, error) {
 	to := r.rename(ref)
 	if len(to) < storepath.HashLen || narinfo.Name(to) == narinfo.Name(ref) || r.Exclude != nil && (r.Exclude(ref[:storepath.HashLen]) || r.Exclude(ref)) {
@@ -86,7 +86,7 @@ func (r *run) isMoving(ctx context.Context, ref string) (bool, error) {
 	return err == nil, err
 }
 
-// referencesFirst works on the references of a path that nobody has begun.
+// referencesFirst works on those references of a path that no worker has begun.
 func (r *run) referencesFirst(ctx context.Context, t *task, w *pathWork) error {
 	if r.order == nil || !r.order.Ahead || t.renamedInfo != nil || t.ahead >= maxAhead || t.aheadText+len(w.text) > maxAheadText {
 		return nil
@@ -106,7 +106,7 @@ func (r *run) referencesFirst(ctx context.Context, t *task, w *pathWork) error {
 	return nil
 }
 
-// parkPath has a path wait whose narinfo must come after others, or returns nil.
+// parkPath parks a path whose narinfo must come after others. It returns nil if none must.
 func (r *run) parkPath(ctx context.Context, w *pathWork, res *Result) error {
 	if r.order == nil {
 		return nil
@@ -143,7 +143,7 @@ func (r *run) warnOfReferences(keys []order.Key, res *Result) {
 	}
 }
 
-// unpark writes the narinfo of a path that has waited.
+// unpark writes the narinfo of a parked path.
 func (r *run) unpark(ctx context.Context, p *order.Parked, res *Result) (t task, err error) {
 	t.name = p.InfoName()
 	*res = Result{Info: t.name}
@@ -177,7 +177,7 @@ func (r *run) publishParked(ctx context.Context, text *parkedText, res *Result) 
 		return err
 	}
 	r.warnOfReferences(keys, res)
-	// Somebody may have found that no narinfo names the NAR, and deleted it meanwhile.
+	// Another program may have deleted the NAR meanwhile, because no narinfo named it.
 	if _, err := r.out.Stat(ctx, w.next.URL); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", w.next.URL, ErrChanged)
 	} else if err != nil {

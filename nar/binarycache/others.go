@@ -22,29 +22,30 @@ import (
 )
 
 // Besides paths, a cache may have build logs (log/DERIVATION), realisations (realisations/ID.doi) and, for debuggers,
-// links from a build ID to a NAR and a file in it (debuginfo/ID). They are copied to an Output, and kept right:
+// links from a build ID to a NAR and a file in it (debuginfo/ID). They are copied to an Output, and updated:
 //
-//   - A realisation names a store path. If that is renamed, so is it there, and the secret keys sign in place of others.
-//   - A debuginfo names a NAR. If that has a new name, the debuginfo gets it. What would name a NAR that is not there is
+//   - A realisation names a store path. If the path is renamed, the realisation names the new path, and signatures by
+//     the secret keys replace the others.
+//   - A debuginfo names a NAR. If the NAR has a new name, the debuginfo gets it. A debuginfo whose NAR is missing is
 //     not written.
 //   - A log has the name of a derivation, which the rules may rename.
 //
-// They are written after the paths, so that what they name is there.
+// They are written after the paths that they name.
 //
-// An Overlay has none of them: what it holds keeps its names, so that those of the cache are right, and clients ask it, too.
-// A run of some paths, by Hashes or Since, takes the realisations of the paths that are in the output. A realisation has
-// the name of a derivation, so that all of them are read; of paths that are not content-addressed there are none, and a
-// run of only such paths does not look. Nobody knows which logs and debuginfos belong to its paths.
+// An Overlay has none of them: its objects keep their names, so those in the cache are still right, and clients ask the
+// cache, too. A run of some paths, by Hashes or Since, copies the realisations of the paths that are in the output.
+// Realisations are named by derivation, so all of them are read. Only content-addressed paths have realisations; a run
+// without such paths skips them. Nothing says which logs and debuginfos belong to the paths of such a run.
 type others struct {
 	*run
 	nars order.Names
-	seen sync.Map // NARs and narinfos of the output, whether they are there; cleared when they are maxSeen
+	seen sync.Map // whether NARs and narinfos are in the output; cleared when there are maxSeen
 	n    int      // of seen
 
 	addressed atomic.Bool // the run has a content-addressed path, so that there may be realisations
 }
 
-// Limits of these objects, in bytes, and of what is remembered of them.
+// Limits on these objects, in bytes, and on what is remembered of them.
 const (
 	maxOther  = 1 << 20 // a realisation, a debuginfo
 	maxLog    = 1 << 30
@@ -54,10 +55,10 @@ const (
 	maxOtherName = 255 // what directories allow
 )
 
-// ofSome says whether the run is of some paths of the cache, which the caller names or tells by time.
+// ofSome reports whether the run works only on some paths of the cache, which the caller selects by name or by time.
 func (r *run) ofSome() bool { return r.Hashes != nil || !r.Since.IsZero() }
 
-// hasOthers says whether the run looks after these objects, and whether there are debuginfos among them.
+// hasOthers reports whether the run handles these objects, and records whether there are debuginfos.
 func (r *run) hasOthers(ctx context.Context) (bool, error) {
 	if r.out == nil || r.DryRun || r.Overlay {
 		return false, nil
@@ -68,7 +69,7 @@ func (r *run) hasOthers(ctx context.Context) (bool, error) {
 	r.others.nars.Text.Open = r.TempFile
 	for _, err := range r.in.List(ctx, debugInfoDir) {
 		if err != nil {
-			break // it comes again, or there are none
+			break // a later listing returns it again, or there are none
 		}
 		r.others.nars.Wanted = true
 		break
@@ -76,7 +77,7 @@ func (r *run) hasOthers(ctx context.Context) (bool, error) {
 	return r.others.nars.Wanted || !r.inPlace || r.Rename != nil, ctx.Err()
 }
 
-// finish goes through the objects of each directory.
+// finish works on the objects of each directory.
 func (o *others) finish(ctx context.Context) error {
 	dirs := []struct {
 		name string
@@ -99,14 +100,14 @@ func (o *others) finish(ctx context.Context) error {
 	return nil
 }
 
-// earlier notes the names of NARs that earlier runs have changed.
+// earlier records the names of NARs that earlier runs have changed.
 func (o *others) earlier(ctx context.Context) error {
 	for rec, err := range o.State.Changes() {
 		if err != nil {
 			return err
 		}
 		if now, _, err := o.recorded(ctx, rec.Out); err != nil || now == nil {
-			continue // somebody else has changed it
+			continue // another program has changed it
 		}
 		if err := o.nars.Add(rec.OldNAR, rec.NewNAR); err != nil {
 			return err
@@ -162,7 +163,7 @@ func (o *others) each(ctx context.Context, dir string, work func(ctx context.Con
 	return context.Cause(ctx)
 }
 
-// checkOther says whether any store can have an object of this name.
+// checkOther returns an error unless every store can have an object of this name.
 func checkOther(name string) error {
 	base := path.Base(name)
 	if !fs.ValidPath(name) || strings.HasPrefix(base, ".") || len(base) > maxOtherName {
@@ -171,7 +172,7 @@ func checkOther(name string) error {
 	return nil
 }
 
-// selects says whether an object that belongs to this hash part is one of this run's.
+// selects reports whether this run works on the object with this hash part.
 func (o *others) selects(hash string) bool { return o.Select == nil || o.Select(hash) }
 
 func (r *run) warn(text string) {
@@ -195,14 +196,14 @@ func (o *others) log(ctx context.Context, name string) error {
 	if hash := base[:min(len(base), storepath.HashLen)]; storepath.CheckHash(hash) == nil && !o.selects(hash) {
 		return nil
 	}
-	// The name of a derivation, and what some builders put behind it.
+	// The name of a derivation, and a suffix that some builders add.
 	if to := o.run.rename(base); storepath.CheckBaseName(strings.TrimSuffix(to, ".bz2")) == nil {
 		base = to
 	}
 	return o.copy(ctx, name, dir+base, maxLog)
 }
 
-// copy copies an object as it is, if its name is free.
+// copy copies an object unchanged, if its name is free.
 func (o *others) copy(ctx context.Context, name, to string, limit int64) error {
 	if _, err := o.out.Stat(ctx, to); !errors.Is(err, fs.ErrNotExist) {
 		return asOutput(err)
@@ -239,7 +240,7 @@ func (o *others) copy(ctx context.Context, name, to string, limit int64) error {
 	return asOutput(err)
 }
 
-// replace writes an object of JSON in which members have changed: to the output, or in place.
+// replace writes a JSON object whose members have changed to the output, or in place.
 func (o *others) replace(ctx context.Context, object Object, e encoding.Encoding, members map[string]json.RawMessage) error {
 	b, err := json.Marshal(members)
 	if err != nil {
@@ -268,7 +269,7 @@ func (o *others) loadJSON(ctx context.Context, name string) (members map[string]
 	return members, object, e, err
 }
 
-// isThere says whether the output has an object.
+// isThere reports whether the output has an object.
 func (o *others) isThere(ctx context.Context, name string) (bool, error) {
 	if there, ok := o.seen.Load(name); ok {
 		return there.(bool), nil
@@ -287,7 +288,7 @@ func (o *others) isThere(ctx context.Context, name string) (bool, error) {
 	return err == nil, nil
 }
 
-// debugInfo has a debuginfo name the NAR by its new name. As Nix's index-debug-info writes it, it is
+// debugInfo changes a debuginfo to name the NAR by its new name. Nix's index-debug-info writes
 // {"archive":"../nar/HASH.nar.xz","member":"lib/debug/…"}.
 func (o *others) debugInfo(ctx context.Context, name string) error {
 	members, object, e, err := o.loadJSON(ctx, name)
@@ -317,7 +318,7 @@ func (o *others) debugInfo(ctx context.Context, name string) error {
 		return err
 	}
 	switch {
-	case !there && (o.inPlace || o.Select != nil): // the run that writes the NAR comes here, too
+	case !there && (o.inPlace || o.Select != nil): // the run that writes the NAR handles it
 		return nil
 	case !there:
 		return fmt.Errorf("%s, which it names, is not in the output", nar)
@@ -330,7 +331,7 @@ func (o *others) debugInfo(ctx context.Context, name string) error {
 	return o.replace(ctx, object, e, members)
 }
 
-// realisation renames the store path that a realisation names, and those that the outputs that it depends on have.
+// realisation renames the store path of a realisation, and those of the outputs that it depends on.
 func (o *others) realisation(ctx context.Context, name string) error {
 	members, object, e, err := o.loadJSON(ctx, name)
 	if err != nil {
@@ -345,7 +346,7 @@ func (o *others) realisation(ctx context.Context, name string) error {
 		return fmt.Errorf("outPath %q: %w", outPath, err)
 	}
 	if o.Exclude != nil && (o.Exclude(base[:storepath.HashLen]) || o.Exclude(base)) {
-		return nil // it stays, or is left out as its path is
+		return nil // it stays, or is left out like its path
 	}
 	if !o.selects(base[:storepath.HashLen]) {
 		return nil

@@ -7,7 +7,7 @@ import (
 	"narseal/nar/binarycache/internal/stream"
 )
 
-// A planned counts the bytes of the work on one path: those that were announced by Planned, and those that were done.
+// A planned counts the bytes of the work on one path: those announced by Planned, and those done.
 type planned struct {
 	run  *run
 	all  int64
@@ -20,10 +20,10 @@ func (p *planned) add(n int64) {
 	p.run.plan(0, n)
 }
 
-// end takes back what was announced and not done, as of a path that has failed, so that the sums agree in the end.
+// end withdraws the announced work that was not done, for example of a failed path, so that the sums agree at the end.
 func (p *planned) end() { p.add(p.done.Load() - p.all) }
 
-// count counts work that is done, and tells the caller by f, which may be nil.
+// count returns a function that counts work done and calls f, which may be nil.
 func (p *planned) count(f func(int)) func(int) {
 	return func(n int) {
 		p.done.Add(int64(n))
@@ -33,7 +33,7 @@ func (p *planned) count(f func(int)) func(int) {
 	}
 }
 
-// countBody counts what is read of a body, once, however often it is read.
+// countBody counts the bytes read from a body, each once, however often it is read.
 func (p *planned) countBody(body io.ReadSeeker, size int64) io.ReadSeeker {
 	return stream.Count(body, size, p.count(p.run.Written))
 }

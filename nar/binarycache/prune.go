@@ -26,19 +26,20 @@ const (
 
 const maxDebugInfo = 1 << 16 // bytes of an object in debugInfoDir
 
-// A pruner deletes what the work has replaced: first the narinfos (and listings) of store paths that have a new one,
-// then the NARs that nothing names any more.
+// A pruner deletes the objects that the work has replaced: first the narinfos (and listings) of store paths that have a
+// new one, then the NARs that nothing names any more.
 //
 // A State can be forged, so its records are only hints. A narinfo is deleted if it has the recorded contents, the rules
 // of this run give its path the recorded new name, and the narinfo of that name has the recorded contents. A NAR is a
 // candidate if it has a NAR's name and was named by a narinfo that this run has read and replaced, or that an earlier
 // run has replaced by one that the cache now has with the recorded contents.
 //
-// A candidate stays if any narinfo or debuginfo names it, and all stay if one of those cannot be read, for it might name
-// them. Narinfos may be added meanwhile: the listing is repeated before each deletion, except if the last one began less
-// time ago than twice what it took, and what it shows for the first time is read. So what remains is a narinfo that is
-// published within twice the time of a listing before the NAR is deleted that it names, and one whose writer saw the NAR
-// before the deletion and publishes after it. No store can exclude the latter: keep such writers away.
+// A candidate stays if any narinfo or debuginfo names it. All candidates stay if one of those cannot be read, because
+// it might name them. Narinfos may be added meanwhile, so the store is listed again before each deletion, and new
+// narinfos are read. The listing is skipped if the last one began less than twice its duration ago. Two cases remain: a
+// narinfo that is published within twice the duration of a listing before the NAR that it names is deleted, and a
+// narinfo whose writer saw the NAR before the deletion and publishes after it. No store can exclude the latter: keep
+// such writers away.
 type pruner struct {
 	*run
 	candidates map[string]string // NARs, by narKey
@@ -71,7 +72,7 @@ func (r *run) prune(ctx context.Context) error {
 	return nil
 }
 
-// deleteNAR deletes a candidate, unless it is none any more.
+// deleteNAR deletes a NAR if it is still a candidate.
 func (p *pruner) deleteNAR(ctx context.Context, name string) error {
 	o, err := p.in.Stat(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,7 +128,7 @@ func (p *pruner) add(rec state.Record) {
 	}
 }
 
-// recorded returns the narinfo of a record if the cache in place has it, with these contents.
+// recorded returns the narinfo of a record if the cache still has it with these contents.
 func (r *run) recorded(ctx context.Context, id state.ID) (*narinfo.Info, Object, error) {
 	b, o, err := load(ctx, r.in, id.Name, narinfo.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -157,14 +158,14 @@ func (p *pruner) retire(ctx context.Context, rec state.Record) error {
 		return nil
 	}
 	if err := p.delete(ctx, rec.In.Name, Condition{Version: o.Version}); errors.Is(err, ErrChanged) {
-		return nil // somebody has put another there
+		return nil // another program has replaced it
 	} else if err != nil {
 		return err
 	}
 	return p.delete(ctx, narinfo.ListingName(rec.In.Name), Condition{})
 }
 
-// look takes from the candidates those that a narinfo or a debuginfo names that was not read before.
+// look removes from the candidates the NARs that a narinfo or debuginfo names which was not read before.
 func (p *pruner) look(ctx context.Context) error {
 	p.listed = time.Now()
 	defer func() { p.took = time.Since(p.listed) }()
@@ -184,7 +185,7 @@ func (p *pruner) look(ctx context.Context) error {
 				continue
 			}
 			if err := p.read(ctx, o.Name, dir); err != nil {
-				return fmt.Errorf("prune: no NAR is deleted, for this object might name it: %w", err)
+				return fmt.Errorf("prune: no NAR is deleted, because this object might name it: %w", err)
 			}
 			p.seen[id] = true
 		}
@@ -192,7 +193,7 @@ func (p *pruner) look(ctx context.Context) error {
 	return nil
 }
 
-// read takes from the candidates what one object names.
+// read removes from the candidates the NAR that an object names.
 func (p *pruner) read(ctx context.Context, name, dir string) error {
 	limit := int64(narinfo.MaxSize)
 	if dir != "" {
@@ -234,5 +235,5 @@ func (p *pruner) delete(ctx context.Context, name string, c Condition) error {
 	return err
 }
 
-// narKey is a name as stores see it that take upper and lower case for the same.
+// narKey returns the form of a name that is the same in stores that ignore case.
 func narKey(name string) string { return strings.ToLower(name) }

@@ -14,13 +14,13 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// load reads the text of a small object, which may be compressed in the store.
+// load reads a small object, which may be compressed in the store.
 func load(ctx context.Context, s Store, name string, limit int64) ([]byte, Object, error) {
 	b, o, _, err := loadText(ctx, s, name, limit)
 	return b, o, err
 }
 
-// loadText is load that also returns how the object was compressed.
+// loadText is like load, but also returns how the object was compressed.
 func loadText(ctx context.Context, s Store, name string, limit int64) ([]byte, Object, encoding.Encoding, error) {
 	f, o, err := s.Open(ctx, name)
 	if err != nil {
@@ -38,7 +38,7 @@ func loadText(ctx context.Context, s Store, name string, limit int64) ([]byte, O
 	return b, o, e, nil
 }
 
-// sumOf reads an object that should have size bytes, and not more of it than shows that it has others.
+// sumOf returns the sum of an object that should have size bytes. It reads at most one byte more.
 func sumOf(ctx context.Context, s Store, name string, size int64) (narinfo.Sum, error) {
 	f, _, err := s.Open(ctx, name)
 	if err != nil {
@@ -50,8 +50,8 @@ func sumOf(ctx context.Context, s Store, name string, size int64) (narinfo.Sum, 
 	return m.Sum(), err
 }
 
-// Infos goes through the narinfos of a cache, of which none is larger than 1 MiB. A narinfo that cannot be read is an
-// error that does not end the iteration; a store that is not a cache, or cannot be listed, is one that does.
+// Infos iterates over the narinfos of a cache, each at most 1 MiB. A narinfo that cannot be read yields an error and
+// does not end the iteration; a store that is not a cache or cannot be listed does.
 func Infos(ctx context.Context, s Store) func(yield func(*narinfo.Info, error) bool) {
 	return func(yield func(*narinfo.Info, error) bool) {
 		c, err := loadCacheInfo(ctx, s)
@@ -85,10 +85,10 @@ func Infos(ctx context.Context, s Store) func(yield func(*narinfo.Info, error) b
 	}
 }
 
-// maxHint is how much memory a stated size gets before the bytes are there.
+// maxHint is how much memory is allocated for a stated size before the bytes arrive.
 const maxHint = 16 << 10
 
-// readText is readAll for an object that is said to have size bytes, or -1.
+// readText is readAll for an object whose size is stated as size, or -1 if it is not.
 func readText(r io.Reader, size, limit int64) ([]byte, error) {
 	var b bytes.Buffer
 	b.Grow(int(min(max(size, 0), maxHint)) + bytes.MinRead)
@@ -110,7 +110,7 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 	return b, err
 }
 
-// Info reads the narinfo of this name in a cache of a store directory. It may be compressed.
+// Info reads the narinfo of this name from a cache of the store directory dir. It may be compressed.
 func Info(ctx context.Context, s Store, name, dir string) (*narinfo.Info, error) {
 	b, _, err := load(ctx, s, name, narinfo.MaxSize)
 	if err != nil {

@@ -15,21 +15,21 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// errLater is returned for a path that gets another narinfo's name: it waits until all paths are known.
-var errLater = errors.New("its turn comes later")
+// errLater is returned for a path whose narinfo gets another name: it waits until all paths are known.
+var errLater = errors.New("it is renamed later")
 
-// renamed has the narinfos that the rules give other names. They wait until every other path is done, so that it does
-// not depend on the order of the listing who has a name:
+// renamed holds the narinfos that the rules rename. They wait until every other path is done, so that the owner of a
+// name does not depend on the order of the listing:
 //
-//   - a path that keeps its name has it before any that is renamed;
-//   - of several paths that would get one name, none gets it.
+//   - a path that keeps its name has precedence over one that is renamed;
+//   - if several paths would get the same name, none gets it.
 //
-// Each narinfo is read once all the same: its text waits in a spill. There are about as many as there are rules.
+// Each narinfo is still read only once: its text waits in a spill buffer. There are about as many as there are rules.
 type renamed struct {
 	mu    sync.Mutex
 	text  spill.Buffer
 	list  []task
-	seen  map[string]bool // names that keep theirs, where the paths of a run are given one by one
+	seen  map[string]bool // names that do not change, if the paths of the run are listed by the caller
 	names map[string]int  // how many paths want a name
 	moved map[string]bool // names that are left
 }
@@ -63,7 +63,7 @@ func (n *renamed) add(name, out string, o Object, e encoding.Encoding, b []byte)
 	return nil
 }
 
-// keeps notes a name that a path keeps.
+// keeps records a name that does not change.
 func (n *renamed) keeps(name string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -73,7 +73,7 @@ func (n *renamed) keeps(name string) {
 	n.seen[name] = true
 }
 
-// tasks goes through what waits, in the order of the old names.
+// tasks iterates over the waiting narinfos, in the order of their old names.
 func (n *renamed) tasks() iter.Seq[task] {
 	slices.SortFunc(n.list, func(a, b task) int { return strings.Compare(a.name, b.name) })
 	return slices.Values(n.list)
@@ -93,13 +93,13 @@ func (n *renamed) read(i *renamedInfo) ([]byte, error) {
 
 func (n *renamed) close() { n.text.Close() }
 
-// checkName says whether a path may get the name that the rules give it, as far as the input knows.
+// checkName returns an error if, by the input, a path cannot get the name that the rules give it.
 func (r *run) checkName(ctx context.Context, t *task, n *narinfo.Info) error {
 	if r.renamed.names[t.out] > 1 {
 		return fmt.Errorf("%s: %w: two paths would become %s", n.StorePath, ErrConflict, t.out)
 	}
 	if r.inPlace || r.renamed.moved[t.out] {
-		return nil // in place, isThere sees who has it
+		return nil // in place, isThere finds out who has it
 	}
 	kept := r.renamed.seen[t.out]
 	if r.Hashes == nil {

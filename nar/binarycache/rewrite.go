@@ -15,33 +15,33 @@ import (
 	"narseal/nar/binarycache/state"
 )
 
-// Rewrite passes every NAR of a cache through Filter. What comes out different gets a new NAR, and then a narinfo that
-// names it: the sizes and hashes are the new ones; Rename is applied to StorePath, References (sorted again) and
-// Deriver; signatures of what the narinfo no longer states are dropped, as is CA of other contents; every secret key
-// signs. Everything else in it stays. A path of which nothing changes keeps its files as they are; if there is an
-// Output, they are copied.
+// Rewrite passes every NAR of a cache through Filter. A path whose contents change gets a new NAR, and then a narinfo
+// that names it. The narinfo has the new sizes and hashes; Rename is applied to StorePath, References (sorted again)
+// and Deriver; signatures that no longer match are dropped, as is a CA that does not match the new contents; every
+// secret key signs. Everything else in it stays. A path that does not change keeps its files; if there is an Output,
+// they are copied.
 //
-// A narinfo is replaced only if it is still the one that was read; if it is not, its path is done again. No other object
-// is ever replaced: where the cache that is written has one of the name with other contents, the path fails with
-// ErrConflict.
+// A narinfo is replaced only if it is still the one that was read; otherwise the work on its path starts again. No
+// other object is ever replaced: if the output already has an object of that name with other contents, the path fails
+// with ErrConflict.
 //
-// A store path that is renamed gets a narinfo of another name. The old one stays, unless Prune is set. Such paths come
-// after all others. They take no other path's place: a path that keeps its name has it before one that is renamed, and
-// of several that would be called the same, none is.
+// A renamed store path gets a narinfo of another name. The old one stays, unless Prune is set. Such paths come after
+// all others and never take the name of another path: a path that keeps its name has precedence over a renamed one, and
+// if several paths would get the same name, none gets it.
 //
-// A narinfo of a new name, in an Output or of a renamed path, is written after those that it refers to, as far as this run
-// writes them. If one of those fails, the narinfo is written with a warning: the rest of the cache can be used.
+// A narinfo of a new name, in an Output or of a renamed path, is written after those that it refers to, if this run
+// writes them. If one of those fails, the narinfo is written with a warning, so that the rest of the cache can be used.
 //
-// The listing of the store, the reading of narinfos and the work on NARs overlap. Each narinfo is read once. What is
-// remembered grows with the paths that are renamed or change, and, with an Output, by about 50 bytes for each path.
+// The listing of the store, the reading of narinfos and the work on NARs overlap. Each narinfo is read once. Memory
+// grows with the number of paths that change or are renamed and, with an Output, by about 50 bytes for each path.
 //
-// Logs, realisations and debuginfos are copied to an Output, unless it is an Overlay; where the paths of the run are those
-// of a list or of a time, realisations are. Where they name what has another name now, they are changed, here and in place;
-// what would name a NAR or a path that is not there is left out. The listings of these directories are read for that.
+// Logs, realisations and debuginfos are copied to an Output, unless it is an Overlay. If Hashes or Since select the
+// paths of the run, only realisations are. If an object that they name has a new name, they are changed, in place too;
+// those that would name a missing NAR or path are left out. The directories of these objects are listed for that.
 //
-// A path that fails is in its Result, stays as it was and does not stop the others. The error is of the run as a whole:
-// of listing the cache, or of writing to it. After a run that was cut short, or in which paths failed, the next one of
-// the same State does not change again what is finished; it checks it.
+// If a path fails, its Result says why; it stays as it was and does not stop the others. Rewrite returns an error only
+// if the run as a whole fails: if the cache cannot be listed or written. After a run that was interrupted, or in which
+// paths failed, the next run with the same State only checks the finished paths.
 func Rewrite(ctx context.Context, s Store, o RewriteOptions) (sum Summary, err error) {
 	r := &run{RewriteOptions: o, in: s, out: o.Output}
 	r.work = r.rewrite
@@ -49,7 +49,7 @@ func Rewrite(ctx context.Context, s Store, o RewriteOptions) (sum Summary, err e
 	if r.out == nil {
 		r.out, r.inPlace = s, true
 	} else if o.Prune {
-		return sum, errors.New("prune: works in place only")
+		return sum, errors.New("prune: only possible in place")
 	}
 	if o.DryRun {
 		err = r.run(ctx)
@@ -72,7 +72,7 @@ func Rewrite(ctx context.Context, s Store, o RewriteOptions) (sum Summary, err e
 	return r.summary, err
 }
 
-// maxTries is how often a path is begun whose narinfo somebody else replaces.
+// maxTries is how often the work on a path is started while other programs replace its narinfo.
 const maxTries = 5
 
 func (r *run) rewrite(ctx context.Context, t *task, res *Result) error {
@@ -84,7 +84,7 @@ func (r *run) rewrite(ctx context.Context, t *task, res *Result) error {
 	return r.rewriteAgain(ctx, t, res)
 }
 
-// rewriteAgain does the work of a path again whose narinfo somebody has replaced.
+// rewriteAgain repeats the work on a path whose narinfo another program has replaced.
 func (r *run) rewriteAgain(ctx context.Context, t *task, res *Result) error {
 	for try := 2; ; try++ {
 		err := r.rewriteOnce(ctx, t, true, res)
@@ -95,7 +95,7 @@ func (r *run) rewriteAgain(ctx context.Context, t *task, res *Result) error {
 	}
 }
 
-// rewriteOnce does the work of a path, whose narinfo is read again if it was read before and has changed since.
+// rewriteOnce does the work on a path. If again is set, it reads the narinfo again.
 func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result) error {
 	w, err := r.open(ctx, t, again, res)
 	if w != nil {
@@ -155,23 +155,23 @@ func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result)
 // A pathWork is the work on one path.
 type pathWork struct {
 	name     string            // of the narinfo
-	out      string            // the name that it gets
+	out      string            // its new name
 	object   Object            // the narinfo
 	encoding encoding.Encoding // of the narinfo in the store
 	id       state.ID
 	text     []byte
 	info     *narinfo.Info
-	next     *narinfo.Info // what becomes of info
+	next     *narinfo.Info // the new narinfo
 	file     *narFile
 
 	planned  planned
-	replaced *Object // the narinfo in an overlay that this path takes the place of
+	replaced *Object // the narinfo in an overlay that this path replaces
 
 	sum  narinfo.Sum // of the file
 	pass Path        // how the filter was called
 }
 
-// expectedUpload is how many bytes are written for a path, as far as that is known before its NAR was read.
+// expectedUpload returns how many bytes are written for a path, as far as that is known before its NAR is read.
 func (r *run) expectedUpload(n *narinfo.Info) int64 {
 	if r.inPlace || r.DryRun || r.Overlay {
 		return 0
@@ -228,7 +228,7 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 	return w, nil
 }
 
-// firstPass sees what a NAR becomes, and checks it.
+// firstPass checks a NAR and finds out whether it changes.
 func (r *run) firstPass(ctx context.Context, w *pathWork) (content narinfo.Sum, err error) {
 	for {
 		content, err = r.filter(ctx, w, nil)
@@ -239,7 +239,7 @@ func (r *run) firstPass(ctx context.Context, w *pathWork) (content narinfo.Sum, 
 	}
 }
 
-// filter passes the NAR through Filter, checks it, and returns what came out.
+// filter passes the NAR through Filter, checks it, and returns the sum of the output.
 func (r *run) filter(ctx context.Context, w *pathWork, dst io.Writer) (out narinfo.Sum, err error) {
 	c, err := w.file.check(ctx)
 	if err != nil {
@@ -271,7 +271,7 @@ func (r *run) filter(ctx context.Context, w *pathWork, dst io.Writer) (out narin
 	return m.Sum(), err
 }
 
-// decide says what becomes of a path, now that its contents are known.
+// decide sets the new narinfo and the status of a path, whose new contents are known.
 func (r *run) decide(w *pathWork, content narinfo.Sum, res *Result) (err error) {
 	res.NarHash, res.NewHash = narinfo.HashText(w.info.NarHash), content.String()
 	if w.next, err = r.next(w.info, content, res); err != nil {
@@ -284,10 +284,10 @@ func (r *run) decide(w *pathWork, content narinfo.Sum, res *Result) (err error) 
 	return nil
 }
 
-// isFinished says whether an earlier run has made what the narinfo becomes, and checks that.
+// isFinished reports whether an earlier run has already done the work on a path, and checks its result.
 func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, error) {
 	if r.inPlace && r.Once && r.State.Made(w.id) {
-		// To do it again would undo it, whatever else is wrong.
+		// Doing the work again would undo it, whatever else is wrong.
 		if !r.isOwn(w.info) {
 			if err := r.checkTrust(w.info); err != nil {
 				return false, err
@@ -320,7 +320,7 @@ func (r *run) isFinished(ctx context.Context, w *pathWork, res *Result) (bool, e
 	return err == nil, err
 }
 
-// isOwn says whether one of the secret keys has signed a narinfo.
+// isOwn reports whether one of the secret keys has signed a narinfo.
 func (r *run) isOwn(n *narinfo.Info) bool {
 	keys := make([]signature.PublicKey, len(r.SecretKeys))
 	for i, key := range r.SecretKeys {
@@ -329,7 +329,7 @@ func (r *run) isOwn(n *narinfo.Info) bool {
 	return n.SignedBy(keys)
 }
 
-// checkFinished checks a NAR of the cache that is written, and has Filter inspect it.
+// checkFinished checks a NAR of the output, and lets Filter inspect it.
 func (r *run) checkFinished(ctx context.Context, w *pathWork, n *narinfo.Info, res *Result) error {
 	err := r.inspectNAR(ctx, r.out, n, w.planned.count(r.Read), func(nar io.Reader) error {
 		if r.Filter == nil {
@@ -345,8 +345,8 @@ func (r *run) checkFinished(ctx context.Context, w *pathWork, n *narinfo.Info, r
 	return err
 }
 
-// isThere says whether the cache that is written has the narinfo already, and checks its NAR. Another one of that name
-// is a conflict.
+// isThere reports whether the output already has the narinfo, and checks its NAR. A different narinfo of that name is a
+// conflict.
 func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, error) {
 	b, o, e, err := loadText(ctx, r.out, w.out, narinfo.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -357,7 +357,7 @@ func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, erro
 	}
 	got, err := narinfo.ParseNamed(w.out, b, r.cache.StoreDir)
 	if err == nil && r.Overlay && got.NarHash != w.next.NarHash && r.isOwn(got) {
-		w.replaced = &o // it is of contents that the input had before
+		w.replaced = &o // it describes contents that the input had before
 		return false, nil
 	}
 	if err != nil || got.Fingerprint() != w.next.Fingerprint() || got.Deriver != w.next.Deriver || got.CA != w.next.CA {
@@ -386,7 +386,7 @@ func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, erro
 	}
 	res.Status = Finished
 	if w.next.Fingerprint() != w.info.Fingerprint() && len(r.SecretKeys) > 0 && !r.isOwn(got) {
-		// It was made without the key, or by somebody else.
+		// It was made without the key, or by another program.
 		if err := got.Sign(r.SecretKeys); err != nil {
 			return false, err
 		}

@@ -471,7 +471,7 @@ func TestBadFilters(t *testing.T) {
 		_, err := io.WriteString(dst, text)
 		return err
 	}})
-	if sum.Paths[binarycache.Failed] != 3 || !strings.Contains(results[hash("a")+".narinfo"].Err.Error(), "filtered again") || !maps.Equal(read(t, dir), before) {
+	if sum.Paths[binarycache.Failed] != 3 || !strings.Contains(results[hash("a")+".narinfo"].Err.Error(), "filtering the NAR again") || !maps.Equal(read(t, dir), before) {
 		t.Errorf("unsteady filter: %s, %v", statuses(sum), results)
 	}
 }

@@ -23,7 +23,7 @@ type run struct {
 	RewriteOptions
 	inspect  func(context.Context, *Path, io.Reader) error // of Verify
 	in       Store
-	out      Store // where to write: in itself, if in place; nil in Verify
+	out      Store // where to write: the same as in, if in place; nil in Verify
 	inPlace  bool
 	cache    *cacheInfo
 	work     func(context.Context, *task, *Result) error
@@ -33,11 +33,11 @@ type run struct {
 	mu       sync.Mutex // for summary, found, bytes and the callbacks
 	summary  Summary
 	found    int   // paths
-	bytes    int64 // of their NARs, as far as narinfos were read
+	bytes    int64 // of the NARs whose narinfos were read
 	canceled context.CancelCauseFunc
 	windows  *semaphore.Weighted
 	repeats  repeats.NARs
-	changes  []state.Record // by this run, if they are needed to prune
+	changes  []state.Record // by this run, if needed to prune
 }
 
 // A task is one narinfo to work on.
@@ -45,22 +45,22 @@ type task struct {
 	name string // of the narinfo
 	*renamedInfo
 
-	// Of a reference that is worked on before its turn:
+	// For a reference that is worked on before its turn:
 	ahead     int  // how many paths wait for this one in the same worker
 	aheadText int  // bytes of their narinfos
 	maybe     bool // it was not listed, and may be missing
 }
 
-// maxListed is how many names the listing of a store can be ahead of the work.
+// maxListed is how many listed names may wait for a worker.
 const maxListed = 1 << 16
 
-// outputError is an error from the cache that is written. It ends the run, since every path would fail.
+// outputError is an error from the output cache. It ends the run, since every path would fail.
 type outputError struct{ err error }
 
 func (e *outputError) Error() string { return "write: " + e.err.Error() }
 func (e *outputError) Unwrap() error { return e.err }
 
-// asOutput marks an error from the cache that is written, unless it is of one object.
+// asOutput marks an error as one of the output cache, unless it affects only one object.
 func asOutput(err error) error {
 	if err == nil || errors.Is(err, ErrChanged) || errors.Is(err, ErrConflict) {
 		return err
@@ -68,11 +68,11 @@ func asOutput(err error) error {
 	return &outputError{err}
 }
 
-// Verify reads every NAR of a cache, checks it against its narinfo and has Inspect read it. It changes nothing.
+// Verify reads every NAR of a cache, checks it against its narinfo and passes it to Inspect. It changes nothing.
 //
-// The listing of the store, the reading of narinfos and the work on NARs overlap, and what is remembered does not grow
-// with the number of paths. A path that fails is in its Result and does not stop the others; the error is of the run as
-// a whole.
+// The listing of the store, the reading of narinfos and the work on NARs overlap, and memory does not grow with the
+// number of paths. If a path fails, its Result says why, and the others continue; Verify returns an error only if the
+// run as a whole fails.
 func Verify(ctx context.Context, s Store, o VerifyOptions) (Summary, error) {
 	r := &run{RewriteOptions: RewriteOptions{Options: o.Options}, inspect: o.Inspect, in: s}
 	r.work = r.verify
@@ -80,7 +80,7 @@ func Verify(ctx context.Context, s Store, o VerifyOptions) (Summary, error) {
 	return r.summary, err
 }
 
-// run works on all paths: those that keep their names as they are found, the others when all are known.
+// run works on all paths: those that keep their names as they are found, the others once all are known.
 func (r *run) run(ctx context.Context) error {
 	r.summary.Paths = map[Status]int{}
 	r.windows = semaphore.NewWeighted(maxWindows)
@@ -196,19 +196,19 @@ func (r *run) list(ctx context.Context, names chan<- task) error {
 	return nil
 }
 
-// isOld says whether a narinfo was not changed after Since.
+// isOld reports whether a narinfo has not changed after Since.
 func (r *run) isOld(ctx context.Context, name string) (bool, error) {
 	if r.Since.IsZero() {
 		return false, nil
 	}
 	o, err := r.in.Stat(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // it is missing when its turn comes
+		return false, nil // reported when the path is worked on
 	}
 	return err == nil && !o.ModTime.After(r.Since), err
 }
 
-// plan adds to what is known of the work.
+// plan adds to the announced work.
 func (r *run) plan(paths int, bytes int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -219,7 +219,7 @@ func (r *run) plan(paths int, bytes int64) {
 	}
 }
 
-// begin works on a path, unless somebody has begun with it.
+// begin works on a path, unless another worker has begun.
 func (r *run) begin(ctx context.Context, t task) {
 	if t.renamedInfo == nil && r.order != nil {
 		if ok, _ := r.order.Begin(order.KeyOf(t.name)); !ok {
@@ -245,13 +245,13 @@ func (r *run) do(ctx context.Context, t task) {
 	r.finishParked(ctx, r.finish(ctx, &t, &res, err))
 }
 
-// finish reports a path that has ended in err, and returns those that have waited for it.
+// finish reports a path whose work returned err, and returns the paths that waited for it.
 func (r *run) finish(ctx context.Context, t *task, res *Result, err error) (ready []*order.Parked) {
 	switch {
 	case err == errLater || err == errParked:
 		return nil
 	case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return nil // cut short: neither done nor failed
+		return nil // interrupted: neither done nor failed
 	}
 	now := order.Settled
 	if err == errMissing {
@@ -266,7 +266,7 @@ func (r *run) finish(ctx context.Context, t *task, res *Result, err error) (read
 	}
 	r.report(res)
 	if ctx.Err() != nil || r.order == nil {
-		return nil // the run ends, or nobody waits
+		return nil // the run ends, or no path waits
 	}
 	return r.order.Settle(order.KeyOf(t.name), now)
 }
@@ -280,7 +280,7 @@ func (r *run) report(res *Result) {
 	}
 }
 
-// finishParked goes on with paths whose narinfos have waited.
+// finishParked finishes parked paths that no longer have to wait.
 func (r *run) finishParked(ctx context.Context, ready []*order.Parked) {
 	for len(ready) > 0 && ctx.Err() == nil {
 		p := ready[len(ready)-1]
@@ -319,7 +319,8 @@ func (r *run) verify(ctx context.Context, t *task, res *Result) error {
 	})
 }
 
-// inspectNAR reads the NAR of n in store to its end and counts that, checks it against n, and has inspect look at it.
+// inspectNAR passes the NAR of n in store to inspect, reads it to its end, and checks it against n. It calls read with
+// the number of bytes.
 func (r *run) inspectNAR(ctx context.Context, store Store, n *narinfo.Info, read func(int), inspect func(nar io.Reader) error) error {
 	f, err := r.openFile(ctx, store, n, false, nil)
 	if err != nil {
@@ -340,7 +341,7 @@ func pathOf(n *narinfo.Info) *Path {
 	return &Path{StorePath: n.StorePath, NarSize: n.NarSize, Compression: n.Compression}
 }
 
-// parseInfo parses a narinfo and notes its store path.
+// parseInfo parses a narinfo and records its store path in res.
 func (r *run) parseInfo(name string, b []byte, res *Result) (*narinfo.Info, error) {
 	n, err := narinfo.ParseNamed(name, b, r.cache.StoreDir)
 	if err != nil {
@@ -350,7 +351,7 @@ func (r *run) parseInfo(name string, b []byte, res *Result) (*narinfo.Info, erro
 	return n, nil
 }
 
-// excludes says whether a path is left out, and notes that.
+// excludes reports whether a path is excluded, and records that in res.
 func (r *run) excludes(n *narinfo.Info, res *Result) bool {
 	if r.Exclude == nil || !r.Exclude(n.Base) {
 		return false
@@ -359,7 +360,7 @@ func (r *run) excludes(n *narinfo.Info, res *Result) bool {
 	return true
 }
 
-// checkTrust says whether a trusted key has signed the narinfo.
+// checkTrust returns an error if no trusted key has signed the narinfo.
 func (r *run) checkTrust(n *narinfo.Info) error {
 	if len(r.TrustedKeys) == 0 || n.SignedBy(r.TrustedKeys) {
 		return nil
@@ -367,7 +368,7 @@ func (r *run) checkTrust(n *narinfo.Info) error {
 	return fmt.Errorf("%s: %w", n.StorePath, ErrUntrusted)
 }
 
-// rename applies the rules to a base name, or to a text of them.
+// rename applies the rules to a base name, or to a text with several.
 func (r *run) rename(s string) string {
 	if r.Rename == nil {
 		return s
@@ -375,7 +376,7 @@ func (r *run) rename(s string) string {
 	return r.Rename(s)
 }
 
-// moved says whether the rules give a narinfo another name.
+// moved returns the name that the rules give to a narinfo, and whether it is another one.
 func (r *run) moved(n *narinfo.Info) (string, bool) {
 	out := n.Base
 	if r.out != nil {

@@ -9,8 +9,8 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// errMissing is returned for a path of Hashes that the cache does not have.
-var errMissing = errors.New("the cache does not have it")
+// errMissing is returned for a path of Hashes that is not in the cache.
+var errMissing = errors.New("not in the cache")
 
 // load reads a task's narinfo.
 func (r *run) load(ctx context.Context, name string, res *Result) ([]byte, Object, encoding.Encoding, error) {
@@ -22,12 +22,12 @@ func (r *run) load(ctx context.Context, name string, res *Result) ([]byte, Objec
 	return b, o, e, err
 }
 
-// selected says whether a listed narinfo is one of those to work on.
+// selected reports whether to work on a listed narinfo.
 func (r *run) selected(name string) bool {
 	return narinfo.IsName(name) && (r.Select == nil || r.Select(name[:len(name)-len(narinfo.Suffix)]))
 }
 
-// skip says whether the caller knows a path to be finished. Nobody knows that of one that no trusted key has signed.
+// skip reports whether the caller knows that a path is finished. A path that no trusted key has signed never is.
 func (r *run) skip(ctx context.Context, n *narinfo.Info, res *Result) (bool, error) {
 	if r.Skip == nil {
 		return false, nil

@@ -18,10 +18,10 @@ import (
 	"narseal/nar/compression"
 )
 
-// write writes what a path has become: its NAR, its listing, and then its narinfo.
+// write writes the new objects of a path: its NAR, its listing, and then its narinfo.
 func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *Result) error {
 	var nar upload
-	var unpack func() (io.ReadCloser, error) // a NAR that is made
+	var unpack func() (io.ReadCloser, error) // opens the new NAR
 	switch {
 	case res.NarHash != res.NewHash:
 		made := &spill.Buffer{Open: r.TempFile}
@@ -61,7 +61,7 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 	if !shared {
 		return nil
 	}
-	// The NAR was there before. Somebody may have found that no narinfo names it, and deleted it meanwhile.
+	// The NAR existed before. Another program may have deleted it meanwhile, because no narinfo named it.
 	if _, err := r.out.Stat(ctx, nar.name); !errors.Is(err, fs.ErrNotExist) {
 		return asOutput(err)
 	}
@@ -69,14 +69,14 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 	return err
 }
 
-// An upload is an object to be put. Without a name there is none.
+// An upload is an object to put. If the name is empty, there is none.
 type upload struct {
 	name string
 	size int64
 	body func() io.ReadSeeker
 }
 
-// upload puts a NAR under a name that is free, or finds that the object is there.
+// upload puts a NAR under its name, unless an identical object exists: then shared is true.
 func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, err error) {
 	if u.name == "" {
 		return false, nil
@@ -105,7 +105,7 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 	return true, nil
 }
 
-// makeNAR makes the NAR that w's becomes, which is known to be content, and notes its file in the narinfo.
+// makeNAR makes the new NAR of a path, whose sum must be content, and sets its file in the new narinfo.
 func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, made *spill.Buffer, res *Result) error {
 	c := r.Compression
 	if c == "" {
@@ -124,9 +124,9 @@ func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, mad
 	got, err := r.filter(ctx, w, z)
 	switch {
 	case err == nil && got != content:
-		return fmt.Errorf("%s: filtered again, the NAR has become %s, and was %s", w.info.StorePath, got, content)
+		return fmt.Errorf("%s: filtering the NAR again gave %s, want %s", w.info.StorePath, got, content)
 	case errors.Is(err, compression.ErrSize):
-		return fmt.Errorf("%s: filtered again, the NAR has become larger than %s: %w", w.info.StorePath, content, err)
+		return fmt.Errorf("%s: filtering the NAR again gave more than %s: %w", w.info.StorePath, content, err)
 	case err != nil:
 		return err
 	}
@@ -145,7 +145,7 @@ func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, mad
 	return w.next.Reparse(r.cache.StoreDir)
 }
 
-// publish notes the change and writes the narinfo.
+// publish records the change and writes the narinfo.
 func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
 	b := w.next.Encode()
 	rec := state.Record{In: w.id, Out: state.Identify(w.out, b), OldNAR: w.info.URL, NewNAR: w.next.URL}
@@ -165,10 +165,10 @@ func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
 	o.Name = w.out
 	_, err := putText(ctx, r.out, typed(o), b, w.encoding, cond)
 	if cond.New && errors.Is(err, fs.ErrExist) {
-		// Somebody was faster.
+		// Another program was faster.
 		there, err := r.isThere(ctx, w, res)
 		if err == nil && !there {
-			err = fmt.Errorf("%s: %w", w.out, ErrChanged) // and has taken it away again
+			err = fmt.Errorf("%s: %w", w.out, ErrChanged) // and has removed it again
 		}
 		return err
 	}
@@ -183,8 +183,8 @@ func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
 	return asOutput(err)
 }
 
-// unchanged is the condition that a narinfo is still the one that was read. Where the store knows no versions it is read
-// again, which leaves the time until the next one is written.
+// unchanged returns the condition that a narinfo is still the one that was read. If the store has no versions, the
+// narinfo is read again now, which leaves a gap until the new one is written.
 func (r *run) unchanged(ctx context.Context, w *pathWork) (Condition, error) {
 	if w.object.Version != "" {
 		return Condition{Version: w.object.Version}, nil

@@ -1,13 +1,13 @@
 //go:build linux || darwin
 
-// Package folder is a binary cache in a directory, as `nix copy --to file://DIR` makes it.
+// Package folder stores a binary cache in a directory, like `nix copy --to file://DIR`.
 //
 // The contents of the directory are not trusted. Objects are opened relative to a handle of the directory, one element
 // of the name at a time. A symbolic link is never followed: it is an error, like everything else that is not a regular
 // file. Only the directory itself may be a link.
 //
-// What is written is a file without a name until it is complete (Linux), or a hidden one that readers ignore and that
-// [Store.Clean] removes if its writer was killed.
+// Until it is complete, a new file has no name (Linux), or a hidden one that readers ignore and that [Store.Clean]
+// removes if its writer was killed.
 package folder
 
 import (
@@ -30,23 +30,24 @@ import (
 	"narseal/nar/binarycache"
 )
 
-// A Store is a [binarycache.Store] in a directory. The version of an object is made of its inode, its size and its
+// A Store is a [binarycache.Store] in a directory. The version of an object consists of its inode, its size and its
 // times.
 //
 // The condition that an object is new is checked in one step with the Put. The condition that it has a version is
-// checked after the two have changed places, which are changed back if it is not true: another writer's object is never
-// lost, and for a moment not visible. Where a file system cannot do that, and in Delete, it is checked right before.
+// checked after the two objects have been exchanged; if it is false, they are exchanged back. Another writer's object
+// is never lost, but is invisible for a moment. If the file system cannot exchange files, and in Delete, the condition
+// is checked right before the change.
 type Store struct {
 	path string
 	mu   sync.Mutex
 	root *os.File // the directory, when it was opened
 }
 
-// New returns the store in a directory. It does no I/O: the directory is opened when it is first needed, and made by the
-// first Put if it is missing.
+// New returns the store in a directory. It does no I/O: the directory is opened when it is first needed, and the first
+// Put creates it if it is missing.
 func New(dir string) *Store { return &Store{path: dir} }
 
-// Close closes the directory. The store opens it again when it is used again.
+// Close closes the directory. A later call opens it again.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +71,7 @@ func (s *Store) check(op, name string) error {
 	return nil
 }
 
-// fail gives an error the name of the operation and of the file.
+// fail adds the operation and the name of the file to an error.
 func (s *Store) fail(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: filepath.Join(s.path, filepath.FromSlash(name)), Err: err}
 }
@@ -96,11 +97,11 @@ func (s *Store) open(create bool) (*os.File, error) {
 		}
 		s.root = root
 	}
-	// One of its own for each operation, as a directory has a position.
+	// Each operation gets its own, since an open directory has a position.
 	return openDir(s.root, ".")
 }
 
-// reason is an error without the operation and path that package os has put before it.
+// reason returns an error without the operation and path that package os adds.
 func reason(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -109,7 +110,7 @@ func reason(err error) error {
 	return err
 }
 
-// openDir opens a directory in another one, and follows no symbolic link.
+// openDir opens a directory in another one. It does not follow symbolic links.
 func openDir(in *os.File, name string) (*os.File, error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Openat(int(in.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -124,7 +125,7 @@ func openDir(in *os.File, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), filepath.Join(in.Name(), name)), nil
 }
 
-// retry repeats what a signal has interrupted.
+// retry repeats a call that a signal has interrupted.
 func retry[T any](f func() (T, error)) (T, error) {
 	for {
 		v, err := f()
@@ -190,10 +191,10 @@ func (s *Store) Open(_ context.Context, name string) (io.ReadCloser, binarycache
 	return f, object(name, &st), nil
 }
 
-// openRegular opens a regular file for reading, and waits for nobody.
+// openRegular opens a regular file for reading, without blocking.
 func openRegular(dir *os.File, base string) (*os.File, unix.Stat_t, error) {
 	var st unix.Stat_t
-	err := lstat(dir, base, &st) // to open a device can do more than that
+	err := lstat(dir, base, &st) // opening a device can have side effects
 	if err == nil {
 		err = checkRegular(&st)
 	}
@@ -263,8 +264,8 @@ func (s *Store) Stat(_ context.Context, name string) (binarycache.Object, error)
 // listBatch is how many names are read and sorted at a time.
 const listBatch = 1 << 19
 
-// List goes through the objects of a directory, in the order of their names as far as there are at most 500,000. What is
-// no regular file and no directory is listed too, so that whoever opens it sees an error.
+// List iterates over the objects of a directory, in the order of their names if there are at most 500,000. It also
+// lists what is neither a regular file nor a directory, so that opening it returns an error.
 func (s *Store) List(ctx context.Context, name string) iter.Seq2[binarycache.Object, error] {
 	return func(yield func(binarycache.Object, error) bool) {
 		dir, err := s.listed(name)
@@ -309,7 +310,7 @@ func (s *Store) listed(name string) (*os.File, error) {
 	return dir, nil
 }
 
-// listedObject describes what a directory lists; ok says whether it is an object, or an error.
+// listedObject describes an entry of a directory. ok is false if the entry is to be ignored.
 func listedObject(ctx context.Context, dir *os.File, name string) (o binarycache.Object, ok bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return o, true, err

@@ -18,7 +18,7 @@ import (
 	"narseal/nar/binarycache/internal/stream"
 )
 
-// Put writes an object. What is longer than it should be, or shorter, is an error.
+// Put writes an object. It returns an error if body is longer or shorter than o.Size.
 func (s *Store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (binarycache.Version, error) {
 	dir, base, err := s.parent("put", o.Name, true)
 	if err != nil {
@@ -75,7 +75,7 @@ func put(ctx context.Context, dir *os.File, base string, size int64, body io.Rea
 	return version(&st), nil
 }
 
-// checkCondition says whether a condition is true now.
+// checkCondition returns an error if the condition is not true now.
 func checkCondition(dir *os.File, base string, c binarycache.Condition) error {
 	var st unix.Stat_t
 	err := lstat(dir, base, &st)
@@ -95,8 +95,8 @@ func checkCondition(dir *os.File, base string, c binarycache.Condition) error {
 	return checkRegular(&st)
 }
 
-// syncDir makes what was changed in a directory last. A file system that cannot is no error, as there is nothing more
-// that anybody could do; any other failure is one.
+// syncDir makes changes of a directory durable. It ignores that a file system does not support this, because nothing
+// else can be done then; it returns any other error.
 func syncDir(dir *os.File) error {
 	err := dir.Sync()
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EBADF) {
@@ -108,8 +108,8 @@ func syncDir(dir *os.File) error {
 // hiddenPrefix begins the names of files that are not complete.
 const hiddenPrefix = ".narseal-"
 
-// A temp is a file that is being written in the directory in which it gets its name. While it is open it is locked, so
-// that Clean leaves it alone.
+// A temp is a file that is being written, in the directory of its final name. It is locked while it is open, so that
+// Clean does not remove it.
 type temp struct {
 	dir  *os.File
 	file *os.File
@@ -144,7 +144,7 @@ func newNamedTemp(dir *os.File) (*temp, error) {
 
 func hiddenName() string { return fmt.Sprintf("%s%016x", hiddenPrefix, rand.Uint64()) }
 
-// link gives the file its name, unless there is something of that name.
+// link gives the file its name, unless that name exists.
 func (t *temp) link(base string) error {
 	if t.name == "" {
 		return t.linkUnnamed(base)
@@ -172,7 +172,7 @@ func (t *temp) hide() error {
 	return nil
 }
 
-// replace gives the file its name in place of what has it.
+// replace gives the file its name, and replaces the file that has it.
 func (t *temp) replace(base string, c binarycache.Condition) error {
 	if err := t.hide(); err != nil {
 		return err
@@ -191,7 +191,7 @@ func (t *temp) replace(base string, c binarycache.Condition) error {
 	return err
 }
 
-// exchange gives the file its name, and its hidden name to what has it, if that is what was seen before.
+// exchange exchanges the file with the one that has its name, if that is still the one described by before.
 func (t *temp) exchange(base string, before *unix.Stat_t) error {
 	var own, out unix.Stat_t
 	if err := unix.Fstat(int(t.file.Fd()), &own); err != nil {
@@ -201,7 +201,7 @@ func (t *temp) exchange(base string, before *unix.Stat_t) error {
 		switch err := exchange(int(t.dir.Fd()), t.name, base); {
 		case err == unix.ENOENT:
 			return binarycache.ErrChanged
-		case !undo && err == unix.EINVAL: // of a file system that cannot
+		case !undo && err == unix.EINVAL: // the file system cannot
 			return errors.ErrUnsupported
 		case err != nil:
 			return err
@@ -213,9 +213,9 @@ func (t *temp) exchange(base string, before *unix.Stat_t) error {
 			return binarycache.ErrChanged
 		}
 		if !undo && out.Ino == before.Ino && out.Size == before.Size && out.Mtim == before.Mtim {
-			return nil // what was read is taken away by close
+			return nil // close removes the old object
 		}
-		// Somebody else's object has lost its name, and gets it back; and again, until it is ours that goes.
+		// Another writer's object has lost its name. Give it back, and repeat that until our own file comes out.
 	}
 }
 
@@ -227,7 +227,7 @@ func (t *temp) rename(base string) error {
 	return err
 }
 
-// close gives up the file, and its hidden name.
+// close closes the file and removes its hidden name.
 func (t *temp) close() {
 	if t.name != "" {
 		unix.Unlinkat(int(t.dir.Fd()), t.name, 0)
@@ -235,7 +235,7 @@ func (t *temp) close() {
 	t.file.Close()
 }
 
-// Clean removes the hidden files that runs have left which were killed while they wrote.
+// Clean removes the hidden files of runs that were killed while they wrote.
 func (s *Store) Clean(ctx context.Context) error {
 	for _, name := range []string{"", "nar"} {
 		dir, err := s.walk(name, false)
@@ -263,10 +263,10 @@ func clean(ctx context.Context, dir *os.File) error {
 			}
 			f, _, err := openRegular(dir, name)
 			if err != nil {
-				continue // none of ours, or gone
+				continue // not ours, or gone
 			}
-			if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil { // nobody writes it
-				unix.Unlinkat(int(dir.Fd()), name, 0) // what stays is ignored
+			if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil { // no writer has it open
+				unix.Unlinkat(int(dir.Fd()), name, 0) // a file that stays is ignored
 			}
 			f.Close()
 		}

@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newTemp makes a file that has no name until it is linked, and is gone when its writer is. Where the file system has no
-// such files, or /proc is not there to name them later, it has a hidden name.
+// newTemp makes a file that has no name until it is linked, and disappears with its writer. If the file system has no
+// such files, or /proc, which is needed to link them, is missing, the file has a hidden name.
 func newTemp(dir *os.File) (*temp, error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Openat(int(dir.Fd()), ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o666)
 	})
-	// A kernel that does not know the flag takes it for a directory to be opened.
+	// A kernel that does not know the flag tries to open the directory.
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENOENT) {
 		return newNamedTemp(dir)
 	}
@@ -36,7 +36,7 @@ func newTemp(dir *os.File) (*temp, error) {
 
 func (t *temp) procPath() string { return fmt.Sprintf("/proc/self/fd/%d", t.file.Fd()) }
 
-// linkUnnamed gives a file without a name this one, unless there is something of that name.
+// linkUnnamed gives an unnamed file this name, unless the name exists.
 func (t *temp) linkUnnamed(name string) error {
 	_, err := retry(func() (int, error) {
 		return 0, unix.Linkat(unix.AT_FDCWD, t.procPath(), int(t.dir.Fd()), name, unix.AT_SYMLINK_FOLLOW)

@@ -8,7 +8,7 @@ import (
 	"narseal/nar/storepath"
 )
 
-// A CacheInfo is what nix-cache-info says.
+// A CacheInfo is a parsed nix-cache-info.
 type CacheInfo struct {
 	Text     []byte
 	StoreDir string
@@ -36,11 +36,11 @@ func ParseCacheInfo(b []byte) (*CacheInfo, error) {
 // Priorities of caches: clients ask the one with the lowest number first.
 const (
 	defaultPriority = 50 // of a cache that names none (Nix's src/libstore/http-binary-cache-store.cc)
-	overlayLead     = 10 // by how much an overlay comes before its input
+	overlayLead     = 10 // how much lower the priority of an overlay is than that of its input
 )
 
-// Overlay returns the text for a cache that clients ask before this one: it has this priority, or with 0 one that is 10
-// lower than this cache's, but at least 1.
+// Overlay returns the text for a cache that clients ask before this one: it has this priority, or for 0, one that is 10
+// lower than that of this cache, but at least 1.
 func (c *CacheInfo) Overlay(priority int) []byte {
 	var kept []string
 	own := defaultPriority

@@ -14,22 +14,23 @@ import (
 	"narseal/nar/storepath"
 )
 
-// Limits of what is read, in bytes.
+// Limits on narinfos.
 const (
-	// MaxSize is the size that no narinfo and no nix-cache-info exceeds. A reference takes about 50 bytes.
+	// MaxSize is the size of the largest narinfo or nix-cache-info that is read, in bytes. A reference takes about 50
+	// bytes.
 	MaxSize = 1 << 20
 
-	// maxReferences bounds the text that a signature signs, in which each reference has the store directory before it.
+	// maxReferences bounds the text that a signature signs, in bytes. Each reference in it includes the store directory.
 	maxReferences = 4 << 20
 
-	// maxLines and maxSignatures bound what is kept of each line, and the time to check signatures: each is one of the
+	// maxLines and maxSignatures bound the memory for lines and the time to check signatures, each of which signs the
 	// whole text. Nix writes twelve kinds of lines, and caches sign with a few keys.
 	maxLines      = 1024
 	maxSignatures = 64
 )
 
-// An Info is a narinfo: what a cache says of one store path. Its fields are those of the text that was parsed; what is
-// Set shows in them after Reparse.
+// An Info is a narinfo, which describes one store path of a cache. Its fields are those of the text that was parsed;
+// changes by Set appear in them after Reparse.
 type Info struct {
 	StorePath   string
 	Base        string // the base name of StorePath
@@ -43,25 +44,25 @@ type Info struct {
 	Deriver     string    // a base name, or ""
 	CA          string    // of a content-addressed path
 
-	lines []line // as they were read, but for those that are set
+	lines []line // as they were read, except those that were set
 	sigs  []signature.Signature
 }
 
-// A line is kept as its text, so that what was not set comes out as it came in.
+// A line keeps its text, so that Encode returns unchanged lines as they were read.
 type line struct{ key, text string }
 
-// infoKeys are the keys that have a meaning here. All but the last one may stand only once.
+// infoKeys are the keys that have a meaning here. All but the last may occur only once.
 var infoKeys = []string{
 	"StorePath", "URL", "NarHash", "NarSize", "Compression", "FileHash", "FileSize", "References", "Deriver", "System", "CA", "Sig",
 }
 
-// neededKeys is how many of infoKeys, from the first on, must be there.
+// neededKeys is how many of infoKeys, from the first, are required.
 const neededKeys = 4
 
 // Parse parses and checks a narinfo of a cache whose store directory is dir.
 func Parse(b []byte, dir string) (*Info, error) {
 	n := &Info{Compression: compression.Bzip2}
-	var seen [16]bool // by the place in infoKeys
+	var seen [16]bool // by the index in infoKeys
 	lines := bytes.Count(b, []byte{'\n'})
 	if lines > maxLines {
 		return nil, fmt.Errorf("%d lines, at most %d are allowed", lines, maxLines)
@@ -77,7 +78,7 @@ func Parse(b []byte, dir string) (*Info, error) {
 		}
 		if known {
 			if seen[at] && key != "Sig" {
-				return nil, fmt.Errorf("line %d: %s stands twice", i+1, key)
+				return nil, fmt.Errorf("line %d: %s occurs twice", i+1, key)
 			}
 			seen[at] = true
 			if err := n.parseLine(key, strings.TrimPrefix(value, " "), dir); err != nil {
@@ -95,11 +96,11 @@ func Parse(b []byte, dir string) (*Info, error) {
 	return n, nil
 }
 
-// ParseNamed is [Parse] for the narinfo of this name, which has to be that of the store path in it.
+// ParseNamed is [Parse] for a narinfo with this name, which must match the store path in it.
 func ParseNamed(name string, b []byte, dir string) (*Info, error) {
 	n, err := Parse(b, dir)
 	if err == nil && Name(n.Base) != name {
-		err = fmt.Errorf("in StorePath: %s belongs into %s", n.StorePath, Name(n.Base))
+		err = fmt.Errorf("in StorePath: %s belongs in %s", n.StorePath, Name(n.Base))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -128,7 +129,7 @@ func (n *Info) parseLine(key, value, dir string) (err error) {
 		n.NarHash, err = parseHash(value)
 	case "NarSize":
 		if n.NarSize, err = parseSize(value); err == nil && n.NarSize == 0 {
-			err = errors.New("no NAR is empty")
+			err = errors.New("a NAR is never empty")
 		}
 	case "References":
 		if value == "" {
@@ -161,7 +162,7 @@ func (n *Info) parseLine(key, value, dir string) (err error) {
 	return err
 }
 
-// maxNarSize is the largest size that is taken for one, in bytes.
+// maxNarSize is the largest size that is accepted, in bytes.
 const maxNarSize = 1 << 62
 
 func parseSize(s string) (int64, error) {
@@ -172,7 +173,7 @@ func parseSize(s string) (int64, error) {
 	return int64(v), err
 }
 
-// Fingerprint is what signatures sign (Nix's src/libstore/path-info.cc).
+// Fingerprint returns the text that signatures sign (Nix's src/libstore/path-info.cc).
 func (n *Info) Fingerprint() string {
 	dir := strings.TrimSuffix(n.StorePath, n.Base)
 	refs := slices.Clone(n.References)
@@ -184,7 +185,7 @@ func (n *Info) Fingerprint() string {
 	return fmt.Sprintf("1;%s;%s;%d;%s", n.StorePath, HashText(n.NarHash), n.NarSize, strings.Join(refs, ","))
 }
 
-// SignedBy says whether one of the keys has signed the narinfo.
+// SignedBy reports whether one of the keys has signed the narinfo.
 func (n *Info) SignedBy(keys []signature.PublicKey) bool {
 	text := n.Fingerprint()
 	for _, key := range keys {
@@ -197,7 +198,7 @@ func (n *Info) SignedBy(keys []signature.PublicKey) bool {
 	return false
 }
 
-// Set gives the line with this key a value, or adds it behind the one called after.
+// Set sets the value of the line with this key, or adds such a line behind the line with the key after.
 func (n *Info) Set(key, value, after string) {
 	text := key + ": " + value
 	at := slices.IndexFunc(n.lines, func(l line) bool { return l.key == key })
@@ -209,14 +210,14 @@ func (n *Info) Set(key, value, after string) {
 	n.lines = slices.Insert(n.lines, at+1, line{key, text})
 }
 
-// Drop removes every line with this key, and says whether there was one.
+// Drop removes every line with this key, and reports whether there was one.
 func (n *Info) Drop(key string) bool {
 	before := len(n.lines)
 	n.lines = slices.DeleteFunc(n.lines, func(l line) bool { return l.key == key })
 	return len(n.lines) < before
 }
 
-// Encode is the text of the narinfo.
+// Encode returns the text of the narinfo.
 func (n *Info) Encode() []byte {
 	var b []byte
 	for _, l := range n.lines {
@@ -225,7 +226,7 @@ func (n *Info) Encode() []byte {
 	return b
 }
 
-// Reparse brings the fields up to date with the lines.
+// Reparse updates the fields from the lines.
 func (n *Info) Reparse(dir string) error {
 	fresh, err := Parse(n.Encode(), dir)
 	if err != nil {
@@ -243,7 +244,7 @@ type Sum struct {
 
 func (s Sum) String() string { return HashText(s.Hash) }
 
-// SetFile names the file of the NAR: its size and hash, its object's name and how it is compressed.
+// SetFile sets the size and hash of the NAR's file, the name of its object, and its compression.
 func (n *Info) SetFile(s Sum, url string, c compression.Type) {
 	n.Set("URL", url, "StorePath")
 	n.Set("Compression", string(c), "URL")
@@ -251,10 +252,10 @@ func (n *Info) SetFile(s Sum, url string, c compression.Type) {
 	n.Set("FileSize", strconv.FormatInt(s.Size, 10), "FileHash")
 }
 
-// Clone is an Info of the same text, whose fields are not set: see Reparse.
+// Clone returns an Info with the same text, whose fields are not set: see Reparse.
 func (n *Info) Clone() *Info { return &Info{lines: slices.Clone(n.lines)} }
 
-// SameText says whether two narinfos have the same text.
+// SameText reports whether two narinfos have the same text.
 func (n *Info) SameText(o *Info) bool { return slices.Equal(n.lines, o.lines) }
 
 // Sign adds a signature by each of the keys.
@@ -270,7 +271,7 @@ func (n *Info) Sign(keys []signature.SecretKey) error {
 	return nil
 }
 
-// clip shortens what comes from a file for a message.
+// clip shortens text from a file for a message.
 func clip(s string) string {
 	if len(s) > 100 {
 		return s[:100] + "…"
@@ -278,7 +279,7 @@ func clip(s string) string {
 	return s
 }
 
-// ReferencesIn returns the base names that the text of a narinfo lists as references, without a check of the rest.
+// ReferencesIn returns the base names that the text of a narinfo lists as references, without checking the rest.
 func ReferencesIn(b []byte) []string {
 	for l := range strings.SplitSeq(string(b), "\n") {
 		if value, ok := strings.CutPrefix(l, "References:"); ok {

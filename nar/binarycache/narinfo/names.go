@@ -19,22 +19,22 @@ const (
 	listingSuffix = ".ls"
 )
 
-// otherDirs are the directories of a cache that hold no NARs.
+// otherDirs are the directories of a cache that contain no NARs.
 var otherDirs = []string{"debuginfo", "log", "realisations"}
 
-// Name is the name of the narinfo of a store path, by its base name or hash part.
+// Name returns the name of the narinfo of a store path, given its base name or hash part.
 func Name(base string) string { return base[:storepath.HashLen] + Suffix }
 
-// ListingName is the name of the listing beside a narinfo.
+// ListingName returns the name of the listing beside a narinfo.
 func ListingName(info string) string { return strings.TrimSuffix(info, Suffix) + listingSuffix }
 
-// IsListing tells the listings among the objects of a cache.
+// IsListing reports whether the object of this name is a listing.
 func IsListing(name string) bool {
 	hash, ok := strings.CutSuffix(name, listingSuffix)
 	return ok && storepath.CheckHash(hash) == nil
 }
 
-// IsName tells the narinfos among the objects of a cache.
+// IsName reports whether the object of this name is a narinfo.
 func IsName(name string) bool {
 	hash, ok := strings.CutSuffix(name, Suffix)
 	return ok && storepath.CheckHash(hash) == nil
@@ -43,11 +43,11 @@ func IsName(name string) bool {
 // maxObjectName is the longest name of an object in bytes: S3's limit for keys.
 const maxObjectName = 1024
 
-// IsNAR says whether a name can be that of a NAR: "nar/HASH.nar.xz", "HASH.nar", also with what some servers put
-// behind a question mark. No other object of a cache has such a name.
+// IsNAR reports whether a name can be that of a NAR: "nar/HASH.nar.xz", "HASH.nar", and either with a query after a
+// question mark, which some servers add. No other object of a cache has such a name.
 //
-// The name is part of a URL for some clients: one with a percent sign or a number sign would be another name there, maybe
-// outside of the cache.
+// The name is part of a URL for some clients: with a percent sign or a number sign, it would be another name there,
+// perhaps outside the cache.
 func IsNAR(name string) bool {
 	if len(name) > maxObjectName || !fs.ValidPath(name) {
 		return false
@@ -72,6 +72,6 @@ func IsNAR(name string) bool {
 	return ok && slices.Contains(narSuffixes, suffix)
 }
 
-// narSuffixes are what may stand behind ".nar": what Nix and other caches write. A server takes a name that ends otherwise
-// for something else, such as a page.
+// narSuffixes are the suffixes after ".nar" that Nix and other caches write. A server may take a name with another
+// suffix for something else, such as a page.
 var narSuffixes = []string{"", ".xz", ".zst", ".zstd", ".gz", ".bz2", ".br", ".lz4", ".lz", ".lzip", ".lzma"}

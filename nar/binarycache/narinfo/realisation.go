@@ -8,9 +8,9 @@ import (
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 )
 
-// SignRealisation returns the signatures of a realisation by each of the keys, as its member of that name has them. Nix signs
-// the JSON of the other three members, without spaces and sorted. A realisation whose members are of other types, as other
-// versions of Nix may have them, is not signed.
+// SignRealisation returns the signatures of a realisation by each of the keys, in the form of its member "signatures".
+// Nix signs the JSON of the other three members, without spaces and sorted. A realisation whose members have other
+// types, as in other versions of Nix, is not signed.
 func SignRealisation(members map[string]json.RawMessage, keys []signature.SecretKey) (json.RawMessage, error) {
 	r := struct {
 		Dependent map[string]string `json:"dependentRealisations"`

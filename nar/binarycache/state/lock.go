@@ -12,7 +12,7 @@ const (
 	lockTries = 100
 )
 
-// acquire opens the directory of the cache and locks it. Another run may remove both when it ends; then this begins
+// acquire opens the directory of the cache and locks it. Another run may remove both when it ends; acquire then tries
 // again.
 func (s *State) acquire(cache string) error {
 	for range lockTries {
@@ -44,10 +44,10 @@ func (s *State) acquire(cache string) error {
 			return err
 		}
 	}
-	return fmt.Errorf("lock: other runs begin and end on %s all the time", cache)
+	return fmt.Errorf("lock: other runs keep starting and ending on %s", cache)
 }
 
-// isCurrent says whether the lock and its directory still have their names.
+// isCurrent reports whether the lock and its directory still have their names.
 func (s *State) isCurrent(root *os.Root, lock *os.File) bool {
 	same := func(r *os.Root, name string, stat func() (fs.FileInfo, error)) bool {
 		byName, err := r.Lstat(name)
@@ -61,7 +61,7 @@ func (s *State) isCurrent(root *os.Root, lock *os.File) bool {
 		same(s.dir, s.id, func() (fs.FileInfo, error) { return root.Stat(".") })
 }
 
-// openOwnRoot opens a directory in dir that is no symlink and belongs to the user.
+// openOwnRoot opens a directory in dir. It must not be a symlink, and must belong to the user.
 func openOwnRoot(dir *os.Root, name string) (*os.Root, error) {
 	before, err := dir.Lstat(name)
 	if err != nil {
@@ -84,7 +84,7 @@ func openOwnRoot(dir *os.Root, name string) (*os.Root, error) {
 	return root, nil
 }
 
-// openOwnFile opens a regular file in root that is no symlink and that only the user can write.
+// openOwnFile opens a regular file in root. It must not be a symlink, and only the user may be able to write to it.
 func openOwnFile(root *os.Root, name string, flag int) (*os.File, error) {
 	f, err := root.OpenFile(name, flag|openFlags, 0o600)
 	if err != nil {

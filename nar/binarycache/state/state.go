@@ -17,18 +17,18 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// A State remembers, in a directory outside of the cache, what runs of one work on one cache have changed, so that the
-// next run does not change it again. That is more than a matter of time: a rule that swaps two hashes would swap them
+// A State records, in a directory outside the cache, the changes of all runs that do the same work on the same cache,
+// so that the next run does not repeat them. This not only saves time: a rule that swaps two hashes would swap them
 // back.
 //
-// A Record is written before the narinfo that it describes. It counts only if the cache has a narinfo of that name and
-// of those contents, and never spares a check: signatures by trusted keys, the NAR against its narinfo, and what Filter
-// says of a NAR with Path.Finished. So whoever can write a State can keep a run from changing paths, but cannot pass
-// one off as checked.
+// A Record is written before the narinfo that it describes. It counts only if the cache has a narinfo with that name
+// and those contents, and it never replaces a check: of signatures by trusted keys, of the NAR against its narinfo, and
+// by Filter for a NAR with Path.Finished. So anyone who can write a State can prevent a run from changing paths, but
+// cannot make it skip a check.
 type State struct {
-	root *os.Root // of the cache: lock, and a file for each work
+	root *os.Root // of the cache: the lock, and a file for each kind of work
 	name string   // of the file of this work
-	dir  *os.Root // that holds root
+	dir  *os.Root // the parent of root
 	id   string   // name of root in dir
 	lock *os.File
 	path string // for messages
@@ -37,38 +37,38 @@ type State struct {
 	file    *os.File // nil when it was closed
 	end     int64    // of the whole lines in it, in bytes
 	most    int64    // bytes that the file may have
-	changes room     // for records of what is more than a copy
+	changes room     // for records of changes
 	copies  room
-	places  map[key]int64 // where the record is in the file, by what was the input
-	results map[key]bool  // what came out, of changes
+	places  map[key]int64 // offset of the record in the file, by its input
+	results map[key]bool  // outputs of changes
 }
 
-// A room is how many records there are, and how many there may be.
+// A room holds how many records there are, and how many there may be.
 type room struct{ n, most int }
 
-// Limits. A record takes about 70 bytes of memory, and one of a copy 40; the rest of it is read from the file.
+// Limits. A record takes about 70 bytes of memory, and one of a copy 40; the rest is read from the file.
 const (
 	maxChanges = 1 << 22 // more are an error
 	maxCopies  = 1 << 19 // more are not remembered: the next run compares them with the input
-	maxBytes   = 4 << 30 // of the file; past it, the same holds
+	maxBytes   = 4 << 30 // of the file; beyond it, the same applies
 )
 
-// ErrFull is wrapped by the error for more changes than a State remembers.
-var ErrFull = errors.New("more changes than can be remembered")
+// ErrFull is wrapped by the error for more changes than a State can record.
+var ErrFull = errors.New("more changes than can be recorded")
 
-// ID is a narinfo, by its name and the SHA-256 of its contents in hex.
+// ID identifies a narinfo by its name and the SHA-256 of its contents in hex.
 type ID struct {
 	Name   string `json:"name"`
 	SHA256 string `json:"sha256"`
 }
 
-// Identify is the ID of a narinfo.
+// Identify returns the ID of a narinfo.
 func Identify(name string, contents []byte) ID {
 	h := sha256.Sum256(contents)
 	return ID{name, hex.EncodeToString(h[:])}
 }
 
-// A key stands for an ID in memory.
+// A key is the short form of an ID in memory.
 type key [16]byte
 
 func (id ID) key() key {
@@ -76,8 +76,8 @@ func (id ID) key() key {
 	return key(h[:])
 }
 
-// A Record is one change: the narinfo Out, which names NewNAR, has taken the place of In, which named OldNAR. Of a path
-// that was copied, they are the same.
+// A Record is one change: the narinfo Out, which names NewNAR, has replaced In, which named OldNAR. For a copied path,
+// they are the same.
 type Record struct {
 	In     ID     `json:"in"`
 	Out    ID     `json:"out"`
@@ -104,11 +104,12 @@ const (
 	maxLine = 1 << 16 // bytes; a record has at most 2,500
 )
 
-// Open opens what is remembered in the directory dir of one work on one cache, and locks the cache against other
-// runs that keep their state in dir. cache names the cache that is written, in the same way each time, such as by its
-// absolute path or URL. work describes everything that decides what becomes of a path.
+// Open opens the State in the directory dir for one kind of work on one cache, and locks the cache against other runs
+// that keep their state in dir. cache names the cache that is written, in the same way each time, for example by its
+// absolute path or URL. work describes everything that determines the new contents of a path.
 //
-// dir is made if it is missing. What lies in it must belong to the user and be writable by nobody else.
+// Open creates dir if it is missing. Its contents must belong to the user, and no other user may be able to write to
+// them.
 func Open(dir, cache, work string) (*State, error) {
 	s := &State{places: map[key]int64{}, results: map[key]bool{}, changes: room{most: maxChanges}, copies: room{most: maxCopies}, most: maxBytes}
 	h := sha256.Sum256([]byte(work))
@@ -134,7 +135,7 @@ func Open(dir, cache, work string) (*State, error) {
 	return s, nil
 }
 
-// load reads the records of earlier runs, or begins the file. A last line that was cut off is dropped.
+// load reads the records of earlier runs, or starts the file. It drops an incomplete last line.
 func (s *State) load(head header) error {
 	f, err := openOwnFile(s.root, s.name, os.O_RDWR|os.O_CREATE)
 	if err != nil {
@@ -201,7 +202,7 @@ func parseRecord(b []byte) (r Record, err error) {
 
 func (r *Record) isCopy() bool { return r.In == r.Out }
 
-// isFull says whether there is no room for a record.
+// isFull reports whether there is no room for a record.
 func (s *State) isFull(r Record) bool {
 	if r.isCopy() {
 		return s.copies.n >= s.copies.most
@@ -209,7 +210,7 @@ func (s *State) isFull(r Record) bool {
 	return s.changes.n >= s.changes.most
 }
 
-// note remembers the record that begins at offset, in bytes.
+// note adds the record at offset, in bytes, to the index.
 func (s *State) note(r Record, offset int64) {
 	s.places[r.In.key()] = offset
 	if r.isCopy() {
@@ -220,7 +221,7 @@ func (s *State) note(r Record, offset int64) {
 	s.results[r.Out.key()] = true
 }
 
-// append writes a line behind the last whole one. It fails if the file would be too large.
+// append writes a line after the last complete one. It fails if the file would be too large.
 func (s *State) append(v any, durably bool) error {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -251,7 +252,8 @@ func (s *State) read(offset int64) (Record, error) {
 	return parseRecord(b)
 }
 
-// Add writes a record before the work that it describes, and durably if that is more than a copy.
+// Add writes a record. Call it before the change that the record describes. The record is durable, except for that of a
+// copy.
 func (s *State) Add(r Record) error {
 	if s == nil {
 		return nil
@@ -282,7 +284,7 @@ func (s *State) Add(r Record) error {
 	return nil
 }
 
-// Find returns what was made of an input.
+// Find returns the record of an input.
 func (s *State) Find(in ID) (Record, bool) {
 	if s == nil {
 		return Record{}, false
@@ -297,7 +299,7 @@ func (s *State) Find(in ID) (Record, bool) {
 	return r, err == nil && r.In == in
 }
 
-// Made tells the narinfos that this work has made.
+// Made reports whether this work has made the narinfo.
 func (s *State) Made(id ID) bool {
 	r, ok := s.Find(id)
 	if s == nil || ok && r.isCopy() {
@@ -308,7 +310,7 @@ func (s *State) Made(id ID) bool {
 	return s.results[id.key()]
 }
 
-// Changes goes through the records of what was changed.
+// Changes iterates over the records of changes.
 func (s *State) Changes() iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		if s == nil {
@@ -337,7 +339,7 @@ func (s *State) Changes() iter.Seq2[Record, error] {
 	}
 }
 
-// Finish removes the records of work that is finished.
+// Finish removes the records, because the work is finished.
 func (s *State) Finish() error {
 	if s == nil {
 		return nil
@@ -353,18 +355,18 @@ func (s *State) Finish() error {
 	return nil
 }
 
-// Close lets other runs work on the cache. What is not finished stays for the next one.
+// Close unlocks the cache for other runs. Records of unfinished work stay for the next run.
 func (s *State) Close() error {
 	var err error
 	if s.file != nil {
 		if s.changes.n+s.copies.n == 0 {
-			s.root.Remove(s.name) // it may be gone: see finish
+			s.root.Remove(s.name) // it may be gone: see Finish
 		}
 		err = s.file.Close()
 		s.file = nil
 	}
 	if s.lock != nil {
-		if left, e := fs.ReadDir(s.root.FS(), "."); e == nil && len(left) == 1 { // the lock alone
+		if left, e := fs.ReadDir(s.root.FS(), "."); e == nil && len(left) == 1 { // only the lock
 			if s.root.Remove(lockName) == nil {
 				s.dir.Remove(s.id) // fails if another run has begun
 			}

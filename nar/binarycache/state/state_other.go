@@ -9,8 +9,8 @@ import (
 
 const openFlags = 0
 
-// lockFile does nothing where files cannot be locked: keep runs apart yourself.
+// lockFile does nothing, as files cannot be locked here: the user has to keep runs apart.
 func lockFile(*os.File) error { return nil }
 
-// checkOwner does nothing where owners are not known.
+// checkOwner does nothing, as owners are not known here.
 func checkOwner(fs.FileInfo) error { return nil }

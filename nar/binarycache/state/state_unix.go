@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// openFlags keep an open from waiting for the other end of a FIFO.
+// openFlags prevents an open from waiting for the other end of a FIFO.
 const openFlags = syscall.O_NONBLOCK
 
 // lockFile locks a file until it is closed or the process ends.
@@ -18,7 +18,7 @@ func lockFile(f *os.File) error {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 }
 
-// checkOwner returns an error if somebody else than the user can write what info describes.
+// checkOwner returns an error if anyone but the user can write to the file that info describes.
 func checkOwner(info fs.FileInfo) error {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

@@ -8,7 +8,7 @@ import (
 	"narseal/nar/binarycache/internal/spill"
 )
 
-// Names are the names that NARs have got, if they are Wanted: about 60 bytes of memory for each. A file takes the rest.
+// Names maps NARs to their new names, if that is Wanted. Each takes about 60 bytes of memory; the rest is in a file.
 type Names struct {
 	mu     sync.Mutex
 	Wanted bool
@@ -26,7 +26,7 @@ func nameKey(old string) [16]byte {
 	return [16]byte(h[:])
 }
 
-// Add notes a new name.
+// Add records a new name.
 func (n *Names) Add(old, to string) error {
 	if old == to {
 		return nil
@@ -44,7 +44,7 @@ func (n *Names) Add(old, to string) error {
 	return err
 }
 
-// Len is how many names there are.
+// Len returns the number of names.
 func (n *Names) Len() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -14,20 +14,20 @@ import (
 	"narseal/nar/storepath"
 )
 
-// An Order has narinfos written only after those that they refer to, among the paths of a run. It is for runs that write
-// narinfos of new names: another cache, or the new names of renamed paths.
+// An Order ensures that narinfos are written only after those that they refer to, among the paths of a run. It is for
+// runs that write narinfos with new names: to another cache, or for renamed paths.
 //
-//   - A worker that finds references to paths that nobody works on yet does those first.
-//   - A path that is done before its references are waits, except for its narinfo: the worker goes on with another path.
-//     So nobody waits for anybody, and whoever finishes the last of the references writes the narinfo.
-//   - A path that fails keeps nobody waiting: those that refer to it are written, with a warning. They are no worse off
-//     than in a cache that never had the path.
-//   - Under rules, two paths may come to refer to each other. What still waits when all is done is written then.
+//   - A worker that finds references to paths that no worker has begun does those first.
+//   - If a path is done before its references, its narinfo is parked, and the worker continues with another path. So no
+//     worker waits for another: the one that finishes the last reference writes the narinfo.
+//   - A path that fails does not hold up the paths that refer to it: they are written, with a warning. They are no
+//     worse off than in a cache that never had the path.
+//   - Under rules, two paths may come to refer to each other. Narinfos that still wait at the end are written then.
 //
-// Of each path, its hash and how far it is are kept: about 50 bytes. Of a path that waits, the hashes of the references
-// that it waits for are kept too; its narinfo is in a spill.
+// For each path, its hash and its progress are kept: about 50 bytes. A parked path also keeps the hashes of the
+// references that it waits for; its narinfo is in a spill buffer.
 type Order struct {
-	// Ahead says that references may be worked on before their turn, and Open that this goes for those too that were not
+	// Ahead says that workers may handle references before their turn, and Open that this includes those that were not
 	// listed.
 	Ahead, Open bool
 
@@ -35,10 +35,10 @@ type Order struct {
 	paths   map[Key]Progress
 	waiting map[Key][]*Parked // for a path
 	parked  int
-	text    spill.Buffer // what the parked paths need
+	text    spill.Buffer // texts of the parked paths
 }
 
-// New returns an Order. open returns a file for the texts of paths that wait; it may be nil.
+// New returns an Order. open returns a file for the texts of parked paths; it may be nil.
 func New(ahead, openToAll bool, open func() (spill.File, error)) *Order {
 	o := &Order{Ahead: ahead, Open: openToAll, paths: map[Key]Progress{}, waiting: map[Key][]*Parked{}}
 	o.text.Open = open
@@ -48,7 +48,7 @@ func New(ahead, openToAll bool, open func() (spill.File, error)) *Order {
 // A Key is a hash part, decoded.
 type Key [20]byte
 
-// Progress is how far a path is.
+// Progress is the state of the work on a path.
 type Progress uint8
 
 const (
@@ -56,7 +56,7 @@ const (
 	listed
 	begun
 	Settled // written, or found to be there, or left out
-	Absent  // not in the cache, as far as is known
+	Absent  // not in the cache, as far as the run knows
 	Failed
 )
 
@@ -68,7 +68,7 @@ type Parked struct {
 	size   int
 }
 
-// KeyOf is the key of a narinfo's name or a base name.
+// KeyOf returns the Key in the name of a narinfo or in a base name.
 func KeyOf(name string) (k Key) {
 	b, err := nixbase32.DecodeString(name[:storepath.HashLen])
 	if err == nil {
@@ -77,10 +77,10 @@ func KeyOf(name string) (k Key) {
 	return k
 }
 
-// InfoName is the name of the narinfo.
+// InfoName returns the name of the narinfo.
 func (k Key) InfoName() string { return nixbase32.EncodeToString(k[:]) + narinfo.Suffix }
 
-// List notes that a path was listed, and says whether it is to be worked on: it may be done already.
+// List records that a path was listed, and reports whether to work on it: it may be done already.
 func (o *Order) List(name string) bool {
 	if o == nil || !o.Ahead {
 		return true
@@ -94,7 +94,7 @@ func (o *Order) List(name string) bool {
 	return false
 }
 
-// Begin says whether a path is still to be worked on, and notes that it is now.
+// Begin reports whether a path still needs work, and if so, records that the work has begun.
 func (o *Order) Begin(k Key) (ok, wasListed bool) {
 	if o == nil || !o.Ahead {
 		return true, true
@@ -109,7 +109,7 @@ func (o *Order) Begin(k Key) (ok, wasListed bool) {
 	return false, false
 }
 
-// Settle notes how a path ended, and returns those that have waited for it and for no other.
+// Settle records how the work on a path ended, and returns the parked paths that no longer have to wait.
 func (o *Order) Settle(k Key, p Progress) (ready []*Parked) {
 	if o == nil {
 		return nil
@@ -127,7 +127,7 @@ func (o *Order) Settle(k Key, p Progress) (ready []*Parked) {
 	return ready
 }
 
-// wait has a path wait for the next of its references, if there is one that is not settled.
+// wait makes a path wait for the next of its references that is not settled. It returns false if there is none.
 func (o *Order) wait(p *Parked) bool {
 	for len(p.refs) > 0 {
 		k := p.refs[len(p.refs)-1]
@@ -140,7 +140,7 @@ func (o *Order) wait(p *Parked) bool {
 	return false
 }
 
-// Park has a path wait, if it must. text is what is needed to go on with it.
+// Park parks a path, if it has to wait. text is what is needed to finish it.
 func (o *Order) Park(k Key, refs []Key, text []byte) (bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -157,7 +157,7 @@ func (o *Order) Park(k Key, refs []Key, text []byte) (bool, error) {
 	return true, nil
 }
 
-// Take returns the text of a path that waits no longer.
+// Take returns the text of a path that no longer has to wait.
 func (o *Order) Take(p *Parked) ([]byte, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -171,7 +171,7 @@ func (o *Order) Take(p *Parked) ([]byte, error) {
 	return b, nil
 }
 
-// Close frees what the Order has taken.
+// Close releases the resources of the Order.
 func (o *Order) Close() error {
 	if o == nil {
 		return nil
@@ -179,7 +179,7 @@ func (o *Order) Close() error {
 	return o.text.Close()
 }
 
-// Rest are the paths that still wait, when all is done.
+// Rest returns the paths that still wait at the end.
 func (o *Order) Rest() (list []*Parked) {
 	if o == nil {
 		return nil
@@ -194,7 +194,7 @@ func (o *Order) Rest() (list []*Parked) {
 	return list
 }
 
-// Failures are those of references that have failed.
+// Failures returns the hash parts of the references that have failed.
 func (o *Order) Failures(refs []Key) (names []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -206,7 +206,7 @@ func (o *Order) Failures(refs []Key) (names []string) {
 	return names
 }
 
-// Expect notes paths that will be worked on: in place, those that are renamed, after all others.
+// Expect records paths that will be worked on later: in place, the renamed ones, after all others.
 func (o *Order) Expect(keys []Key) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
