@@ -6,14 +6,14 @@ import (
 	"io"
 )
 
-// A Spill keeps the bytes of a deferred entry until its place in the archive comes. The Writer first writes all of them,
-// and then calls WriteTo once.
+// A Spill keeps the bytes of a deferred entry until the Writer reaches its place in the archive. The Writer first
+// writes all of them, and then calls WriteTo once.
 type Spill interface {
 	io.Writer
 	io.WriterTo
 }
 
-// deferred is an entry that was begun by WriteEntryDeferred.
+// deferred is an entry begun by WriteEntryDeferred.
 type deferred struct {
 	depth  int
 	name   []byte
@@ -22,9 +22,9 @@ type deferred struct {
 	nested []nested // deferred entries inside it, in order, after those in notes
 	notes  *notes   // of nested entries that are parked; nil: none
 
-	marked bool // it stays in memory, as Writer.Mark was called in it, or as it is inside such an entry
+	marked bool // it stays in memory, because Writer.Mark was called in it or in an entry inside it
 
-	// Of an entry that is parked, the numbers of its spill and its notes; 0: it has none.
+	// The numbers of the spill and the notes of a parked entry; 0: none.
 	parked, parkedNotes int64
 
 	// Set while the entry is being written to its spill:
@@ -35,7 +35,7 @@ type deferred struct {
 // nested is a deferred entry inside another. It keeps its own Spill: if it were copied into the outer one, an entry
 // below many deferred directories would be copied once for each of them.
 //
-// A nested with a place is none: something that Writer.Mark was asked about begins there.
+// If place is set, there is no entry: it is a position for which Writer.Mark was called.
 type nested struct {
 	at    int64 // bytes of the outer entry's spill before it
 	d     *deferred
@@ -89,7 +89,7 @@ func (w *Writer) beginDeferred(e *Entry, spill Spill) error {
 	return w.node(e)
 }
 
-// newDeferred returns a deferred of which only the name's memory is to be used.
+// newDeferred returns a deferred to overwrite. Only the memory of its name may be reused.
 func (w *Writer) newDeferred() *deferred {
 	n := len(w.free) - 1
 	if n < 0 {
@@ -119,7 +119,7 @@ func (w *Writer) endDeferred(depth int) error {
 	w.at.rename(w.lasts[d.last:])
 	w.lasts, d.outer = w.lasts[:d.last], nil
 	if d.notes != nil && !d.marked {
-		// The notes end here: what is in memory would follow them.
+		// Entries in memory come after the notes, so they become notes, too.
 		if err := w.parkNested(d); err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func (w *Writer) writeDeferred(depth int, before []byte) error {
 	return nil
 }
 
-// writeOut writes a deferred entry and those nested in it, level times inside each other, to the output.
+// writeOut writes a deferred entry and those nested in it, at this level of nesting, to the output.
 func (w *Writer) writeOut(d *deferred, level int) error {
 	m := &merger{w: w, level: level, nested: d.nested}
 	if d.parkedNotes != 0 {
@@ -206,7 +206,7 @@ func (m *merger) next() error {
 	return nil
 }
 
-// until is how many bytes of n may be written now. It first writes the nested entries that come before them.
+// until returns how many of n bytes may be written now. It first writes the nested entries that come before them.
 func (m *merger) until(n int) (int, error) {
 	for m.inner != nil && m.inner.at == m.at {
 		if m.inner.place != nil {
@@ -240,7 +240,7 @@ func (m *merger) Write(p []byte) (int, error) {
 	return size, nil
 }
 
-// copyParked takes the bytes of a spill that is parked. All levels use one buffer.
+// copyParked writes the bytes of a parked spill. All levels share one buffer.
 func (m *merger) copyParked(r io.Reader) error {
 	if m.w.copyBuf == nil {
 		m.w.copyBuf = make([]byte, spillBufferSize)

@@ -5,14 +5,14 @@ import "io"
 // A Place is a position in the output of a Writer. A Place in a deferred entry changes when the entry is moved to the
 // output.
 type Place struct {
-	// Spill has it while the deferred entry waits for its place. Then Offset counts from the start of the Spill, else from
-	// the start of the output.
+	// Spill contains the Place while the deferred entry waits. Then Offset counts from the start of the Spill, otherwise
+	// from the start of the output.
 	Spill  Spill
 	Offset int64
 }
 
-// Mark returns the place of what is written next, such as the contents of the file that was just begun. The Writer keeps
-// it up to date until Close.
+// Mark returns the Place of the bytes written next, such as the contents of the file that was just begun. The Writer
+// updates it until Close.
 func (w *Writer) Mark() *Place {
 	n := len(w.deferring)
 	if n == 0 {
@@ -27,9 +27,9 @@ func (w *Writer) Mark() *Place {
 	return p
 }
 
-// Divert makes to the output, and returns the previous output. Everything written before goes to the previous output,
-// except an entry that was begun last and is still in the buffer. The previous output has size bytes then. Diverted to
-// the output that it has, a Writer only flushes its buffer.
+// Divert makes to the output, and returns the previous output, which then has size bytes. Everything written before
+// goes to the previous output, except the entry begun last, if it is still in the buffer. If to is the current output,
+// Divert only flushes the buffer.
 //
 // Divert also works after Close. Offsets continue.
 func (w *Writer) Divert(to io.Writer) (from io.Writer, size int64, err error) {
@@ -57,7 +57,7 @@ func (w *Writer) Divert(to io.Writer) (from io.Writer, size int64, err error) {
 	return from, out.off, nil
 }
 
-// outermost is the sink of what is not deferred.
+// outermost returns the sink of everything that is not deferred.
 func (w *Writer) outermost() *sink {
 	if len(w.deferring) > 0 {
 		return w.deferring[0].outer

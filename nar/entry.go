@@ -15,7 +15,7 @@ import (
 const (
 	MaxName   = 255   // bytes of an entry's name
 	MaxTarget = 4095  // bytes of a symlink's target
-	MaxDepth  = 16384 // directories inside each other
+	MaxDepth  = 16384 // nested directories
 )
 
 // maxSize is the size of the largest contents whose end, with padding, fits into an int64.

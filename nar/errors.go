@@ -5,8 +5,8 @@ import "fmt"
 // A FormatError says where an archive, or a caller of a Writer, breaks the format, or where the input ended or failed.
 type FormatError struct {
 	Op string // "read" or "write"
-	// Path is that of the entry, or of its directory if the name is unknown or not allowed. "/" is the root, and "" is
-	// outside the archive's tree.
+	// Path is the path of the entry, or of its directory if the name is unknown or not allowed. "/" is the root, and ""
+	// is outside the archive's tree.
 	Path   string
 	Offset int64 // bytes from the start of the stream
 	Err    error
@@ -22,7 +22,7 @@ func (e *FormatError) Error() string {
 	return fmt.Sprintf("nar: %s%s: offset %d: %v", e.Op, path, e.Offset, e.Err)
 }
 
-// maxPrinted is how much of a path is printed. An archive may have one of four megabytes.
+// maxPrinted is how many bytes of a path are printed. A path in an archive may have four megabytes.
 const maxPrinted = 512
 
 func (e *FormatError) Unwrap() error { return e.Err }

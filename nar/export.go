@@ -175,7 +175,7 @@ func (x *ExportWriter) between(op string) error {
 	case x.archive != nil && x.archive.err != nil:
 		return x.fail(x.archive.err)
 	case x.archive != nil:
-		return x.fail(fmt.Errorf("nar: write: %s: the archive before has no trailer", op))
+		return x.fail(fmt.Errorf("nar: write: %s: the previous archive has no trailer", op))
 	}
 	return nil
 }

@@ -8,37 +8,36 @@ import (
 	"slices"
 )
 
-// A SpillStore keeps out of memory what is noted of deferred entries. See [Writer.ParkIn].
+// A SpillStore keeps records of deferred entries outside memory. See [Writer.ParkIn].
 type SpillStore interface {
-	// Full reports whether entries should be parked. About n have been completed since that was done last.
+	// Full reports whether entries should be parked. About n have been completed since the last time.
 	Full(n int) bool
-	// New returns an empty Spill for notes.
+	// New returns an empty Spill for records.
 	New() (Spill, error)
-	// Park moves a Spill out of memory and returns a number for it, more than 0.
+	// Park moves a Spill out of memory and returns its number, which is greater than 0.
 	Park(s Spill) (int64, error)
-	// Open returns what was written to a Spill that was parked. It is called once, and the data is read to its end.
+	// Open returns a reader of a parked Spill. It is called once for each, and the reader is read to its end.
 	Open(number int64) io.Reader
 }
 
-// ParkIn makes the Writer park deferred entries in s when s is full. The Spills of all deferred entries must be ones
-// that s can park. Without a SpillStore, a deferred entry takes some memory until its place comes.
+// ParkIn makes the Writer park deferred entries in s when s is full. s must be able to park the Spills of all deferred
+// entries. Without a SpillStore, each deferred entry takes some memory until it is written.
 func (w *Writer) ParkIn(s SpillStore) { w.store = s }
 
 const (
-	// runBuffer is the size of the buffer for a run that is read, and runWrite of that for the one that is written, in
-	// bytes.
+	// runBuffer is the size of the buffer for reading a run, and runWrite of that for writing one, in bytes.
 	runBuffer = 16 << 10
 	runWrite  = 64 << 10
-	// maxRuns is how many runs of a level there are before they become one of the next.
+	// maxRuns is how many runs of a level are merged into one of the next.
 	maxRuns = 16
-	// maxMarked is how many parked entries are nested in ones that stay in memory.
+	// maxMarked is how many parked entries may be nested in entries that stay in memory.
 	maxMarked = 1 << 16
-	// maxPending is how many bytes of notes wait to be written.
+	// maxPending is how many bytes of notes may wait to be written.
 	maxPending = 256 << 10
 )
 
-// parkIfFull parks the deferred entries that are complete if there is too little memory for more. It waits for as many as
-// it has to look at, so that all entries together cost little.
+// parkIfFull parks the complete deferred entries if there is too little memory for more. It first waits until at least
+// as many entries have been completed as it has to examine, so that the cost per entry stays low.
 func (w *Writer) parkIfFull() error {
 	if w.store == nil || w.completed < len(w.waiting.marked)+len(w.deferring) || !w.store.Full(w.completed) {
 		return nil
@@ -58,7 +57,7 @@ func (w *Writer) parkIfFull() error {
 	return nil
 }
 
-// parkWaiting makes a run of the entries that wait in memory.
+// parkWaiting writes the entries that wait in memory to a run.
 func (w *Writer) parkWaiting() error {
 	h := &w.waiting.heap
 	if len(*h) == 0 {
@@ -80,7 +79,7 @@ func (w *Writer) parkWaiting() error {
 	return to.finish(0)
 }
 
-// park moves an entry that is complete to the store, with all in it. Its depth and its name stay.
+// park moves a complete entry, and all entries in it, to the store. Its depth and its name stay.
 func (w *Writer) park(d *deferred) error {
 	if d.spill == nil {
 		return nil
@@ -119,7 +118,7 @@ func (w *Writer) nest(d *deferred, n nested) error {
 	}
 	if d.marked {
 		if w.copies++; w.copies > maxMarked {
-			return fmt.Errorf("more than %d renamed entries wait in directories in which a bundle is sealed", maxMarked)
+			return fmt.Errorf("more than %d renamed entries wait in directories that contain a sealed bundle", maxMarked)
 		}
 		inner := *n.d
 		inner.name = nil
@@ -132,7 +131,7 @@ func (w *Writer) nest(d *deferred, n nested) error {
 	return w.note(d, n)
 }
 
-// notes are the nested entries of one that are parked, one after the other.
+// notes are the records of the parked entries nested in one entry, in order.
 type notes struct {
 	spill   Spill
 	pending []byte // to be written to spill
@@ -140,7 +139,7 @@ type notes struct {
 
 const noteSize = 4 * 8
 
-// note adds a nested entry, which is parked, to the notes of d.
+// note adds a parked nested entry to the notes of d.
 func (w *Writer) note(d *deferred, n nested) error {
 	if d.notes == nil {
 		spill, err := w.store.New()
@@ -176,7 +175,7 @@ func (w *Writer) flushNotes() error {
 	return nil
 }
 
-// finishNotes parks the notes of d, which is complete.
+// finishNotes parks the notes of d, which must be complete.
 func (w *Writer) finishNotes(d *deferred) error {
 	if d.notes == nil {
 		return nil
@@ -197,7 +196,7 @@ type notesReader struct {
 	d deferred
 }
 
-// maxNotesBuffers is how many notes that are read inside each other have a buffer.
+// maxNotesBuffers is how many levels of nested notes are read through a buffer.
 const maxNotesBuffers = 16
 
 func newNotesReader(r io.Reader, level int) *notesReader {
@@ -219,7 +218,7 @@ func (r *notesReader) next() (*nested, error) {
 	return &r.n, nil
 }
 
-// A run is parked entries that wait for their place, in order, the first of which is head.
+// A run is a sorted list of parked entries that wait for their place. head is the first one.
 type run struct {
 	level int
 	head  deferred
@@ -228,7 +227,7 @@ type run struct {
 
 const runHead = 3*8 + 4 // and the name
 
-// next makes the next entry the head, unless there is none.
+// next makes the next entry the head. It returns false if there is none.
 func (r *run) next() (bool, error) {
 	var b [runHead]byte
 	if _, err := io.ReadFull(r.r, b[:]); err != nil {
@@ -253,7 +252,7 @@ type runWriter struct {
 	buf   []byte
 }
 
-// add adds an entry, which is parked.
+// add adds a parked entry.
 func (r *runWriter) add(d *deferred) error {
 	if r.spill == nil {
 		var err error
@@ -275,7 +274,8 @@ func (r *runWriter) add(d *deferred) error {
 	return err
 }
 
-// finish adds the run, of this level, to those that wait. If there are many of the level, they become one of the next.
+// finish adds the run to the waiting runs of this level. If there are maxRuns of them, it merges them into one of the
+// next level.
 func (r *runWriter) finish(level int) error {
 	if _, err := r.spill.Write(r.buf); err != nil {
 		return err
@@ -303,7 +303,7 @@ func (r *runWriter) finish(level int) error {
 	return r.w.mergeRuns(level)
 }
 
-// mergeRuns makes one run of those of a level.
+// mergeRuns merges the runs of a level into one of the next.
 func (w *Writer) mergeRuns(level int) error {
 	var from waiting
 	others := w.waiting.runs[:0:0]

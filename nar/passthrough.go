@@ -9,14 +9,14 @@ import (
 // out to be malformed.
 const passthroughTail = 16
 
-// PassThrough makes w pass on what is taken from r, out of r's buffer and with the changes that the caller made there,
-// instead of copying and encoding it again. The calls stay the same: the caller gives each entry that r.Next returns to
-// WriteEntry, and contents, as Peek returned them, to Write before Discard takes them. Both check what they always
-// check, and write nothing. Contents other than the bytes in the buffer that are taken next are an error.
-// WriteEntryDeferred ends the passthrough; Close fails unless r.Next has returned io.EOF.
+// PassThrough makes w pass on the bytes taken from r, directly from r's buffer and with the changes that the caller
+// made there, instead of copying and encoding them again. The calls stay the same: the caller passes each entry that
+// r.Next returns to WriteEntry, and contents, as Peek returned them, to Write before Discard takes them. Both make
+// their usual checks, and write nothing. Write returns an error for contents other than the bytes in the buffer that
+// are taken next. WriteEntryDeferred ends the passthrough; Close fails unless r.Next has returned io.EOF.
 //
 // PassThrough must be called before the first call of r.Next and w.WriteEntry, for an archive that is the whole stream
-// on both sides. Otherwise it does nothing and w encodes, so a caller need not know which of the two happens.
+// on both sides. Otherwise it does nothing and w encodes, so a caller need not distinguish the two.
 func (w *Writer) PassThrough(r *Reader) {
 	if w.inside || r.inside || w.state != beforeRoot || r.state != atStart || w.err != nil || r.err != nil {
 		return
@@ -25,8 +25,8 @@ func (w *Writer) PassThrough(r *Reader) {
 	r.src.to, r.src.mark = w.sink, r.src.pos
 }
 
-// Withhold begins contents that are not written as they are taken: until Resume, what is taken is not passed on, and
-// Write writes what it gets. Without PassThrough it does nothing. It returns the sticky error of the output.
+// Withhold suspends PassThrough until Resume: bytes taken from the Reader are not passed on, and Write writes its
+// argument. Without PassThrough it does nothing. It returns the sticky error of the output.
 func (w *Writer) Withhold() error {
 	if w.err != nil || w.from == nil {
 		return w.err
@@ -38,8 +38,8 @@ func (w *Writer) Withhold() error {
 	return nil
 }
 
-// Resume ends what Withhold began: it drops what was taken meanwhile and flushes what was written. It returns the
-// sticky error of the output.
+// Resume ends Withhold: it drops the bytes taken meanwhile and flushes those written. It returns the sticky error of
+// the output.
 func (w *Writer) Resume() error {
 	if w.err != nil || w.from == nil {
 		return w.err
@@ -52,10 +52,10 @@ func (w *Writer) Resume() error {
 	return nil
 }
 
-// passing reports whether the Reader passes on what is written now.
+// passing reports whether the Reader now passes on its bytes.
 func (w *Writer) passing() bool { return w.from != nil && !w.from.src.withheld }
 
-// stopPassthrough passes on what comes before the entry that r.Next returned last, and ends the passthrough.
+// stopPassthrough passes on the bytes before the entry that r.Next returned last, and ends the passthrough.
 func (w *Writer) stopPassthrough() error {
 	if w.from == nil {
 		return nil
@@ -73,7 +73,7 @@ func (w *Writer) finishPassthrough() error {
 		return nil
 	}
 	if w.from.err != io.EOF {
-		return w.bad("", errors.New("close: the archive that is passed on was not read to its end"))
+		return w.bad("", errors.New("close: the input archive was not read to its end"))
 	}
 	err := w.from.src.passAll()
 	w.from.src.to, w.from = nil, nil
@@ -88,7 +88,7 @@ func (s *source) isNext(p []byte) bool {
 // A passError is an error of the output that occurred while the input was read.
 type passError struct{ error }
 
-// pass passes on what was taken, except for the last bytes.
+// pass passes on the bytes taken, except for the last ones.
 func (s *source) pass() error {
 	if s.withheld {
 		s.mark = s.pos
@@ -106,7 +106,7 @@ func (s *source) pass() error {
 	return nil
 }
 
-// passAll puts what was taken into the output's buffer.
+// passAll puts the bytes taken into the output's buffer.
 func (s *source) passAll() error {
 	from := s.mark
 	s.mark = s.pos

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// A Path is the path of an entry in an archive, or in a tree of files. Paths share the names of the directories that
-// they have in common, so that keeping one costs no more than its last name, however deep it is. The text is built by
-// String. The zero Path has no text.
+// A Path is the path of an entry in an archive, or in a tree of files. Paths share the names of common directories, so
+// that keeping one costs no more than its last name, however deep it is. String builds the text. The zero Path has no
+// text.
 type Path struct{ last *pathName }
 
 type pathName struct {
@@ -19,7 +19,7 @@ type pathName struct {
 // rootName is the root of every archive.
 var rootName = &pathName{}
 
-// NewPath returns the path with this text. That of an archive's root is "/".
+// NewPath returns the path with this text. The text of an archive's root is "/".
 func NewPath(text string) Path {
 	switch text {
 	case "":
@@ -92,7 +92,7 @@ func (p Path) Short() string {
 	return "…" + end[max(strings.IndexByte(end, '/'), 0):] // whole names
 }
 
-// maxShort is PATH_MAX of Linux: no program can open a file by a longer path.
+// maxShort is PATH_MAX on Linux: no program can open a file by a longer path.
 const maxShort = 4096
 
 // tail returns the last n bytes of the text, or all of it.

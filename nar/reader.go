@@ -50,16 +50,16 @@ func (r *Reader) Offset() int64 { return r.src.offset() }
 // "entry", the root after the archive's magic.
 func (r *Reader) EntryOffset() int64 { return r.start }
 
-// AnyOrder makes the Reader accept names in any order, and repeated names: for an archive that was checked before and
-// whose entries have been moved since.
+// AnyOrder makes the Reader accept names in any order, and repeated names. It is for an archive that was checked before
+// and whose entries have been moved since.
 func (r *Reader) AnyOrder() { r.moved = true }
 
 // Path returns the path of the entry that Next returned last, from the archive's root: "/", "/bin", "/bin/sh". It
 // allocates, and its cost grows with the depth.
 func (r *Reader) Path() string { return r.at.path() }
 
-// EntryPath returns Path in a form that is cheap to keep. It allocates once for each directory, and takes time by the
-// depth of those that are new to it.
+// EntryPath returns Path in a form that is cheap to keep. It allocates once for each directory, and takes time
+// proportional to the number of new directories.
 func (r *Reader) EntryPath() Path { return r.at.entry() }
 
 // Header returns the entry that Next returned last as go-nix's type.
@@ -143,7 +143,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fail keeps err for all later calls, and adds to it the path of the entry.
+// fail adds the path of the entry to err and keeps it for all later calls.
 func (r *Reader) fail(err error) error {
 	if bad, ok := err.(*FormatError); ok {
 		switch r.state {
@@ -231,8 +231,8 @@ func (r *Reader) child() error {
 	return r.node(c + len(tokEntryNode))
 }
 
-// node reads a node up to its contents or its first entry. The node starts c bytes after what was taken. The name of an
-// entry precedes it and stays in the buffer until the node has been read.
+// node reads a node up to its contents or its first entry. The node starts c bytes after the bytes taken. The name of
+// an entry precedes it and stays in the buffer until the node has been read.
 func (r *Reader) node(c int) error {
 	named := c > 0
 	if err := r.src.expect(c, tokNode, `"(" "type"`); err != nil {
@@ -260,7 +260,7 @@ func (r *Reader) node(c int) error {
 			return err
 		}
 		if n > maxSize {
-			return r.src.bad(c, fmt.Errorf("contents of %d bytes, more than any file can hold", n))
+			return r.src.bad(c, fmt.Errorf("contents of %d bytes, more than a file can have", n))
 		}
 		c += 8
 		r.entry.Size = int64(n)
@@ -295,14 +295,14 @@ func (r *Reader) node(c int) error {
 		c += len(tokDirectory)
 		r.entry.Type = TypeDirectory
 		if r.at.dirs() == MaxDepth {
-			return r.src.bad(c, fmt.Errorf("more than %d directories inside each other", MaxDepth))
+			return r.src.bad(c, fmt.Errorf("more than %d nested directories", MaxDepth))
 		}
 		r.state = inList
 	default:
 		return r.src.expect(c, tokRegular, `"regular", "symlink" or "directory"`)
 	}
 	r.start = r.src.offset()
-	// From here on nothing moves the buffer.
+	// The buffer does not move from here on.
 	if named {
 		start := r.src.pos + len(tokEntry) + 8
 		r.entry.Name = r.src.buf[start : start+len(r.at.last()) : start+len(r.at.last())]

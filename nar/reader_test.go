@@ -194,7 +194,7 @@ func TestReaderDepth(t *testing.T) {
 	for err == nil {
 		_, err = r.Next()
 	}
-	if err == nil || !strings.Contains(err.Error(), "more than 16384 directories inside each other") {
+	if err == nil || !strings.Contains(err.Error(), "more than 16384 nested directories") {
 		t.Errorf("a level too many: %.200v", err)
 	}
 }

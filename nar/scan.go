@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// Fixed runs of tokens. Each run is compared in one go, which makes small entries cheap.
+// Fixed runs of tokens. Each run is compared at once, which makes small entries cheap.
 var (
 	tokMagic      = tokens("nix-archive-1")
 	tokNode       = tokens("(", "type")
@@ -42,7 +42,7 @@ func padding(n int64) int { return int(-n & 7) }
 // maxToken is the length of the longest string that Nix reads as a tag.
 const maxToken = 32
 
-// match reports whether want lies c bytes after what was taken. If the input ends before that, it does not match, and
+// match reports whether want lies c bytes after the bytes taken. If the input ends before that, it does not match, and
 // the call of expect that always follows returns the error.
 func (s *source) match(c int, want []byte) bool {
 	if s.end-s.pos < c+len(want) && s.need(c+len(want)) != nil {
@@ -52,7 +52,7 @@ func (s *source) match(c int, want []byte) bool {
 	return string(s.buf[p:p+len(want)]) == string(want)
 }
 
-// expect returns an error unless want lies c bytes after what was taken.
+// expect returns an error unless want lies c bytes after the bytes taken.
 func (s *source) expect(c int, want []byte, what string) error {
 	if s.match(c, want) {
 		return nil
@@ -82,7 +82,7 @@ func (s *source) expect(c int, want []byte, what string) error {
 	return s.bad(c, fmt.Errorf("want %s, got %q", what, got))
 }
 
-// length returns a string's length, c bytes after what was taken.
+// length returns a string's length, c bytes after the bytes taken.
 func (s *source) length(c int, what string) (uint64, error) {
 	if err := s.need(c + 8); err != nil {
 		return 0, s.truncated(c, what, err)
@@ -90,7 +90,7 @@ func (s *source) length(c int, what string) (uint64, error) {
 	return binary.LittleEndian.Uint64(s.buf[s.pos+c:]), nil
 }
 
-// str returns a short string of n bytes, c bytes after what was taken, and checks its padding.
+// str returns a short string of n bytes, c bytes after the bytes taken, and checks its padding.
 func (s *source) str(c, n int, what string) ([]byte, error) {
 	padded := n + padding(int64(n))
 	if err := s.need(c + padded); err != nil {

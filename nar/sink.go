@@ -16,7 +16,7 @@ type sink struct {
 
 func newSink(w io.Writer) *sink { return &sink{w: w, size: bufferSize} }
 
-// offset is the number of bytes written, those in the buffer included.
+// offset returns the number of bytes written, including those in the buffer.
 func (s *sink) offset() int64 { return s.off + int64(len(s.buf)) }
 
 // reserve makes sure that n more bytes fit into the buffer. n is at most the buffer's size.
@@ -31,7 +31,7 @@ func (s *sink) reserve(n int) error {
 	return s.flush()
 }
 
-// The caller of these methods has reserved the bytes that they add.
+// The caller of these methods must have reserved the bytes that they add.
 
 func (s *sink) add(b []byte) { s.buf = append(s.buf, b...) }
 
@@ -63,7 +63,7 @@ func (s *sink) contents(p []byte) error {
 	return nil
 }
 
-// flush writes what is buffered to the output.
+// flush writes the buffer to the output.
 func (s *sink) flush() error {
 	if len(s.buf) == 0 {
 		return nil

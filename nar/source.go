@@ -13,8 +13,8 @@ const bufferSize = 256 << 10
 // smallBuffer is enough for an archive that is known to be short.
 const smallBuffer = 16 << 10
 
-// source is a buffered input. What has been read and not yet taken stays in place, so callers can inspect and change it
-// without a copy.
+// source is a buffered input. Bytes that have been read and not yet taken stay in place, so callers can inspect and
+// change them without a copy.
 type source struct {
 	r        io.Reader
 	size     int // of the buffer, once there is one
@@ -24,7 +24,7 @@ type source struct {
 	err      error // of r, returned once the buffer is empty
 
 	// Set by Writer.PassThrough:
-	to       *sink // gets what is taken from here
+	to       *sink // gets the bytes taken
 	mark     int   // buf[mark:pos] has been taken and not passed on
 	withheld bool  // nothing is passed on
 }
@@ -32,13 +32,13 @@ type source struct {
 func newSource(r io.Reader) *source {
 	s := &source{r: r, size: bufferSize}
 	if short, ok := r.(interface{ Len() int }); ok {
-		// With many small archives, making large buffers would take most of the time.
+		// With many small archives, allocating large buffers would take most of the time.
 		s.size = min(max(short.Len(), smallBuffer), bufferSize)
 	}
 	return s
 }
 
-// smallBuffers has the buffers of small archives that were read to their end.
+// smallBuffers holds the buffers of small archives that were read to their end.
 var smallBuffers = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
 
 func (s *source) newBuffer() []byte {
@@ -48,7 +48,7 @@ func (s *source) newBuffer() []byte {
 	return make([]byte, s.size)
 }
 
-// release gives up the buffer of a small archive, of which nothing is left. Nobody has slices of it any more.
+// release releases the buffer of a small archive after its last byte. No slices of it are in use any more.
 func (s *source) release() {
 	if s.size != smallBuffer || s.buf == nil || s.to != nil {
 		return
@@ -119,11 +119,11 @@ func (s *source) readInto(p []byte) (int, error) {
 	return n, err
 }
 
-// clear makes the buffer hold n bytes from pos on.
+// clear makes room in the buffer for n bytes from pos on.
 func (s *source) clear(n int) error {
 	first := s.pos
 	if s.to != nil {
-		// Let small reads collect, to pass them on together.
+		// Collect small reads, to pass them on together.
 		if s.pos+n <= len(s.buf) && s.end <= len(s.buf)/2 {
 			return nil
 		}
@@ -132,8 +132,8 @@ func (s *source) clear(n int) error {
 		}
 		first = s.mark
 	}
-	// What remains is short (a field, or what a matcher has not released), so it is cheap to move, and the next read can
-	// be large.
+	// The rest is short (a field, or bytes that a matcher has not released), so it is cheap to move, and the next read
+	// can be large.
 	if first > 0 {
 		copy(s.buf, s.buf[first:s.end])
 		s.base += int64(first)
@@ -142,7 +142,7 @@ func (s *source) clear(n int) error {
 		s.mark = 0
 	}
 	if s.pos+n > len(s.buf) {
-		return errors.New("nar: internal error: a look ahead beyond the buffer")
+		return errors.New("nar: internal error: lookahead beyond the buffer")
 	}
 	return nil
 }
@@ -157,7 +157,7 @@ func (s *source) skip(n int64) error {
 			n -= have
 			s.pos = s.end
 		}
-		// Skip may go past the end of the input. The read that follows finds that out.
+		// Skip may go past the end of the input. The next read detects that.
 		if r, ok := s.r.(Skipper); ok && n > int64(len(s.buf)) && s.err == nil && s.to == nil {
 			if err := r.Skip(n); err != nil {
 				return err

@@ -7,7 +7,7 @@ import "bytes"
 type trail struct {
 	names []byte
 	ends  []int // ends[d] is where the name of depth d+1 ends in names
-	// kept are the first of the names as a Path holds them, as far as one was asked for.
+	// kept are the first names in the form of a Path, as far as one was requested.
 	kept []*pathName
 }
 
@@ -36,7 +36,7 @@ func (t *trail) leave() {
 }
 
 // list makes name the latest of the innermost directory. It does so even if it returns an error because name does not
-// sort after the one before it, so that path returns the path of the entry that the error is about.
+// sort after the previous one, so that path returns the path of the entry with the error.
 func (t *trail) list(name []byte) error {
 	var err error
 	if last := t.last(); bytes.Compare(name, last) <= 0 {
@@ -63,7 +63,7 @@ func (t *trail) entry() Path {
 		last, start = t.kept[n-1], t.ends[n-1]
 	}
 	for _, end := range t.ends[len(t.kept):] {
-		// An empty name stands last, in a directory without entries so far.
+		// A directory without entries so far has an empty name at the end.
 		if end > start {
 			last = last.join(string(t.names[start:end]))
 			t.kept = append(t.kept, last)

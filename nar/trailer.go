@@ -8,7 +8,7 @@ import (
 	"narseal/nar/storepath"
 )
 
-// A Trailer is what an export stream says about an archive, after it. Paths are absolute store paths, of any store.
+// A Trailer follows an archive in an export stream and describes it. Paths are absolute store paths, of any store.
 type Trailer struct {
 	Path       string
 	References []string // in the order of the stream; Nix sorts them
@@ -19,8 +19,7 @@ type Trailer struct {
 	Signature []byte
 }
 
-// Limits of a trailer. Nix has none but that of a store path's name. These bound the memory that a hostile stream can
-// take.
+// Limits of a trailer. Nix limits only the name of a store path. These bound the memory that a hostile stream can take.
 const (
 	maxStorePath = MaxTarget // PATH_MAX without its NUL
 	maxSignature = 4095      // bytes; that of an RSA key of 4096 bits has 512
@@ -152,10 +151,10 @@ func (s *source) trailer() (*Trailer, error) {
 	return t, nil
 }
 
-// number returns the next u64 and does not take it.
+// number returns the next u64 without taking it.
 func (s *source) number(what string) (uint64, error) { return s.length(0, what) }
 
-// short returns the next string, of at most limit bytes, and does not take it.
+// short returns the next string, of at most limit bytes, without taking it.
 func (s *source) short(what string, limit int) ([]byte, error) {
 	n, err := s.length(0, what)
 	if err != nil {

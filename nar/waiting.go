@@ -5,8 +5,8 @@ import (
 	"container/heap"
 )
 
-// waiting is the deferred entries that wait for their place: those in memory, and runs of those that are parked. The
-// first of all is the deepest, and of those the one with the least name.
+// waiting holds the deferred entries that wait for their place: those in memory, and runs of parked ones. The deepest
+// come first, sorted by name.
 type waiting struct {
 	heap   deferredHeap
 	marked deferredHeap // those that stay in memory
@@ -35,7 +35,7 @@ func (w *waiting) first() *deferred {
 	return d
 }
 
-// drop removes d, which first has returned. Nothing has been pushed since.
+// drop removes d, which first returned. Nothing may have been pushed since.
 func (w *waiting) drop(d *deferred) error {
 	for _, h := range []*deferredHeap{&w.heap, &w.marked} {
 		if len(*h) > 0 && (*h)[0] == d {
@@ -55,7 +55,7 @@ func (w *waiting) drop(d *deferred) error {
 	return nil
 }
 
-// compareDeferred says which of two entries comes first.
+// compareDeferred compares two entries by the order in which they are written.
 func compareDeferred(a, b *deferred) int {
 	if a.depth != b.depth {
 		return b.depth - a.depth

@@ -10,8 +10,8 @@ import (
 	nixnar "github.com/nix-community/go-nix/pkg/nar"
 )
 
-// maxHead is more than the length of an entry up to its contents, including a symlink's target, and more than the length
-// of what is written between two entries.
+// maxHead is more than the length of an entry up to its contents, including a symlink's target, and more than the
+// length of the tokens between two entries.
 const maxHead = MaxName + MaxTarget + 512
 
 // A Writer writes one archive entry by entry. It buffers up to 256 KiB, starts no goroutine, and checks everything that
@@ -32,14 +32,14 @@ type Writer struct {
 	waiting   waiting     // complete deferred entries that wait for their place
 	spillBuf  []byte      // the buffer in front of a Spill, while no Spill is written to
 	lasts     []byte      // the names before those in deferring, in their directories
-	free      []*deferred // to be used again
+	free      []*deferred // for reuse
 
 	store        SpillStore // nil: nothing is parked
 	completed    int        // deferred entries since some were parked last
-	pendingNotes []*notes   // that have bytes to be written, pending together
+	pendingNotes []*notes   // those with bytes to be written, pending in total
 	pending      int
 	copies       int    // parked entries in ones that stay in memory
-	copyBuf      []byte // for what is parked
+	copyBuf      []byte // for parked entries
 }
 
 type writeState int
@@ -165,7 +165,7 @@ func (w *Writer) entry(e *Entry) error {
 	return w.node(e)
 }
 
-// place ends what precedes e, and checks that e can follow.
+// place ends the entry before e, and checks that e can follow.
 func (w *Writer) place(e *Entry) error {
 	if err := w.endFile(); err != nil {
 		return err
@@ -252,7 +252,7 @@ func (w *Writer) checkNode(e *Entry) error {
 			return fmt.Errorf("size %d is negative", e.Size)
 		}
 		if e.Size > maxSize {
-			return fmt.Errorf("contents of %d bytes, more than any file can hold", e.Size)
+			return fmt.Errorf("contents of %d bytes, more than a file can have", e.Size)
 		}
 	case TypeSymlink:
 		if err := checkTarget(e.Target); err != nil {
@@ -260,7 +260,7 @@ func (w *Writer) checkNode(e *Entry) error {
 		}
 	case TypeDirectory:
 		if w.at.dirs() == MaxDepth {
-			return fmt.Errorf("more than %d directories inside each other", MaxDepth)
+			return fmt.Errorf("more than %d nested directories", MaxDepth)
 		}
 	default:
 		return fmt.Errorf("unknown type %q", e.Type)

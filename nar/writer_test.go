@@ -141,7 +141,7 @@ func TestWriterRefuses(t *testing.T) {
 		{"contents of a symlink", []call{link(0, "", "t"), "x"}, "/", "1 bytes more"},
 		{"contents missing before an entry", []call{dir(0, ""), file(1, "a", 3), "ab", file(1, "b", 0)}, "/a", "1 bytes of the entry's size are missing"},
 		{"contents missing before the end", []call{file(0, "", 3), "ab", closeCall{}}, "/", "1 bytes of the entry's size are missing"},
-		{"too deep", deep, strings.Repeat("/d", nar.MaxDepth), "more than 16384 directories"},
+		{"too deep", deep, strings.Repeat("/d", nar.MaxDepth), "more than 16384 nested directories"},
 
 		{"header without slash", []call{&nixnar.Header{Path: "a", Type: nixnar.TypeDirectory}}, "a", "does not start with a slash"},
 		{"header without path", []call{&nixnar.Header{Type: nixnar.TypeDirectory}}, "", "does not start with a slash"},
