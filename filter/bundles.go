@@ -7,7 +7,7 @@ import (
 	"narseal/nar"
 )
 
-// largeKept is how much of a file may be kept, in bytes, while images before it are verified.
+// largeKept is how many bytes of a file may be kept while images before it are verified.
 const largeKept = 64 << 10
 
 // enterScope sets inBundle for the entry that begins.
@@ -36,7 +36,7 @@ func newItem(e *nar.Entry, touched bool) bundle.Item {
 	return it
 }
 
-// addItem adds the current entry, whose contents are read, to the bundle that it may belong to.
+// addItem adds the current entry, whose contents have been read, to the bundle that it may belong to.
 func (p *pipe) addItem(it bundle.Item) error {
 	it.Digest = p.digest
 	it.Touched = it.Touched || p.digest != nil && p.digest.Touched
@@ -44,7 +44,7 @@ func (p *pipe) addItem(it bundle.Item) error {
 	return p.inTurn(func() { p.bundles.AddItem(depth, it) })
 }
 
-// script passes the signature of a bundle whose main executable is no image on.
+// script reports the signature of a bundle whose main executable is not an image.
 func (p *pipe) script(path string, s macho.Slice) {
 	o := &p.c.Signatures
 	verified := o.Verify || o.Repair != RepairNone

@@ -16,9 +16,9 @@ type Config struct {
 	Rules      *rules.Set // nil: nothing is replaced
 	Signatures SignatureOptions
 	// Spill says where images, deferred entries, and bundles that may have to be sealed again are kept. Its limit applies
-	// to each of the first two. Of bundles, 4 MiB at most are in memory, if Open is not nil.
+	// to images and to deferred entries. Of bundles, at most 4 MiB are in memory, if Open is not nil.
 	Spill spill.Options
-	// Unpack, if not nil, has packed contents searched for the Rules, which cannot be replaced there. See
+	// Unpack, if not nil, makes the run search packed contents for the Rules. They cannot be replaced there: see
 	// Observer.Hidden.
 	Unpack   *refs.Unpack
 	Observer Observer
@@ -28,10 +28,10 @@ type Config struct {
 type SignatureOptions struct {
 	Repair RepairMode
 	OnCMS  macho.CMSPolicy
-	// Verify verifies every signed image, also those that the run has no other reason to hash.
+	// Verify verifies every signed image, even if the run has no other reason to hash it.
 	Verify bool
-	// Unsigned reports slices that need a signature and have none also of images where no slice has one. Such an image
-	// is not held.
+	// Unsigned reports slices that need a signature but have none, even in images without any signature. Such images are
+	// not kept.
 	Unsigned bool
 	// Locate sets the Regions of invalid slices.
 	Locate bool
@@ -56,8 +56,8 @@ const (
 // the order of the archive, except that a slice that seals files of its bundle comes at the end of the bundle's
 // directory. Paths are those of the input.
 type Observer struct {
-	// Entry is called for each entry, before its contents. path builds the entry's path for people: of a long one the
-	// end.
+	// Entry is called for each entry, before its contents. path returns the entry's path for display: only the end of a
+	// long one.
 	Entry func(path func() string)
 	// Changed is called for each entry that the rules changed.
 	Changed func(Change)
@@ -70,8 +70,8 @@ type Observer struct {
 	// An error ends the run.
 	Hidden func(*refs.Reference) error
 
-	// BeginArchive and EndArchive are called for each archive of an export stream. EndArchive gets the trailer as it
-	// is in the output.
+	// BeginArchive and EndArchive are called for each archive of an export stream. EndArchive gets the trailer of the
+	// output.
 	BeginArchive func()
 	EndArchive   func(*nar.Trailer, *Result)
 }
@@ -97,7 +97,7 @@ type Result struct {
 	Images, Slices              int64   // signed images, and their slices, that were verified or repaired
 	Hashed                      int64   // bytes, once for every CodeDirectory
 	Repaired                    int64   // slices
-	// Unsigned is the number of slices that need a signature and have none, as far as they were reported.
+	// Unsigned is the number of reported slices that need a signature but have none.
 	Unsigned int64
 	// Invalid is the number of slices with an invalid signature that the run touched (in the image, or in a file of
 	// its bundle) or was asked to repair.
@@ -129,7 +129,7 @@ func (r *Result) add(o *Result) {
 	}
 }
 
-// A SignatureError is an image whose signature the run made invalid, or was asked to repair, and cannot repair.
+// A SignatureError reports an image whose signature the run cannot repair, but has made invalid or was asked to repair.
 type SignatureError struct {
 	Path  nar.Path
 	Slice macho.Slice
@@ -143,7 +143,8 @@ func (e *SignatureError) Error() string {
 	return fmt.Sprintf("repair %q: %s slice at offset %d: %s", e.Path.Short(), e.Slice.Arch, e.Slice.Offset, why)
 }
 
-// A RenameError is a renamed entry that belongs before what is already written, or whose new name another entry has.
+// A RenameError reports a renamed entry that belongs before entries already written, or whose new name another entry
+// has.
 type RenameError struct {
 	Path     nar.Path // of the entry, in the input
 	From, To string
@@ -156,7 +157,7 @@ func (e *RenameError) Error() string {
 
 func (e *RenameError) Unwrap() error { return e.Err }
 
-// IsClash reports whether another entry has the new name, so that no order of the entries helps.
+// IsClash reports whether another entry has the new name. Then no order of the entries helps.
 func (e *RenameError) IsClash() bool {
 	var order *nar.OrderError
 	return errors.As(e.Err, &order) && order.Name == order.Last

@@ -12,8 +12,8 @@ import (
 // probeSize covers the load commands of nearly every image.
 const probeSize = 4096
 
-// contents passes the contents of a regular file on: an image with a signature when all of it is there, anything else
-// as it comes.
+// contents passes on the contents of a regular file: an image with a signature once it is complete, anything else as it
+// arrives.
 func (p *pipe) contents(size int64) error {
 	p.track, p.base = false, 0
 	if p.unpacker != nil {
@@ -54,7 +54,7 @@ func (p *pipe) contents(size int64) error {
 			return err
 		}
 		if p.kept.Spilled() || p.kept.Size() == had {
-			// Too large to probe in one piece: the repair finds out.
+			// Too large to probe in one piece: the repair decides.
 			verdict = macho.Signed
 			break
 		}
@@ -85,7 +85,7 @@ func (p *pipe) contents(size int64) error {
 	return p.verify()
 }
 
-// beginKept begins to keep an image of a size.
+// beginKept starts to keep an image of this size.
 func (p *pipe) beginKept(size int64) error {
 	if err := p.kept.Reset(); err != nil {
 		return err
@@ -109,8 +109,8 @@ func (p *pipe) beginKept(size int64) error {
 	return nil
 }
 
-// gather takes the rest of a signed image. If the image fits memory, it is read there directly, and what no repair will
-// change is passed on while it is in the cache.
+// gather reads the rest of a signed image. If the image fits into memory, it is read there directly, and the bytes that
+// no repair will change are passed on while they are in the CPU's cache.
 func (p *pipe) gather(size int64, hold func([]byte) error) error {
 	if size > p.c.Spill.Limit() {
 		return p.copyTo(hold, size)
@@ -122,7 +122,7 @@ func (p *pipe) gather(size int64, hold func([]byte) error) error {
 		}
 		p.settle(p.kept.Bytes()[p.base:], p.r.Remaining() == 0)
 		if first && !(p.inBundle && p.bundles.Reseal != nil) {
-			// After the rules, as the repair sees it.
+			// Probe after the rules, since the repair sees the image in that form.
 			fixed = macho.FixedPrefix(p.kept.Bytes()[:p.base], size)
 		}
 		if err := p.kept.Drain(min(p.base, fixed), p.out); err != nil {
@@ -132,7 +132,7 @@ func (p *pipe) gather(size int64, hold func([]byte) error) error {
 	return nil
 }
 
-// verify verifies the image in a run that only verifies: a small one on another goroutine, a large one now and on all
+// verify verifies the image in a run that only verifies: a small one on another goroutine, a large one now, on all
 // processors.
 func (p *pipe) verify() error {
 	if p.kept.Spilled() || p.kept.Size() >= wholeImage {
@@ -152,7 +152,7 @@ func (p *pipe) verify() error {
 	return nil
 }
 
-// inTurn calls f when all images before this entry are reported.
+// inTurn calls f once all images before this entry are reported.
 func (p *pipe) inTurn(f func()) error {
 	if p.verifier == nil {
 		f()
@@ -162,7 +162,7 @@ func (p *pipe) inTurn(f func()) error {
 	return p.verifier.reserve(0, p.c.Spill.Limit())
 }
 
-// reach tells the bundles that an entry at this depth comes.
+// reach announces an entry at this depth to the Checker of bundles.
 func (p *pipe) reach(depth int) error {
 	if p.held != nil {
 		return p.reachHeld(depth)
@@ -194,7 +194,7 @@ func (p *pipe) release() error {
 	return err
 }
 
-// probe looks at the start of the current file, and returns what it has seen of it.
+// probe probes the start of the current file, and returns it.
 func (p *pipe) probe(size int64) (head []byte, v macho.Verdict, need int64, err error) {
 	b, err := p.r.Peek(int(min(size, 8)))
 	if err == nil && macho.IsMachO(b) {
@@ -210,7 +210,8 @@ func (p *pipe) probe(size int64) (head []byte, v macho.Verdict, need int64, err 
 	return b, v, need, nil
 }
 
-// unsigned reports the slices of an image without any signature that need one. head is what macho.Probe was given.
+// unsigned reports the slices that need a signature in an image without any. head is the prefix that was passed to
+// macho.Probe.
 func (p *pipe) unsigned(head []byte, size int64) error {
 	if len(head) == 0 || !p.c.Signatures.Unsigned {
 		return nil
@@ -259,7 +260,7 @@ func (p *pipe) repair() error {
 		rep, err = mc.Repair(image)
 	case o.Repair == RepairTouched && len(touched) > 0:
 		if rep, err = mc.RepairTouched(image, touched); err == nil {
-			// Other parts of the image may have been damaged before.
+			// Other parts of the image may have been stale before.
 			var now *macho.Report
 			if now, err = mc.Verify(image); err == nil {
 				rep = merge(rep, now)
@@ -268,7 +269,7 @@ func (p *pipe) repair() error {
 	case o.Verify, len(touched) > 0:
 		rep, err = mc.Verify(image)
 	default:
-		// Nothing to hash, but the rules may change files that it seals.
+		// There is nothing to hash, but the rules may change files that the image seals.
 		if rep, err = mc.RepairTouched(image, nil); err == nil && p.inBundle {
 			err = rep.Identify(image)
 		}
@@ -311,12 +312,12 @@ func merge(repaired, now *macho.Report) *macho.Report {
 		is.Touched = was.Touched
 		switch {
 		case was.Status == macho.StatusRefused:
-			// Verify says so too, or what is worse.
+			// Verify finds the same, or something worse.
 			if is.Status == macho.StatusRefused {
 				*is = *was // with the slots that were recomputed
 			}
 		case !was.Status.OK():
-			// It could not be repaired, and may be stale too.
+			// It could not be repaired, and may also be stale.
 			is.Status, is.Reason = was.Status, was.Reason
 		case is.Status == macho.StatusValid && was.Status == macho.StatusRepaired:
 			*is = *was // with the slots that were recomputed
@@ -357,7 +358,7 @@ func (p *pipe) judge(path nar.Path, depth int, rep *macho.Report, touched bool) 
 	return worst
 }
 
-// addBundle registers the slices of an image that the run does not verify: it may change files that they seal.
+// addBundle registers the slices of an image that the run does not verify, because it may change files that they seal.
 func (p *pipe) addBundle(rep *macho.Report) {
 	path := p.r.EntryPath()
 	for _, s := range rep.Slices {

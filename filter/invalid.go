@@ -13,8 +13,9 @@ func (p *pipe) invalid(path nar.Path, s macho.Slice, final bool) {
 	}
 }
 
-// refuses reports whether an invalid slice ends the run. A run that touched it must not pass it on unless it is asked to. A run
-// that only repairs passes on what was invalid before. touched is about the whole image.
+// refuses reports whether an invalid slice ends the run. A run that touched the slice passes it on only if OnCMS or
+// Repair allow it. A run that only repairs passes on slices that were invalid before. touched says whether the run
+// touched any part of the image.
 func (p *pipe) refuses(s macho.Slice, touched bool) bool {
 	if p.c.Signatures.OnCMS == macho.CMSKeep || p.c.Signatures.Repair == RepairNone {
 		return false

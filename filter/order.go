@@ -12,11 +12,11 @@ import (
 	"narseal/nar"
 )
 
-// An order knows how the entries of an input must be moved so that each directory is sorted by the names that the rules
+// An order records how to move the entries of an input so that each directory is sorted by the names that the rules
 // give to its entries. add reads the names, and reader then presents the input with its entries moved.
 //
-// While names are read, it keeps those of the open directories, and afterwards what it needs to know of each entry that
-// moves. Both count against limit.
+// While names are read, it keeps those of the open directories, and afterwards a record of each entry that moves. Both
+// count against limit.
 type order struct {
 	rules *rules.Set
 	limit int64 // bytes of memory
@@ -29,8 +29,8 @@ type order struct {
 // span is a part of the input: bytes from its start.
 type span struct{ start, end int64 }
 
-// list is the entries of a directory that must be moved. runs are the entries in their new order, adjacent ones
-// together.
+// list is a directory whose entries must be moved. runs are the entries in their new order; adjacent entries are
+// joined.
 type list struct {
 	span
 	runs []span
@@ -38,26 +38,26 @@ type list struct {
 
 // directory is an open directory while names are read.
 type directory struct {
-	self    string // its name in the input; a path would be as long as the directory is deep
+	self    string // its name in the input; a path would grow with the depth
 	names   []byte // new ones, one after the other
 	ends    []int
 	starts  []int64
 	old     []byte    // the names in the input of the renamed entries, one after the other
 	renamed []renamed // by number
 	used    int64     // counted in order.used
-	dropped bool      // nothing is kept, as nothing was renamed until the limit was reached
+	dropped bool      // nothing is kept, because the limit was reached before an entry was renamed
 }
 
 // renamed is a renamed entry: its number, and where its name ends in directory.old.
 type renamed struct{ entry, end int }
 
 const (
-	// freeNames is the memory that names may take in any case, in bytes.
+	// freeNames is the memory that names may always take, in bytes.
 	freeNames = 8 << 20
-	// entryMemory and movedMemory are what is kept of each entry besides its name, and of one that is renamed.
+	// entryMemory is the memory for each entry besides its name, and movedMemory the additional memory for a renamed one.
 	entryMemory = 16
 	movedMemory = 16 + 8 + 16 // in renamed, in the sorted list, and in a list's runs
-	// maxSpare bounds the names of a directory whose memory is used again, in bytes.
+	// maxSpare bounds the names of a directory whose memory is reused, in bytes.
 	maxSpare = 1 << 20
 )
 
@@ -171,7 +171,7 @@ func (o *order) list(d *directory, e *nar.Entry, at int64, r *nar.Reader) error 
 	return nil
 }
 
-// drop forgets the entries of open directories in which nothing was renamed so far.
+// drop drops the entries of open directories in which no entry has been renamed so far.
 func (o *order) drop() {
 	for _, d := range o.open {
 		if d.used > 0 && len(d.renamed) == 0 {
@@ -181,7 +181,7 @@ func (o *order) drop() {
 	}
 }
 
-// begin begins a directory at this depth. It takes the memory of the one that ended last.
+// begin starts a directory at this depth. It reuses the memory of the one that ended last.
 func (o *order) begin(depth int, self string) {
 	if depth > len(o.open) {
 		o.open = append(o.open, new(directory))
@@ -191,7 +191,7 @@ func (o *order) begin(depth int, self string) {
 	o.spare = directory{}
 }
 
-// end frees what a directory keeps.
+// end releases the memory of a directory.
 func (o *order) end(d *directory) {
 	o.used -= d.used
 	if self := d.self; len(d.names)+len(d.old) > maxSpare {
@@ -234,7 +234,7 @@ func (o *order) leave(d *directory, end int64) error {
 	return nil
 }
 
-// clash is the error for two entries of an open directory that would have the same name.
+// clash returns the error for two entries of an open directory that would have the same name.
 func (o *order) clash(d *directory, other, i int) error {
 	from, ok := d.oldName(i)
 	if !ok {
@@ -263,8 +263,8 @@ func (o *order) reader(in io.ReaderAt, size int64) io.Reader {
 	return m
 }
 
-// flatten appends the spans that s becomes by the lists inside it. The first of these has the number from or a higher
-// one.
+// flatten appends the spans of s, in the order that the lists inside s require. The first of these lists has the number
+// from or a higher one.
 func (o *order) flatten(s span, from int, out *[]span) {
 	add := func(s span) {
 		if n := len(*out); n > 0 && (*out)[n-1].end == s.start {

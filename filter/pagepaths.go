@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// maxSearched is how much of the stale pages of a slice NoteStorePaths searches, in bytes, and maxNotes how many store
+	// maxSearched is how many bytes of the stale pages of a slice NoteStorePaths searches, and maxNotes how many store
 	// paths it notes.
 	maxSearched = 4 << 20
 	maxNotes    = 64
 )
 
-// locate says what lies on the stale pages of an image.
+// locate sets the Regions and Notes of a report.
 func locate(rep *macho.Report, image macho.Image) error {
 	if err := rep.Locate(image); err != nil {
 		return err
@@ -24,9 +24,9 @@ func locate(rep *macho.Report, image macho.Image) error {
 	return NoteStorePaths(rep, image)
 }
 
-// NoteStorePaths notes which paths of /nix/store stand on the stale pages of an image, as far as bounds allow: a path whose
-// hash was replaced after the image was signed is what most often makes a page stale. The report must be that of image,
-// which is only read.
+// NoteStorePaths adds Notes on paths of /nix/store on the stale pages of an image, within bounds: most often, a page is
+// stale because the hash in a path was replaced after the image was signed. rep must be the report of image.
+// NoteStorePaths does not write to image.
 func NoteStorePaths(rep *macho.Report, image macho.Image) error {
 	for i := range rep.Slices {
 		s := &rep.Slices[i]

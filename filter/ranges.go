@@ -2,8 +2,8 @@ package filter
 
 import "narseal/macho"
 
-// ranges collects the places of an image that the rules changed, in ascending order. Its memory is bounded: from
-// maxRanges places on it keeps whole blocks, so that a page next to a touched one may count as touched too.
+// ranges collects the ranges of an image that the rules changed, in ascending order. Its memory is bounded: beyond
+// maxRanges it keeps whole blocks, so that a page next to a touched one may count as touched, too.
 type ranges struct {
 	list  []macho.Range
 	block int64 // bytes
@@ -29,7 +29,7 @@ func (r *ranges) add(off, n int64) {
 	}
 }
 
-// within returns the places, cut off at size.
+// within returns the ranges, cut off at size.
 func (r *ranges) within(size int64) []macho.Range {
 	if n := len(r.list); n > 0 {
 		last := &r.list[n-1]

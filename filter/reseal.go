@@ -11,27 +11,27 @@ import (
 	"narseal/nar"
 )
 
-// heldMemory is what of a held output is in memory, in bytes. The rest is in a File, if there may be one.
+// heldMemory is how many bytes of a held output are in memory. The rest is in a File, if one can be opened.
 const heldMemory = 4 << 20
 
-// held is the output from an offset on, while seals of bundles in it may still change. It is below the nar.Writer, so that
-// everything in it has its place.
+// held is the output from an offset on, while seals of bundles in it may still change. It lies below the nar.Writer, so
+// everything in it is at its final offset.
 type held struct {
 	*spill.Buffer
-	out    io.Writer // where it goes in the end
+	out    io.Writer // the final output
 	start  int64     // bytes of the output before it
 	memory int64     // bytes that fit memory
 }
 
 func (h *held) Write(p []byte) (int, error) {
-	// As nobody knows how many bytes come, as many as fit memory are expected.
+	// The final size is unknown, so expect as many bytes as fit into memory.
 	if err := h.Append(p, max(h.Size()+int64(len(p)), h.memory)); err != nil {
 		return 0, fmt.Errorf("keep a bundle: %w", err)
 	}
 	return len(p), nil
 }
 
-// contents is random access to a file in the held output, or in an entry that waits for its place in it.
+// contents provides random access to a file in the held output, or in a deferred entry that is not yet in it.
 type contents struct {
 	p     *pipe
 	place *nar.Place
@@ -46,7 +46,7 @@ func (p *pipe) sealing() {
 	}
 }
 
-// give holds the output from now on, and gives the Checker of bundles access to the contents that come next.
+// give holds the output from now on, and gives the Checker of bundles access to the contents that are written next.
 func (p *pipe) give(size int64) error {
 	if p.held == nil {
 		o := p.c.Spill
@@ -143,7 +143,7 @@ func (c *contents) WriteAt(b []byte, off int64) (int, error) {
 	return in.WriteAt(b, at+off)
 }
 
-// lies returns where the contents are, and where they begin there.
+// lies returns the file with the contents, and their offset in it.
 func (c *contents) lies() (in spill.File, at int64) {
 	if item, ok := c.place.Spill.(*spill.Item); ok {
 		return itemFile{item}, c.place.Offset

@@ -64,7 +64,7 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 	return p.res, err
 }
 
-// parking is a Queue as the Writer uses it.
+// parking adapts a Queue to nar.SpillStore.
 type parking struct{ *spill.Queue }
 
 func (p parking) New() (nar.Spill, error)         { return p.NewInFile(), nil }
@@ -198,7 +198,7 @@ func (p *pipe) entry(e *nar.Entry) error {
 	return nil
 }
 
-// file passes a regular file on.
+// file passes on a regular file.
 func (p *pipe) file(size int64) error {
 	p.hits = 0
 	if err := p.contents(size); err != nil {
@@ -226,7 +226,7 @@ func (p *pipe) file(size int64) error {
 	return p.inTurn(func() { p.bundles.AddFile(depth, path.String, digest) })
 }
 
-// begin writes the start of an entry. An entry that was renamed, from a name that is not empty, may have to wait for its
+// begin writes the start of an entry. If the entry was renamed, from is its old name, and it may have to wait for its
 // place.
 func (p *pipe) begin(e *nar.Entry, from string) error {
 	var err error
@@ -253,7 +253,7 @@ func (p *pipe) renameError(err error, from string, to []byte) error {
 	return err
 }
 
-// replaceField applies the rules to a name or a target, which is complete in the reader's buffer.
+// replaceField applies the rules to a name or a target, all of which is in the reader's buffer.
 func (p *pipe) replaceField(b []byte) bool {
 	if len(b) < storepath.HashLen {
 		return false
@@ -279,8 +279,8 @@ func (p *pipe) copyTo(sink func([]byte) error, until int64) error {
 	return nil
 }
 
-// settle replaces and unpacks in the window b and returns how many of its bytes are done. final says that it is the
-// last window.
+// settle applies the rules to the window b, passes it to the unpacker, and returns how many of its bytes are done.
+// final says that it is the last window.
 func (p *pipe) settle(b []byte, final bool) int {
 	n := len(b)
 	if p.c.Rules != nil {

@@ -13,12 +13,13 @@ import (
 // nil, nothing is written.
 //
 // It reads in twice: the names first, and then everything, each directory in the order of the new names. So a renamed
-// entry never waits for its place, and never comes too late for it. in must not change during the run. If the names of open
-// directories take too much memory, and there is a spill file, RunAt reads the entries in their old order, as Run does.
+// entry neither has to wait for its place nor comes too late for it. in must not change during the run. If the names of
+// open directories take too much memory, and a spill file can be opened, RunAt reads the entries in their old order, as
+// Run does.
 //
-// If follow is not nil, RunAt calls it before the second pass with the stream that it is going to read, and reads the
-// stream that follow returns, which may count the bytes, for example. moved is -1 if they are those of in from start to
-// end, and else the offset in in of the first directory list whose entries change places.
+// If follow is not nil, RunAt calls it before the second pass with the stream that it would read, and reads the stream
+// that follow returns instead, which may count the bytes, for example. moved is -1 if the stream is in, unchanged;
+// otherwise it is the offset in in of the first directory list whose entries change places.
 func (c *Config) RunAt(w io.Writer, in io.ReaderAt, size int64, follow func(r io.Reader, moved int64) (io.Reader, error)) (Result, error) {
 	export, err := isExport(in, size)
 	if err != nil {
@@ -72,8 +73,8 @@ func (c *Config) runOrdered(w io.Writer, r io.Reader, export, ordered bool) (Res
 	return c.run(nw, nar.NewReader(r), ordered)
 }
 
-// isExport reports whether in has an export stream. Anything else is taken for an archive, whose Reader says what is
-// wrong with it.
+// isExport reports whether in has an export stream. Anything else is treated as an archive, so that its Reader reports
+// what is wrong.
 func isExport(in io.ReaderAt, size int64) (bool, error) {
 	head := make([]byte, min(size, 16))
 	n, err := in.ReadAt(head, 0)

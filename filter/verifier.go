@@ -6,12 +6,12 @@ import (
 	"narseal/macho"
 )
 
-// verifier verifies images on other goroutines while a run that only verifies reads on. The run's goroutine reports the
-// results, in the order of the archive.
+// verifier verifies images on other goroutines while a run that only verifies continues to read. The run's goroutine
+// reports the results, in the order of the archive.
 type verifier struct {
 	slots chan struct{} // one for each image that is being hashed
 	queue []*queued
-	bytes int64 // of memory that the queued images take
+	bytes int64 // memory of the queued images
 	spare [][]byte
 	kept  int64 // bytes of spare
 }
@@ -24,14 +24,14 @@ type queued struct {
 	err    error
 	next   func(*macho.Report, error) error
 
-	depth int // of reach; -1 for all else
+	depth int // of reach; -1 for everything else
 }
 
-// verifyOptions says what of a report is to be set: what Locate and Identify do.
+// verifyOptions says whether to call Locate and Identify on a report.
 type verifyOptions struct{ locate, identify bool }
 
 const (
-	// wholeImage is the size in bytes from which on an image is hashed by all processors together.
+	// wholeImage is the size in bytes from which an image is hashed by all processors together.
 	wholeImage = 16 << 20
 	// maxQueued bounds the images and steps that wait.
 	maxQueued = 256
@@ -44,7 +44,7 @@ func newVerifier(jobs int) *verifier {
 	return &verifier{slots: make(chan struct{}, jobs)}
 }
 
-// verify begins to verify an image, which it keeps, and calls next with the result when that is the image's turn.
+// verify starts to verify an image, which it keeps. It calls next with the result after those of earlier images.
 func (a *verifier) verify(mem []byte, o verifyOptions, next func(*macho.Report, error) error) {
 	w := &queued{mem: mem, done: make(chan struct{}), next: next, depth: -1}
 	a.queue = append(a.queue, w)
@@ -63,7 +63,7 @@ func (a *verifier) verify(mem []byte, o verifyOptions, next func(*macho.Report, 
 	}()
 }
 
-// then calls f after all that is queued.
+// then calls f after everything in the queue.
 func (a *verifier) then(f func()) {
 	if len(a.queue) == 0 {
 		f()
@@ -72,8 +72,8 @@ func (a *verifier) then(f func()) {
 	a.queue = append(a.queue, &queued{depth: -1, next: func(*macho.Report, error) error { f(); return nil }})
 }
 
-// reach calls f after all that is queued, with the least depth of several calls in a row. It is called for every entry,
-// and most calls change nothing.
+// reach calls f after everything in the queue, once for several calls in a row, with their least depth. It is called
+// for every entry, and most calls change nothing.
 func (a *verifier) reach(depth int, f func(int)) {
 	if last := a.queue[len(a.queue)-1]; last.depth >= 0 {
 		last.depth = min(last.depth, depth)
@@ -84,7 +84,7 @@ func (a *verifier) reach(depth int, f func(int)) {
 	a.queue = append(a.queue, w)
 }
 
-// reserve waits until n more bytes of images fit the limit. It reports the results that are there by then.
+// reserve waits until n more bytes of images fit the limit. It reports the results that are ready by then.
 func (a *verifier) reserve(n, limit int64) error {
 	if a.bytes+a.kept+n > limit {
 		a.spare, a.kept = nil, 0

@@ -2,11 +2,11 @@ package refs
 
 import "fmt"
 
-// ErrLimit is wrapped by the errors that Unpack.Warn gets for contents that were not searched because a limit of Unpack
-// was reached.
+// ErrLimit is wrapped by the errors that Unpack.Warn gets for contents that were not searched because they reached a
+// limit of Unpack.
 var ErrLimit error = limitError("a limit was reached")
 
-// limitError is an error about a limit. All of them are ErrLimit.
+// limitError is an error about a limit. All of them match ErrLimit.
 type limitError string
 
 func (e limitError) Error() string { return string(e) }
@@ -16,24 +16,24 @@ func (e limitError) Is(target error) bool { return target == ErrLimit }
 // budget is the memory that an Unpacker may keep at a time, for all levels of packing together.
 type budget struct{ total, left int64 }
 
-// decoderMemory is a part of the default of Unpack.Memory: windows of decoders cannot be spilled.
+// decoderMemory is the part of the default of Unpack.Memory for the windows of decoders, which cannot be spilled.
 const decoderMemory = 24 << 20
 
 // Memory that is kept at each level of packing, in bytes. Each is rounded up.
 const (
 	levelMemory = 256 << 10 // buffers, and the coroutine's stack
-	// tarMemory is for the map of a sparse file, of which package archive/tar reads 1 MiB of text.
+	// tarMemory is for the map of a sparse file: package archive/tar reads up to 1 MiB of text for it.
 	tarMemory = 6 << 20
-	// zipMemory is for one entry of the directory, the holes, where the members lie, and a decoder for deflate.
+	// zipMemory is for one entry of the directory, the holes, the positions of members, and a decoder for deflate.
 	zipMemory = 4 << 20
 
-	// maxGarbage is the memory of decoders and large archives that may wait to be collected.
+	// maxGarbage is how much memory of closed decoders and large archives may wait for the garbage collector.
 	maxGarbage = 16 << 20
 	// smallArchive is the memory of archives that do not count as large: the first step of a spill.Buffer.
 	smallArchive = 1 << 20
 )
 
-// take takes n bytes. They are given back by give.
+// take takes n bytes from the budget. give returns them.
 func (b *budget) take(n int64) error {
 	if n > b.left {
 		return limitError(fmt.Sprintf("unpacking takes more than the %d bytes of memory that a run may use", b.total))

@@ -7,16 +7,16 @@ import (
 	"sort"
 )
 
-// A rawSearch searches the bytes of a hidden layer as they are, besides what is unpacked from them: names and comments
-// in headers, what stands before an archive, between its members and after it.
+// A rawSearch searches the raw bytes of a hidden layer for what unpacking does not show: names and comments in headers,
+// and bytes before an archive, between its members and after it.
 type rawSearch struct {
 	r      io.Reader
 	scan   Scanner
 	buf    []byte
-	off    int64 // in the layer, of the end of buf
-	paused bool  // the bytes that are read belong to a member, which is searched by itself
+	off    int64 // of the end of buf in the layer
+	paused bool  // the bytes read belong to a member, which is searched separately
 
-	// Found is not called for what was found in a name already, nor for what lies in a hole.
+	// Found is not called for references that were already found in a name, or that lie in a hole.
 	names map[foundName]bool
 	holes []hole
 }
@@ -27,7 +27,7 @@ type foundName struct {
 	hash int
 }
 
-// A hole is a part of a layer that is searched as a member, or as the name of one.
+// A hole is a part of a layer that is searched as a member or as the name of one.
 type hole struct{ start, end int64 }
 
 const (
@@ -35,7 +35,7 @@ const (
 	maxHoles  = 1 << 16
 )
 
-// newRawSearch returns a rawSearch for the layer l, which passes on what it reads from r.
+// newRawSearch returns a rawSearch for the layer l. It is a reader that passes on the bytes of r.
 func (u *Unpacker) newRawSearch(r io.Reader, l layer) *rawSearch {
 	s := &rawSearch{r: r, names: map[foundName]bool{}}
 	s.scan = Scanner{StoreDir: u.scan.StoreDir, Encodings: u.scan.Encodings, Hashes: u.scan.Hashes, member: l.member, packed: l.packed}
@@ -49,7 +49,7 @@ func (u *Unpacker) newRawSearch(r io.Reader, l layer) *rawSearch {
 	return s
 }
 
-// Read reads from the layer, and searches what it reads.
+// Read reads from the layer, and searches the bytes.
 func (s *rawSearch) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.add(p[:n])
@@ -70,14 +70,14 @@ func (s *rawSearch) add(p []byte) {
 	}
 }
 
-// flush searches what is left in the buffer.
+// flush searches the rest of the buffer.
 func (s *rawSearch) flush() {
 	s.scan.window(s.buf, true)
 	s.buf = s.buf[:0]
 	clear(s.names)
 }
 
-// pause ends the search before the contents of a member.
+// pause suspends the search before the contents of a member.
 func (s *rawSearch) pause() {
 	if s != nil {
 		s.flush()
@@ -85,7 +85,7 @@ func (s *rawSearch) pause() {
 	}
 }
 
-// resume continues the search after them.
+// resume continues the search after the contents of a member.
 func (s *rawSearch) resume() {
 	if s != nil {
 		s.paused = false
@@ -100,7 +100,7 @@ func (s *rawSearch) rest() error {
 	return err
 }
 
-// addHole adds a hole. Without one, references in it are reported twice.
+// addHole adds a hole. References in a hole that is not recorded are reported twice.
 func (s *rawSearch) addHole(start, end int64) {
 	if s != nil && len(s.holes) < maxHoles {
 		s.holes = append(s.holes, hole{start, end})

@@ -10,20 +10,19 @@ import (
 	"narseal/nar/storepath"
 )
 
-// A Scanner finds references in archives and files. It keeps buffers from one call to the next and serves one
-// goroutine.
+// A Scanner finds references in archives and files. It keeps buffers between calls and must not be used concurrently.
 type Scanner struct {
 	// StoreDir is the store directory of the paths, such as "/nix/store".
 	StoreDir string
-	// Encodings are those in which the Scanner looks for store paths. If it is 0, only Hashes are found.
+	// Encodings are the encodings in which to search for store paths. If it is 0, only Hashes are found.
 	Encodings rules.Encodings
-	// Hashes, if not nil, are found anywhere, even outside of a store path and even if they overlap, as Nix finds those
-	// of disallowedReferences. Only From counts, and it is usually a hash part.
+	// Hashes, if not nil, are found anywhere, even outside a store path and even if they overlap, as Nix does for
+	// disallowedReferences. Only From counts, and it is usually a hash part.
 	Hashes *rules.Set
-	// Found is called for each reference, entry by entry. Those of store paths come in the order of the bytes, and so
-	// do those of Hashes. An error ends the search.
+	// Found is called for each reference, entry by entry. References to store paths come in the order of the bytes, and
+	// so do those to Hashes. An error ends the search.
 	Found func(*Reference) error
-	// Unpack, if not nil, has the Scanner look into packed contents too.
+	// Unpack, if not nil, makes the Scanner search packed contents, too.
 	Unpack *Unpack
 
 	unpacker *Unpacker
@@ -31,7 +30,7 @@ type Scanner struct {
 	buf []byte // of File
 	err error  // of Found, or of reading
 
-	// The part that is searched. Offsets are in bytes from its start.
+	// The current part. Offsets are in bytes from its start.
 	path   func() nar.Path
 	at     Reference
 	member string
@@ -41,24 +40,25 @@ type Scanner struct {
 	hashes int64 // where the search for Hashes continues
 
 	lastAt    int64 // where a rule of Hashes was found last
-	lastRules []int // those that were found there
+	lastRules []int // the rules that were found there
 }
 
-// A Reference is a place that names a store path, or contains one of Scanner.Hashes. It is valid during the call that
-// it is given to.
+// A Reference is a place that names a store path, or contains one of Scanner.Hashes. It is valid only during the call
+// of Found.
 type Reference struct {
 	Path nar.Path // of the entry, in the input
-	// Packed is empty for a reference in the entry as it is, where a rewrite can reach it. For one in packed contents
-	// it names the levels of packing, as in "gzip,tar", and Member has "!" and the member's name for each archive on
-	// the way, as in "!META-INF/x".
+	// Packed is empty for a reference in the plain contents of the entry, where a rewrite can replace it. For a reference
+	// in packed contents, it names the levels of packing, as in "gzip,tar", and Member has "!" and the name of the member
+	// for each level that is an archive, as in "!META-INF/x".
 	Packed string
 	Member string
 	Part   Part // of the entry, or of the member
-	// Offset is in bytes from the start of the part to the first byte that is not zero of the first character. (The
-	// byte order of a wide encoding is not always known.)
+	// Offset is in bytes from the start of the part to the first nonzero byte of the first character. (The byte order of
+	// a wide encoding is not always known.)
 	Offset   int64
 	Encoding rules.Encodings // a single one
-	// Base is the base name HASH-NAME of a store path, in one byte a character. It is nil for one of Hashes.
+	// Base is the base name HASH-NAME of a store path, with one byte per character. It is nil for a reference to one of
+	// Hashes.
 	Base []byte
 	// Hash is the number of a rule of Hashes.
 	Hash int
@@ -102,9 +102,10 @@ func (s *Scanner) Archive(r *nar.Reader) error {
 	}
 }
 
-// Incomplete returns how many files and members the Scanner did not search completely in spite of Unpack: limited is the
-// number of those that reached a limit of Unpack, and unreadable that of those that are damaged, encrypted or packed in
-// an unknown way. Each was given to Unpack.Warn, up to ten of a file. A gate must not pass what was not searched.
+// Incomplete returns how many files and members the Scanner could not search completely with Unpack: limited counts
+// those that reached a limit of Unpack, and unreadable those that are damaged, encrypted or packed in an unknown way.
+// Unpack.Warn was called for each, but at most ten times per file. A gate must not accept contents that were not
+// searched.
 func (s *Scanner) Incomplete() (limited, unreadable int64) {
 	if s.unpacker == nil {
 		return 0, 0
@@ -120,7 +121,7 @@ func (s *Scanner) Field(path nar.Path, part Part, b []byte) error {
 	return s.field(func() nar.Path { return path }, part, b)
 }
 
-// File searches the contents of a file. path is for the references.
+// File searches the contents of a file. path is the Path of the references.
 func (s *Scanner) File(path nar.Path, r io.Reader) error {
 	if err := storepath.CheckDir(s.StoreDir); err != nil {
 		return err
@@ -134,8 +135,8 @@ func (s *Scanner) File(path nar.Path, r io.Reader) error {
 	return nil
 }
 
-// contents is File for a path that is only built when it is needed. If r fails, the bytes before are searched, and the
-// error is r's.
+// contents is like File, but builds the path only when it is needed. If r fails, contents searches the bytes before the
+// error and returns it.
 func (s *Scanner) contents(path func() nar.Path, r io.Reader) error {
 	if s.buf == nil {
 		s.buf = make([]byte, bufferSize)
@@ -190,7 +191,7 @@ func (s *Scanner) entry(path func() nar.Path, r *nar.Reader) error {
 	return s.finishUnpacking()
 }
 
-// beginUnpacking gives the unpacker the start of the contents.
+// beginUnpacking passes the start of the contents to the unpacker.
 func (s *Scanner) beginUnpacking(head []byte) {
 	if s.Unpack == nil {
 		return
@@ -235,8 +236,8 @@ func (s *Scanner) longest() int {
 	return n
 }
 
-// window searches b, the bytes at base. It returns how many of them need not be presented again. final says that no
-// bytes follow.
+// window searches b, the bytes at base. It returns how many of them are done: the rest must be passed again. final says
+// that no bytes follow.
 func (s *Scanner) window(b []byte, final bool) (settled int) {
 	settled = len(b)
 	if s.Encodings != 0 {

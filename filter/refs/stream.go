@@ -9,7 +9,7 @@ import (
 	"narseal/nar/compression"
 )
 
-// stream looks into a compressed stream.
+// stream searches a compressed stream.
 func (u *Unpacker) stream(r io.Reader, l layer) {
 	in := &counted{r: r}
 	dec, t, err := u.decompress(in)
@@ -21,7 +21,7 @@ func (u *Unpacker) stream(r io.Reader, l layer) {
 	u.open(u.bounded(dec, func() int64 { return in.n }), l.inside("", string(t), true))
 }
 
-// decompress returns a reader of a compressed stream. Its memory is given back by Close.
+// decompress returns a reader of a compressed stream. Close returns its memory to the budget.
 func (u *Unpacker) decompress(r io.Reader) (io.ReadCloser, compression.Type, error) {
 	dec, t, used, err := compression.DecompressWithin(r, u.memory.left)
 	if errors.Is(err, compression.ErrMemory) {
@@ -34,7 +34,7 @@ func (u *Unpacker) decompress(r io.Reader) (io.ReadCloser, compression.Type, err
 	return &decoder{dec, u, used}, t, nil
 }
 
-// decoder gives back its memory when it is closed.
+// decoder returns its memory to the budget when it is closed.
 type decoder struct {
 	io.ReadCloser
 	u    *Unpacker
@@ -49,15 +49,15 @@ func (d *decoder) Close() error {
 	return err
 }
 
-// freedArchive is freed for the memory of an archive. Small ones are collected in time by themselves.
+// freedArchive is freed for the memory of an archive. Small archives do not need it: they are collected soon enough.
 func (u *Unpacker) freedArchive(n int64) {
 	if n > smallArchive {
 		u.freed(n)
 	}
 }
 
-// freed has memory collected that decoders and archives no longer use, before much of it has gathered. A few bytes can ask
-// for a window of many MiB, and the heap may double before it is collected by itself.
+// freed runs the garbage collector once decoders and archives have released maxGarbage bytes. A few bytes of input can
+// request a window of many MiB, and the heap may double before it is collected otherwise.
 func (u *Unpacker) freed(n int64) {
 	if u.garbage += n; u.garbage > maxGarbage {
 		u.garbage = 0
@@ -65,7 +65,7 @@ func (u *Unpacker) freed(n int64) {
 	}
 }
 
-// bounded returns a reader of what a layer expands to that fails at a limit. in returns how many packed bytes were read.
+// bounded returns a reader of an unpacked layer that fails at a limit. in returns how many packed bytes were read.
 func (u *Unpacker) bounded(r io.Reader, in func() int64) *boundedReader {
 	return &boundedReader{r: r, u: u, in: in}
 }
@@ -101,7 +101,7 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// counted counts the bytes that are read from it.
+// counted counts the bytes read from it.
 type counted struct {
 	r io.Reader
 	n int64

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// tar looks into the members of a tar archive. raw, which is nil unless the archive is hidden, is what r reads through.
+// tar searches the members of a tar archive. raw is nil unless the archive is hidden; r then reads through it.
 func (u *Unpacker) tar(r io.Reader, raw *rawSearch, l layer) {
 	if err := u.memory.take(tarMemory); err != nil {
 		u.warn(l, err)
@@ -44,14 +44,14 @@ func (u *Unpacker) tar(r io.Reader, raw *rawSearch, l layer) {
 	}
 }
 
-// afterTar looks into what follows the end of a tar archive and its padding, if that is packed too: programs that
-// extract the archive do not show it.
+// afterTar searches the bytes after the end of a tar archive and its padding, if they are packed, too. Programs that
+// extract the archive do not show them.
 func (u *Unpacker) afterTar(r io.Reader, raw *rawSearch, l layer) {
 	br := bufio.NewReaderSize(r, HeadSize)
 	for {
 		b, err := br.ReadByte()
 		if err != nil {
-			return // it comes again
+			return // the next read returns it again
 		}
 		if b != 0 {
 			break

@@ -13,30 +13,29 @@ import (
 	"narseal/nar/compression"
 )
 
-// Unpack says how far a Scanner looks into packed files: gzip, xz, zstd and bzip2 streams, zip archives, tar archives,
-// and all of these inside each other. What stands in the file as it is, such as a member that zip only stores, is not
-// searched again.
+// Unpack says how far a Scanner searches packed files: gzip, xz, zstd and bzip2 streams, zip archives, tar archives,
+// and any nesting of these. Bytes that are not compressed, such as a member that zip only stores, are not searched
+// again.
 //
 // Contents that are damaged, encrypted or beyond a limit are reported to Warn, and counted by Scanner.Incomplete. They
 // are never an error.
 type Unpack struct {
-	// Limits; 0 stands for the default.
-	Depth int   // levels of packing inside each other
-	Size  int64 // bytes that all levels of one file expand to together
-	Ratio int64 // bytes that a byte expands to, after the first 64 MiB of a member and 256 MiB of all files together
-	// Memory is the number of bytes that all levels of a file may take at a time: the windows of decoders, what is kept
-	// of an archive's directory, and archives in memory. The default is half the limit of Spill and 24 MiB. The process
-	// takes up to twice as much, because memory that is not in use any more is not freed at once.
+	// Limits; 0 means the default.
+	Depth int   // nested levels of packing
+	Size  int64 // total bytes that all levels of one file expand to
+	Ratio int64 // bytes that a byte expands to, after the first 64 MiB of a member and 256 MiB of all files
+	// Memory is how many bytes all levels of a file may take at a time: windows of decoders, records of an archive's
+	// directory, and archives in memory. The default is half the limit of Spill plus 24 MiB. The process takes up to
+	// twice as much, because unused memory is not freed immediately.
 	Memory int64
-	// Warn, if not nil, gets the path of the entry and of the member that was not searched, or not completely, and why.
-	// The error is an ErrLimit if one of the limits was the reason.
-	// Of a long path it gets the end.
+	// Warn, if not nil, is called for each member that was not searched completely, with the path of the entry and the
+	// member (only the end of a long one) and the reason. The error is an ErrLimit if a limit was the reason.
 	Warn func(path string, err error)
-	// Spill says where a zip archive of up to 256 MiB is kept, which needs random access.
+	// Spill says where to keep a zip archive, which needs random access and may have up to 256 MiB.
 	Spill spill.Options
 
 	free int64 // bytes of a member that may expand at any ratio
-	pool int64 // bytes of all files together that may
+	pool int64 // bytes of all files that may
 }
 
 // The default limits.
@@ -46,17 +45,17 @@ const (
 	DefaultRatio = 1000
 )
 
-// HeadSize is how many of a file's first bytes Unpacker.Begin needs: a zip archive can follow a short script.
+// HeadSize is how many of a file's first bytes Unpacker.Begin needs: a short script can precede a zip archive.
 const HeadSize = 4096
 
 const (
 	freeSize    = 64 << 20  // Unpack.free if that is 0
 	poolSize    = 256 << 20 // Unpack.pool if that is 0
-	maxWarnings = 10        // about one file
+	maxWarnings = 10        // per file
 )
 
-// An Unpacker looks into files that it gets piece by piece. The decoders, which read, run in a coroutine that waits for
-// the next piece.
+// An Unpacker searches packed files that it gets piece by piece. The decoders run in a coroutine and wait there for the
+// next piece.
 type Unpacker struct {
 	Unpack
 	scan   Scanner // of unpacked contents
@@ -67,11 +66,11 @@ type Unpacker struct {
 
 	// Of the current file:
 	path   func() nar.Path
-	next   func() (struct{}, bool) // nil: it is not packed, or has been given up
+	next   func() (struct{}, bool) // nil: the file is not packed, or its search has ended
 	stop   func()
 	in     []byte // pushed and not yet read
 	ended  bool
-	left   int64 // bytes that may still come out of it
+	left   int64 // bytes that the file may still expand to
 	packed int64 // bytes that were pushed
 	over   onceError
 	ratio  onceError
@@ -79,12 +78,12 @@ type Unpacker struct {
 	err    error // of Found
 }
 
-// NewUnpacker returns an Unpacker that looks for what s looks for, and reports it to s.Found.
+// NewUnpacker returns an Unpacker that searches for the references of s, and reports them to s.Found.
 func NewUnpacker(o *Unpack, s *Scanner) *Unpacker {
 	u := &Unpacker{Unpack: *o, scan: Scanner{StoreDir: s.StoreDir, Encodings: s.Encodings, Hashes: s.Hashes}}
 	u.scan.Found = func(r *Reference) error {
 		if err := s.Found(r); err != nil && u.err == nil {
-			u.err, u.left = err, -1 // nothing more is read
+			u.err, u.left = err, -1 // stop reading
 		}
 		return u.err
 	}
@@ -110,7 +109,7 @@ func NewUnpacker(o *Unpack, s *Scanner) *Unpacker {
 	return u
 }
 
-// Begin begins a file. head is its first HeadSize bytes, or all of it.
+// Begin starts a file. head is its first HeadSize bytes, or all of it.
 func (u *Unpacker) Begin(path func() nar.Path, head []byte) {
 	u.Close()
 	u.path, u.in, u.ended, u.left, u.packed, u.warned, u.err = path, nil, false, u.Size, 0, 0, nil
@@ -124,7 +123,7 @@ func (u *Unpacker) Begin(path func() nar.Path, head []byte) {
 	})
 }
 
-// Push takes the next bytes of the file, those of head included.
+// Push searches the next bytes of the file. The bytes of head are pushed, too.
 func (u *Unpacker) Push(b []byte) {
 	if u.next == nil || len(b) == 0 {
 		return
@@ -137,7 +136,7 @@ func (u *Unpacker) Push(b []byte) {
 	u.in = nil
 }
 
-// Finish ends the file. Its error is that of Found.
+// Finish ends the file. It returns the error of Found.
 func (u *Unpacker) Finish() error {
 	if u.next != nil {
 		u.ended = true
@@ -147,7 +146,7 @@ func (u *Unpacker) Finish() error {
 	return u.err
 }
 
-// Close gives up the current file.
+// Close ends the search of the current file early.
 func (u *Unpacker) Close() {
 	if u.stop != nil {
 		u.stop()
@@ -156,17 +155,17 @@ func (u *Unpacker) Close() {
 	u.next, u.stop = nil, nil
 }
 
-// excess is how many bytes the current file expanded to beyond the ratio. Few bytes can expand to so many that each of
-// many files takes seconds: all files together have one pool for that.
+// excess returns how many bytes the current file expanded to beyond the ratio. A few bytes can expand so much that each
+// of many files takes seconds, so all files share one pool of excess.
 func (u *Unpacker) excess() int64 {
 	out := u.Size - u.left
-	if out/u.Ratio <= u.packed || u.err != nil { // an error leaves nothing
+	if out/u.Ratio <= u.packed || u.err != nil { // u.left has no meaning after an error
 		return 0
 	}
 	return out - u.Ratio*u.packed
 }
 
-// pushed reads the bytes that are pushed.
+// pushed reads the bytes passed to Push.
 type pushed struct {
 	u     *Unpacker
 	yield func(struct{}) bool
@@ -188,7 +187,7 @@ func (p *pushed) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// packing names how a file that begins with head is packed. It is empty for other files.
+// packing returns the kind of packing of a file that begins with head, or "" if it is not packed.
 func packing(head []byte) string {
 	if t := compression.Detect(head); t != compression.None {
 		return string(t)
@@ -209,13 +208,13 @@ type layer struct {
 	member string // as in Reference
 	packed string // likewise
 	depth  int
-	hidden bool // its bytes do not stand in the file as they are
+	hidden bool // its bytes are not in the file in plain form
 }
 
 // maxMember bounds the name of a member in Reference.Member, in bytes.
 const maxMember = 1024
 
-// inside returns the layer of a member of l. The name of a member of an archive begins with "!".
+// inside returns the layer of a member of l. name begins with "!" for a member of an archive.
 func (l layer) inside(name, packed string, hidden bool) layer {
 	if l.packed != "" {
 		packed = l.packed + "," + packed
@@ -226,10 +225,10 @@ func (l layer) inside(name, packed string, hidden bool) layer {
 	return layer{l.member + name, packed, l.depth + 1, l.hidden || hidden}
 }
 
-// open looks into a layer. If the layer is hidden, it also searches its bytes.
+// open searches the members of a layer and, if it is hidden, its raw bytes.
 func (u *Unpacker) open(r io.Reader, l layer) {
 	br := bufio.NewReaderSize(r, HeadSize)
-	head, _ := br.Peek(HeadSize) // an error comes again
+	head, _ := br.Peek(HeadSize) // the next read returns an error again
 	packed := packing(head)
 	if packed != "" {
 		err := u.enter(l)
@@ -269,7 +268,7 @@ func (u *Unpacker) open(r io.Reader, l layer) {
 	}
 }
 
-// enter begins a level of packing.
+// enter starts a level of packing.
 func (u *Unpacker) enter(l layer) error {
 	if l.depth >= u.Depth {
 		return limitError(fmt.Sprintf("packed more than %d levels deep", u.Depth))
@@ -285,7 +284,7 @@ func (u *Unpacker) search(r io.Reader, l layer) {
 	}
 }
 
-// searchName searches the name of a hidden member, or its target. raw then leaves out what was found.
+// searchName searches the name or the target of a hidden member. raw then does not report the same references again.
 func (u *Unpacker) searchName(part Part, s string, l layer, raw *rawSearch) {
 	if !l.hidden {
 		return
@@ -302,7 +301,7 @@ func (u *Unpacker) searchName(part Part, s string, l layer, raw *rawSearch) {
 	u.scan.Found = found
 }
 
-// warn reports why a layer was not searched, or not completely.
+// warn reports why a layer was not searched completely.
 func (u *Unpacker) warn(l layer, err error) {
 	var once *onceError
 	switch {
@@ -329,7 +328,7 @@ func (u *Unpacker) warn(l layer, err error) {
 	}
 }
 
-// onceError is an error of a layer that its members return too. It is reported once.
+// onceError is an error of a layer that its members also return. It is reported once.
 type onceError struct {
 	err      error
 	reported bool

@@ -14,10 +14,10 @@ import (
 	"narseal/filter/spill"
 )
 
-// maxZip is the size in bytes of the largest zip archive that is kept.
+// maxZip is the size in bytes of the largest zip archive that is searched.
 const maxZip = 256 << 20
 
-// zip looks into the members of a zip archive, which needs random access.
+// zip searches the members of a zip archive, which needs random access.
 func (u *Unpacker) zip(r io.Reader, l layer) {
 	if err := u.memory.take(zipMemory); err != nil {
 		u.warn(l, err)
@@ -29,7 +29,7 @@ func (u *Unpacker) zip(r io.Reader, l layer) {
 	h := spill.NewBuffer(o)
 	defer h.Close()
 	err := u.hold(h, r)
-	kept := h.Memory() // no more than is left
+	kept := h.Memory() // at most what is left
 	u.memory.left -= kept
 	defer func() {
 		h.Close()
@@ -69,7 +69,7 @@ func (u *Unpacker) hold(h *spill.Buffer, r io.Reader) error {
 			}
 			return kept
 		}
-		if m := h.Memory(); m != memory { // it has grown, or gone to a file
+		if m := h.Memory(); m != memory { // it has grown, or moved to a file
 			u.freedArchive(memory)
 			memory = m
 		}
@@ -82,7 +82,7 @@ func (u *Unpacker) hold(h *spill.Buffer, r io.Reader) error {
 	}
 }
 
-// members looks into the members of a zip archive one by one, as its directory lists them.
+// members searches the members of a zip archive, in the order of its directory.
 func (u *Unpacker) members(h *spill.Buffer, raw *rawSearch, l layer) error {
 	z, err := openZip(h, h.Size())
 	if err != nil {
@@ -98,7 +98,7 @@ func (u *Unpacker) members(h *spill.Buffer, raw *rawSearch, l layer) error {
 			return err
 		}
 		m := l.inside("!"+f.name, "zip", f.method != zip.Store)
-		if l.hidden { // else the name stands in plain sight
+		if l.hidden { // otherwise the name is in plain form
 			u.searchName(InName, f.name, m, nil)
 		}
 		raw.addHole(f.nameAt, f.nameAt+int64(len(f.name)))
@@ -109,7 +109,7 @@ func (u *Unpacker) members(h *spill.Buffer, raw *rawSearch, l layer) error {
 	return nil
 }
 
-// member looks into a member.
+// member searches a member.
 func (u *Unpacker) member(in *zipReader, f *zipMember, raw *rawSearch, m layer) error {
 	data, err := in.find(f)
 	if err != nil {
@@ -151,17 +151,17 @@ func (u *Unpacker) member(in *zipReader, f *zipMember, raw *rawSearch, m layer) 
 	return nil
 }
 
-// zipReader reads members of a zip archive one after the other.
+// zipReader reads the members of a zip archive in turn.
 type zipReader struct {
 	h       io.ReaderAt
 	size    int64
 	inflate io.ReadCloser
 	name    []byte
-	seen    []hole // of the members that were found
+	seen    []hole // positions of the members found
 	many    bool   // more than fit seen
 }
 
-// zipData is where the contents of a member are.
+// zipData is the position of a member's contents.
 type zipData struct {
 	start    int64
 	nameAt   int64
@@ -199,7 +199,7 @@ func (z *zipReader) find(f *zipMember) (d zipData, err error) {
 	return d, nil
 }
 
-// see remembers where a member lies.
+// see records the position of a member.
 func (z *zipReader) see(start, end int64) {
 	const descriptor = 24 // bytes between members, at most
 	switch n := len(z.seen); {
@@ -216,7 +216,7 @@ func (z *zipReader) see(start, end int64) {
 // extract it.
 func (z *zipReader) unlisted(directory int64) error {
 	if z.many {
-		return limitError(fmt.Sprintf("a zip archive of more than %d members that do not follow each other", maxHoles))
+		return limitError(fmt.Sprintf("a zip archive with more than %d members that are not adjacent", maxHoles))
 	}
 	slices.SortFunc(z.seen, func(a, b hole) int { return cmp.Compare(a.start, b.start) })
 	at := int64(0)
@@ -245,7 +245,7 @@ func findIn(r io.ReaderAt, from, to int64, text string) (int64, error) {
 	return -1, nil
 }
 
-// zipChecker compares what is read from a member with the directory.
+// zipChecker compares the contents of a member with the directory.
 type zipChecker struct {
 	r     io.Reader
 	f     *zipMember

@@ -10,12 +10,13 @@ import (
 	"math"
 )
 
-// A zip archive ends in a directory and a record that says where that is (APPNOTE.TXT 4.3):
+// A zip archive ends with a directory and a record with its offset (APPNOTE.TXT 4.3):
 //
 //	{ local header, name, extra, contents } { directory header, name, extra, comment }
 //	[ zip64 end, zip64 locator ] end, comment
 //
-// Package archive/zip keeps the whole directory in memory, several times its size. Here one entry at a time is read.
+// Package archive/zip keeps the whole directory in memory, at several times its size. This code reads one entry at a
+// time.
 const (
 	zipLocal     = "PK\x03\x04"
 	zipEntry     = "PK\x01\x02"
@@ -30,7 +31,7 @@ const (
 
 	maxZipComment = math.MaxUint16
 
-	// maxZipDirectory is the size in bytes of the largest directory that is read.
+	// maxZipDirectory is the size of the largest directory that is read, in bytes.
 	maxZipDirectory = 16 << 20
 )
 
@@ -39,9 +40,9 @@ var le16, le32, le64 = binary.LittleEndian.Uint16, binary.LittleEndian.Uint32, b
 // zipDirectory reads the directory of a zip archive entry by entry.
 type zipDirectory struct {
 	in      *bufio.Reader
-	at      int64 // offset in the archive of what in reads next
+	at      int64 // offset in the archive at which in reads next
 	start   int64
-	base    int64 // what stands before the archive, in bytes
+	base    int64 // bytes before the archive
 	entries uint64
 	read    uint64
 	f       zipMember
@@ -79,7 +80,7 @@ func openZip(r io.ReaderAt, size int64) (*zipDirectory, error) {
 		return nil, zip.ErrFormat
 	}
 	d := &zipDirectory{start: at - int64(length), entries: entries}
-	// As package archive/zip: bytes before the archive may be counted or not.
+	// Like package archive/zip, accept offsets with and without the bytes before the archive.
 	d.base = d.start - int64(offset)
 	if d.base < 0 {
 		return nil, zip.ErrFormat
@@ -139,7 +140,7 @@ func findZip64End(r io.ReaderAt, end int64) ([]byte, int64, error) {
 	return b, int64(at), nil
 }
 
-// next returns the next entry, which is valid until the call after, or io.EOF.
+// next returns the next entry, which is valid until the next call, or io.EOF.
 func (d *zipDirectory) next() (*zipMember, error) {
 	head, err := d.in.Peek(zipEntrySize)
 	if err != nil && err != io.EOF {
