@@ -20,7 +20,7 @@ func (s *State) acquire(cache string) error {
 			return err
 		}
 		root, err := openOwnRoot(s.dir, s.id)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errReplaced) {
 			continue
 		}
 		if err != nil {
@@ -61,11 +61,17 @@ func (s *State) isCurrent(root *os.Root, lock *os.File) bool {
 		same(s.dir, s.id, func() (fs.FileInfo, error) { return root.Stat(".") })
 }
 
+// errReplaced is wrapped by the error for a directory that was removed and made again while it was opened.
+var errReplaced = errors.New("it was replaced meanwhile")
+
 // openOwnRoot opens a directory in dir. It must not be a symlink, and must belong to the user.
 func openOwnRoot(dir *os.Root, name string) (*os.Root, error) {
 	before, err := dir.Lstat(name)
 	if err != nil {
 		return nil, err
+	}
+	if before.Mode()&fs.ModeSymlink != 0 {
+		return nil, &fs.PathError{Op: "open", Path: dir.Name() + "/" + name, Err: errors.New("it is a symbolic link")}
 	}
 	root, err := dir.OpenRoot(name)
 	if err != nil {
@@ -73,7 +79,7 @@ func openOwnRoot(dir *os.Root, name string) (*os.Root, error) {
 	}
 	info, err := root.Stat(".")
 	if err == nil && !os.SameFile(before, info) {
-		err = errors.New("it is a symbolic link, or was replaced")
+		err = errReplaced
 	}
 	if err == nil {
 		err = checkOwner(info)

@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -14,6 +16,8 @@ import (
 type conn struct {
 	net.Conn
 	silence time.Duration
+	raw     syscall.RawConn // of Conn; nil if it has none
+	dry     atomic.Bool     // a read is an error at once: of what has been read, something may be left in a buffer
 
 	mu     sync.Mutex
 	waited time.Duration // for the last bytes
@@ -34,7 +38,23 @@ func (e *silentError) Error() string   { return e.text }
 func (e *silentError) Timeout() bool   { return true }
 func (e *silentError) Temporary() bool { return true }
 
+// errDry is the error of a read while dry is set. TLS goes on after one that is temporary.
+var errDry net.Error = &silentError{"no byte is wanted now"}
+
+func newConn(c net.Conn, silence time.Duration) *conn {
+	wrapped := &conn{Conn: c, silence: silence}
+	if sc, ok := c.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			wrapped.raw = raw
+		}
+	}
+	return wrapped
+}
+
 func (c *conn) Read(p []byte) (int, error) {
+	if c.dry.Load() {
+		return 0, errDry
+	}
 	start := time.Now()
 	if err := c.moveDeadline(start); err != nil {
 		return 0, err

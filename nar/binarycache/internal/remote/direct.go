@@ -30,11 +30,27 @@ type direct struct {
 // A link is a connection to a server.
 type link struct {
 	net.Conn
+	raw          *conn // below TLS; nil if it is none of ours
 	scheme, host string
 	in           headerLimit
 	r            *bufio.Reader
 	w            *bufio.Writer
 	since        time.Time // when its last answer ended; zero before
+}
+
+// quiet reports whether nothing has come since the last answer. It does not wait.
+func (l *link) quiet() bool {
+	if l.raw == nil {
+		return true
+	}
+	if pending(l.raw.raw) {
+		return false
+	}
+	// TLS may have read more than one record at a time.
+	l.raw.dry.Store(true)
+	defer l.raw.dry.Store(false)
+	_, err := l.r.Peek(1)
+	return errors.Is(err, errDry)
 }
 
 const (
@@ -92,8 +108,19 @@ func (d *direct) roundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// get returns a link to a server, or nil. It closes those that have rested for too long.
+// get returns a link to a server, or nil. It closes those that have rested for too long, or on which bytes came that
+// nobody asked for: they would be taken for the next answer.
 func (d *direct) get(u *url.URL) *link {
+	for {
+		l := d.take(u)
+		if l == nil || l.quiet() {
+			return l
+		}
+		go l.Close()
+	}
+}
+
+func (d *direct) take(u *url.URL) *link {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.prune()
@@ -141,6 +168,10 @@ func (d *direct) connect(ctx context.Context, u *url.URL) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
+	raw, _ := c.(*conn)
+	if raw != nil && raw.raw == nil {
+		raw = nil
+	}
 	if u.Scheme == "https" {
 		config := d.tls.Clone()
 		config.ServerName = u.Hostname()
@@ -153,7 +184,7 @@ func (d *direct) connect(ctx context.Context, u *url.URL) (*link, error) {
 		}
 		c = secure
 	}
-	l := &link{Conn: c, scheme: u.Scheme, host: u.Host, in: headerLimit{r: c}}
+	l := &link{Conn: c, raw: raw, scheme: u.Scheme, host: u.Host, in: headerLimit{r: c}}
 	l.r, l.w = bufio.NewReaderSize(&l.in, readBuffer), bufio.NewWriterSize(c, writeBuffer)
 	return l, nil
 }

@@ -52,7 +52,7 @@ func NewTransport(caVariables ...string) (*Transport, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &conn{Conn: c, silence: t.silence}, nil
+		return newConn(c, t.silence), nil
 	}
 	config := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	t.direct = direct{dial: dial, tls: config}
