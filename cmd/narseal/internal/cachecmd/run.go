@@ -120,6 +120,9 @@ func (r *run) outcome(o *Options, invalid bool) error {
 	if r.absent > 0 {
 		r.Terminal.Warnf("the cache does not have %s of --paths; --verbose lists them", report.Plural(r.absent, "path", "paths"))
 	}
+	if len(r.rep.summary.Paths) == 0 && o.whole() {
+		r.Terminal.Warnf("%s has no paths: there is no narinfo in it", r.name)
+	}
 	if at := r.age.of(); !at.IsZero() {
 		r.Terminal.Infof("the input is of %s", at.UTC().Format(time.RFC3339))
 	}

@@ -31,6 +31,11 @@ type Selection struct {
 	TrustedKeys []signature.PublicKey
 }
 
+// whole reports whether all paths of a cache are worked on.
+func (s *Selection) whole() bool {
+	return len(s.Lists) == 0 && s.Shard.Count <= 1 && len(s.Exclude) == 0 && s.Since.IsZero()
+}
+
 // plan is what a Selection comes to.
 type plan struct {
 	hashes   iter.Seq2[string, error] // nil: the cache is listed

@@ -217,6 +217,13 @@ func TestRetryMany(t *testing.T) {
 		if n := tries(&Error{Status: 500}); n != maxTries {
 			t.Errorf("after an answer: %d tries", n)
 		}
+		for range tooMany {
+			tries(&Error{Status: 503})
+		}
+		if err := tr.Retry(t.Context(), func() error { t.Error("a request is sent"); return nil }); err == nil ||
+			!strings.Contains(err.Error(), "the last 32 requests have failed") {
+			t.Error(err)
+		}
 	})
 }
 

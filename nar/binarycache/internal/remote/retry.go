@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -11,9 +12,10 @@ import (
 // Limits of trying again.
 const (
 	maxTries   = 10
-	firstTries = 3 // until a server has answered once: the URL may be wrong
-	badTries   = 2 // of which all get an answer that makes no sense
-	manyFailed = 8 // requests in a row, after all their tries: the next ones get firstTries
+	firstTries = 3              // until a server has answered once: the URL may be wrong
+	badTries   = 2              // of which all get an answer that makes no sense
+	manyFailed = 8              // requests in a row, after all their tries: the next ones get firstTries
+	tooMany    = 4 * manyFailed // the next ones are not sent at all, so that a run ends
 	firstWait  = 100 * time.Millisecond
 	maxWait    = 30 * time.Second
 )
@@ -23,6 +25,10 @@ const (
 func (t *Transport) Retry(ctx context.Context, f func() error) error {
 	bad := 0
 	for try := 1; ; try++ {
+		if n := t.failed.Load(); n >= tooMany {
+			return &Error{Text: fmt.Sprintf("not tried: the last %d requests have failed", n),
+				Advice: "run the command again when the server is well"}
+		}
 		err := f()
 		if err == nil || !again(err) {
 			t.failed.Store(0)
