@@ -168,6 +168,7 @@ func (v *verifyRun) files(ctx context.Context) error {
 	s := &scan.Scanner{
 		Jobs:     v.cfg.Signatures.Jobs,
 		Examine:  scan.Verifier(v.cfg.Signatures.Locate),
+		ReadOnly: true,
 		Unsigned: v.cfg.Signatures.Unsigned,
 		Found: func(r *scan.Result) {
 			v.Terminal.Progress().Add(r.Size)

@@ -36,18 +36,26 @@ func (r *Result) isSealed() bool {
 }
 
 // hash sets the digest of the file.
-func (r *Result) hash(f *File) error {
-	if err := f.checkSparse(); err != nil {
-		return err
-	}
+func (s *Scanner) hash(r *Result, f *File) error {
 	if r.late = !r.late && r.waits(f); r.late {
 		return nil
+	}
+	kept := bundle.IsSealedFile(r.Name) // of its contents, which are few
+	if known := s.links.find(f).digest; known != nil && !kept {
+		r.digest, r.Inode = known, f.Inode
+		return nil
+	}
+	if err := s.sparse.check(f); err != nil {
+		return err
 	}
 	digest := bundle.NewItemDigest(r.Name)
 	if _, err := io.Copy(digest, io.NewSectionReader(f, 0, f.Size())); err != nil {
 		return f.Wrap(err)
 	}
 	r.digest, r.Inode = digest, f.Inode
+	if !kept {
+		s.links.note(f, nil, digest)
+	}
 	return nil
 }
 
@@ -81,13 +89,13 @@ const largeKept = 64 << 10
 func (r *Result) waits(f *File) bool { return bundle.IsSealedFile(r.Name) && f.Size() > largeKept }
 
 // hashLate is hash for a file that waited.
-func (r *Result) hashLate() error {
+func (s *Scanner) hashLate(r *Result) error {
 	f, err := r.Open()
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return r.hash(f)
+	return s.hash(r, f)
 }
 
 // item is the result for the Checker of bundles.

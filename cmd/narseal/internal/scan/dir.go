@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"sync"
 
@@ -40,7 +39,7 @@ type FileID struct{ dev, ino uint64 }
 func IDOf(st *unix.Stat_t) FileID { return FileID{uint64(st.Dev), uint64(st.Ino)} }
 
 const (
-	// MaxDepth bounds the directories inside each other. PATH_MAX of Linux allows of no more in one path.
+	// MaxDepth bounds nested directories. PATH_MAX of Linux allows of no more in one path.
 	MaxDepth = 2048
 	// maxIdle bounds the handles that stay open while nobody uses them.
 	maxIdle = 64
@@ -169,34 +168,10 @@ func (d *Dir) Path() nar.Path { return d.path }
 
 func (d *Dir) failed(op string, err error) error { return pathError(op, d.path, err) }
 
-// list reads the directory.
-func (d *Dir) list() ([]fs.DirEntry, error) {
-	dir, err := d.Hold()
-	if err != nil {
-		return nil, err
-	}
-	defer d.Release()
-	fd, err := unix.FcntlInt(dir.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, d.failed("open", err)
-	}
-	named := os.NewFile(uintptr(fd), handleName(fd, d.path))
-	defer named.Close()
-	entries, err := named.ReadDir(-1)
-	if err != nil {
-		var p *os.PathError
-		if errors.As(err, &p) {
-			err = p.Err
-		}
-		err = d.failed("read", err)
-	}
-	return entries, err
-}
-
 // child is a directory in d.
 func (d *Dir) child(e *Entry) (*Dir, error) {
 	if d.depth == MaxDepth {
-		return nil, e.failed("open", fmt.Errorf("more than %d directories inside each other", MaxDepth))
+		return nil, e.failed("open", fmt.Errorf("more than %d nested directories", MaxDepth))
 	}
 	return &Dir{pool: d.pool, parent: d, name: e.Name, path: e.Path(), inner: e.Inner(), depth: d.depth + 1}, nil
 }

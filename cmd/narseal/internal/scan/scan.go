@@ -21,6 +21,8 @@ type Scanner struct {
 	// Examine says what is to be reported of a signed image. It runs on several goroutines at once. A report may come
 	// with an error.
 	Examine func(f *File, cfg macho.Config) (*macho.Report, error)
+	// ReadOnly says that Examine changes no file, and need not be called for each name of one.
+	ReadOnly bool
 	// Unsigned reports slices that need a signature also of images where no slice has one.
 	Unsigned bool
 	// Found is called for each name.
@@ -47,6 +49,8 @@ type Scanner struct {
 	bundles bundle.Checker
 	scope   bundle.Scope // of the walk
 	pool    pool
+	sparse  sparsePool
+	links   links
 }
 
 // Result is what a Scanner found of a name.
@@ -165,14 +169,11 @@ func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted
 	defer f.Close()
 	r.Size = f.Size()
 	signed, prefix, err := f.probe(buf)
-	if err == nil && signed {
-		err = f.checkSparse()
-	}
 	if err != nil {
 		return err
 	}
 	if !signed && r.isSealed() {
-		if err := r.hash(f); err != nil {
+		if err := s.hash(r, f); err != nil {
 			return err
 		}
 	}
@@ -182,16 +183,7 @@ func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted
 		}
 		return nil
 	}
-	cfg := macho.Config{Jobs: 1}
-	if f.Size() >= largeFile {
-		cfg.Jobs = s.Jobs
-	}
-	if err := slots.Acquire(ctx, int64(cfg.Jobs)); err != nil {
-		return err
-	}
-	defer slots.Release(int64(cfg.Jobs))
-	r.Report, err = s.Examine(f, cfg)
-	if err != nil || !r.isSealed() {
+	if err := s.examine(ctx, r, f, slots); err != nil || !r.isSealed() {
 		return err
 	}
 	// Examine may have put a repaired file in its place.
@@ -205,13 +197,36 @@ func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted
 			return now.Wrap(err)
 		}
 	}
-	return r.hash(now)
+	return s.hash(r, now)
+}
+
+// examine sets the report of a signed image.
+func (s *Scanner) examine(ctx context.Context, r *Result, f *File, slots *semaphore.Weighted) (err error) {
+	if known := s.links.find(f).report; known != nil && s.ReadOnly {
+		r.Report = cloneReport(known)
+		return nil
+	}
+	if err := s.sparse.check(f); err != nil {
+		return err
+	}
+	cfg := macho.Config{Jobs: 1}
+	if f.Size() >= largeFile {
+		cfg.Jobs = s.Jobs
+	}
+	if err := slots.Acquire(ctx, int64(cfg.Jobs)); err != nil {
+		return err
+	}
+	defer slots.Release(int64(cfg.Jobs))
+	if r.Report, err = s.Examine(f, cfg); err == nil && s.ReadOnly {
+		s.links.note(f, r.Report, nil)
+	}
+	return err
 }
 
 // report passes on what was found.
 func (s *Scanner) report(r *Result) {
 	if r.late {
-		r.err = errors.Join(r.err, r.hashLate())
+		r.err = errors.Join(r.err, s.hashLate(r))
 	}
 	if r.err != nil {
 		s.Fail(r.err)

@@ -3,6 +3,7 @@ package scan
 import (
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,18 +32,22 @@ func isErrno(err error, want unix.Errno) bool {
 	return ok && p.Err == want
 }
 
+// A sparsePool limits what the holes of all files of a walk cost together: they cost their owner nothing, and hashing
+// them as much as data.
+type sparsePool struct{ excess atomic.Int64 }
+
 const (
-	// denseSize is the size up to which a file may have holes only.
-	denseSize = 64 << 20
-	// maxSparseness is how many times larger than its data a file may be otherwise.
+	// maxSparseness is how many times larger than its data a file may be.
 	maxSparseness = 4
+	// maxExcess is by how many bytes all files together may be larger than that.
+	maxExcess = 64 << 20
+	blockSize = 512 // of what stat counts
 )
 
-// checkSparse returns an error for a file that consists of holes for the most part: it costs its owner nothing, and
-// hashing it as much as all those bytes.
-func (f *File) checkSparse() error {
+// check returns an error for a file that consists of holes for the most part, if the pool does not allow for it.
+func (p *sparsePool) check(f *File) error {
 	size := f.Size()
-	if size <= denseSize {
+	if size <= f.Inode.Blocks*blockSize*maxSparseness {
 		return nil
 	}
 	data := int64(0)
@@ -54,7 +59,12 @@ func (f *File) checkSparse() error {
 		data += to - from
 		off = to
 	}
-	if data < size/maxSparseness {
+	excess := size - maxSparseness*data
+	if excess <= 0 {
+		return nil
+	}
+	if p.excess.Add(excess) > maxExcess {
+		p.excess.Add(-excess)
 		return f.Wrap(fmt.Errorf("a sparse file: only %d of %d bytes are data, and at least 1 in %d is needed to be examined",
 			data, size, maxSparseness))
 	}

@@ -4,8 +4,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -100,6 +98,9 @@ type walker struct {
 	// skip, if not nil, reports whether an entry is left out.
 	skip func(*Entry) bool
 	wait func() // called before the directories are closed
+
+	maxNames int        // in place of the constant, if not 0
+	open     []*listing // of the directories around the current entry, the outermost first
 }
 
 func (w *walker) walk(path string) error {
@@ -153,27 +154,34 @@ func (p *pool) openEntry(path string) (rootEntry, error) {
 
 // dir goes through what lies in a directory, whose entry is e.
 func (w *walker) dir(e *Entry, d *Dir) error {
-	list, err := d.list()
+	list, err := w.enter(d)
+	defer w.leave()
 	if err != nil {
 		w.failed(err)
 	} else {
 		w.opened(d)
 	}
-	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-	if w.signed != nil && slices.ContainsFunc(list, func(item fs.DirEntry) bool { return item.Name() == "_CodeSignature" }) {
+	if w.signed != nil && list.signed {
 		if err := w.signed(e); err != nil {
 			return err
 		}
 	}
-	for _, item := range list {
-		e := &Entry{Dir: d, Name: item.Name(), Type: item.Type()}
+	for {
+		item, ok, err := list.step()
+		if err != nil {
+			w.failed(err)
+		}
+		if !ok {
+			return nil
+		}
+		e := &Entry{Dir: d, Name: item.text, Type: item.kind}
 		if w.skip != nil && w.skip(e) {
 			continue
 		}
 		if err := w.each(e); err != nil {
 			return err
 		}
-		if !item.IsDir() {
+		if !item.kind.IsDir() {
 			continue
 		}
 		sub, err := d.child(e)
@@ -185,5 +193,4 @@ func (w *walker) dir(e *Entry, d *Dir) error {
 			return err
 		}
 	}
-	return nil
 }

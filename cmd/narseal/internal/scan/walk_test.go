@@ -247,7 +247,7 @@ func TestWalkDeep(t *testing.T) {
 		}
 		return f.Close()
 	}, func(err error) { failed = append(failed, err) })
-	if err != nil || files != 2*MaxDepth || len(failed) != 1 || !strings.Contains(failed[0].Error(), "more than 2048 directories inside each other") {
+	if err != nil || files != 2*MaxDepth || len(failed) != 1 || !strings.Contains(failed[0].Error(), "more than 2048 nested directories") {
 		t.Errorf("%v; %d files, %.300v", err, files, failed)
 	}
 	if most-before > maxIdle+4 {
@@ -389,5 +389,51 @@ func TestKind(t *testing.T) {
 	}
 	if _, err := Kind(filepath.Join(dir, "absent")); !errors.Is(err, fs.ErrNotExist) || err.Error() != "stat: no such file or directory" {
 		t.Errorf("absent: %v", err)
+	}
+}
+
+// A walk that holds few names at a time goes the same way, also through large directories inside large ones.
+func TestWalkLarge(t *testing.T) {
+	top := t.TempDir()
+	r := rand.New(rand.NewPCG(7, 7))
+	for range 1500 {
+		dir := top
+		for range r.IntN(4) {
+			dir = filepath.Join(dir, fmt.Sprintf("d%d", r.IntN(5)))
+		}
+		write(t, filepath.Join(dir, strings.Repeat("n", r.IntN(60))+fmt.Sprint(r.IntN(1<<30))), nil)
+	}
+	// As fs.WalkDir goes it, but for the order: "a" comes before "a-b".
+	var want []string
+	err := filepath.WalkDir(top, func(path string, e fs.DirEntry, err error) error {
+		want = append(want, path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, most := range []int{1, 1000, 20_000, 1 << 20} {
+		var got []string
+		peak := 0
+		w := &walker{pool: &pool{}, opened: func(*Dir) {}, wait: func() {}, maxNames: most}
+		w.failed = func(err error) { t.Error(err) }
+		w.each = func(e *Entry) error {
+			got = append(got, e.Path().String())
+			size := 0
+			for _, l := range w.open {
+				size += l.size
+			}
+			peak = max(peak, size)
+			return nil
+		}
+		if err := w.walk(top); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%d: %d entries, want %d", most, len(got), len(want))
+		}
+		if bound := max(2*most, 500); peak > bound+2*most {
+			t.Errorf("%d: the names take %d bytes", most, peak)
+		}
 	}
 }

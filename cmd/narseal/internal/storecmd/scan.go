@@ -174,7 +174,7 @@ func (r *run) scan(ctx context.Context, p *nixcli.Path) *pathFound {
 	}
 	s := &scan.Scanner{
 		Jobs:    r.jobs,
-		Examine: scan.Verifier(r.locate), Unsigned: r.unsigned != report.UnsignedIgnore,
+		Examine: scan.Verifier(r.locate), ReadOnly: true, Unsigned: r.unsigned != report.UnsignedIgnore,
 		Found: func(res *scan.Result) {
 			f.tally.AddFile(res.Type, res.Size, res.Report)
 			progress.Add(res.Size)

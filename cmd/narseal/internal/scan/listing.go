@@ -1,0 +1,158 @@
+package scan
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// A listing goes through the names of a directory in the order of an archive. Of a large directory it holds the next names only, and
+// reads the directory again for those after them.
+type listing struct {
+	dir    *Dir
+	items  []name
+	next   int    // in items
+	last   string // name that was passed on, and
+	begun  bool   // whether there was one
+	more   bool   // names after the items
+	size   int    // of items, in bytes of memory
+	signed bool   // the directory holds _CodeSignature
+	most   int    // that items may take, but while the directory is read
+}
+
+type name struct {
+	text string
+	kind fs.FileMode
+}
+
+const (
+	// maxNames is how much memory the names of one directory take after it was read, in bytes. While it is read, they take
+	// twice as much, and so do those of all directories around it.
+	maxNames    = 12 << 20
+	nameMemory  = 48 // besides the text
+	namesAtOnce = 1 << 10
+)
+
+func compareNames(a, b name) int { return cmp.Compare(a.text, b.text) }
+
+// fill reads the directory for the names after the last one. Names may come with an error.
+func (l *listing) fill() error {
+	l.items, l.next, l.size, l.more = nil, 0, 0, false
+	dir, err := l.dir.Hold()
+	if err != nil {
+		return err
+	}
+	defer l.dir.Release()
+	fd, err := unix.FcntlInt(dir.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return l.dir.failed("open", err)
+	}
+	f := os.NewFile(uintptr(fd), handleName(fd, l.dir.path))
+	defer f.Close()
+	// Both handles have one position.
+	if _, err := f.Seek(0, io.SeekStart); err != nil && !errors.Is(err, unix.EBADF) { // one that cannot be read
+		return l.readFailed(err)
+	}
+	bound := "" // with more: names from here on are left for later
+	for err == nil {
+		var list []fs.DirEntry
+		list, err = f.ReadDir(namesAtOnce)
+		for _, item := range list {
+			text := item.Name()
+			l.signed = l.signed || text == "_CodeSignature"
+			if l.begun && text <= l.last {
+				continue
+			}
+			if l.more && text >= bound {
+				continue
+			}
+			l.items = append(l.items, name{text, item.Type()})
+			if l.size += nameMemory + len(text); l.size > 2*l.most && len(l.items) > 1 {
+				bound = l.cut()
+			}
+		}
+	}
+	slices.SortFunc(l.items, compareNames)
+	if err != io.EOF {
+		return l.readFailed(err)
+	}
+	return nil
+}
+
+// cut drops all but the first names, and returns the first that it dropped.
+func (l *listing) cut() (bound string) {
+	slices.SortFunc(l.items, compareNames)
+	keep := 0
+	for l.size = 0; keep == 0 || l.size < l.most && keep < len(l.items)-1; keep++ {
+		l.size += nameMemory + len(l.items[keep].text)
+	}
+	bound = l.items[keep].text
+	l.more = true
+	clear(l.items[keep:])
+	l.items = l.items[:keep]
+	return bound
+}
+
+func (l *listing) readFailed(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return l.dir.failed("read", err)
+}
+
+// drop forgets the names that were not passed on.
+func (l *listing) drop() {
+	if l.next < len(l.items) {
+		l.more = true
+	}
+	l.items, l.next, l.size = nil, 0, 0
+}
+
+// step returns the next name. ok is false after the last one.
+func (l *listing) step() (item name, ok bool, err error) {
+	if l.next == len(l.items) && l.more {
+		err = l.fill()
+	}
+	if l.next == len(l.items) {
+		return name{}, false, err
+	}
+	item = l.items[l.next]
+	l.next++
+	l.last, l.begun = item.text, true
+	return item, true, err
+}
+
+func (w *walker) most() int { return cmp.Or(w.maxNames, maxNames) }
+
+// enter reads the names of a directory, and makes room for them.
+func (w *walker) enter(d *Dir) (*listing, error) {
+	l := &listing{dir: d, most: w.most()}
+	err := l.fill()
+	w.open = append(w.open, l)
+	w.makeRoom()
+	return l, err
+}
+
+// leave ends the directory that was entered last.
+func (w *walker) leave() { w.open = w.open[:len(w.open)-1] }
+
+// makeRoom drops names of the outermost directories, which are not needed soon, if all take too much memory.
+func (w *walker) makeRoom() {
+	size := 0
+	for _, l := range w.open {
+		size += l.size
+	}
+	for _, l := range w.open[:len(w.open)-1] {
+		if size <= 2*w.most() {
+			return
+		}
+		size -= l.size
+		l.drop()
+	}
+}
