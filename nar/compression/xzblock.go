@@ -56,6 +56,8 @@ type xzBlock struct {
 	all     bool   // everything is passed on: the library says what is wrong with it
 	done    bool   // nothing follows pending
 	seen    int64  // bytes of the contents that were read
+	chunks  xzChunks
+	bad     error // of chunks
 
 	loaded bool // the block is in part, and no more in in
 	part   part
@@ -75,6 +77,7 @@ func newXzBlock(in *bufio.Reader, stream []byte) *xzBlock {
 		b.packed, b.plain = 0, 0 // of the chunks so far
 		b.left = h.header
 	}
+	b.chunks.skip = h.header
 	return b
 }
 
@@ -104,6 +107,8 @@ func (b *xzBlock) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		switch {
+		case b.bad != nil:
+			return 0, b.bad
 		case b.done:
 			return 0, io.EOF
 		case b.all:
@@ -115,6 +120,9 @@ func (b *xzBlock) Read(p []byte) (int, error) {
 			}
 			n, err := in.Read(p[:min(int64(len(p)), b.left)])
 			b.left -= int64(n)
+			if b.bad = b.chunks.check(p[:n]); b.bad != nil {
+				return 0, b.bad
+			}
 			return n, err
 		case b.last:
 			b.pending, b.done = b.end(), true

@@ -14,9 +14,9 @@ import (
 	"github.com/mikelolasagasti/xz"
 )
 
-// An xzReader reads xz streams. If the header of a stream's first block has the sizes of the block, as `xz -T` writes it,
-// the blocks are read one by one, and goroutines decode the next ones meanwhile, as far as partMemory allows. Another
-// stream is left to the library, and with it everything that follows.
+// An xzReader reads xz streams block by block. If the header of a block has its sizes, as `xz -T` writes it, goroutines
+// decode it while others are read, as far as partMemory allows. A stream that does not begin as it should is left to the
+// library, and with it everything that follows.
 //
 // The library decodes and checks the blocks (see xzBlock), so that its errors are the same.
 type xzReader struct {
@@ -42,7 +42,7 @@ func (x *xzReader) begin() error {
 		}
 	}
 	head, _ := x.in.Peek(xzFirstBlock + maxXzHeader)
-	if runtime.GOMAXPROCS(0) == 1 || !splittable(head) {
+	if !splittable(head) {
 		x.rest = true
 		return x.dec.Reset(x.in)
 	}
@@ -51,7 +51,7 @@ func (x *xzReader) begin() error {
 	return err
 }
 
-// splittable reports whether a stream begins with head that can be split into its blocks.
+// splittable reports whether head begins a stream that can be split into its blocks.
 func splittable(head []byte) bool {
 	if len(head) < xzHeaderSize || string(head[:7]) != "\xfd7zXZ\x00\x00" ||
 		crc32.ChecksumIEEE(head[6:8]) != binary.LittleEndian.Uint32(head[8:]) {
@@ -59,8 +59,8 @@ func splittable(head []byte) bool {
 	}
 	switch xz.CheckID(head[7]) {
 	case xz.CheckNone, xz.CheckCRC32, xz.CheckCRC64, xz.CheckSHA256:
-		h, ok := parseXzBlock(head[xzHeaderSize:])
-		return ok && h.sized()
+		_, ok := parseXzBlock(head[xzHeaderSize:])
+		return ok
 	}
 	return false
 }
@@ -155,7 +155,7 @@ func (x *xzReader) fill() error {
 			dictionary = 0 // it takes that in any case
 		}
 		// Loading a block is worth its memory only if the next one can be decoded meanwhile.
-		if !x.workers.slow && b.concurrent() && 2*(in+leastOutput)+b.dictionary < partMemory && hold(in+leastOutput+dictionary) {
+		if !x.workers.slow && runtime.GOMAXPROCS(0) > 1 && b.concurrent() && 2*(in+leastOutput)+b.dictionary < partMemory && hold(in+leastOutput+dictionary) {
 			b.part.heldIn, b.part.heldOut = in+dictionary, leastOutput
 			x.load(b)
 			x.workers.begin(&b.part, b.plain, func() (io.Reader, error) {

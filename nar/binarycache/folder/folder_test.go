@@ -260,19 +260,21 @@ func TestClean(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	keep := []string{".narseal-linked", ".other", ".narseal-busy", ".narseal-dir"}
-	if err := os.Mkdir(filepath.Join(dir, ".narseal-dir"), 0o777); err != nil {
+	keep := []string{".narseal-0123456789abcdef0", ".narseal-0123456789abcdeF", ".narseal-0123456789abcde0",
+		".narseal-0123456789abcde1", ".narseal-0123456789abcde2", ".narseal-ledger.jsonl", ".other"}
+	if err := os.Mkdir(filepath.Join(dir, ".narseal-0123456789abcde0"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("info", filepath.Join(dir, ".narseal-linked")); err != nil {
+	if err := os.Symlink("info", filepath.Join(dir, ".narseal-0123456789abcde1")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{".narseal-0123456789abcdef", "nar/.narseal-0123456789abcdef", ".other", ".narseal-busy"} {
+	for _, name := range []string{".narseal-0123456789abcdef", "nar/.narseal-0123456789abcdef", ".other", ".narseal-0123456789abcde2",
+		".narseal-0123456789abcdef0", ".narseal-0123456789abcdeF", ".narseal-ledger.jsonl"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
-	busy, err := os.Open(filepath.Join(dir, ".narseal-busy"))
+	busy, err := os.Open(filepath.Join(dir, ".narseal-0123456789abcde2"))
 	if err != nil {
 		t.Fatal(err)
 	}

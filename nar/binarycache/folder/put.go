@@ -144,6 +144,12 @@ func newNamedTemp(dir *os.File) (*temp, error) {
 
 func hiddenName() string { return fmt.Sprintf("%s%016x", hiddenPrefix, rand.Uint64()) }
 
+// isHidden reports whether a name has the form of hiddenName.
+func isHidden(name string) bool {
+	digits, ok := strings.CutPrefix(name, hiddenPrefix)
+	return ok && len(digits) == 16 && strings.Trim(digits, "0123456789abcdef") == ""
+}
+
 // link gives the file its name, unless that name exists.
 func (t *temp) link(base string) error {
 	if t.name == "" {
@@ -258,14 +264,15 @@ func clean(ctx context.Context, dir *os.File) error {
 	for {
 		names, err := dir.Readdirnames(1 << 12)
 		for _, name := range names {
-			if !strings.HasPrefix(name, hiddenPrefix) {
+			if !isHidden(name) {
 				continue
 			}
-			f, _, err := openRegular(dir, name)
+			f, st, err := openRegular(dir, name)
 			if err != nil {
 				continue // not ours, or gone
 			}
-			if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil { // no writer has it open
+			if user := os.Geteuid(); (user == 0 || int(st.Uid) == user) &&
+				unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil { // no writer has it open
 				unix.Unlinkat(int(dir.Fd()), name, 0) // a file that stays is ignored
 			}
 			f.Close()
