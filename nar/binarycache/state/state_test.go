@@ -275,7 +275,7 @@ func TestForgedState(t *testing.T) {
 		"key as narinfo":   {text(strings.Replace(string(good), strings.Repeat("a", 32)+".narinfo", "secret.key", 1)), "line 2: not a record"},
 		"endless line":     {text(string(good) + strings.Repeat("x", 1<<17)), "line 3"},
 		"writable by all":  {func() error { return errors.Join(text(string(good))(), os.Chmod(path, 0o666)) }, "other users can write to it"},
-		"symlink":          {func() error { return errors.Join(os.WriteFile(outside, good, 0o600), os.Symlink(outside, path)) }, "it is a symbolic link"},
+		"symlink":          {func() error { return errors.Join(os.WriteFile(outside, good, 0o600), os.Symlink(outside, path)) }, "escapes"},
 		"symlink to lock":  {func() error { return os.Symlink(lockName, path) }, "symbolic link"},
 		"directory":        {func() error { return os.Mkdir(path, 0o700) }, "is a directory"},
 		"its directory a link": {func() error {
