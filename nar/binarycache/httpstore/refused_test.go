@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -60,17 +61,16 @@ func TestRefusedObject(t *testing.T) {
 
 // A server that lets nothing be deleted gets one object of this kind, and the user one warning.
 func TestRefusedObjects(t *testing.T) {
-	left := map[string]bool{}
+	left := map[string]int64{}
 	s := open(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Method == http.MethodDelete, strings.HasSuffix(r.URL.Path, ".nar"):
 			w.WriteHeader(403)
 		case r.Method == http.MethodPut:
-			left[r.URL.Path] = true
-			w.Header().Set("ETag", `"x"`)
+			left[r.URL.Path], _ = io.Copy(io.Discard, r.Body)
 			w.WriteHeader(201)
 		default:
-			w.Header().Set("Content-Length", "0")
+			w.Header().Set("Content-Length", strconv.FormatInt(left[r.URL.Path], 10))
 		}
 	}).URL)
 	for range 5 {
