@@ -65,7 +65,7 @@ func (d *decompressor) openXz(br *bufio.Reader, window int64) error {
 	}
 	finish := func() {}
 	if d.concurrent {
-		blocks := &xzReader{in: br, dec: dec, workers: newWorkers(slowXz)}
+		blocks := &xzReader{in: br, dec: dec, size: d.size, workers: newWorkers(slowXz)}
 		d.dec, finish = blocks, blocks.close
 		err = blocks.begin()
 	} else {

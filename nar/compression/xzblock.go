@@ -2,7 +2,9 @@ package compression
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
+	"hash/crc32"
 	"io"
 )
 
@@ -79,6 +81,27 @@ func newXzBlock(in *bufio.Reader, stream []byte) *xzBlock {
 	}
 	b.chunks.skip = h.header
 	return b
+}
+
+// limit lowers the dictionary that the block asks for to what contents of size bytes need. Nothing of the block was read.
+func (b *xzBlock) limit(size int64) {
+	bits, ok := xzDictionaryBits(size)
+	head, _ := b.in.Peek(int(b.header))
+	if !ok || b.all || int64(len(head)) < b.header || crc32.ChecksumIEEE(head[:b.header-4]) != binary.LittleEndian.Uint32(head[b.header-4:]) {
+		return
+	}
+	at := lzma2At(head)
+	if at < 0 || head[at] <= bits {
+		return
+	}
+	head = bytes.Clone(head)
+	head[at] = bits
+	binary.LittleEndian.PutUint32(head[b.header-4:], crc32.ChecksumIEEE(head[:b.header-4]))
+	b.dictionary = dictionarySize(bits)
+	b.pending = append(bytes.Clone(b.pending), head...)
+	b.left -= b.header
+	b.chunks.skip = 0
+	_, _ = b.in.Discard(int(b.header)) // it was peeked at
 }
 
 // length returns how many bytes the block has: header, data, padding and check.

@@ -23,6 +23,7 @@ type xzReader struct {
 	in   *bufio.Reader
 	dec  *xz.Reader // reads a block that no goroutine decodes
 	rest bool       // dec reads all that is left
+	size int64      // of all contents, at most; negative: any
 	err  error
 
 	header []byte // of the stream; nil outside of streams
@@ -169,6 +170,7 @@ func (x *xzReader) fill() error {
 			return nil
 		} else {
 			x.serial = true
+			b.limit(x.size)
 			x.queue = append(x.queue, b)
 			return x.dec.Reset(b)
 		}
