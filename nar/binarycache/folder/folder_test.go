@@ -299,3 +299,34 @@ func TestClean(t *testing.T) {
 		}
 	}
 }
+
+// An error of one object is told apart from one of the store, after which a run ends.
+func TestErrorsOfOneObject(t *testing.T) {
+	dir := t.TempDir()
+	s := folder.New(dir)
+	defer s.Close()
+	for _, err := range []error{
+		os.MkdirAll(filepath.Join(dir, "nar", "dir.nar", "x"), 0o777), os.Symlink("x", filepath.Join(dir, "nar", "link.nar")),
+		unix.Mkfifo(filepath.Join(dir, "nar", "fifo.nar"), 0o666), os.WriteFile(filepath.Join(dir, "file"), nil, 0o666), os.Symlink("nar", filepath.Join(dir, "linked")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, own := range map[string]bool{
+		"nar/" + strings.Repeat("x", 256): true, "nar/dir.nar": true, "nar/link.nar": true, "nar/fifo.nar": true,
+		"file/x.nar": false, "linked/x.nar": false,
+	} {
+		_, _, err1 := s.Open(t.Context(), name)
+		_, err2 := s.Stat(t.Context(), name)
+		err3 := put(t, s, name, "x", binarycache.Condition{})
+		for i, err := range []error{err1, err2, err3} {
+			if err == nil || errors.Is(err, fs.ErrInvalid) != own {
+				t.Errorf("%.20s: operation %d: got %v, of the object: want %v", name, i, err, own)
+			}
+		}
+	}
+	if err := put(t, s, "nar/x.nar", "x", binarycache.Condition{}); err != nil {
+		t.Error(err)
+	}
+}

@@ -34,7 +34,7 @@ func (s *Store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 
 func put(ctx context.Context, dir *os.File, base string, size int64, body io.Reader, c binarycache.Condition) (binarycache.Version, error) {
 	if err := checkCondition(dir, base, c); err != nil {
-		return "", err // before anything is copied
+		return "", ofObject(err) // before anything is copied
 	}
 	t, err := newTemp(dir)
 	if err != nil {
@@ -44,7 +44,7 @@ func put(ctx context.Context, dir *os.File, base string, size int64, body io.Rea
 	buf := make([]byte, min(256<<10, max(size, 1)))
 	n, err := io.CopyBuffer(struct{ io.Writer }{t.file}, io.LimitReader(stream.WithContext(ctx, body), size), buf)
 	if err != nil {
-		return "", reason(err)
+		return "", ofObject(reason(err))
 	}
 	if more, err := io.ReadFull(body, buf[:1]); n != size || more > 0 {
 		return "", fmt.Errorf("got %d bytes or more, want %d", n+int64(more), size)
@@ -63,7 +63,7 @@ func put(ctx context.Context, dir *os.File, base string, size int64, body io.Rea
 		err = t.replace(base, c)
 	}
 	if err != nil {
-		return "", err
+		return "", ofObject(err)
 	}
 	if err := syncDir(dir); err != nil {
 		return "", err
