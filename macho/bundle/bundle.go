@@ -74,10 +74,12 @@ type Checker struct {
 	// Touched says that the caller has changed a file of the tree.
 	Touched bool
 
+	memory  memory
 	tree    tree
 	open    []*openBundle // those around the current file, the outermost first
 	waiting int           // slices that wait, in all of them
 	stale   int           // stale slots of these slices
+	reports int           // memory of them in bytes, without stale slots
 	cost    int64         // of the comparisons so far
 	allowed int64         // cost that the files have added to costInAll
 
@@ -106,7 +108,10 @@ type waitingSlice struct {
 	slice macho.Slice
 	then  func(macho.Slice)
 	path  string // of the image
-	above bool   // its bundle is the root, if that is a Contents directory
+
+	memory int // of its report
+
+	above bool // its bundle is the root, if that is a Contents directory
 
 	file     int         // number of the image in the tree
 	contents macho.Image // of the image, if they may change
@@ -121,6 +126,12 @@ type FileDigest struct {
 	size   int64
 	kept   []byte // the contents, up to keep bytes
 	keep   int
+
+	charged int    // bytes of kept that the Checker has charged
+	users   int    // bundles that use the digest
+	parsed  bool   // of an Info.plist: name is known
+	name    string // of the executable that it gives
+
 	pages  *pages // of a file that may be a script; its first byte decides
 	script bool   // it may be one
 }
@@ -203,17 +214,21 @@ func (c *Checker) Reach(depth int) {
 		c.open[n-1] = nil
 		c.open = c.open[:n-1]
 		if c.lift(last) {
+			last.releaseAll(c)
 			continue
 		}
 		c.waiting -= len(last.slices)
-		for _, w := range last.slices {
+		for i := range last.slices {
+			w := &last.slices[i]
 			c.stale -= staleSlots(&w.slice)
+			c.reports -= w.memory
 		}
 		c.setNames(last)
 		c.reseal(last)
 		last.compare(c)
+		last.releaseAll(c)
 	}
-	c.tree.leave(depth)
+	c.leave(depth)
 }
 
 // AddFile adds the digest of the file at path. IsSealedFile must be true of the file's name.
@@ -221,27 +236,37 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	if depth > maxFileDepth {
 		return
 	}
-	if len(d.kept) > 0 && !c.tree.take(len(d.kept)) {
-		d.kept, d.keep = nil, 0
-	}
+	c.keep(d)
+	d.users++
+	defer c.release(d)
 	dir, name := splitPath(path())
 	parent, nested := strings.CutSuffix(dir, codeResourcesDir)
 	switch {
 	case name == codeResourcesName && nested:
 		if b := c.at(parent); b != nil {
+			c.release(b.codeResources)
 			b.codeResources, b.listContents = d, c.given
+			d.users++
 		}
 	case isDirectoryFile(name) && nested:
 		if b := c.at(parent); b != nil {
 			b.detached = append(b.detached, detachedFile{name, d})
+			d.users++
 		}
 	case name == infoPlistName:
+		if c.memory.take(len(d.executable())) {
+			d.charged += len(d.name)
+		} else {
+			c.tree.full, d.name = "the bundle has too many files to check", ""
+		}
 		if b := c.at(dir); b != nil {
 			b.infoPlists = append(b.infoPlists, d)
+			d.users++
 		}
 		if parent, ok := strings.CutSuffix(dir, resourcesDir); ok {
 			if b := c.at(parent); b != nil {
 				b.infoPlists = append(b.infoPlists, d)
+				d.users++
 			}
 		}
 	}
@@ -252,29 +277,33 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 // becomes macho.StatusBundle, unless it is worse already, and it is Touched if such a file is. A missing file is not a
 // problem.
 func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then func(macho.Slice)) {
-	c.tree.addCode(&s)
+	c.addCode(&s)
 	var b *openBundle
+	var image string
 	if len(s.External) > 0 && depth <= maxFileDepth {
-		dir, _ := splitPath(path())
+		image = path()
+		dir, _ := splitPath(image)
 		if root, ok := strings.CutSuffix(dir, executablesDir); ok && strings.HasSuffix(root, contentsDir) {
 			dir = root
 		}
 		b = c.at(dir)
 	}
+	memory := waitingMemory(&s, image)
 	switch {
 	case b == nil:
 		if c.CheckResources && c.tree.inside && sealsResources(&s) {
 			mark(&s, "not checked: the bundle lies too deep", c.Reseal != nil)
 		}
 		then(s)
-	case c.waiting == maxWaiting || c.stale+staleSlots(&s) > maxStale:
+	case c.waiting == maxWaiting || c.stale+staleSlots(&s) > maxStale || c.reports+memory > maxWaitingMemory:
 		mark(&s, "too many executables to compare with the files of their bundle", c.Reseal != nil)
 		then(s)
 	default:
 		c.waiting++
 		c.stale += staleSlots(&s)
+		c.reports += memory
 		b.slices = append(b.slices, waitingSlice{
-			slice: s, then: then, path: path(), file: len(c.tree.files), contents: c.given,
+			slice: s, then: then, path: image, memory: memory, file: len(c.tree.files), contents: c.given,
 		})
 	}
 }
@@ -310,14 +339,6 @@ func (b *openBundle) compare(c *Checker) {
 		w.then(w.slice)
 	}
 	b.compareScript(c)
-	for _, file := range b.detached {
-		c.tree.give(len(file.digest.kept))
-	}
-	for _, d := range append(b.infoPlists, b.codeResources) {
-		if d != nil {
-			c.tree.give(len(d.kept))
-		}
-	}
 }
 
 // compareStored compares the Info.plist and the list with the slots of a slice.

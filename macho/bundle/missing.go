@@ -27,7 +27,7 @@ func (b *openBundle) isContents(c *Checker, w *waitingSlice) bool {
 	_, name := splitPath(w.path)
 	for _, d := range b.infoPlists {
 		matches := func(s macho.SpecialSlot) bool { return s.K != slotResources && d.equals(s) }
-		if slices.ContainsFunc(w.slice.External, matches) || resources.Executable(d.kept) == name {
+		if slices.ContainsFunc(w.slice.External, matches) || d.executable() == name {
 			return true
 		}
 	}
@@ -98,7 +98,7 @@ func (c *Checker) lift(b *openBundle) bool {
 
 // Leave says that the root, which a Scope took for a bundle, is not one.
 func (c *Checker) Leave() {
-	c.tree = tree{}
+	c.endTree()
 	for _, b := range c.open {
 		b.listContents = nil
 		for i := range b.slices {

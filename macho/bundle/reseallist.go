@@ -67,6 +67,7 @@ func (r *resealer) writeList(data []byte, digest *FileDigest) error {
 	if err != nil {
 		return err
 	}
+	digest.charged, digest.users, old.charged = old.charged, old.users, 0
 	r.b.codeResources = digest
 	for i := range r.files {
 		if f := &r.files[i]; f.Path[r.cut:] == codeResourcesPath {

@@ -117,7 +117,7 @@ func (s *script) nominal() {
 // executable returns the name of the main executable: the one in Info.plist, or else that of the bundle.
 func (s *script) executable() string {
 	for _, d := range s.infoPlists {
-		if name := resources.Executable(d.kept); name != "" {
+		if name := d.executable(); name != "" {
 			return name
 		}
 	}

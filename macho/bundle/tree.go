@@ -46,36 +46,30 @@ type tree struct {
 	adhoc   bool                 // the next file was made ad-hoc signed
 	// touched is set if the caller has changed a file, even one past a bound.
 	touched bool
-	memory  int
+	memory  int    // that its files take
 	full    string // why files are missing here; empty: none are
 }
 
-// take charges n bytes, and reports whether they fit.
-func (t *tree) take(n int) bool {
-	if t.memory+n > maxMemory {
-		t.full = "the bundle has too many files to check"
-		return false
-	}
-	t.memory += n
-	return true
-}
-
-func (t *tree) give(n int) { t.memory -= min(n, t.memory) }
-
 // leave forgets the bundle if the next entry does not lie in it.
-func (t *tree) leave(depth int) {
+func (c *Checker) leave(depth int) {
+	t := &c.tree
 	if t.inside && depth <= t.depth {
-		*t = tree{}
+		c.endTree()
 	}
 	t.code, t.hashes, t.adhoc = nil, nil, false
 }
 
 // addCode records a slice of the next file.
-func (t *tree) addCode(s *macho.Slice) {
-	if !t.inside || t.full != "" || !t.take(codeMemory+hashMemory*len(s.CodeDirectories)) {
+func (c *Checker) addCode(s *macho.Slice) {
+	t := &c.tree
+	if !t.inside || t.full != "" {
 		return
 	}
-	t.code = append(t.code, codeOf(s))
+	code := codeOf(s)
+	if !c.take(codeMemory + len(code.Identifier) + hashMemory*len(s.CodeDirectories)) {
+		return
+	}
+	t.code = append(t.code, code)
 	t.hashes = appendHashes(t.hashes, s)
 	t.adhoc = t.adhoc || s.MadeAdhoc
 }
@@ -116,6 +110,7 @@ func codeOf(s *macho.Slice) resources.Code {
 func (c *Checker) AddItem(depth int, it Item) {
 	t := &c.tree
 	if !t.inside {
+		c.endTree()
 		*t = tree{inside: true, depth: depth, dirs: []string{""}}
 		return
 	}
@@ -135,17 +130,18 @@ func (c *Checker) AddItem(depth int, it Item) {
 	if dir := t.dirs[level-1]; dir != "" {
 		path = dir + "/" + it.Name
 	}
-	if t.full != "" || !t.take(itemMemory+2*len(path)+len(it.Link)) {
+	executable := ""
+	if it.Digest != nil && it.Name == infoPlistName {
+		executable = it.Digest.executable()
+	}
+	if t.full != "" || !c.take(itemMemory+2*len(path)+len(it.Link)+len(executable)) {
 		return
 	}
-	f := resources.File{Path: path, Kind: it.Kind, Link: it.Link, Code: code, Touched: it.Touched, Hashes: hashes, MadeAdhoc: adhoc}
+	f := resources.File{Path: path, Kind: it.Kind, Link: it.Link, Code: code, Touched: it.Touched, Hashes: hashes, MadeAdhoc: adhoc, Executable: executable}
 	if it.Digest != nil {
 		f.Sums = it.Digest.sums()
-		if it.Name == infoPlistName && it.Digest.size == int64(len(it.Digest.kept)) {
-			f.Executable = resources.Executable(it.Digest.kept)
-		}
 	}
-	t.addScript(&it, path)
+	c.addScript(&it, path)
 	t.files, t.depths = append(t.files, f), append(t.depths, depth)
 	c.allowed += costPerFile
 	if it.Kind == resources.Directory {
@@ -262,8 +258,7 @@ func (b *openBundle) parse(c *Checker) {
 		b.list, b.listErr = resources.Parse(d.kept)
 	}
 	if d.kept != nil {
-		c.tree.give(len(d.kept))
-		d.kept = nil
+		c.drop(d)
 		b.files = c.tree.in(b.depth)
 	}
 }
