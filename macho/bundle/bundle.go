@@ -9,7 +9,8 @@
 //	framework           ROOT/X          ROOT/Resources/…      same
 //	flat (iOS)          ROOT/X          ROOT/Info.plist       same
 //
-// The first ROOT is named Contents. The ROOT of a framework is usually the directory of a version.
+// The first ROOT is named Contents. The ROOT of a framework is usually the directory of a version. In any other ROOT than
+// Contents, an Info.plist in Resources counts before one in ROOT, as it does for CFBundle.
 //
 // If the executable is not an image (but a script, for example), its signature lies in files beside CodeResources.
 //
@@ -89,7 +90,8 @@ type Checker struct {
 type openBundle struct {
 	root          string
 	depth         int // directories from the tree's root
-	infoPlists    []*FileDigest
+	infoPlist     *FileDigest
+	inResources   *FileDigest // the Info.plist in Resources
 	codeResources *FileDigest
 	detached      []detachedFile
 	slices        []waitingSlice
@@ -237,11 +239,11 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 		}
 	case name == infoPlistName:
 		if b := c.at(dir); b != nil {
-			b.infoPlists = append(b.infoPlists, d)
+			b.infoPlist = d
 		}
 		if parent, ok := strings.CutSuffix(dir, resourcesDir); ok {
 			if b := c.at(parent); b != nil {
-				b.infoPlists = append(b.infoPlists, d)
+				b.inResources = d
 			}
 		}
 	}
@@ -313,44 +315,11 @@ func (b *openBundle) compare(c *Checker) {
 	for _, file := range b.detached {
 		c.tree.give(len(file.digest.kept))
 	}
-	for _, d := range append(b.infoPlists, b.codeResources) {
+	b.compareElsewhere(c)
+	for _, d := range []*FileDigest{b.infoPlist, b.inResources, b.codeResources} {
 		if d != nil {
 			c.tree.give(len(d.kept))
 		}
-	}
-}
-
-// compareStored compares the Info.plist and the list with the slots of a slice.
-func (b *openBundle) compareStored(c *Checker, w *waitingSlice) {
-	s := &w.slice
-	var changed [slotResources + 1]bool // by slot; several CodeDirectories have it
-	for _, stored := range s.External {
-		files, name, path := b.infoPlists, infoPlistName, infoPlistName
-		if stored.K == slotResources {
-			files, name, path = nil, codeResourcesName, codeResourcesPath
-			if b.codeResources != nil {
-				files = []*FileDigest{b.codeResources}
-			}
-		}
-		match := func(d *FileDigest) bool { return d.equals(stored) }
-		if changed[stored.K] || slices.ContainsFunc(files, match) {
-			continue
-		}
-		why, problem := "is not the one that was signed", "changed"
-		touched := slices.ContainsFunc(files, func(d *FileDigest) bool { return d.Touched })
-		if len(files) == 0 {
-			// compareResources says that there is no list.
-			if stored.K == slotResources || !c.CheckResources || !b.isBundle(c, b.executable(w)) {
-				continue
-			}
-			why, problem, touched = "is missing", "missing", b.contents.touched
-		}
-		changed[stored.K] = true
-		if s.Bundle == nil {
-			mark(s, "the bundle's "+name+" "+why, touched)
-		}
-		s.Touched = s.Touched || touched
-		b.name(s, macho.Resource{Path: path, Problem: problem})
 	}
 }
 
