@@ -55,6 +55,9 @@ func checkFiles(c *cli.Context) error {
 		if out.as != "--output" { // which the command compares with its input, and then says more
 			read, inputs = append(read, inputs...), nil
 		}
+		if err := checkOutput(c, out.as, out.name); err != nil {
+			return err
+		}
 		for _, other := range read {
 			if out.name != "" && out.name != "-" && other.name != "" && other.name != "-" && sameFile(out.name, other.name) {
 				return terminal.Usage("", "%s %s would overwrite %s %s", out.as, cachestore.Redact(out.name), other.as, cachestore.Redact(other.name))
@@ -63,6 +66,51 @@ func checkFiles(c *cli.Context) error {
 		read = append(read, out)
 	}
 	return nil
+}
+
+// checkOutput refuses an output file that is the standard input, or an object of a cache that is read.
+func checkOutput(c *cli.Context, as, name string) error {
+	if name == "" || name == "-" || cachestore.IsURL(name) {
+		return nil
+	}
+	if in, ok := c.App.Reader.(*os.File); ok && as != "--output" {
+		info, err := in.Stat()
+		if now, e := os.Stat(name); err == nil && e == nil && atomicfile.SameFile(info, now) {
+			return terminal.Usage("", "%s %s would overwrite the input", as, name)
+		}
+	}
+	for _, dir := range append(c.Args().Slice(), c.String("output")) {
+		if as == "--output" || dir == "" || dir == "-" || cachestore.IsURL(dir) {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(dir, "nix-cache-info")); err == nil && isObject(dir, name) {
+			return terminal.Usage("", "%s %s would overwrite an object of the cache %s", as, name, dir)
+		}
+	}
+	return nil
+}
+
+// isObject reports whether a file is, or could be, an object of the cache in dir.
+func isObject(dir, name string) bool {
+	cache, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	name, err = filepath.Abs(name)
+	if err != nil {
+		return false
+	}
+	for at := name; at != filepath.Dir(at); at = filepath.Dir(at) {
+		if info, err := os.Stat(filepath.Dir(at)); err != nil || !os.SameFile(info, cache) {
+			continue
+		}
+		if at != name {
+			return slices.Contains([]string{"nar", "log", "realisations", "debuginfo"}, filepath.Base(at))
+		}
+		ext := filepath.Ext(at)
+		return filepath.Base(at) == "nix-cache-info" || ext == ".narinfo" || ext == ".ls"
+	}
+	return false
 }
 
 // refuseURLs refuses the URL of a cache for commands that work on files.

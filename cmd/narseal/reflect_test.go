@@ -27,6 +27,11 @@ func TestReflectedPassword(t *testing.T) {
 		"status text":       "HTTP/1.1 403 {}\r\nContent-Length: 0\r\n\r\n",
 		"text":              "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 64\r\n\r\nyou are {}, that is user:SECRETPW, or SECRETPW, and nobody else.",
 		"chunk":             "HTTP/1.1 403 No\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n{}\r\n",
+		"host":              "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://{}.invalid/\r\n\r\n",
+		"small letters":     "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://secretpw.invalid/\r\n\r\n",
+		"wide letters":      "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://ＳＥＣＲＥＴＰＷ.invalid/\r\n\r\n",
+		"zone":              "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://[::1%25SECRETPW]:1/\r\n\r\n",
+		"port":              "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://secretpw:99999/\r\n\r\n",
 		"early answer":      "HTTP/1.1 103 {}\r\nX: {}\x01\r\n\r\n",
 		"control character": "HTTP/1.1 200 \x1b{}\r\n\x1b: {}\r\n\r\n",
 	}
@@ -58,7 +63,8 @@ func TestReflectedPassword(t *testing.T) {
 			default:
 				t.Fatalf("%s: the server was sent no password: %s", name, out)
 			}
-			if strings.Contains(string(out), secret) || strings.Contains(string(out), "SECRETPW") || strings.Contains(string(out), "\x1b") {
+			shown := strings.ToLower(string(out))
+			if strings.Contains(string(out), secret) || strings.Contains(shown, "secretpw") || strings.Contains(shown, "\x1b") || strings.Contains(shown, "lookup") {
 				t.Errorf("%s, proxy %t: %s", name, proxy, out)
 			}
 		}

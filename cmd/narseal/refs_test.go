@@ -213,3 +213,35 @@ func writeAllowed(t *testing.T) string {
 	}
 	return name
 }
+
+// Holes cost refs nothing, alone or in a directory.
+func TestRefsSparse(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "disk")
+	const size = 1 << 43 // 8 TiB: hours, if it were read
+	path := "/nix/store/" + strings.Repeat("7", 32) + "-x "
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(size); err != nil {
+		t.Skip(err)
+	}
+	for _, at := range []int64{5000, size - 100} {
+		if _, err := f.WriteAt([]byte(path), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, input := range []string{name, dir} {
+		for _, deep := range []string{"", "--deep"} {
+			args := slices.DeleteFunc([]string{program, "refs", "--format", "json", deep, input}, func(s string) bool { return s == "" })
+			var stdout, stderr bytes.Buffer
+			status := run(t.Context(), args, strings.NewReader(""), &stdout, &stderr)
+			if status != statusDone || !strings.Contains(stdout.String(), `"count":2`) ||
+				!strings.Contains(stdout.String(), `"offset":5000`) {
+				t.Errorf("%q: status %d, %s%s", args, status, &stdout, &stderr)
+			}
+		}
+	}
+}

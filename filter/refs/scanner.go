@@ -121,7 +121,8 @@ func (s *Scanner) Field(path nar.Path, part Part, b []byte) error {
 	return s.field(func() nar.Path { return path }, part, b)
 }
 
-// File searches the contents of a file. path is the Path of the references.
+// File searches the contents of a file. path is the Path of the references. If r is a [SparseReader], the holes are
+// skipped.
 func (s *Scanner) File(path nar.Path, r io.Reader) error {
 	if err := storepath.CheckDir(s.StoreDir); err != nil {
 		return err
@@ -142,17 +143,21 @@ func (s *Scanner) contents(path func() nar.Path, r io.Reader) error {
 		s.buf = make([]byte, bufferSize)
 	}
 	s.begin(path, InContents)
+	f := source{r: r, zeros: s.longest()}
+	f.sparse, _ = r.(SparseReader)
 	for n, first := 0, true; ; first = false {
-		var err error
-		for err == nil && n < len(s.buf) {
-			var m int
-			m, err = r.Read(s.buf[n:])
-			n += m
+		buf := s.buf
+		if first && f.sparse != nil && s.Unpack != nil {
+			buf, f.unread = buf[:HeadSize], HeadSize // holes count from when it is known whether the file is packed
 		}
+		var gap int64
+		var err error
+		n, gap, err = s.fill(&f, buf, n)
 		if first {
 			s.beginUnpacking(s.buf[:n])
 		}
 		settled := s.window(s.buf[:n], err != nil)
+		s.base, s.paths, s.hashes = s.base+gap, s.paths+gap, s.hashes+gap
 		if s.err == nil && err == nil {
 			n = copy(s.buf, s.buf[settled:n])
 			continue

@@ -63,6 +63,7 @@ type Unpacker struct {
 
 	limited, unreadable int64 // see Incomplete
 	garbage             int64 // see freed
+	holes               int64 // bytes of the holes that were passed on; see wants
 
 	// Of the current file:
 	path   func() nar.Path

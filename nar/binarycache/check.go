@@ -135,7 +135,7 @@ type checkedNAR struct {
 func (f *narFile) check(ctx context.Context) (*checkedNAR, error) {
 	c := &checkedNAR{info: f.info, fileSum: stream.NewMeter(), narSum: stream.NewMeter(), release: func() {}}
 	c.file = io.TeeReader(f.reader(ctx), c.fileSum)
-	dec, found, err := compression.DecompressWith(c.file, func(memory int64) error {
+	dec, found, err := compression.DecompressWith(c.file, f.info.NarSize, func(memory int64) error {
 		if f.windows == nil || memory <= usualWindow {
 			return nil
 		}

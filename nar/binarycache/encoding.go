@@ -12,9 +12,9 @@ import (
 	"narseal/nar/compression"
 )
 
-// decodeReader decompresses the object o of a store. Closing the reader does not close r.
-func decodeReader(r io.Reader, o Object) (io.ReadCloser, encoding.Encoding, error) {
-	dec, e, err := encoding.NewReader(r, o.Attributes[encoding.Header])
+// decodeReader decompresses the object o of a store, of at most limit bytes. Closing the reader does not close r.
+func decodeReader(r io.Reader, o Object, limit int64) (io.ReadCloser, encoding.Encoding, error) {
+	dec, e, err := encoding.NewReader(r, o.Attributes[encoding.Header], limit)
 	if err != nil {
 		err = fmt.Errorf("%s: %w", o.Name, err)
 	}
@@ -26,7 +26,7 @@ func decodeObject(b []byte, o Object, limit int64) ([]byte, encoding.Encoding, e
 	if o.Attributes[encoding.Header] == "" && compression.Detect(b) == compression.None {
 		return b, encoding.Plain, nil
 	}
-	dec, e, err := decodeReader(bytes.NewReader(b), o)
+	dec, e, err := decodeReader(bytes.NewReader(b), o, limit)
 	if err == nil && e == encoding.Plain {
 		return b, e, dec.Close()
 	}

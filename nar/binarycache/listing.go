@@ -106,7 +106,7 @@ func (l *listingWork) rename(ctx context.Context, unpack func() (io.ReadCloser, 
 // renameText applies the rules to the text of a listing.
 func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool, err error) {
 	packed := &stream.Counter{R: stream.WithContext(ctx, f)}
-	dec, e, err := decodeReader(packed, l.object)
+	dec, e, err := decodeReader(packed, l.object, l.limit)
 	if err != nil {
 		l.object.Attributes = maps.Clone(l.object.Attributes)
 		delete(l.object.Attributes, encoding.Header) // the new listing will have none
@@ -182,7 +182,7 @@ func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, 
 
 // putPlain writes the new listing to a store that does not keep a Content-Encoding.
 func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool, error) {
-	dec, _, err := decodeReader(stream.WithContext(ctx, io.NewSectionReader(l.out, 0, l.out.Size())), o)
+	dec, _, err := decodeReader(stream.WithContext(ctx, io.NewSectionReader(l.out, 0, l.out.Size())), o, listing.MaxSize)
 	if err != nil {
 		return true, err
 	}

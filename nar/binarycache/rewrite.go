@@ -19,7 +19,7 @@ import (
 // that names it. The narinfo has the new sizes and hashes; Rename is applied to StorePath, References (sorted again)
 // and Deriver; signatures that no longer match are dropped, as is a CA that does not match the new contents; every
 // secret key signs. Everything else in it stays. A path that does not change keeps its files; if there is an Output,
-// they are copied.
+// they are copied. A NAR in the Output is named by the hash of its file, as by Nix, whatever the cache calls it.
 //
 // A narinfo is replaced only if it is still the one that was read; otherwise the work on its path starts again. No
 // other object is ever replaced: if the output already has an object of that name with other contents, the path fails

@@ -62,7 +62,7 @@ func (e *outputError) Unwrap() error { return e.err }
 
 // asOutput marks an error as one of the output cache, unless it affects only one object.
 func asOutput(err error) error {
-	if err == nil || errors.Is(err, ErrChanged) || errors.Is(err, ErrConflict) {
+	if err == nil || errors.Is(err, ErrChanged) || errors.Is(err, ErrConflict) || errors.Is(err, fs.ErrInvalid) {
 		return err
 	}
 	return &outputError{err}
@@ -171,9 +171,7 @@ func (r *run) list(ctx context.Context, names chan<- task) error {
 			if err != nil {
 				return err
 			}
-			if skip, err := r.isOld(ctx, hash+narinfo.Suffix); err != nil {
-				return err
-			} else if skip {
+			if r.isOld(ctx, hash+narinfo.Suffix) {
 				continue
 			}
 			if err := send(hash + narinfo.Suffix); err != nil {
@@ -196,16 +194,13 @@ func (r *run) list(ctx context.Context, names chan<- task) error {
 	return nil
 }
 
-// isOld reports whether a narinfo has not changed after Since.
-func (r *run) isOld(ctx context.Context, name string) (bool, error) {
+// isOld reports whether a narinfo has not changed after Since. An error is reported when the path is worked on.
+func (r *run) isOld(ctx context.Context, name string) bool {
 	if r.Since.IsZero() {
-		return false, nil
+		return false
 	}
 	o, err := r.in.Stat(ctx, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // reported when the path is worked on
-	}
-	return err == nil && !o.ModTime.After(r.Since), err
+	return err == nil && !o.ModTime.After(r.Since)
 }
 
 // plan adds to the announced work.

@@ -14,8 +14,9 @@ import (
 // A name is a relative, slash-separated path without empty elements and without elements that begin with ".".
 //
 // For a missing object, methods return an error that wraps [io/fs.ErrNotExist], and for an operation that the store
-// does not support, such as listing, one that wraps [errors.ErrUnsupported]. A store keeps every promise below or
-// returns an error. All methods may be called concurrently.
+// does not support, such as listing, one that wraps [errors.ErrUnsupported]. If an error concerns only this object,
+// because of its name, its size, its contents or what is there instead, it wraps [io/fs.ErrInvalid]: a run goes on with
+// other objects after it. A store keeps every promise below or returns an error. All methods may be called concurrently.
 //
 // A Store may have a method Clean(context.Context) error. [Rewrite] calls it before it writes, to remove partial
 // objects that killed runs have left.

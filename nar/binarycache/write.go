@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"runtime"
-	"strings"
 
 	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/spill"
@@ -37,7 +35,13 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 			return dec, err
 		}
 	case !r.inPlace:
-		nar = upload{w.info.URL, w.sum.Size, func() io.ReadSeeker { return w.file.content(ctx, w.sum) }}
+		if name := w.info.FileName(w.sum, w.info.Compression, true); name != w.info.URL {
+			w.next.SetFile(w.sum, name, w.info.Compression)
+			if err := w.next.Reparse(r.cache.StoreDir); err != nil {
+				return err
+			}
+		}
+		nar = upload{w.next.URL, w.sum.Size, func() io.ReadSeeker { return w.file.content(ctx, w.sum) }}
 	}
 	w.planned.add(nar.size - r.expectedUpload(w.info))
 	shared, err := r.upload(ctx, w, &nar)
@@ -134,13 +138,7 @@ func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, mad
 		return err
 	}
 	s := file.Sum()
-	dir, old := path.Split(w.info.URL)
-	_, suffix, _ := strings.Cut(old, ".")
-	if c != w.info.Compression || strings.Contains(suffix, "?") {
-		suffix = "nar" + c.Extension()
-	}
-	hash := strings.TrimPrefix(s.String(), "sha256:")
-	w.next.SetFile(s, dir+hash+"."+suffix, c)
+	w.next.SetFile(s, w.info.FileName(s, c, !r.inPlace), c)
 	res.FileSize = s.Size
 	return w.next.Reparse(r.cache.StoreDir)
 }

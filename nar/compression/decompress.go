@@ -50,7 +50,7 @@ func Decompress(r io.Reader) (io.ReadCloser, Type, error) {
 }
 
 func decompress(r io.Reader, free int64) (io.ReadCloser, Type, error) {
-	d, err := newDecompressor(r, free)
+	d, err := newDecompressor(r, free, -1)
 	if err != nil {
 		return nil, "", err
 	}
@@ -61,10 +61,11 @@ func decompress(r io.Reader, free int64) (io.ReadCloser, Type, error) {
 // DecompressWithin is Decompress with a bound on the memory that the reader takes, in bytes. A stream that asks for more
 // is an error that wraps ErrMemory. Else used is the most that the reader takes until Close.
 //
-// It reads more than Decompress before it returns: the header of the first frame or block. Later ones that ask for a
-// larger window or dictionary than both the first and 2 MiB end in an error.
+// It reads more than Decompress before it returns: up to 256 KiB, and the header of the first frame or block. Later ones
+// that ask for a larger window or dictionary than both the first and 2 MiB end in an error; a stream that ends within the
+// 256 KiB takes no larger ones than its contents need.
 func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, used int64, err error) {
-	return decompressWith(r, freeWindow, func(used int64) error {
+	return decompressWith(r, -1, freeWindow, func(used int64) error {
 		if used > memory {
 			return fmt.Errorf("%w: it takes %d bytes of memory, %d are left", ErrMemory, used, max(memory, 0))
 		}
@@ -72,21 +73,25 @@ func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, use
 	})
 }
 
-// DecompressWith is Decompress, and calls take with the most memory that the reader takes until Close, in bytes, before
+// DecompressWith is Decompress for contents of at most size bytes, or of any size if that is negative. It takes no larger
+// window or dictionary than for such contents, whatever the stream asks for; longer contents may end in an error.
+//
+// It calls take with the most memory that the reader takes until Close, in bytes, before
 // it takes more than a little. take may wait until there is so much, and its error is returned.
 //
-// It reads more than Decompress before it returns: the header of the first frame or block. Later ones that ask for a
-// larger window or dictionary than both the first and 8 MiB end in an error.
-func DecompressWith(r io.Reader, take func(memory int64) error) (io.ReadCloser, Type, error) {
-	dec, t, _, err := decompressWith(r, usualWindow, take)
+// It reads more than Decompress before it returns: the header of the first frame or block, and up to 256 KiB if the size
+// is not known. Later ones that ask for a larger window or dictionary than both the first and 8 MiB end in an error.
+func DecompressWith(r io.Reader, size int64, take func(memory int64) error) (io.ReadCloser, Type, error) {
+	dec, t, _, err := decompressWith(r, size, usualWindow, take)
 	return dec, t, err
 }
 
-func decompressWith(r io.Reader, free int64, take func(int64) error) (dec io.ReadCloser, t Type, used int64, err error) {
-	d, err := newDecompressor(r, freeOutput)
+func decompressWith(r io.Reader, size, free int64, take func(int64) error) (dec io.ReadCloser, t Type, used int64, err error) {
+	d, err := newDecompressor(r, freeOutput, size)
 	if err != nil {
 		return nil, "", 0, err
 	}
+	d.fitSmall()
 	window, err := d.window()
 	if err != nil {
 		return nil, "", 0, err
@@ -115,15 +120,22 @@ func recycle(br *bufio.Reader) {
 	}
 }
 
-func newDecompressor(r io.Reader, free int64) (*decompressor, error) {
+func newDecompressor(r io.Reader, free, size int64) (*decompressor, error) {
 	src := &source{r: r}
+	if size > maxZstdWindow { // no window is larger
+		size = -1
+	}
+	if size >= 0 {
+		size = max(size, usualWindow)
+		src.windows = &zstdWindows{most: uint64(size)}
+	}
 	br := buffers.Get().(*bufio.Reader)
 	br.Reset(src)
 	head, err := br.Peek(magicSize)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	return &decompressor{format: Detect(head), src: src, buffered: br, freeOutput: free}, nil
+	return &decompressor{format: Detect(head), src: src, buffered: br, freeOutput: free, size: size}, nil
 }
 
 // open makes the decoder, which refuses a larger window or dictionary.
@@ -153,6 +165,8 @@ type source struct {
 	r   io.Reader
 	n   int64
 	err error
+
+	windows *zstdWindows // nil: none are lowered
 }
 
 func (s *source) Read(p []byte) (int, error) {
@@ -161,6 +175,9 @@ func (s *source) Read(p []byte) (int, error) {
 	}
 	n, err := s.r.Read(p)
 	s.n += int64(n)
+	if s.windows != nil {
+		s.windows.pass(p[:n])
+	}
 	if err != nil && err != io.EOF {
 		s.err = err
 	}
@@ -175,6 +192,7 @@ type decompressor struct {
 	close    func(again bool) // again: it may be used for another stream
 	out      int64            // bytes returned
 	most     int64            // bytes of the largest window; 0: it is not known
+	size     int64            // for which windows are, at least usualWindow; negative: any
 	err      error
 
 	freeOutput int64
@@ -235,7 +253,7 @@ func (d *decompressor) Close() error {
 		d.close(d.reusable())
 	}
 	// A large window that is not returned to the system would be there twice when the next stream is read.
-	large := d.out > usualWindow && (d.format == Zstd || d.format == Xz) && (d.most == 0 || d.most > usualWindow)
+	large := (d.format == Zstd || d.format == Xz) && (d.most > usualWindow || d.most == 0 && d.out > usualWindow)
 	recycle(d.buffered)
 	*d = decompressor{err: fs.ErrClosed}
 	if large {

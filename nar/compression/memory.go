@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/klauspost/compress/zstd"
@@ -54,7 +55,11 @@ func (d *decompressor) window() (int64, error) {
 		return d.zstdWindow()
 	case Xz:
 		head, err := d.peek(xzFirstBlock + maxXzHeader)
-		return xzDictionary(head), err
+		window := xzDictionary(head)
+		if bits, ok := xzDictionaryBits(d.size); ok {
+			window = min(window, dictionarySize(bits))
+		}
+		return window, err
 	}
 	return 0, nil
 }
@@ -90,6 +95,9 @@ func (d *decompressor) zstdWindow() (int64, error) {
 		if h.SingleSegment {
 			window = h.FrameContentSize
 		}
+		if d.size >= 0 && h.HasFCS && h.FrameContentSize > uint64(d.size) {
+			return 0, d.wrap(fmt.Errorf("a frame of %d bytes, want at most %d", h.FrameContentSize, d.size))
+		}
 		return int64(max(freeWindow, min(window, maxZstdWindow))), nil
 	}
 	return maxZstdWindow, nil // the frame is too far away
@@ -101,9 +109,18 @@ func xzDictionary(head []byte) int64 { return xzBlockDictionary(head[min(xzFirst
 
 // xzBlockDictionary is xzDictionary for what begins with the block.
 func xzBlockDictionary(head []byte) int64 {
+	at := lzma2At(head)
+	if at < 0 {
+		return freeWindow
+	}
+	return max(freeWindow, min(dictionarySize(head[at]), maxXzDictionary))
+}
+
+// lzma2At returns where the header of a block says how large the dictionary of LZMA2 is, or -1 if it does not.
+func lzma2At(head []byte) int {
 	const hasPacked, hasUnpacked, lzma2 = 0x40, 0x80, 0x21
 	if len(head) < 2 || head[0] == 0 { // an index: there is no block
-		return freeWindow
+		return -1
 	}
 	flags, b := head[1], head[2:]
 	next := func() uint64 {
@@ -122,10 +139,27 @@ func xzBlockDictionary(head []byte) int64 {
 			break
 		}
 		if id == lzma2 && size == 1 {
-			bits := min(b[0], 40)
-			return max(freeWindow, min(int64(2|bits&1)<<(bits/2+11), maxXzDictionary))
+			return len(head) - len(b)
 		}
 		b = b[size:]
 	}
-	return freeWindow
+	return -1
+}
+
+// dictionarySize is the size of a dictionary by its code in the header of a block, in bytes.
+func dictionarySize(bits byte) int64 {
+	bits = min(bits, 40)
+	return int64(2|bits&1) << (bits/2 + 11)
+}
+
+// xzDictionaryBits returns the code of the smallest dictionary for contents of so many bytes. ok is false if the size is
+// negative, or no dictionary is so large.
+func xzDictionaryBits(size int64) (bits byte, ok bool) {
+	for size >= 0 && bits < 40 {
+		if dictionarySize(bits) >= size {
+			return bits, true
+		}
+		bits++
+	}
+	return 0, false
 }

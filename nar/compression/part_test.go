@@ -22,7 +22,7 @@ func anyPart(t testing.TB) {
 
 // readParts reads a stream, with one block after another or concurrently.
 func readParts(r io.Reader, concurrent bool) ([]byte, error) {
-	d, err := newDecompressor(r, freeOutput)
+	d, err := newDecompressor(r, freeOutput, -1)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 
 // usual opens a stream by a decoder that may have been used before.
 func usual(packed []byte) ([]byte, error) {
-	dec, _, err := DecompressWith(bytes.NewReader(packed), func(int64) error { return nil })
+	dec, _, err := DecompressWith(bytes.NewReader(packed), -1, func(int64) error { return nil })
 	if err != nil {
 		return nil, err
 	}

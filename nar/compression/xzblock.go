@@ -56,6 +56,8 @@ type xzBlock struct {
 	all     bool   // everything is passed on: the library says what is wrong with it
 	done    bool   // nothing follows pending
 	seen    int64  // bytes of the contents that were read
+	chunks  xzChunks
+	bad     error // of chunks
 
 	loaded bool // the block is in part, and no more in in
 	part   part
@@ -75,7 +77,19 @@ func newXzBlock(in *bufio.Reader, stream []byte) *xzBlock {
 		b.packed, b.plain = 0, 0 // of the chunks so far
 		b.left = h.header
 	}
+	b.chunks.skip = h.header
 	return b
+}
+
+// limit lowers the dictionary that the block asks for to what contents of size bytes need. Nothing of the block was read.
+func (b *xzBlock) limit(size int64) {
+	bits, ok := xzDictionaryBits(size)
+	head, _ := b.in.Peek(int(b.header))
+	if !ok || b.all || int64(len(head)) < b.header {
+		return
+	}
+	lowerDictionary(head, bits) // in the buffer
+	b.dictionary = xzBlockDictionary(head)
 }
 
 // length returns how many bytes the block has: header, data, padding and check.
@@ -104,6 +118,8 @@ func (b *xzBlock) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		switch {
+		case b.bad != nil:
+			return 0, b.bad
 		case b.done:
 			return 0, io.EOF
 		case b.all:
@@ -115,6 +131,9 @@ func (b *xzBlock) Read(p []byte) (int, error) {
 			}
 			n, err := in.Read(p[:min(int64(len(p)), b.left)])
 			b.left -= int64(n)
+			if b.bad = b.chunks.check(p[:n]); b.bad != nil {
+				return 0, b.bad
+			}
 			return n, err
 		case b.last:
 			b.pending, b.done = b.end(), true
@@ -124,36 +143,43 @@ func (b *xzBlock) Read(p []byte) (int, error) {
 	}
 }
 
-// nextChunk finds out how long the next chunk of LZMA2 is, in a block whose header does not say how long it is
-// itself. A chunk begins with
+// nextChunk finds out how long the next chunk is, in a block whose header does not say how long it is itself.
+func (b *xzBlock) nextChunk() {
+	head, _ := b.in.Peek(5)
+	if len(head) > 0 && head[0] == 0 {
+		b.packed++
+		b.left, b.last = 1+padding(b.packed)+b.check(), true
+		return
+	}
+	n, plain, ok := xzChunk(head)
+	if !ok {
+		b.all = true
+	}
+	b.plain += plain
+	b.packed += n
+	b.left = n
+}
+
+// xzChunk returns the length of a chunk of LZMA2 and of its contents, in bytes. A chunk begins with
 //
 //	0       the end
 //	1, 2    size-1 (2 bytes, big-endian), the contents
 //	128…    size-1 (5 bits of the first byte and 2 bytes), compressed size-1 (2), properties (1) if the first byte is
 //	        at least 192, compressed data
-func (b *xzBlock) nextChunk() {
-	head, _ := b.in.Peek(5)
+func xzChunk(head []byte) (packed, size int64, ok bool) {
 	word := func(at int) int64 { return int64(head[at])<<8 | int64(head[at+1]) }
-	n := int64(0)
 	switch {
-	case len(head) > 0 && head[0] == 0:
-		b.packed++
-		b.left, b.last = 1+padding(b.packed)+b.check(), true
-		return
-	case len(head) > 2 && head[0] <= 2:
-		n = 3 + word(1) + 1
-		b.plain += word(1) + 1
+	case len(head) > 2 && head[0] <= 2 && head[0] > 0:
+		size = word(1) + 1
+		return 3 + size, size, true
 	case len(head) > 4 && head[0] >= 0x80:
-		n = 5 + word(3) + 1
+		packed = 5 + word(3) + 1
 		if head[0] >= 0xc0 {
-			n++
+			packed++
 		}
-		b.plain += int64(head[0]&0x1f)<<16 + word(1) + 1
-	default:
-		b.all = true
+		return packed, int64(head[0]&0x1f)<<16 + word(1) + 1, true
 	}
-	b.packed += n
-	b.left = n
+	return 0, 0, false
 }
 
 // end returns the index and the footer of a stream of this block alone.

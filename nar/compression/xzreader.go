@@ -14,15 +14,16 @@ import (
 	"github.com/mikelolasagasti/xz"
 )
 
-// An xzReader reads xz streams. If the header of a stream's first block has the sizes of the block, as `xz -T` writes it,
-// the blocks are read one by one, and goroutines decode the next ones meanwhile, as far as partMemory allows. Another
-// stream is left to the library, and with it everything that follows.
+// An xzReader reads xz streams block by block. If the header of a block has its sizes, as `xz -T` writes it, goroutines
+// decode it while others are read, as far as partMemory allows. A stream that does not begin as it should is left to the
+// library, and with it everything that follows.
 //
 // The library decodes and checks the blocks (see xzBlock), so that its errors are the same.
 type xzReader struct {
 	in   *bufio.Reader
 	dec  *xz.Reader // reads a block that no goroutine decodes
 	rest bool       // dec reads all that is left
+	size int64      // of all contents, at most; negative: any
 	err  error
 
 	header []byte // of the stream; nil outside of streams
@@ -42,7 +43,7 @@ func (x *xzReader) begin() error {
 		}
 	}
 	head, _ := x.in.Peek(xzFirstBlock + maxXzHeader)
-	if runtime.GOMAXPROCS(0) == 1 || !splittable(head) {
+	if !splittable(head) {
 		x.rest = true
 		return x.dec.Reset(x.in)
 	}
@@ -51,7 +52,7 @@ func (x *xzReader) begin() error {
 	return err
 }
 
-// splittable reports whether a stream begins with head that can be split into its blocks.
+// splittable reports whether head begins a stream that can be split into its blocks.
 func splittable(head []byte) bool {
 	if len(head) < xzHeaderSize || string(head[:7]) != "\xfd7zXZ\x00\x00" ||
 		crc32.ChecksumIEEE(head[6:8]) != binary.LittleEndian.Uint32(head[8:]) {
@@ -59,8 +60,8 @@ func splittable(head []byte) bool {
 	}
 	switch xz.CheckID(head[7]) {
 	case xz.CheckNone, xz.CheckCRC32, xz.CheckCRC64, xz.CheckSHA256:
-		h, ok := parseXzBlock(head[xzHeaderSize:])
-		return ok && h.sized()
+		_, ok := parseXzBlock(head[xzHeaderSize:])
+		return ok
 	}
 	return false
 }
@@ -155,7 +156,7 @@ func (x *xzReader) fill() error {
 			dictionary = 0 // it takes that in any case
 		}
 		// Loading a block is worth its memory only if the next one can be decoded meanwhile.
-		if !x.workers.slow && b.concurrent() && 2*(in+leastOutput)+b.dictionary < partMemory && hold(in+leastOutput+dictionary) {
+		if !x.workers.slow && runtime.GOMAXPROCS(0) > 1 && b.concurrent() && 2*(in+leastOutput)+b.dictionary < partMemory && hold(in+leastOutput+dictionary) {
 			b.part.heldIn, b.part.heldOut = in+dictionary, leastOutput
 			x.load(b)
 			x.workers.begin(&b.part, b.plain, func() (io.Reader, error) {
@@ -169,6 +170,7 @@ func (x *xzReader) fill() error {
 			return nil
 		} else {
 			x.serial = true
+			b.limit(x.size)
 			x.queue = append(x.queue, b)
 			return x.dec.Reset(b)
 		}

@@ -185,8 +185,11 @@ func (s *Store) Open(_ context.Context, name string) (io.ReadCloser, binarycache
 	}
 	defer dir.Close()
 	f, st, err := openRegular(dir, base)
+	if errors.Is(err, fs.ErrPermission) {
+		err = &objectError{err}
+	}
 	if err != nil {
-		return nil, binarycache.Object{}, s.fail("open", name, err)
+		return nil, binarycache.Object{}, s.fail("open", name, ofObject(err))
 	}
 	return f, object(name, &st), nil
 }
@@ -256,7 +259,7 @@ func (s *Store) Stat(_ context.Context, name string) (binarycache.Object, error)
 		err = checkRegular(&st)
 	}
 	if err != nil {
-		return binarycache.Object{}, s.fail("stat", name, err)
+		return binarycache.Object{}, s.fail("stat", name, ofObject(err))
 	}
 	return object(name, &st), nil
 }
@@ -346,7 +349,7 @@ func (s *Store) Delete(_ context.Context, name string, c binarycache.Condition) 
 		err = unix.Unlinkat(int(dir.Fd()), base, 0)
 	}
 	if err != nil {
-		return s.fail("delete", name, err)
+		return s.fail("delete", name, ofObject(err))
 	}
 	return nil
 }

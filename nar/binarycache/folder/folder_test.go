@@ -260,19 +260,21 @@ func TestClean(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	keep := []string{".narseal-linked", ".other", ".narseal-busy", ".narseal-dir"}
-	if err := os.Mkdir(filepath.Join(dir, ".narseal-dir"), 0o777); err != nil {
+	keep := []string{".narseal-0123456789abcdef0", ".narseal-0123456789abcdeF", ".narseal-0123456789abcde0",
+		".narseal-0123456789abcde1", ".narseal-0123456789abcde2", ".narseal-ledger.jsonl", ".other"}
+	if err := os.Mkdir(filepath.Join(dir, ".narseal-0123456789abcde0"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("info", filepath.Join(dir, ".narseal-linked")); err != nil {
+	if err := os.Symlink("info", filepath.Join(dir, ".narseal-0123456789abcde1")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{".narseal-0123456789abcdef", "nar/.narseal-0123456789abcdef", ".other", ".narseal-busy"} {
+	for _, name := range []string{".narseal-0123456789abcdef", "nar/.narseal-0123456789abcdef", ".other", ".narseal-0123456789abcde2",
+		".narseal-0123456789abcdef0", ".narseal-0123456789abcdeF", ".narseal-ledger.jsonl"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
-	busy, err := os.Open(filepath.Join(dir, ".narseal-busy"))
+	busy, err := os.Open(filepath.Join(dir, ".narseal-0123456789abcde2"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,5 +297,36 @@ func TestClean(t *testing.T) {
 		if err != nil || strings.HasPrefix(o.Name, ".") {
 			t.Errorf("listed %+v, %v", o, err)
 		}
+	}
+}
+
+// An error of one object is told apart from one of the store, after which a run ends.
+func TestErrorsOfOneObject(t *testing.T) {
+	dir := t.TempDir()
+	s := folder.New(dir)
+	defer s.Close()
+	for _, err := range []error{
+		os.MkdirAll(filepath.Join(dir, "nar", "dir.nar", "x"), 0o777), os.Symlink("x", filepath.Join(dir, "nar", "link.nar")),
+		unix.Mkfifo(filepath.Join(dir, "nar", "fifo.nar"), 0o666), os.WriteFile(filepath.Join(dir, "file"), nil, 0o666), os.Symlink("nar", filepath.Join(dir, "linked")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, own := range map[string]bool{
+		"nar/" + strings.Repeat("x", 256): true, "nar/dir.nar": true, "nar/link.nar": true, "nar/fifo.nar": true,
+		"file/x.nar": false, "linked/x.nar": false,
+	} {
+		_, _, err1 := s.Open(t.Context(), name)
+		_, err2 := s.Stat(t.Context(), name)
+		err3 := put(t, s, name, "x", binarycache.Condition{})
+		for i, err := range []error{err1, err2, err3} {
+			if err == nil || errors.Is(err, fs.ErrInvalid) != own {
+				t.Errorf("%.20s: operation %d: got %v, of the object: want %v", name, i, err, own)
+			}
+		}
+	}
+	if err := put(t, s, "nar/x.nar", "x", binarycache.Condition{}); err != nil {
+		t.Error(err)
 	}
 }

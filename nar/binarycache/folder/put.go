@@ -34,7 +34,7 @@ func (s *Store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 
 func put(ctx context.Context, dir *os.File, base string, size int64, body io.Reader, c binarycache.Condition) (binarycache.Version, error) {
 	if err := checkCondition(dir, base, c); err != nil {
-		return "", err // before anything is copied
+		return "", ofObject(err) // before anything is copied
 	}
 	t, err := newTemp(dir)
 	if err != nil {
@@ -44,7 +44,7 @@ func put(ctx context.Context, dir *os.File, base string, size int64, body io.Rea
 	buf := make([]byte, min(256<<10, max(size, 1)))
 	n, err := io.CopyBuffer(struct{ io.Writer }{t.file}, io.LimitReader(stream.WithContext(ctx, body), size), buf)
 	if err != nil {
-		return "", reason(err)
+		return "", ofObject(reason(err))
 	}
 	if more, err := io.ReadFull(body, buf[:1]); n != size || more > 0 {
 		return "", fmt.Errorf("got %d bytes or more, want %d", n+int64(more), size)
@@ -63,7 +63,7 @@ func put(ctx context.Context, dir *os.File, base string, size int64, body io.Rea
 		err = t.replace(base, c)
 	}
 	if err != nil {
-		return "", err
+		return "", ofObject(err)
 	}
 	if err := syncDir(dir); err != nil {
 		return "", err
@@ -143,6 +143,12 @@ func newNamedTemp(dir *os.File) (*temp, error) {
 }
 
 func hiddenName() string { return fmt.Sprintf("%s%016x", hiddenPrefix, rand.Uint64()) }
+
+// isHidden reports whether a name has the form of hiddenName.
+func isHidden(name string) bool {
+	digits, ok := strings.CutPrefix(name, hiddenPrefix)
+	return ok && len(digits) == 16 && strings.Trim(digits, "0123456789abcdef") == ""
+}
 
 // link gives the file its name, unless that name exists.
 func (t *temp) link(base string) error {
@@ -258,14 +264,15 @@ func clean(ctx context.Context, dir *os.File) error {
 	for {
 		names, err := dir.Readdirnames(1 << 12)
 		for _, name := range names {
-			if !strings.HasPrefix(name, hiddenPrefix) {
+			if !isHidden(name) {
 				continue
 			}
-			f, _, err := openRegular(dir, name)
+			f, st, err := openRegular(dir, name)
 			if err != nil {
 				continue // not ours, or gone
 			}
-			if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil { // no writer has it open
+			if user := os.Geteuid(); (user == 0 || int(st.Uid) == user) &&
+				unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil { // no writer has it open
 				unix.Unlinkat(int(dir.Fd()), name, 0) // a file that stays is ignored
 			}
 			f.Close()

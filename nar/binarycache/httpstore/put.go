@@ -43,10 +43,12 @@ func (s *server) Put(ctx context.Context, o binarycache.Object, c *remote.Conten
 		return "", &remote.Error{Status: resp.StatusCode, Text: "want 200, 201 or 204 for PUT"}
 	}
 	_, age := times(resp.Header)
-	if v, _ := version(resp.Header, age); v != "" && resp.StatusCode != http.StatusAccepted && !narinfo.IsNAR(o.Name) {
-		return v, nil
+	v, _ := version(resp.Header, age)
+	now, err := s.check(ctx, o.Name, c)
+	if err == nil && v != "" && resp.StatusCode != http.StatusAccepted {
+		return v, nil // now may be somebody else's
 	}
-	return s.check(ctx, o.Name, c)
+	return now, err
 }
 
 // check returns the version of an object that was put, or an error if the server does not have all of it. A narinfo must

@@ -43,6 +43,8 @@ func TestPutIsThere(t *testing.T) {
 		"a longer narinfo meanwhile":  {info, func(b []byte) []byte { return append(b, b...) }, 201, false, ""},
 		"another narinfo, as long":    {info, bytes.ToUpper, 201, false, ""},
 		"a narinfo, which has a tag":  {info, func(b []byte) []byte { return b }, 201, true, ""},
+		"a part of a narinfo, tagged": {info, func(b []byte) []byte { return b[:100] }, 201, true, "700 bytes, and has 100"},
+		"nothing, which has a tag":    {info, nil, 201, true, "does not have it"},
 		"a narinfo, and no more time": {info, func(b []byte) []byte { return b }, 204, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

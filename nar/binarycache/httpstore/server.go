@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/internal/remote"
@@ -120,6 +121,10 @@ func (s *server) redirect(method string, from *url.URL, resp *http.Response, hop
 		return fail("a redirect to neither http nor https")
 	case from.Scheme == "https" && to.Scheme != "https":
 		return fail("a redirect from https to http, which is not followed")
+	case !isPlainHost(to.Host):
+		return fail("a redirect to a host whose name is not of ASCII, or has a zone")
+	case s.transport.Hide(to.Host) != to.Host: // its name would go to a DNS server
+		return fail("a redirect to a host whose name has what shows the server who asks")
 	case method != http.MethodGet && method != http.MethodHead:
 		return nil, &remote.Error{Status: resp.StatusCode, Text: "the server wants it elsewhere, and a write is not redirected",
 			Advice: "name the cache by the URL to which the server redirects"}
@@ -128,6 +133,11 @@ func (s *server) redirect(method string, from *url.URL, resp *http.Response, hop
 	}
 	to.User, to.Fragment = nil, ""
 	return to, nil
+}
+
+// isPlainHost reports whether a host's name is the same for everybody: one of ASCII, and without the zone of an address.
+func isPlainHost(host string) bool {
+	return strings.IndexFunc(host, func(r rune) bool { return r == '%' || r >= utf8.RuneSelf }) < 0
 }
 
 // refusal is the error of an answer.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"narseal/nar/compression"
 	"narseal/nar/storepath"
 )
 
@@ -40,11 +41,15 @@ func IsName(name string) bool {
 	return ok && storepath.CheckHash(hash) == nil
 }
 
-// maxObjectName is the longest name of an object in bytes: S3's limit for keys.
-const maxObjectName = 1024
+// Limits of names, in bytes.
+const (
+	maxObjectName  = 1024 // S3's limit for keys
+	maxElementName = 255  // what file systems allow between two slashes
+)
 
 // IsNAR reports whether a name can be that of a NAR: "nar/HASH.nar.xz", "HASH.nar", and either with a query after a
-// question mark, which some servers add. No other object of a cache has such a name.
+// question mark, which some servers add. No other object of a cache has such a name, nor can one lie below it: the
+// directories in it have no dot, and are not called nix-cache-info.
 //
 // The name is part of a URL for some clients: with a percent sign or a number sign, it would be another name there,
 // perhaps outside the cache.
@@ -61,15 +66,37 @@ func IsNAR(name string) bool {
 	if strings.Contains(query, "/") {
 		return false
 	}
-	first := true
-	for elem := range strings.SplitSeq(file, "/") {
-		if strings.HasPrefix(elem, ".") || first && slices.Contains(otherDirs, elem) {
+	elems := strings.Split(name, "/")
+	for i, elem := range elems {
+		if len(elem) > maxElementName || elem[0] == '.' {
 			return false
 		}
-		first = false
+		dir := strings.ToLower(elem) // some file systems ignore case
+		if i < len(elems)-1 && (strings.Contains(dir, ".") || dir == CacheInfoName || i == 0 && slices.Contains(otherDirs, dir)) {
+			return false
+		}
 	}
 	_, suffix, ok := strings.Cut(path.Base(file), ".nar")
 	return ok && slices.Contains(narSuffixes, suffix)
+}
+
+// FileName returns the name of a file that takes the place of the NAR's file n.URL, or is a copy of it, and has the sum
+// sum. It is what Nix calls it, HASH.nar.xz with the hash of the file, in the same directory; in another cache in nar/, or
+// outside a directory as before.
+//
+// So the name in another cache depends only on the contents. What the first cache calls the file might be a name that the
+// other one cannot have, or one that belongs to a file of other contents there.
+func (n *Info) FileName(sum Sum, c compression.Type, elsewhere bool) string {
+	dir, file := path.Split(n.URL)
+	if elsewhere && dir != "" {
+		dir = "nar/"
+	}
+	file, _, _ = strings.Cut(file, "?")
+	_, suffix, _ := strings.Cut(file, ".nar")
+	if c != n.Compression {
+		suffix = c.Extension()
+	}
+	return dir + strings.TrimPrefix(sum.String(), sha256Prefix) + ".nar" + suffix
 }
 
 // narSuffixes are the suffixes after ".nar" that Nix and other caches write. A server may take a name with another

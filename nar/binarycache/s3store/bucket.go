@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -58,7 +59,7 @@ func (b *bucket) attributesOf(h http.Header) map[string]string {
 			// Some servers keep how the body was sent.
 			v = strings.Trim(strings.ReplaceAll(v, "aws-chunked", ""), ", ")
 		}
-		if name == storageClass && (v == "GLACIER" || v == "DEEP_ARCHIVE") {
+		if name == storageClass && isArchive(v) {
 			continue // what has it cannot be read, and no reader of a cache waits for hours
 		}
 		if v != "" && len(v) <= maxAttribute && b.transport.Hide(v) == v {
@@ -127,13 +128,23 @@ const (
 // not be read.
 func (b *bucket) classOf(o binarycache.Object, c binarycache.Condition) string {
 	class := o.Attributes[storageClass]
-	if class == "GLACIER" || class == "DEEP_ARCHIVE" {
+	if isArchive(class) {
 		class = ""
 	}
-	if c.New {
-		return cmp.Or(b.storageClass, class)
+	if !c.New {
+		return cmp.Or(class, b.storageClass)
 	}
-	return cmp.Or(class, b.storageClass)
+	if !slices.Contains(usualClasses, class) { // another server may not know it, and would refuse the object
+		class = ""
+	}
+	return cmp.Or(b.storageClass, class)
+}
+
+// usualClasses are the storage classes of objects that can be read at once.
+var usualClasses = []string{"STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"}
+
+func isArchive(class string) bool {
+	return strings.EqualFold(class, "GLACIER") || strings.EqualFold(class, "DEEP_ARCHIVE")
 }
 
 // Put writes an object.
@@ -160,7 +171,7 @@ func (b *bucket) Put(ctx context.Context, o binarycache.Object, c *remote.Conten
 	if err != nil {
 		return "", b.explain(err)
 	}
-	return binarycache.Version(info.ETag), nil
+	return b.confirm(ctx, o.Name, c, info.ETag)
 }
 
 // putParts writes a large object in parts, which become an object when all are there.
@@ -213,7 +224,7 @@ func (b *bucket) putParts(ctx context.Context, name string, c *remote.Content, o
 	if err != nil {
 		return "", b.explain(err)
 	}
-	return binarycache.Version(info.ETag), nil
+	return b.confirm(ctx, name, c, info.ETag)
 }
 
 // Delete deletes an object. S3 does not say whether it was there.

@@ -134,7 +134,7 @@ func (p *provider) search(cc *credentials.CredContext) (credentials.Provider, cr
 		ctx, cancel := context.WithTimeout(cc.Context, instanceTimeout)
 		defer cancel()
 		// No proxy leads to the instance's own service.
-		client := newCredentialClient(&http.Transport{})
+		client := newCredentialClient(p.transport.Noting(&http.Transport{}))
 		iam := &credentials.IAM{Client: client, Endpoint: strings.TrimRight(os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "/")}
 		if v, err := iam.RetrieveWithCredContext(&credentials.CredContext{Client: iam.Client, Context: ctx}); err == nil {
 			return iam, v, nil

@@ -59,6 +59,9 @@ func checkAnswer(resp *http.Response) error {
 	if _, err := checkTags(b); errors.Is(err, errLong) {
 		return err
 	}
+	if resp.Request.Method == http.MethodPut && resp.StatusCode == http.StatusOK && len(bytes.TrimSpace(b)) > 0 {
+		return &pageError{"an answer to PUT that is not of S3, which sends no text with it"}
+	}
 	resp.Body = io.NopCloser(bytes.NewReader(b))
 	return nil
 }

@@ -85,7 +85,7 @@ const (
 // List goes through the objects of a directory, page by page.
 func (s *Store) List(ctx context.Context, dir string) iter.Seq2[binarycache.Object, error] {
 	return func(yield func(binarycache.Object, error) bool) {
-		fail := func(err error) { yield(binarycache.Object{}, fmt.Errorf("list %s: %w", s.bucket.URL(dir), err)) }
+		fail := func(err error) { yield(binarycache.Object{}, s.bucket.transport.Fail("list", s.bucket.URL(dir), err)) }
 		prefix := s.bucket.prefix
 		if dir != "" {
 			if err := remote.CheckName("list", dir); err != nil {
@@ -143,7 +143,7 @@ func (s *Store) Clean(ctx context.Context) error {
 		return nil // what stays is harmless
 	}
 	if err != nil {
-		return fmt.Errorf("clean %s: %w", s.bucket.URL(""), err)
+		return s.bucket.transport.Fail("clean", s.bucket.URL(""), err)
 	}
 	for i := range page.Contents {
 		o, ok := listed(&page.Contents[i], s.bucket.prefix, s.bucket.prefix)

@@ -280,7 +280,7 @@ func TestForgedState(t *testing.T) {
 		"directory":        {func() error { return os.Mkdir(path, 0o700) }, "is a directory"},
 		"its directory a link": {func() error {
 			return errors.Join(os.RemoveAll(filepath.Dir(path)), os.Symlink(t.TempDir(), filepath.Dir(path)))
-		}, "escapes"},
+		}, "it is a symbolic link"},
 	} {
 		if err := errors.Join(os.RemoveAll(filepath.Dir(path)), os.Mkdir(filepath.Dir(path), 0o700), c.place()); err != nil {
 			t.Fatal(err)

@@ -216,7 +216,15 @@ func (r *refsRun) stream(name string, in *input.Input) error {
 	if err != nil {
 		return err
 	}
+	if in.Info.Mode().IsRegular() {
+		whole = r.holes(in.File(), in.Info.Size(), whole)
+	}
 	return r.scanner.File(nar.NewPath(name), whole)
+}
+
+// holes reads a regular file through in, and skips its holes.
+func (r *refsRun) holes(f *os.File, size int64, in io.Reader) io.Reader {
+	return scan.NewHoleReader(f, size, in, r.Terminal.Progress().Add)
 }
 
 // shortPath returns what shows the current entry of an archive.
@@ -278,7 +286,7 @@ func (r *refsRun) directory(name string) error {
 			if entered != nil {
 				entered(e)
 			}
-			return r.scanner.File(path, r.Terminal.Progress().Count(file))
+			return r.scanner.File(path, r.holes(file.File, file.Size(), r.Terminal.Progress().Count(file)))
 		default:
 			return fmt.Errorf("%s: %s has no place in an archive", path.Short(), e.Type)
 		}

@@ -90,6 +90,9 @@ func (in *Input) left() int64 {
 	return max(in.Info.Size()-at, 0)
 }
 
+// File is the file, or nil if there is none.
+func (in *Input) File() *os.File { return in.file }
+
 // Rewind returns a reader of the whole file from its start, as it is.
 func (in *Input) Rewind() (io.Reader, error) {
 	if in.file == nil {

@@ -60,14 +60,14 @@ func (l *limited) Close() error {
 	return err
 }
 
-// NewReader decompresses an object whose attribute is header. Closing the reader does not close r. It waits while other
+// NewReader decompresses an object of at most size bytes whose attribute is header. Closing the reader does not close r. It waits while other
 // readers take much memory.
-func NewReader(r io.Reader, header string) (io.ReadCloser, Encoding, error) {
+func NewReader(r io.Reader, header string, size int64) (io.ReadCloser, Encoding, error) {
 	switch lower := strings.ToLower(strings.TrimSpace(header)); lower {
 	case "", "identity", "zstd", "gzip", "x-gzip", "xz", "bzip2":
 		// The magic number is what counts: a proxy may have decompressed it, and left the header.
 		var taken int64
-		dec, c, err := compression.DecompressWith(r, func(n int64) error {
+		dec, c, err := compression.DecompressWith(r, size, func(n int64) error {
 			if n > maxMemory {
 				return fmt.Errorf("%w: it takes %d bytes of memory, more than %d", compression.ErrMemory, n, maxMemory)
 			}

@@ -46,7 +46,7 @@ func (b *body) Read(p []byte) (int, error) {
 }
 
 func (b *body) fail(err error) error {
-	return &fs.PathError{Op: "read", Path: b.store.backend.URL(b.first.Name), Err: fmt.Errorf("offset %d: %w", b.offset, err)}
+	return b.store.fail("read", b.first.Name, fmt.Errorf("offset %d: %w", b.offset, err))
 }
 
 // resume goes on after the connection broke by why.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"path"
 	"strings"
 
 	"narseal/nar/binarycache"
@@ -23,9 +24,38 @@ func (s *Store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 	}
 	v, err := s.put(ctx, o, body, c)
 	if err != nil {
+		if s.isOfObject(ctx, o.Name, err) {
+			err = &objectError{err}
+		}
 		return "", s.fail("put", o.Name, err)
 	}
 	return v, nil
+}
+
+// An objectError is of one object, which the server does not take while it takes others: for its name, its size, its
+// contents. It wraps fs.ErrInvalid, as [binarycache.Store] wants it.
+type objectError struct{ error }
+
+func (e *objectError) Unwrap() error        { return e.error }
+func (e *objectError) Is(target error) bool { return target == fs.ErrInvalid }
+
+// isOfObject reports whether an error of Put is of this object alone: whether the server takes another one in the same
+// directory now. A status does not say: 403 may be of a virus scanner, 504 of an upload that takes too long.
+func (s *Store) isOfObject(ctx context.Context, name string, err error) bool {
+	var e *Error
+	if ctx.Err() != nil || !errors.As(err, &e) || e.Status == 0 && e.Err == nil {
+		return false
+	}
+	// The name is always the same, so that no more than one is left over where none can be deleted.
+	o, content, err := newProbe(ctx, path.Join(path.Dir(name), s.small))
+	if err == nil {
+		_, err = s.backend.Put(ctx, o, content, binarycache.Condition{})
+	}
+	if err != nil {
+		return false
+	}
+	s.deleteProbe(ctx, o.Name)
+	return true
 }
 
 func (s *Store) put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (v binarycache.Version, err error) {
@@ -192,17 +222,38 @@ func (s *Store) abilities(ctx context.Context) (abilities, error) {
 	return can, nil
 }
 
-func (s *Store) probe(ctx context.Context) (can abilities, err error) {
+func probeName() string {
 	b := make([]byte, probeBytes)
 	rand.Read(b)
-	o := binarycache.Object{Name: ProbePrefix + hex.EncodeToString(b), Size: int64(len(probeText)),
-		Attributes: map[string]string{"Content-Type": "text/plain", contentEncoding: "br"}}
+	return ProbePrefix + hex.EncodeToString(b)
+}
+
+// newProbe returns a small object.
+func newProbe(ctx context.Context, name string) (binarycache.Object, *Content, error) {
+	o := binarycache.Object{Name: name, Size: int64(len(probeText)), Attributes: map[string]string{"Content-Type": "text/plain"}}
+	content, err := measure(ctx, strings.NewReader(probeText), o.Size)
+	return o, content, err
+}
+
+func (s *Store) deleteProbe(ctx context.Context, name string) {
+	ctx = context.WithoutCancel(ctx) // the run may have ended meanwhile
+	err := s.transport.Retry(ctx, func() error { return s.backend.Delete(ctx, name, binarycache.Condition{}) })
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if _, warned := s.left.LoadOrStore(name, true); !warned {
+		s.warn(fmt.Sprintf("%s: it was for a test, and is left over: %v", s.backend.URL(name), err))
+	}
+}
+
+func (s *Store) probe(ctx context.Context) (can abilities, err error) {
+	o, content, err := newProbe(ctx, probeName())
+	if err != nil {
+		return can, err
+	}
+	o.Attributes[contentEncoding] = "br"
 	// refused writes under a condition, and reports whether it is not true.
 	refused := func(c binarycache.Condition) (v binarycache.Version, no bool, err error) {
-		content, err := measure(ctx, strings.NewReader(probeText), o.Size)
-		if err != nil {
-			return "", false, err
-		}
 		err = s.transport.Retry(ctx, func() (err error) {
 			v, err = s.backend.Put(ctx, o, content, c)
 			return err
@@ -216,14 +267,7 @@ func (s *Store) probe(ctx context.Context) (can abilities, err error) {
 	if _, _, err := refused(binarycache.Condition{}); err != nil {
 		return can, err
 	}
-	defer func() {
-		// The run may have ended meanwhile.
-		ctx := context.WithoutCancel(ctx)
-		e := s.transport.Retry(ctx, func() error { return s.backend.Delete(ctx, o.Name, binarycache.Condition{}) })
-		if e != nil && !errors.Is(e, fs.ErrNotExist) {
-			s.warn(fmt.Sprintf("%s: it was for a test, and is left over: %v", s.backend.URL(o.Name), e))
-		}
-	}()
+	defer s.deleteProbe(ctx, o.Name)
 	if _, can.ifNew, err = refused(binarycache.Condition{New: true}); err != nil {
 		if !unknown(err) {
 			return can, err

@@ -7,9 +7,14 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"html"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,8 +40,8 @@ const (
 // serviceTokens are the headers that show the services who give credentials who asks.
 var serviceTokens = [...]string{"X-Amz-Sso_bearer_token", "X-Aws-Ec2-Metadata-Token"}
 
-// maxSecrets is how many secrets are kept: of credentials that are renewed, the latest count.
-const maxSecrets = 32
+// maxSecrets is how many forms of secrets are kept: of credentials that are renewed, the latest count.
+const maxSecrets = 64
 
 // note adds the secrets of a request.
 func (s *secrets) note(h http.Header) {
@@ -70,33 +75,107 @@ func (s *secrets) noteBasic(of int, encoded string) {
 	s.add(of, all...)
 }
 
-// add adds a secret and other forms of it, unless it is the one that was added last.
-func (s *secrets) add(of int, forms ...string) {
+// add adds secrets, unless the first is the one that was added last.
+func (s *secrets) add(of int, secrets ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.last[of] == forms[0] {
+	if s.last[of] == secrets[0] {
 		return
 	}
-	s.last[of] = forms[0]
-	for _, form := range forms {
-		if len(form) < 4 {
-			continue // it would be found everywhere
+	s.last[of] = secrets[0]
+	for _, secret := range secrets {
+		for _, form := range forms(secret) {
+			if len(form) < 4 || slices.Contains(s.all, form) {
+				continue // a short one would be found everywhere
+			}
+			if len(s.all) == maxSecrets {
+				s.all = s.all[1:]
+			}
+			s.all = append(s.all, form)
 		}
-		if len(s.all) == maxSecrets {
-			s.all = s.all[1:]
-		}
-		s.all = append(s.all, form)
 	}
+}
+
+// forms returns a secret as it is in URLs, in HTML and between quotes, in small letters.
+func forms(secret string) []string {
+	quoted := strconv.Quote(secret)
+	all := []string{secret, strings.TrimRight(secret, "="), url.QueryEscape(secret), url.PathEscape(secret), html.EscapeString(secret), quoted[1 : len(quoted)-1]}
+	for i, form := range all {
+		all[i] = toLower(form)
+	}
+	return all
+}
+
+// toLower makes ASCII letters small, so that each byte stays in its place. A host's name, for one, has no capitals.
+func toLower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }
 
 // Hide replaces the secrets that requests have sent in what a server says.
 func (t *Transport) Hide(text string) string {
 	t.secrets.mu.Lock()
 	defer t.secrets.mu.Unlock()
+	if len(t.secrets.all) == 0 {
+		return text
+	}
+	lower := toLower(text)
 	for _, secret := range t.secrets.all {
-		text = strings.ReplaceAll(text, secret, "(hidden)")
+		for at := 0; ; at += len(hidden) {
+			i := strings.Index(lower[at:], secret)
+			if i < 0 {
+				break
+			}
+			at += i
+			text = text[:at] + hidden + text[at+len(secret):]
+			lower = lower[:at] + hidden + lower[at+len(secret):]
+		}
 	}
 	return text
+}
+
+const hidden = "(hidden)"
+
+// A hiddenError is an error whose text shows nothing that requests have sent to show who asks, wherever it is from: a host's
+// name that a server has redirected to, a certificate, an answer.
+type hiddenError struct {
+	err       error
+	transport *Transport
+}
+
+func (e *hiddenError) Error() string { return e.transport.Hide(e.err.Error()) }
+func (e *hiddenError) Unwrap() error { return e.err }
+
+// Hint is that of the error below.
+func (e *hiddenError) Hint() string {
+	var below interface{ Hint() string }
+	if errors.As(e.err, &below) {
+		return e.transport.Hide(below.Hint())
+	}
+	return ""
+}
+
+// Fail returns an error with the operation and the name of what it was for. Every error of a store goes through it.
+func (t *Transport) Fail(op, name string, err error) error {
+	return &fs.PathError{Op: op, Path: name, Err: &hiddenError{err, t}}
+}
+
+// Noting returns a transport that sends requests by rt, and whose secrets Hide knows.
+func (t *Transport) Noting(rt http.RoundTripper) http.RoundTripper { return &noting{t, rt} }
+
+type noting struct {
+	*Transport
+	rt http.RoundTripper
+}
+
+func (n *noting) RoundTrip(req *http.Request) (*http.Response, error) {
+	n.secrets.note(req.Header)
+	return n.rt.RoundTrip(req)
 }
 
 // Note adds a secret that is not in a header.

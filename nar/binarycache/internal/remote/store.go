@@ -55,12 +55,17 @@ type Store struct {
 	probing sync.Mutex
 	can     *abilities // nil: not known yet
 
+	small string   // the name of the object by which isOfObject finds out what the server takes
+	left  sync.Map // the probes that could not be deleted
+
 	mu       sync.Mutex
 	warnings []string
 }
 
 // NewStore returns a store.
-func NewStore(b Backend, t *Transport) *Store { return &Store{backend: b, transport: t} }
+func NewStore(b Backend, t *Transport) *Store {
+	return &Store{backend: b, transport: t, small: probeName()}
+}
 
 // Warnings returns what the user should know of the store, and did not get yet.
 func (s *Store) Warnings() []string {
@@ -74,7 +79,7 @@ func (s *Store) Warnings() []string {
 func (s *Store) warn(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.warnings = append(s.warnings, text)
+	s.warnings = append(s.warnings, s.transport.Hide(text))
 }
 
 // CheckName returns an error if name is not the name of an object.
@@ -94,7 +99,7 @@ const maxName = 1024
 
 // fail gives an error the name of the operation and of the object.
 func (s *Store) fail(op, name string, err error) error {
-	return &fs.PathError{Op: op, Path: s.backend.URL(name), Err: err}
+	return s.transport.Fail(op, s.backend.URL(name), err)
 }
 
 // maxWhole is the size of objects that are read whole by Open, in bytes.

@@ -1,0 +1,55 @@
+package s3store
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/internal/remote"
+	"narseal/nar/binarycache/narinfo"
+)
+
+// confirm returns the version of an object that was put, or an error if the server does not have it. The answer itself shows
+// that if its ETag is the MD5 of the contents. If it is another, as with encryption and uploads in parts, the server is asked
+// for the size; and so it is for every NAR, which a narinfo must not name before.
+func (b *bucket) confirm(ctx context.Context, name string, c *remote.Content, tag string) (binarycache.Version, error) {
+	if tag == "" {
+		return "", b.explain(&pageError{"an answer to PUT without an ETag"})
+	}
+	if c.Size <= narinfo.MaxSize && !narinfo.IsNAR(name) {
+		if same, err := isMD5(c, tag); err != nil || same {
+			return binarycache.Version(tag), err
+		}
+	}
+	now, err := b.Head(ctx, name)
+	var e *remote.Error
+	switch {
+	case errors.As(err, &e) && e.Absent && !e.Denied:
+		return "", &remote.Error{Text: "the server has taken it, and does not have it"}
+	case errors.As(err, &e) && e.Denied: // whoever may write need not be allowed to read
+		return binarycache.Version(tag), nil
+	case err != nil:
+		return "", err
+	case now.Size < 0, now.Size == c.Size, !narinfo.IsNAR(name) && now.Version != binarycache.Version(tag): // the latter is somebody else's
+		return binarycache.Version(tag), nil
+	}
+	return "", &remote.Error{Text: fmt.Sprintf("the server has taken %d bytes, and has %d", c.Size, now.Size),
+		Advice: "is its disk full, or does a proxy cut it off? Delete the object before the next run"}
+}
+
+// isMD5 reports whether an ETag is the MD5 of small contents.
+func isMD5(c *remote.Content, tag string) (bool, error) {
+	r, err := c.Reader()
+	if err != nil {
+		return false, err
+	}
+	h := md5.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return false, err
+	}
+	return hex.EncodeToString(h.Sum(nil)) == tag, nil
+}

@@ -1,0 +1,115 @@
+package s3store_test
+
+import (
+	"crypto/md5"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/s3store"
+)
+
+// answering returns the store on a server that answers without credentials.
+func answering(t *testing.T, f http.HandlerFunc) *s3store.Store {
+	t.Helper()
+	noCredentials(t)
+	server := httptest.NewServer(f)
+	t.Cleanup(server.Close)
+	return open(t, "s3://cache?endpoint="+server.URL)
+}
+
+// A Put is an error where the answer is not one of S3, or the server does not have all of it afterwards.
+func TestPutIsConfirmed(t *testing.T) {
+	const nar, info = "nar/x.nar", "x.narinfo"
+	content := strings.Repeat("content", 100)
+	tag := func(s string) string { return fmt.Sprintf(`"%x"`, md5.Sum([]byte(s))) }
+	for name, c := range map[string]struct {
+		object string
+		keep   string // what the server keeps; "": nothing
+		tag    string
+		text   string // of the answer
+		want   string // part of the error
+	}{
+		"all":                       {nar, content, tag(content), "", ""},
+		"all of a narinfo":          {info, content, tag(content), "", ""},
+		"encrypted":                 {nar, content, `"00000000000000000000000000000000"`, "", ""},
+		"an encrypted narinfo":      {info, content, `"00000000000000000000000000000000"`, "", ""},
+		"in parts":                  {nar, content, `"00000000000000000000000000000000-2"`, "", ""},
+		"a part":                    {nar, content[:100], tag(content[:100]), "", "700 bytes, and has 100"},
+		"a part of a narinfo":       {info, content[:100], tag(content[:100]), "", "700 bytes, and has 100"},
+		"a part, and the right tag": {nar, content[:100], tag(content), "", "700 bytes, and has 100"},
+		"nothing":                   {nar, "", tag(content), "", "does not have it"},
+		"nothing of a narinfo":      {info, "", `"x"`, "", "does not have it"},
+		"no tag":                    {nar, content, "", "", "without an ETag"},
+		"no tag of a narinfo":       {info, content, "", "", "without an ETag"},
+		"a login page":              {nar, "", "", "<html>log in</html>", "not of S3"},
+		"a login page with a tag":   {info, "", tag(content), "log in", "not of S3"},
+		"an error":                  {info, "", tag(content), "<Error><Code>InternalError</Code></Error>", "not of S3"},
+		"another narinfo meanwhile": {info, "other", tag(content), "", ""},
+		"white space in the answer": {info, content, tag(content), "\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kept := ""
+			s := answering(t, func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.Method == http.MethodPut:
+					if b, err := io.ReadAll(r.Body); err != nil || string(b) != content && !strings.Contains(r.URL.Path, "probe") {
+						t.Errorf("put: %q, %v", b, err)
+					}
+					kept = c.keep
+					if c.tag != "" {
+						w.Header().Set("ETag", c.tag)
+					}
+					io.WriteString(w, c.text)
+				case kept == "":
+					w.WriteHeader(http.StatusNotFound)
+				default:
+					w.Header().Set("ETag", tag(kept))
+					if kept == c.keep {
+						w.Header().Set("ETag", c.tag)
+					}
+					w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+					w.Header().Set("Content-Length", fmt.Sprint(len(kept)))
+				}
+			})
+			v, err := s.Put(t.Context(), binarycache.Object{Name: c.object, Size: int64(len(content))}, strings.NewReader(content), binarycache.Condition{})
+			if (err == nil) != (c.want == "") || err != nil && (!strings.Contains(err.Error(), c.want) || errors.Is(err, fs.ErrInvalid)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			if err == nil && string(v) != strings.Trim(c.tag, `"`) {
+				t.Errorf("version %q, want %s", v, c.tag)
+			}
+		})
+	}
+}
+
+// A class that another server does not know is not asked for.
+func TestUnusualStorageClass(t *testing.T) {
+	for class, want := range map[string]string{"SNOW": "", "deep_archive": "", "Glacier": "", "GLACIER_IR": "GLACIER_IR", strings.Repeat("X", 200): ""} {
+		got := "none"
+		s := answering(t, func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/x") {
+				got = r.Header.Get("X-Amz-Storage-Class")
+			}
+			if r.Method == http.MethodPut && (r.Header.Get("If-None-Match") != "" || r.Header.Get("If-Match") != "") && strings.Contains(r.URL.Path, "probe") {
+				w.WriteHeader(http.StatusPreconditionFailed)
+			}
+			w.Header().Set("ETag", `"a"`)
+			w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+		})
+		o := binarycache.Object{Name: "x", Size: 1, Attributes: map[string]string{"X-Amz-Storage-Class": class}}
+		if _, err := s.Put(t.Context(), o, strings.NewReader("x"), binarycache.Condition{New: true}); err != nil {
+			t.Error(err)
+		}
+		if got != want {
+			t.Errorf("%.20s: got %q, want %q", class, got, want)
+		}
+	}
+}

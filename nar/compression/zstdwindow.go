@@ -1,0 +1,129 @@
+package compression
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// zstdWindows lowers the windows that the frames of a stream ask for, in the bytes that pass (RFC 8878, 3.1.1). A window
+// that is larger than all contents serves for nothing: `zstd --ultra -22 --long` asks for 128 MiB for an archive of
+// 100 bytes.
+type zstdWindows struct {
+	most uint64 // contents, in bytes; at least usualWindow
+
+	state zstdState
+	field [4]byte // that is being read, as far as it has come
+	n     int
+	skip  int64 // bytes until the next field
+	sum   bool  // the frame ends with a checksum
+	rest  int64 // bytes of the header after the window
+}
+
+type zstdState byte
+
+const (
+	zstdMagic zstdState = iota
+	zstdSkippable
+	zstdDescriptor
+	zstdWindow
+	zstdBlock
+	zstdOff // not a stream of zstd: nothing is changed
+)
+
+// size is the length of the field that is read in a state.
+func (s zstdState) size() int {
+	switch s {
+	case zstdMagic, zstdSkippable:
+		return 4
+	case zstdBlock:
+		return 3
+	}
+	return 1
+}
+
+// pass changes the next bytes of the stream.
+func (z *zstdWindows) pass(b []byte) {
+	for len(b) > 0 && z.state != zstdOff {
+		if z.skip > 0 {
+			n := min(z.skip, int64(len(b)))
+			z.skip -= n
+			b = b[n:]
+			continue
+		}
+		if z.state == zstdWindow {
+			b[0] = z.lower(b[0])
+		}
+		z.field[z.n] = b[0]
+		b = b[1:]
+		if z.n++; z.n == z.state.size() {
+			z.n = 0
+			z.next()
+		}
+	}
+}
+
+// next goes on after a field.
+func (z *zstdWindows) next() {
+	word := binary.LittleEndian.Uint32(z.field[:])
+	switch z.state {
+	case zstdMagic:
+		switch {
+		case word == 0xfd2fb528:
+			z.state = zstdDescriptor
+		case word&^15 == 0x184d2a50:
+			z.state = zstdSkippable
+		default:
+			z.state = zstdOff
+		}
+	case zstdSkippable:
+		z.state, z.skip = zstdMagic, int64(word)
+	case zstdDescriptor:
+		d := z.field[0]
+		const single, checksum = 1 << 5, 1 << 2
+		z.sum = d&checksum != 0
+		z.rest = int64([4]byte{0, 1, 2, 4}[d&3]) + int64([4]byte{0, 2, 4, 8}[d>>6])
+		if d&single == 0 {
+			z.state = zstdWindow
+			return
+		}
+		if d>>6 == 0 {
+			z.rest++
+		}
+		z.state, z.skip = zstdBlock, z.rest
+	case zstdWindow:
+		z.state, z.skip = zstdBlock, z.rest
+	case zstdBlock:
+		word &= 1<<24 - 1
+		last, kind := word&1, word>>1&3
+		const rle, reserved = 1, 3
+		z.skip = int64(word >> 3)
+		switch kind {
+		case rle:
+			z.skip = 1
+		case reserved:
+			z.state = zstdOff
+		}
+		if last == 1 && kind != reserved {
+			if z.state = zstdMagic; z.sum {
+				z.skip += 4
+			}
+		}
+	}
+}
+
+// lower returns the descriptor of a window, or of the smallest one for the contents if that is smaller.
+func (z *zstdWindows) lower(d byte) byte {
+	size := func(d byte) uint64 {
+		base := uint64(1) << (10 + d>>3)
+		return base + base/8*uint64(d&7)
+	}
+	exponent := max(bits.Len64(z.most-1), 11) - 1 // the largest power of two that is smaller
+	least := byte(exponent-10) << 3
+	for size(least) < z.most {
+		least++
+	}
+	if size(d) <= size(least) {
+		return d
+	}
+	return least
+}
