@@ -9,7 +9,8 @@
 //	framework           ROOT/X          ROOT/Resources/…      same
 //	flat (iOS)          ROOT/X          ROOT/Info.plist       same
 //
-// The first ROOT is named Contents. The ROOT of a framework is usually the directory of a version.
+// The first ROOT is named Contents. The ROOT of a framework is usually the directory of a version. In any other ROOT than
+// Contents, an Info.plist in Resources counts before one in ROOT, as it does for CFBundle.
 //
 // If the executable is not an image (but a script, for example), its signature lies in files beside CodeResources.
 //
@@ -91,7 +92,8 @@ type Checker struct {
 type openBundle struct {
 	root          string
 	depth         int // directories from the tree's root
-	infoPlists    []*FileDigest
+	infoPlist     *FileDigest
+	inResources   *FileDigest // the Info.plist in Resources
 	codeResources *FileDigest
 	detached      []detachedFile
 	slices        []waitingSlice
@@ -129,8 +131,8 @@ type FileDigest struct {
 
 	charged int    // bytes of kept that the Checker has charged
 	users   int    // bundles that use the digest
-	parsed  bool   // of an Info.plist: name is known
-	name    string // of the executable that it gives
+	name    string // of the executable that an Info.plist gives
+	isClear bool   // CFBundle finds the same one
 
 	pages  *pages // of a file that may be a script; its first byte decides
 	script bool   // it may be one
@@ -254,18 +256,16 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 			d.users++
 		}
 	case name == infoPlistName:
-		if c.memory.take(len(d.executable())) {
-			d.charged += len(d.name)
-		} else {
-			c.tree.full, d.name = "the bundle has too many files to check", ""
-		}
+		c.readExecutable(d)
 		if b := c.at(dir); b != nil {
-			b.infoPlists = append(b.infoPlists, d)
+			c.release(b.infoPlist)
+			b.infoPlist = d
 			d.users++
 		}
 		if parent, ok := strings.CutSuffix(dir, resourcesDir); ok {
 			if b := c.at(parent); b != nil {
-				b.infoPlists = append(b.infoPlists, d)
+				c.release(b.inResources)
+				b.inResources = d
 				d.users++
 			}
 		}
@@ -339,40 +339,7 @@ func (b *openBundle) compare(c *Checker) {
 		w.then(w.slice)
 	}
 	b.compareScript(c)
-}
-
-// compareStored compares the Info.plist and the list with the slots of a slice.
-func (b *openBundle) compareStored(c *Checker, w *waitingSlice) {
-	s := &w.slice
-	var changed [slotResources + 1]bool // by slot; several CodeDirectories have it
-	for _, stored := range s.External {
-		files, name, path := b.infoPlists, infoPlistName, infoPlistName
-		if stored.K == slotResources {
-			files, name, path = nil, codeResourcesName, codeResourcesPath
-			if b.codeResources != nil {
-				files = []*FileDigest{b.codeResources}
-			}
-		}
-		match := func(d *FileDigest) bool { return d.equals(stored) }
-		if changed[stored.K] || slices.ContainsFunc(files, match) {
-			continue
-		}
-		why, problem := "is not the one that was signed", "changed"
-		touched := slices.ContainsFunc(files, func(d *FileDigest) bool { return d.Touched })
-		if len(files) == 0 {
-			// compareResources says that there is no list.
-			if stored.K == slotResources || !c.CheckResources || !b.isBundle(c, b.executable(w)) {
-				continue
-			}
-			why, problem, touched = "is missing", "missing", b.contents.touched
-		}
-		changed[stored.K] = true
-		if s.Bundle == nil {
-			mark(s, "the bundle's "+name+" "+why, touched)
-		}
-		s.Touched = s.Touched || touched
-		b.name(s, macho.Resource{Path: path, Problem: problem})
-	}
+	b.compareElsewhere(c)
 }
 
 // sealsResources reports whether a slice seals a list of resources.

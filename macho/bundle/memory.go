@@ -81,19 +81,23 @@ func (b *openBundle) releaseAll(c *Checker) {
 	for _, file := range b.detached {
 		c.release(file.digest)
 	}
-	for _, d := range b.infoPlists {
-		c.release(d)
-	}
+	c.release(b.infoPlist)
+	c.release(b.inResources)
 	c.release(b.codeResources)
 }
 
-// executable returns the name of the main executable that an Info.plist gives. The file is parsed once, although many
-// slices may ask.
-func (d *FileDigest) executable() string {
-	if !d.parsed && d.size == int64(len(d.kept)) {
-		d.parsed, d.name = true, resources.Executable(d.kept)
+// readExecutable reads the name of the main executable from an Info.plist, once: many slices and items need it.
+func (c *Checker) readExecutable(d *FileDigest) {
+	if d.size != int64(len(d.kept)) {
+		return
 	}
-	return d.name
+	name, clear := resources.MainExecutable(d.kept)
+	if !c.memory.take(len(name)) {
+		c.tree.full = "the bundle has too many files to check"
+		return
+	}
+	d.charged += len(name)
+	d.name, d.isClear = name, clear
 }
 
 // waitingMemory estimates the memory of a slice's report, without its stale slots.

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"slices"
 	"strings"
 
 	"narseal/macho"
@@ -45,9 +46,11 @@ type tree struct {
 	hashes  []resources.CodeHash // of the CodeDirectories of the next file
 	adhoc   bool                 // the next file was made ad-hoc signed
 	// touched is set if the caller has changed a file, even one past a bound.
-	touched bool
-	memory  int    // that its files take
-	full    string // why files are missing here; empty: none are
+	touched  bool
+	platform bool // there is an Info.plist for macOS only
+	stray    bool // there is an executable that seals a list, and no list at its place
+	memory   int
+	full     string // why files are missing here; empty: none are
 }
 
 // leave forgets the bundle if the next entry does not lie in it.
@@ -103,7 +106,7 @@ func codeOf(s *macho.Slice) resources.Code {
 	if best == nil {
 		return resources.Code{}
 	}
-	return resources.Code{CDHash: best.CDHash, Identifier: best.Identifier}
+	return resources.Code{CDHash: best.CDHash, Identifier: best.Identifier, AdHoc: s.Signature != "cms"}
 }
 
 // AddItem adds an item that a Scope found. Call it after AddFile and AddSlice for the same file.
@@ -131,8 +134,8 @@ func (c *Checker) AddItem(depth int, it Item) {
 		path = dir + "/" + it.Name
 	}
 	executable := ""
-	if it.Digest != nil && it.Name == infoPlistName {
-		executable = it.Digest.executable()
+	if it.Digest != nil {
+		executable = it.Digest.name
 	}
 	if t.full != "" || !c.take(itemMemory+2*len(path)+len(it.Link)+len(executable)) {
 		return
@@ -140,8 +143,10 @@ func (c *Checker) AddItem(depth int, it Item) {
 	f := resources.File{Path: path, Kind: it.Kind, Link: it.Link, Code: code, Touched: it.Touched, Hashes: hashes, MadeAdhoc: adhoc, Executable: executable}
 	if it.Digest != nil {
 		f.Sums = it.Digest.sums()
+		f.Unclear = it.Name == infoPlistName && !it.Digest.isClear
 	}
 	c.addScript(&it, path)
+	t.platform = t.platform || it.Name == platformInfoPlist
 	t.files, t.depths = append(t.files, f), append(t.depths, depth)
 	c.allowed += costPerFile
 	if it.Kind == resources.Directory {
@@ -184,6 +189,7 @@ func (d *FileDigest) sums() *resources.Sums {
 // sealed is the comparison of a bundle with its list, made once for all slices of an executable.
 type sealed struct {
 	executable string
+	types      []macho.HashType // of its CodeDirectories
 	done       bool
 	problems   []resources.Problem
 	failed     string // why nothing could be compared
@@ -192,7 +198,7 @@ type sealed struct {
 // compareResources marks a slice whose bundle has files that do not match.
 func (b *openBundle) compareResources(c *Checker, w *waitingSlice, done *sealed) {
 	if executable := b.executable(w); !done.done || done.executable != executable {
-		*done = sealed{executable: executable, done: true}
+		*done = sealed{executable: executable, types: b.hashTypes(w), done: true}
 		done.run(c, b)
 	}
 	if done.failed != "" {
@@ -215,6 +221,25 @@ func (b *openBundle) compareResources(c *Checker, w *waitingSlice, done *sealed)
 	mark(&w.slice, why+done.problems[0].Path+": "+done.problems[0].Problem, touched)
 }
 
+// hashTypes returns the hash types of the CodeDirectories of all slices of an executable that seal the list. A slice alone
+// is compared on one machine, and another slice on another.
+func (b *openBundle) hashTypes(w *waitingSlice) (types []macho.HashType) {
+	add := func(s *macho.Slice) {
+		for i := range s.CodeDirectories {
+			if t := s.CodeDirectories[i].HashType; !slices.Contains(types, t) {
+				types = append(types, t)
+			}
+		}
+	}
+	add(&w.slice)
+	for i := range b.slices {
+		if o := &b.slices[i]; o.file == w.file && o.path == w.path && sealsResources(&o.slice) {
+			add(&o.slice)
+		}
+	}
+	return types
+}
+
 func (s *sealed) run(c *Checker, b *openBundle) {
 	t := &c.tree
 	inScope := b.inScope(t)
@@ -225,6 +250,7 @@ func (s *sealed) run(c *Checker, b *openBundle) {
 				Resource: macho.Resource{Path: codeResourcesPath, Problem: "missing"}, Touched: b.contents.touched,
 			}}
 		}
+		t.stray = true
 		return
 	case !inScope:
 		s.failed = "not checked: no directory around it has the name of a bundle"
@@ -246,8 +272,9 @@ func (s *sealed) run(c *Checker, b *openBundle) {
 		return
 	}
 	s.problems = b.list.Check(&resources.Bundle{
-		Executable: s.executable, Files: b.files,
-		Nested: func(i int) []resources.Code { return nestedCode(b.files, i) },
+		Executable: s.executable, HashTypes: s.types, Files: b.files,
+		Nested:  func(i int) []resources.Code { return nestedCode(b.files, i) },
+		Unclear: func(i int) string { _, why := nestedFile(b.files, i); return why },
 	})
 }
 
@@ -261,55 +288,6 @@ func (b *openBundle) parse(c *Checker) {
 		c.drop(d)
 		b.files = c.tree.in(b.depth)
 	}
-}
-
-// nestedCode returns the slices of the main executable of a nested bundle.
-func nestedCode(files []resources.File, at int) []resources.Code {
-	if f := nestedFile(files, at); f != nil {
-		return f.Code
-	}
-	return nil
-}
-
-// nestedFile returns that executable, or nil.
-func nestedFile(files []resources.File, at int) *resources.File {
-	root := files[at].Path + "/"
-	end := at + 1
-	for end < len(files) && strings.HasPrefix(files[end].Path, root) {
-		end++
-	}
-	inside := files[at+1 : end]
-	find := func(path string) *resources.File {
-		for i := range inside {
-			if inside[i].Path == path {
-				return &inside[i]
-			}
-		}
-		return nil
-	}
-	name, _, _ := cutLast(files[at].Path[strings.LastIndexByte(files[at].Path, '/')+1:], ".")
-	base, dir := root, root
-	if f := find(root + "Contents"); f != nil && f.Kind == resources.Directory {
-		base, dir = root+"Contents/", root+"Contents/MacOS/"
-	} else if f := find(root + "Versions/Current"); f != nil && f.Kind == resources.Symlink {
-		base = root + "Versions/" + strings.Trim(f.Link, "/") + "/"
-		dir = base
-	}
-	for _, path := range []string{base + "Resources/Info.plist", base + "Info.plist"} {
-		if f := find(path); f != nil && f.Executable != "" {
-			name = f.Executable
-		}
-	}
-	if f := find(dir + name); f != nil {
-		return f
-	}
-	// In a bundle without an executable, the Info.plist is signed.
-	for _, path := range []string{base + "Resources/Info.plist", base + "Info.plist"} {
-		if f := find(path); f != nil {
-			return f
-		}
-	}
-	return nil
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
