@@ -104,6 +104,8 @@ type openBundle struct {
 	list    *resources.List // of codeResources, parsed once
 	listErr error
 	files   []resources.File // what is compared with the list
+	sealed  sealed
+	found   map[string]*resources.File // by path; nil: nothing lies there
 }
 
 type waitingSlice struct {
@@ -323,7 +325,6 @@ func (c *Checker) at(root string) *openBundle {
 
 // compare compares the slices of a complete bundle with its files.
 func (b *openBundle) compare(c *Checker) {
-	var sealed sealed
 	for _, w := range b.slices {
 		if w.above && !b.isContents(c, &w) {
 			w.then(w.slice) // it lies in a directory that is called MacOS
@@ -331,7 +332,7 @@ func (b *openBundle) compare(c *Checker) {
 		}
 		b.compareStored(c, &w)
 		if c.CheckResources && sealsResources(&w.slice) {
-			b.compareResources(c, &w, &sealed)
+			b.compareResources(c, &w)
 		}
 		if b.refused != "" && !w.slice.Status.OK() {
 			w.slice.Reason += "; not sealed again: " + b.refused

@@ -83,8 +83,15 @@ func (b *openBundle) comparePlatform(c *Checker, s *macho.Slice) {
 	}
 }
 
-// file returns what lies at a path from the root, or nil.
-func (b *openBundle) file(c *Checker, path string) *resources.File {
+// file returns what lies at a path from the root of a complete bundle, or nil. Many slices may ask for one path.
+func (b *openBundle) file(c *Checker, path string) (found *resources.File) {
+	if f, known := b.found[path]; known {
+		return f
+	}
+	if b.found == nil {
+		b.found = map[string]*resources.File{}
+	}
+	defer func() { b.found[path] = found }()
 	from, cut := c.tree.from(b.depth)
 	for i := from; i < len(c.tree.files); i++ {
 		if f := &c.tree.files[i]; f.Path[cut:] == path {

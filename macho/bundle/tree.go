@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"slices"
 	"strings"
 
 	"narseal/macho"
@@ -26,11 +25,6 @@ const (
 	hashMemory = 48 // a CodeDirectory of it
 	// maxLevels is how deep files may lie in a bundle.
 	maxLevels = 64
-
-	// Bounds of the cost of comparisons (resources.List.Cost): in total, and in addition for each file. A path of 60
-	// bytes with the rules that codesign writes costs 30,000.
-	costInAll   = 1 << 28
-	costPerFile = 1 << 16
 )
 
 // tree holds the files of an outermost bundle.
@@ -149,6 +143,9 @@ func (c *Checker) AddItem(depth int, it Item) {
 	t.platform = t.platform || it.Name == platformInfoPlist
 	t.files, t.depths = append(t.files, f), append(t.depths, depth)
 	c.allowed += costPerFile
+	if it.Digest != nil {
+		c.allowed += costPerByte * it.Digest.size
+	}
 	if it.Kind == resources.Directory {
 		t.dirs = append(t.dirs, path)
 	}
@@ -184,110 +181,6 @@ func (d *FileDigest) sums() *resources.Sums {
 	d.hashes[macho.SHA256].Sum(s.SHA256[:0])
 	d.hashes[macho.SHA384].Sum(s.SHA384[:0])
 	return s
-}
-
-// sealed is the comparison of a bundle with its list, made once for all slices of an executable.
-type sealed struct {
-	executable string
-	types      []macho.HashType // of its CodeDirectories
-	done       bool
-	problems   []resources.Problem
-	failed     string // why nothing could be compared
-}
-
-// compareResources marks a slice whose bundle has files that do not match.
-func (b *openBundle) compareResources(c *Checker, w *waitingSlice, done *sealed) {
-	if executable := b.executable(w); !done.done || done.executable != executable {
-		*done = sealed{executable: executable, types: b.hashTypes(w), done: true}
-		done.run(c, b)
-	}
-	if done.failed != "" {
-		mark(&w.slice, done.failed, c.Reseal != nil && (c.tree.touched || c.Touched && !b.inScope(&c.tree)))
-		b.name(&w.slice, macho.Resource{Path: codeResourcesPath, Problem: done.failed})
-		return
-	}
-	if len(done.problems) == 0 {
-		return
-	}
-	why := "a file is not the one that was sealed: "
-	if len(done.problems) > 1 {
-		why = "files are not those that were sealed, the first: "
-	}
-	touched := false
-	for _, p := range done.problems {
-		b.name(&w.slice, p.Resource)
-		touched = touched || p.Touched
-	}
-	mark(&w.slice, why+done.problems[0].Path+": "+done.problems[0].Problem, touched)
-}
-
-// hashTypes returns the hash types of the CodeDirectories of all slices of an executable that seal the list. A slice alone
-// is compared on one machine, and another slice on another.
-func (b *openBundle) hashTypes(w *waitingSlice) (types []macho.HashType) {
-	add := func(s *macho.Slice) {
-		for i := range s.CodeDirectories {
-			if t := s.CodeDirectories[i].HashType; !slices.Contains(types, t) {
-				types = append(types, t)
-			}
-		}
-	}
-	add(&w.slice)
-	for i := range b.slices {
-		if o := &b.slices[i]; o.file == w.file && o.path == w.path && sealsResources(&o.slice) {
-			add(&o.slice)
-		}
-	}
-	return types
-}
-
-func (s *sealed) run(c *Checker, b *openBundle) {
-	t := &c.tree
-	inScope := b.inScope(t)
-	switch {
-	case b.codeResources == nil && !(inScope && t.full != ""):
-		if b.isBundle(c, s.executable) {
-			s.problems = []resources.Problem{{
-				Resource: macho.Resource{Path: codeResourcesPath, Problem: "missing"}, Touched: b.contents.touched,
-			}}
-		}
-		t.stray = true
-		return
-	case !inScope:
-		s.failed = "not checked: no directory around it has the name of a bundle"
-		return
-	case t.full != "":
-		s.failed = "not checked: " + t.full
-		return
-	case b.list == nil && b.listErr == nil && int64(len(b.codeResources.kept)) != b.codeResources.size:
-		s.failed = "not checked: it is too large"
-		return
-	}
-	b.parse(c)
-	if b.listErr != nil {
-		s.failed = "not checked: " + b.listErr.Error()
-		return
-	}
-	if c.cost += b.list.Cost(b.files); c.cost > costInAll+c.allowed {
-		s.failed = "not checked: its rules take too long to match"
-		return
-	}
-	s.problems = b.list.Check(&resources.Bundle{
-		Executable: s.executable, HashTypes: s.types, Files: b.files,
-		Nested:  func(i int) []resources.Code { return nestedCode(b.files, i) },
-		Unclear: func(i int) string { _, why := nestedFile(b.files, i); return why },
-	})
-}
-
-// parse parses the list, and releases its text.
-func (b *openBundle) parse(c *Checker) {
-	d := b.codeResources
-	if b.list == nil && b.listErr == nil {
-		b.list, b.listErr = resources.Parse(d.kept)
-	}
-	if d.kept != nil {
-		c.drop(d)
-		b.files = c.tree.in(b.depth)
-	}
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
