@@ -72,6 +72,8 @@ type Checker struct {
 	Script func(path string, s macho.Slice)
 	// Reseal, if not nil, repairs the seals of bundles, with CheckResources.
 	Reseal *Reseal
+	// Pool, if not nil, bounds the memory of this and other Checkers. Release must then be called at the end.
+	Pool *Pool
 	// Touched says that the caller has changed a file of the tree.
 	Touched bool
 
@@ -131,10 +133,11 @@ type FileDigest struct {
 	kept   []byte // the contents, up to keep bytes
 	keep   int
 
-	charged int    // bytes of kept that the Checker has charged
-	users   int    // bundles that use the digest
-	name    string // of the executable that an Info.plist gives
-	isClear bool   // CFBundle finds the same one
+	memory  *memory // of the Checker that counts kept while it grows
+	charged int     // bytes of kept that the Checker has charged
+	users   int     // bundles that use the digest
+	name    string  // of the executable that an Info.plist gives
+	isClear bool    // CFBundle finds the same one
 
 	pages  *pages // of a file that may be a script; its first byte decides
 	script bool   // it may be one
@@ -189,7 +192,11 @@ func (d *FileDigest) Write(p []byte) (int, error) {
 	if room := d.keep - len(d.kept); room > 0 {
 		if need := len(d.kept) + min(room, len(p)); need > cap(d.kept) {
 			// Double the capacity: append grows in smaller steps and leaves more garbage.
+			before := cap(d.kept)
 			d.kept = slices.Grow(d.kept, min(max(need, 2*cap(d.kept)), d.keep)-len(d.kept))
+			if d.memory != nil {
+				d.memory.grow(cap(d.kept) - before)
+			}
 		}
 		d.kept = append(d.kept, p[:min(room, len(p))]...)
 	}
@@ -213,6 +220,7 @@ func IsSealedFile[T string | []byte](name T) bool {
 // Reach announces the depth of the next file or directory. Bundles that do not contain it are then complete; Reach(0)
 // completes all.
 func (c *Checker) Reach(depth int) {
+	c.memory.share.pool = c.Pool
 	for n := len(c.open); n > 0 && c.open[n-1].depth >= depth; n-- {
 		last := c.open[n-1]
 		c.open[n-1] = nil
@@ -231,6 +239,7 @@ func (c *Checker) Reach(depth int) {
 		c.reseal(last)
 		last.compare(c)
 		last.releaseAll(c)
+		c.memory.working(0)
 	}
 	c.leave(depth)
 }
@@ -238,6 +247,7 @@ func (c *Checker) Reach(depth int) {
 // AddFile adds the digest of the file at path. IsSealedFile must be true of the file's name.
 func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	if depth > maxFileDepth {
+		c.read(d)
 		return
 	}
 	c.keep(d)

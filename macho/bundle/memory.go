@@ -17,7 +17,12 @@ const (
 
 // memory counts the bytes that a Checker keeps of files. What is charged is given back once, by what it was charged for:
 // a tree gives back what its files took, and a FileDigest what its contents took.
-type memory struct{ used int }
+type memory struct {
+	used    int // at most maxMemory
+	reading int // of the digest that is being written
+	work    int // that reading, changing and comparing a list takes
+	share   share
+}
 
 // take charges n bytes, and reports whether they fit.
 func (m *memory) take(n int) bool {
@@ -25,10 +30,58 @@ func (m *memory) take(n int) bool {
 		return false
 	}
 	m.used += n
+	m.fit()
 	return true
 }
 
-func (m *memory) give(n int) { m.used -= n }
+func (m *memory) give(n int) {
+	m.used -= n
+	m.fit()
+}
+
+// fit adapts the share of the Pool.
+func (m *memory) fit() { m.share.fit(m.used + m.reading + m.work) }
+
+// grow charges n bytes of the digest that is being written, of which a bundle may soon keep what it needs.
+func (m *memory) grow(n int) {
+	m.reading += n
+	m.fit()
+}
+
+// listMemory estimates the memory that work on a list of n bytes takes, beside its text: the parsed list, what decoding
+// leaves for the garbage collector, and the problems that a comparison finds.
+func listMemory(n int) int { return 2*n + min(8<<20, 8*n) }
+
+// working charges the memory of work on the list, for as long as the bundle is compared.
+func (m *memory) working(n int) {
+	m.work = n
+	m.fit()
+}
+
+// NewItemDigest is the function NewItemDigest for a file that is read in its turn, after the file before it was added. What
+// the digest keeps while it is written counts for the Pool.
+func (c *Checker) NewItemDigest(name []byte) *FileDigest {
+	d := NewItemDigest(name)
+	if d.keep > 0 && c.Pool != nil {
+		d.memory = &c.memory
+	}
+	return d
+}
+
+// read ends the reading of a digest.
+func (c *Checker) read(d *FileDigest) {
+	if d.memory != nil {
+		d.memory = nil
+		c.memory.reading -= cap(d.kept)
+	}
+}
+
+// Release gives back what the Checker has taken from its Pool. Call it after the last Reach, whether or not there was an
+// error before it.
+func (c *Checker) Release() {
+	c.memory.reading = 0
+	c.memory.share.fit(0)
+}
 
 // take charges n bytes for the files of the tree, and reports whether they fit.
 func (c *Checker) take(n int) bool {
@@ -48,6 +101,8 @@ func (c *Checker) endTree() {
 
 // keep charges the contents that a digest keeps, or drops them.
 func (c *Checker) keep(d *FileDigest) {
+	c.read(d)
+	defer c.memory.fit()
 	n := cap(d.kept)
 	if n == 0 {
 		return

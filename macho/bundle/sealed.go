@@ -154,6 +154,7 @@ func (s *sealed) run(c *Checker, b *openBundle, executable string) {
 func (b *openBundle) parse(c *Checker) {
 	d := b.codeResources
 	if b.list == nil && b.listErr == nil {
+		c.memory.working(listMemory(len(d.kept)))
 		b.list, b.listErr = resources.Parse(d.kept)
 	}
 	if d.kept != nil {
