@@ -95,6 +95,7 @@ type openBundle struct {
 	codeResources *FileDigest
 	detached      []detachedFile
 	slices        []waitingSlice
+	given         int      // slices with contents
 	contents      contents // of the directory, counted once
 	listContents  macho.Image
 	refused       string // why it was not resealed
@@ -221,6 +222,7 @@ func (c *Checker) Reach(depth int) {
 // AddFile adds the digest of the file at path. IsSealedFile must be true of the file's name.
 func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	if depth > maxFileDepth {
+		c.detachedTooDeep(path)
 		return
 	}
 	if len(d.kept) > 0 && !c.tree.take(len(d.kept)) {
@@ -236,6 +238,8 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	case isDirectoryFile(name) && nested:
 		if b := c.at(parent); b != nil {
 			b.detached = append(b.detached, detachedFile{name, d})
+		} else {
+			c.detachedTooDeep(path)
 		}
 	case name == infoPlistName:
 		if b := c.at(dir); b != nil {
@@ -246,6 +250,23 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 				b.inResources = d
 			}
 		}
+	}
+}
+
+const tooDeep = "the bundle lies too deep"
+
+// detachedTooDeep reports a file that may be a CodeDirectory, if it lies too deep for its bundle to be compared.
+func (c *Checker) detachedTooDeep(path func() string) {
+	if !c.CheckResources || c.Script == nil {
+		return
+	}
+	text := path()
+	dir, name := splitPath(text)
+	if root, ok := strings.CutSuffix(dir, codeResourcesDir); ok && isDirectoryFile(name) {
+		s := macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "none"}
+		mark(&s, "not checked: "+tooDeep, c.Reseal != nil)
+		s.Bundle = &macho.SealedBundle{Path: cmp.Or(root, "/"), Resources: []macho.Resource{{Path: signaturePath(name), Problem: "not checked: " + tooDeep}}}
+		c.Script(text, s)
 	}
 }
 
@@ -265,8 +286,8 @@ func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then fu
 	}
 	switch {
 	case b == nil:
-		if c.CheckResources && c.tree.inside && sealsResources(&s) {
-			mark(&s, "not checked: the bundle lies too deep", c.Reseal != nil)
+		if c.CheckResources && sealsResources(&s) {
+			mark(&s, "not checked: "+tooDeep, c.Reseal != nil)
 		}
 		then(s)
 	case c.waiting == maxWaiting || c.stale+staleSlots(&s) > maxStale:
@@ -275,6 +296,9 @@ func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then fu
 	default:
 		c.waiting++
 		c.stale += staleSlots(&s)
+		if c.given != nil {
+			b.given++
+		}
 		b.slices = append(b.slices, waitingSlice{
 			slice: s, then: then, path: path(), file: len(c.tree.files), contents: c.given,
 		})
@@ -305,6 +329,7 @@ func (b *openBundle) compare(c *Checker) {
 		b.compareStored(c, &w)
 		if c.CheckResources && sealsResources(&w.slice) {
 			b.compareResources(c, &w, &sealed)
+			b.comparePartly(c, &w)
 		}
 		if b.refused != "" && !w.slice.Status.OK() {
 			w.slice.Reason += "; not sealed again: " + b.refused
