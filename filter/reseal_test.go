@@ -144,6 +144,17 @@ func resealCases() []resealCase {
 			outer.Files["Resources/Inner.app"] = flat(hash)
 			return in("Flat.app", outer)
 		}},
+		{name: "flat directly in flat as files", build: func(hash string) machotest.Tree { return in("x/Flat.app", flatInFlat(flat, hash)) }},
+		{name: "flat directly in flat as files, the root", build: func(hash string) machotest.Tree {
+			tree, _ := flatInFlat(flat, hash).Build()
+			return tree
+		}},
+		{name: "a sealed executable seals the Info.plist", build: mk("x/A.app", app, func(b *machotest.SealedBundle) {
+			b.AsFiles = true
+			helper := b.Image
+			helper.External = map[int][]byte{1: []byte(b.Info)}
+			b.Files["MacOS/helper"] = helper
+		})},
 		{name: "another Info.plist", build: mk("A.app", app, func(b *machotest.SealedBundle) { b.Files["Resources/Info.plist"] = "other " + b.Info })},
 		{name: "another Info.plist, framework", build: mk("F.framework", framework, func(b *machotest.SealedBundle) { b.Files["Info.plist"] = "other " + b.Info })},
 		{name: "root", build: func(hash string) machotest.Tree {
@@ -151,6 +162,14 @@ func resealCases() []resealCase {
 			return tree
 		}},
 	}
+}
+
+// flatInFlat is a flat bundle directly in another one, which seals its files.
+func flatInFlat(flat func(string) *machotest.SealedBundle, hash string) *machotest.SealedBundle {
+	outer := flatNamed(flat(hash), "G")
+	outer.AsFiles = true
+	outer.Files["Inner.bundle"] = flatNamed(flat(hash), "Inner")
+	return outer
 }
 
 func flatNamed(b *machotest.SealedBundle, name string) *machotest.SealedBundle {

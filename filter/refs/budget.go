@@ -29,6 +29,8 @@ const (
 
 	// maxGarbage is how much memory of closed decoders and large archives may wait for the garbage collector.
 	maxGarbage = 16 << 20
+	// smallDecoder is the memory of decoders that are used again, or that do not count as large.
+	smallDecoder = 8 << 20
 	// smallArchive is the memory of archives that do not count as large: the first step of a spill.Buffer.
 	smallArchive = 1 << 20
 )

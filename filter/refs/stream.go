@@ -44,7 +44,9 @@ type decoder struct {
 func (d *decoder) Close() error {
 	err := d.ReadCloser.Close()
 	d.u.memory.give(d.used)
-	d.u.freed(d.used)
+	if d.used > smallDecoder {
+		d.u.freed(d.used)
+	}
 	d.used = 0
 	return err
 }

@@ -290,11 +290,13 @@ func (w *waitingSlice) sealedAgain(now *macho.Slice, updated int) {
 	s.Status, s.Reason = macho.StatusRepaired, why
 }
 
-// hashAgain recomputes the digests of a changed file if a bundle around this one may have sealed it as a file.
+// hashAgain reads a file back that was written, and recomputes its digests. A list around this bundle may seal it as a
+// file. Without digests, such a list would not match it.
 func (r *resealer) hashAgain(f *resources.File, contents macho.Image) error {
-	if f.Sums == nil || r.b.depth <= r.tree.depth+1 {
+	if f.Sums == nil {
 		return nil
 	}
+	f.Sums = nil
 	d := NewItemDigest("")
 	if _, err := io.Copy(d, io.NewSectionReader(contents, 0, contents.Size())); err != nil {
 		return err

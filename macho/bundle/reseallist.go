@@ -2,9 +2,13 @@ package bundle
 
 import (
 	"bytes"
+	"errors"
+	"io"
 
 	"narseal/macho/bundle/resources"
 )
+
+var errWritten = errors.New("the list of resources is not what was written")
 
 // list returns the changed list, or nil if it does not change, and its digest, or nil if the slots for it do not
 // change.
@@ -59,11 +63,38 @@ func (r *resealer) writeList(data []byte, digest *FileDigest) error {
 	if _, err := r.b.listContents.WriteAt(data[first:last], int64(first)); err != nil {
 		return err
 	}
+	written, err := r.readList(data)
+	if err != nil {
+		return err
+	}
 	r.b.codeResources = digest
 	for i := range r.files {
 		if f := &r.files[i]; f.Path[r.cut:] == codeResourcesPath {
-			f.Sums, f.Touched = digest.sums(), true
+			f.Sums, f.Touched = written.sums(), true
 		}
 	}
 	return nil
+}
+
+// readList reads the list back and returns its digest. The bundle, and those around it, are compared with what was read.
+func (r *resealer) readList(want []byte) (*FileDigest, error) {
+	in := io.NewSectionReader(r.b.listContents, 0, r.b.listContents.Size())
+	digest := NewItemDigest("")
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := in.Read(buf)
+		if n > len(want) || !bytes.Equal(buf[:n], want[:n]) {
+			return nil, errWritten
+		}
+		digest.Write(buf[:n])
+		want = want[n:]
+		switch {
+		case err == io.EOF && len(want) > 0:
+			return nil, errWritten
+		case err == io.EOF:
+			return digest, nil
+		case err != nil:
+			return nil, err
+		}
+	}
 }

@@ -61,8 +61,9 @@ func decompress(r io.Reader, free int64) (io.ReadCloser, Type, error) {
 // DecompressWithin is Decompress with a bound on the memory that the reader takes, in bytes. A stream that asks for more
 // is an error that wraps ErrMemory. Else used is the most that the reader takes until Close.
 //
-// It reads more than Decompress before it returns: the header of the first frame or block. Later ones that ask for a
-// larger window or dictionary than both the first and 2 MiB end in an error.
+// It reads more than Decompress before it returns: up to 256 KiB, and the header of the first frame or block. Later ones
+// that ask for a larger window or dictionary than both the first and 2 MiB end in an error; a stream that ends within the
+// 256 KiB takes no larger ones than its contents need.
 func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, used int64, err error) {
 	return decompressWith(r, -1, freeWindow, func(used int64) error {
 		if used > memory {
@@ -78,8 +79,8 @@ func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, use
 // It calls take with the most memory that the reader takes until Close, in bytes, before
 // it takes more than a little. take may wait until there is so much, and its error is returned.
 //
-// It reads more than Decompress before it returns: the header of the first frame or block. Later ones that ask for a
-// larger window or dictionary than both the first and 8 MiB end in an error.
+// It reads more than Decompress before it returns: the header of the first frame or block, and up to 256 KiB if the size
+// is not known. Later ones that ask for a larger window or dictionary than both the first and 8 MiB end in an error.
 func DecompressWith(r io.Reader, size int64, take func(memory int64) error) (io.ReadCloser, Type, error) {
 	dec, t, _, err := decompressWith(r, size, usualWindow, take)
 	return dec, t, err
@@ -90,6 +91,7 @@ func decompressWith(r io.Reader, size, free int64, take func(int64) error) (dec 
 	if err != nil {
 		return nil, "", 0, err
 	}
+	d.fitSmall()
 	window, err := d.window()
 	if err != nil {
 		return nil, "", 0, err

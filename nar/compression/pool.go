@@ -13,12 +13,23 @@ import (
 // memory than is worth it.
 const maxPooled = 1 << 20
 
-// Decoders of the usual window that were closed. For a stream of a few KB, making one takes longer than decoding: xz
-// allocates a dictionary of 8 MiB.
+// Decoders that were closed, of the usual window and of the least one. For a stream of a few KB, making one takes longer
+// than decoding: xz allocates a dictionary of 8 MiB.
 var (
-	zstdDecoders sync.Pool // of *zstd.Decoder
-	xzDecoders   sync.Pool // of *xz.Reader
+	zstdDecoders, smallZstdDecoders sync.Pool // of *zstd.Decoder
+	xzDecoders, smallXzDecoders     sync.Pool // of *xz.Reader
 )
+
+// poolOf returns the pool for a window, or nil.
+func poolOf(window int64, usual, small *sync.Pool) *sync.Pool {
+	switch window {
+	case usualWindow:
+		return usual
+	case freeWindow:
+		return small
+	}
+	return nil
+}
 
 // openZstd sets d to decode zstd from br.
 func (d *decompressor) openZstd(br *bufio.Reader, window int64) error {
@@ -37,19 +48,20 @@ func (d *decompressor) openZstd(br *bufio.Reader, window int64) error {
 	}
 	d.close = func(again bool) {
 		finish()
-		if !again || window != usualWindow || dec.Reset(nil) != nil {
+		pool := poolOf(window, &zstdDecoders, &smallZstdDecoders)
+		if !again || pool == nil || dec.Reset(nil) != nil {
 			dec.Close()
 			return
 		}
-		zstdDecoders.Put(dec)
+		pool.Put(dec)
 	}
 	return nil
 }
 
 // takeZstd returns a decoder for this window.
 func takeZstd(window int64) (*zstd.Decoder, error) {
-	if window == usualWindow {
-		if dec, ok := zstdDecoders.Get().(*zstd.Decoder); ok {
+	if pool := poolOf(window, &zstdDecoders, &smallZstdDecoders); pool != nil {
+		if dec, ok := pool.Get().(*zstd.Decoder); ok {
 			return dec, nil
 		}
 	}
@@ -77,8 +89,8 @@ func (d *decompressor) openXz(br *bufio.Reader, window int64) error {
 	}
 	d.close = func(again bool) {
 		finish()
-		if again && window == usualWindow {
-			xzDecoders.Put(dec)
+		if pool := poolOf(window, &xzDecoders, &smallXzDecoders); again && pool != nil {
+			pool.Put(dec)
 		}
 	}
 	return nil
@@ -86,8 +98,8 @@ func (d *decompressor) openXz(br *bufio.Reader, window int64) error {
 
 // takeXz returns a decoder for this window.
 func takeXz(window int64) (*xz.Reader, error) {
-	if window == usualWindow {
-		if dec, ok := xzDecoders.Get().(*xz.Reader); ok {
+	if pool := poolOf(window, &xzDecoders, &smallXzDecoders); pool != nil {
+		if dec, ok := pool.Get().(*xz.Reader); ok {
 			return dec, nil
 		}
 	}

@@ -70,6 +70,54 @@ func TestSizedWindows(t *testing.T) {
 	}
 }
 
+// A small stream of other programs takes little memory also if nobody says how large its contents are. The bounds by its
+// blocks and chunks are right.
+func TestFitSmall(t *testing.T) {
+	for _, c := range []struct{ tool, args string }{
+		{"zstd", "-3 --long=27"}, {"zstd", "--ultra -22"}, {"zstd", "-3 --no-check --long=27"},
+		{"xz", "-9 -T1"}, {"xz", "-9 --check=sha256 -T1"}, {"xz", "-9 --check=none -T1"}, {"xz", "-9 --x86 --lzma2=preset=0,dict=64MiB -T1"},
+		{"xz", "-0 --block-size=100KiB --lzma2=preset=0,dict=64MiB -T2"},
+	} {
+		tool := nartest.Tool(t, c.tool)
+		for _, data := range [][]byte{{}, contentOf(3000), bytes.Repeat(contentOf(1000), 1000)} {
+			cmd := exec.Command(tool, append(strings.Fields(c.args), "-c")...)
+			cmd.Stdin = bytes.NewReader(data)
+			packed, err := cmd.Output()
+			if err != nil {
+				t.Fatal(c, err)
+			}
+			if c.tool == "xz" {
+				packed = append(packed, 0, 0, 0, 0)
+			}
+			packed, data := append(packed, packed...), append(data, data...)
+			if most := zstdContents(packed); c.tool == "zstd" && (most < int64(len(data)) || most > int64(len(data))+(4*128<<10)) {
+				t.Errorf("%s %s, %d bytes: at most %d", c.tool, c.args, len(data), most)
+			}
+			if size := xzContents(packed); c.tool == "xz" && size != int64(len(data)) {
+				t.Errorf("%s %s, %d bytes: %d by the chunks", c.tool, c.args, len(data), size)
+			}
+			dec, _, used, err := DecompressWithin(bytes.NewReader(packed), 8<<20)
+			if err != nil {
+				t.Errorf("%s %s, %d bytes: %v", c.tool, c.args, len(data), err)
+				continue
+			}
+			got, err := io.ReadAll(dec)
+			dec.Close()
+			if err != nil || !bytes.Equal(got, data) {
+				t.Errorf("%s %s, %d bytes: got %d, %v, with %d bytes of memory", c.tool, c.args, len(data), len(got), err, used)
+			}
+			for n := range min(len(packed), 200, 200*len(data)) { // cut off anywhere
+				if dec, _, _, err := DecompressWithin(bytes.NewReader(packed[:n]), 8<<20); err == nil {
+					if got, err := io.ReadAll(dec); err == nil && n > 6 {
+						t.Errorf("%s %s cut at %d: got %d bytes", c.tool, c.args, n, len(got))
+					}
+					dec.Close()
+				}
+			}
+		}
+	}
+}
+
 // A frame that says that it is longer than all contents is an error at once.
 func TestSizedFrame(t *testing.T) {
 	frame := []byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 4, 1, 0, 0} // of 64 MiB

@@ -2,9 +2,7 @@ package compression
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
-	"hash/crc32"
 	"io"
 )
 
@@ -87,21 +85,11 @@ func newXzBlock(in *bufio.Reader, stream []byte) *xzBlock {
 func (b *xzBlock) limit(size int64) {
 	bits, ok := xzDictionaryBits(size)
 	head, _ := b.in.Peek(int(b.header))
-	if !ok || b.all || int64(len(head)) < b.header || crc32.ChecksumIEEE(head[:b.header-4]) != binary.LittleEndian.Uint32(head[b.header-4:]) {
+	if !ok || b.all || int64(len(head)) < b.header {
 		return
 	}
-	at := lzma2At(head)
-	if at < 0 || head[at] <= bits {
-		return
-	}
-	head = bytes.Clone(head)
-	head[at] = bits
-	binary.LittleEndian.PutUint32(head[b.header-4:], crc32.ChecksumIEEE(head[:b.header-4]))
-	b.dictionary = dictionarySize(bits)
-	b.pending = append(bytes.Clone(b.pending), head...)
-	b.left -= b.header
-	b.chunks.skip = 0
-	_, _ = b.in.Discard(int(b.header)) // it was peeked at
+	lowerDictionary(head, bits) // in the buffer
+	b.dictionary = xzBlockDictionary(head)
 }
 
 // length returns how many bytes the block has: header, data, padding and check.
@@ -155,36 +143,43 @@ func (b *xzBlock) Read(p []byte) (int, error) {
 	}
 }
 
-// nextChunk finds out how long the next chunk of LZMA2 is, in a block whose header does not say how long it is
-// itself. A chunk begins with
+// nextChunk finds out how long the next chunk is, in a block whose header does not say how long it is itself.
+func (b *xzBlock) nextChunk() {
+	head, _ := b.in.Peek(5)
+	if len(head) > 0 && head[0] == 0 {
+		b.packed++
+		b.left, b.last = 1+padding(b.packed)+b.check(), true
+		return
+	}
+	n, plain, ok := xzChunk(head)
+	if !ok {
+		b.all = true
+	}
+	b.plain += plain
+	b.packed += n
+	b.left = n
+}
+
+// xzChunk returns the length of a chunk of LZMA2 and of its contents, in bytes. A chunk begins with
 //
 //	0       the end
 //	1, 2    size-1 (2 bytes, big-endian), the contents
 //	128…    size-1 (5 bits of the first byte and 2 bytes), compressed size-1 (2), properties (1) if the first byte is
 //	        at least 192, compressed data
-func (b *xzBlock) nextChunk() {
-	head, _ := b.in.Peek(5)
+func xzChunk(head []byte) (packed, size int64, ok bool) {
 	word := func(at int) int64 { return int64(head[at])<<8 | int64(head[at+1]) }
-	n := int64(0)
 	switch {
-	case len(head) > 0 && head[0] == 0:
-		b.packed++
-		b.left, b.last = 1+padding(b.packed)+b.check(), true
-		return
-	case len(head) > 2 && head[0] <= 2:
-		n = 3 + word(1) + 1
-		b.plain += word(1) + 1
+	case len(head) > 2 && head[0] <= 2 && head[0] > 0:
+		size = word(1) + 1
+		return 3 + size, size, true
 	case len(head) > 4 && head[0] >= 0x80:
-		n = 5 + word(3) + 1
+		packed = 5 + word(3) + 1
 		if head[0] >= 0xc0 {
-			n++
+			packed++
 		}
-		b.plain += int64(head[0]&0x1f)<<16 + word(1) + 1
-	default:
-		b.all = true
+		return packed, int64(head[0]&0x1f)<<16 + word(1) + 1, true
 	}
-	b.packed += n
-	b.left = n
+	return 0, 0, false
 }
 
 // end returns the index and the footer of a stream of this block alone.

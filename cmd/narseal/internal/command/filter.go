@@ -239,13 +239,12 @@ func (r *filterRun) begin(f nar.Format) {
 	var a *report.Archive
 	rules := report.NewBudget(report.MaxRules)
 	r.cfg.Observer.BeginArchive = func() {
-		a = report.NewArchive(r.budget)
+		a = r.rep.BeginArchive(r.budget)
 		a.Record(r.cfg)
 		report.UnsignedWarn.ApplyTo(r.cfg)
-		r.rep.Archives = append(r.rep.Archives, a)
 	}
 	r.cfg.Observer.EndArchive = func(t *nar.Trailer, res *filter.Result) {
-		a.StorePath = t.Path
+		r.rep.EndArchive(a, t.Path)
 		a.Count(r.cfg.Rules, res, rules.Take(len(res.Counts)))
 	}
 }

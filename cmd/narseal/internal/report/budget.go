@@ -71,4 +71,6 @@ const (
 	regionMemory    = 48
 	stringMemory    = 16
 	changeMemory    = 64
+	ruleMemory      = 40
+	archiveMemory   = 320
 )

@@ -57,12 +57,38 @@ func (in *Input) AddArchive(storePath string, w *Waiting, res *filter.Result) {
 	if in.Archive == nil {
 		return
 	}
-	a := NewArchive(in.budget)
-	a.StorePath, a.Entries, a.Omitted = storePath, Entries{res.Regular, res.Directory, res.Symlink}, w.omitted
+	a := in.BeginArchive(in.budget)
+	a.Entries, a.Omitted = Entries{res.Regular, res.Directory, res.Symlink}, w.omitted
 	for _, s := range w.list {
 		a.AddSignature(s)
 	}
+	in.EndArchive(a, storePath)
+}
+
+// BeginArchive adds an archive of an export stream, whose lists are bounded by b, if there is room for it. Else the
+// archive keeps nothing.
+func (in *Input) BeginArchive(b *Budget) *Archive {
+	if !b.Take(archiveMemory) {
+		in.OmittedArchives++
+		return NewArchive(NewBudget(0))
+	}
+	a := NewArchive(b)
 	in.Archives = append(in.Archives, a)
+	return a
+}
+
+// EndArchive gives the archive that was added last its store path.
+func (in *Input) EndArchive(a *Archive, storePath string) {
+	last := len(in.Archives) - 1
+	switch {
+	case last < 0 || in.Archives[last] != a: // it was left out
+	case a.budget.Take(len(storePath)):
+		a.StorePath = storePath
+	default:
+		a.Release()
+		in.Archives = in.Archives[:last]
+		in.OmittedArchives++
+	}
 }
 
 // End completes the report of an input.
@@ -71,7 +97,7 @@ func (in *Input) End(n *Tally, err error) {
 		return
 	}
 	in.Entries = n.Entries
-	if in.Archives != nil {
+	if in.Archives != nil || in.OmittedArchives > 0 {
 		in.Archive = nil
 	}
 	if in.Input != nil && in.Input.NarHash == "" {

@@ -223,6 +223,9 @@ func (in *Input) fields(o *Object) {
 	if len(in.Archives) > 0 {
 		Objects(o, "archives", in.Archives, func(o *Object, a *Archive) { a.Fields(o) })
 	}
+	if in.OmittedArchives > 0 {
+		o.Field("omitted", in.OmittedArchives)
+	}
 	if len(in.Totals) > 0 {
 		Values(o, "totals", in.Totals, func(r *Rule) any { return r })
 	}

@@ -35,6 +35,8 @@ type Input struct {
 	// Archive is what the input held. An export stream has Archives instead.
 	*Archive
 	Archives []*Archive
+	// OmittedArchives counts those that the Budget had no room for.
+	OmittedArchives int64
 	// Totals count the rules in all Archives together.
 	Totals []Rule
 }
@@ -58,7 +60,7 @@ type Archive struct {
 	Rules      []Rule
 	Changed    []filter.Change
 	Signatures []filter.Signature
-	// Omitted counts the changes and signatures that the Budget had no room for so far.
+	// Omitted counts the changes, signatures and rules that matched, as far as the Budget had no room for them.
 	Omitted int64
 
 	budget *Budget
@@ -125,7 +127,10 @@ func (a *Archive) Record(cfg *filter.Config) {
 // Count sets the numbers that a run counted. Rules that did not match are listed if unused is set.
 func (a *Archive) Count(set *rules.Set, res *filter.Result, unused bool) {
 	a.Entries = Entries{res.Regular, res.Directory, res.Symlink}
-	a.Rules = Rules(set, res.Counts, unused)
+	if a.Rules = Rules(set, res.Counts, unused); !unused && !a.budget.Take(ruleMemory*len(a.Rules)) {
+		a.Omitted += int64(len(a.Rules))
+		a.Rules = nil
+	}
 }
 
 // Rules lists rules with how often each matched, those that did not only if unused is set.

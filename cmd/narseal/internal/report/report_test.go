@@ -204,6 +204,24 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// Archives of an export stream count, too, and those that do not fit are counted as left out.
+func TestArchivesBudget(t *testing.T) {
+	path := "/nix/store/" + strings.Repeat("1", 32) + "-x"
+	b := NewBudget(int64(10*(archiveMemory+len(path)) + archiveMemory + 1))
+	in := NewInputs("verify", true, b).Begin("x")
+	for range 100 {
+		in.AddArchive(path, &Waiting{}, &filter.Result{})
+	}
+	in.End(&Tally{}, nil)
+	if len(in.Archives) != 10 || in.OmittedArchives != 90 {
+		t.Errorf("%d archives, %d left out; want 10, 90", len(in.Archives), in.OmittedArchives)
+	}
+	var text bytes.Buffer
+	if err := Write(&text, in.fields); err != nil || strings.Count(text.String(), path) != 10 || !strings.Contains(text.String(), "\n  \"omitted\": 90\n") {
+		t.Errorf("%v, %s", err, &text)
+	}
+}
+
 // A report lists what the budget has room for, and says how much it leaves out.
 func TestArchiveBudget(t *testing.T) {
 	left := NewBudget(changeMemory*2 + sliceMemory + 10)

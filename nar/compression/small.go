@@ -1,0 +1,172 @@
+package compression
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// fitSmall lowers the windows and dictionaries of a stream that is in the buffer as a whole to what its contents need: a
+// few bytes may ask for 128 MiB, and making so large a window takes longer than all the rest.
+func (d *decompressor) fitSmall() {
+	if d.size >= 0 || d.format != Zstd && d.format != Xz {
+		return
+	}
+	stream, err := d.buffered.Peek(inputBuffer)
+	if err != io.EOF {
+		return
+	}
+	blocks, most := zstdContents, int64(0)
+	if d.format == Xz {
+		blocks = xzContents
+	}
+	if most = blocks(stream); most < 0 || most > maxZstdWindow {
+		return
+	}
+	d.size = max(most, freeWindow)
+	if d.format == Zstd {
+		(&zstdWindows{most: uint64(d.size)}).pass(stream)
+		return
+	}
+	bits, _ := xzDictionaryBits(d.size)
+	eachXzBlock(stream, func(header []byte) { lowerDictionary(header, bits) }, func(int64) {})
+}
+
+// zstdContents returns the most contents, in bytes, that a stream can have by the sizes of its blocks, or -1 if it is
+// damaged.
+func zstdContents(b []byte) (most int64) {
+	const maxBlock = 128 << 10
+	for len(b) > 0 {
+		var h zstd.Header
+		if h.Decode(b) != nil || h.HeaderSize > len(b) {
+			return -1
+		}
+		b = b[h.HeaderSize:]
+		if h.Skippable {
+			if uint64(h.SkippableSize) > uint64(len(b)) {
+				return -1
+			}
+			b = b[h.SkippableSize:]
+			continue
+		}
+		for last := false; !last; {
+			if len(b) < 3 {
+				return -1
+			}
+			word := uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16
+			last = word&1 == 1
+			size := int(word >> 3)
+			if word>>1&3 == 1 { // one byte, repeated
+				size = 1
+			}
+			if size > len(b)-3 {
+				return -1
+			}
+			b = b[3+size:]
+			most += maxBlock
+		}
+		if h.HasCheckSum {
+			b = b[min(4, len(b)):]
+		}
+	}
+	return most
+}
+
+// xzContents returns the size of the contents of a stream by the sizes of its chunks, in bytes, or -1 if it is damaged.
+func xzContents(b []byte) (size int64) {
+	if !eachXzBlock(b, func([]byte) {}, func(n int64) { size += n }) {
+		return -1
+	}
+	return size
+}
+
+// eachXzBlock calls header for the header of each block of a stream, and of those after it, and chunk for the size of
+// each chunk of the contents. It reports whether the streams are whole; checksums and the index are not looked at.
+func eachXzBlock(b []byte, header func([]byte), chunk func(int64)) bool {
+	for len(b) > 0 {
+		if len(b) >= 4 && string(b[:4]) == "\x00\x00\x00\x00" {
+			b = b[4:] // padding after a stream
+			continue
+		}
+		if len(b) < xzHeaderSize {
+			return false
+		}
+		stream := b[:xzHeaderSize]
+		for b = b[xzHeaderSize:]; ; {
+			h, ok := parseXzBlock(b)
+			if !ok {
+				break
+			}
+			header(b[:h.header])
+			block := xzBlock{xzBlockHeader: h, stream: stream}
+			rest, ok := xzChunkSizes(b[h.header:], chunk)
+			if !ok {
+				return false
+			}
+			block.packed = int64(len(b)) - h.header - int64(len(rest))
+			if block.length() > int64(len(b)) {
+				return false
+			}
+			b = b[block.length():]
+		}
+		end := xzIndexSize(b)
+		if end < 0 || end+xzFooterSize > len(b) {
+			return false
+		}
+		b = b[end+xzFooterSize:]
+	}
+	return true
+}
+
+// xzChunkSizes goes through the chunks of a block, and returns what follows them.
+func xzChunkSizes(b []byte, chunk func(int64)) (rest []byte, ok bool) {
+	for {
+		if len(b) == 0 {
+			return nil, false
+		}
+		if b[0] == 0 {
+			return b[1:], true
+		}
+		packed, size, ok := xzChunk(b)
+		if !ok || packed > int64(len(b)) {
+			return nil, false
+		}
+		chunk(size)
+		b = b[packed:]
+	}
+}
+
+// xzIndexSize returns the length of the index that b begins with, in bytes, or -1.
+func xzIndexSize(b []byte) int {
+	if len(b) == 0 || b[0] != 0 {
+		return -1
+	}
+	at := 1
+	next := func() (uint64, bool) {
+		v, n := binary.Uvarint(b[at:])
+		at += max(n, 0)
+		return v, n > 0
+	}
+	count, ok := next()
+	for ok && count > 0 {
+		count--
+		if _, ok = next(); ok {
+			_, ok = next()
+		}
+	}
+	if !ok {
+		return -1
+	}
+	return at + int(padding(int64(at))) + 4
+}
+
+// lowerDictionary changes the header of a block that asks for a larger dictionary.
+func lowerDictionary(header []byte, bits byte) {
+	end := len(header) - 4
+	if at := lzma2At(header); at >= 0 && at < end && header[at] > bits && crc32.ChecksumIEEE(header[:end]) == binary.LittleEndian.Uint32(header[end:]) {
+		header[at] = bits
+		binary.LittleEndian.PutUint32(header[end:], crc32.ChecksumIEEE(header[:end]))
+	}
+}
