@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"path"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,11 @@ func (l limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	case req.URL.RawQuery != "": // not an object, such as ?location
 		if err := checkAnswer(resp); err != nil {
+			return nil, err
+		}
+	default:
+		if err := remote.CheckEnd(resp, path.Base(req.URL.Path)); err != nil {
+			resp.Body.Close()
 			return nil, err
 		}
 	}
