@@ -240,6 +240,9 @@ func (r *run) done(res binarycache.Result) {
 	r.record(res, f)
 
 	name := cmp.Or(res.StorePath, res.Info)
+	if res.Status == binarycache.Skipped {
+		r.total.Skipped++
+	}
 	if res.Status == binarycache.Missing {
 		r.absent++
 		r.Terminal.Infof("%s: the cache does not have it", hashPartOf(res.Info))
