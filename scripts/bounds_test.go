@@ -58,6 +58,8 @@ var bounds = []struct{ row, dir, name string }{
 	{"images waiting to be verified", "filter", "maxQueued"},
 	{"executables waiting", "macho/bundle", "maxWaiting"},
 	{"executables waiting", "macho/bundle", "maxDepth"},
+	{"memory for bundles of all paths", "macho/bundle", "DefaultPool"},
+	{"memory for bundles of all paths", "macho/bundle", "freeMemory"},
 	{"comparing the files", "macho/bundle", "costInAll"},
 	{"comparing the files", "macho/bundle", "costPerFile"},
 	{"comparing the files", "macho/bundle", "costPerByte"},

@@ -2,12 +2,17 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"strings"
+	"testing"
 
 	"github.com/klauspost/compress/zstd"
 
+	"narseal/macho/machotest"
 	"narseal/nar/nartest"
 )
 
@@ -26,16 +31,21 @@ func (b *bundleTree) directory(name string, fill func()) {
 	b.put(")", ")")
 }
 
-// archive writes a NAR, compressed: its files repeat themselves.
-func archive(fill func(*bundleTree)) []byte {
+// plainArchive writes a NAR.
+func plainArchive(fill func(*bundleTree)) []byte {
 	var b bundleTree
 	b.put("nix-archive-1", "(", "type", "directory")
 	fill(&b)
 	b.put(")")
+	return b.Bytes()
+}
+
+// archive writes a NAR, compressed: its files repeat themselves.
+func archive(fill func(*bundleTree)) []byte {
 	var out bytes.Buffer
 	z, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
 	if err == nil {
-		_, err = z.Write(b.Bytes())
+		_, err = z.Write(plainArchive(fill))
 	}
 	if err != nil {
 		panic(err)
@@ -135,4 +145,43 @@ func sharedKeys() []byte {
 			}
 		})
 	})
+}
+
+// bundleCache is a cache of 16 applications of 18,000 files, each with a list of 7 MB, of which a file differs.
+func bundleCache(t *testing.T, dir string) string {
+	const files = 18_000
+	name := func(i int) string { return fmt.Sprintf("%05d%s", i, strings.Repeat("x", 40)) }
+	digest := func(size int) string { // of an empty file
+		sum1, sum256 := sha1.Sum(nil), sha256.Sum256(nil)
+		if size == len(sum1) {
+			return base64.StdEncoding.EncodeToString(sum1[:])
+		}
+		return base64.StdEncoding.EncodeToString(sum256[:])
+	}
+	var list strings.Builder
+	list.WriteString("<plist><dict>")
+	for _, table := range []string{"files", "files2"} {
+		list.WriteString("<key>" + table + "</key><dict>")
+		for i := range files {
+			fmt.Fprintf(&list, "<key>Resources/%s</key><dict><key>hash</key><data>%s</data><key>hash2</key><data>%s</data></dict>", name(i), digest(20), digest(32))
+		}
+		list.WriteString("</dict><key>" + strings.Replace(table, "files", "rules", 1) + "</key><dict><key>^Resources/</key><true/></dict>")
+	}
+	list.WriteString("</dict></plist>")
+	image, _ := machotest.Image{External: map[int][]byte{3: []byte(list.String())}}.Build()
+	nar := plainArchive(func(b *bundleTree) {
+		b.directory("App.app", func() {
+			b.directory("Contents", func() {
+				b.directory("MacOS", func() { b.file("App", string(image)) })
+				b.directory("Resources", func() {
+					b.file(name(0), "changed")
+					for i := 1; i < files; i++ {
+						b.file(name(i), "")
+					}
+				})
+				b.directory("_CodeSignature", func() { b.file("CodeResources", list.String()) })
+			})
+		})
+	})
+	return cacheOf(t, dir, 16, 1, 8<<20, nar)
 }

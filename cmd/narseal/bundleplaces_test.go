@@ -166,3 +166,89 @@ func reversed(list []string) (out []string) {
 	}
 	return out
 }
+
+// A slice of an executable, or the CodeDirectory that counts, does not seal the list that others seal: on the machine that
+// uses it, nothing seals the files.
+func TestSealedPartly(t *testing.T) {
+	const problem = "MacOS/Main: a slice, or the CodeDirectory that counts, does not seal the list of resources"
+	build := func(sealed ...bool) *bundleForm {
+		f := formNamed(t, "App.app")
+		read := func(path string) []byte {
+			dir, name := f.inBase(path)
+			return []byte(dir[name].(nartest.File))
+		}
+		info, list := read("Info.plist"), read("_CodeSignature/CodeResources")
+		var parts []machotest.Slice
+		for i, sealed := range sealed {
+			external := map[int][]byte{1: info}
+			if sealed {
+				external[3] = list
+			}
+			cpu := []uint32{0x01000007, 0x0100000c}[i]
+			data, _ := machotest.Image{CPU: cpu, Directories: []machotest.Directory{{PageShift: 12}}, External: external}.Build()
+			parts = append(parts, machotest.Slice{CPU: cpu, Sub: []uint32{3, 0}[i], Data: data})
+		}
+		f.put(f.main, nartest.Exec(machotest.Fat(false, false, parts...)))
+		return f
+	}
+	testPartly := func(name string, f *bundleForm) {
+		t.Run(name, func(t *testing.T) {
+			o := invoke(strings.NewReader(string(nartest.Tree(f.tree))), "verify", "--format", "json", "--all")
+			if o.status != statusInvalid || !strings.Contains(bundleProblems(t, o.stdout), problem) {
+				t.Errorf("status %d, %s", o.status, o.stdout)
+			}
+		})
+	}
+	testBundle(t, build(true, true).tree, "")
+	testPartly("the first", build(true, false))
+	testPartly("the second", build(false, true))
+
+	// SHA-1 seals the list, SHA-256 does not.
+	f := formNamed(t, "App.app")
+	f.edit(f.main, func(text string) string {
+		b := []byte(text)
+		at := strings.Index(text, "\xfa\xde\x0c\xc0")
+		for i := range int(b[at+11]) {
+			entry := b[at+12+8*i:]
+			cd := b[at+(int(entry[5])<<16|int(entry[6])<<8|int(entry[7])):]
+			if string(cd[:4]) == "\xfa\xde\x0c\x02" && cd[37] == 2 {
+				slots := int(cd[18])<<8 | int(cd[19])
+				copy(cd[slots-3*32:slots-2*32], make([]byte, 32))
+			}
+		}
+		return string(b)
+	})
+	testPartly("another CodeDirectory", f)
+}
+
+// A bundle deeper than any is compared is not valid, whatever the names of the directories around it: a rewrite does not
+// break its seal without a word.
+func TestDeepBundle(t *testing.T) {
+	for _, script := range []bool{false, true} {
+		for _, depth := range []int{62, 63, 64, 65, 66, 70, 100} {
+			f := &bundleForm{base: "X", main: "Main", info: "Info.plist", tree: nartest.Dir{"X": nartest.Dir{"Resources": nartest.Dir{}}}}
+			f.seal(script)
+			f.edit("z", strings.ToUpper)
+			var tree nartest.Node = f.tree
+			for range depth {
+				tree = nartest.Dir{"d": tree}
+			}
+			archive := string(nartest.Tree(tree))
+			for _, args := range [][]string{{"verify"}, {"repair", "-o", filepath.Join(t.TempDir(), "out")}} {
+				if o := invoke(strings.NewReader(archive), args...); o.status != statusInvalid {
+					t.Errorf("%v, %d directories, script %v: status %d: %s%s", args, depth, script, o.status, o.stdout, o.stderr)
+				}
+			}
+			// A valid one that a rewrite touches.
+			f.put("z", nartest.File(hashA))
+			files := map[string]string{"Resources/a": "resource a", "Resources/b": "resource b", "z": hashA}
+			f.put("_CodeSignature/CodeResources", nartest.File(sealList(files, map[string]string{"Resources/link": "a"})))
+			f.sign()
+			archive = string(nartest.Tree(tree))
+			o := invoke(strings.NewReader(archive), "rewrite", "--map", hashA+"="+hashB, "-o", filepath.Join(t.TempDir(), "out"))
+			if o.status != statusInvalid {
+				t.Errorf("rewrite, %d directories, script %v: status %d: %s", depth, script, o.status, o.stderr)
+			}
+		}
+	}
+}

@@ -99,6 +99,7 @@ type openBundle struct {
 	codeResources *FileDigest
 	detached      []detachedFile
 	slices        []waitingSlice
+	given         int      // slices with contents
 	contents      contents // of the directory, counted once
 	listContents  macho.Image
 	refused       string // why it was not resealed
@@ -248,6 +249,7 @@ func (c *Checker) Reach(depth int) {
 func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	if depth > maxFileDepth {
 		c.read(d)
+		c.detachedTooDeep(path)
 		return
 	}
 	c.keep(d)
@@ -266,6 +268,8 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 		if b := c.at(parent); b != nil {
 			b.detached = append(b.detached, detachedFile{name, d})
 			d.users++
+		} else {
+			c.detachedTooDeep(path)
 		}
 	case name == infoPlistName:
 		c.readExecutable(d)
@@ -281,6 +285,23 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 				d.users++
 			}
 		}
+	}
+}
+
+const tooDeep = "the bundle lies too deep"
+
+// detachedTooDeep reports a file that may be a CodeDirectory, if it lies too deep for its bundle to be compared.
+func (c *Checker) detachedTooDeep(path func() string) {
+	if !c.CheckResources || c.Script == nil {
+		return
+	}
+	text := path()
+	dir, name := splitPath(text)
+	if root, ok := strings.CutSuffix(dir, codeResourcesDir); ok && isDirectoryFile(name) {
+		s := macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "none"}
+		mark(&s, "not checked: "+tooDeep, c.Reseal != nil)
+		s.Bundle = &macho.SealedBundle{Path: cmp.Or(root, "/"), Resources: []macho.Resource{{Path: signaturePath(name), Problem: "not checked: " + tooDeep}}}
+		c.Script(text, s)
 	}
 }
 
@@ -303,8 +324,8 @@ func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then fu
 	memory := waitingMemory(&s, image)
 	switch {
 	case b == nil:
-		if c.CheckResources && c.tree.inside && sealsResources(&s) {
-			mark(&s, "not checked: the bundle lies too deep", c.Reseal != nil)
+		if c.CheckResources && sealsResources(&s) {
+			mark(&s, "not checked: "+tooDeep, c.Reseal != nil)
 		}
 		then(s)
 	case c.waiting == maxWaiting || c.stale+staleSlots(&s) > maxStale || c.reports+memory > maxWaitingMemory:
@@ -314,6 +335,9 @@ func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then fu
 		c.waiting++
 		c.stale += staleSlots(&s)
 		c.reports += memory
+		if c.given != nil {
+			b.given++
+		}
 		b.slices = append(b.slices, waitingSlice{
 			slice: s, then: then, path: image, memory: memory, file: len(c.tree.files), contents: c.given,
 		})
@@ -343,6 +367,7 @@ func (b *openBundle) compare(c *Checker) {
 		b.compareStored(c, &w)
 		if c.CheckResources && sealsResources(&w.slice) {
 			b.compareResources(c, &w)
+			b.comparePartly(c, &w)
 		}
 		if b.refused != "" && !w.slice.Status.OK() {
 			w.slice.Reason += "; not sealed again: " + b.refused

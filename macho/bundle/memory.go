@@ -58,14 +58,19 @@ func (m *memory) working(n int) {
 	m.fit()
 }
 
-// NewItemDigest is the function NewItemDigest for a file that is read in its turn, after the file before it was added. What
-// the digest keeps while it is written counts for the Pool.
-func (c *Checker) NewItemDigest(name []byte) *FileDigest {
-	d := NewItemDigest(name)
+// Count makes what a new digest keeps, while it is written, count for the Pool. The goroutine that writes it must be the
+// one that calls the Checker's methods, and it must be passed to AddFile if IsSealedFile is true of the file's name.
+func (c *Checker) Count(d *FileDigest) *FileDigest {
 	if d.keep > 0 && c.Pool != nil {
 		d.memory = &c.memory
 	}
 	return d
+}
+
+// Drop says that a digest that was passed to Count is not used: its file could not be read.
+func (c *Checker) Drop(d *FileDigest) {
+	c.read(d)
+	c.memory.fit()
 }
 
 // read ends the reading of a digest.

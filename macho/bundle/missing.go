@@ -94,6 +94,7 @@ func (c *Checker) lift(b *openBundle) bool {
 		return false
 	}
 	root := c.at("")
+	root.given += b.given
 	for _, w := range b.slices {
 		w.above = true
 		root.slices = append(root.slices, w)
@@ -105,7 +106,7 @@ func (c *Checker) lift(b *openBundle) bool {
 func (c *Checker) Leave() {
 	c.endTree()
 	for _, b := range c.open {
-		b.listContents = nil
+		b.listContents, b.given = nil, 0
 		for i := range b.slices {
 			b.slices[i].contents = nil
 		}

@@ -43,7 +43,7 @@ func (c *Checker) Holds(depth int) bool {
 		if b.depth < depth {
 			return false
 		}
-		return b.listContents != nil || slices.ContainsFunc(b.slices, func(w waitingSlice) bool { return w.contents != nil })
+		return b.listContents != nil || b.given > 0
 	})
 }
 
@@ -58,7 +58,7 @@ func (c *Checker) WantsList(path string) bool {
 		return false
 	}
 	b := c.at(parent)
-	return b != nil && (len(b.slices) == 0 || slices.ContainsFunc(b.slices, func(w waitingSlice) bool { return w.contents != nil }))
+	return b != nil && (len(b.slices) == 0 || b.given > 0)
 }
 
 // Wants reports whether the executable of these slices may have to be changed.
@@ -74,7 +74,7 @@ func CanReseal(s *macho.Slice) bool {
 		return false
 	}
 	return !slices.ContainsFunc(s.Bundle.Resources, func(r macho.Resource) bool {
-		return r.Problem != resources.Changed && r.Problem != resources.CodeChanged
+		return !resources.CanUpdate(r.Problem)
 	})
 }
 
@@ -151,7 +151,7 @@ func (r *resealer) run() error {
 		r.b.refused = "its executable is signed by a certificate"
 		return nil
 	}
-	data, digest := r.list()
+	data, digest := r.list(r.b.executable(main[0]))
 	if r.b.refused != "" {
 		return nil
 	}

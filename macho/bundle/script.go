@@ -131,6 +131,7 @@ func (s *script) compare() {
 		return // it names the main executable
 	}
 	if why := s.unchecked(); why != "" {
+		s.touched = s.touched || s.c.Reseal != nil && (t.touched || s.c.Touched && !s.inScope(t))
 		s.problem(signaturePath(directoryName), "not checked: "+why)
 		return
 	}
@@ -235,6 +236,9 @@ func (s *script) compareFiles(all []*detached) {
 		s.compareResources(s.c, w)
 	}
 	s.slice = w.slice
+	if sealsResources(&s.slice) && !sealsWithBest(&s.slice) {
+		s.problem(signaturePath(directoryName), "the CodeDirectory that counts does not seal the list of resources")
+	}
 	if !sealsResources(&s.slice) && s.codeResources != nil && len(all) > 0 {
 		s.problem(codeResourcesPath, "added")
 	}

@@ -78,9 +78,25 @@ func (b *openBundle) comparePlatform(c *Checker, s *macho.Slice) {
 	path = strings.TrimPrefix(dir+"/"+platformInfoPlist, "/")
 	if f := b.file(c, path); f != nil {
 		const why = "not checked: macOS prefers it to Info.plist"
-		mark(s, path+": "+why, f.Touched)
+		mark(s, path+": "+why, b.touched(c))
 		b.name(s, macho.Resource{Path: path, Problem: why})
 	}
+}
+
+// comparePartly reports an executable of which a slice, or the CodeDirectory that counts, does not seal the list.
+func (b *openBundle) comparePartly(c *Checker, w *waitingSlice) {
+	if b.codeResources == nil || !b.inScope(&c.tree) || !c.tree.partly[w.file] {
+		return
+	}
+	const why = "a slice, or the CodeDirectory that counts, does not seal the list of resources"
+	mark(&w.slice, why, b.touched(c))
+	b.name(&w.slice, macho.Resource{Path: b.executable(w), Problem: why})
+}
+
+// touched reports whether the caller has changed a file of the bundle, or may have done so.
+func (b *openBundle) touched(c *Checker) bool {
+	b.look(c)
+	return c.Reseal != nil && (b.contents.touched || c.tree.full != "" && c.tree.touched || c.Touched && !b.inScope(&c.tree))
 }
 
 // file returns what lies at a path from the root of a complete bundle, or nil. Many slices may ask for one path.
@@ -141,9 +157,8 @@ func (b *openBundle) compareElsewhere(c *Checker) {
 	if why == "" {
 		return
 	}
-	b.look(c)
 	s := macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "none"}
-	mark(&s, "not checked: "+why, c.Reseal != nil && b.contents.touched)
+	mark(&s, "not checked: "+why, b.touched(c))
 	b.name(&s, macho.Resource{Path: codeResourcesPath, Problem: "not checked: " + why})
 	c.Script(b.root+"/"+codeResourcesPath, s)
 }

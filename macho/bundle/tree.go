@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"slices"
 	"strings"
 
 	"narseal/macho"
@@ -43,8 +44,11 @@ type tree struct {
 	touched  bool
 	platform bool // there is an Info.plist for macOS only
 	stray    bool // there is an executable that seals a list, and no list at its place
-	memory   int
-	full     string // why files are missing here; empty: none are
+	// Of the next file, some slices seal a list and some do not. partly has such files by number.
+	sealing, unsealing bool
+	partly             map[int]bool
+	memory             int
+	full               string // why files are missing here; empty: none are
 }
 
 // leave forgets the bundle if the next entry does not lie in it.
@@ -53,7 +57,7 @@ func (c *Checker) leave(depth int) {
 	if t.inside && depth <= t.depth {
 		c.endTree()
 	}
-	t.code, t.hashes, t.adhoc = nil, nil, false
+	t.code, t.hashes, t.adhoc, t.sealing, t.unsealing = nil, nil, false, false, false
 }
 
 // addCode records a slice of the next file.
@@ -69,6 +73,8 @@ func (c *Checker) addCode(s *macho.Slice) {
 	t.code = append(t.code, code)
 	t.hashes = appendHashes(t.hashes, s)
 	t.adhoc = t.adhoc || s.MadeAdhoc
+	t.sealing = t.sealing || sealsResources(s)
+	t.unsealing = t.unsealing || !sealsWithBest(s)
 }
 
 // appendHashes appends the hashes of the CodeDirectories of a slice.
@@ -88,8 +94,8 @@ func appendHashes(hashes []resources.CodeHash, s *macho.Slice) []resources.CodeH
 	return hashes
 }
 
-// codeOf identifies a slice by the CodeDirectory that Security.framework chooses: that of the strongest hash.
-func codeOf(s *macho.Slice) resources.Code {
+// best returns the CodeDirectory that Security.framework chooses: that of the strongest hash.
+func best(s *macho.Slice) *macho.CodeDirectory {
 	rank := map[macho.HashType]int{macho.SHA1: 1, macho.SHA256Truncated: 2, macho.SHA256: 3, macho.SHA384: 4}
 	var best *macho.CodeDirectory
 	for i := range s.CodeDirectories {
@@ -97,10 +103,22 @@ func codeOf(s *macho.Slice) resources.Code {
 			best = d
 		}
 	}
-	if best == nil {
+	return best
+}
+
+// codeOf identifies a slice by that CodeDirectory.
+func codeOf(s *macho.Slice) resources.Code {
+	d := best(s)
+	if d == nil {
 		return resources.Code{}
 	}
-	return resources.Code{CDHash: best.CDHash, Identifier: best.Identifier, AdHoc: s.Signature != "cms"}
+	return resources.Code{CDHash: d.CDHash, Identifier: d.Identifier, AdHoc: s.Signature != "cms"}
+}
+
+// sealsWithBest reports whether that CodeDirectory seals a list. The list is ignored otherwise.
+func sealsWithBest(s *macho.Slice) bool {
+	d := best(s)
+	return d != nil && slices.ContainsFunc(s.External, func(e macho.SpecialSlot) bool { return e.K == slotResources && e.HashType == d.HashType })
 }
 
 // AddItem adds an item that a Scope found. Call it after AddFile and AddSlice for the same file.
@@ -111,8 +129,8 @@ func (c *Checker) AddItem(depth int, it Item) {
 		*t = tree{inside: true, depth: depth, dirs: []string{""}}
 		return
 	}
-	code, hashes, adhoc := t.code, t.hashes, t.adhoc
-	t.code, t.hashes, t.adhoc = nil, nil, false
+	code, hashes, adhoc, sealing, unsealing := t.code, t.hashes, t.adhoc, t.sealing, t.unsealing
+	t.code, t.hashes, t.adhoc, t.sealing, t.unsealing = nil, nil, false, false, false
 	t.touched = t.touched || it.Touched
 	c.given = nil
 	level := depth - t.depth
@@ -141,6 +159,12 @@ func (c *Checker) AddItem(depth int, it Item) {
 	}
 	c.addScript(&it, path)
 	t.platform = t.platform || it.Name == platformInfoPlist
+	if sealing && unsealing {
+		if t.partly == nil {
+			t.partly = map[int]bool{}
+		}
+		t.partly[len(t.files)] = true
+	}
 	t.files, t.depths = append(t.files, f), append(t.depths, depth)
 	c.allowed += costPerFile
 	if it.Digest != nil {

@@ -105,7 +105,7 @@ func buildCode(im Image, fat bool) (data []byte, hashes [][]byte) {
 	data, l := im.Build()
 	hashes = codeHashes(data, l)
 	if fat {
-		im.CPU = 0x01000007
+		im.CPU, im.Sub = 0x01000007, 3
 		other, l2 := im.Build()
 		hashes = append(codeHashes(other, l2), hashes...)
 		data = Fat(false, false, Slice{CPU: 0x01000007, Sub: 3, Data: other}, Slice{CPU: 0x0100000c, Data: data})

@@ -2,7 +2,6 @@ package binarycache
 
 import (
 	"maps"
-	"strings"
 
 	"narseal/nar/binarycache/narinfo"
 )
@@ -20,7 +19,7 @@ func without(attributes map[string]string, name string) map[string]string {
 // typed returns an object to be written with the content type that Nix gives to objects of its name. Its other
 // attributes are those of the object that it replaces.
 func typed(o Object) Object {
-	kind := typeOf(o.Name)
+	kind := narinfo.ContentType(o.Name)
 	if kind == "" {
 		return o
 	}
@@ -30,22 +29,4 @@ func typed(o Object) Object {
 	}
 	o.Attributes[contentType] = kind
 	return o
-}
-
-// typeOf returns the content type with which Nix uploads an object (src/libstore/binary-cache-store.cc), or "".
-func typeOf(name string) string {
-	dir, _, _ := strings.Cut(name, "/")
-	switch {
-	case name == narinfo.CacheInfoName:
-		return "text/x-nix-cache-info"
-	case narinfo.IsName(name):
-		return "text/x-nix-narinfo"
-	case narinfo.IsListing(name), dir == debugInfoDir, dir == realisationsDir:
-		return "application/json"
-	case dir == logDir:
-		return "text/plain; charset=utf-8"
-	case narinfo.IsNAR(name):
-		return "application/x-nix-nar"
-	}
-	return ""
 }

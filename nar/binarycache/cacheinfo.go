@@ -1,12 +1,12 @@
 package binarycache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"strings"
 
 	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/narinfo"
@@ -21,8 +21,15 @@ func (r *run) readCacheInfo(ctx context.Context) error {
 	if r.out == nil || r.inPlace {
 		return nil
 	}
+	text := r.cache.Text
+	if r.Overlay {
+		text = r.cache.Overlay(r.Priority)
+	}
+	cond := Condition{New: true}
 	there, err := loadCacheInfo(ctx, r.out)
 	switch {
+	case there != nil && bytes.HasPrefix(text, there.Text) && !bytes.HasSuffix(there.Text, []byte("\n")): // it was cut off
+		cond = Condition{Version: there.object.Version}
 	case err == nil && there.StoreDir != r.cache.StoreDir:
 		return fmt.Errorf("%s: the output is a cache of %s, the input of %s", narinfo.CacheInfoName, there.StoreDir, r.cache.StoreDir)
 	case err == nil, errors.Is(err, fs.ErrNotExist) && r.DryRun:
@@ -30,14 +37,10 @@ func (r *run) readCacheInfo(ctx context.Context) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	text := r.cache.Text
-	if r.Overlay {
-		text = r.cache.Overlay(r.Priority)
-	}
 	o := r.cache.object
 	o.Name, o.Size = narinfo.CacheInfoName, int64(len(text))
-	if _, err = r.out.Put(ctx, typed(o), strings.NewReader(string(text)), Condition{New: true}); errors.Is(err, fs.ErrExist) {
-		return nil // another run was faster
+	if _, err = r.out.Put(ctx, typed(o), bytes.NewReader(text), cond); errors.Is(err, fs.ErrExist) || errors.Is(err, ErrChanged) {
+		_, err = loadCacheInfo(ctx, r.out) // another run was faster
 	}
 	return asOutput(err)
 }
@@ -48,6 +51,7 @@ type cacheInfo struct {
 	object Object
 }
 
+// loadCacheInfo reads the nix-cache-info of a store. With an error about its text, it returns the text.
 func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
 	b, o, err := load(ctx, s, narinfo.CacheInfoName, narinfo.MaxSize)
 	if err != nil {
@@ -55,7 +59,7 @@ func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
 	}
 	c, err := narinfo.ParseCacheInfo(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", narinfo.CacheInfoName, err)
+		return &cacheInfo{&narinfo.CacheInfo{Text: b}, o}, fmt.Errorf("%s: %w", narinfo.CacheInfoName, err)
 	}
 	o.Attributes = maps.Clone(o.Attributes)
 	delete(o.Attributes, encoding.Header) // it is written without compression

@@ -162,22 +162,19 @@ func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, 
 	o := l.object
 	o.Name, o.Size = name, l.out.Size()
 	body := func() io.ReadSeeker { return io.NewSectionReader(l.out, 0, l.out.Size()) }
-	_, err := l.run.out.Put(ctx, typed(o), body(), c)
-	if o.Attributes[encoding.Header] != "" && errors.Is(err, errors.ErrUnsupported) {
+	var err error
+	if c.New {
+		_, err = l.putNew(ctx, o, body)
+	} else {
+		_, err = l.run.out.Put(ctx, typed(o), body(), c)
+	}
+	switch {
+	case o.Attributes[encoding.Header] != "" && errors.Is(err, errors.ErrUnsupported):
 		return l.putPlain(ctx, o, c)
+	case errors.Is(err, ErrConflict):
+		return false, nil
 	}
-	if !errors.Is(err, fs.ErrExist) {
-		return true, asOutput(err)
-	}
-	there, err := sumOf(ctx, l.run.out, name, l.out.Size())
-	if err != nil {
-		return true, asOutput(err)
-	}
-	want := stream.NewMeter()
-	if _, err := io.Copy(want, body()); err != nil {
-		return true, err
-	}
-	return there == want.Sum(), nil
+	return true, asOutput(err)
 }
 
 // putPlain writes the new listing to a store that does not keep a Content-Encoding.

@@ -167,3 +167,45 @@ func TestSinceWithHostileNarinfo(t *testing.T) {
 		t.Errorf("%s, %v", statuses(sum), err)
 	}
 }
+
+// An error at the end of a list, as of a closure in which one narinfo cannot be read, does not keep the paths before it from
+// being worked on.
+func TestListThatFails(t *testing.T) {
+	var members []member
+	var names []string
+	for i := range 32 {
+		base := fmt.Sprintf("%032d-x", i)
+		names = append(names, base[:32])
+		m := member{base: base, nar: nar(fmt.Sprint("broken ", i))}
+		if i > 0 {
+			m.refs = []string{fmt.Sprintf("%032d-x", i-1)}
+		}
+		members = append(members, m)
+	}
+	failed := errors.New("no more")
+	for _, rename := range []bool{false, true} {
+		out := t.TempDir()
+		var o binarycache.RewriteOptions
+		repairing(&o)
+		if rename {
+			replacing(&o, names[7], hash("z"))
+		}
+		o.Output, o.Jobs = folder.New(out), 2
+		o.Hashes = func(yield func(string, error) bool) {
+			for _, name := range names {
+				if !yield(name, nil) {
+					return
+				}
+			}
+			yield("", failed)
+		}
+		sum, err := binarycache.Rewrite(t.Context(), memoryCache(t, members...), o)
+		want := 32
+		if rename {
+			want = 31
+		}
+		if n := sum.Paths[binarycache.Changed] + sum.Paths[binarycache.Unchanged]; !errors.Is(err, failed) || n != want || len(valid(t, out)) != want {
+			t.Errorf("rename %v: %s, %v, want %d", rename, statuses(sum), err, want)
+		}
+	}
+}

@@ -38,16 +38,16 @@ func loadText(ctx context.Context, s Store, name string, limit int64) ([]byte, O
 	return b, o, e, nil
 }
 
-// sumOf returns the sum of an object that should have size bytes. It reads at most one byte more.
-func sumOf(ctx context.Context, s Store, name string, size int64) (narinfo.Sum, error) {
-	f, _, err := s.Open(ctx, name)
+// sumOf returns the sum and the version of an object that should have size bytes. It reads at most one byte more.
+func sumOf(ctx context.Context, s Store, name string, size int64) (narinfo.Sum, Version, error) {
+	f, o, err := s.Open(ctx, name)
 	if err != nil {
-		return narinfo.Sum{}, err
+		return narinfo.Sum{}, "", err
 	}
 	defer f.Close()
 	m := stream.NewMeter()
 	_, err = io.Copy(m, io.LimitReader(stream.WithContext(ctx, f), size+1))
-	return m.Sum(), err
+	return m.Sum(), o.Version, err
 }
 
 // Infos iterates over the narinfos of a cache, each at most 1 MiB. A narinfo that cannot be read yields an error and

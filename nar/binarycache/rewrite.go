@@ -1,6 +1,7 @@
 package binarycache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,8 @@ import (
 // they are copied. A NAR in the Output is named by the hash of its file, as by Nix, whatever the cache calls it.
 //
 // A narinfo is replaced only if it is still the one that was read; otherwise the work on its path starts again. No
-// other object is ever replaced: if the output already has an object of that name with other contents, the path fails
+// other object is ever replaced but one that has only the first bytes of what is written, which is left from an upload
+// that broke off: if the output already has an object of that name with other contents, the path fails
 // with ErrConflict.
 //
 // A renamed store path gets a narinfo of another name. The old one stays, unless Prune is set. Such paths come after
@@ -356,11 +358,12 @@ func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, erro
 		return false, err
 	}
 	got, err := narinfo.ParseNamed(w.out, b, r.cache.StoreDir)
-	if err == nil && r.Overlay && got.NarHash != w.next.NarHash && r.isOwn(got) {
-		w.replaced = &o // it describes contents that the input had before
+	other := err != nil || got.Fingerprint() != w.next.Fingerprint() || got.Deriver != w.next.Deriver || got.CA != w.next.CA
+	if err != nil || other && !bytes.HasSuffix(b, []byte("\n")) || r.Overlay && got.NarHash != w.next.NarHash && r.isOwn(got) {
+		w.replaced = &o // perhaps: see checkReplaced
 		return false, nil
 	}
-	if err != nil || got.Fingerprint() != w.next.Fingerprint() || got.Deriver != w.next.Deriver || got.CA != w.next.CA {
+	if other {
 		what := w.info.StorePath
 		if w.out != w.name {
 			what = "renamed to " + w.next.StorePath
@@ -371,17 +374,7 @@ func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, erro
 		res.Status = Finished
 		return true, nil
 	}
-	f, err := r.openFile(ctx, r.out, got, false, nil)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	c, err := f.check(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer c.Close()
-	if err := c.finish(nil); err != nil {
+	if err := r.inspectNAR(ctx, r.out, got, nil, func(io.Reader) error { return nil }); err != nil {
 		return false, err
 	}
 	res.Status = Finished

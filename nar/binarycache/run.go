@@ -1,6 +1,7 @@
 package binarycache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,15 +100,20 @@ func (r *run) run(ctx context.Context) error {
 		return err
 	}
 	names := make(chan task, maxListed)
+	var listed error // the paths that were listed before are worked on
 	go func() {
 		defer close(names)
-		if err := r.list(ctx, names); err != nil {
-			r.canceled(err)
-		}
+		listed = r.list(ctx, names)
 	}()
 	r.workers(ctx, names)
 	if err := context.Cause(ctx); err != nil {
 		return err
+	}
+	if listed != nil { // another path may have the name that a renamed one would get
+		if r.Hashes != nil {
+			r.finishParked(ctx, r.order.Rest())
+		}
+		return cmp.Or(context.Cause(ctx), listed)
 	}
 	later := make(chan task)
 	go func() {

@@ -1,6 +1,7 @@
 package binarycache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -85,28 +86,45 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 	if u.name == "" {
 		return false, nil
 	}
-	body := u.body()
-	counted := w.planned.countBody(body, u.size)
-	_, err = r.out.Put(ctx, typed(Object{Name: u.name, Size: u.size, Attributes: without(w.file.attributes, encoding.Header)}), counted, Condition{New: true})
-	if c, ok := body.(*stream.SameContent); ok && c.Err != nil {
+	first := u.body()
+	body := w.planned.countBody(first, u.size)
+	shared, err = r.putNew(ctx, Object{Name: u.name, Size: u.size, Attributes: without(w.file.attributes, encoding.Header)}, func() io.ReadSeeker {
+		b := body
+		body = u.body()
+		return b
+	})
+	if c, ok := first.(*stream.SameContent); ok && c.Err != nil {
 		return false, c.Err
 	}
-	if !errors.Is(err, fs.ErrExist) {
-		return false, asOutput(err)
+	if errors.Is(err, ErrConflict) {
+		return false, fmt.Errorf("%s: %w than the %s that belongs there", w.next.StorePath, err, w.info.URL)
 	}
-	want := stream.NewMeter()
-	if _, err := io.Copy(want, u.body()); err != nil {
-		return false, err
+	return shared, asOutput(err)
+}
+
+// putNew puts an object, unless an identical one exists: then shared is true. One that has only the first bytes of it is left
+// from an upload that broke off, and is replaced; any other is a conflict.
+func (r *run) putNew(ctx context.Context, o Object, body func() io.ReadSeeker) (shared bool, err error) {
+	for c := (Condition{New: true}); ; {
+		if _, err = r.out.Put(ctx, typed(o), body(), c); !errors.Is(err, fs.ErrExist) {
+			return false, err
+		}
+		got, version, err := sumOf(ctx, r.out, o.Name, o.Size)
+		if err != nil {
+			return false, err
+		}
+		want := stream.NewMeter()
+		if _, err := io.CopyN(want, body(), min(got.Size, o.Size)); err != nil {
+			return false, err
+		}
+		if got != want.Sum() {
+			return false, fmt.Errorf("%w: the cache has a %s of other contents", ErrConflict, o.Name)
+		}
+		if got.Size == o.Size {
+			return true, nil
+		}
+		c = Condition{Version: version}
 	}
-	got, err := sumOf(ctx, r.out, u.name, u.size)
-	if err != nil {
-		return false, asOutput(err)
-	}
-	if got != want.Sum() {
-		return false, fmt.Errorf("%s: %w: the cache has a %s of other contents than the %s that belongs there",
-			w.next.StorePath, ErrConflict, u.name, w.info.URL)
-	}
-	return true, nil
 }
 
 // makeNAR makes the new NAR of a path, whose sum must be content, and sets its file in the new narinfo.
@@ -152,6 +170,9 @@ func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
 	}
 	cond := Condition{New: true}
 	if w.replaced != nil {
+		if err := r.checkReplaced(ctx, w, b); err != nil {
+			return err
+		}
 		cond = Condition{Version: w.replaced.Version}
 	} else if r.inPlace && w.out == w.name {
 		var err error
@@ -179,6 +200,19 @@ func (r *run) publish(ctx context.Context, w *pathWork, res *Result) error {
 		r.mu.Unlock()
 	}
 	return asOutput(err)
+}
+
+// checkReplaced returns an error unless the narinfo that is replaced by the text b was cut off when it was written or, in an
+// overlay, describes contents that the input had before.
+func (r *run) checkReplaced(ctx context.Context, w *pathWork, b []byte) error {
+	old, _, err := load(ctx, r.out, w.out, narinfo.MaxSize)
+	if err != nil || bytes.HasPrefix(b, old) {
+		return err
+	}
+	if n, err := narinfo.ParseNamed(w.out, old, r.cache.StoreDir); err != nil || !r.Overlay || !r.isOwn(n) {
+		return fmt.Errorf("%s: %w: the cache has a %s of other contents", w.info.StorePath, ErrConflict, w.out)
+	}
+	return nil
 }
 
 // unchanged returns the condition that a narinfo is still the one that was read. If the store has no versions, the

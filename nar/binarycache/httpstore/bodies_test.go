@@ -133,3 +133,35 @@ func TestMalformed(t *testing.T) {
 		}
 	}
 }
+
+// An answer that ends with its connection may be one that was cut off. Only a NAR is told by its hash.
+func TestAnswerWithoutEnd(t *testing.T) {
+	for header, wants := range map[string][2]bool{ // whether a list and a NAR are read
+		"HTTP/1.1 200 OK\r\n\r\ntext":                                                 {false, true},
+		"HTTP/1.0 200 OK\r\n\r\ntext":                                                 {false, true},
+		"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\ntext":                            {false, true},
+		"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\ntext":                            {true, true},
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ntext\r\n0\r\n\r\n": {true, true},
+	} {
+		s := open(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			io.WriteString(c, header)
+		}).URL)
+		for i, name := range []string{"list", "nar/x.nar"} {
+			r, _, err := s.Open(t.Context(), name)
+			var b []byte
+			if err == nil {
+				b, err = io.ReadAll(r)
+				r.Close()
+			}
+			if (err == nil) != wants[i] || err == nil && string(b) != "text" || err != nil && !strings.Contains(err.Error(), "does not say where the object ends") {
+				t.Errorf("%q, %s: %q, %v", header, name, b, err)
+			}
+		}
+	}
+}

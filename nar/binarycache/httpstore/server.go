@@ -221,6 +221,10 @@ func (s *server) Get(ctx context.Context, name string, from int64, before *remot
 	if err != nil {
 		return nil, err
 	}
+	if err := remote.CheckEnd(resp, name); err != nil {
+		resp.Body.Close()
+		return nil, err
+	}
 	a := s.object(name, resp)
 	a.Body = resp.Body
 	if resp.StatusCode == http.StatusPartialContent {

@@ -102,3 +102,21 @@ func (n *Info) FileName(sum Sum, c compression.Type, elsewhere bool) string {
 // narSuffixes are the suffixes after ".nar" that Nix and other caches write. A server may take a name with another
 // suffix for something else, such as a page.
 var narSuffixes = []string{"", ".xz", ".zst", ".zstd", ".gz", ".bz2", ".br", ".lz4", ".lz", ".lzip", ".lzma"}
+
+// ContentType returns the content type with which Nix uploads an object (src/libstore/binary-cache-store.cc), or "".
+func ContentType(name string) string {
+	dir, _, _ := strings.Cut(name, "/")
+	switch {
+	case name == CacheInfoName:
+		return "text/x-nix-cache-info"
+	case IsName(name):
+		return "text/x-nix-narinfo"
+	case IsListing(name), dir == "debuginfo", dir == "realisations":
+		return "application/json"
+	case dir == "log":
+		return "text/plain; charset=utf-8"
+	case IsNAR(name):
+		return "application/x-nix-nar"
+	}
+	return ""
+}

@@ -288,6 +288,19 @@ func TestEndlessAnswers(t *testing.T) {
 	}
 }
 
+// An error is read into memory only if it is short.
+func TestLongAnswer(t *testing.T) {
+	for size, want := range map[int]string{1000: "xxx", 100_000: "does not end"} {
+		s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(403)
+			io.WriteString(w, "<Error><Code>Other</Code><Message>"+strings.Repeat("x", size)+"</Message></Error>")
+		})
+		if _, _, err := s.Open(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d: %v, want %q", size, err, want)
+		}
+	}
+}
+
 // Parts of a URL that are wrong are named, and the URL is not shown.
 func TestURLs(t *testing.T) {
 	for url, want := range map[string]string{

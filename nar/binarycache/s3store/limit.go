@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"path"
 	"sync/atomic"
 	"time"
 
@@ -14,7 +15,8 @@ import (
 // may be escaped, and the rest of an entry takes less than 1 KiB.
 const (
 	maxPage   = 1000*(3*1024+1024) + 1<<16
-	maxAnswer = 1 << 20
+	maxAnswer = 64 << 10
+	maxKeys   = 1 << 20 // from a service that gives credentials
 )
 
 // A limiter bounds what a server sends in answer to anything but the request for an object, whose reader has a bound. It
@@ -47,6 +49,11 @@ func (l limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err := checkAnswer(resp); err != nil {
 			return nil, err
 		}
+	default:
+		if err := remote.CheckEnd(resp, path.Base(req.URL.Path)); err != nil {
+			resp.Body.Close()
+			return nil, err
+		}
 	}
 	return resp, nil
 }
@@ -57,7 +64,7 @@ type credentialLimiter struct{ http.RoundTripper }
 func (l credentialLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := l.RoundTripper.RoundTrip(req)
 	if err == nil {
-		resp.Body = &limited{resp.Body, maxAnswer}
+		resp.Body = &limited{resp.Body, maxKeys}
 	}
 	return resp, err
 }

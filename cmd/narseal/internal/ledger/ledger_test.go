@@ -225,9 +225,11 @@ func TestRefused(t *testing.T) {
 		header + "{}\n":            "line 2: storePath",
 		header + "nonsense\n":      "line 2: not a line",
 		header + "\n":              "line 2: not a line",
-		header + `{"storePath":"` + path1 + `","narHash":"x","status":"unchanged"}` + "\n":                                  "line 2: narHash",
-		header + `{"storePath":"` + path1 + `","narHash":"` + sri(1) + `","newNarHash":"sha1-x","status":"changed"}` + "\n": "line 2: newNarHash",
-		header + `{"storePath":"` + strings.Repeat("x", maxLine) + `"}` + "\n":                                              "line 2: more than 8388608 bytes",
+		header + `{"storePath":"` + path1 + `","narHash":"x","status":"unchanged"}` + "\n":                                            "line 2: narHash",
+		header + `{"storePath":"` + path1 + `","narHash":"` + sri(1) + `","newNarHash":"sha1-x","status":"changed"}` + "\n":           "line 2: newNarHash",
+		header + `{"storePath":"` + path1 + `","narHash":"` + sri(1) + `","status":"unchanged","omitted":-1}` + "\n":                  "line 2: omitted",
+		header + `{"storePath":"` + path1 + `","narHash":"` + sri(1) + `","status":"unchanged","omitted":9223372036854775807}` + "\n": "line 2: omitted",
+		header + `{"storePath":"` + strings.Repeat("x", maxLine) + `"}` + "\n":                                                        "line 2: more than 8388608 bytes",
 	} {
 		name := filepath.Join(dir, "l")
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {

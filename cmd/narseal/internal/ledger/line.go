@@ -195,8 +195,14 @@ func readRecord(b []byte, n int, work func(int, Work) error, path func(int, *Lin
 	case r.Ledger != "":
 		return work(n, r.Work)
 	}
+	if r.Omitted < 0 || r.Omitted > maxOmitted {
+		return fmt.Errorf("omitted: %d is out of range", r.Omitted)
+	}
 	return path(n, r.line())
 }
+
+// maxOmitted bounds the signatures that a line may leave out, so that the sum over all lines is a number.
+const maxOmitted = 1 << 32
 
 // cut shortens text for a message or a line.
 func cut(s string, n int) string {

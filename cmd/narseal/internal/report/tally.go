@@ -20,6 +20,7 @@ type Tally struct {
 	Invalid        int64 // slices with an invalid signature, or with none that need one
 	Unsigned       int64 // of these, slices with none
 	Failed         int64 // inputs, and names in directories, that could not be read
+	Skipped        int64 // paths of a cache that were not read, because a ledger has them
 	Mend           Mend  // how what is invalid can be repaired
 }
 
@@ -36,6 +37,7 @@ func (n *Tally) Sum(o *Tally) {
 	n.Invalid += o.Invalid
 	n.Unsigned += o.Unsigned
 	n.Failed += o.Failed
+	n.Skipped += o.Skipped
 	n.Mend.sum(&o.Mend)
 }
 
@@ -92,9 +94,13 @@ func (n *Tally) AddResult(res *filter.Result) {
 
 // String returns the numbers and the verdict in one line.
 func (n *Tally) String() string {
-	return fmt.Sprintf("%s, %s, %s; %s; %s hashed; %s",
+	skipped := ""
+	if n.Skipped > 0 {
+		skipped = Plural(n.Skipped, "path", "paths") + " of the ledger skipped; "
+	}
+	return fmt.Sprintf("%s, %s, %s; %s; %s hashed; %s%s",
 		Plural(n.Entries.Regular, "file", "files"), Plural(n.Images, "signed image", "signed images"), Plural(n.Slices, "slice", "slices"),
-		Plural(n.Stale, "stale slot", "stale slots"), humanize.IBytes(uint64(n.Hashed)), n.Verdict())
+		Plural(n.Stale, "stale slot", "stale slots"), humanize.IBytes(uint64(n.Hashed)), skipped, n.Verdict())
 }
 
 // Verdict says in a few words whether all is well.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"unicode"
 
 	"narseal/cmd/narseal/internal/report"
 )
@@ -127,5 +128,34 @@ func TestBudget(t *testing.T) {
 	}
 	if s := reader.Summary(nil); s.Omitted == 0 || s.Omitted+int64(len(s.Unrepaired)) != 100 {
 		t.Errorf("100 paths: %d omitted, %d listed", s.Omitted, len(s.Unrepaired))
+	}
+}
+
+// No string of a ledger controls the terminal, or begins a line of its own.
+func TestTextIsPrintable(t *testing.T) {
+	const evil = `\u001b[2J\u009b31m\u202e\r\n::error::x`
+	for _, compared := range []bool{false, true} {
+		reader := NewReader(report.NewBudget(report.DefaultBudget))
+		ledger := `{"ledger":"narseal/1","command":"cache repair` + evil + `","options":"` + evil + `"}` + "\n"
+		for i, status := range []string{"unchanged", "failed", evil} {
+			ledger += fmt.Sprintf(`{"storePath":"/nix%s/%032d-p","narHash":"x","status":"%s","signatures":[{"path":"/%s","arch":"%s","status":"stale","signature":"%s","codeDirectories":[],"reason":"%s"}],"error":"%s","at":"2026-01-01T00:00:00Z"}`+"\n",
+				evil, i, status, evil, evil, evil, evil, evil)
+		}
+		if err := reader.Read(strings.NewReader(ledger)); err != nil {
+			t.Fatal(err)
+		}
+		var before *Reader
+		if compared {
+			before = NewReader(report.NewBudget(report.DefaultBudget))
+		}
+		var b bytes.Buffer
+		if err := reader.Summary(before).WriteText(&b); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(b.String()) {
+			if text := strings.TrimSuffix(line, "\n"); strings.HasPrefix(text, "::") || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				t.Errorf("%q", line)
+			}
+		}
 	}
 }

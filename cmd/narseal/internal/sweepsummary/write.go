@@ -35,7 +35,7 @@ func (s *Summary) WriteText(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", s.headline())
 	if !s.From.IsZero() {
-		fmt.Fprintf(&b, "%s, from %s to %s\n", s.Work.Command, s.From.UTC().Format(time.RFC3339), s.To.UTC().Format(time.RFC3339))
+		fmt.Fprintf(&b, "%s, from %s to %s\n", terminal.Printable(s.Work.Command), s.From.UTC().Format(time.RFC3339), s.To.UTC().Format(time.RFC3339))
 	}
 	for _, status := range s.statuses() {
 		fmt.Fprintf(&b, "  %d %s\n", s.Paths[status], terminal.Printable(status))

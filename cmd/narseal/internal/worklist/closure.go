@@ -2,21 +2,21 @@ package worklist
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"sync"
 )
 
-// MaxClosure bounds the paths of a closure, which take up to 80 bytes each while it is searched.
+// MaxClosure bounds the paths of a closure, which take up to 40 bytes each, together with the paths outside that members
+// refer to.
 const MaxClosure = 1 << 22
 
 // Closure goes through the paths of roots and all that they refer to, directly or not, each once, and yields the hash
 // parts of those in shard. The first ones come at once, and the search goes on while they are worked on.
 //
-// references returns the base names that a path refers to; up to jobs calls run at the same time. It is called for the
-// paths of all shards: no shard knows otherwise what the paths of another one lead to. An error of it is yielded at the
-// end, after everything that was found in spite of it. members gets the paths that are found.
+// references returns the base names that a path refers to; up to jobs calls run at the same time, and of as many the result
+// is in memory. It is called for the paths of all shards: no shard knows otherwise what the paths of another one lead to. An
+// error of it is yielded at the end, after everything that was found in spite of it. members gets the paths that are found.
 func Closure(ctx context.Context, roots *List, shard Shard, jobs int, references func(context.Context, Hash) ([]string, error), members *Members) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		c := &closure{members: members, shard: shard, yield: yield}
@@ -25,27 +25,8 @@ func Closure(ctx context.Context, roots *List, shard Shard, jobs int, references
 				return
 			}
 		}
-		var failed error
-		for len(c.queue) > 0 && !c.ended {
-			batch := c.take(16 * max(1, jobs))
-			found, err := readAll(ctx, batch, max(1, jobs), references)
-			if ctx.Err() != nil {
-				yield("", ctx.Err())
-				return
-			}
-			if err != nil && failed == nil {
-				failed = err
-			}
-			for _, names := range found {
-				for _, name := range names {
-					h, err := parsePath(name)
-					if err == nil && !c.add(h) {
-						return
-					}
-				}
-			}
-		}
-		if failed != nil && !c.ended {
+		failed, ok := c.search(ctx, max(1, jobs), references)
+		if ok && failed != nil {
 			yield("", fmt.Errorf("closure: %w", failed))
 		}
 	}
@@ -53,10 +34,8 @@ func Closure(ctx context.Context, roots *List, shard Shard, jobs int, references
 
 type closure struct {
 	members *Members
-	queue   []Hash // whose references are not known yet
 	shard   Shard
 	yield   func(string, error) bool
-	ended   bool
 }
 
 // add notes a path, and reports whether the search goes on.
@@ -67,48 +46,72 @@ func (c *closure) add(h Hash) bool {
 	}
 	if n > MaxClosure {
 		c.yield("", fmt.Errorf("closure: more than %d paths: list them by --paths without --closure", MaxClosure))
-		c.ended = true
 		return false
 	}
-	c.queue = append(c.queue, h)
-	if c.shard.Has(h) && !c.yield(h.String(), nil) {
-		c.ended = true
-	}
-	return !c.ended
+	return !c.shard.Has(h) || c.yield(h.String(), nil)
 }
 
-// take takes up to n paths from the end of the queue, whose memory is used again.
-func (c *closure) take(n int) []Hash {
-	from := max(0, len(c.queue)-n)
-	batch := append([]Hash(nil), c.queue[from:]...)
-	c.queue = c.queue[:from]
-	return batch
+// A found is what a path refers to.
+type found struct {
+	names []string
+	err   error
 }
 
-// readAll calls references for each path of a batch.
-func readAll(ctx context.Context, batch []Hash, jobs int, references func(context.Context, Hash) ([]string, error)) ([][]string, error) {
-	found := make([][]string, len(batch))
-	next := make(chan int)
-	var failed []error
-	var mu sync.Mutex
+// search calls references for each member, in the order in which they are found. It returns the first error of that, and
+// whether the search has come to its end.
+func (c *closure) search(ctx context.Context, jobs int, references func(context.Context, Hash) ([]string, error)) (failed error, ok bool) {
+	stopped, stop := context.WithCancel(ctx)
+	paths, results := make(chan Hash), make(chan found)
 	var workers sync.WaitGroup
-	for range min(jobs, len(batch)) {
-		workers.Go(func() {
-			for i := range next {
-				names, err := references(ctx, batch[i])
-				if err != nil {
-					mu.Lock()
-					failed = append(failed, err)
-					mu.Unlock()
-				}
-				found[i] = names
+	defer func() {
+		stop()
+		close(paths)
+		workers.Wait()
+	}()
+	for next, running, started := 0, 0, 0; ; {
+		var send chan<- Hash // nil: there is nothing to send
+		h, more := c.members.at(next)
+		if more && running < jobs {
+			send = paths
+		}
+		if !more && running == 0 {
+			return failed, true
+		}
+		if send != nil && started == running {
+			started++
+			workers.Go(func() { work(stopped, paths, results, references) })
+		}
+		select {
+		case send <- h:
+			next++
+			running++
+		case f := <-results:
+			running--
+			if failed == nil {
+				failed = f.err
 			}
-		})
+			for _, name := range f.names {
+				if h, err := parsePath(name); err == nil && !c.add(h) {
+					return nil, false
+				}
+			}
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			c.yield("", ctx.Err())
+			return nil, false
+		}
 	}
-	for i := range batch {
-		next <- i
+}
+
+// work calls references for paths until there are no more, or nobody wants the results.
+func work(ctx context.Context, paths <-chan Hash, results chan<- found, references func(context.Context, Hash) ([]string, error)) {
+	for h := range paths {
+		names, err := references(ctx, h)
+		select {
+		case results <- found{names, err}:
+		case <-ctx.Done():
+			return
+		}
 	}
-	close(next)
-	workers.Wait()
-	return found, errors.Join(failed...)
 }

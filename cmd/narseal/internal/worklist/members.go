@@ -24,6 +24,16 @@ func (m *Members) add(h Hash) (n int, added bool) {
 	return m.found.len(), added
 }
 
+// at returns the path that was found as number i, from 0, if there are as many.
+func (m *Members) at(i int) (Hash, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i >= m.found.len() {
+		return Hash{}, false
+	}
+	return m.found.at(i), true
+}
+
 // Require notes what a member refers to: base names. It may be called while the search goes on, by many goroutines at
 // once.
 func (m *Members) Require(references []string) error {
@@ -37,12 +47,12 @@ func (m *Members) Require(references []string) error {
 		if err != nil {
 			return err
 		}
-		if !m.found.has(h) {
-			m.required.add(h)
+		if m.found.has(h) {
+			continue
 		}
-	}
-	if m.required.len() > MaxClosure {
-		return fmt.Errorf("closure: more than %d references to paths outside", MaxClosure)
+		if m.required.add(h); m.required.len()+m.found.len() > MaxClosure {
+			return fmt.Errorf("closure: more than %d paths, with those outside that it refers to", MaxClosure)
+		}
 	}
 	return nil
 }

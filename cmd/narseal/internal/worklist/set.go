@@ -5,51 +5,51 @@ import (
 	"iter"
 )
 
-// A set of hash parts takes 25 to 50 bytes for each. A cache can choose them, but not where they are put.
+// A set of hash parts takes 30 bytes for each, and 10 more while it grows. It keeps their order. A cache can choose them,
+// but not where they are put.
 type set struct {
-	slots []Hash // a power of 2 of them; all zeros: free
-	used  int
-	zero  bool // the hash part of all zeros is in the set
-	seed  maphash.Seed
+	chunks [][]Hash // in the order in which they were added; all but the last are full
+	used   int
+	slots  []uint32 // a power of 2 of them: places in chunks, from 1; 0: free
+	seed   maphash.Seed
 }
 
-const minSlots = 1 << 10
+const (
+	minSlots  = 1 << 10
+	chunkSize = 1 << 12
+)
 
-func newSet() *set { return &set{slots: make([]Hash, minSlots), seed: maphash.MakeSeed()} }
+func newSet() *set { return &set{slots: make([]uint32, minSlots), seed: maphash.MakeSeed()} }
+
+// at returns what was added as number i, from 0.
+func (s *set) at(i int) Hash { return s.chunks[i/chunkSize][i%chunkSize] }
 
 // add adds h, and reports whether it was not there.
 func (s *set) add(h Hash) bool {
-	if h == (Hash{}) {
-		added := !s.zero
-		s.zero = true
-		return added
-	}
-	at := s.find(h)
-	if *at == h {
+	slot := s.find(h)
+	if *slot != 0 {
 		return false
 	}
-	*at = h
-	if s.used++; s.used > len(s.slots)/5*4 {
+	if s.used%chunkSize == 0 {
+		s.chunks = append(s.chunks, make([]Hash, 0, chunkSize))
+	}
+	last := &s.chunks[len(s.chunks)-1]
+	*last = append(*last, h)
+	s.used++
+	*slot = uint32(s.used)
+	if s.used > len(s.slots)/5*4 {
 		s.grow()
 	}
 	return true
 }
 
-func (s *set) has(h Hash) bool {
-	if h == (Hash{}) {
-		return s.zero
-	}
-	return *s.find(h) == h
-}
+func (s *set) has(h Hash) bool { return *s.find(h) != 0 }
 
-// all goes through the set, in no order.
+// all goes through the set, in the order in which it was filled.
 func (s *set) all() iter.Seq[Hash] {
 	return func(yield func(Hash) bool) {
-		if s.zero && !yield(Hash{}) {
-			return
-		}
-		for _, h := range s.slots {
-			if h != (Hash{}) && !yield(h) {
+		for i := range s.used {
+			if !yield(s.at(i)) {
 				return
 			}
 		}
@@ -57,28 +57,20 @@ func (s *set) all() iter.Seq[Hash] {
 }
 
 // find returns the slot of h, or the free one where it belongs.
-func (s *set) find(h Hash) *Hash {
+func (s *set) find(h Hash) *uint32 {
 	for i := maphash.Bytes(s.seed, h[:]); ; i++ {
-		at := &s.slots[i&uint64(len(s.slots)-1)]
-		if *at == h || *at == (Hash{}) {
-			return at
+		slot := &s.slots[i&uint64(len(s.slots)-1)]
+		if *slot == 0 || s.at(int(*slot)-1) == h {
+			return slot
 		}
 	}
 }
 
 func (s *set) grow() {
-	old := s.slots
-	s.slots = make([]Hash, 2*len(old))
-	for _, h := range old {
-		if h != (Hash{}) {
-			*s.find(h) = h
-		}
+	s.slots = make([]uint32, 2*len(s.slots))
+	for i := range s.used {
+		*s.find(s.at(i)) = uint32(i + 1)
 	}
 }
 
-func (s *set) len() int {
-	if s.zero {
-		return s.used + 1
-	}
-	return s.used
-}
+func (s *set) len() int { return s.used }

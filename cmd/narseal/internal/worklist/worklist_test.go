@@ -9,8 +9,10 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 
@@ -405,15 +407,88 @@ func TestClosureFails(t *testing.T) {
 	}
 }
 
+// A closure takes what MaxClosure says: the set is all that grows with it.
+func TestSetMemory(t *testing.T) {
+	const n = 1 << 18 * 4 / 5 // where the table of slots is as large as it gets for its paths, and one more makes it larger
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	s := newSet()
+	for i := range n + 2 {
+		s.add(Hash{1, 17: byte(i >> 16), 18: byte(i >> 8), 19: byte(i)})
+	}
+	if each := (heap() - before) / n; each > 40 {
+		t.Errorf("%d bytes for each path", each)
+	}
+	if s.len() != n+2 {
+		t.Errorf("%d paths", s.len())
+	}
+}
+
+// While a closure is searched, no more results are in memory than calls run at the same time, and a caller that ends early
+// leaves no call behind.
+func TestClosureInFlight(t *testing.T) {
+	const jobs = 3
+	var running, most atomic.Int32
+	references := func(ctx context.Context, h Hash) ([]string, error) {
+		n := running.Add(1)
+		for {
+			old := most.Load()
+			if n <= old || most.CompareAndSwap(old, n) {
+				break
+			}
+		}
+		runtime.Gosched()
+		running.Add(-1)
+		var names []string
+		for i := range 20 {
+			next := h
+			next[i] = h[i]/2 + 1
+			names = append(names, next.String()+"-x")
+		}
+		return names, nil
+	}
+	for _, stop := range []int{1, 100, 5000} {
+		var roots List
+		roots.Add(Hash{1})
+		n := 0
+		for _, err := range Closure(t.Context(), &roots, Shard{}, jobs, references, NewMembers()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n++; n == stop {
+				break
+			}
+		}
+		if running.Load() != 0 || n != stop {
+			t.Errorf("%d calls still run after %d paths", running.Load(), n)
+		}
+	}
+	if most.Load() > jobs {
+		t.Errorf("%d calls at the same time", most.Load())
+	}
+}
+
 // What a cache refers to is bounded, however much of it there is.
 func TestClosureLimit(t *testing.T) {
 	c := &closure{members: NewMembers(), yield: func(string, error) bool { return true }}
 	c.members.found.used = MaxClosure
-	c.members.found.slots = make([]Hash, 2*MaxClosure)
+	c.members.found.slots = make([]uint32, 2*MaxClosure)
 	var got error
 	c.yield = func(_ string, err error) bool { got = err; return true }
 	if c.add(mustParse(t, hash1)) || got == nil || !strings.Contains(got.Error(), "more than 4194304 paths") {
 		t.Errorf("past the limit: %v", got)
+	}
+	c.members.found.used = MaxClosure - 1
+	if err := c.members.Require([]string{hash2 + "-x"}); err != nil {
+		t.Error(err)
+	}
+	if err := c.members.Require([]string{hash3 + "-x"}); err == nil || !strings.Contains(err.Error(), "more than 4194304 paths") {
+		t.Errorf("past the limit, outside: %v", err)
 	}
 }
 

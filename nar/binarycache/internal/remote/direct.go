@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -209,7 +208,10 @@ func (d *direct) exchange(req *http.Request, l *link) (resp *http.Response, sile
 		return nil, true, err
 	}
 	for n := 0; ; n++ {
-		if resp, err = http.ReadResponse(l.r, req); err != nil {
+		if err = checkHeader(l.r); err == nil {
+			resp, err = http.ReadResponse(l.r, req)
+		}
+		if err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
@@ -222,7 +224,7 @@ func (d *direct) exchange(req *http.Request, l *link) (resp *http.Response, sile
 			break
 		}
 	}
-	l.in.left = math.MaxInt64
+	l.in.allow()
 	a := &answer{ReadCloser: resp.Body, direct: d, link: l, ctx: req.Context(), stop: stop, reuse: !resp.Close}
 	if resp.Body == http.NoBody {
 		// A server that sends a body with a status that has none would spoil the next answer.
@@ -286,19 +288,4 @@ func (a *answer) end(err error) error {
 func (a *answer) Close() error {
 	a.end(http.ErrBodyReadAfterClose)
 	return nil
-}
-
-// headerLimit bounds what is read until the header of an answer ends.
-type headerLimit struct {
-	r    io.Reader
-	left int64
-}
-
-func (h *headerLimit) Read(p []byte) (int, error) {
-	if h.left <= 0 {
-		return 0, fmt.Errorf("server response headers exceeded %d bytes", maxHeader)
-	}
-	n, err := h.r.Read(p[:min(int64(len(p)), h.left)])
-	h.left -= int64(n)
-	return n, err
 }

@@ -2,20 +2,16 @@
 
 package remote
 
-import (
-	"syscall"
-
-	"golang.org/x/sys/unix"
-)
+import "syscall"
 
 // pending reports whether a connection has bytes that nobody has read, or has ended. It does not wait.
 func pending(c syscall.RawConn) bool {
 	var b [1]byte
 	var err error
 	if e := c.Control(func(fd uintptr) {
-		_, _, err = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		_, _, err = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	}); e != nil {
 		return true
 	}
-	return err != unix.EAGAIN && err != unix.EWOULDBLOCK && err != unix.EINTR
+	return err != syscall.EAGAIN && err != syscall.EWOULDBLOCK && err != syscall.EINTR
 }

@@ -1,9 +1,9 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -59,7 +59,7 @@ func (s *Store) isOfObject(ctx context.Context, name string, err error) bool {
 }
 
 func (s *Store) put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (v binarycache.Version, err error) {
-	wanted := c
+	wanted, isNew := c, c.New
 	if c, err = s.check(ctx, o.Name, o.Size, wanted); err != nil {
 		return "", err
 	}
@@ -74,32 +74,46 @@ func (s *Store) put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 			return "", fmt.Errorf("the server does not keep %s: %w", contentEncoding, errors.ErrUnsupported)
 		}
 	}
-	tries := 0
-	err = s.transport.Retry(ctx, func() (err error) {
-		if tries++; tries > 1 && c != wanted {
-			// What the server does not check may have changed meanwhile: a server that is busy is waited for.
-			if err := s.recheck(ctx, o.Name, wanted); err != nil {
-				return err
+	for again := 0; ; again++ {
+		tries := 0
+		err = s.transport.Retry(ctx, func() (err error) {
+			if tries++; tries > 1 && c != wanted {
+				// What the server does not check may have changed meanwhile: a server that is busy is waited for.
+				if err := s.recheck(ctx, o.Name, wanted); err != nil {
+					return err
+				}
 			}
-		}
-		v, err = s.backend.Put(ctx, o, content, c)
-		return err
-	})
-	var e *Error
-	if err == nil || !errors.As(err, &e) || !e.precondition() && !(c.Version != "" && e.Absent && !e.Denied) {
-		return v, err
-	}
-	if tries > 1 {
-		// Perhaps an earlier try has written the object, and its answer was lost.
-		if v, same, err := s.holds(ctx, o.Name, content); err != nil || same {
+			v, err = s.backend.Put(ctx, o, content, c)
+			return err
+		})
+		var e *Error
+		if err == nil || !errors.As(err, &e) || !e.precondition() && !(c.Version != "" && e.Absent && !e.Denied) {
 			return v, err
 		}
+		if tries == 1 {
+			break
+		}
+		// Perhaps an earlier try has written the object, and its answer was lost; or only a part of it, before it broke off.
+		there, whole, part, err := s.compare(ctx, o.Name, content)
+		if err != nil || whole {
+			return there, err
+		}
+		if !part || again == maxBroken {
+			break
+		}
+		wanted = binarycache.Condition{Version: there}
+		if c, err = s.check(ctx, o.Name, o.Size, wanted); err != nil {
+			return "", err
+		}
 	}
-	if wanted.New {
+	if isNew {
 		return "", fs.ErrExist
 	}
 	return "", binarycache.ErrChanged
 }
+
+// maxBroken is how often an object is written over a part of it.
+const maxBroken = 4
 
 // recheck checks a condition before another try. Its error is that of a server that does so itself.
 func (s *Store) recheck(ctx context.Context, name string, c binarycache.Condition) error {
@@ -114,19 +128,40 @@ func (s *Store) recheck(ctx context.Context, name string, c binarycache.Conditio
 	return nil
 }
 
-// holds reports whether an object has this content.
-func (s *Store) holds(ctx context.Context, name string, c *Content) (binarycache.Version, bool, error) {
+// compare reports whether an object has this content, or only the first bytes of it.
+func (s *Store) compare(ctx context.Context, name string, c *Content) (v binarycache.Version, whole, part bool, err error) {
 	r, o, err := s.Open(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", false, nil
+		return "", false, false, nil
 	}
 	if err != nil {
-		return "", false, err
+		return "", false, false, err
 	}
 	defer r.Close()
-	h := sha256.New()
-	n, err := io.Copy(h, io.LimitReader(r, c.Size+1))
-	return o.Version, n == c.Size && [sha256.Size]byte(h.Sum(nil)) == c.Hash, err
+	own, err := c.Reader()
+	if err != nil {
+		return "", false, false, err
+	}
+	n, err := io.Copy(&same{own}, io.LimitReader(r, c.Size+1))
+	if errors.Is(err, errOther) {
+		return o.Version, false, false, nil
+	}
+	return o.Version, n == c.Size, n < c.Size, err
+}
+
+var errOther = errors.New("other contents")
+
+// A same takes only the bytes that r has.
+type same struct{ r io.Reader }
+
+func (s *same) Write(p []byte) (int, error) {
+	b := make([]byte, len(p))
+	if _, err := io.ReadFull(s.r, b); err == io.EOF || err == io.ErrUnexpectedEOF || err == nil && !bytes.Equal(b, p) {
+		return 0, errOther
+	} else if err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // lookFirst is from how many bytes on it is worth a request to see whether an object is there before it is sent.

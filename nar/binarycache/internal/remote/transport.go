@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"narseal/nar/binarycache/narinfo"
 )
 
 // Limits of a connection.
@@ -148,6 +150,15 @@ func (t *Transport) send(req *http.Request) (*http.Response, error) {
 		}
 	}
 	return t.base.RoundTrip(req)
+}
+
+// CheckEnd returns an error if nobody can tell the end of an answer from a connection that was cut off: it has neither a
+// length nor chunks. A NAR may have such an answer, since its hash is compared.
+func CheckEnd(resp *http.Response, name string) error {
+	if resp.ContentLength >= 0 || len(resp.TransferEncoding) > 0 || narinfo.IsNAR(name) {
+		return nil
+	}
+	return &Error{Text: "the server does not say where the object ends: an answer needs a Content-Length, or chunks"}
 }
 
 // retryAfter is how long a server wants to be left alone, in seconds or up to a time.

@@ -1,0 +1,68 @@
+package remote
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+)
+
+// headerLimit bounds what is read until the header of an answer ends.
+type headerLimit struct {
+	r    io.Reader
+	left int64
+}
+
+func (h *headerLimit) Read(p []byte) (int, error) {
+	if h.left <= 0 {
+		return 0, fmt.Errorf("server response headers exceeded %d bytes", maxHeader)
+	}
+	n, err := h.r.Read(p[:min(int64(len(p)), h.left)])
+	h.left -= int64(n)
+	return n, err
+}
+
+// allow lifts the bound: what comes is a body.
+func (h *headerLimit) allow() { h.left = math.MaxInt64 }
+
+// maxHeaderLines is how many lines the header of an answer may have. Each takes a hundred bytes of memory, however short it
+// is.
+const maxHeaderLines = 256
+
+// checkHeader waits until a header is in the buffer of r, and returns an error if it has too many lines. What else is wrong
+// with it is left to package net/http.
+func checkHeader(r *bufio.Reader) error {
+	lines := 0
+	for seen := 0; ; {
+		_, err := r.Peek(seen + 1)
+		b, _ := r.Peek(r.Buffered())
+		for {
+			at := bytes.IndexByte(b[seen:], '\n')
+			if at < 0 {
+				break
+			}
+			line := bytes.TrimSuffix(b[seen:seen+at], []byte("\r"))
+			if lines++; lines > maxHeaderLines {
+				return fmt.Errorf("server response headers exceeded %d lines", maxHeaderLines)
+			}
+			if len(line) == 0 {
+				return nil
+			}
+			seen += at + 1
+		}
+		if err == io.EOF || err == bufio.ErrBufferFull {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if len(b) > seen { // the start of a line
+			if _, err := r.Peek(len(b) + 1); err == io.EOF || err == bufio.ErrBufferFull {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+	}
+}
