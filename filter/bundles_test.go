@@ -2,6 +2,7 @@ package filter_test
 
 import (
 	"bytes"
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -46,8 +47,9 @@ func listOf(files map[string]string) string {
 			s += "<key>" + path + `</key><dict><key>requirement</key><string>cdhash H"` + hash + `"</string></dict>`
 			continue
 		}
-		sum := sha256.Sum256([]byte(v))
-		s += "<key>" + path + "</key><dict><key>hash2</key><data>" + base64.StdEncoding.EncodeToString(sum[:]) + "</data></dict>"
+		one, two := sha1.Sum([]byte(v)), sha256.Sum256([]byte(v))
+		s += "<key>" + path + "</key><dict><key>hash</key><data>" + base64.StdEncoding.EncodeToString(one[:]) +
+			"</data><key>hash2</key><data>" + base64.StdEncoding.EncodeToString(two[:]) + "</data></dict>"
 	}
 	return s + `</dict><key>rules2</key><dict><key>^.*</key><true/><key>^Info\.plist$</key><dict><key>omit</key><true/><key>weight</key><integer>20</integer></dict>` +
 		`<key>^(Frameworks|PlugIns)/</key><dict><key>nested</key><true/><key>weight</key><integer>10</integer></dict></dict></dict></plist>`

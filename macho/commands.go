@@ -48,6 +48,7 @@ func (s *slice) parseHeader(src source, quick bool) error {
 		return err
 	}
 	if _, _, s.thin = thinMagic(head); !s.thin {
+		s.archive = string(head) == "!<ar"
 		return nil
 	}
 	head, err = s.at(src, 0, 28)

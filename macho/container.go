@@ -68,6 +68,8 @@ type slice struct {
 	off, size int64     // in the image; off+size is not past its end
 	cpu       [2]uint32 // cputype and cpusubtype in the table of a fat image
 	fat64     bool      // in a fat image with 64-bit offsets
+	inTable   bool      // in a fat image
+	archive   bool      // begins with the magic of a static library
 	header    [2]uint32 // cputype and cpusubtype of the Mach-O header
 	fault     string    // why the container is malformed
 	thin      bool      // begins with the magic of a thin image
@@ -156,7 +158,7 @@ func fatTable(magic uint32, table []byte, size int64) []*slice {
 		if magic == magicFat64 {
 			off, length = be.Uint64(r[8:]), be.Uint64(r[16:])
 		}
-		s := &slice{arch: archName(be.Uint32(r), be.Uint32(r[4:])), cpu: [2]uint32{be.Uint32(r), be.Uint32(r[4:])}, fat64: magic == magicFat64}
+		s := &slice{arch: archName(be.Uint32(r), be.Uint32(r[4:])), cpu: [2]uint32{be.Uint32(r), be.Uint32(r[4:])}, fat64: magic == magicFat64, inTable: true}
 		s.off = int64(min(off, math.MaxInt64))
 		switch {
 		case off > uint64(size):

@@ -25,13 +25,14 @@ var (
 	ruleCoverage      = rule{"executable-pages", "cs_validate_hash", "bsd/kern/ubc_subr.c", "xnu-2782"}
 	ruleAlignment     = rule{"slice-alignment", "load_segment", "bsd/kern/mach_loader.c", "xnu-1228"}
 	ruleSegments      = rule{"segment-in-slice", "load_segment", "bsd/kern/mach_loader.c", "xnu-792"}
+	ruleRecord        = rule{"table-architecture", "exec_mach_imgact", "bsd/kern/kern_exec.c", "xnu-3247"}
 	ruleSameArch      = rule{"same-architecture", "fatfile_validate_fatarches", "bsd/kern/mach_fat.c", "xnu-2782"}
 	ruleFat64         = rule{"fat64-program", "exec_fat_imgact", "bsd/kern/kern_exec.c", "xnu-1228"}
 	ruleSameSigner    = rule{"same-signer", "ubc_cs_blob_add", "bsd/kern/ubc_subr.c", "xnu-2782"}
 
 	rules = []rule{
 		rulePageSize, ruleHashType, ruleSameHash, ruleDirectorySlot, ruleCodeLimit,
-		ruleCoverage, ruleAlignment, ruleSegments, ruleSameArch, ruleFat64, ruleSameSigner,
+		ruleCoverage, ruleAlignment, ruleSegments, ruleRecord, ruleSameArch, ruleFat64, ruleSameSigner,
 	}
 )
 
@@ -200,6 +201,9 @@ func (s *slice) checkPlace() *violation {
 	}
 	if c := &s.commands; c.segments.pastEnd != "" && c.kernelLoads() {
 		return ruleSegments.broken("%s ends past the slice, which has %d bytes", c.segments.pastEnd, s.size)
+	}
+	if s.commands.fileType == typeExecute && s.recordDiffers() {
+		return ruleRecord.broken("the fat table says cputype %#x, cpusubtype %#x, the header says %#x, %#x", s.cpu[0], s.cpu[1], s.header[0], s.header[1])
 	}
 	if s.fat64 && s.commands.fileType == typeExecute {
 		return ruleFat64.broken("a program in a fat file with 64-bit offsets")

@@ -50,7 +50,7 @@ func TestSeal(t *testing.T) {
 			if change != nil {
 				change(im)
 			}
-			im.CPU = 0x01000007
+			im.CPU, im.Sub = 0x01000007, 3
 		}
 		if name != "32 bits" {
 			fat := func(info, list string, thin []byte) []byte {
@@ -82,7 +82,7 @@ func TestSeal(t *testing.T) {
 func TestSealRefuses(t *testing.T) {
 	certificate := func(im *machotest.Image) {
 		im.Blobs = append(im.Blobs, machotest.Blob{Slot: 0x10000, Magic: machotest.CMS, Data: bytes.Repeat([]byte{1}, 100)})
-		im.CPU = 0x01000007
+		im.CPU, im.Sub = 0x01000007, 3
 	}
 	image := machotest.Fat(false, false,
 		machotest.Slice{CPU: 0x01000007, Sub: 3, Data: sealedImage("info", "list", certificate)},

@@ -67,7 +67,7 @@ func (c Config) run(image Image, work func(*sliceJob) error, after func([]*slice
 // newReport returns the report of an image before anything is verified. It has no slices if none is a Mach-O image.
 func newReport(all []*slice) *Report {
 	report := &Report{Slices: []Slice{}}
-	if !slices.ContainsFunc(all, func(s *slice) bool { return s.thin }) {
+	if !slices.ContainsFunc(all, func(s *slice) bool { return s.thin }) && !isCut(all) {
 		return report
 	}
 	for _, s := range all {
@@ -76,6 +76,7 @@ func newReport(all []*slice) *Report {
 			NeedsSignature: s.needsSignature(), Reason: cmp.Or(s.fault, s.commands.fault),
 		})
 	}
+	markBroken(all, report.Slices)
 	return report
 }
 

@@ -9,7 +9,8 @@
 //	framework           ROOT/X          ROOT/Resources/…      same
 //	flat (iOS)          ROOT/X          ROOT/Info.plist       same
 //
-// The first ROOT is named Contents. The ROOT of a framework is usually the directory of a version.
+// The first ROOT is named Contents. The ROOT of a framework is usually the directory of a version. In any other ROOT than
+// Contents, an Info.plist in Resources counts before one in ROOT, as it does for CFBundle.
 //
 // If the executable is not an image (but a script, for example), its signature lies in files beside CodeResources.
 //
@@ -89,10 +90,12 @@ type Checker struct {
 type openBundle struct {
 	root          string
 	depth         int // directories from the tree's root
-	infoPlists    []*FileDigest
+	infoPlist     *FileDigest
+	inResources   *FileDigest // the Info.plist in Resources
 	codeResources *FileDigest
 	detached      []detachedFile
 	slices        []waitingSlice
+	given         int      // slices with contents
 	contents      contents // of the directory, counted once
 	listContents  macho.Image
 	refused       string // why it was not resealed
@@ -219,6 +222,7 @@ func (c *Checker) Reach(depth int) {
 // AddFile adds the digest of the file at path. IsSealedFile must be true of the file's name.
 func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	if depth > maxFileDepth {
+		c.detachedTooDeep(path)
 		return
 	}
 	if len(d.kept) > 0 && !c.tree.take(len(d.kept)) {
@@ -234,16 +238,35 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	case isDirectoryFile(name) && nested:
 		if b := c.at(parent); b != nil {
 			b.detached = append(b.detached, detachedFile{name, d})
+		} else {
+			c.detachedTooDeep(path)
 		}
 	case name == infoPlistName:
 		if b := c.at(dir); b != nil {
-			b.infoPlists = append(b.infoPlists, d)
+			b.infoPlist = d
 		}
 		if parent, ok := strings.CutSuffix(dir, resourcesDir); ok {
 			if b := c.at(parent); b != nil {
-				b.infoPlists = append(b.infoPlists, d)
+				b.inResources = d
 			}
 		}
+	}
+}
+
+const tooDeep = "the bundle lies too deep"
+
+// detachedTooDeep reports a file that may be a CodeDirectory, if it lies too deep for its bundle to be compared.
+func (c *Checker) detachedTooDeep(path func() string) {
+	if !c.CheckResources || c.Script == nil {
+		return
+	}
+	text := path()
+	dir, name := splitPath(text)
+	if root, ok := strings.CutSuffix(dir, codeResourcesDir); ok && isDirectoryFile(name) {
+		s := macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "none"}
+		mark(&s, "not checked: "+tooDeep, c.Reseal != nil)
+		s.Bundle = &macho.SealedBundle{Path: cmp.Or(root, "/"), Resources: []macho.Resource{{Path: signaturePath(name), Problem: "not checked: " + tooDeep}}}
+		c.Script(text, s)
 	}
 }
 
@@ -263,8 +286,8 @@ func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then fu
 	}
 	switch {
 	case b == nil:
-		if c.CheckResources && c.tree.inside && sealsResources(&s) {
-			mark(&s, "not checked: the bundle lies too deep", c.Reseal != nil)
+		if c.CheckResources && sealsResources(&s) {
+			mark(&s, "not checked: "+tooDeep, c.Reseal != nil)
 		}
 		then(s)
 	case c.waiting == maxWaiting || c.stale+staleSlots(&s) > maxStale:
@@ -273,6 +296,9 @@ func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then fu
 	default:
 		c.waiting++
 		c.stale += staleSlots(&s)
+		if c.given != nil {
+			b.given++
+		}
 		b.slices = append(b.slices, waitingSlice{
 			slice: s, then: then, path: path(), file: len(c.tree.files), contents: c.given,
 		})
@@ -303,6 +329,7 @@ func (b *openBundle) compare(c *Checker) {
 		b.compareStored(c, &w)
 		if c.CheckResources && sealsResources(&w.slice) {
 			b.compareResources(c, &w, &sealed)
+			b.comparePartly(c, &w)
 		}
 		if b.refused != "" && !w.slice.Status.OK() {
 			w.slice.Reason += "; not sealed again: " + b.refused
@@ -313,44 +340,11 @@ func (b *openBundle) compare(c *Checker) {
 	for _, file := range b.detached {
 		c.tree.give(len(file.digest.kept))
 	}
-	for _, d := range append(b.infoPlists, b.codeResources) {
+	b.compareElsewhere(c)
+	for _, d := range []*FileDigest{b.infoPlist, b.inResources, b.codeResources} {
 		if d != nil {
 			c.tree.give(len(d.kept))
 		}
-	}
-}
-
-// compareStored compares the Info.plist and the list with the slots of a slice.
-func (b *openBundle) compareStored(c *Checker, w *waitingSlice) {
-	s := &w.slice
-	var changed [slotResources + 1]bool // by slot; several CodeDirectories have it
-	for _, stored := range s.External {
-		files, name, path := b.infoPlists, infoPlistName, infoPlistName
-		if stored.K == slotResources {
-			files, name, path = nil, codeResourcesName, codeResourcesPath
-			if b.codeResources != nil {
-				files = []*FileDigest{b.codeResources}
-			}
-		}
-		match := func(d *FileDigest) bool { return d.equals(stored) }
-		if changed[stored.K] || slices.ContainsFunc(files, match) {
-			continue
-		}
-		why, problem := "is not the one that was signed", "changed"
-		touched := slices.ContainsFunc(files, func(d *FileDigest) bool { return d.Touched })
-		if len(files) == 0 {
-			// compareResources says that there is no list.
-			if stored.K == slotResources || !c.CheckResources || !b.isBundle(c, b.executable(w)) {
-				continue
-			}
-			why, problem, touched = "is missing", "missing", b.contents.touched
-		}
-		changed[stored.K] = true
-		if s.Bundle == nil {
-			mark(s, "the bundle's "+name+" "+why, touched)
-		}
-		s.Touched = s.Touched || touched
-		b.name(s, macho.Resource{Path: path, Problem: problem})
 	}
 }
 

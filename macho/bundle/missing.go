@@ -14,6 +14,7 @@ type contents struct {
 	files     int    // all but directories
 	only      string // one of them
 	signature bool   // it has a directory _CodeSignature
+	macOS     bool   // it has a directory MacOS
 	touched   bool   // the caller has changed a file
 }
 
@@ -25,7 +26,10 @@ func (b *openBundle) isContents(c *Checker, w *waitingSlice) bool {
 		return true
 	}
 	_, name := splitPath(w.path)
-	for _, d := range b.infoPlists {
+	for _, d := range []*FileDigest{b.infoPlist, b.inResources} {
+		if d == nil {
+			continue
+		}
 		matches := func(s macho.SpecialSlot) bool { return s.K != slotResources && d.equals(s) }
 		if slices.ContainsFunc(w.slice.External, matches) || resources.Executable(d.kept) == name {
 			return true
@@ -53,7 +57,7 @@ func (b *openBundle) isBundle(c *Checker, executable string) bool {
 		name = c.RootName
 	}
 	in := &b.contents
-	if len(b.infoPlists) > 0 || b.codeResources != nil || in.signature {
+	if b.infoPlist != nil || b.inResources != nil || b.codeResources != nil || in.signature {
 		return true
 	}
 	alone := in.files == 0 || in.files == 1 && in.only == executable
@@ -67,6 +71,7 @@ func (in *contents) count(t *tree, depth int) {
 		path := f.Path[cut:]
 		in.touched = in.touched || f.Touched
 		in.signature = in.signature || path == codeResourcesDir[1:] && f.Kind == resources.Directory
+		in.macOS = in.macOS || path == executablesDir[1:] && f.Kind == resources.Directory
 		if f.Kind != resources.Directory {
 			in.files++
 			in.only = path
@@ -85,10 +90,11 @@ func (b *openBundle) inScope(t *tree) bool { return t.inside && b.depth >= t.dep
 // lift makes the slices of a directory MacOS in the root wait for the end of the root, which may be the Contents of a
 // bundle, and reports whether it did. A directory MacOS that contains the files of a bundle is a bundle itself.
 func (c *Checker) lift(b *openBundle) bool {
-	if b.root != executablesDir || len(b.slices) == 0 || len(b.infoPlists) > 0 || b.codeResources != nil {
+	if b.root != executablesDir || len(b.slices) == 0 || b.infoPlist != nil || b.inResources != nil || b.codeResources != nil {
 		return false
 	}
 	root := c.at("")
+	root.given += b.given
 	for _, w := range b.slices {
 		w.above = true
 		root.slices = append(root.slices, w)
@@ -100,7 +106,7 @@ func (c *Checker) lift(b *openBundle) bool {
 func (c *Checker) Leave() {
 	c.tree = tree{}
 	for _, b := range c.open {
-		b.listContents = nil
+		b.listContents, b.given = nil, 0
 		for i := range b.slices {
 			b.slices[i].contents = nil
 		}

@@ -43,7 +43,7 @@ func (c *Checker) Holds(depth int) bool {
 		if b.depth < depth {
 			return false
 		}
-		return b.listContents != nil || slices.ContainsFunc(b.slices, func(w waitingSlice) bool { return w.contents != nil })
+		return b.listContents != nil || b.given > 0
 	})
 }
 
@@ -58,7 +58,7 @@ func (c *Checker) WantsList(path string) bool {
 		return false
 	}
 	b := c.at(parent)
-	return b != nil && (len(b.slices) == 0 || slices.ContainsFunc(b.slices, func(w waitingSlice) bool { return w.contents != nil }))
+	return b != nil && (len(b.slices) == 0 || b.given > 0)
 }
 
 // Wants reports whether the executable of these slices may have to be changed.
@@ -173,24 +173,12 @@ func (r *resealer) infoPlist(executable []*waitingSlice) []macho.SpecialSlot {
 			return slices.ContainsFunc(w.slice.External, func(s macho.SpecialSlot) bool { return s.K == slotInfoPlist && d.equals(s) })
 		})
 	}
-	all := r.b.infoPlists
-	i := slices.IndexFunc(all, matches)
-	dir, _ := splitPath(r.b.root)
-	switch {
-	case i >= 0: // some slots match, perhaps not all
-	case len(all) == 1:
-		i = 0
-	case len(all) == 2 && strings.HasSuffix(r.b.root, contentsDir):
-		i = 0 // the one in Resources, which comes later, is another
-	case len(all) == 2 && strings.HasSuffix(dir, "/Versions"):
-		i = 1 // a framework has its own in Resources
-	default:
+	d, _ := r.b.info(r.Checker)
+	// A bundle that changed its form has two, of which the sealed one does not count.
+	if d == nil || r.b.isAmbiguous(r.Checker) && !matches(d) || !r.Reseal.All && !d.Touched {
 		return nil
 	}
-	if !r.Reseal.All && !all[i].Touched {
-		return nil
-	}
-	return all[i].slots(slotInfoPlist)
+	return d.slots(slotInfoPlist)
 }
 
 // truncatedSize is the length of a digest of macho.SHA256Truncated.

@@ -20,7 +20,8 @@ func (r *resealer) list() ([]byte, *FileDigest) {
 	files := r.tree.in(r.b.depth)
 	data := bytes.Clone(d.kept)
 	u := &resources.Update{Files: files, All: r.Reseal.All, Resumed: r.Reseal.Resumed, Nested: func(i int) *resources.File {
-		return nestedFile(files, i)
+		f, _ := nestedFile(files, i)
+		return f
 	}}
 	changed, err := u.Apply(data)
 	if err != nil {

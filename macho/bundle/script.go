@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 
@@ -62,8 +61,8 @@ func (b *openBundle) compareScript(c *Checker) {
 // find finds the main executable and the files of the signature.
 func (s *script) find() {
 	t := &s.c.tree
-	name := s.executable()
-	s.main = name
+	name, _ := s.executableName(s.c)
+	s.main = cmp.Or(name, "?")
 	if !s.inScope(t) {
 		return
 	}
@@ -97,10 +96,10 @@ func (s *script) find() {
 
 // nominal uses the Info.plist as the main executable, as Security.framework does for a bundle that has none.
 func (s *script) nominal() {
-	if len(s.infoPlists) != 1 {
+	d, path := s.info(s.c)
+	if d == nil || s.isAmbiguous(s.c) {
 		return
 	}
-	d := s.infoPlists[0]
 	s.touched = s.touched || d.Touched
 	if int64(len(d.kept)) == d.size {
 		s.digest = d
@@ -108,28 +107,10 @@ func (s *script) nominal() {
 	t := &s.c.tree
 	from, cut := t.from(s.depth)
 	for i := from; i < len(t.files); i++ {
-		if p := t.files[i].Path[cut:]; p == infoPlistName || p == resourcesDir[1:]+"/"+infoPlistName {
-			s.at, s.main = i, p
+		if t.files[i].Path[cut:] == path {
+			s.at, s.main = i, path
 		}
 	}
-}
-
-// executable returns the name of the main executable: the one in Info.plist, or else that of the bundle.
-func (s *script) executable() string {
-	for _, d := range s.infoPlists {
-		if name := resources.Executable(d.kept); name != "" {
-			return name
-		}
-	}
-	dir, name := splitPath(s.root)
-	switch {
-	case name == contentsName:
-		_, name = splitPath(dir)
-	case strings.HasSuffix(dir, "/Versions"):
-		_, name = splitPath(strings.TrimSuffix(dir, "/Versions"))
-	}
-	name = cmp.Or(name, s.c.RootName, "?")
-	return strings.TrimSuffix(name, path.Ext(name))
 }
 
 // problem records a file that does not match.
@@ -145,11 +126,12 @@ func (s *script) problem(file, problem string) {
 
 func (s *script) compare() {
 	t := &s.c.tree
-	if len(s.infoPlists) == 0 {
+	if d, _ := s.info(s.c); d == nil {
 		s.problem(infoPlistName, "missing")
 		return // it names the main executable
 	}
 	if why := s.unchecked(); why != "" {
+		s.touched = s.touched || s.c.Reseal != nil && (t.touched || s.c.Touched && !s.inScope(t))
 		s.problem(signaturePath(directoryName), "not checked: "+why)
 		return
 	}
@@ -179,6 +161,9 @@ func (s *script) compare() {
 		s.problem(signaturePath(directoryName), "missing")
 	}
 	s.compareFiles(all)
+	if _, why := s.executableName(s.c); why != "" && s.slice.Bundle == nil {
+		s.problem(infoPlistName, "not checked: "+why)
+	}
 	if s.at >= 0 {
 		t.files[s.at].Code = []resources.Code{codeOf(&s.slice)}
 	}
@@ -252,6 +237,9 @@ func (s *script) compareFiles(all []*detached) {
 		s.compareResources(s.c, w, &sealed)
 	}
 	s.slice = w.slice
+	if sealsResources(&s.slice) && !sealsWithBest(&s.slice) {
+		s.problem(signaturePath(directoryName), "the CodeDirectory that counts does not seal the list of resources")
+	}
 	if !sealsResources(&s.slice) && s.codeResources != nil && len(all) > 0 {
 		s.problem(codeResourcesPath, "added")
 	}

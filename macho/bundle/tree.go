@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"slices"
 	"strings"
 
 	"narseal/macho"
@@ -45,9 +46,14 @@ type tree struct {
 	hashes  []resources.CodeHash // of the CodeDirectories of the next file
 	adhoc   bool                 // the next file was made ad-hoc signed
 	// touched is set if the caller has changed a file, even one past a bound.
-	touched bool
-	memory  int
-	full    string // why files are missing here; empty: none are
+	touched  bool
+	platform bool // there is an Info.plist for macOS only
+	stray    bool // there is an executable that seals a list, and no list at its place
+	// Of the next file, some slices seal a list and some do not. partly has such files by number.
+	sealing, unsealing bool
+	partly             map[int]bool
+	memory             int
+	full               string // why files are missing here; empty: none are
 }
 
 // take charges n bytes, and reports whether they fit.
@@ -67,7 +73,7 @@ func (t *tree) leave(depth int) {
 	if t.inside && depth <= t.depth {
 		*t = tree{}
 	}
-	t.code, t.hashes, t.adhoc = nil, nil, false
+	t.code, t.hashes, t.adhoc, t.sealing, t.unsealing = nil, nil, false, false, false
 }
 
 // addCode records a slice of the next file.
@@ -78,6 +84,8 @@ func (t *tree) addCode(s *macho.Slice) {
 	t.code = append(t.code, codeOf(s))
 	t.hashes = appendHashes(t.hashes, s)
 	t.adhoc = t.adhoc || s.MadeAdhoc
+	t.sealing = t.sealing || sealsResources(s)
+	t.unsealing = t.unsealing || !sealsWithBest(s)
 }
 
 // appendHashes appends the hashes of the CodeDirectories of a slice.
@@ -97,8 +105,8 @@ func appendHashes(hashes []resources.CodeHash, s *macho.Slice) []resources.CodeH
 	return hashes
 }
 
-// codeOf identifies a slice by the CodeDirectory that Security.framework chooses: that of the strongest hash.
-func codeOf(s *macho.Slice) resources.Code {
+// best returns the CodeDirectory that Security.framework chooses: that of the strongest hash.
+func best(s *macho.Slice) *macho.CodeDirectory {
 	rank := map[macho.HashType]int{macho.SHA1: 1, macho.SHA256Truncated: 2, macho.SHA256: 3, macho.SHA384: 4}
 	var best *macho.CodeDirectory
 	for i := range s.CodeDirectories {
@@ -106,10 +114,22 @@ func codeOf(s *macho.Slice) resources.Code {
 			best = d
 		}
 	}
-	if best == nil {
+	return best
+}
+
+// codeOf identifies a slice by that CodeDirectory.
+func codeOf(s *macho.Slice) resources.Code {
+	d := best(s)
+	if d == nil {
 		return resources.Code{}
 	}
-	return resources.Code{CDHash: best.CDHash, Identifier: best.Identifier}
+	return resources.Code{CDHash: d.CDHash, Identifier: d.Identifier, AdHoc: s.Signature != "cms"}
+}
+
+// sealsWithBest reports whether that CodeDirectory seals a list. The list is ignored otherwise.
+func sealsWithBest(s *macho.Slice) bool {
+	d := best(s)
+	return d != nil && slices.ContainsFunc(s.External, func(e macho.SpecialSlot) bool { return e.K == slotResources && e.HashType == d.HashType })
 }
 
 // AddItem adds an item that a Scope found. Call it after AddFile and AddSlice for the same file.
@@ -119,8 +139,8 @@ func (c *Checker) AddItem(depth int, it Item) {
 		*t = tree{inside: true, depth: depth, dirs: []string{""}}
 		return
 	}
-	code, hashes, adhoc := t.code, t.hashes, t.adhoc
-	t.code, t.hashes, t.adhoc = nil, nil, false
+	code, hashes, adhoc, sealing, unsealing := t.code, t.hashes, t.adhoc, t.sealing, t.unsealing
+	t.code, t.hashes, t.adhoc, t.sealing, t.unsealing = nil, nil, false, false, false
 	t.touched = t.touched || it.Touched
 	c.given = nil
 	level := depth - t.depth
@@ -142,10 +162,20 @@ func (c *Checker) AddItem(depth int, it Item) {
 	if it.Digest != nil {
 		f.Sums = it.Digest.sums()
 		if it.Name == infoPlistName && it.Digest.size == int64(len(it.Digest.kept)) {
-			f.Executable = resources.Executable(it.Digest.kept)
+			name, clear := resources.MainExecutable(it.Digest.kept)
+			f.Executable, f.Unclear = name, !clear
+		} else if it.Name == infoPlistName {
+			f.Unclear = true
 		}
 	}
 	t.addScript(&it, path)
+	t.platform = t.platform || it.Name == platformInfoPlist
+	if sealing && unsealing {
+		if t.partly == nil {
+			t.partly = map[int]bool{}
+		}
+		t.partly[len(t.files)] = true
+	}
 	t.files, t.depths = append(t.files, f), append(t.depths, depth)
 	c.allowed += costPerFile
 	if it.Kind == resources.Directory {
@@ -188,6 +218,7 @@ func (d *FileDigest) sums() *resources.Sums {
 // sealed is the comparison of a bundle with its list, made once for all slices of an executable.
 type sealed struct {
 	executable string
+	types      []macho.HashType // of its CodeDirectories
 	done       bool
 	problems   []resources.Problem
 	failed     string // why nothing could be compared
@@ -196,7 +227,7 @@ type sealed struct {
 // compareResources marks a slice whose bundle has files that do not match.
 func (b *openBundle) compareResources(c *Checker, w *waitingSlice, done *sealed) {
 	if executable := b.executable(w); !done.done || done.executable != executable {
-		*done = sealed{executable: executable, done: true}
+		*done = sealed{executable: executable, types: b.hashTypes(w), done: true}
 		done.run(c, b)
 	}
 	if done.failed != "" {
@@ -219,6 +250,25 @@ func (b *openBundle) compareResources(c *Checker, w *waitingSlice, done *sealed)
 	mark(&w.slice, why+done.problems[0].Path+": "+done.problems[0].Problem, touched)
 }
 
+// hashTypes returns the hash types of the CodeDirectories of all slices of an executable that seal the list. A slice alone
+// is compared on one machine, and another slice on another.
+func (b *openBundle) hashTypes(w *waitingSlice) (types []macho.HashType) {
+	add := func(s *macho.Slice) {
+		for i := range s.CodeDirectories {
+			if t := s.CodeDirectories[i].HashType; !slices.Contains(types, t) {
+				types = append(types, t)
+			}
+		}
+	}
+	add(&w.slice)
+	for i := range b.slices {
+		if o := &b.slices[i]; o.file == w.file && o.path == w.path && sealsResources(&o.slice) {
+			add(&o.slice)
+		}
+	}
+	return types
+}
+
 func (s *sealed) run(c *Checker, b *openBundle) {
 	t := &c.tree
 	inScope := b.inScope(t)
@@ -229,6 +279,7 @@ func (s *sealed) run(c *Checker, b *openBundle) {
 				Resource: macho.Resource{Path: codeResourcesPath, Problem: "missing"}, Touched: b.contents.touched,
 			}}
 		}
+		t.stray = true
 		return
 	case !inScope:
 		s.failed = "not checked: no directory around it has the name of a bundle"
@@ -250,8 +301,9 @@ func (s *sealed) run(c *Checker, b *openBundle) {
 		return
 	}
 	s.problems = b.list.Check(&resources.Bundle{
-		Executable: s.executable, Files: b.files,
-		Nested: func(i int) []resources.Code { return nestedCode(b.files, i) },
+		Executable: s.executable, HashTypes: s.types, Files: b.files,
+		Nested:  func(i int) []resources.Code { return nestedCode(b.files, i) },
+		Unclear: func(i int) string { _, why := nestedFile(b.files, i); return why },
 	})
 }
 
@@ -266,55 +318,6 @@ func (b *openBundle) parse(c *Checker) {
 		d.kept = nil
 		b.files = c.tree.in(b.depth)
 	}
-}
-
-// nestedCode returns the slices of the main executable of a nested bundle.
-func nestedCode(files []resources.File, at int) []resources.Code {
-	if f := nestedFile(files, at); f != nil {
-		return f.Code
-	}
-	return nil
-}
-
-// nestedFile returns that executable, or nil.
-func nestedFile(files []resources.File, at int) *resources.File {
-	root := files[at].Path + "/"
-	end := at + 1
-	for end < len(files) && strings.HasPrefix(files[end].Path, root) {
-		end++
-	}
-	inside := files[at+1 : end]
-	find := func(path string) *resources.File {
-		for i := range inside {
-			if inside[i].Path == path {
-				return &inside[i]
-			}
-		}
-		return nil
-	}
-	name, _, _ := cutLast(files[at].Path[strings.LastIndexByte(files[at].Path, '/')+1:], ".")
-	base, dir := root, root
-	if f := find(root + "Contents"); f != nil && f.Kind == resources.Directory {
-		base, dir = root+"Contents/", root+"Contents/MacOS/"
-	} else if f := find(root + "Versions/Current"); f != nil && f.Kind == resources.Symlink {
-		base = root + "Versions/" + strings.Trim(f.Link, "/") + "/"
-		dir = base
-	}
-	for _, path := range []string{base + "Resources/Info.plist", base + "Info.plist"} {
-		if f := find(path); f != nil && f.Executable != "" {
-			name = f.Executable
-		}
-	}
-	if f := find(dir + name); f != nil {
-		return f
-	}
-	// In a bundle without an executable, the Info.plist is signed.
-	for _, path := range []string{base + "Resources/Info.plist", base + "Info.plist"} {
-		if f := find(path); f != nil {
-			return f
-		}
-	}
-	return nil
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {

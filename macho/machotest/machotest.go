@@ -26,6 +26,7 @@ type Image struct {
 	Is32       bool
 	BigEndian  bool
 	CPU        uint32 // default arm64; arm with Is32, ppc64 and ppc with BigEndian
+	Sub        uint32 // cpusubtype
 	FileType   uint32 // default MH_EXECUTE
 	Executable int    // end of the executable segment; default the last whole page below the code limit
 	CodeSize   int    // bytes before the signature; default 20,000
@@ -222,7 +223,7 @@ func (im Image) commands(layout *Layout, sigLen int) []byte {
 	}
 	layout.InfoPlist = headerLen + commandsLen
 
-	b := u32(nil, magic, cpu, 0, int64(im.FileType), commands, commandsLen, 1)
+	b := u32(nil, magic, cpu, int64(im.Sub), int64(im.FileType), commands, commandsLen, 1)
 	if !im.Is32 {
 		b = u32(b, 0)
 	}

@@ -154,7 +154,7 @@ func (r *ruleCases) segments() {
 func (r *ruleCases) fat() {
 	slice := func(cpu, sub uint32, d Directory, blobs ...Blob) Slice {
 		d.PageShift = 12
-		return Slice{CPU: cpu, Sub: sub, Data: Image{CPU: cpu, Directories: []Directory{d}, Blobs: blobs}.data()}
+		return Slice{CPU: cpu, Sub: sub, Data: Image{CPU: cpu, Sub: sub, Directories: []Directory{d}, Blobs: blobs}.data()}
 	}
 	dylib := Slice{CPU: cpuARM64, Data: Image{FileType: 6, Directories: []Directory{{PageShift: 12}}}.data()}
 	arm64, x8664 := slice(cpuARM64, 0, Directory{}), slice(cpuX8664, 3, Directory{})
@@ -164,6 +164,15 @@ func (r *ruleCases) fat() {
 	r.breaks("x86_64 at 2048", fatAligned(11, false, false, x8664))
 	r.satisfies("arm64 at 16384", fatAligned(14, false, false, arm64))
 	r.satisfies("x86_64 at 4096", fatAligned(12, false, false, x8664))
+
+	r.rule = "table-architecture"
+	x := slice(cpuX8664, 3, Directory{})
+	capable := slice(cpuX8664, 0x80000003, Directory{})
+	r.breaks("another processor", Fat(false, false, Slice{CPU: cpuARM64, Data: x.Data}))
+	r.breaks("another subtype", Fat(false, false, Slice{CPU: cpuX8664, Sub: 8, Data: x.Data}))
+	r.breaks("capabilities only in the header", Fat(false, false, Slice{CPU: cpuX8664, Sub: 3, Data: capable.Data}))
+	r.satisfies("capabilities in both", Fat(false, false, capable))
+	r.satisfies("a dylib", Fat(false, false, Slice{CPU: cpuARM64, Sub: 2, Data: dylib.Data}))
 
 	r.rule = "same-architecture"
 	r.breaks("arm64 twice", Fat(false, false, arm64, arm64))

@@ -31,10 +31,10 @@ type SealedBundle struct {
 	// *SealedBundle.
 	Files map[string]any
 
-	FilesOnly  bool // the list has no files2 and rules2
-	BinaryList bool // it is a binary property list, in which equal values are one object
-	AsFiles    bool // nothing is nested code: everything is sealed as a file
-	Digests    []string
+	FilesOnly  bool                    // the list has no files2 and rules2, and the signature no other digests than SHA-1, as the list
+	BinaryList bool                    // it is a binary property list, in which equal values are one object
+	AsFiles    bool                    // nothing is nested code: everything is sealed as a file
+	Digests    []string                // of files2; those of the main executable's CodeDirectories are always there
 	Order      func(key string) string // by which keys are sorted
 }
 
@@ -76,11 +76,14 @@ func (b *SealedBundle) Build() (tree Tree, cdhashes [][]byte) {
 			}
 		}
 	}
-	list := b.list(base, code, inside)
 	im := b.Image
-	if im.Directories == nil {
+	if im.Directories == nil || b.FilesOnly {
 		im.Directories = []Directory{{PageShift: 12}}
 	}
+	if b.FilesOnly {
+		im.Directories[0].HashType = 1
+	}
+	list := b.list(base, code, inside, im.Directories)
 	im.External = map[int][]byte{1: base[info].Data, 3: list}
 	data, cdhashes := buildCode(im, b.Fat)
 	base[executable] = TreeFile{Data: data, Executable: true}
@@ -102,7 +105,7 @@ func buildCode(im Image, fat bool) (data []byte, hashes [][]byte) {
 	data, l := im.Build()
 	hashes = codeHashes(data, l)
 	if fat {
-		im.CPU = 0x01000007
+		im.CPU, im.Sub = 0x01000007, 3
 		other, l2 := im.Build()
 		hashes = append(codeHashes(other, l2), hashes...)
 		data = Fat(false, false, Slice{CPU: 0x01000007, Sub: 3, Data: other}, Slice{CPU: 0x0100000c, Data: data})
@@ -120,12 +123,18 @@ func codeHashes(data []byte, l *Layout) (hashes [][]byte) {
 }
 
 // list returns the list that seals files.
-func (b *SealedBundle) list(base Tree, code map[string][][]byte, inside map[string]bool) []byte {
-	digests := b.Digests
+func (b *SealedBundle) list(base Tree, code map[string][][]byte, inside map[string]bool, signed []Directory) []byte {
+	digests := slices.Clone(b.Digests)
 	if digests == nil {
 		digests = []string{"hash", "hash2"}
 	}
 	types := map[string]uint8{"hash": 1, "hash2": 2, "hash3": 3, "hash4": 4}
+	for key, t := range types {
+		used := func(d Directory) bool { return d.HashType == t || d.HashType == 0 && t == 2 } // 0: SHA-256
+		if slices.ContainsFunc(signed, used) && !slices.Contains(digests, key) {
+			digests = append(digests, key)
+		}
+	}
 	files, files2 := plistDict{}, plistDict{}
 	for path, f := range base {
 		if inside[path] || path == "Info.plist" { // the rules leave it out

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"unicode/utf16"
 )
 
 // A binary property list, of CoreFoundation's CFBinaryPList.c:
@@ -178,6 +180,9 @@ func (c *binaryCheck) visit(index uint64, level int) error {
 		if c.bytes += int(size); c.bytes > MaxSize {
 			return fmt.Errorf("it has more than %d bytes of values", MaxSize)
 		}
+		if _, ok := c.text(kind, n, at); kind != 0x4 && !ok {
+			return errors.New("it has a string that is not text")
+		}
 		return nil
 	}
 	return c.container(kind == 0xd, n, at, level)
@@ -201,17 +206,32 @@ func (c *binaryCheck) container(dict bool, n, at uint64, level int) error {
 		if err != nil {
 			return err
 		}
-		if kind == 0x6 {
-			size *= 2
-		}
-		if kind != 0x5 && kind != 0x6 {
+		key, ok := c.text(kind, size, from)
+		if !ok {
 			return errBinary
 		}
-		key := string(kind) + string(c.data[from:from+size])
-		if keys[key] {
-			return fmt.Errorf("it has %.100q twice", key[1:])
+		if keys[key] { // perhaps in another encoding
+			return fmt.Errorf("it has %.100q twice", key)
 		}
 		keys[key] = true
 	}
 	return nil
+}
+
+// text returns a string, or false if the object is none. Parsers read ASCII that is none, and halves of surrogate pairs,
+// differently.
+func (c *binaryCheck) text(kind byte, n, at uint64) (s string, ok bool) {
+	switch kind {
+	case 0x5:
+		s = string(c.data[at : at+n])
+		return s, isASCII(s)
+	case 0x6:
+		units := make([]uint16, n)
+		for i := range units {
+			units[i] = binary.BigEndian.Uint16(c.data[at+2*uint64(i):])
+		}
+		runes := utf16.Decode(units)
+		return string(runes), slices.Equal(utf16.Encode(runes), units)
+	}
+	return "", false
 }

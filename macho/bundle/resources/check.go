@@ -3,12 +3,9 @@ package resources
 import (
 	"bytes"
 	"cmp"
-	"encoding/hex"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"narseal/macho"
 )
@@ -29,8 +26,10 @@ type File struct {
 	Sums *Sums  // of a regular file; nil: it could not be read
 	Link string // the target of a symlink
 	Code []Code // of a regular file, one for each slice; nil: it is not signed
-	// Executable is the name of the main executable in the file, if that is an Info.plist.
+	// Executable is the name of the main executable in the file, if that is an Info.plist, and Unclear says that CFBundle
+	// may find another one in it.
 	Executable string
+	Unclear    bool
 	// Touched marks a file that the caller has changed.
 	Touched bool
 	// Hashes are the hashes of all CodeDirectories of a regular file, if an Update needs them.
@@ -65,6 +64,7 @@ func (s *Sums) Equal(t macho.HashType, digest []byte) bool { return bytes.Equal(
 type Code struct {
 	CDHash     []byte // the first 20 bytes of the hash of its CodeDirectory
 	Identifier string
+	AdHoc      bool // no certificate signs it
 }
 
 // A Problem is a file that differs from its seal.
@@ -86,10 +86,14 @@ const MaxProblems = 1000
 type Bundle struct {
 	// Executable is the path of the main executable, which is not sealed.
 	Executable string
+	// HashTypes are those of the main executable's CodeDirectories. Each file must have a digest of every one.
+	HashTypes []macho.HashType
 	// Files are in depth-first order, each directory before its contents.
 	Files []File
 	// Nested returns the slices of the main executable of the bundle that Files[i], a directory, is.
 	Nested func(i int) []Code
+	// Unclear, if not nil, says why CFBundle may find another main executable in this bundle than Nested does.
+	Unclear func(i int) string
 }
 
 // Check compares the files of a bundle with the list, and returns the problems, sorted by path.
@@ -138,34 +142,47 @@ func (c *check) file(i int, f *File) bool {
 	if isExcluded(f.Path, c.bundle.Executable) {
 		return false
 	}
-	r := c.find(f.Path)
-	if r == nil || r.omit {
+	r, clear := c.find(f.Path, f.Kind == Directory)
+	switch {
+	case f.Kind == Directory && !hasDot(f.Path), r == nil && clear:
 		return true
-	}
-	if f.Kind == Directory {
-		if !r.isNested || !hasDot(f.Path) {
-			return true
-		}
+	case !clear:
+		c.seen[f.Path] = true
+		c.report(f.Path, "not checked: the list's rules do not say clearly whether it is sealed", f.Touched)
+		return false
+	case f.Kind == Directory && !r.isNested, f.Kind != Directory && r.omit:
+		return true
 	}
 	c.seen[f.Path] = true
 	s := c.files[f.Path]
 	switch {
+	case s == nil && c.old && f.Kind == Symlink: // the first version does not seal symlinks
 	case s == nil:
 		c.report(f.Path, "added", f.Touched)
 	case s.isCode:
-		code := f.Code
-		if f.Kind == Directory {
-			code = c.bundle.Nested(i)
-		}
-		if problem := matchCode(s.text, code); problem != "" {
+		if problem := c.nested(i, s.text); problem != "" {
 			c.report(f.Path, problem, f.Touched || c.touchedBelow(i))
 		}
 	default:
-		if problem := s.match(f); problem != "" {
+		if problem := s.match(f, c.bundle.HashTypes...); problem != "" {
 			c.report(f.Path, problem, f.Touched)
 		}
 	}
 	return false
+}
+
+// nested says how nested code violates its requirement.
+func (c *check) nested(i int, requirement string) string {
+	f := &c.bundle.Files[i]
+	if f.Kind != Directory {
+		return matchCode(requirement, f.Code)
+	}
+	if c.bundle.Unclear != nil {
+		if why := c.bundle.Unclear(i); why != "" {
+			return "nested code not checked: " + why
+		}
+	}
+	return matchCode(requirement, c.bundle.Nested(i))
 }
 
 // touchedBelow reports whether the caller has changed a file in the directory Files[i].
@@ -182,8 +199,8 @@ func (c *check) touchedBelow(i int) bool {
 	return false
 }
 
-// match says how a file differs from what was sealed.
-func (s *seal) match(f *File) string {
+// match says how a file differs from what was sealed. Security.framework compares digests of all the given types.
+func (s *seal) match(f *File, types ...macho.HashType) string {
 	switch {
 	case f.Kind == Directory:
 		return "a directory, sealed as a file"
@@ -198,6 +215,11 @@ func (s *seal) match(f *File) string {
 	case f.Sums == nil:
 		return "not checked: it could not be read"
 	}
+	for _, t := range types {
+		if s.types&(1<<t) == 0 {
+			return fmt.Sprintf("sealed without a digest of type %s, which the signature has", t)
+		}
+	}
 	problem := ""
 	s.each(func(t macho.HashType, sum []byte) {
 		if !f.Sums.Equal(t, sum) {
@@ -205,45 +227,4 @@ func (s *seal) match(f *File) string {
 		}
 	})
 	return problem
-}
-
-// These are compiled when they are first needed: few runs have a bundle.
-var (
-	onlyHashes   = lazyRegexp(`^\s*\(?\s*cdhash H"[0-9a-fA-F]*"(\s+or\s+cdhash H"[0-9a-fA-F]*")*\s*\)?\s*$`)
-	oneHash      = lazyRegexp(`H"([0-9a-fA-F]*)"`)
-	anIdentifier = lazyRegexp(`(?:^|[\s(])identifier\s+(?:"([^"\\]*)"|([A-Za-z0-9_.]+))`)
-)
-
-func lazyRegexp(s string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
-}
-
-// matchCode says how nested code violates its requirement. In a requirement on a certificate, only the identifier is
-// checked.
-func matchCode(requirement string, code []Code) string {
-	if len(code) == 0 {
-		return "nested code is not signed"
-	}
-	if onlyHashes().MatchString(requirement) {
-		wanted := map[string]bool{}
-		for _, m := range oneHash().FindAllStringSubmatch(requirement, -1) {
-			wanted[strings.ToLower(m[1])] = true
-		}
-		for _, slice := range code {
-			if !wanted[hex.EncodeToString(slice.CDHash)] {
-				return CodeChanged
-			}
-		}
-		return ""
-	}
-	m := anIdentifier().FindStringSubmatch(requirement)
-	if m == nil {
-		return "nested code not checked: its requirement names no cdhash and no identifier"
-	}
-	for _, slice := range code {
-		if slice.Identifier != m[1]+m[2] {
-			return "nested code has another identifier"
-		}
-	}
-	return ""
 }

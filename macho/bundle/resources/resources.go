@@ -6,8 +6,9 @@
 //	files, files2    path from the base of the bundle → what the file must be
 //	rules, rules2    regular expression over such paths → whether files are sealed, optional or nested code
 //
-// The keys that end in 2 are used if they are present. Parse reads a list, and List.Check compares it with the files of
-// the bundle, as Security.framework does (resources.cpp, StaticCode.cpp).
+// If there is files2, it counts with rules2, otherwise files with rules. Parse reads a list, and List.Check compares it
+// with the files of the bundle, as Security.framework does (resources.cpp, StaticCode.cpp). What that framework and this
+// package may read differently is refused.
 //
 // Lists are not trusted. Their size, depth, and number of entries and rules are checked before they are parsed.
 package resources
@@ -40,7 +41,8 @@ const (
 type List struct {
 	files map[string]*seal
 	rules []rule
-	size  int // instructions of the rules' expressions
+	size  int  // instructions of the rules' expressions
+	old   bool // files and rules, of the first version
 }
 
 // seal says what one file must contain. A list may have 50,000 seals.
@@ -113,18 +115,17 @@ func isTable(key string) bool {
 	return false
 }
 
+// newList makes a list of the tables of one version (SecStaticCode::loadResources).
 func newList(tables map[string]map[string]any) (*List, error) {
 	files, rules := tables["files2"], tables["rules2"]
-	if files == nil {
-		files = tables["files"]
-	}
-	if rules == nil {
-		rules = tables["rules"]
+	old := files == nil
+	if old {
+		files, rules = tables["files"], tables["rules"]
 	}
 	if files == nil || rules == nil {
 		return nil, fmt.Errorf("it has no files or no rules")
 	}
-	l := &List{files: make(map[string]*seal, len(files))}
+	l := &List{files: make(map[string]*seal, len(files)), old: old}
 	for path, s := range files {
 		l.files[path] = s.(*seal)
 		delete(files, path)

@@ -115,7 +115,7 @@ const cdhash = "00112233445566778899aabbccddeeff00112233"
 func files() []File {
 	hash := make([]byte, 20)
 	fmt.Sscanf(cdhash, "%x", &hash)
-	nested := []Code{{hash, "org.nested"}}
+	nested := []Code{{CDHash: hash, Identifier: "org.nested"}}
 	return []File{
 		{Path: "CodeResources", Sums: sums("ticket")},
 		{Path: "Frameworks", Kind: Directory},
@@ -228,10 +228,10 @@ func TestCheck(t *testing.T) {
 		{"file to link", set("z", func(f *File) { f.Kind = Symlink }), "z: a symlink, sealed as a file"},
 		{"optional missing", without("Resources/en.lproj"), ""},
 		{"optional changed", set("Resources/en.lproj/a.strings", func(f *File) { f.Sums = other }), "Resources/en.lproj/a.strings: changed"},
-		{"nested bundle", set("Frameworks/N.framework/N", func(f *File) { f.Code = []Code{{make([]byte, 19), ""}} }), "Frameworks/N.framework: nested code changed"},
-		{"one of two slices", set("Frameworks/lib.dylib", func(f *File) { f.Code = append(f.Code, Code{make([]byte, 20), ""}) }), "Frameworks/lib.dylib: nested code changed"},
+		{"nested bundle", set("Frameworks/N.framework/N", func(f *File) { f.Code = []Code{{CDHash: make([]byte, 19)}} }), "Frameworks/N.framework: nested code changed"},
+		{"one of two slices", set("Frameworks/lib.dylib", func(f *File) { f.Code = append(f.Code, Code{CDHash: make([]byte, 20)}) }), "Frameworks/lib.dylib: nested code changed"},
 		{"nested unsigned", set("Frameworks/lib.dylib", func(f *File) { f.Code = nil }), "Frameworks/lib.dylib: nested code is not signed"},
-		{"identifier", set("Frameworks/plain/x.dylib", func(f *File) { f.Code = []Code{{nil, "org.other"}} }), "Frameworks/plain/x.dylib: nested code has another identifier"},
+		{"identifier", set("Frameworks/plain/x.dylib", func(f *File) { f.Code = []Code{{Identifier: "org.other"}} }), "Frameworks/plain/x.dylib: nested code has another identifier"},
 		{"each hash", sealed(func(d dict) { d["z"] = dict{"hash2": sums("behind").SHA256[:], "hash4": other.SHA384[:]} }), "z: changed"},
 		{"SHA-1", sealed(func(d dict) { d["z"] = dict{"hash": other.SHA1[:], "hash2": sums("behind").SHA256[:]} }), "z: changed"},
 		{"truncated", sealed(func(d dict) { d["z"] = dict{"hash3": other.SHA256[:20]} }), "z: changed"},

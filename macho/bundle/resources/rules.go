@@ -1,6 +1,7 @@
 package resources
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -52,13 +53,13 @@ func parseRule(value any) (rule, error) {
 	return r, nil
 }
 
-// weight reads a weight as Security.framework does, without its fraction.
+// weight reads a weight. It is an integer, of a size that every reader takes.
 func weight(v any) (float64, bool) {
 	switch v := v.(type) {
 	case float64:
-		return math.Trunc(v), v >= 0 && v <= math.MaxUint32
+		return v, v >= 0 && v <= math.MaxInt32 && v == math.Trunc(v)
 	case uint64:
-		return float64(v), v <= math.MaxUint32
+		return float64(v), v <= math.MaxInt32
 	}
 	return 0, false
 }
@@ -92,6 +93,9 @@ func parseExpression(pattern string) (*syntax.Regexp, error) {
 	if _, err := syntax.Parse(pattern, syntax.POSIX); err != nil {
 		return nil, err
 	}
+	if why := notPOSIX(pattern); why != "" {
+		return nil, errors.New("an expression that Go and POSIX may read differently: " + why)
+	}
 	return syntax.Parse(pattern, syntax.OneLine|syntax.DotNL|syntax.ClassNL)
 }
 
@@ -121,19 +125,56 @@ func isExcluded(path, executable string) bool {
 	return path == "_CodeSignature" || path == "CodeResources" || path == "_MASReceipt" || path == executable
 }
 
-// find returns the rule for a path, or nil. If two rules have the same weight, the one that seals more counts.
-func (l *List) find(path string) *rule {
-	var best *rule
+// find returns the rule for a path, or nil. clear is false if the list does not say clearly whether the path is sealed:
+// Security.framework looks at rules of one weight in no order, and a reader of characters may find another rule than one
+// of bytes.
+func (l *List) find(path string, directory bool) (r *rule, clear bool) {
+	r, clear = l.heaviest(path, directory)
+	if !clear || isASCII(path) {
+		return r, clear
+	}
+	bytes := make([]rune, len(path))
+	for i := range len(path) {
+		bytes[i] = rune(path[i])
+	}
+	other, clear := l.heaviest(string(bytes), directory)
+	if r == nil || other == nil {
+		return r, clear && r == other
+	}
+	return r, clear && r.like(other, directory)
+}
+
+// heaviest returns the rule with the greatest weight that matches.
+func (l *List) heaviest(path string, directory bool) (best *rule, clear bool) {
+	clear = true
 	for i := range l.rules {
 		r := &l.rules[i]
-		if best != nil && (r.weight < best.weight || r.weight == best.weight && (r.omit || !best.omit)) {
+		if best != nil && (r.weight < best.weight || r.weight == best.weight && r.like(best, directory)) {
 			continue
 		}
 		if r.match.MatchString(path) {
+			clear = best == nil || r.weight > best.weight
 			best = r
 		}
 	}
-	return best
+	return best, clear
+}
+
+// like reports whether two rules say the same of a directory, or of anything else.
+func (r *rule) like(other *rule, directory bool) bool {
+	if directory {
+		return r.isNested == other.isNested
+	}
+	return r.omit == other.omit
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 // hasDot reports whether the last element of a path has a dot, as the name of a bundle does.

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"unicode/utf16"
 
 	"narseal/macho"
 )
@@ -68,22 +67,11 @@ func (b *binaryUpdate) dict(index uint64) []binaryPair {
 	for i := range n {
 		ref, _ := b.number(at+i*b.uint(b.refSize), b.refSize)
 		value, _ := b.number(at+(n+i)*b.uint(b.refSize), b.refSize)
-		pairs = append(pairs, binaryPair{b.text(ref), value})
+		kind, size, from, _ := b.object(ref)
+		key, _ := b.text(kind, size, from)
+		pairs = append(pairs, binaryPair{key, value})
 	}
 	return pairs
-}
-
-// text returns a string.
-func (b *binaryUpdate) text(index uint64) string {
-	kind, n, at, _ := b.object(index)
-	if kind == 0x5 {
-		return string(b.data[at : at+n])
-	}
-	var units []uint16
-	for i := range n {
-		units = append(units, binary.BigEndian.Uint16(b.data[at+2*i:]))
-	}
-	return string(utf16.Decode(units))
 }
 
 // bytes returns the contents of an object, if it is of this kind.

@@ -12,12 +12,8 @@ import (
 // xml returns the edits of a list in XML. Parse has checked only the tables that it reads, not the whole list.
 func (u *Update) xml(list []byte) ([]edit, error) {
 	w := &xmlWalk{data: list, Decoder: xml.NewDecoder(bytes.NewReader(list))}
-	if start, err := w.start(); err != nil {
+	if _, err := w.root(); err != nil {
 		return nil, err
-	} else if start == "plist" {
-		if _, err := w.start(); err != nil {
-			return nil, err
-		}
 	}
 	x := &xmlUpdate{Update: u, xmlWalk: w}
 	err := w.dict(func(table string) error {
@@ -26,7 +22,7 @@ func (u *Update) xml(list []byte) ([]edit, error) {
 			return err
 		}
 		if table != "files" && table != "files2" || start != "dict" {
-			return w.skip()
+			return w.skip(start)
 		}
 		return w.dict(x.entry)
 	})
@@ -86,7 +82,7 @@ func (x *xmlUpdate) entry(path string) error {
 // field reads the rest of a value.
 func (x *xmlUpdate) field(key, element string) (field, error) {
 	f := field{key: key, element: element, at: x.InputOffset()}
-	if err := x.skip(); err != nil {
+	if err := x.skip(element); err != nil {
 		return f, err
 	}
 	f.text = x.xmlWalk.data[f.at:x.InputOffset()]

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"howett.net/plist"
 )
@@ -19,29 +20,23 @@ func walkXML(data []byte, add func(table, key string, value any) error) error {
 	if err != nil {
 		return err
 	}
-	old := func(table string) bool { return slices.Contains(present, table+"2") }
-	return walkTables(data, func(table string) bool { return !old(table) }, add)
+	second := slices.Contains(present, "files2")
+	return walkTables(data, func(table string) bool { return strings.HasSuffix(table, "2") == second }, add)
 }
 
 // walkTables is walkXML for the tables that are wanted.
 func walkTables(data []byte, wanted func(string) bool, add func(table, key string, value any) error) error {
 	w := &xmlWalk{data: data, Decoder: xml.NewDecoder(bytes.NewReader(data)), add: add}
-	start, err := w.start()
-	if err == nil && start == "plist" {
-		start, err = w.start()
-	}
+	start, err := w.root()
 	if err != nil {
 		return err
 	}
 	if start != "dict" {
 		return fmt.Errorf("it begins with <%.20s>, want a dictionary", start)
 	}
-	return w.dict(func(key string) error {
+	err = w.dict(func(key string) error {
 		if !isTable(key) || !wanted(key) {
-			if _, err := w.start(); err != nil {
-				return err
-			}
-			return w.skip()
+			return w.value()
 		}
 		if err := add(key, "", nil); err != nil {
 			return err
@@ -51,6 +46,10 @@ func walkTables(data []byte, wanted func(string) bool, add func(table, key strin
 		}
 		return w.dict(func(path string) error { return w.entry(key, path) })
 	})
+	if err != nil {
+		return err
+	}
+	return w.end()
 }
 
 type xmlWalk struct {
@@ -72,7 +71,12 @@ func (w *xmlWalk) next() (xml.Token, error) {
 			return nil, err
 		}
 		switch t := t.(type) {
-		case xml.StartElement, xml.EndElement:
+		case xml.StartElement:
+			if t.Name.Space != "" {
+				return nil, fmt.Errorf("offset %d: <%.20s> in a name space", w.at, t.Name.Local)
+			}
+			return t, nil
+		case xml.EndElement:
 			return t, nil
 		case xml.CharData:
 			if len(bytes.TrimSpace(t)) > 0 {
@@ -95,26 +99,65 @@ func (w *xmlWalk) start() (string, error) {
 	return start.Name.Local, nil
 }
 
-// skip reads the rest of an element.
-func (w *xmlWalk) skip() error {
-	for depth := 1; depth > 0; {
-		t, err := w.Token()
-		if err != nil {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
+// root reads up to the start tag of the only value, and returns its name.
+func (w *xmlWalk) root() (string, error) {
+	start, err := w.start()
+	if err == nil && start == "plist" {
+		start, err = w.start()
+	}
+	return start, err
+}
+
+// end reads what is left after the only value.
+func (w *xmlWalk) end() error {
+	for {
+		t, err := w.next()
+		switch {
+		case err == io.ErrUnexpectedEOF:
+			return nil // the decoder has checked that nothing is open
+		case err != nil:
 			return err
 		}
-		switch t.(type) {
-		case xml.StartElement:
-			if depth++; depth > maxLevels {
-				return fmt.Errorf("offset %d: more than %d levels", w.InputOffset(), maxLevels)
-			}
-		case xml.EndElement:
-			depth--
+		if _, ok := t.(xml.EndElement); !ok {
+			return fmt.Errorf("offset %d: a second value", w.at)
 		}
 	}
-	return nil
+}
+
+// value reads a value.
+func (w *xmlWalk) value() error {
+	name, err := w.start()
+	if err != nil {
+		return err
+	}
+	return w.skip(name)
+}
+
+// entry reads the value of an entry.
+func (w *xmlWalk) entry(table, key string) error {
+	if key == "" {
+		return fmt.Errorf("%s has an empty name", table)
+	}
+	name, err := w.start()
+	if err != nil {
+		return err
+	}
+	from := w.at
+	if err := w.skip(name); err != nil {
+		return err
+	}
+	raw := w.data[from:w.InputOffset()]
+	if len(raw) > maxValue {
+		return fmt.Errorf("%s: %.100q has a value of %d bytes, more than %d", table, key, len(raw), maxValue)
+	}
+	if err := uniqueKeys(raw); err != nil {
+		return fmt.Errorf("%s: %.100q: %w", table, key, err)
+	}
+	value, err := decode(raw)
+	if err != nil {
+		return fmt.Errorf("%s: %.100q: %w", table, key, err)
+	}
+	return w.add(table, key, value)
 }
 
 // dict reads the rest of a dictionary and calls value to read each value. add checks that keys are not repeated in a
@@ -133,7 +176,7 @@ func (w *xmlWalk) dict(value func(key string) error) error {
 			return fmt.Errorf("offset %d: <%.20s>, want a key", w.at, start.Name.Local)
 		}
 		from, text := w.at, w.InputOffset()
-		if err := w.skip(); err != nil {
+		if err := w.skip("key"); err != nil {
 			return err
 		}
 		if w.InputOffset()-from > maxValue {
@@ -142,7 +185,7 @@ func (w *xmlWalk) dict(value func(key string) error) error {
 		var key string
 		if plain, ok := bytes.CutSuffix(w.data[text:w.InputOffset()], []byte("</key>")); ok && !bytes.ContainsAny(plain, "&<\r") {
 			key = string(plain)
-		} else if err := xml.Unmarshal(w.data[from:w.InputOffset()], &key); err != nil {
+		} else if err := unmarshalKey(w.data[from:w.InputOffset()], &key); err != nil {
 			return err
 		}
 		if err := value(key); err != nil {
@@ -151,30 +194,16 @@ func (w *xmlWalk) dict(value func(key string) error) error {
 	}
 }
 
-// entry reads the value of an entry.
-func (w *xmlWalk) entry(table, key string) error {
-	if key == "" {
-		return fmt.Errorf("%s has an empty name", table)
+// unmarshalKey decodes a key. In names such as Icon\r, XML would make a newline of the carriage return, and Apple's
+// parser does not.
+func unmarshalKey(raw []byte, key *string) error {
+	if bytes.ContainsRune(raw, '\r') {
+		if bytes.Contains(raw, []byte("<!")) {
+			return errors.New("a carriage return in CDATA")
+		}
+		raw = bytes.ReplaceAll(raw, []byte("\r"), []byte("&#13;"))
 	}
-	if _, err := w.start(); err != nil {
-		return err
-	}
-	from := w.at
-	if err := w.skip(); err != nil {
-		return err
-	}
-	raw := w.data[from:w.InputOffset()]
-	if len(raw) > maxValue {
-		return fmt.Errorf("%s: %.100q has a value of %d bytes, more than %d", table, key, len(raw), maxValue)
-	}
-	if err := uniqueKeys(raw); err != nil {
-		return fmt.Errorf("%s: %.100q: %w", table, key, err)
-	}
-	value, err := decode(raw)
-	if err != nil {
-		return fmt.Errorf("%s: %.100q: %w", table, key, err)
-	}
-	return w.add(table, key, value)
+	return xml.Unmarshal(raw, key)
 }
 
 // uniqueKeys refuses a value that has a key twice, because parsers disagree on which one counts.
@@ -224,47 +253,4 @@ func decode(raw []byte) (value any, err error) {
 		err = errors.New("not an XML or binary property list")
 	}
 	return value, err
-}
-
-// Executable returns the name of the main executable that an Info.plist gives, or an empty string.
-func Executable(infoPlist []byte) string {
-	const key = "CFBundleExecutable"
-	if bytes.HasPrefix(infoPlist, []byte("bplist")) {
-		if checkBinary(infoPlist) != nil {
-			return ""
-		}
-		top, _ := decode(infoPlist)
-		dict, _ := top.(map[string]any)
-		name, _ := dict[key].(string)
-		return string([]byte(name))
-	}
-	w := &xmlWalk{data: infoPlist, Decoder: xml.NewDecoder(bytes.NewReader(infoPlist))}
-	name, found := "", 0
-	if start, err := w.start(); err != nil || start != "plist" {
-		return ""
-	}
-	if start, err := w.start(); err != nil || start != "dict" {
-		return ""
-	}
-	err := w.dict(func(k string) error {
-		if _, err := w.start(); err != nil {
-			return err
-		}
-		from := w.at
-		if err := w.skip(); err != nil || k != key {
-			return err
-		}
-		found++
-		raw := infoPlist[from:w.InputOffset()]
-		if len(raw) > maxValue {
-			return errors.New("too long")
-		}
-		value, err := decode(raw)
-		name, _ = value.(string)
-		return err
-	})
-	if err != nil || found != 1 {
-		return ""
-	}
-	return name
 }

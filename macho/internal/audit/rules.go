@@ -55,12 +55,18 @@ func auditTable(image Image, offsets []int64) (string, error) {
 	if err := a.read(table, 8); err != nil {
 		return "", err
 	}
-	seen := map[string]bool{}
+	full, seen := table, map[string]bool{}
 	for ; len(table) > 0; table = table[record:] {
 		if seen[string(table[:8])] {
 			return "same-architecture", nil
 		}
 		seen[string(table[:8])] = true
+	}
+	for _, off := range offsets {
+		broken, err := auditRecord(image, full, record, off)
+		if err != nil || broken {
+			return "table-architecture", err
+		}
 	}
 	if record == 32 {
 		for _, off := range offsets {
@@ -74,6 +80,33 @@ func auditTable(image Image, offsets []int64) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// auditRecord reports whether the slice at off is a program of another architecture than its record in the table says.
+func auditRecord(image Image, table []byte, record int, off int64) (broken bool, err error) {
+	be := binary.BigEndian
+	for ; len(table) >= record; table = table[record:] {
+		at := int64(be.Uint32(table[8:]))
+		if record == 32 {
+			at = int64(be.Uint64(table[8:]))
+		}
+		if at != off {
+			continue
+		}
+		head := make([]byte, 16)
+		if err := (&auditor{image: image}).read(head, off); err != nil {
+			return false, err
+		}
+		var order binary.ByteOrder = binary.LittleEndian
+		if head[0] == 0xfe {
+			order = be
+		}
+		if order.Uint32(head[12:]) != 2 {
+			return false, nil
+		}
+		return order.Uint32(head[4:]) != be.Uint32(table) || order.Uint32(head[8:]) != be.Uint32(table[4:]), nil
+	}
+	return false, nil
 }
 
 // sliceAuditor applies the rules about one slice.

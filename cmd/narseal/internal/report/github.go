@@ -66,7 +66,7 @@ func (g *GitHub) Add(i *Item) {
 			}
 		}
 	}
-	message := fmt.Sprintf("%s: %s slice at offset %d: %s", terminal.Printable(name), i.Arch, i.Offset, cmp.Or(i.Reason, string(i.Status)))
+	message := fmt.Sprintf("%s: %s slice at offset %d: %s", terminal.Printable(name), i.Arch, i.Offset, terminal.Harmless(cmp.Or(i.Reason, string(i.Status))))
 	level := "error"
 	if i.OK() {
 		level = "warning"
@@ -98,7 +98,11 @@ func (g *GitHub) annotate(level, file, title, message string) {
 	if file != "" && file != "-" && terminal.IsHarmless(file) {
 		properties = "file=" + githubProperty(file) + "," + properties
 	}
-	fmt.Fprintf(g.w, "::%s %s::%s\n", level, properties, githubData(message))
+	lines := strings.Split(message, "\n")
+	for i, line := range lines {
+		lines[i] = terminal.Harmless(line) // reasons may contain names
+	}
+	fmt.Fprintf(g.w, "::%s %s::%s\n", level, properties, githubData(strings.Join(lines, "\n")))
 	_ = g.w.Flush() // as it comes; End returns the error
 }
 

@@ -104,3 +104,17 @@ func TestGitHubSummaryFails(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Whatever a reason or the path of a resource holds, nothing reaches a terminal raw: the reason of a bundle names a file.
+func TestGitHubReason(t *testing.T) {
+	for _, name := range []string{"\x1b[31mred", "\u009b31m", "\u202eabc", "\xff", "a\nb", "a\r::error::x"} {
+		var out bytes.Buffer
+		g := NewGitHub(&out, "")
+		bundle := &macho.SealedBundle{Path: "/" + name, Resources: []macho.Resource{{Path: name, Problem: name}}}
+		g.Add(&Item{Input: "x", Signature: filter.Signature{Path: nar.NewPath("/x"), Slice: macho.Slice{
+			Arch: "arm64", Status: macho.StatusBundle, Reason: "a file is not the one that was sealed: " + name, Bundle: bundle}}})
+		if got := strings.TrimSuffix(out.String(), "\n"); !terminal.IsHarmless(got) {
+			t.Errorf("%q: %q", name, got)
+		}
+	}
+}

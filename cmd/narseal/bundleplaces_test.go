@@ -1,0 +1,254 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"narseal/macho/machotest"
+	"narseal/nar/nartest"
+)
+
+// formNamed returns a new bundle of a form.
+func formNamed(t *testing.T, name string) *bundleForm {
+	t.Helper()
+	for _, f := range bundleForms() {
+		if f.name == name {
+			return f
+		}
+	}
+	t.Fatalf("no form %s", name)
+	return nil
+}
+
+// The Info.plist is that in the one place of the bundle's form. Another one with the sealed contents does not stand in for
+// it.
+func TestOneInfoPlist(t *testing.T) {
+	const changed = "Info.plist: changed"
+	for _, test := range []struct {
+		form, other string
+		same        string // problem if the other one is the same, and the right one changed
+		differs     string // problem if the other one differs
+	}{
+		{"App.app", "Resources/Info.plist", changed, ""},
+		{"framework", "Info.plist", changed, ""},
+		{"flat", "Resources/Info.plist", "", "Info.plist: not checked: Resources has another one, which counts"},
+	} {
+		f := formNamed(t, test.form)
+		dir, name := f.inBase(f.info)
+		sealed := string(dir[name].(nartest.File))
+		f.put(test.other, nartest.File(sealed))
+		testBundle(t, f.tree, "")
+		f.edit(f.info, longer)
+		testBundle(t, f.tree, test.same)
+		f = formNamed(t, test.form)
+		f.put(test.other, nartest.File(longer(sealed)))
+		testBundle(t, f.tree, test.differs)
+	}
+	// The root of an input has no name, or one that says nothing.
+	f := formNamed(t, "App.app")
+	dir, name := f.inBase("Info.plist")
+	f.put("Resources/Info.plist", dir[name])
+	f.edit("Info.plist", longer)
+	testBundle(t, dirAt(f.tree, f.base), changed)
+}
+
+// CFBundle prefers an Info.plist that is for macOS only.
+func TestInfoPlistForMacOS(t *testing.T) {
+	for _, form := range []string{"App.app", "framework", "flat"} {
+		f := formNamed(t, form)
+		path := filepath.Join(filepath.Dir(f.info), "Info-macos.plist")
+		f.put(path, nartest.File("<plist><dict/></plist>"))
+		testBundle(t, f.tree, path+": not checked: macOS prefers it to Info.plist; "+path+": added")
+	}
+}
+
+// An Info.plist names an executable that does not lie where executables do. It seals a list that nothing was compared with.
+func TestExecutableElsewhere(t *testing.T) {
+	const (
+		path    = "_CodeSignature/CodeResources: not checked: "
+		another = path + "Info.plist names an executable in another directory"
+	)
+	for _, form := range []string{"App.app", "flat", "framework"} {
+		dir := filepath.Dir(formNamed(t, form).main)
+		for _, test := range []struct{ main, named, problem string }{
+			{dir + "/sub/Main", "sub/Main", another}, {"Resources/Main", "../Resources/Main", another}, {dir + "/sub/Main", "./sub/../sub/Main", another},
+			{dir + "/sub/Main", "Main", path + "the main executable is not at its place"},
+			{dir + "/sub/Main", "", path + "the main executable is not at its place"},
+		} {
+			f := formNamed(t, form)
+			f.remove(f.main)
+			if strings.Contains(test.main, "sub/") {
+				f.put(dir+"/sub", nartest.Dir{})
+			}
+			f.main = test.main
+			f.put(f.info, infoFor(test.named))
+			f.sign()
+			f.edit("z", strings.ToUpper)
+			// Beside an Info.plist, a list is missing, too.
+			testBundle(t, nartest.Dir{"x": f.tree}, test.problem, "_CodeSignature/CodeResources: missing; "+test.problem)
+		}
+	}
+	f := formNamed(t, "App.app")
+	dir, _ := f.inBase(f.main)
+	dir["sub"], dir["Main"] = nartest.Dir{"Main": dir["Main"]}, nartest.Symlink("sub/Main")
+	f.edit("z", strings.ToUpper)
+	testBundle(t, f.tree, path+"the main executable is a symlink")
+
+	f = formNamed(t, "flat")
+	f.put("MacOS", nartest.Dir{})
+	dir, name := f.inBase(f.main)
+	f.put("MacOS/Main", dir[name])
+	f.put(f.main, nartest.Exec("#!/bin/sh\n"))
+	f.edit("z", strings.ToUpper)
+	testBundle(t, nartest.Dir{"x": f.tree}, path+"there may be several main executables")
+}
+
+// The executable of a nested bundle is the one that CFBundle finds. If that is not clear, the bundle is not checked.
+func TestNestedExecutable(t *testing.T) {
+	const (
+		at      = "Frameworks/F.framework"
+		changed = at + ": nested code changed"
+		other   = at + ": nested code not checked: "
+		several = other + "its Info.plist may be read in several ways"
+	)
+	build := func(info string, inBase string) nartest.Dir {
+		code := func(text string) machotest.Image {
+			return machotest.Image{Text: []byte(text), Directories: []machotest.Directory{{PageShift: 12}}}
+		}
+		inner := &machotest.SealedBundle{Form: "framework", Executable: "Good", Image: code("good"), Info: info, Files: map[string]any{"Bad": code("bad"), "z": "z"}}
+		if inBase != "" {
+			inner.Files["Info.plist"] = inBase
+		}
+		outer := &machotest.SealedBundle{Form: "contents", Executable: "App", Info: string(infoFor("App")), Files: map[string]any{at: inner}}
+		return nartest.Dir{"App.app": treeOf(outer)}
+	}
+	named := func(s string) string { return string(infoFor(s)) }
+	key := func(key string) string {
+		return strings.Replace(named("Good"), "</dict>", "<key>"+key+"</key><string>Bad</string></dict>", 1)
+	}
+	for _, test := range []struct {
+		name    string
+		tree    nartest.Dir
+		change  func(framework nartest.Dir)
+		problem string
+	}{
+		{name: "good", tree: build(named("Good"), "")},
+		{name: "another Info.plist in the base", tree: build(named("Good"), named("Bad"))},
+		{name: "the right one in the base", tree: build(named("Bad"), named("Good")), problem: changed},
+		{name: "a key twice", tree: build(key("CFBundleExecutable"), ""), problem: several},
+		{name: "a key for macOS", tree: build(key("CFBundleExecutable-macos"), ""), problem: several},
+		{name: "text", tree: build("{ CFBundleExecutable = Bad; }", ""), problem: several},
+		{name: "elsewhere", tree: build(named("../A/Good"), ""), problem: other + "its Info.plist names an executable in another directory; " +
+			"_CodeSignature/CodeResources: not checked: Info.plist names an executable in another directory"},
+		{name: "two versions", tree: build(named("Good"), ""), change: func(f nartest.Dir) {
+			f["Versions"].(nartest.Dir)["Current"] = nartest.Symlink("./A/")
+		}},
+		{name: "Current elsewhere", tree: build(named("Good"), ""), change: func(f nartest.Dir) {
+			f["Versions"].(nartest.Dir)["Current"] = nartest.Symlink("../Versions/A")
+		}, problem: other + "its Versions/Current is not the name of a version"},
+		{name: "Contents, too", tree: build(named("Good"), ""), change: func(f nartest.Dir) { f["Contents"] = nartest.Symlink("Versions/A") },
+			problem: other + "it has a form that is not known"},
+		{name: "Support Files", tree: build(named("Good"), ""), change: func(f nartest.Dir) { f["Support Files"] = nartest.Dir{} },
+			problem: other + "it has a form that is not known"},
+	} {
+		if test.change != nil {
+			test.change(dirAt(test.tree, "App.app/Contents/"+at))
+		}
+		got := strings.Split(test.problem, "; ")
+		t.Run(test.name, func(t *testing.T) { testBundle(t, test.tree, test.problem, strings.Join(reversed(got), "; ")) })
+	}
+}
+
+func reversed(list []string) (out []string) {
+	for _, s := range list {
+		out = append([]string{s}, out...)
+	}
+	return out
+}
+
+// A slice of an executable, or the CodeDirectory that counts, does not seal the list that others seal: on the machine that
+// uses it, nothing seals the files.
+func TestSealedPartly(t *testing.T) {
+	const problem = "MacOS/Main: a slice, or the CodeDirectory that counts, does not seal the list of resources"
+	build := func(sealed ...bool) *bundleForm {
+		f := formNamed(t, "App.app")
+		read := func(path string) []byte {
+			dir, name := f.inBase(path)
+			return []byte(dir[name].(nartest.File))
+		}
+		info, list := read("Info.plist"), read("_CodeSignature/CodeResources")
+		var parts []machotest.Slice
+		for i, sealed := range sealed {
+			external := map[int][]byte{1: info}
+			if sealed {
+				external[3] = list
+			}
+			cpu := []uint32{0x01000007, 0x0100000c}[i]
+			data, _ := machotest.Image{CPU: cpu, Directories: []machotest.Directory{{PageShift: 12}}, External: external}.Build()
+			parts = append(parts, machotest.Slice{CPU: cpu, Sub: []uint32{3, 0}[i], Data: data})
+		}
+		f.put(f.main, nartest.Exec(machotest.Fat(false, false, parts...)))
+		return f
+	}
+	testPartly := func(name string, f *bundleForm) {
+		t.Run(name, func(t *testing.T) {
+			o := invoke(strings.NewReader(string(nartest.Tree(f.tree))), "verify", "--format", "json", "--all")
+			if o.status != statusInvalid || !strings.Contains(bundleProblems(t, o.stdout), problem) {
+				t.Errorf("status %d, %s", o.status, o.stdout)
+			}
+		})
+	}
+	testBundle(t, build(true, true).tree, "")
+	testPartly("the first", build(true, false))
+	testPartly("the second", build(false, true))
+
+	// SHA-1 seals the list, SHA-256 does not.
+	f := formNamed(t, "App.app")
+	f.edit(f.main, func(text string) string {
+		b := []byte(text)
+		at := strings.Index(text, "\xfa\xde\x0c\xc0")
+		for i := range int(b[at+11]) {
+			entry := b[at+12+8*i:]
+			cd := b[at+(int(entry[5])<<16|int(entry[6])<<8|int(entry[7])):]
+			if string(cd[:4]) == "\xfa\xde\x0c\x02" && cd[37] == 2 {
+				slots := int(cd[18])<<8 | int(cd[19])
+				copy(cd[slots-3*32:slots-2*32], make([]byte, 32))
+			}
+		}
+		return string(b)
+	})
+	testPartly("another CodeDirectory", f)
+}
+
+// A bundle deeper than any is compared is not valid, whatever the names of the directories around it: a rewrite does not
+// break its seal without a word.
+func TestDeepBundle(t *testing.T) {
+	for _, script := range []bool{false, true} {
+		for _, depth := range []int{62, 63, 64, 65, 66, 70, 100} {
+			f := &bundleForm{base: "X", main: "Main", info: "Info.plist", tree: nartest.Dir{"X": nartest.Dir{"Resources": nartest.Dir{}}}}
+			f.seal(script)
+			f.edit("z", strings.ToUpper)
+			var tree nartest.Node = f.tree
+			for range depth {
+				tree = nartest.Dir{"d": tree}
+			}
+			archive := string(nartest.Tree(tree))
+			for _, args := range [][]string{{"verify"}, {"repair", "-o", filepath.Join(t.TempDir(), "out")}} {
+				if o := invoke(strings.NewReader(archive), args...); o.status != statusInvalid {
+					t.Errorf("%v, %d directories, script %v: status %d: %s%s", args, depth, script, o.status, o.stdout, o.stderr)
+				}
+			}
+			// A valid one that a rewrite touches.
+			f.put("z", nartest.File(hashA))
+			files := map[string]string{"Resources/a": "resource a", "Resources/b": "resource b", "z": hashA}
+			f.put("_CodeSignature/CodeResources", nartest.File(sealList(files, map[string]string{"Resources/link": "a"})))
+			f.sign()
+			archive = string(nartest.Tree(tree))
+			o := invoke(strings.NewReader(archive), "rewrite", "--map", hashA+"="+hashB, "-o", filepath.Join(t.TempDir(), "out"))
+			if o.status != statusInvalid {
+				t.Errorf("rewrite, %d directories, script %v: status %d: %s", depth, script, o.status, o.stderr)
+			}
+		}
+	}
+}

@@ -1,0 +1,73 @@
+package macho_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"testing"
+
+	"narseal/macho"
+	"narseal/macho/machotest"
+)
+
+// A fat image that was cut off or damaged is malformed, also where the slice that is gone would be unsigned; what has
+// nothing to do with signatures is not.
+func TestBrokenTable(t *testing.T) {
+	const x8664, arm64 = 0x01000007, 0x0100000c
+	build := func(cpu, sub uint32, fileType uint32) []byte {
+		data, _ := machotest.Image{CPU: cpu, Sub: sub, FileType: fileType, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+		return data
+	}
+	intel, arm := build(x8664, 3, 2), build(arm64, 0, 2)
+	for _, fat64 := range []bool{false, true} {
+		fat := func(a, b []byte) []byte {
+			return machotest.Fat(fat64, false, machotest.Slice{CPU: x8664, Sub: 3, Data: a}, machotest.Slice{CPU: arm64, Data: b})
+		}
+		program := "valid"
+		if fat64 {
+			program = "refused"
+		}
+		whole := fat(intel, arm)
+		at := func(i int) int { // of slice i
+			if fat64 {
+				return int(binary.BigEndian.Uint64(whole[8+32*i+8:]))
+			}
+			return int(binary.BigEndian.Uint32(whole[8+20*i+8:]))
+		}
+		bare := machotest.Unsigned(intel)
+		object := machotest.Unsigned(build(x8664, 3, 1))
+		for name, c := range map[string]struct {
+			data []byte
+			want string
+		}{
+			"whole":                      {whole, program + " " + program},
+			"cut in the second slice":    {whole[:len(whole)-1], program + " malformed"},
+			"cut between the slices":     {whole[:at(1)-1], program + " malformed"},
+			"cut in the first slice":     {whole[:at(0)+100], "malformed malformed"},
+			"cut before the slices":      {whole[:at(0)-1], "malformed malformed"},
+			"no bytes":                   {fat(intel, nil), program + " malformed"},
+			"other bytes":                {fat(intel, bytes.Repeat([]byte("x"), 20_000)), program + " malformed"},
+			"a static library":           {fat(intel, []byte("!<arch>\n")), program + " unsigned"},
+			"unsigned, cut":              {fat(bare, arm)[:at(0)+len(bare)], "unsigned malformed"},
+			"bitcode beside objects":     {fat(object, []byte("BC\xc0\xde....")), "unsigned unsigned"},
+			"libraries, cut":             {fat([]byte("!<arch>\n"), bytes.Repeat([]byte("!<arch>\n"), 9))[:at(0)+20], ""},
+			"unsigned Intel, other file": {machotest.Fat(fat64, false, machotest.Slice{CPU: x8664, Sub: 3, Data: bare}, machotest.Slice{CPU: 7, Data: nil}), "unsigned unsigned"},
+		} {
+			var got []string
+			for _, s := range mustVerify(t, macho.Bytes(c.data)).Slices {
+				got = append(got, string(s.Status))
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("fat64 %v, %s: got %q, want %q", fat64, name, got, c.want)
+			}
+			// A file without any signature is looked at by its start.
+			if v, _ := probe(t, c.data); v == macho.Unsigned {
+				got, want := fmt.Sprint(len(macho.UnsignedSlices(c.data, int64(len(c.data))))), fmt.Sprint(strings.Count(c.want, "malformed"))
+				if got != want {
+					t.Errorf("fat64 %v, %s: %s unsigned slices count, want %s", fat64, name, got, want)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package resources
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// maxRepetitions is RE_DUP_MAX of macOS, the greatest number in an interval.
+const maxRepetitions = 255
+
+// escapable are the characters that have a meaning in an expression. What a backslash before any other means is not
+// defined.
+const escapable = `.[]()*+?{}|^$\`
+
+// notPOSIX says what in an expression has another meaning for regcomp(3) than for Go, or none that IEEE Std 1003.1
+// defines (chapter 9.4). The expression has been parsed as Go's.
+func notPOSIX(pattern string) string {
+	atom := false // a quantifier may follow
+	begin := true // an alternative begins
+	for i := 0; i < len(pattern); i++ {
+		c := pattern[i]
+		quantifier := c == '*' || c == '+' || c == '?' || c == '{'
+		switch {
+		case c == 0 || c >= 0x80:
+			return "a character that is not ASCII"
+		case quantifier && !atom:
+			return fmt.Sprintf("%q, which repeats nothing or a repetition", c)
+		case (c == '|' || c == ')') && begin:
+			return "an empty alternative"
+		case c == '{':
+			n := interval(pattern[i:])
+			if n == 0 {
+				return "an interval of another form than {1}, {1,} or {1,2}, or of more than 255"
+			}
+			i += n - 1
+		case c == '\\':
+			if i++; i == len(pattern) || !strings.Contains(escapable, pattern[i:i+1]) {
+				return `a \ before anything but ` + escapable
+			}
+		case c == '[':
+			n, why := bracket(pattern[i:])
+			if why != "" {
+				return why
+			}
+			i += n - 1
+		}
+		atom = !quantifier && c != '(' && c != '|' && c != '^' && c != '$'
+		begin = c == '(' || c == '|'
+	}
+	if begin {
+		return "an empty alternative"
+	}
+	return ""
+}
+
+// interval returns the length of the interval that s begins with, or 0.
+func interval(s string) int {
+	end := strings.IndexByte(s, '}')
+	if end < 0 {
+		return 0
+	}
+	low, high, two := strings.Cut(s[1:end], ",")
+	from, ok := repetitions(low)
+	if !ok {
+		return 0
+	}
+	if to, ok := repetitions(high); two && high != "" && (!ok || to < from) {
+		return 0
+	}
+	return end + 1
+}
+
+func repetitions(s string) (n uint64, ok bool) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return n, err == nil && n <= maxRepetitions
+}
+
+// classes are the character classes of POSIX. For ASCII, Go has the same.
+var classes = []string{"alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit"}
+
+// bracket returns the length of the bracket expression that s begins with, or why it is not clear.
+func bracket(s string) (n int, why string) {
+	i := 1
+	if strings.HasPrefix(s[i:], "^") {
+		i++
+	}
+	for first := true; i < len(s); first = false {
+		switch c := s[i]; {
+		case c == ']' && !first:
+			return i + 1, ""
+		case c == '\\':
+			return 0, `a \ in brackets`
+		case c == ':' && first:
+			return 0, "a class without brackets of its own"
+		case c == 0 || c >= 0x80:
+			return 0, "a character that is not ASCII"
+		case c == '[':
+			length := 0
+			for _, name := range classes {
+				if class := "[:" + name + ":]"; strings.HasPrefix(s[i:], class) {
+					length = len(class)
+				}
+			}
+			if length == 0 {
+				return 0, "a [ in brackets"
+			}
+			i += length
+		case c == '-' && !first && !strings.HasPrefix(s[i:], "-]"):
+			return 0, "a - in brackets that is neither first nor last"
+		default:
+			i++
+			// A range, from one letter or digit to another.
+			if strings.HasPrefix(s[i:], "-") && !strings.HasPrefix(s[i:], "-]") {
+				if i+1 >= len(s) || !isWord(c) || !isWord(s[i+1]) || c > s[i+1] {
+					return 0, "a range in brackets that is not of letters or digits"
+				}
+				i += 2
+			}
+		}
+	}
+	return 0, "brackets without an end"
+}
+
+func isWord(c byte) bool {
+	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+}

@@ -1,0 +1,187 @@
+package bundle
+
+import (
+	"slices"
+	"strings"
+
+	"narseal/macho"
+	"narseal/macho/bundle/resources"
+)
+
+// isBase reports whether the root is the Contents of a bundle, whose executables lie in MacOS.
+func (b *openBundle) isBase(c *Checker) bool {
+	if b.root != "" {
+		return strings.HasSuffix(b.root, contentsDir)
+	}
+	b.look(c)
+	return c.RootName == contentsName || c.RootName == "" && b.contents.macOS ||
+		slices.ContainsFunc(b.slices, func(w waitingSlice) bool { return w.above })
+}
+
+// info returns the Info.plist from the only place where CFBundle looks for it, and its path from the root.
+func (b *openBundle) info(c *Checker) (d *FileDigest, path string) {
+	if b.inResources != nil && !b.isBase(c) {
+		return b.inResources, resourcesDir[1:] + "/" + infoPlistName
+	}
+	return b.infoPlist, infoPlistName
+}
+
+// isAmbiguous reports whether a bundle that has neither Contents nor Versions has both Info.plists.
+func (b *openBundle) isAmbiguous(c *Checker) bool {
+	dir, _ := splitPath(b.root)
+	return b.infoPlist != nil && b.inResources != nil && !b.isBase(c) && !strings.HasSuffix(dir, "/Versions")
+}
+
+// compareStored compares the Info.plist and the list with the slots of a slice.
+func (b *openBundle) compareStored(c *Checker, w *waitingSlice) {
+	s := &w.slice
+	var changed [slotResources + 1]bool // by slot; several CodeDirectories have it
+	for _, stored := range s.External {
+		d, name, path := b.codeResources, codeResourcesName, codeResourcesPath
+		if stored.K != slotResources {
+			d, _ = b.info(c)
+			name, path = infoPlistName, infoPlistName
+		}
+		if changed[stored.K] || d != nil && d.equals(stored) {
+			continue
+		}
+		why, problem, touched := "is not the one that was signed", resources.Changed, d != nil && d.Touched
+		switch {
+		case d == nil:
+			// compareResources says that there is no list.
+			if stored.K == slotResources || !c.CheckResources || !b.isBundle(c, b.executable(w)) {
+				continue
+			}
+			why, problem, touched = "is missing", "missing", b.contents.touched
+		case stored.K == slotInfoPlist && b.isAmbiguous(c) && b.infoPlist.equals(stored):
+			problem = "not checked: Resources has another one, which counts"
+		}
+		changed[stored.K] = true
+		if s.Bundle == nil {
+			mark(s, "the bundle's "+name+" "+why, touched)
+		}
+		s.Touched = s.Touched || touched
+		b.name(s, macho.Resource{Path: path, Problem: problem})
+	}
+	if slices.ContainsFunc(s.External, func(s macho.SpecialSlot) bool { return s.K == slotInfoPlist }) {
+		b.comparePlatform(c, s)
+	}
+}
+
+// comparePlatform reports an Info.plist that CFBundle prefers on macOS.
+func (b *openBundle) comparePlatform(c *Checker, s *macho.Slice) {
+	if !c.CheckResources || !c.tree.platform || !b.inScope(&c.tree) {
+		return
+	}
+	_, path := b.info(c)
+	dir, _ := splitPath("/" + path)
+	path = strings.TrimPrefix(dir+"/"+platformInfoPlist, "/")
+	if f := b.file(c, path); f != nil {
+		const why = "not checked: macOS prefers it to Info.plist"
+		mark(s, path+": "+why, b.touched(c))
+		b.name(s, macho.Resource{Path: path, Problem: why})
+	}
+}
+
+// comparePartly reports an executable of which a slice, or the CodeDirectory that counts, does not seal the list.
+func (b *openBundle) comparePartly(c *Checker, w *waitingSlice) {
+	if b.codeResources == nil || !b.inScope(&c.tree) || !c.tree.partly[w.file] {
+		return
+	}
+	const why = "a slice, or the CodeDirectory that counts, does not seal the list of resources"
+	mark(&w.slice, why, b.touched(c))
+	b.name(&w.slice, macho.Resource{Path: b.executable(w), Problem: why})
+}
+
+// touched reports whether the caller has changed a file of the bundle, or may have done so.
+func (b *openBundle) touched(c *Checker) bool {
+	b.look(c)
+	return c.Reseal != nil && (b.contents.touched || c.tree.full != "" && c.tree.touched || c.Touched && !b.inScope(&c.tree))
+}
+
+// file returns what lies at a path from the root, or nil.
+func (b *openBundle) file(c *Checker, path string) *resources.File {
+	from, cut := c.tree.from(b.depth)
+	for i := from; i < len(c.tree.files); i++ {
+		if f := &c.tree.files[i]; f.Path[cut:] == path {
+			return f
+		}
+	}
+	return nil
+}
+
+// executableName returns the name of the main executable: the one in Info.plist, or else that of the bundle. why says why
+// CFBundle may find another one.
+func (b *openBundle) executableName(c *Checker) (name, why string) {
+	if d, _ := b.info(c); d != nil {
+		name, clear := resources.MainExecutable(d.kept)
+		switch {
+		case int64(len(d.kept)) != d.size:
+			return "", "Info.plist is too large"
+		case !clear:
+			return "", "Info.plist may be read in several ways"
+		case name != "" && !isFileName(name):
+			return name, "Info.plist names an executable in another directory"
+		case name != "":
+			return name, ""
+		}
+	}
+	dir, name := splitPath(b.root)
+	switch {
+	case name == contentsName:
+		_, name = splitPath(dir)
+	case strings.HasSuffix(dir, "/Versions"):
+		_, name = splitPath(strings.TrimSuffix(dir, "/Versions"))
+	}
+	if name == "" {
+		name = c.RootName
+	}
+	name, _, _ = cutLast(name, ".")
+	return name, ""
+}
+
+// compareElsewhere reports a bundle with a list that the executable at its place does not seal, but perhaps one at another
+// place, which was not compared with the list.
+func (b *openBundle) compareElsewhere(c *Checker) {
+	if !c.CheckResources || c.Script == nil || b.codeResources == nil || len(b.detached) > 0 {
+		return
+	}
+	why := b.elsewhere(c)
+	if why == "" {
+		return
+	}
+	s := macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "none"}
+	mark(&s, "not checked: "+why, b.touched(c))
+	b.name(&s, macho.Resource{Path: codeResourcesPath, Problem: "not checked: " + why})
+	c.Script(b.root+"/"+codeResourcesPath, s)
+}
+
+// elsewhere says why the main executable may lie at another place.
+func (b *openBundle) elsewhere(c *Checker) string {
+	name, why := b.executableName(c)
+	if why != "" && (name != "" || c.tree.stray) {
+		return why
+	}
+	if why != "" || !b.inScope(&c.tree) || c.tree.full != "" {
+		return ""
+	}
+	path, inMacOS := name, executablesDir[1:]+"/"+name
+	if b.isBase(c) {
+		path = inMacOS
+	}
+	for i := range b.slices {
+		if w := &b.slices[i]; b.executable(w) == path && sealsResources(&w.slice) {
+			return ""
+		}
+	}
+	f := b.file(c, path)
+	switch {
+	case f != nil && f.Kind == resources.Symlink:
+		return "the main executable is a symlink"
+	case c.tree.stray && f == nil:
+		return "the main executable is not at its place"
+	case c.tree.stray && path != inMacOS && b.file(c, inMacOS) != nil:
+		return "there may be several main executables"
+	}
+	return ""
+}
