@@ -95,7 +95,7 @@ func attacks() []attack {
 		}, harmlessCache, 0},
 		{"a bundle at all bounds", file(fullBundle), []string{"verify IN", "< verify --format json", "verify --html DIR/out.html IN", "repair -o DIR/out IN"},
 			harmlessBundle, 48 << 20},
-		{"a cache of 16 large bundles", bundleCache, []string{"cache verify -j 16 IN", "cache repair -j 16 -o DIR/cache IN"}, harmlessCache, 128 << 20},
+		{"a cache of 8 large bundles", bundleCache, []string{"cache verify -j 8 IN", "cache repair -j 8 --dry-run IN"}, harmlessCache, 128 << 20},
 		{"14 lists of 8 MiB in one bundle", file(nestedLists), []string{"verify IN", "repair -o DIR/out IN"}, nil, 48 << 20},
 		{"14 lists of 8 MiB around bundles", file(listsAroundBundles), []string{"verify IN", "repair -o DIR/out IN"}, nil, 48 << 20},
 		{"100 Info.plists with names of 1 MB", file(longExecutables), []string{"verify IN"}, nil, 48 << 20},

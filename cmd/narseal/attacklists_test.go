@@ -147,7 +147,7 @@ func sharedKeys() []byte {
 	})
 }
 
-// bundleCache is a cache of 16 applications of 18,000 files, each with a list of 7 MB, of which a file differs.
+// bundleCache is a cache of 8 applications of 18,000 files, each with a list of 7 MB, of which a file differs.
 func bundleCache(t *testing.T, dir string) string {
 	const files = 18_000
 	name := func(i int) string { return fmt.Sprintf("%05d%s", i, strings.Repeat("x", 40)) }
@@ -168,7 +168,7 @@ func bundleCache(t *testing.T, dir string) string {
 		list.WriteString("</dict><key>" + strings.Replace(table, "files", "rules", 1) + "</key><dict><key>^Resources/</key><true/></dict>")
 	}
 	list.WriteString("</dict></plist>")
-	image, _ := machotest.Image{External: map[int][]byte{3: []byte(list.String())}}.Build()
+	image, _ := machotest.Image{Directories: []machotest.Directory{{PageShift: 12}}, External: map[int][]byte{3: []byte(list.String())}}.Build()
 	nar := plainArchive(func(b *bundleTree) {
 		b.directory("App.app", func() {
 			b.directory("Contents", func() {
@@ -183,5 +183,5 @@ func bundleCache(t *testing.T, dir string) string {
 			})
 		})
 	})
-	return cacheOf(t, dir, 16, 1, 8<<20, nar)
+	return cacheOf(t, dir, 8, 1, 8<<20, nar)
 }
