@@ -349,3 +349,37 @@ func TestInPlaceStopped(t *testing.T) {
 		}
 	}
 }
+
+// A Nix store with a database somewhere in the tree is left as it is, and that is an error.
+func TestInPlaceStoreBelow(t *testing.T) {
+	image := golden(t, "A/ents-arm64")
+	image[200] ^= 1
+	dir := t.TempDir()
+	inStore := filepath.Join(dir, "machines/m1/nix/store", strings.Repeat("1", 32)+"-x", "image")
+	beside := filepath.Join(dir, "machines/m1/image")
+	database := filepath.Join(dir, "machines/m1/nix/var/nix/db/db.sqlite")
+	for name, data := range map[string][]byte{inStore: image, beside: image, database: nil} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	changed := func(name string) bool {
+		got, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !bytes.Equal(got, image)
+	}
+	var stdout, stderr bytes.Buffer
+	status := run(t.Context(), []string{program, "repair", "--in-place", dir}, strings.NewReader(""), &stdout, &stderr)
+	if status != statusError || !strings.Contains(stderr.String(), "machines/m1/nix/store: it is a Nix store") || changed(inStore) || !changed(beside) {
+		t.Errorf("status %d, %s%s", status, &stdout, &stderr)
+	}
+	status = run(t.Context(), []string{program, "repair", "--in-place", "--force", dir}, strings.NewReader(""), &stdout, &stderr)
+	if status != statusDone || !changed(inStore) {
+		t.Errorf("--force: status %d, %s%s", status, &stdout, &stderr)
+	}
+}

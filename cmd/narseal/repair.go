@@ -52,7 +52,7 @@ repair, which updates the database, too.
 					return err
 				}
 				return command.RepairInPlace(c.Context, env, &command.InPlaceOptions{
-					Common: o.Common, Paths: c.Args().Slice(), OnCMS: o.OnCMS, Jobs: o.Jobs,
+					Common: o.Common, Paths: c.Args().Slice(), OnCMS: o.OnCMS, Jobs: o.Jobs, Force: force,
 				})
 			}
 			if o.Input, err = inputArg(c); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,13 +68,17 @@ func Parse(b []byte, dir string) (*Info, error) {
 	if lines > maxLines {
 		return nil, fmt.Errorf("%d lines, at most %d are allowed", lines, maxLines)
 	}
+	if len(b) > 0 && b[len(b)-1] != '\n' {
+		return nil, fmt.Errorf("line %d is not complete: %w", lines+1, io.ErrUnexpectedEOF)
+	}
 	n.lines = make([]line, 0, lines+1)
 	i := 0
 	for text := range strings.SplitSeq(strings.TrimSuffix(string(b), "\n"), "\n") {
 		key, value, ok := strings.Cut(text, ":")
 		at := slices.Index(infoKeys, key)
 		known := at >= 0
-		if !ok || key == "" || strings.IndexByte(text, '\r') >= 0 || strings.IndexByte(text, 0) >= 0 || known && value != "" && value[0] != ' ' {
+		// Where nothing follows the colon, Nix takes the next line for the value.
+		if !ok || key == "" || strings.IndexByte(text, '\r') >= 0 || strings.IndexByte(text, 0) >= 0 || value == "" || known && value[0] != ' ' {
 			return nil, fmt.Errorf("line %d: %q: want \"Key: value\"", i+1, clip(text))
 		}
 		if known {

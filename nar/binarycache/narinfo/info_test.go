@@ -75,7 +75,7 @@ func fieldOf(n *Info, key string) string {
 func TestInfoIsKept(t *testing.T) {
 	for _, s := range []string{
 		published,
-		published + "Unknown: a: b: c\nUnknown: twice\nEmpty:\nOdd:value\n",
+		published + "Unknown: a: b: c\nUnknown: twice\nEmpty: \nOdd:value\n",
 		strings.Replace(published, "Deriver: 5rwxzi7pal3qhpsyfc16gzkh939q1np6-curl-7.82.0.drv", "Deriver: unknown-deriver", 1),
 		published + "System: x86_64-linux\nCA: fixed:r:sha256:1b4sb93wp679q4zx9k1ignby1yna3z7c4c2ri3wphylbc2dwsys0\n",
 	} {
@@ -119,6 +119,8 @@ func TestBadInfos(t *testing.T) {
 		"an empty line":       {published + "\n", "line 11"},
 		"no key":              {published + ": x\n", "line 11"},
 		"no blank":            {swap("NarSize: ", "NarSize:"), "line 7"},
+		"nothing after colon": {published + "Empty:\n", "line 11"},
+		"cut off":             {strings.TrimSuffix(published, "\n"), "line 10 is not complete: unexpected EOF"},
 		"twice":               {published + "NarSize: 1\n", "line 11: NarSize occurs twice"},
 		"missing dash":        {swap("pdwhwjr-curl", "pdwhwjrccurl"), "want the end or \"-\" after a hash part"},
 		"missing name":        {swap("-curl-7.82.0-bin", "-"), "empty name after the hash part"},

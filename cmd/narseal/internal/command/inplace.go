@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"narseal/cmd/narseal/internal/inplace"
+	"narseal/cmd/narseal/internal/nixcli"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/sandbox"
 	"narseal/cmd/narseal/internal/scan"
@@ -23,6 +24,7 @@ type InPlaceOptions struct {
 	Paths []string
 	OnCMS macho.CMSPolicy
 	Jobs  int
+	Force bool // also in a Nix store with a database
 }
 
 // RepairInPlace repairs files and directories where they are.
@@ -91,7 +93,19 @@ func newInPlaceRun(e *Env, o *InPlaceOptions) *inPlaceRun {
 		Entered: e.entered(), Found: r.found, Slice: r.slice, Fail: r.fail, Sealed: r.replaced,
 		Warn: func(path nar.Path, problem string) { e.Terminal.Warnf("%s: %s", path.Short(), problem) },
 	}
+	if !o.Force {
+		r.repairer.Refuse = refuseStore
+	}
 	return r
+}
+
+// refuseStore refuses the store directory of a Nix database that lies somewhere in the tree.
+func refuseStore(dir *scan.Entry) error {
+	if dir.Name != "store" || !nixcli.IsStore(dir.Path().String()) {
+		return nil
+	}
+	return terminal.Hint(fmt.Errorf("%s: it is a Nix store, whose database keeps the old hashes; nothing in it was repaired", dir.Path().Short()),
+		"narseal store repair repairs the paths of a store and its database together; --force replaces the files alone")
 }
 
 // print prints what was done, unless only problems are wanted.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,6 +36,7 @@ type directories struct {
 	cleanup *cleanup.Registry
 	mu      sync.Mutex
 	open    map[*scan.Dir]*directory
+	waited  bool // for a lock that did not end
 }
 
 // directory is one in which files are being replaced.
@@ -74,7 +76,15 @@ func (s *directories) leave(d *directory) error {
 	}
 	delete(s.open, d.dir)
 	defer d.dir.Release()
-	return d.release(d.restore)
+	return d.release(func() error {
+		wait := lockWait
+		if s.waited {
+			wait = 0
+		}
+		err := d.restore(wait)
+		s.waited = s.waited || errors.Is(err, errLocked)
+		return err
+	})
 }
 
 // unlock opens a directory, and makes it writable if it is not.
@@ -85,7 +95,7 @@ func (s *directories) unlock(dir *scan.Dir) (*directory, error) {
 	}
 	d := &directory{File: f, dir: dir}
 	d.release, err = s.cleanup.Hold(func() (undo func(), err error) {
-		return func() { _ = d.restore() }, d.makeWritable()
+		return func() { _ = d.restore(0) }, d.makeWritable()
 	})
 	if err != nil {
 		dir.Release()
@@ -122,14 +132,35 @@ func (d *directory) makeWritable() error {
 	return nil
 }
 
-// restore gives the directory back what it had.
-func (d *directory) restore() error {
+const (
+	// lockWait is how long another run may hold the lock: it does so while it replaces a file.
+	lockWait  = 5 * time.Second
+	lockPause = 20 * time.Millisecond
+)
+
+// errLocked is wrapped by the error for a directory whose mode could not be restored.
+var errLocked = errors.New("it stays writable, since another process holds a lock on it; run the command again when that has ended")
+
+// restore gives the directory back what it had. Another run that is replacing a file in it would fail without the mode that
+// it has now, so restore waits for its lock: the last run restores the mode. Anybody else who may read the directory can
+// hold a lock, too.
+func (d *directory) restore(wait time.Duration) error {
 	err := atomicfile.NewDir(d.File).SetModTime(d.mtime)
 	if errors.Is(err, unix.EPERM) {
 		err = nil // only the owner may
 	}
-	if d.mode != 0 && d.isAlone() {
-		err = errors.Join(err, d.chmod(d.mode))
+	if d.mode != 0 {
+		alone := d.isAlone()
+		for ; !alone && wait > 0; wait -= lockPause {
+			time.Sleep(lockPause)
+			alone = d.isAlone()
+		}
+		switch st, e := d.stat(); {
+		case alone:
+			err = errors.Join(err, d.chmod(d.mode))
+		case e != nil || isMarked(uint32(st.Mode)): // else another run has restored it
+			err = errors.Join(err, e, fmt.Errorf("directory %s: %w", d.Name(), errLocked))
+		}
 	}
 	_ = unix.Flock(int(d.Fd()), unix.LOCK_UN)
 	return err

@@ -41,6 +41,8 @@ type Repairer struct {
 	// Sealed is called for each file that was changed to seal its bundle again, and for which Found was not called as
 	// replaced.
 	Sealed func(nar.Path)
+	// Refuse, if not nil, says why a directory is left out. It is an error.
+	Refuse func(dir *scan.Entry) error
 	// Warn gets what could not be kept of a file, or cleared up. Several goroutines call it.
 	Warn func(path nar.Path, problem string)
 
@@ -49,6 +51,7 @@ type Repairer struct {
 	dirs     directories
 	mu       sync.Mutex
 	replaced map[*scan.Entry]bool // until Found is called
+	refused  []error
 
 	// Of the goroutine that reports:
 	current     bool      // the result that Found was called with was replaced
@@ -67,9 +70,26 @@ func (r *Repairer) Run(ctx context.Context, path string) error {
 		r.Found(res, r.current)
 	}
 	s.Reseal = &bundle.Reseal{All: true, Resumed: true, OnCMS: r.OnCMS, Jobs: r.Jobs}
-	s.Member, s.Settled, s.Skip = r.member, r.settled, r.leftover
+	s.Member, s.Settled, s.Skip = r.member, r.settled, r.skip
 	defer r.drop()
-	return s.Run(ctx, path)
+	err := s.Run(ctx, path)
+	for _, refused := range r.refused {
+		r.Fail(refused)
+	}
+	r.refused = nil
+	return err
+}
+
+// skip reports whether a name is left out.
+func (r *Repairer) skip(e *scan.Entry) bool {
+	if !e.Type.IsDir() || r.Refuse == nil {
+		return r.leftover(e)
+	}
+	err := r.Refuse(e)
+	if err != nil {
+		r.refused = append(r.refused, err)
+	}
+	return err != nil
 }
 
 // Elsewhere calls f for each replaced file that has names outside of what was walked, which still have the old contents.

@@ -574,6 +574,77 @@ func TestRecover(t *testing.T) {
 	}
 }
 
+// A directory stays writable while another process holds its lock, and that is an error. If the lock ends soon, the mode is
+// restored.
+func TestRestoreLocked(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "d")
+	if err := os.Mkdir(name, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	open := func() *os.File {
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	mode := func() uint32 {
+		var st unix.Stat_t
+		if err := unix.Stat(name, &st); err != nil {
+			t.Fatal(err)
+		}
+		return uint32(st.Mode) & 0o7777
+	}
+	for _, ends := range []bool{false, true} {
+		if err := unix.Chmod(name, 0o5755); err != nil {
+			t.Fatal(err)
+		}
+		other := open()
+		if err := unix.Flock(int(other.Fd()), unix.LOCK_SH); err != nil {
+			t.Fatal(err)
+		}
+		d := &directory{File: open(), mode: 0o555}
+		if ends {
+			time.AfterFunc(2*lockPause, func() { other.Close() })
+			if err := d.restore(time.Minute); err != nil || mode() != 0o555 {
+				t.Errorf("%v, mode %#o", err, mode())
+			}
+		} else if err := d.restore(3 * lockPause); !errors.Is(err, errLocked) || mode() != 0o5755 {
+			t.Errorf("%v, mode %#o", err, mode())
+		}
+		other.Close()
+	}
+	os.Chmod(name, 0o755)
+}
+
+// A directory that is refused is left as it is, and is an error.
+func TestRefuse(t *testing.T) {
+	stale, _ := machotest.Stale(20000)
+	dir := t.TempDir()
+	for _, name := range []string{"a/image", "store/image", "z/store/deep/image", "z/image"} {
+		write(t, filepath.Join(dir, name), stale)
+	}
+	r, o := newRepairer(2)
+	r.Refuse = func(e *scan.Entry) error {
+		if e.Name == "store" {
+			return errors.New("refused " + e.Path().String())
+		}
+		return nil
+	}
+	if err := r.Run(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	if len(o.failed) != 2 || len(o.replaced) != 2 {
+		t.Errorf("failed %v, replaced %q", o.failed, o.replaced)
+	}
+	for _, name := range []string{"store/image", "z/store/deep/image"} {
+		if !bytes.Equal(read(t, filepath.Join(dir, name)), stale) {
+			t.Errorf("%s has changed", name)
+		}
+	}
+}
+
 // While a directory is writable it is marked.
 func TestMarked(t *testing.T) {
 	for mode := range uint32(0o10000) {

@@ -40,6 +40,9 @@ func Inside(path string, environ []string) string {
 	return ""
 }
 
+// IsStore reports whether a directory is the store directory of a Nix database beside it.
+func IsStore(dir string) bool { return hasDatabase(besideStore(dir)) }
+
 // isStore reports whether a directory is the store directory of a Nix database.
 func isStore(dir string, environ []string) bool {
 	if hasDatabase(besideStore(dir)) {
