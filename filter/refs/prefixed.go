@@ -70,8 +70,11 @@ func (z *zipTail) search(b []byte, base int64) {
 	}
 }
 
-// isZipEnd reports whether a record at this offset can be that of a zip file with members.
+// isZipEnd reports whether a record at this offset can be that of a zip file with members, on a single disk.
 func isZipEnd(b []byte, at int64) bool {
+	if le32(b[4:]) != 0 && le32(b[4:]) != 0xffffffff || le16(b[8:]) != le16(b[10:]) {
+		return false
+	}
 	count, size, offset := int64(le16(b[10:])), int64(le32(b[12:])), int64(le32(b[16:]))
 	if count == 0xffff || size == 0xffffffff || offset == 0xffffffff { // zip64
 		return true
