@@ -2,9 +2,7 @@ package resources
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"narseal/macho"
@@ -75,9 +73,15 @@ type Problem struct {
 
 // Problems that an Update repairs.
 const (
-	Changed     = "changed"
-	CodeChanged = "nested code changed"
+	Changed      = "changed"
+	codeChanged  = "nested code changed"
+	notCertified = "nested code is not signed by a certificate, which its requirement names"
 )
+
+// CanUpdate reports whether an Update repairs a problem.
+func CanUpdate(problem string) bool {
+	return problem == Changed || problem == codeChanged || problem == notCertified
+}
 
 // MaxProblems is how many problems are named. One more problem gives the number of the others.
 const MaxProblems = 1000
@@ -96,36 +100,6 @@ type Bundle struct {
 	Unclear func(i int) string
 }
 
-// Check compares the files of a bundle with the list, and returns the problems, sorted by path.
-func (l *List) Check(b *Bundle) []Problem {
-	c := &check{List: l, bundle: b, seen: map[string]bool{}}
-	for i := 0; i < len(b.Files); {
-		f := &b.Files[i]
-		i++
-		if c.file(i-1, f) || f.Kind != Directory {
-			continue
-		}
-		for i < len(b.Files) && strings.HasPrefix(b.Files[i].Path, f.Path) && b.Files[i].Path[len(f.Path)] == '/' {
-			i++
-		}
-	}
-	touched := slices.ContainsFunc(b.Files, func(f File) bool { return f.Touched })
-	for path, s := range l.files {
-		if !s.optional && !c.seen[path] {
-			c.report(path, "missing", touched)
-		}
-	}
-	slices.SortFunc(c.found, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Problem, b.Problem))
-	})
-	if more := len(c.found) - MaxProblems; more > 0 {
-		touched := slices.ContainsFunc(c.found[MaxProblems:], func(p Problem) bool { return p.Touched })
-		last := Problem{macho.Resource{Problem: fmt.Sprintf("%d more files do not match", more)}, touched}
-		c.found = append(c.found[:MaxProblems:MaxProblems], last)
-	}
-	return c.found
-}
-
 type check struct {
 	*List
 	bundle *Bundle
@@ -139,7 +113,7 @@ func (c *check) report(path, problem string, touched bool) {
 
 // file checks a file. If it is a directory, file reports whether its contents are checked, too.
 func (c *check) file(i int, f *File) bool {
-	if isExcluded(f.Path, c.bundle.Executable) {
+	if isExcluded(f.Path, "") {
 		return false
 	}
 	r, clear := c.find(f.Path, f.Kind == Directory)
@@ -183,6 +157,15 @@ func (c *check) nested(i int, requirement string) string {
 		}
 	}
 	return matchCode(requirement, c.bundle.Nested(i))
+}
+
+// Reads reports whether Check compares a file with its entry in the list.
+func (l *List) Reads(f *File, executable string) bool {
+	if isExcluded(f.Path, executable) {
+		return false
+	}
+	r, clear := l.find(f.Path, f.Kind == Directory)
+	return !clear || r != nil && (f.Kind == Directory || !r.omit)
 }
 
 // touchedBelow reports whether the caller has changed a file in the directory Files[i].

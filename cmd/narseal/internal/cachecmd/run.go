@@ -17,6 +17,7 @@ import (
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/worklist"
 	"narseal/filter"
+	"narseal/macho/bundle"
 	"narseal/nar"
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/narinfo"
@@ -70,7 +71,7 @@ func newRun(e *command.Env, o *Options, cache, name string) (*run, error) {
 		Env: e, name: cache, file: file, rep: &cacheReport{command: name, cache: cache},
 		budget: report.NewBudget(report.DefaultBudget), found: map[string]*pathFound{},
 	}
-	r.cfg.Spill = o.Spill(e)
+	r.cfg.Spill, r.cfg.Bundles = o.Spill(e), bundle.NewPool(bundle.DefaultPool)
 	r.rep.paths.open = r.cfg.Spill.Open
 	r.rep.shard = o.shardName()
 	r.rep.age = &r.age
