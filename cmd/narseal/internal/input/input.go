@@ -27,7 +27,10 @@ type Input struct {
 	io.Reader
 	Name string
 	// Info describes the file. It is nil where stdin is not a file.
-	Info     fs.FileInfo
+	Info fs.FileInfo
+	// MaxContents is the most that the decompressed contents can have, in bytes; 0: any number. More may be an error.
+	MaxContents int64
+
 	file     *os.File // nil as Info is
 	size     int64    // of what is no file, for the progress; 0 if it is not known
 	progress *terminal.Progress
