@@ -117,22 +117,32 @@ func (b *openBundle) file(c *Checker, path string) (found *resources.File) {
 	return nil
 }
 
-// executableName returns the name of the main executable: the one in Info.plist, or else that of the bundle. why says why
-// CFBundle may find another one.
-func (b *openBundle) executableName(c *Checker) (name, why string) {
+// executableName returns the name of the main executable: the one in Info.plist (named), or else that of the bundle. why
+// says why CFBundle may find another one.
+func (b *openBundle) executableName(c *Checker) (name string, named bool, why string) {
 	if d, _ := b.info(c); d != nil {
 		name := d.name
 		switch {
 		case int64(len(d.kept)) != d.size:
-			return "", "Info.plist is too large"
+			return "", false, "Info.plist is too large"
 		case !d.isClear:
-			return "", "Info.plist may be read in several ways"
+			return "", false, "Info.plist may be read in several ways"
 		case name != "" && !isFileName(name):
-			return name, "Info.plist names an executable in another directory"
+			return name, true, "Info.plist names an executable in another directory"
 		case name != "":
-			return name, ""
+			return name, true, ""
 		}
 	}
+	name = b.directoryName()
+	if name == "" {
+		name = c.RootName
+	}
+	name, _, _ = cutLast(name, ".")
+	return name, false, ""
+}
+
+// directoryName returns the name of the bundle's directory, if that lies in the tree.
+func (b *openBundle) directoryName() string {
 	dir, name := splitPath(b.root)
 	switch {
 	case name == contentsName:
@@ -140,11 +150,7 @@ func (b *openBundle) executableName(c *Checker) (name, why string) {
 	case strings.HasSuffix(dir, "/Versions"):
 		_, name = splitPath(strings.TrimSuffix(dir, "/Versions"))
 	}
-	if name == "" {
-		name = c.RootName
-	}
-	name, _, _ = cutLast(name, ".")
-	return name, ""
+	return name
 }
 
 // compareElsewhere reports a bundle with a list that the executable at its place does not seal, but perhaps one at another
@@ -165,7 +171,8 @@ func (b *openBundle) compareElsewhere(c *Checker) {
 
 // elsewhere says why the main executable may lie at another place.
 func (b *openBundle) elsewhere(c *Checker) string {
-	name, why := b.executableName(c)
+	info, _ := b.info(c)
+	name, named, why := b.executableName(c)
 	if why != "" && (name != "" || c.tree.stray) {
 		return why
 	}
@@ -176,13 +183,21 @@ func (b *openBundle) elsewhere(c *Checker) string {
 	if b.isBase(c) {
 		path = inMacOS
 	}
+	others := false
 	for i := range b.slices {
-		if w := &b.slices[i]; b.executable(w) == path && sealsResources(&w.slice) {
+		w := &b.slices[i]
+		if !sealsResources(&w.slice) || w.above && !b.isContents(c, w) {
+			continue
+		}
+		if b.executable(w) == path {
 			return ""
 		}
+		others = true
 	}
 	f := b.file(c, path)
 	switch {
+	case others && (named || info != nil && isBundleName([]byte(b.directoryName()))):
+		return "the executable that seals it is not the main one"
 	case f != nil && f.Kind == resources.Symlink:
 		return "the main executable is a symlink"
 	case c.tree.stray && f == nil:

@@ -206,6 +206,9 @@ func (r *run) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src 
 	if errors.As(err, &rename) && !rename.IsClash() && !p.Retry {
 		return fmt.Errorf("%w (%w)", err, binarycache.ErrRetry)
 	}
+	if err == nil {
+		r.budget.Entry(p.NarSize) // that is how much was read, or the path fails
+	}
 	f.Count(cfg.Rules, &f.result, false)
 	if !p.Again {
 		r.mu.Lock()
