@@ -185,3 +185,49 @@ func bundleCache(t *testing.T, dir string) string {
 	})
 	return cacheOf(t, dir, 8, 1, 8<<20, nar)
 }
+
+// sealingImage is a small executable that seals an Info.plist and a list, with four CodeDirectories.
+func sealingImage() string {
+	im := machotest.Image{External: map[int][]byte{1: []byte("other"), 3: []byte("other")}}
+	for i, h := range []uint8{1, 2, 3, 4} {
+		d := machotest.Directory{HashType: h, PageShift: 12}
+		if i > 0 {
+			d.Slot = 0x1000 + uint32(i) - 1
+		}
+		im.Directories = append(im.Directories, d)
+	}
+	data, _ := im.Build()
+	return string(data)
+}
+
+// plistOfMany is a root whose Info.plist of 1 MB takes long to parse, and 2,000 executables that seal it.
+func plistOfMany() []byte {
+	plist := "<plist><dict>" + strings.Repeat("<key>&amp;</key><true/>", 40_000) + "</dict></plist>"
+	image := sealingImage()
+	return archive(func(b *bundleTree) {
+		b.file("Info.plist", plist)
+		b.directory("MacOS", func() {
+			for i := range 2000 {
+				b.file(fmt.Sprintf("%04d", i), image)
+			}
+		})
+	})
+}
+
+// deepExecutables is 4,095 executables in 60 directories with long names, which wait for the end of their bundle.
+func deepExecutables() []byte {
+	image := sealingImage()
+	return archive(func(b *bundleTree) {
+		var level func(n int)
+		level = func(n int) {
+			if n > 0 {
+				b.directory(strings.Repeat("d", 252), func() { level(n - 1) })
+				return
+			}
+			for i := range 4095 {
+				b.file(fmt.Sprintf("%04d", i), image)
+			}
+		}
+		b.directory("A.app", func() { level(60) })
+	})
+}
