@@ -38,10 +38,16 @@ func (r *resealer) list(executable string) ([]byte, *FileDigest) {
 	}
 	// A list that cannot be checked afterwards is not changed. The comparison says why.
 	r.b.list, err = resources.Parse(data)
-	if err != nil || r.cost+r.b.list.Cost(files) > costInAll+r.allowed {
+	if err != nil {
 		r.b.list = nil
 		return nil, nil
 	}
+	cost := r.b.list.Cost(files) // of isRead, and of the comparison
+	if r.cost+2*cost > costInAll+r.allowed {
+		r.b.list = nil
+		return nil, nil
+	}
+	r.cost += cost
 	if r.Reseal.All && !d.Touched && !r.isRead(changed, files, executable) {
 		r.b.list, r.updated = nil, 0
 		return nil, d
