@@ -66,6 +66,9 @@ func (b *openBundle) compareStored(c *Checker, w *waitingSlice) {
 	if slices.ContainsFunc(s.External, func(s macho.SpecialSlot) bool { return s.K == slotInfoPlist }) {
 		b.comparePlatform(c, s)
 	}
+	if !changed[slotInfoPlist] {
+		b.compareNamed(c, s)
+	}
 }
 
 // comparePlatform reports an Info.plist that CFBundle prefers on macOS.
@@ -81,6 +84,19 @@ func (b *openBundle) comparePlatform(c *Checker, s *macho.Slice) {
 		mark(s, path+": "+why, b.touched(c))
 		b.name(s, macho.Resource{Path: path, Problem: why})
 	}
+}
+
+// compareNamed reports an Info.plist that may name another main executable, which nothing seals. compareElsewhere reports
+// one in another directory.
+func (b *openBundle) compareNamed(c *Checker, s *macho.Slice) {
+	name, _, why := b.executableName(c)
+	if !c.CheckResources || why == "" || name != "" && b.codeResources != nil || c.tree.full != "" && sealsResources(s) {
+		return
+	}
+	_, path := b.info(c)
+	why = "not checked: " + why
+	mark(s, why, b.touched(c))
+	b.name(s, macho.Resource{Path: path, Problem: why})
 }
 
 // comparePartly reports an executable of which a slice, or the CodeDirectory that counts, does not seal the list.

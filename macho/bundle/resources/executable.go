@@ -2,7 +2,6 @@ package resources
 
 import (
 	"bytes"
-	"encoding/xml"
 	"errors"
 	"strings"
 )
@@ -22,7 +21,7 @@ func MainExecutable(infoPlist []byte) (name string, clear bool) {
 	switch {
 	case err != nil:
 		// Without a dictionary there is no name. Apple reads some of what is an error here, and lists as text, too.
-		return "", !bytes.HasPrefix(infoPlist, []byte("bplist")) && !bytes.ContainsAny(infoPlist, "<{=\x00")
+		return "", !bytes.HasPrefix(infoPlist, []byte("bplist")) && !bytes.ContainsAny(infoPlist, "<{=;\x00")
 	case len(names) == 0:
 		return "", true
 	}
@@ -52,7 +51,8 @@ func executables(infoPlist []byte) (map[string]any, error) {
 		}
 		return names, nil
 	}
-	w := &xmlWalk{data: infoPlist, Decoder: xml.NewDecoder(bytes.NewReader(infoPlist))}
+	infoPlist = bytes.TrimPrefix(infoPlist, []byte("\xef\xbb\xbf")) // a byte order mark
+	w := newXMLWalk(infoPlist, nil)
 	if start, err := w.root(); err != nil || start != "dict" {
 		return nil, errors.New("not a dictionary")
 	}

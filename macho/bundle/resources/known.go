@@ -10,6 +10,7 @@ import (
 // small part of the time of expressions.
 var known = map[string]func(path string) bool{
 	`.*`:                           func(string) bool { return true },
+	`^`:                            func(string) bool { return true },
 	`^.*`:                          func(string) bool { return true },
 	`^[^/]+$`:                      func(p string) bool { return p != "" && !strings.Contains(p, "/") },
 	`^Resources/`:                  func(p string) bool { return strings.HasPrefix(p, "Resources/") },
@@ -30,7 +31,19 @@ var known = map[string]func(path string) bool{
 	`^.*\.lproj/locversion.plist$`:           func(p string) bool { return isLocalVersion(p, "") },
 
 	`^(Frameworks|SharedFrameworks|PlugIns|Plug-ins|XPCServices|Helpers|MacOS|Library/(Automator|Spotlight|LoginItems))/`: isCodePlace,
+
+	// The App Store adds keys to applications for iOS.
+	`^(Frameworks/[^/]+\.framework/|PlugIns/[^/]+\.appex/|PlugIns/[^/]+\.appex/Frameworks/[^/]+\.framework/|())SC_Info/[^/]+\.(sinf|supf|supp)$`: isStoreKey,
+	`^Watch/[^/]+\.app/(Frameworks/[^/]+\.framework/|PlugIns/[^/]+\.appex/|PlugIns/[^/]+\.appex/Frameworks/[^/]+\.framework/)SC_Info/[^/]+\.(sinf|supf|supp)$`: func(p string) bool {
+		rest, ok := strings.CutPrefix(p, "Watch/")
+		if ok {
+			rest, ok = cutDirectory(rest, ".app")
+		}
+		return ok && !strings.HasPrefix(rest, storeKeys) && isStoreKey(rest)
+	},
 }
+
+const storeKeys = "SC_Info/"
 
 const infoPlistName = "Info.plist"
 
@@ -74,4 +87,34 @@ func isCodePlace(path string) bool {
 		return ok
 	}
 	return false
+}
+
+// isStoreKey reports whether a file has a key of the App Store, for the bundle or a framework or extension in it.
+func isStoreKey(path string) bool {
+	if rest, ok := strings.CutPrefix(path, "PlugIns/"); ok {
+		if path, ok = cutDirectory(rest, ".appex"); !ok {
+			return false
+		}
+	}
+	if rest, ok := strings.CutPrefix(path, "Frameworks/"); ok {
+		if path, ok = cutDirectory(rest, ".framework"); !ok {
+			return false
+		}
+	}
+	name, ok := strings.CutPrefix(path, storeKeys)
+	name, suffix, _ := cutLast(name, ".")
+	return ok && name != "" && !strings.Contains(name, "/") && (suffix == "sinf" || suffix == "supf" || suffix == "supp")
+}
+
+// cutDirectory returns the path below a first directory whose name has more than this suffix.
+func cutDirectory(path, suffix string) (below string, ok bool) {
+	dir, below, ok := strings.Cut(path, "/")
+	return below, ok && len(dir) > len(suffix) && strings.HasSuffix(dir, suffix)
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }

@@ -17,6 +17,7 @@ func TestKnownRules(t *testing.T) {
 		"", "/", "/", ".", "a", "é", "\xff", "\n", "Resources", "Base", ".lproj", "Info.plist", "version", "plist", "locversion",
 		"embedded.provisionprofile", "PkgInfo", ".dSYM", ".DS_Store", ".pkg", "Frameworks", "SharedFrameworks", "PlugIns", "Plug-ins", "XPCServices",
 		"Helpers", "MacOS", "Library", "Automator", "Spotlight", "LoginItems", ".lproj/locversion.plist", "version.plist", "Resources/",
+		"Watch/a.app/", "PlugIns/a.appex/", "Frameworks/a.framework/", "PlugIns/a.appex/Frameworks/a.framework/", "SC_Info/", "SC_Info/a.sinf", ".supp",
 	}
 	var paths []string
 	for _, a := range pieces {

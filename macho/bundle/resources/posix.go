@@ -14,19 +14,21 @@ const maxRepetitions = 255
 const escapable = `.[]()*+?{}|^$\`
 
 // notPOSIX says what in an expression has another meaning for regcomp(3) than for Go, or none that IEEE Std 1003.1
-// defines (chapter 9.4). The expression has been parsed as Go's.
+// defines (chapter 9.4). The expression has been parsed as Go's. An empty group is not defined, but Security.framework's
+// own expressions have it (StaticCode.cpp), and every regcomp matches nothing with it.
 func notPOSIX(pattern string) string {
 	atom := false // a quantifier may follow
 	begin := true // an alternative begins
 	for i := 0; i < len(pattern); i++ {
 		c := pattern[i]
 		quantifier := c == '*' || c == '+' || c == '?' || c == '{'
+		isEmpty := c == ')' && begin && i > 0 && pattern[i-1] == '('
 		switch {
 		case c == 0 || c >= 0x80:
 			return "a character that is not ASCII"
 		case quantifier && !atom:
 			return fmt.Sprintf("%q, which repeats nothing or a repetition", c)
-		case (c == '|' || c == ')') && begin:
+		case (c == '|' || c == ')') && begin && !isEmpty:
 			return "an empty alternative"
 		case c == '{':
 			n := interval(pattern[i:])
@@ -45,7 +47,7 @@ func notPOSIX(pattern string) string {
 			}
 			i += n - 1
 		}
-		atom = !quantifier && c != '(' && c != '|' && c != '^' && c != '$'
+		atom = !quantifier && c != '(' && c != '|' && c != '^' && c != '$' && !isEmpty
 		begin = c == '(' || c == '|'
 	}
 	if begin {

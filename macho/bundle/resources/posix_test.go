@@ -38,7 +38,7 @@ func matchesOf(t *testing.T, pattern string, paths []string) (found []string, ok
 func TestExpressions(t *testing.T) {
 	nartest.Tool(t, "grep")
 	paths := []string{
-		"a", "b", "ab", "aab", "a.b", "a]b", `a\b`, "evil", "Resources/evil", "Resources/en.lproj/x", "version.plist", "a\nb", "x", "0", "-", "^", "$",
+		"a", "b", "ab", "aab", "a.b", "a]b", `a\b`, "evil", "Resources/evil", "Resources/en.lproj/x", "version.plist", "a\nb", "x", "SC_Info/a.sinf", "Frameworks/a.framework/SC_Info/a.supf", "0", "-", "^", "$",
 		"[", "]", "{", "}", "a{1}", "(a)", "|", "1", "aa", "aaa", "ev\xc3\xa9l", "\xff", ".DS_Store", "a/.DS_Store", "Info.plist", "Frameworks/F.framework", "A", "Z", "é",
 	}
 	pieces := []string{
@@ -48,6 +48,9 @@ func TestExpressions(t *testing.T) {
 	for _, p := range []string{
 		"^.*", `^Info\.plist$`, `^(.*/)?\.DS_Store$`, `^.*\.lproj/`, "^[^/]+$", "^(Frameworks|SharedFrameworks)/", `^.*\.dSYM($|/)`,
 		"^Library/(Automator|Spotlight|LoginItems)/", `^Resources/.*\.lproj/locversion.plist$`, `^Base\.lproj/`, "^a{1,255}$", "[]x]", "[^]x]", "[a-]", "[-a]",
+		"^", "()", "^()a", "(())b", "(a|())b", "(()|a)$", `(Frameworks/[^/]+\.framework/|PlugIns/[^/]+\.appex/|())SC_Info/[^/]+\.sinf$`,
+		`^(Frameworks/[^/]+\.framework/|PlugIns/[^/]+\.appex/|PlugIns/[^/]+\.appex/Frameworks/[^/]+\.framework/|())SC_Info/[^/]+\.(sinf|supf|supp)$`,
+		`^Watch/[^/]+\.app/(Frameworks/[^/]+\.framework/|PlugIns/[^/]+\.appex/|PlugIns/[^/]+\.appex/Frameworks/[^/]+\.framework/)SC_Info/[^/]+\.(sinf|supf|supp)$`,
 	} {
 		if why := notPOSIX(p); why != "" {
 			t.Errorf("%q: %s", p, why)
@@ -56,7 +59,7 @@ func TestExpressions(t *testing.T) {
 	}
 	for _, p := range []string{
 		`^Resources/[\]e]vil$`, `\x65`, `\145`, `\n`, `\a`, `\d`, `\w`, `\b`, `\Qa`, `\<`, `\>`, "\\`", `\'`, `\/`, "a**", "a+?", "a{1}{2}", "^*", "$*", "(*a)", "a{,3}", "a{x", "a{256}",
-		"a{3,1}", "(|a)", "(a|)", "()", "a||b", "|a", "a|", "", "é", "[é]", "[[.a.]]", "[[=a=]]", "[[:word:]]", "[[:^alpha:]]", "[z-a]", "[!--]", "[a-c-e]", "[[a]", "[:alpha:]", "a\x00", "(?i)a",
+		"a{3,1}", "(|a)", "(a|)", "()*", "(){2}", "(()+)", "a(|)", "a||b", "|a", "a|", "", "é", "[é]", "[[.a.]]", "[[=a=]]", "[[:word:]]", "[[:^alpha:]]", "[z-a]", "[!--]", "[a-c-e]", "[[a]", "[:alpha:]", "a\x00", "(?i)a",
 	} {
 		if _, err := parseExpression(p); err == nil {
 			t.Errorf("%q is accepted", p)

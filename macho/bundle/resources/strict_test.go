@@ -242,6 +242,10 @@ func TestStrictXML(t *testing.T) {
 		"<string>x<!-- y --></string>", "<string>x<b>y</b></string>", "<string>x<?y?></string>", "<string>x\r</string>", "<bogus/>", "<array>x</array>",
 		"<dict><key>a</key></dict>", "<dict><key>a</key><key>b</key></dict>", "<dict><true/><true/></dict>", "<array><key>x</key></array>",
 		"<dict><key>a</key><true/><true/></dict>", "<true>x</true>", "<integer>0x10</integer>", "<integer>x</integer>", "<real>nan</real>",
+		"<true> </true>", "<integer></integer>", "<integer/>", "<integer>5 </integer>", "<integer>1.5</integer>", "<real/>", "<real> 1</real>", "<real>1e</real>",
+		"<data/>", "<data>A&#65;AA</data>", "<data><![CDATA[AAAA]]></data>", "<data>AA*A</data>", "<date/>", "<date>2020-01-01</date>", "<string>&#xD800;</string>",
+		"<string>&#56320;</string>", "<string>&#00000000065;</string>", `<string a="></string><key>b</key><string c=">x</string>`, `<string a='>'>x</string>`,
+		"<!---><string>x</string><!-- -->", "<?x?><string>x</string>", "<array>\u00a0</array>", "<array>&#32;</array>", "<array><![CDATA[ ]]></array>",
 		"<x:string>x</x:string>", `<string xmlns="x">x</string>`, "<dict><key>a<!-- x --></key><true/></dict>", "<string>&x;</string>",
 	} {
 		for _, data := range [][]byte{list(s, "<string/>", ""), list("<string>x</string>", s, "")} {
@@ -252,11 +256,34 @@ func TestStrictXML(t *testing.T) {
 	}
 	whole := list("<string>x</string>", "<string/>", "")
 	for _, data := range [][]byte{
-		list("<string>x</string>", "<string/>", "<dict/>"), list("<string>x</string>", "<string/>", "x"), append(whole, "<plist/>"...), append(whole, 'x'),
+		list("<string>x</string>", "<string/>", "\u0085"), append(whole, "<?x?>"...), append(whole, "<!DOCTYPE plist>"...), append(whole, "\u00a0"...),
+		list("<string>x</string>", "<string/>", "<?x?>"), list("<string>x</string>", "<string/>", "<dict/>"), list("<string>x</string>", "<string/>", "x"), append(whole, "<plist/>"...), append(whole, 'x'),
 		bytes.TrimSuffix(whole, []byte("</plist>\n")), append(whole, 0),
 	} {
 		if _, err := Parse(data); err == nil {
 			t.Errorf("%s is accepted", data)
+		}
+	}
+	const apple = `"http://www.apple.com/DTDs/PropertyList-1.0.dtd">`
+	for _, before := range []string{
+		`<?xml version="1.0" encoding="UTF-8"?>`, "<?xml version='1.0' encoding='utf-8' standalone='no' ?>", `<?xml version="1.0"?>` + "\n", "\n  <!-- x -->\n",
+		`<?xml version="1.0" encoding="UTF-8"?>` + "\r\n<!-- x -->" + `<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" ` + apple + "\n",
+		`<!DOCTYPE plist PUBLIC "-//Apple Computer//DTD PLIST 1.0//EN"` + "\n  " + apple, `<!DOCTYPE plist SYSTEM "file://localhost/System/Library/DTDs/PropertyList.dtd">`,
+		"<!DOCTYPE plist><!-- x -->", "\n" + `<?xml version="1.0" encoding="UTF-8"?>`,
+	} {
+		if _, err := Parse(append(append([]byte(before), whole...), "<!-- x -->\n"...)); err != nil {
+			t.Errorf("%s: %v", before, err)
+		}
+	}
+	for _, before := range []string{
+		"<!DOCTYPE plist SYSTEM '>" + string(whole) + "'>", `<!DOCTYPE plist SYSTEM ">` + string(whole) + `">`, "<!DOCTYPE plist <!-- > " + string(whole) + "-->>",
+		"<!DOCTYPE plist []>", "<!DOCTYPE plist [<!ENTITY x '>'>]>", "<!DOCTYPE plist><!DOCTYPE plist>", "<!ELEMENT x>", "<!doctype plist>", "<!DOCTYPE plist '>",
+		"<?x?>", `<?xml-stylesheet href="x"?>`, `<!-- x --><?xml version="1.0"?>`, `<?xml version="1.0"?><?xml version="1.0"?>`, `<?xml version="1.1"?>`,
+		`<?xml version="1.0" encoding="UTF-16"?>`, `<?xml version="1.0" encoding="ISO-8859-1"?>`, `<?xml version="encoding='UTF-7'" version="1.0"?>`,
+		`<?xml version="1.0" x="encoding='UTF-7'"?>`, "<!--->", "\xef\xbb\xbf", "\u00a0", "x",
+	} {
+		if _, err := Parse(append([]byte(before), whole...)); err == nil {
+			t.Errorf("%s is accepted before a list", before)
 		}
 	}
 	icon := dict{"files2": dict{"Icon\r": dict{"hash": sums("").SHA1[:]}}, "rules2": dict{"^.*": true}}
@@ -276,7 +303,10 @@ func TestMainExecutable(t *testing.T) {
 	}{
 		{"<plist><dict><key>CFBundleExecutable</key><string>A</string></dict></plist>", "A", true},
 		{"<plist><dict><key>CFBundleName</key><string>A</string></dict></plist>", "", true},
-		{"info", "", true}, {"", "", true},
+		{"info", "", true}, {"", "", true}, {"CFBundleExecutable;", "", false},
+		{"\xef\xbb\xbf<plist><dict><key>CFBundleExecutable</key><string>A</string></dict></plist>", "A", true},
+		{"<!DOCTYPE plist '><plist><dict/></plist>'><plist><dict><key>CFBundleExecutable</key><string>A</string></dict></plist>", "", false},
+		{`<plist><dict><key>CFBundleExecutable</key><string a=">B</string><key>x</key><string b=">A</string></dict></plist>`, "", false},
 		{"<plist><dict><key>CFBundleExecutable</key><string>A</string><key>CFBundleExecutable</key><string>B</string></dict></plist>", "", false},
 		{"<plist><dict><key>CFBundleExecutable</key><string>A</string><key>CFBundleExecutable-macos</key><string>B</string></dict></plist>", "A", false},
 		{"<plist><dict><key>CFBundleExecutable</key><string>A</string><key>CFBundleExecutable~mac</key><string>B</string></dict></plist>", "A", false},

@@ -3,7 +3,6 @@ package resources
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/xml"
 	"fmt"
 
 	"narseal/macho"
@@ -11,7 +10,7 @@ import (
 
 // xml returns the edits of a list in XML. Parse has checked only the tables that it reads, not the whole list.
 func (u *Update) xml(list []byte) ([]edit, error) {
-	w := &xmlWalk{data: list, Decoder: xml.NewDecoder(bytes.NewReader(list))}
+	w := newXMLWalk(list, nil)
 	if _, err := w.root(); err != nil {
 		return nil, err
 	}

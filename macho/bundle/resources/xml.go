@@ -24,7 +24,7 @@ func walkXML(data []byte, add func(table, key string, value any) error) error {
 
 // walkTables is walkXML for the tables that are wanted.
 func walkTables(data []byte, wanted func(string) bool, add func(table, key string, value any) error) error {
-	w := &xmlWalk{data: data, Decoder: xml.NewDecoder(bytes.NewReader(data)), add: add}
+	w := newXMLWalk(data, add)
 	start, err := w.root()
 	if err != nil {
 		return err
@@ -50,18 +50,10 @@ func walkTables(data []byte, wanted func(string) bool, add func(table, key strin
 	return w.end()
 }
 
-type xmlWalk struct {
-	*xml.Decoder
-	data []byte
-	add  func(table, key string, value any) error
-	at   int64 // of the start tag that start returned
-}
-
 // next returns the next start or end tag. Text between tags is white space.
 func (w *xmlWalk) next() (xml.Token, error) {
 	for {
-		w.at = w.InputOffset()
-		t, err := w.Token()
+		t, err := w.token()
 		if err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
@@ -69,15 +61,10 @@ func (w *xmlWalk) next() (xml.Token, error) {
 			return nil, err
 		}
 		switch t := t.(type) {
-		case xml.StartElement:
-			if t.Name.Space != "" {
-				return nil, fmt.Errorf("offset %d: <%.20s> in a name space", w.at, t.Name.Local)
-			}
-			return t, nil
-		case xml.EndElement:
+		case xml.StartElement, xml.EndElement:
 			return t, nil
 		case xml.CharData:
-			if len(bytes.TrimSpace(t)) > 0 {
+			if len(bytes.Trim(w.data[w.at:w.InputOffset()], spaces)) > 0 {
 				return nil, fmt.Errorf("offset %d: text %.20q between elements", w.at, t)
 			}
 		}
