@@ -20,7 +20,7 @@ func unclearInfos() map[string]string {
 	}
 	return map[string]string{
 		"a key for macOS, too": plist(both + named("CFBundleExecutable-macos")), "a key for macOS": plist(named("CFBundleExecutable-macos")),
-		"UTF-16": "\xfe\xff" + wide, "UTF-16 without a byte order mark": wide, "text": "{ CFBundleExecutable = Evil; }",
+		"a file that a widget shows": plist(both + "<key>MainHTML</key><string>Evil</string>"), "UTF-16 without a byte order mark": wide, "text": "{ CFBundleExecutable = Evil; }",
 		"strings": "CFBundleExecutable = Evil;", "Latin-1": `<?xml version="1.0" encoding="ISO-8859-1"?>` + plist(named("CFBundleExecutable")),
 		"large":                   plist(named("CFBundleExecutable")) + strings.Repeat(" ", 1<<20),
 		"a > in the DOCTYPE":      "<!DOCTYPE plist '>" + plist(named("CFBundleExecutable")) + "'>" + plist(both),

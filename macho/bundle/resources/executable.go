@@ -6,7 +6,11 @@ import (
 	"strings"
 )
 
-const executableKey = "CFBundleExecutable"
+const (
+	executableKey    = "CFBundleExecutable"
+	oldExecutableKey = "NSExecutable" // if there is no executableKey
+	widgetKey        = "MainHTML"     // a file that Security.framework takes instead of an executable
+)
 
 // Executable returns the name of the main executable that an Info.plist gives, or an empty string.
 func Executable(infoPlist []byte) string {
@@ -29,6 +33,7 @@ func MainExecutable(infoPlist []byte) (name string, clear bool) {
 	if !ok {
 		return "", false
 	}
+	delete(names, oldExecutableKey)
 	return strings.Clone(name), len(names) == 1
 }
 
@@ -51,8 +56,7 @@ func executables(infoPlist []byte) (map[string]any, error) {
 		}
 		return names, nil
 	}
-	infoPlist = bytes.TrimPrefix(infoPlist, []byte("\xef\xbb\xbf")) // a byte order mark
-	w := newXMLWalk(infoPlist, nil)
+	infoPlist, w := newInfoWalk(infoPlist)
 	if start, err := w.root(); err != nil || start != "dict" {
 		return nil, errors.New("not a dictionary")
 	}
@@ -62,6 +66,7 @@ func executables(infoPlist []byte) (map[string]any, error) {
 			return err
 		}
 		from := w.at
+		w.lax = !isExecutableKey(key)
 		if err := w.skip(start); err != nil || !isExecutableKey(key) {
 			return err
 		}
@@ -81,5 +86,5 @@ func executables(infoPlist []byte) (map[string]any, error) {
 func isExecutableKey(key string) bool {
 	key, _, _ = strings.Cut(key, "-")
 	key, _, _ = strings.Cut(key, "~")
-	return key == executableKey || key == "NSExecutable"
+	return key == executableKey || key == oldExecutableKey || key == widgetKey
 }

@@ -296,6 +296,16 @@ func TestStrictXML(t *testing.T) {
 
 // What may name another executable for CFBundle is not clear.
 func TestMainExecutable(t *testing.T) {
+	info := func(more string) string {
+		return "<plist><dict>" + more + "<key>CFBundleExecutable</key><string>A</string></dict></plist>"
+	}
+	wide := func(mark, text string) string {
+		b := utf16Bytes(utf16.Encode([]rune(text)))
+		for i := 0; mark == "\xff\xfe" && i < len(b); i += 2 {
+			b[i], b[i+1] = b[i+1], b[i]
+		}
+		return mark + string(b)
+	}
 	for _, test := range []struct {
 		info  string
 		name  string
@@ -303,6 +313,14 @@ func TestMainExecutable(t *testing.T) {
 	}{
 		{"<plist><dict><key>CFBundleExecutable</key><string>A</string></dict></plist>", "A", true},
 		{"<plist><dict><key>CFBundleName</key><string>A</string></dict></plist>", "", true},
+		{info("<key>x</key><string>a\r\nb</string><key>y</key><integer>0x1F</integer><key>z</key><array><real>nan</real><real>-Infinity</real></array>"), "A", true},
+		{"<!---- a -- b ---->" + info("<!-- -- --->"), "A", true}, {info("<key>x</key><string><![CDATA[<!-- --]]></string>"), "A", true},
+		{info("<!---><key>x</key><true/><!-- -->"), "", false}, {info("<key>x</key><string>a<!-- b --></string>"), "", false},
+		{info("<key>x</key><integer>1F</integer>"), "", false}, {info("<key>MainHTML</key><string>x.html</string>"), "A", false},
+		{info("<key>NSExecutable</key><string>B</string>"), "A", true}, {info("<key>x</key><string b=\">\"/>"), "", false},
+		{wide("\xff\xfe", `<?xml version="1.0" encoding="UTF-16"?>`+info("<!-- \U0001F600 -->")), "A", true}, {wide("\xfe\xff", info("")), "A", true},
+		{wide("", info("")), "", false}, {wide("\xff\xfe", info(""))[:101], "", false}, {wide("\xff\xfe", info("")) + "\x00\xd8", "", false},
+		{`<?xml version="1.0" encoding="UTF-16"?>` + info(""), "", false},
 		{"info", "", true}, {"", "", true}, {"CFBundleExecutable;", "", false},
 		{"\xef\xbb\xbf<plist><dict><key>CFBundleExecutable</key><string>A</string></dict></plist>", "A", true},
 		{"<!DOCTYPE plist '><plist><dict/></plist>'><plist><dict><key>CFBundleExecutable</key><string>A</string></dict></plist>", "", false},

@@ -20,6 +20,7 @@ type xmlWalk struct {
 	inside  bool  // the root has begun
 	prolog  bool  // something precedes it
 	doctype bool
+	lax     bool // the value is not used: it is only as Apple's parser wants it
 }
 
 func newXMLWalk(data []byte, add func(table, key string, value any) error) *xmlWalk {
@@ -68,8 +69,8 @@ func (w *xmlWalk) token() (xml.Token, error) {
 	return t, nil
 }
 
-// xmlDeclaration matches the declaration of UTF-8.
-var xmlDeclaration = lazyRegexp(`^<\?xml\s+version\s*=\s*["']1\.0["'](\s+encoding=["'](?i:utf-8)["'])?(\s+standalone=["'](yes|no)["'])?\s*\?>$`)
+// xmlDeclaration matches the declaration of UTF-8, and of UTF-16, which the decoder refuses unless a walk accepts it.
+var xmlDeclaration = lazyRegexp(`^<\?xml\s+version\s*=\s*["']1\.0["'](\s+encoding=["'](?i:utf-(8|16))["'])?(\s+standalone=["'](yes|no)["'])?\s*\?>$`)
 
 // spaces are what Apple's parser skips between elements.
 const spaces = " \t\r\n"
@@ -83,12 +84,14 @@ type level struct {
 
 func (l *level) isContainer() bool { return l.element == "dict" || l.element == "array" }
 
-// The contents of values as Apple's parser wants them.
+// The contents of values as all parsers want them, and as Apple's alone does.
 var (
-	integerText = lazyRegexp(`^[ \t\r\n]*[+-]?[0-9]+$`)
-	realText    = lazyRegexp(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
-	dateText    = lazyRegexp(`^-?[0-9]+-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`)
-	dataText    = lazyRegexp(`^[A-Za-z0-9+/= \t\r\n]*$`)
+	laxIntegerText = lazyRegexp(`^[ \t\r\n]*[+-]?[ \t\r\n]*(0[xX][0-9a-fA-F]+|[0-9]+)$`)
+	laxRealText    = lazyRegexp(`^((?i:nan|[+-]?inf|[+-]?infinity)|[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?)$`)
+	integerText    = lazyRegexp(`^[ \t\r\n]*[+-]?[0-9]+$`)
+	realText       = lazyRegexp(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
+	dateText       = lazyRegexp(`^-?[0-9]+-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`)
+	dataText       = lazyRegexp(`^[A-Za-z0-9+/= \t\r\n]*$`)
 )
 
 // contents says why an element, which ends at an offset, must not contain what it does.
@@ -97,9 +100,9 @@ func (w *xmlWalk) contents(l *level, end int64) string {
 	ok := true
 	switch l.element {
 	case "integer":
-		ok = integerText().Match(raw)
+		ok = integerText().Match(raw) || w.lax && laxIntegerText().Match(raw)
 	case "real":
-		ok = realText().Match(raw)
+		ok = realText().Match(raw) || w.lax && laxRealText().Match(raw)
 	case "date":
 		ok = dateText().Match(raw)
 	case "data":

@@ -40,7 +40,7 @@ func (w *xmlWalk) skip(element string) error {
 			}
 			stack = stack[:len(stack)-1]
 		case xml.CharData:
-			why = l.text(w.data[w.at:w.InputOffset()])
+			why = l.text(w.data[w.at:w.InputOffset()], w.lax)
 		default:
 			if !l.isContainer() {
 				why = "a comment in a value"
@@ -69,10 +69,10 @@ func (l *level) child(name xml.Name) string {
 
 // text says why an element must not contain this. contents checks the others. dict reads a carriage return in a key, as
 // in Icon\r.
-func (l *level) text(raw []byte) string {
+func (l *level) text(raw []byte, lax bool) string {
 	switch l.element {
 	case "string":
-		if bytes.ContainsRune(raw, '\r') {
+		if bytes.ContainsRune(raw, '\r') && !lax {
 			return "a carriage return in a string"
 		}
 	case "array", "dict":

@@ -1,0 +1,92 @@
+package resources
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// newInfoWalk returns an xmlWalk over an Info.plist, and its text as UTF-8. People write these files, not only codesign:
+// the text is made one that the decoder reads, if Apple's parser reads it.
+func newInfoWalk(data []byte) ([]byte, *xmlWalk) {
+	text := bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // a byte order mark
+	wide, ok := fromUTF16(data)
+	if ok {
+		text = wide
+	}
+	text = plainComments(text)
+	w := newXMLWalk(text, nil)
+	if ok {
+		w.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil }
+	}
+	return text, w
+}
+
+// fromUTF16 converts text that has the byte order mark of UTF-16.
+func fromUTF16(data []byte) (text []byte, ok bool) {
+	var order binary.ByteOrder = binary.BigEndian
+	switch {
+	case len(data)%2 != 0 || bytes.HasPrefix(data, []byte("\xff\xfe\x00\x00")): // UTF-32
+		return nil, false
+	case bytes.HasPrefix(data, []byte("\xff\xfe")):
+		order = binary.LittleEndian
+	case !bytes.HasPrefix(data, []byte("\xfe\xff")):
+		return nil, false
+	}
+	text = make([]byte, 0, len(data))
+	for data = data[2:]; len(data) > 0; data = data[2:] {
+		r := rune(order.Uint16(data))
+		if utf16.IsSurrogate(r) {
+			if len(data) < 4 {
+				return nil, false
+			}
+			if r = utf16.DecodeRune(r, rune(order.Uint16(data[2:]))); r == utf8.RuneError {
+				return nil, false
+			}
+			data = data[2:]
+		}
+		text = utf8.AppendRune(text, r)
+	}
+	return text, true
+}
+
+// plainComments replaces the hyphens inside comments, which XML forbids and Apple's parser does not.
+func plainComments(text []byte) []byte {
+	copied := false
+	for at := 0; ; {
+		begin := bytes.Index(text[at:], []byte("<!"))
+		if begin < 0 {
+			return text
+		}
+		at += begin
+		end := "-->"
+		switch {
+		case bytes.HasPrefix(text[at:], []byte("<!--")):
+			at += len("<!--")
+		case bytes.HasPrefix(text[at:], []byte("<![CDATA[")):
+			end = "]]>"
+		default:
+			at += len("<!")
+			continue
+		}
+		length := bytes.Index(text[at:], []byte(end))
+		if length < 0 {
+			return text
+		}
+		inside := text[at : at+length]
+		if end == "-->" && !bytes.HasPrefix(inside, []byte("->")) && (bytes.Contains(inside, []byte("--")) || bytes.HasSuffix(inside, []byte("-"))) {
+			if !copied {
+				text, copied = bytes.Clone(text), true
+				inside = text[at : at+length]
+			}
+			for i := range inside {
+				if inside[i] == '-' {
+					inside[i] = ' '
+				}
+			}
+		}
+		at += length + len(end)
+	}
+}
