@@ -151,7 +151,7 @@ func TestNestedExecutable(t *testing.T) {
 		at      = "Frameworks/F.framework"
 		changed = at + ": nested code changed"
 		other   = at + ": nested code not checked: "
-		several = other + "its Info.plist may be read in several ways"
+		several = other + "its Info.plist may be read in several ways; Resources/Info.plist: not checked: Info.plist may be read in several ways"
 	)
 	build := func(info string, inBase string) nartest.Dir {
 		code := func(text string) machotest.Image {

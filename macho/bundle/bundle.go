@@ -102,13 +102,13 @@ type openBundle struct {
 	given         int      // slices with contents
 	contents      contents // of the directory, counted once
 	listContents  macho.Image
-	refused       string // why it was not resealed
-
-	list    *resources.List // of codeResources, parsed once
-	listErr error
-	files   []resources.File // what is compared with the list
-	sealed  sealed
-	found   map[string]*resources.File // by path; nil: nothing lies there
+	refused       string          // why it was not resealed
+	scripted      bool            // its signature lies in files, and was compared
+	list          *resources.List // of codeResources, parsed once
+	listErr       error
+	files         []resources.File // what is compared with the list
+	sealed        sealed
+	found         map[string]*resources.File // by path; nil: nothing lies there
 }
 
 type waitingSlice struct {

@@ -9,6 +9,12 @@ import (
 // platformInfoPlist is the name of an Info.plist that CFBundle prefers on macOS.
 const platformInfoPlist = "Info-macos.plist"
 
+// Places that give a bundle another form.
+const (
+	supportFiles   = "Support Files"
+	currentVersion = "Versions/Current"
+)
+
 // nestedCode returns the slices of the main executable of a nested bundle.
 func nestedCode(files []resources.File, at int) []resources.Code {
 	if f, _ := nestedFile(files, at); f != nil {
@@ -45,7 +51,9 @@ func nestedFile(files []resources.File, at int) (f *resources.File, why string) 
 	if !isFileName(name) {
 		return nil, "its Info.plist names an executable in another directory"
 	}
-	f = n.find(n.dir + "/" + name)
+	if f = n.find(n.dir + "/" + name); f == nil {
+		f = spelled(n.inside, 0, n.dir+"/"+name)
+	}
 	for _, dir := range []string{n.base, n.base + executablesDir} {
 		if other := n.find(dir + "/" + name); other != nil && other != f && (f == nil || dir != n.base) {
 			return nil, "it may have several main executables"
@@ -74,8 +82,8 @@ func (n *nested) find(path string) *resources.File {
 
 // locate finds the base of the bundle (BundleDiskRep::setup), or says why it is unclear.
 func (n *nested) locate(root string) string {
-	contents, support := n.find(root+contentsDir), n.find(root+"/Support Files")
-	current := n.find(root + "/Versions/Current")
+	contents, support := n.find(root+contentsDir), n.find(root+"/"+supportFiles)
+	current := n.find(root + "/" + currentVersion)
 	switch {
 	case contents != nil && contents.Kind == resources.Directory:
 		n.base = root + contentsDir

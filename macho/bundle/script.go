@@ -47,6 +47,7 @@ func (b *openBundle) compareScript(c *Checker) {
 	if s.at >= 0 && len(c.tree.files[s.at].Code) > 0 {
 		return // an image: its own signature counts
 	}
+	b.scripted = true
 	s.compare()
 	if c.Script != nil {
 		s.slice.Touched = s.slice.Touched || s.touched && !s.slice.Status.OK()
@@ -66,6 +67,8 @@ func (s *script) find() {
 	if !s.inScope(t) {
 		return
 	}
+	name, inMacOS := s.spelled(s.c, name), s.spelled(s.c, executablesDir[1:]+"/"+name)
+	s.main = cmp.Or(name, "?")
 	from, cut := t.from(s.depth)
 	found := map[string]int{}
 	for i := from; i < len(t.files); i++ {
@@ -75,11 +78,10 @@ func (s *script) find() {
 			s.files[file] = f
 			s.touched = s.touched || f.Touched
 		}
-		if f.Kind == resources.Regular && (path == name || path == executablesDir[1:]+"/"+name) {
+		if f.Kind == resources.Regular && (path == name || path == inMacOS) {
 			found[path] = i
 		}
 	}
-	inMacOS := executablesDir[1:] + "/" + name
 	if strings.HasSuffix(s.root, contentsDir) {
 		s.main = inMacOS
 	} else if _, ok := found[inMacOS]; ok && s.root == "" {

@@ -63,12 +63,17 @@ func (b *openBundle) compareStored(c *Checker, w *waitingSlice) {
 		s.Touched = s.Touched || touched
 		b.name(s, macho.Resource{Path: path, Problem: problem})
 	}
-	if slices.ContainsFunc(s.External, func(s macho.SpecialSlot) bool { return s.K == slotInfoPlist }) {
+	if sealsInfoPlist(s) {
 		b.comparePlatform(c, s)
 	}
 	if !changed[slotInfoPlist] {
 		b.compareNamed(c, s)
 	}
+}
+
+// sealsInfoPlist reports whether a slice seals an Info.plist.
+func sealsInfoPlist(s *macho.Slice) bool {
+	return slices.ContainsFunc(s.External, func(e macho.SpecialSlot) bool { return e.K == slotInfoPlist })
 }
 
 // comparePlatform reports an Info.plist that CFBundle prefers on macOS.
@@ -90,7 +95,7 @@ func (b *openBundle) comparePlatform(c *Checker, s *macho.Slice) {
 // one in another directory.
 func (b *openBundle) compareNamed(c *Checker, s *macho.Slice) {
 	name, _, why := b.executableName(c)
-	if !c.CheckResources || why == "" || name != "" && b.codeResources != nil || c.tree.full != "" && sealsResources(s) {
+	if !c.CheckResources || why == "" || name != "" && (b.codeResources != nil || sealsResources(s)) || c.tree.full != "" && sealsResources(s) {
 		return
 	}
 	_, path := b.info(c)
@@ -172,7 +177,7 @@ func (b *openBundle) directoryName() string {
 // compareElsewhere reports a bundle with a list that the executable at its place does not seal, but perhaps one at another
 // place, which was not compared with the list.
 func (b *openBundle) compareElsewhere(c *Checker) {
-	if !c.CheckResources || c.Script == nil || b.codeResources == nil || len(b.detached) > 0 {
+	if !c.CheckResources || c.Script == nil || b.codeResources == nil || b.scripted {
 		return
 	}
 	why := b.elsewhere(c)
@@ -185,6 +190,9 @@ func (b *openBundle) compareElsewhere(c *Checker) {
 	c.Script(b.root+"/"+codeResourcesPath, s)
 }
 
+// otherForms are what CFBundle looks for before it takes a directory for a flat bundle.
+var otherForms = []string{contentsName, supportFiles, currentVersion}
+
 // elsewhere says why the main executable may lie at another place.
 func (b *openBundle) elsewhere(c *Checker) string {
 	info, _ := b.info(c)
@@ -195,7 +203,12 @@ func (b *openBundle) elsewhere(c *Checker) string {
 	if why != "" || !b.inScope(&c.tree) || c.tree.full != "" {
 		return ""
 	}
-	path, inMacOS := name, executablesDir[1:]+"/"+name
+	for _, form := range otherForms {
+		if !b.isBase(c) && b.file(c, form) != nil {
+			return "it has a form that is not known"
+		}
+	}
+	path, inMacOS := b.spelled(c, name), b.spelled(c, executablesDir[1:]+"/"+name)
 	if b.isBase(c) {
 		path = inMacOS
 	}
@@ -208,11 +221,11 @@ func (b *openBundle) elsewhere(c *Checker) string {
 		if b.executable(w) == path {
 			return ""
 		}
-		others = true
+		others = others || info != nil || !sealsInfoPlist(&w.slice) // a missing one is reported
 	}
 	f := b.file(c, path)
 	switch {
-	case others && (named || info != nil && isBundleName([]byte(b.directoryName()))):
+	case others && (named || isBundleName([]byte(b.directoryName()))):
 		return "the executable that seals it is not the main one"
 	case f != nil && f.Kind == resources.Symlink:
 		return "the main executable is a symlink"

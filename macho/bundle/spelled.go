@@ -1,0 +1,43 @@
+package bundle
+
+import (
+	"strings"
+
+	"golang.org/x/text/unicode/norm"
+
+	"narseal/macho/bundle/resources"
+)
+
+// spelled returns the only file that the file systems of macOS find under a path where nothing has exactly this name, or
+// nil: HFS+ and APFS ignore case and the form of Unicode. The first cut bytes of paths do not count.
+func spelled(files []resources.File, cut int, path string) (found *resources.File) {
+	dir, name := path[:strings.LastIndexByte(path, '/')+1], ""
+	for i := range files {
+		p := files[i].Path[cut:]
+		if len(p) <= len(dir) || p[:len(dir)] != dir || strings.IndexByte(p[len(dir):], '/') >= 0 {
+			continue
+		}
+		if name == "" {
+			name = norm.NFD.String(path[len(dir):])
+		}
+		if strings.EqualFold(norm.NFD.String(p[len(dir):]), name) {
+			if found != nil {
+				return nil
+			}
+			found = &files[i]
+		}
+	}
+	return found
+}
+
+// spelled returns the path of the file that macOS finds under a path from the root of a complete bundle, or the path
+// itself.
+func (b *openBundle) spelled(c *Checker, path string) string {
+	if b.file(c, path) == nil {
+		from, cut := c.tree.from(b.depth)
+		if f := spelled(c.tree.files[from:], cut, path); f != nil {
+			return f.Path[cut:]
+		}
+	}
+	return path
+}
