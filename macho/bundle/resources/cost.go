@@ -7,10 +7,12 @@ const (
 	// ruleCost is the cost of compiling an expression, and instructionCost that of each of its instructions.
 	ruleCost        = 512
 	instructionCost = 128
+	// requirementCost is the cost of a byte of a requirement on nested code.
+	requirementCost = 16
 )
 
 // Cost estimates the work of a comparison with these files: bytes of paths times instructions of expressions, files,
-// entries of the list, and the compiling of the expressions. Expressions that codesign writes are not compiled; all of
+// entries of the list, requirements, and the compiling of the expressions. Expressions that codesign writes are not compiled; all of
 // them together cost as much as an instruction.
 func (l *List) Cost(files []File) int64 {
 	bytes := 0
@@ -18,6 +20,11 @@ func (l *List) Cost(files []File) int64 {
 		bytes += len(files[i].Path)
 	}
 	cost := int64(bytes)*int64(1+l.size) + fileCost*int64(len(files)+len(l.files)) + instructionCost*int64(l.size)
+	for _, s := range l.files {
+		if s.isCode {
+			cost += requirementCost * int64(len(s.text))
+		}
+	}
 	for i := range l.rules {
 		if !l.rules[i].isKnown {
 			cost += ruleCost

@@ -136,6 +136,7 @@ func TestCost(t *testing.T) {
 		}
 		return l.Cost(all)
 	}
+	requirements := &List{files: map[string]*seal{"a": {isCode: true, text: strings.Repeat("x", 1000)}, "b": {isLink: true, text: "a"}}}
 	var codesign []string
 	for pattern := range known {
 		codesign = append(codesign, pattern)
@@ -150,12 +151,39 @@ func TestCost(t *testing.T) {
 		{"files", cost(1000, 0), 1000 * file, 1000 * file},
 		{"files and entries", cost(1000, 1000), 1000 * (file + fileCost), 1000 * (file + fileCost)},
 		{"entries without files or rules", cost(0, 49_000), 49_000 * fileCost, 49_000 * fileCost},
+		{"a requirement", requirements.Cost(nil), 2*fileCost + 1000*requirementCost, 2*fileCost + 1000*requirementCost},
 		{"codesign's rules", cost(1000, 0, codesign...), 1000 * file, 1000 * file},
 		{"another rule", cost(0, 0, "a"), ruleCost + instructionCost, ruleCost + 3*instructionCost},
 		{"another rule and files", cost(1000, 0, "(a.?){100}"), 1000 * 60 * 200, 1000 * 60 * 800},
 	} {
 		if test.got < test.least || test.got > test.most {
 			t.Errorf("%s: %d, want %d to %d", test.name, test.got, test.least, test.most)
+		}
+	}
+}
+
+// The tokens of a requirement are those that one expression finds in it.
+func TestTokens(t *testing.T) {
+	all := regexp.MustCompile(`/\*(?s:.*?)\*/|"[^"\\]*"|\[[^\[\]"]*\]|[A-Za-z0-9_.]+|\S`)
+	pieces := []string{"/*", "*/", "/", "*", `"`, `\`, "[", "]", "a", "b.c", " ", "\n", "=", "(", "é"}
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 20_000 {
+		text := ""
+		for range r.IntN(12) {
+			text += pieces[r.IntN(len(pieces))]
+		}
+		got, closed := tokensOf(text)
+		if !closed {
+			continue
+		}
+		var want []string
+		for _, t := range all.FindAllString(text, -1) {
+			if !strings.HasPrefix(t, "/*") {
+				want = append(want, t)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("%q: %q, want %q", text, got, want)
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 var (
 	onlyHashes = lazyRegexp(`^\s*\(?\s*cdhash H"[0-9a-fA-F]{40}"(\s+or\s+cdhash H"[0-9a-fA-F]{40}")*\s*\)?\s*$`)
 	oneHash    = lazyRegexp(`H"([0-9a-fA-F]{40})"`)
-	// aToken is a comment, a string, a certificate field, a word, or one other character.
-	aToken = lazyRegexp(`/\*(?s:.*?)\*/|"[^"\\]*"|\[[^\[\]"]*\]|[A-Za-z0-9_.]+|\S`)
+	// aToken is the beginning of a comment, a string, a certificate field, a word, or one other character.
+	aToken = lazyRegexp(`/\*|"[^"\\]*"|\[[^\[\]"]*\]|[A-Za-z0-9_.]+|\S`)
 )
 
 func lazyRegexp(s string) func() *regexp.Regexp {
@@ -68,11 +68,9 @@ var certificateWords = []string{
 
 // certificateRequirement returns the identifier in a requirement on a certificate, or why there is none.
 func certificateRequirement(text string) (identifier, problem string) {
-	var tokens []string
-	for _, t := range aToken().FindAllString(text, -1) {
-		if !strings.HasPrefix(t, "/*") {
-			tokens = append(tokens, t)
-		}
+	tokens, closed := tokensOf(text)
+	if !closed {
+		return "", "its requirement has a comment without an end"
 	}
 	named, certified := false, false
 	for i := 0; i < len(tokens); i++ {
@@ -102,6 +100,26 @@ func certificateRequirement(text string) (identifier, problem string) {
 		return "", "its requirement is neither on cdhashes nor on a certificate"
 	}
 	return identifier, ""
+}
+
+// tokensOf returns the tokens of a requirement without its comments, or false if one has no end. It reads each byte a few
+// times at most.
+func tokensOf(text string) (tokens []string, closed bool) {
+	for {
+		found := aToken().FindStringIndex(text)
+		if found == nil {
+			return tokens, true
+		}
+		t := text[found[0]:found[1]]
+		text = text[found[1]:]
+		if t != "/*" {
+			tokens = append(tokens, t)
+			continue
+		}
+		if _, text, closed = strings.Cut(text, "*/"); !closed {
+			return nil, false
+		}
+	}
 }
 
 // isOperand reports whether a token is a string or a word.

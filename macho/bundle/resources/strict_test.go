@@ -135,6 +135,8 @@ func TestRequirements(t *testing.T) {
 		{`identifier "org.nested" and info["x"]="y" and anchor apple`, false, false},
 		{`identifier "org.nested" and entitlement["x"] exists and anchor apple`, false, false},
 		{`identifier "org.nested" /* and anchor apple */`, false, false}, {`identifier "org.nested" and identifier "x" and anchor apple`, false, false},
+		{`identifier "org.nested" and anchor apple /* x`, false, false}, {`/**/identifier /* " */ "org.nested" and anchor apple/*/*/`, true, false},
+		{`identifier "org.nested" and anchor apple /*/`, false, false}, {strings.Repeat("/*a", 20_000), false, false},
 		{`identifier "org.nested" and anchor "apple`, false, false}, {`identifier "org.nested\" and anchor apple`, false, false}, {`identifier`, false, false}, {``, false, false},
 	} {
 		if got := matchCode(test.text, certified); (got == "") != test.certified {
