@@ -342,28 +342,14 @@ func (c *Checker) at(root string) *openBundle {
 
 // compare compares the slices of a complete bundle with its files.
 func (b *openBundle) compare(c *Checker) {
-	for _, w := range b.slices {
-		if w.above && !b.isContents(c, &w) {
-			w.then(w.slice) // it lies in a directory that is called MacOS
-			continue
-		}
-		b.compareStored(c, &w)
-		if c.CheckResources && sealsResources(&w.slice) {
-			b.compareResources(c, &w)
-			b.comparePartly(c, &w)
-		}
-		if b.refused != "" && !w.slice.Status.OK() {
-			w.slice.Reason += "; not sealed again: " + b.refused
-		}
-		w.then(w.slice)
+	for _, w := range b.byHashTypes() {
+		b.compareSlice(c, w)
+	}
+	for i := range b.slices {
+		b.slices[i].then(b.slices[i].slice)
 	}
 	b.compareScript(c)
 	b.compareElsewhere(c)
-}
-
-// sealsResources reports whether a slice seals a list of resources.
-func sealsResources(s *macho.Slice) bool {
-	return slices.ContainsFunc(s.External, func(e macho.SpecialSlot) bool { return e.K == slotResources })
 }
 
 // name adds a file to those of the bundle that do not match.

@@ -25,6 +25,11 @@ const (
 	maxNamedPath = 1024
 )
 
+// sealsResources reports whether a slice seals a list of resources.
+func sealsResources(s *macho.Slice) bool {
+	return slices.ContainsFunc(s.External, func(e macho.SpecialSlot) bool { return e.K == slotResources })
+}
+
 // sealed is the comparison of a bundle with its list. It is made once for all executables whose CodeDirectories have the
 // same hash types.
 type sealed struct {
@@ -36,6 +41,21 @@ type sealed struct {
 	named, namedBytes int // what the slices have named so far
 
 	byPath map[string][]macho.HashType // the types of each executable
+}
+
+// compareSlice compares a slice of a complete bundle with its files.
+func (b *openBundle) compareSlice(c *Checker, w *waitingSlice) {
+	if w.above && !b.isContents(c, w) {
+		return // it lies in a directory that is called MacOS
+	}
+	b.compareStored(c, w)
+	if c.CheckResources && sealsResources(&w.slice) {
+		b.compareResources(c, w)
+		b.comparePartly(c, w)
+	}
+	if b.refused != "" && !w.slice.Status.OK() {
+		w.slice.Reason += "; not sealed again: " + b.refused
+	}
 }
 
 // compareResources marks a slice whose bundle has files that do not match.
@@ -83,6 +103,21 @@ func shortened(path string) string {
 		return path
 	}
 	return strings.ToValidUTF8(path[:maxNamedPath], "") + "…"
+}
+
+// byHashTypes returns the slices, those with the same hash types one after the other.
+func (b *openBundle) byHashTypes() []*waitingSlice {
+	all := make([]*waitingSlice, len(b.slices))
+	types := make(map[*waitingSlice][]macho.HashType, len(b.slices))
+	for i := range b.slices {
+		w := &b.slices[i]
+		all[i] = w
+		if sealsResources(&w.slice) {
+			types[w] = b.hashTypes(w)
+		}
+	}
+	slices.SortStableFunc(all, func(x, y *waitingSlice) int { return slices.Compare(types[x], types[y]) })
+	return all
 }
 
 // hashTypes returns the hash types of the CodeDirectories of all slices of an executable that seal the list, sorted. A slice

@@ -10,8 +10,8 @@ import (
 )
 
 // manyExecutables compares an application with n executables, which all seal a list of 1,200 missing files with names of
-// this many bytes.
-func manyExecutables(t *testing.T, n, name int, types func(i int) []macho.HashType) (c *Checker, got []macho.Slice) {
+// this many bytes. spent has the cost of earlier comparisons.
+func manyExecutables(t *testing.T, n, name int, types func(i int) []macho.HashType, spent ...int64) (c *Checker, got []macho.Slice) {
 	t.Helper()
 	var list strings.Builder
 	list.WriteString("<plist><dict><key>files2</key><dict>")
@@ -20,6 +20,9 @@ func manyExecutables(t *testing.T, n, name int, types func(i int) []macho.HashTy
 	}
 	list.WriteString("</dict><key>rules2</key><dict/></dict></plist>")
 	c = &Checker{CheckResources: true}
+	for _, n := range spent {
+		c.cost += n
+	}
 	digest := NewItemDigest(codeResourcesName)
 	digest.Write([]byte(list.String()))
 	c.AddItem(1, Item{Name: "A.app", Kind: resources.Directory})
@@ -69,11 +72,22 @@ func TestComparedOnce(t *testing.T) {
 		t.Errorf("%d problems are named, want at most %d", problems, most)
 	}
 
-	// If each needs a comparison of its own, the cost ends it.
+	// Two sets of hash types need two comparisons, in any order of the executables.
 	other := func(i int) []macho.HashType { return []macho.HashType{macho.SHA256, macho.HashType(3 + i%2)} }
-	_, got = manyExecutables(t, 60, 100, other)
+	many, got = manyExecutables(t, 60, 100, other)
+	if want := 2 * (one.cost + 59*(128+16)); many.cost > want {
+		t.Errorf("60 executables with two sets of hash types cost %d, want at most %d", many.cost, want)
+	}
+	for i, s := range got {
+		if s.CodeDirectories[1].HashType != other(i)[1] {
+			t.Fatalf("slice %d is not that of executable %d", i, i)
+		}
+	}
+
+	// The cost ends comparisons.
+	_, got = manyExecutables(t, 1, 1, func(int) []macho.HashType { return []macho.HashType{macho.SHA256} }, costInAll+1)
 	if last := got[len(got)-1]; !strings.Contains(last.Reason, "too long to match") {
-		t.Errorf("60 comparisons: %q", last.Reason)
+		t.Errorf("a comparison past the bound: %q", last.Reason)
 	}
 }
 
