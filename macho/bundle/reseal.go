@@ -74,7 +74,7 @@ func CanReseal(s *macho.Slice) bool {
 		return false
 	}
 	return !slices.ContainsFunc(s.Bundle.Resources, func(r macho.Resource) bool {
-		return r.Problem != resources.Changed && r.Problem != resources.CodeChanged
+		return !resources.CanUpdate(r.Problem)
 	})
 }
 
@@ -151,7 +151,7 @@ func (r *resealer) run() error {
 		r.b.refused = "its executable is signed by a certificate"
 		return nil
 	}
-	data, digest := r.list()
+	data, digest := r.list(r.b.executable(main[0]))
 	if r.b.refused != "" {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 
 	"narseal/macho/bundle/resources"
 )
@@ -12,7 +13,7 @@ var errWritten = errors.New("the list of resources is not what was written")
 
 // list returns the changed list, or nil if it does not change, and its digest, or nil if the slots for it do not
 // change.
-func (r *resealer) list() ([]byte, *FileDigest) {
+func (r *resealer) list(executable string) ([]byte, *FileDigest) {
 	d := r.b.codeResources
 	if d == nil || int64(len(d.kept)) != d.size {
 		return nil, nil // the comparison reports it
@@ -34,14 +35,19 @@ func (r *resealer) list() ([]byte, *FileDigest) {
 		}
 		return nil, nil
 	}
-	if r.b.listContents == nil {
-		r.b.refused = "its list of resources came before anything said that it may have to be changed"
-		return nil, nil
-	}
 	// A list that cannot be checked afterwards is not changed. The comparison says why.
 	r.b.list, err = resources.Parse(data)
 	if err != nil || r.cost+r.b.list.Cost(files) > costInAll+r.allowed {
 		r.b.list = nil
+		return nil, nil
+	}
+	if r.Reseal.All && !d.Touched && !r.isRead(changed, files, executable) {
+		r.b.list, r.updated = nil, 0
+		return nil, d
+	}
+	if r.b.listContents == nil {
+		r.b.list = nil
+		r.b.refused = "its list of resources came before anything said that it may have to be changed"
 		return nil, nil
 	}
 	digest := NewItemDigest(codeResourcesName)
@@ -49,6 +55,15 @@ func (r *resealer) list() ([]byte, *FileDigest) {
 	digest.Write(data)
 	digest.kept, digest.Touched = data, true
 	return data, digest
+}
+
+// isRead reports whether the comparison reads an entry that changed, or the caller has changed such a file. A repair does
+// not change a valid bundle for the sake of what nobody reads.
+func (r *resealer) isRead(changed map[string]bool, files []resources.File, executable string) bool {
+	return slices.ContainsFunc(files, func(f resources.File) bool {
+		read, ok := changed[f.Path]
+		return ok && (f.Touched || read && r.b.list.Reads(&f, executable))
+	})
 }
 
 // writeList writes the changed part of the list.

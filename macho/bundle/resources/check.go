@@ -75,9 +75,15 @@ type Problem struct {
 
 // Problems that an Update repairs.
 const (
-	Changed     = "changed"
-	CodeChanged = "nested code changed"
+	Changed      = "changed"
+	codeChanged  = "nested code changed"
+	notCertified = "nested code is not signed by a certificate, which its requirement names"
 )
+
+// CanUpdate reports whether an Update repairs a problem.
+func CanUpdate(problem string) bool {
+	return problem == Changed || problem == codeChanged || problem == notCertified
+}
 
 // MaxProblems is how many problems are named. One more problem gives the number of the others.
 const MaxProblems = 1000
@@ -183,6 +189,15 @@ func (c *check) nested(i int, requirement string) string {
 		}
 	}
 	return matchCode(requirement, c.bundle.Nested(i))
+}
+
+// Reads reports whether Check compares a file with its entry in the list.
+func (l *List) Reads(f *File, executable string) bool {
+	if isExcluded(f.Path, executable) {
+		return false
+	}
+	r, clear := l.find(f.Path, f.Kind == Directory)
+	return !clear || r != nil && (f.Kind == Directory || !r.omit)
 }
 
 // touchedBelow reports whether the caller has changed a file in the directory Files[i].

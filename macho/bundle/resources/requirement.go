@@ -36,7 +36,7 @@ func matchCode(requirement string, code []Code) string {
 			case len(slice.CDHash) == 0:
 				return unsignedCode
 			case !wanted[hex.EncodeToString(slice.CDHash)]:
-				return CodeChanged
+				return codeChanged
 			}
 		}
 		return ""
@@ -52,7 +52,7 @@ func matchCode(requirement string, code []Code) string {
 		case len(slice.CDHash) == 0:
 			return unsignedCode
 		case slice.AdHoc:
-			return "nested code is not signed by a certificate, which its requirement names"
+			return notCertified
 		}
 	}
 	return ""

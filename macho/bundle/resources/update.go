@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"narseal/macho"
@@ -25,6 +26,12 @@ type Update struct {
 	paths   map[string]int
 	mains   map[int]*File // what Nested returned
 	changed map[string]bool
+	read    bool // the table that is being changed is one that a comparison reads
+}
+
+// change records that an entry changes.
+func (u *Update) change(path, key string) {
+	u.changed[path] = u.changed[path] || u.read && key != "cdhash"
 }
 
 // A CodeHash identifies a CodeDirectory before and after the caller changed it.
@@ -36,8 +43,8 @@ var (
 	errText      = errors.New("it has a value that is written in an unusual way")
 )
 
-// Apply changes a list, which Parse accepts, and returns the paths whose entries it changed. After an error the list is
-// as it was; the error says why it cannot be changed.
+// Apply changes a list, which Parse accepts, and returns the paths whose entries it changed: with true if the change is
+// one that a comparison reads. After an error the list is as it was; the error says why it cannot be changed.
 func (u *Update) Apply(list []byte) (changed map[string]bool, err error) {
 	u.paths, u.mains, u.changed = make(map[string]int, len(u.Files)), map[int]*File{}, map[string]bool{}
 	for i := range u.Files {
@@ -148,12 +155,24 @@ func rename(f *File, old [][20]byte, resumed bool) (renamed, error) {
 // hashText matches the hashes in the text of a requirement in a property list.
 var hashText = lazyRegexp(`H(?:"|&quot;|&#34;|&#x22;)([0-9a-fA-F]{40})(?:"|&quot;|&#34;|&#x22;)`)
 
+// certificateWord finds a requirement on a certificate.
+var certificateWord = lazyRegexp(`\b(anchor|certificate|cert)\b`)
+
+// unescapeQuotes makes the quotes in the text of a requirement plain.
+var unescapeQuotes = strings.NewReplacer("&quot;", `"`, "&#34;", `"`, "&#x22;", `"`)
+
+// isAdHoc reports whether no slice of a file is signed by a certificate, and each is signed.
+func (f *File) isAdHoc() bool {
+	return len(f.Code) > 0 && !slices.ContainsFunc(f.Code, func(c Code) bool { return !c.AdHoc || len(c.CDHash) == 0 })
+}
+
 // requirement returns the text of a requirement that the nested code now meets, as long as text, and the hashes that it
 // replaced. It returns nil if nothing changes.
 func (u *Update) requirement(f *File, text []byte) ([]byte, renamed, error) {
 	found := hashText().FindAllSubmatchIndex(text, -1)
-	if len(found) == 0 {
-		if !f.MadeAdhoc {
+	if len(found) == 0 || certificateWord().Match(text) { // or it has the hash of a certificate
+		_, problem := certificateRequirement(unescapeQuotes.Replace(string(text)))
+		if !f.MadeAdhoc && !(problem == "" && f.isAdHoc()) {
 			return nil, nil, nil
 		}
 		return replaceRequirement(f, text)
@@ -185,8 +204,8 @@ func (u *Update) requirement(f *File, text []byte) ([]byte, renamed, error) {
 	return out, to, nil
 }
 
-// replaceRequirement replaces the requirement on code that was signed by a certificate and is now ad-hoc signed by one
-// on its hashes, followed by spaces.
+// replaceRequirement replaces the requirement on a certificate, for code that is ad-hoc signed, by one on its hashes,
+// followed by spaces.
 func replaceRequirement(f *File, text []byte) ([]byte, renamed, error) {
 	var b []byte
 	to := renamed{}

@@ -26,7 +26,10 @@ func (u *Update) binary(list []byte) ([]edit, error) {
 		return nil, err
 	}
 	b := &binaryUpdate{Update: u, binaryCheck: c, wanted: map[uint64]*wantedValue{}}
-	for _, table := range b.dict(top) {
+	tables := b.dict(top)
+	second := slices.ContainsFunc(tables, func(p binaryPair) bool { return p.key == "files2" })
+	for _, table := range tables {
+		u.read = (table.key == "files2") == second
 		if table.key != "files" && table.key != "files2" {
 			continue
 		}
@@ -47,9 +50,9 @@ type binaryUpdate struct {
 
 // wantedValue is the new value of an object.
 type wantedValue struct {
-	data []byte
-	uses int      // how many values need it
-	path []string // of entries that change
+	data    []byte
+	uses    int  // how many values need it
+	differs bool // from the old one
 }
 
 type binaryPair struct {
@@ -112,14 +115,14 @@ func (b *binaryUpdate) entry(path string, value uint64) error {
 			return err
 		}
 		to = names
-		if err := b.want(path, f.value, old, text); err != nil {
+		if err := b.want(path, f.key, f.value, old, text); err != nil {
 			return err
 		}
 	}
 	for _, f := range fields {
 		if old, ok := b.bytes(f.value, 0x4); ok && f.key == "cdhash" && code != nil {
 			now, _ := codeHash(code, to, old)
-			if err := b.want(path, f.value, old, now); err != nil {
+			if err := b.want(path, f.key, f.value, old, now); err != nil {
 				return err
 			}
 		}
@@ -129,11 +132,11 @@ func (b *binaryUpdate) entry(path string, value uint64) error {
 
 func (b *binaryUpdate) digestAt(path string, t macho.HashType, index uint64, old []byte) error {
 	sum, _ := b.digest(path, t, old)
-	return b.want(path, index, old, sum)
+	return b.want(path, hashNames[t], index, old, sum)
 }
 
 // want records the new value of an object of an entry. If now is nil, the object must not change.
-func (b *binaryUpdate) want(path string, index uint64, old, now []byte) error {
+func (b *binaryUpdate) want(path, key string, index uint64, old, now []byte) error {
 	if now == nil {
 		now = old
 	}
@@ -147,7 +150,8 @@ func (b *binaryUpdate) want(path string, index uint64, old, now []byte) error {
 	}
 	w.uses++
 	if !bytes.Equal(old, now) {
-		w.path = append(w.path, path)
+		w.differs = true
+		b.change(path, key)
 	}
 	return nil
 }
@@ -156,7 +160,7 @@ func (b *binaryUpdate) want(path string, index uint64, old, now []byte) error {
 func (b *binaryUpdate) edits() ([]edit, error) {
 	var edits []edit
 	for index, w := range b.wanted {
-		if len(w.path) == 0 {
+		if !w.differs {
 			continue
 		}
 		if w.uses != b.uses[index] {
@@ -164,9 +168,6 @@ func (b *binaryUpdate) edits() ([]edit, error) {
 		}
 		_, _, at, _ := b.object(index)
 		edits = append(edits, edit{int64(at), w.data})
-		for _, p := range w.path {
-			b.changed[p] = true
-		}
 	}
 	if len(edits) == 0 {
 		return nil, nil

@@ -15,8 +15,13 @@ func (u *Update) xml(list []byte) ([]edit, error) {
 	if _, err := w.root(); err != nil {
 		return nil, err
 	}
+	second := false
+	err := walkTables(list, func(table string) bool { second = second || table == "files2"; return false }, nil)
+	if err != nil {
+		return nil, err
+	}
 	x := &xmlUpdate{Update: u, xmlWalk: w}
-	err := w.dict(func(table string) error {
+	err = w.dict(func(table string) error {
 		start, err := w.start()
 		if err != nil {
 			return err
@@ -24,6 +29,7 @@ func (u *Update) xml(list []byte) ([]edit, error) {
 		if table != "files" && table != "files2" || start != "dict" {
 			return w.skip(start)
 		}
+		u.read = (table == "files2") == second
 		return w.dict(x.entry)
 	})
 	return x.edits, err
@@ -101,7 +107,7 @@ func (x *xmlUpdate) fields(path string, fields []field) error {
 				return err
 			}
 			to = names
-			x.edit(path, f.at, f.text, text)
+			x.edit(path, f.key, f.at, f.text, text)
 		case f.element == "data" && hashKeys[f.key] != 0:
 			if err := x.data(path, f); err != nil {
 				return err
@@ -117,7 +123,7 @@ func (x *xmlUpdate) fields(path string, fields []field) error {
 			continue // nobody reads it
 		}
 		if now, ok := codeHash(code, to, old); ok && !bytes.Equal(now, old) {
-			x.edit(path, f.at, f.text, encodeText(f.text, now))
+			x.edit(path, f.key, f.at, f.text, encodeText(f.text, now))
 		}
 	}
 	return nil
@@ -137,15 +143,15 @@ func (x *xmlUpdate) data(path string, f field) error {
 		t = hashKeys[f.key]
 	}
 	if sum, ok := x.digest(path, t, old); ok && !bytes.Equal(sum, old) {
-		x.edit(path, f.at, f.text, encodeText(f.text, sum))
+		x.edit(path, f.key, f.at, f.text, encodeText(f.text, sum))
 	}
 	return nil
 }
 
 // edit records that the text at an offset is replaced with now, unless now is nil.
-func (x *xmlUpdate) edit(path string, at int64, old, now []byte) {
+func (x *xmlUpdate) edit(path, key string, at int64, old, now []byte) {
 	if now != nil && !bytes.Equal(old, now) {
-		x.changed[path] = true
+		x.change(path, key)
 		x.edits = append(x.edits, edit{at, now})
 	}
 }

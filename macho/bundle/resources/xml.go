@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"howett.net/plist"
@@ -15,12 +14,11 @@ import (
 // walkXML calls add for each table, with an empty key, and then for each of its entries. Only the entries are decoded,
 // one at a time: the parser takes many times the memory of its input.
 func walkXML(data []byte, add func(table, key string, value any) error) error {
-	var present []string
-	err := walkTables(data, func(table string) bool { present = append(present, table); return false }, nil)
+	second := false
+	err := walkTables(data, func(table string) bool { second = second || table == "files2"; return false }, nil)
 	if err != nil {
 		return err
 	}
-	second := slices.Contains(present, "files2")
 	return walkTables(data, func(table string) bool { return strings.HasSuffix(table, "2") == second }, add)
 }
 
