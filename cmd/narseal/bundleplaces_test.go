@@ -104,6 +104,44 @@ func TestExecutableElsewhere(t *testing.T) {
 	testBundle(t, nartest.Dir{"x": f.tree}, path+"there may be several main executables")
 }
 
+// An executable that seals the list is not the one that the Info.plist names, or the one that has the bundle's name.
+func TestAnotherExecutable(t *testing.T) {
+	const problem = "_CodeSignature/CodeResources: not checked: the executable that seals it is not the main one"
+	linked, _ := machotest.Image{Directories: []machotest.Directory{{PageShift: 12}}}.Build() // signed, and seals nothing
+	for _, form := range []string{"App.app", "flat", "framework"} {
+		for _, other := range []nartest.Node{nil, nartest.Exec("#!/bin/sh\n"), nartest.Exec(linked)} {
+			f := formNamed(t, form)
+			dir, name := f.inBase("_CodeSignature/CodeResources")
+			list := string(dir[name].(nartest.File))
+			rule := `<key>^(MacOS/)?(X|App|Flat|Lib)$</key><dict><key>omit</key><true/><key>weight</key><real>20</real></dict></dict></dict></plist>`
+			f.put("_CodeSignature/CodeResources", nartest.File(strings.TrimSuffix(list, "</dict></dict></plist>")+rule))
+			named := filepath.Join(filepath.Dir(f.main), "X")
+			if other != nil {
+				f.put(named, other)
+			}
+			f.put(f.info, infoFor("X"))
+			f.sign()
+			testBundle(t, f.tree, problem)
+
+			// Without a name in the Info.plist, it has the name of the bundle.
+			f.put(f.info, nartest.File("<plist><dict/></plist>"))
+			f.sign()
+			if other == nil {
+				continue
+			}
+			f.remove(named)
+			bundle := map[string]string{"App.app": "App", "flat": "Flat", "framework": "Lib"}[form]
+			if form == "framework" {
+				f.remove("Lib")
+				f.main = "Other"
+				f.sign()
+			}
+			f.put(filepath.Join(filepath.Dir(f.main), bundle), other)
+			testBundle(t, nartest.Dir{"x": f.tree}, problem)
+		}
+	}
+}
+
 // The executable of a nested bundle is the one that CFBundle finds. If that is not clear, the bundle is not checked.
 func TestNestedExecutable(t *testing.T) {
 	const (
@@ -135,7 +173,8 @@ func TestNestedExecutable(t *testing.T) {
 	}{
 		{name: "good", tree: build(named("Good"), "")},
 		{name: "another Info.plist in the base", tree: build(named("Good"), named("Bad"))},
-		{name: "the right one in the base", tree: build(named("Bad"), named("Good")), problem: changed},
+		{name: "the right one in the base", tree: build(named("Bad"), named("Good")), problem: changed +
+			"; _CodeSignature/CodeResources: not checked: the executable that seals it is not the main one"},
 		{name: "a key twice", tree: build(key("CFBundleExecutable"), ""), problem: several},
 		{name: "a key for macOS", tree: build(key("CFBundleExecutable-macos"), ""), problem: several},
 		{name: "text", tree: build("{ CFBundleExecutable = Bad; }", ""), problem: several},
@@ -184,9 +223,9 @@ func TestSealedPartly(t *testing.T) {
 			if sealed {
 				external[3] = list
 			}
-			cpu := []uint32{0x01000007, 0x0100000c}[i]
-			data, _ := machotest.Image{CPU: cpu, Directories: []machotest.Directory{{PageShift: 12}}, External: external}.Build()
-			parts = append(parts, machotest.Slice{CPU: cpu, Sub: []uint32{3, 0}[i], Data: data})
+			cpu, sub := []uint32{0x01000007, 0x0100000c}[i], []uint32{3, 0}[i]
+			data, _ := machotest.Image{CPU: cpu, Sub: sub, Directories: []machotest.Directory{{PageShift: 12}}, External: external}.Build()
+			parts = append(parts, machotest.Slice{CPU: cpu, Sub: sub, Data: data})
 		}
 		f.put(f.main, nartest.Exec(machotest.Fat(false, false, parts...)))
 		return f

@@ -158,6 +158,8 @@ func (b *openBundle) compareElsewhere(c *Checker) {
 
 // elsewhere says why the main executable may lie at another place.
 func (b *openBundle) elsewhere(c *Checker) string {
+	info, _ := b.info(c)
+	named := info != nil && resources.Executable(info.kept) != ""
 	name, why := b.executableName(c)
 	if why != "" && (name != "" || c.tree.stray) {
 		return why
@@ -169,13 +171,21 @@ func (b *openBundle) elsewhere(c *Checker) string {
 	if b.isBase(c) {
 		path = inMacOS
 	}
+	others := false
 	for i := range b.slices {
-		if w := &b.slices[i]; b.executable(w) == path && sealsResources(&w.slice) {
+		w := &b.slices[i]
+		if !sealsResources(&w.slice) || w.above && !b.isContents(c, w) {
+			continue
+		}
+		if b.executable(w) == path {
 			return ""
 		}
+		others = true
 	}
 	f := b.file(c, path)
 	switch {
+	case others && (named || b.root != "" && info != nil && f != nil):
+		return "the executable that seals it is not the main one"
 	case f != nil && f.Kind == resources.Symlink:
 		return "the main executable is a symlink"
 	case c.tree.stray && f == nil:
