@@ -79,6 +79,16 @@ func attacks() []attack {
 		{"a cache of 8 NARs with windows of 128 MiB", windowCache, []string{
 			"cache verify -j 8 IN", "cache repair -j 8 IN", "cache rewrite -j 8 -m " + hashA + "=" + hashB + " -o DIR/cache IN",
 		}, harmlessCache, 128 << 20},
+		{"a cache of 1,000 small NARs with windows of 128 MiB", smallWindows, []string{
+			"cache verify -j 8 IN", "cache repair -o DIR/cache IN", "refs IN",
+		}, harmlessCache, 0},
+		{"2,000 members of a tar with windows of 128 MiB", file(membersOfWindows), []string{
+			"refs --deep IN", "rewrite --deep-warn -m " + hashA + "=" + hashB + " -o DIR/out IN",
+		}, nil, 0},
+		{"400,000 archives", file(manyArchives), []string{
+			"verify --report DIR/report IN", "repair --report DIR/report -o DIR/out IN", "rewrite -m " + hashA + "=" + hashB + " --report DIR/report -o DIR/out IN",
+		}, harmlessExport, attackReport},
+		{"a directory of 200,000 files", wideTree, []string{"verify IN", "refs IN", "repair --in-place IN"}, harmlessWide, 0},
 		{"2,000 narinfos of one NAR of 128 MiB", sharedCache, []string{"cache verify IN", "cache repair IN"}, harmlessCache, 0},
 		{"narinfos of 1 MiB in 300,000 lines, and in 10,000 signatures", longInfos, []string{
 			"cache verify --trusted-public-keys k:" + strings.Repeat("A", 43) + "= IN", "cache repair IN",

@@ -71,6 +71,8 @@ type Unpacker struct {
 	stop   func()
 	in     []byte // pushed and not yet read
 	ended  bool
+	plain  bool   // the file is not packed, as far as its start says
+	end    zipTail // of such a file
 	left   int64 // bytes that the file may still expand to
 	packed int64 // bytes that were pushed
 	over   onceError
@@ -110,11 +112,13 @@ func NewUnpacker(o *Unpack, s *Scanner) *Unpacker {
 	return u
 }
 
-// Begin starts a file. head is its first HeadSize bytes, or all of it.
+// Begin starts a file. head is its first HeadSize bytes or more, or all of it.
 func (u *Unpacker) Begin(path func() nar.Path, head []byte) {
 	u.Close()
+	head = head[:min(len(head), HeadSize)] // as open sees it
 	u.path, u.in, u.ended, u.left, u.packed, u.warned, u.err = path, nil, false, u.Size, 0, 0, nil
-	if packing(head) == "" {
+	u.end = zipTail{tail: u.end.tail[:0]}
+	if u.plain = packing(head) == ""; u.plain {
 		return
 	}
 	u.over = onceError{err: limitError(fmt.Sprintf("expands to more than %d bytes", u.Size))}
@@ -126,6 +130,9 @@ func (u *Unpacker) Begin(path func() nar.Path, head []byte) {
 
 // Push searches the next bytes of the file. The bytes of head are pushed, too.
 func (u *Unpacker) Push(b []byte) {
+	if u.plain {
+		u.end.Write(b)
+	}
 	if u.next == nil || len(b) == 0 {
 		return
 	}
@@ -142,6 +149,9 @@ func (u *Unpacker) Finish() error {
 	if u.next != nil {
 		u.ended = true
 		u.next()
+	}
+	if u.plain && u.end.found() {
+		u.warn(layer{}, errPrefixedZip)
 	}
 	u.Close()
 	return u.err
@@ -198,7 +208,7 @@ func packing(head []byte) string {
 	case bytes.HasPrefix(head, []byte(local)), bytes.HasPrefix(head, []byte(end)),
 		bytes.HasPrefix(head, []byte("#!")) && bytes.Contains(head, []byte(local)):
 		return "zip"
-	case len(head) >= 262 && string(head[257:262]) == "ustar":
+	case len(head) >= 262 && string(head[257:262]) == "ustar", isOldTar(head):
 		return "tar"
 	}
 	return ""
@@ -256,6 +266,8 @@ func (u *Unpacker) open(r io.Reader, l layer) {
 	case "":
 		if l.hidden {
 			u.search(br, l)
+		} else if l.depth > 0 {
+			u.skim(br, l)
 		}
 	case "tar":
 		u.tar(in, raw, l)
@@ -280,8 +292,19 @@ func (u *Unpacker) enter(l layer) error {
 // search searches the rest of a layer.
 func (u *Unpacker) search(r io.Reader, l layer) {
 	u.scan.member, u.scan.packed = l.member, l.packed
-	if err := u.scan.contents(u.path, r); err != nil {
+	var end zipTail
+	if err := u.scan.contents(u.path, io.TeeReader(r, &end)); err != nil {
 		u.warn(l, err)
+	} else if end.found() {
+		u.warn(l, errPrefixedZip)
+	}
+}
+
+// skim reads a member whose bytes are in the file in plain form, and are searched there.
+func (u *Unpacker) skim(r io.Reader, l layer) {
+	var end zipTail
+	if _, err := io.Copy(&end, r); err == nil && end.found() { // the caller sees the error, too
+		u.warn(l, errPrefixedZip)
 	}
 }
 

@@ -33,7 +33,7 @@ func decodeObject(b []byte, o Object, limit int64) ([]byte, encoding.Encoding, e
 	if err != nil {
 		return nil, e, err
 	}
-	text, err := readAll(dec, limit)
+	text, err := readText(dec, -1, limit)
 	return text, e, errors.Join(err, dec.Close())
 }
 

@@ -47,9 +47,11 @@ func (r *run) writeListing(ctx context.Context, w *pathWork, unpack func() (io.R
 	case errors.As(err, &broken):
 		res.Warnings = append(res.Warnings, fmt.Sprintf("%s does not follow: %v", name, broken.err))
 		if inPlace {
-			return asOutput(r.out.Delete(ctx, name, Condition{Version: l.object.Version}))
+			if err := r.out.Delete(ctx, name, Condition{Version: l.object.Version}); err != nil {
+				res.Warnings = append(res.Warnings, fmt.Sprintf("%s cannot be deleted: %v", name, err))
+			}
 		}
-		return nil
+		return ctx.Err()
 	case err != nil || inPlace && !changed:
 		return err
 	}

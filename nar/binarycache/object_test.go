@@ -209,3 +209,37 @@ func TestListThatFails(t *testing.T) {
 		}
 	}
 }
+
+// A listing that cannot be made, and may not be deleted, is a warning of its path.
+func TestListingThatStays(t *testing.T) {
+	a := member{base: hash("a") + "-a", nar: []byte("no NAR, broken"), listing: "garbage"}
+	b := member{base: hash("b") + "-b", nar: nar("broken")}
+	for _, may := range []bool{true, false} {
+		m := memoryCache(t, a, b)
+		var o binarycache.RewriteOptions
+		replacing(&o, "broken", "sealed")
+		var warnings []string
+		o.Done = func(r binarycache.Result) { warnings = append(warnings, r.Warnings...) }
+		sum, err := binarycache.Rewrite(t.Context(), &undeletable{m, may}, o)
+		if err != nil || statuses(sum) != "changed=2" {
+			t.Errorf("deleted %v: %s, %v", may, statuses(sum), err)
+		}
+		text := fmt.Sprint(warnings)
+		if _, there := m.Objects()[hash("a")+".ls"]; there == may || !strings.Contains(text, "does not follow") || strings.Contains(text, "cannot be deleted") == may {
+			t.Errorf("deleted %v: still there: %v, warnings %q", may, there, warnings)
+		}
+	}
+}
+
+// An undeletable store lets objects be deleted, or not.
+type undeletable struct {
+	binarycache.Store
+	may bool
+}
+
+func (s *undeletable) Delete(ctx context.Context, name string, c binarycache.Condition) error {
+	if !s.may {
+		return &fs.PathError{Op: "delete", Path: name, Err: fs.ErrPermission}
+	}
+	return s.Store.Delete(ctx, name, c)
+}

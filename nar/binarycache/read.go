@@ -88,26 +88,15 @@ func Infos(ctx context.Context, s Store) func(yield func(*narinfo.Info, error) b
 // maxHint is how much memory is allocated for a stated size before the bytes arrive.
 const maxHint = 16 << 10
 
-// readText is readAll for an object whose size is stated as size, or -1 if it is not.
+// readText reads a small object whose size is stated as size, or -1 if it is not.
 func readText(r io.Reader, size, limit int64) ([]byte, error) {
 	var b bytes.Buffer
 	b.Grow(int(min(max(size, 0), maxHint)) + bytes.MinRead)
 	_, err := b.ReadFrom(io.LimitReader(r, limit+1))
 	if err == nil && int64(b.Len()) > limit {
-		err = tooLong(limit)
+		err = fmt.Errorf("too long: more than %d bytes", limit)
 	}
 	return b.Bytes(), err
-}
-
-func tooLong(limit int64) error { return fmt.Errorf("too long: more than %d bytes", limit) }
-
-// readAll reads a small object.
-func readAll(r io.Reader, limit int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = tooLong(limit)
-	}
-	return b, err
 }
 
 // Info reads the narinfo of this name from a cache of the store directory dir. It may be compressed.

@@ -1,7 +1,6 @@
 package binarycache
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -358,12 +357,11 @@ func (r *run) isThere(ctx context.Context, w *pathWork, res *Result) (bool, erro
 		return false, err
 	}
 	got, err := narinfo.ParseNamed(w.out, b, r.cache.StoreDir)
-	other := err != nil || got.Fingerprint() != w.next.Fingerprint() || got.Deriver != w.next.Deriver || got.CA != w.next.CA
-	if err != nil || other && !bytes.HasSuffix(b, []byte("\n")) || r.Overlay && got.NarHash != w.next.NarHash && r.isOwn(got) {
+	if err != nil || r.Overlay && got.NarHash != w.next.NarHash && r.isOwn(got) {
 		w.replaced = &o // perhaps: see checkReplaced
 		return false, nil
 	}
-	if other {
+	if got.Fingerprint() != w.next.Fingerprint() || got.Deriver != w.next.Deriver || got.CA != w.next.CA {
 		what := w.info.StorePath
 		if w.out != w.name {
 			what = "renamed to " + w.next.StorePath

@@ -18,7 +18,7 @@ func TestBomb(t *testing.T) {
 	}
 	const free = 1 << 20
 	limit := int64(free + maxRatio*(len(c)+1))
-	rc, _, err := decompress(bytes.NewReader(c), free)
+	rc, _, err := decompress(bytes.NewReader(c), free, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestZerosAreNoBomb(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		rc, _, err := decompress(&c, 0)
+		rc, _, err := decompress(&c, 0, -1)
 		if err != nil {
 			t.Fatal(err)
 		}

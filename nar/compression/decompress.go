@@ -45,17 +45,21 @@ var ErrBomb = errors.New("expands more than 65536:1")
 // that say how large they are, are decoded concurrently if GOMAXPROCS is more than 1. For this, all readers together use
 // at most another 24 MiB, and read ahead in r by so much; what does not fit is decoded one after another. Close ends
 // the goroutines, which never wait for r.
-func Decompress(r io.Reader) (io.ReadCloser, Type, error) {
-	return decompress(r, freeOutput)
+func Decompress(r io.Reader) (io.ReadCloser, Type, error) { return DecompressSized(r, -1) }
+
+// DecompressSized is Decompress for contents of at most size bytes, or of any size if that is negative. It takes no larger
+// window or dictionary than for such contents, whatever the stream asks for; longer contents may end in an error.
+func DecompressSized(r io.Reader, size int64) (io.ReadCloser, Type, error) {
+	return decompress(r, freeOutput, size)
 }
 
-func decompress(r io.Reader, free int64) (io.ReadCloser, Type, error) {
-	d, err := newDecompressor(r, free, -1)
+func decompress(r io.Reader, free, size int64) (io.ReadCloser, Type, error) {
+	d, err := newDecompressor(r, free, size)
 	if err != nil {
 		return nil, "", err
 	}
 	d.concurrent = true
-	return d.open(maxZstdWindow)
+	return d.open(d.largestWindow())
 }
 
 // DecompressWithin is Decompress with a bound on the memory that the reader takes, in bytes. A stream that asks for more
@@ -73,10 +77,7 @@ func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, use
 	})
 }
 
-// DecompressWith is Decompress for contents of at most size bytes, or of any size if that is negative. It takes no larger
-// window or dictionary than for such contents, whatever the stream asks for; longer contents may end in an error.
-//
-// It calls take with the most memory that the reader takes until Close, in bytes, before
+// DecompressWith is DecompressSized, and calls take with the most memory that the reader takes until Close, in bytes, before
 // it takes more than a little. take may wait until there is so much, and its error is returned.
 //
 // It reads more than Decompress before it returns: the header of the first frame or block, and up to 256 KiB if the size

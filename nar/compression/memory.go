@@ -64,6 +64,17 @@ func (d *decompressor) window() (int64, error) {
 	return 0, nil
 }
 
+// largestWindow returns the size of the largest window or dictionary that a stream of contents of d.size bytes takes.
+func (d *decompressor) largestWindow() int64 {
+	if d.size < 0 {
+		return maxZstdWindow
+	}
+	if bits, ok := xzDictionaryBits(d.size); ok && d.format == Xz {
+		return dictionarySize(bits)
+	}
+	return int64(windowSize(leastWindow(uint64(d.size))))
+}
+
 // peek returns the next n bytes, or fewer at the end of the input.
 func (d *decompressor) peek(n int) ([]byte, error) {
 	head, err := d.buffered.Peek(n)

@@ -113,17 +113,24 @@ func (z *zstdWindows) next() {
 
 // lower returns the descriptor of a window, or of the smallest one for the contents if that is smaller.
 func (z *zstdWindows) lower(d byte) byte {
-	size := func(d byte) uint64 {
-		base := uint64(1) << (10 + d>>3)
-		return base + base/8*uint64(d&7)
+	if least := leastWindow(z.most); windowSize(d) > windowSize(least) {
+		return least
 	}
-	exponent := max(bits.Len64(z.most-1), 11) - 1 // the largest power of two that is smaller
-	least := byte(exponent-10) << 3
-	for size(least) < z.most {
-		least++
+	return d
+}
+
+// windowSize is the size of a window by its descriptor, in bytes.
+func windowSize(d byte) uint64 {
+	base := uint64(1) << (10 + d>>3)
+	return base + base/8*uint64(d&7)
+}
+
+// leastWindow returns the descriptor of the smallest window for contents of n bytes, up to 128 MiB.
+func leastWindow(n uint64) byte {
+	exponent := max(bits.Len64(n-1), 11) - 1 // the largest power of two that is smaller
+	d := byte(exponent-10) << 3
+	for windowSize(d) < n {
+		d++
 	}
-	if size(d) <= size(least) {
-		return d
-	}
-	return least
+	return d
 }

@@ -35,8 +35,7 @@ func (s *server) Put(ctx context.Context, o binarycache.Object, c *remote.Conten
 	if err != nil {
 		return "", err
 	}
-	io.CopyN(io.Discard, resp.Body, maxMessage) // so that the connection can be used again
-	resp.Body.Close()
+	remote.Drain(resp.Body)
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent:
 	default: // such as 207, whose body may say that it has failed
@@ -81,7 +80,11 @@ func (s *server) isPart(ctx context.Context, name string, c *remote.Content) (bo
 		return false, err
 	}
 	defer a.Body.Close()
-	got, err := io.ReadAll(io.LimitReader(a.Body, min(c.Size, narinfo.MaxSize)+1))
+	var got []byte
+	err = remote.Soon(a.Body, func() error {
+		got, err = io.ReadAll(io.LimitReader(a.Body, min(c.Size, narinfo.MaxSize)+1))
+		return err
+	})
 	if err != nil {
 		return false, remote.Network(err)
 	}

@@ -101,10 +101,7 @@ const expectSize = 1 << 20
 
 // redirect is where an answer leads, or why it is an error. It closes the answer.
 func (s *server) redirect(method string, from *url.URL, resp *http.Response, hop int) (*url.URL, error) {
-	defer func() {
-		io.CopyN(io.Discard, resp.Body, maxMessage) // so that the connection can be used again
-		resp.Body.Close()
-	}()
+	defer remote.Drain(resp.Body)
 	switch resp.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 	default:
@@ -144,7 +141,11 @@ func isPlainHost(host string) bool {
 func (s *server) refusal(method string, resp *http.Response) error {
 	e := &remote.Error{Status: resp.StatusCode}
 	if kind := resp.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/plain") && resp.StatusCode >= 400 {
-		b, _ := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
+		var b []byte
+		_ = remote.Soon(resp.Body, func() (err error) {
+			b, err = io.ReadAll(io.LimitReader(resp.Body, maxMessage))
+			return err
+		})
 		if e.Text = remote.Clip(s.transport.Hide(string(b))); strings.Contains(strings.ToLower(e.Text), strings.ToLower(http.StatusText(e.Status))) {
 			e.Text = ""
 		}

@@ -8,6 +8,8 @@ import (
 	"net/http"
 
 	"github.com/minio/minio-go/v7"
+
+	"narseal/nar/binarycache/internal/remote"
 )
 
 // Limits of a page of a listing. An entry has up to ten elements, as of its owner and checksum.
@@ -27,7 +29,7 @@ func (e *pageError) Error() string { return e.text }
 // to do, gets another status.
 func checkPage(resp *http.Response) error {
 	defer resp.Body.Close()
-	b, err := io.ReadAll(&limited{resp.Body, maxPage})
+	b, err := readAll(resp, maxPage)
 	if err != nil {
 		return err
 	}
@@ -45,6 +47,15 @@ func checkPage(resp *http.Response) error {
 	return nil
 }
 
+// readAll reads an answer, which must be short and not take long.
+func readAll(resp *http.Response, limit int64) (b []byte, err error) {
+	err = remote.Soon(resp.Body, func() error {
+		b, err = io.ReadAll(&limited{resp.Body, limit})
+		return err
+	})
+	return b, err
+}
+
 // checkAnswer looks at any other answer that the library reads whole: an error, or that to a write. What is not XML is left
 // to the library, which does not parse it then or fails.
 func checkAnswer(resp *http.Response) error {
@@ -52,7 +63,7 @@ func checkAnswer(resp *http.Response) error {
 		return nil
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(&limited{resp.Body, maxAnswer})
+	b, err := readAll(resp, maxAnswer)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ type refsInput struct {
 	name  string            // as it is shown
 	cache binarycache.Store // nil: not in one
 	nar   string            // the name of the archive's object
+	size  int64             // of the archive
 }
 
 // openCaches opens the inputs that may be caches: directories and URLs.
@@ -72,7 +73,7 @@ func expandCaches(ctx context.Context, inputs []string, caches map[string]*cache
 			if cache.Dir != "" {
 				shown = filepath.Join(cache.Dir, filepath.FromSlash(info.URL))
 			}
-			out = append(out, refsInput{shown, cache.Store, info.URL})
+			out = append(out, refsInput{shown, cache.Store, info.URL, info.NarSize})
 		}
 	}
 	return out, nil
@@ -93,5 +94,7 @@ func (r *refsRun) archive(ctx context.Context, in refsInput) (*input.Input, io.C
 	if err != nil {
 		return nil, nil, fmt.Errorf("input: %w", err)
 	}
-	return input.Wrap(in.name, body, o.Size, r.Terminal.Progress()), body, nil
+	wrapped := input.Wrap(in.name, body, o.Size, r.Terminal.Progress())
+	wrapped.MaxContents = in.size
+	return wrapped, body, nil
 }

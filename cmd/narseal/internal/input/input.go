@@ -28,6 +28,9 @@ type Input struct {
 	Name string
 	// Info describes the file. It is nil where stdin is not a file.
 	Info     fs.FileInfo
+	// MaxContents is the most that the decompressed contents can have, in bytes; 0: any number. More may be an error.
+	MaxContents int64
+
 	file     *os.File // nil as Info is
 	size     int64    // of what is no file, for the progress; 0 if it is not known
 	progress *terminal.Progress

@@ -50,7 +50,11 @@ func (in *Input) Stream() (*Stream, error) {
 		}
 		return s, nil
 	}
-	r, c, err := compression.Decompress(Prefixed(head, raw))
+	size := in.MaxContents
+	if size == 0 {
+		size = -1
+	}
+	r, c, err := compression.DecompressSized(Prefixed(head, raw), size)
 	if err != nil {
 		return nil, fmt.Errorf("input: %w", err)
 	}

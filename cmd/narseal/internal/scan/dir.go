@@ -42,13 +42,18 @@ const (
 	// MaxDepth bounds nested directories. PATH_MAX of Linux allows of no more in one path.
 	MaxDepth = 2048
 	// maxIdle bounds the handles that stay open while nobody uses them.
-	maxIdle = 64
+	maxIdle = 32
+	// anchorDepth is the distance in levels between directories around the current one that stay open: no more than so
+	// many have to be opened again to come back to one.
+	anchorDepth = 64
 )
 
 // pool has the open directories of walks.
 type pool struct {
 	mu   sync.Mutex
 	idle list.List // of *Dir, the one used last in front
+
+	opened int // how often a directory was opened
 }
 
 // errMoved is a directory that is no longer the one that was there.
@@ -130,6 +135,7 @@ func (d *Dir) take(fd int) error {
 		return d.failed("open", errMoved)
 	}
 	d.file = os.NewFile(uintptr(fd), d.path.Short())
+	d.pool.opened++
 	return nil
 }
 

@@ -154,6 +154,11 @@ func (p *pool) openEntry(path string) (rootEntry, error) {
 
 // dir goes through what lies in a directory, whose entry is e.
 func (w *walker) dir(e *Entry, d *Dir) error {
+	if d.depth%anchorDepth == anchorDepth-1 {
+		if _, err := d.Hold(); err == nil { // else enter says so
+			defer d.Release()
+		}
+	}
 	list, err := w.enter(d)
 	defer w.leave()
 	if err != nil {

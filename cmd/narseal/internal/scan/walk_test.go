@@ -250,7 +250,7 @@ func TestWalkDeep(t *testing.T) {
 	if err != nil || files != 2*MaxDepth || len(failed) != 1 || !strings.Contains(failed[0].Error(), "more than 2048 nested directories") {
 		t.Errorf("%v; %d files, %.300v", err, files, failed)
 	}
-	if most-before > maxIdle+4 {
+	if most-before > maxIdle+MaxDepth/anchorDepth+4 {
 		t.Errorf("%d handles were open", most-before)
 	}
 	if after := openFiles(t); after != before {
@@ -435,5 +435,52 @@ func TestWalkLarge(t *testing.T) {
 		if bound := max(2*most, 500); peak > bound+2*most {
 			t.Errorf("%d: the names take %d bytes", most, peak)
 		}
+	}
+}
+
+// Deep directories are not opened over and over again from the root.
+func TestWalkDeepChains(t *testing.T) {
+	const depth, chains, length = 600, 40, 70
+	top := t.TempDir()
+	fd, err := unix.Open(top, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := func(fd int, name string, n int) int {
+		for range n {
+			if err := unix.Mkdirat(fd, name, 0o777); err != nil {
+				t.Fatal(err)
+			}
+			next, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			unix.Close(fd)
+			fd = next
+		}
+		return fd
+	}
+	fd = down(fd, "d", depth)
+	for i := range chains {
+		again, err := unix.Dup(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprint("c", i)
+		unix.Close(down(down(again, name, 1), "e", length-1))
+	}
+	unix.Close(fd)
+	seen := 0
+	w := &walker{pool: &pool{}, opened: func(*Dir) {}, wait: func() {}, each: func(*Entry) error { seen++; return nil }}
+	w.failed = func(err error) { t.Error(err) }
+	if err := w.walk(top); err != nil {
+		t.Fatal(err)
+	}
+	dirs := depth + chains*length
+	if seen != 1+dirs {
+		t.Errorf("%d entries, want %d", seen, 1+dirs)
+	}
+	if most := 1 + dirs + chains*anchorDepth; w.pool.opened > most {
+		t.Errorf("directories were opened %d times, want at most %d", w.pool.opened, most)
 	}
 }

@@ -8,30 +8,44 @@ import (
 // Members are the paths that a closure was found to have. The search believes what the cache says of references; a path
 // that is worked on is checked, and what it really refers to must be a member, too. A nil Members requires nothing.
 type Members struct {
-	mu       sync.Mutex
-	found    *set
-	required *set // that were not found when they were required
+	mu      sync.Mutex
+	paths   *set     // that were found or are required
+	found   []uint32 // their numbers, in the order in which they were found
+	isFound []uint64 // a bit for each number; the last ones may be missing
 }
 
 // NewMembers returns Members without a path.
-func NewMembers() *Members { return &Members{found: newSet(), required: newSet()} }
+func NewMembers() *Members { return &Members{paths: newSet()} }
 
-// add notes a path that was found, and returns how many there are.
+// add notes a path that was found. It returns whether it was found for the first time, and how many paths there are with
+// those that are required.
 func (m *Members) add(h Hash) (n int, added bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	added = m.found.add(h)
-	return m.found.len(), added
+	i, _ := m.paths.add(h)
+	if m.wasFound(i) {
+		return m.paths.len(), false
+	}
+	for len(m.isFound) <= i/64 {
+		m.isFound = append(m.isFound, 0)
+	}
+	m.isFound[i/64] |= 1 << (i % 64)
+	m.found = append(m.found, uint32(i))
+	return m.paths.len(), true
+}
+
+func (m *Members) wasFound(i int) bool {
+	return i/64 < len(m.isFound) && m.isFound[i/64]&(1<<(i%64)) != 0
 }
 
 // at returns the path that was found as number i, from 0, if there are as many.
 func (m *Members) at(i int) (Hash, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if i >= m.found.len() {
+	if i >= len(m.found) {
 		return Hash{}, false
 	}
-	return m.found.at(i), true
+	return m.paths.at(int(m.found[i])), true
 }
 
 // Require notes what a member refers to: base names. It may be called while the search goes on, by many goroutines at
@@ -47,10 +61,7 @@ func (m *Members) Require(references []string) error {
 		if err != nil {
 			return err
 		}
-		if m.found.has(h) {
-			continue
-		}
-		if m.required.add(h); m.required.len()+m.found.len() > MaxClosure {
+		if _, added := m.paths.add(h); added && m.paths.len() > MaxClosure {
 			return fmt.Errorf("closure: more than %d paths, with those outside that it refers to", MaxClosure)
 		}
 	}
@@ -64,14 +75,13 @@ func (m *Members) Err() error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n, one := 0, Hash{}
-	for h := range m.required.all() {
-		if !m.found.has(h) {
-			n, one = n+1, h
-		}
-	}
+	n := m.paths.len() - len(m.found)
 	if n == 0 {
 		return nil
 	}
-	return fmt.Errorf("closure: %d paths, such as %v, were not checked: when the closure was searched, the cache did not say that it refers to them", n, one)
+	one := 0
+	for m.wasFound(one) {
+		one++
+	}
+	return fmt.Errorf("closure: %d paths, such as %v, were not checked: when the closure was searched, the cache did not say that it refers to them", n, m.paths.at(one))
 }

@@ -1,11 +1,8 @@
 package worklist
 
-import (
-	"hash/maphash"
-	"iter"
-)
+import "hash/maphash"
 
-// A set of hash parts takes 30 bytes for each, and 10 more while it grows. It keeps their order. A cache can choose them,
+// A set of hash parts takes 25 to 30 bytes for each, and 5 more while it grows. It numbers them. A cache can choose them,
 // but not where they are put.
 type set struct {
 	chunks [][]Hash // in the order in which they were added; all but the last are full
@@ -24,11 +21,11 @@ func newSet() *set { return &set{slots: make([]uint32, minSlots), seed: maphash.
 // at returns what was added as number i, from 0.
 func (s *set) at(i int) Hash { return s.chunks[i/chunkSize][i%chunkSize] }
 
-// add adds h, and reports whether it was not there.
-func (s *set) add(h Hash) bool {
+// add adds h, and returns its number and whether it was not there.
+func (s *set) add(h Hash) (i int, added bool) {
 	slot := s.find(h)
 	if *slot != 0 {
-		return false
+		return int(*slot) - 1, false
 	}
 	if s.used%chunkSize == 0 {
 		s.chunks = append(s.chunks, make([]Hash, 0, chunkSize))
@@ -40,20 +37,7 @@ func (s *set) add(h Hash) bool {
 	if s.used > len(s.slots)/5*4 {
 		s.grow()
 	}
-	return true
-}
-
-func (s *set) has(h Hash) bool { return *s.find(h) != 0 }
-
-// all goes through the set, in the order in which it was filled.
-func (s *set) all() iter.Seq[Hash] {
-	return func(yield func(Hash) bool) {
-		for i := range s.used {
-			if !yield(s.at(i)) {
-				return
-			}
-		}
-	}
+	return s.used - 1, true
 }
 
 // find returns the slot of h, or the free one where it belongs.

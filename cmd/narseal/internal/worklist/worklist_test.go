@@ -305,7 +305,7 @@ func TestSet(t *testing.T) {
 		var h Hash
 		h[r.IntN(hashSize)] = byte(r.IntN(256)) // many twice, and all zeros
 		h[r.IntN(hashSize)] = byte(r.IntN(4))
-		if s.add(h) == want[h] {
+		if i, added := s.add(h); added == want[h] || s.at(i) != h {
 			t.Fatalf("%x: new: %v", h, !want[h])
 		}
 		want[h] = true
@@ -417,15 +417,15 @@ func TestSetMemory(t *testing.T) {
 		return m.HeapAlloc
 	}
 	before := heap()
-	s := newSet()
+	m := NewMembers()
 	for i := range n + 2 {
-		s.add(Hash{1, 17: byte(i >> 16), 18: byte(i >> 8), 19: byte(i)})
+		m.add(Hash{1, 17: byte(i >> 16), 18: byte(i >> 8), 19: byte(i)})
 	}
 	if each := (heap() - before) / n; each > 40 {
 		t.Errorf("%d bytes for each path", each)
 	}
-	if s.len() != n+2 {
-		t.Errorf("%d paths", s.len())
+	if m.paths.len() != n+2 {
+		t.Errorf("%d paths", m.paths.len())
 	}
 }
 
@@ -476,14 +476,14 @@ func TestClosureInFlight(t *testing.T) {
 // What a cache refers to is bounded, however much of it there is.
 func TestClosureLimit(t *testing.T) {
 	c := &closure{members: NewMembers(), yield: func(string, error) bool { return true }}
-	c.members.found.used = MaxClosure
-	c.members.found.slots = make([]uint32, 2*MaxClosure)
+	c.members.paths.used = MaxClosure
+	c.members.paths.slots = make([]uint32, 2*MaxClosure)
 	var got error
 	c.yield = func(_ string, err error) bool { got = err; return true }
 	if c.add(mustParse(t, hash1)) || got == nil || !strings.Contains(got.Error(), "more than 4194304 paths") {
 		t.Errorf("past the limit: %v", got)
 	}
-	c.members.found.used = MaxClosure - 1
+	c.members.paths.used = MaxClosure - 1
 	if err := c.members.Require([]string{hash2 + "-x"}); err != nil {
 		t.Error(err)
 	}
@@ -547,6 +547,45 @@ func TestMembers(t *testing.T) {
 	var none *Members
 	if err := errors.Join(none.Require([]string{name(hash1)}), none.Err()); err != nil {
 		t.Error(err)
+	}
+}
+
+// However paths are found and required in turn, Members know what a naive set knows.
+func TestMembersRandom(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	for range 50 {
+		m := NewMembers()
+		found, all := map[Hash]bool{}, map[Hash]bool{}
+		var order []Hash
+		for range 500 {
+			h := Hash{1: byte(r.IntN(200)), 7: byte(r.IntN(2))}
+			all[h] = true
+			if r.IntN(2) == 0 {
+				if err := m.Require([]string{h.String() + "-x"}); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			n, added := m.add(h)
+			if added == found[h] || n != len(all) {
+				t.Fatalf("added %v, %d paths, want %d", added, n, len(all))
+			}
+			if found[h] = true; added {
+				order = append(order, h)
+			}
+		}
+		for i, want := range order {
+			if got, ok := m.at(i); !ok || got != want {
+				t.Fatalf("%d: got %v, want %v", i, got, want)
+			}
+		}
+		if _, ok := m.at(len(order)); ok {
+			t.Error("one too many")
+		}
+		err := m.Err()
+		if missing := len(all) - len(found); missing == 0 && err != nil || missing > 0 && (err == nil || !strings.Contains(err.Error(), fmt.Sprintf("closure: %d paths", missing))) {
+			t.Errorf("%d are missing: %v", missing, err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 )
 
 // A body reads an object. If the connection breaks, it goes on where it was, with the same version of the object.
@@ -14,23 +15,36 @@ type body struct {
 	store  *Store
 	first  *Answer
 	now    io.ReadCloser
-	offset int64 // in the object, in bytes
-	broken int   // how often, without enough progress in between
-	bad    int   // how often in a row by what is not HTTP
-	since  int64 // bytes since it broke last
+	offset int64         // in the object, in bytes
+	broken int           // how often, without enough progress in between
+	bad    int           // how often in a row by what is not HTTP
+	since  int64         // bytes since it broke last
+	waited time.Duration // for the server, of which nobody else knows: a connection has many objects
 	err    error
 }
+
+// An object is too slow if it has brought less than minSpeed bytes per second after patience.
+const (
+	minSpeed = 1 << 10
+	patience = 5 * time.Minute
+)
 
 // enough is the progress in bytes after which a break is forgiven. A server that sends little each time is given up.
 const enough = 1 << 20
 
 func (b *body) Read(p []byte) (int, error) {
 	for b.err == nil {
+		start := time.Now()
 		n, err := b.now.Read(p)
+		b.waited += time.Since(start)
 		b.offset += int64(n)
 		b.since += int64(n)
 		if b.first.Size >= 0 && b.offset > b.first.Size {
 			b.err = b.fail(fmt.Errorf("more than %d bytes", b.first.Size))
+			break
+		}
+		if b.waited > patience && b.offset < int64(b.waited.Seconds())*minSpeed {
+			b.err = b.fail(&silentError{fmt.Sprintf("%d bytes from the server in %s", b.offset, b.waited.Round(time.Second))})
 			break
 		}
 		if err == nil || n > 0 {

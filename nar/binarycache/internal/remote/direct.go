@@ -207,22 +207,12 @@ func (d *direct) exchange(req *http.Request, l *link) (resp *http.Response, sile
 	if err != nil {
 		return nil, true, err
 	}
-	for n := 0; ; n++ {
-		if err = checkHeader(l.r); err == nil {
-			resp, err = http.ReadResponse(l.r, req)
-		}
-		if err != nil {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, false, err
-		}
-		if resp.StatusCode == http.StatusSwitchingProtocols || resp.StatusCode/100 == 1 && n == maxInformational {
-			return nil, false, &badAnswer{fmt.Sprintf("an answer that is not HTTP: %d was not asked for", resp.StatusCode)}
-		}
-		if resp.StatusCode/100 != 1 {
-			break
-		}
+	err = Soon(l, func() error {
+		resp, err = readHeader(req, l.r)
+		return err
+	})
+	if err != nil {
+		return nil, false, err
 	}
 	l.in.allow()
 	a := &answer{ReadCloser: resp.Body, direct: d, link: l, ctx: req.Context(), stop: stop, reuse: !resp.Close}
@@ -233,6 +223,27 @@ func (d *direct) exchange(req *http.Request, l *link) (resp *http.Response, sile
 	}
 	resp.Body = a
 	return resp, false, nil
+}
+
+// readHeader reads the header of an answer, and those of status 1xx before it.
+func readHeader(req *http.Request, r *bufio.Reader) (resp *http.Response, err error) {
+	for n := 0; ; n++ {
+		if err = checkHeader(r); err == nil {
+			resp, err = http.ReadResponse(r, req)
+		}
+		if err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+		if resp.StatusCode == http.StatusSwitchingProtocols || resp.StatusCode/100 == 1 && n == maxInformational {
+			return nil, &badAnswer{fmt.Sprintf("an answer that is not HTTP: %d was not asked for", resp.StatusCode)}
+		}
+		if resp.StatusCode/100 != 1 {
+			return resp, nil
+		}
+	}
 }
 
 // An answer is the body of a response. Read to its end, it gives the link back.

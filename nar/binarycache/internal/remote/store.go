@@ -120,7 +120,14 @@ func (s *Store) Open(ctx context.Context, name string) (io.ReadCloser, binarycac
 			return nil
 		}
 		defer a.Body.Close()
-		whole, err = readWhole(a)
+		err = Soon(a.Body, func() error {
+			whole, err = readWhole(a)
+			return err
+		})
+		var slow *silentError
+		if errors.As(err, &slow) {
+			return Network(err)
+		}
 		return err
 	})
 	if err != nil {

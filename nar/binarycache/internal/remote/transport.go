@@ -68,6 +68,7 @@ func NewTransport(caVariables ...string) (*Transport, error) {
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    handshakeTimeout,
 		ExpectContinueTimeout:  2 * time.Second,
+		ResponseHeaderTimeout:  silence + wholeTime,
 		IdleConnTimeout:        idle,
 		MaxIdleConns:           maxIdle,
 		MaxIdleConnsPerHost:    maxIdle,
