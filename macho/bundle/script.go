@@ -61,7 +61,7 @@ func (b *openBundle) compareScript(c *Checker) {
 // find finds the main executable and the files of the signature.
 func (s *script) find() {
 	t := &s.c.tree
-	name, _ := s.executableName(s.c)
+	name, _, _ := s.executableName(s.c)
 	s.main = cmp.Or(name, "?")
 	if !s.inScope(t) {
 		return
@@ -161,7 +161,7 @@ func (s *script) compare() {
 		s.problem(signaturePath(directoryName), "missing")
 	}
 	s.compareFiles(all)
-	if _, why := s.executableName(s.c); why != "" && s.slice.Bundle == nil {
+	if _, _, why := s.executableName(s.c); why != "" && s.slice.Bundle == nil {
 		s.problem(infoPlistName, "not checked: "+why)
 	}
 	if s.at >= 0 {

@@ -110,20 +110,20 @@ func (b *openBundle) file(c *Checker, path string) *resources.File {
 	return nil
 }
 
-// executableName returns the name of the main executable: the one in Info.plist, or else that of the bundle. why says why
-// CFBundle may find another one.
-func (b *openBundle) executableName(c *Checker) (name, why string) {
+// executableName returns the name of the main executable: the one in Info.plist (named), or else that of the bundle. why
+// says why CFBundle may find another one.
+func (b *openBundle) executableName(c *Checker) (name string, named bool, why string) {
 	if d, _ := b.info(c); d != nil {
 		name, clear := resources.MainExecutable(d.kept)
 		switch {
 		case int64(len(d.kept)) != d.size:
-			return "", "Info.plist is too large"
+			return "", false, "Info.plist is too large"
 		case !clear:
-			return "", "Info.plist may be read in several ways"
+			return "", false, "Info.plist may be read in several ways"
 		case name != "" && !isFileName(name):
-			return name, "Info.plist names an executable in another directory"
+			return name, true, "Info.plist names an executable in another directory"
 		case name != "":
-			return name, ""
+			return name, true, ""
 		}
 	}
 	dir, name := splitPath(b.root)
@@ -137,7 +137,7 @@ func (b *openBundle) executableName(c *Checker) (name, why string) {
 		name = c.RootName
 	}
 	name, _, _ = cutLast(name, ".")
-	return name, ""
+	return name, false, ""
 }
 
 // compareElsewhere reports a bundle with a list that the executable at its place does not seal, but perhaps one at another
@@ -158,9 +158,7 @@ func (b *openBundle) compareElsewhere(c *Checker) {
 
 // elsewhere says why the main executable may lie at another place.
 func (b *openBundle) elsewhere(c *Checker) string {
-	info, _ := b.info(c)
-	named := info != nil && resources.Executable(info.kept) != ""
-	name, why := b.executableName(c)
+	name, named, why := b.executableName(c)
 	if why != "" && (name != "" || c.tree.stray) {
 		return why
 	}
@@ -184,7 +182,7 @@ func (b *openBundle) elsewhere(c *Checker) string {
 	}
 	f := b.file(c, path)
 	switch {
-	case others && (named || b.root != "" && info != nil && f != nil):
+	case others && (named || b.root != "" && f != nil):
 		return "the executable that seals it is not the main one"
 	case f != nil && f.Kind == resources.Symlink:
 		return "the main executable is a symlink"
