@@ -159,7 +159,7 @@ func (b *openBundle) compareElsewhere(c *Checker) {
 // elsewhere says why the main executable may lie at another place.
 func (b *openBundle) elsewhere(c *Checker) string {
 	name, named, why := b.executableName(c)
-	if why != "" && (name != "" || c.tree.stray) {
+	if why != "" && (name != "" || c.tree.stray || b.seals(c)) {
 		return why
 	}
 	if why != "" || !b.inScope(&c.tree) || c.tree.full != "" {
@@ -192,4 +192,11 @@ func (b *openBundle) elsewhere(c *Checker) string {
 		return "there may be several main executables"
 	}
 	return ""
+}
+
+// seals reports whether an executable seals the list.
+func (b *openBundle) seals(c *Checker) bool {
+	return slices.ContainsFunc(b.slices, func(w waitingSlice) bool {
+		return sealsResources(&w.slice) && (!w.above || b.isContents(c, &w))
+	})
 }
