@@ -7,9 +7,6 @@ import (
 	"narseal/nar"
 )
 
-// largeKept is how many bytes of a file may be kept while images before it are verified.
-const largeKept = 64 << 10
-
 // enterScope sets inBundle for the entry that begins.
 func (p *pipe) enterScope(e *nar.Entry) error {
 	directory := e.Type == nar.TypeDirectory

@@ -8,6 +8,7 @@ import (
 	"narseal/filter/rules"
 	"narseal/filter/spill"
 	"narseal/macho"
+	"narseal/macho/bundle"
 	"narseal/nar"
 )
 
@@ -18,6 +19,9 @@ type Config struct {
 	// Spill says where images, deferred entries, and bundles that may have to be sealed again are kept. Its limit applies
 	// to images and to deferred entries. Of bundles, at most 4 MiB are in memory, if Open is not nil.
 	Spill spill.Options
+	// Bundles, if not nil, bounds the memory for bundles of all runs that have it, beside a MiB for each of them. A run
+	// waits while others have it all.
+	Bundles *bundle.Pool
 	// Unpack, if not nil, makes the run search packed contents for the Rules. They cannot be replaced there: see
 	// Observer.Hidden.
 	Unpack   *refs.Unpack

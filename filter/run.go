@@ -27,7 +27,8 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 	}
 	p := &pipe{c: c, r: r, w: w, ordered: ordered, longest: 1, kept: spill.NewBuffer(c.Spill), deferred: spill.NewQueue(c.Spill)}
 	p.out = p.emit // once, not for each file
-	p.bundles.CheckResources, p.bundles.Script = true, p.script
+	p.bundles.CheckResources, p.bundles.Script, p.bundles.Pool = true, p.script, c.Bundles
+	defer p.bundles.Release()
 	if p.sealing(); p.bundles.Reseal != nil && w == nil {
 		w = nar.NewWriter(io.Discard)
 		p.w = w
@@ -164,7 +165,7 @@ func (p *pipe) entry(e *nar.Entry) error {
 		}
 		p.sealed = e.Type == nar.TypeRegular && bundle.IsSealedFile(e.Name)
 		if p.sealed || p.inBundle && e.Type == nar.TypeRegular {
-			p.digest = bundle.NewItemDigest(e.Name)
+			p.digest = p.bundles.Count(bundle.NewItemDigest(e.Name))
 		}
 		if err := p.giveList(e); err != nil {
 			return err
@@ -217,8 +218,8 @@ func (p *pipe) file(size int64) error {
 	if !p.sealed {
 		return nil // addItem adds it
 	}
-	if p.verifier != nil && p.digest.Memory() > largeKept {
-		if err := p.verifier.finish(); err != nil {
+	if p.verifier != nil {
+		if err := p.verifier.keep(p.digest.Memory()); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ type verifier struct {
 	bytes int64 // memory of the queued images
 	spare [][]byte
 	kept  int64 // bytes of spare
+	small int   // contents of files that have been kept since the queue was empty
 }
 
 // queued is an image that is being verified, or, with a nil done, a step that waits for the images before it.
@@ -113,6 +114,22 @@ func (a *verifier) reserve(n, limit int64) error {
 		}
 	}
 	return nil
+}
+
+// maxSmall is how many bytes of the contents of files, such as Info.plists, may be kept while images before them are
+// verified.
+const maxSmall = 64 << 10
+
+// keep waits for all images if the contents of the next step, and of those before it, take too much memory.
+func (a *verifier) keep(n int) error {
+	if len(a.queue) == 0 {
+		a.small = 0
+	}
+	if a.small += n; a.small <= maxSmall {
+		return nil
+	}
+	a.small = 0
+	return a.finish()
 }
 
 // finish waits for all images and reports them, up to the first error.

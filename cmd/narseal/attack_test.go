@@ -95,6 +95,11 @@ func attacks() []attack {
 		}, harmlessCache, 0},
 		{"a bundle at all bounds", file(fullBundle), []string{"verify IN", "< verify --format json", "verify --html DIR/out.html IN", "repair -o DIR/out IN"},
 			harmlessBundle, 48 << 20},
+		{"a cache of 16 large bundles", bundleCache, []string{"cache verify -j 16 IN", "cache repair -j 16 -o DIR/cache IN"}, harmlessCache, 128 << 20},
+		{"14 lists of 8 MiB in one bundle", file(nestedLists), []string{"verify IN", "repair -o DIR/out IN"}, nil, 48 << 20},
+		{"14 lists of 8 MiB around bundles", file(listsAroundBundles), []string{"verify IN", "repair -o DIR/out IN"}, nil, 48 << 20},
+		{"100 Info.plists with names of 1 MB", file(longExecutables), []string{"verify IN"}, nil, 48 << 20},
+		{"50 Info.plists of dictionaries as keys", file(sharedKeys), []string{"verify IN"}, nil, 48 << 20},
 		{"a ledger of long lines and many packages", file(hostileLedger), []string{
 			"cache summary IN", "cache summary --format json IN", "cache summary --html DIR/out.html IN",
 		}, harmlessLedger, attackReport},

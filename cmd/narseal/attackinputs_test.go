@@ -303,13 +303,16 @@ func sharedCache(t *testing.T, dir string) string {
 
 // cacheOfZeros has narinfos of NARs with a file of size bytes, compressed with a window.
 func cacheOfZeros(t *testing.T, dir string, narinfos, nars, size, window int) string {
-	contents := make([]byte, size)
+	return cacheOf(t, dir, narinfos, nars, window, nartest.Tree(nartest.File(string(make([]byte, size)))))
+}
+
+// cacheOf has narinfos of one NAR, which has several names.
+func cacheOf(t *testing.T, dir string, narinfos, nars, window int, nar []byte) string {
 	var b bytes.Buffer
 	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
 		t.Fatal(err)
 	}
-	nar := nartest.Tree(nartest.File(string(contents)))
 	z.Write(nar)
 	if err := z.Close(); err != nil {
 		t.Fatal(err)

@@ -72,13 +72,17 @@ type Checker struct {
 	Script func(path string, s macho.Slice)
 	// Reseal, if not nil, repairs the seals of bundles, with CheckResources.
 	Reseal *Reseal
+	// Pool, if not nil, bounds the memory of this and other Checkers. Release must then be called at the end.
+	Pool *Pool
 	// Touched says that the caller has changed a file of the tree.
 	Touched bool
 
+	memory  memory
 	tree    tree
 	open    []*openBundle // those around the current file, the outermost first
 	waiting int           // slices that wait, in all of them
 	stale   int           // stale slots of these slices
+	reports int           // memory of them in bytes, without stale slots
 	cost    int64         // of the comparisons so far
 	allowed int64         // cost that the files have added to costInAll
 
@@ -103,13 +107,18 @@ type openBundle struct {
 	list    *resources.List // of codeResources, parsed once
 	listErr error
 	files   []resources.File // what is compared with the list
+	sealed  sealed
+	found   map[string]*resources.File // by path; nil: nothing lies there
 }
 
 type waitingSlice struct {
 	slice macho.Slice
 	then  func(macho.Slice)
 	path  string // of the image
-	above bool   // its bundle is the root, if that is a Contents directory
+
+	memory int // of its report
+
+	above bool // its bundle is the root, if that is a Contents directory
 
 	file     int         // number of the image in the tree
 	contents macho.Image // of the image, if they may change
@@ -124,6 +133,13 @@ type FileDigest struct {
 	size   int64
 	kept   []byte // the contents, up to keep bytes
 	keep   int
+
+	memory  *memory // of the Checker that counts kept while it grows
+	charged int     // bytes of kept that the Checker has charged
+	users   int     // bundles that use the digest
+	name    string  // of the executable that an Info.plist gives
+	isClear bool    // CFBundle finds the same one
+
 	pages  *pages // of a file that may be a script; its first byte decides
 	script bool   // it may be one
 }
@@ -177,7 +193,11 @@ func (d *FileDigest) Write(p []byte) (int, error) {
 	if room := d.keep - len(d.kept); room > 0 {
 		if need := len(d.kept) + min(room, len(p)); need > cap(d.kept) {
 			// Double the capacity: append grows in smaller steps and leaves more garbage.
+			before := cap(d.kept)
 			d.kept = slices.Grow(d.kept, min(max(need, 2*cap(d.kept)), d.keep)-len(d.kept))
+			if d.memory != nil {
+				d.memory.grow(cap(d.kept) - before)
+			}
 		}
 		d.kept = append(d.kept, p[:min(room, len(p))]...)
 	}
@@ -201,53 +221,68 @@ func IsSealedFile[T string | []byte](name T) bool {
 // Reach announces the depth of the next file or directory. Bundles that do not contain it are then complete; Reach(0)
 // completes all.
 func (c *Checker) Reach(depth int) {
+	c.memory.share.pool = c.Pool
 	for n := len(c.open); n > 0 && c.open[n-1].depth >= depth; n-- {
 		last := c.open[n-1]
 		c.open[n-1] = nil
 		c.open = c.open[:n-1]
 		if c.lift(last) {
+			last.releaseAll(c)
 			continue
 		}
 		c.waiting -= len(last.slices)
-		for _, w := range last.slices {
+		for i := range last.slices {
+			w := &last.slices[i]
 			c.stale -= staleSlots(&w.slice)
+			c.reports -= w.memory
 		}
 		c.setNames(last)
 		c.reseal(last)
 		last.compare(c)
+		last.releaseAll(c)
+		c.memory.working(0)
 	}
-	c.tree.leave(depth)
+	c.leave(depth)
 }
 
 // AddFile adds the digest of the file at path. IsSealedFile must be true of the file's name.
 func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	if depth > maxFileDepth {
+		c.read(d)
 		c.detachedTooDeep(path)
 		return
 	}
-	if len(d.kept) > 0 && !c.tree.take(len(d.kept)) {
-		d.kept, d.keep = nil, 0
-	}
+	c.keep(d)
+	d.users++
+	defer c.release(d)
 	dir, name := splitPath(path())
 	parent, nested := strings.CutSuffix(dir, codeResourcesDir)
 	switch {
 	case name == codeResourcesName && nested:
 		if b := c.at(parent); b != nil {
+			c.release(b.codeResources)
 			b.codeResources, b.listContents = d, c.given
+			d.users++
 		}
 	case isDirectoryFile(name) && nested:
 		if b := c.at(parent); b != nil {
 			b.detached = append(b.detached, detachedFile{name, d})
+			d.users++
 		} else {
 			c.detachedTooDeep(path)
 		}
 	case name == infoPlistName:
+		c.readExecutable(d)
 		if b := c.at(dir); b != nil {
+			c.release(b.infoPlist)
 			b.infoPlist = d
+			d.users++
 		}
 		if parent, ok := strings.CutSuffix(dir, resourcesDir); ok {
 			if b := c.at(parent); b != nil {
+				c.release(b.inResources)
 				b.inResources = d
+				d.users++
 			}
 		}
 	}
@@ -275,32 +310,36 @@ func (c *Checker) detachedTooDeep(path func() string) {
 // becomes macho.StatusBundle, unless it is worse already, and it is Touched if such a file is. A missing file is not a
 // problem.
 func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then func(macho.Slice)) {
-	c.tree.addCode(&s)
+	c.addCode(&s)
 	var b *openBundle
+	var image string
 	if len(s.External) > 0 && depth <= maxFileDepth {
-		dir, _ := splitPath(path())
+		image = path()
+		dir, _ := splitPath(image)
 		if root, ok := strings.CutSuffix(dir, executablesDir); ok && strings.HasSuffix(root, contentsDir) {
 			dir = root
 		}
 		b = c.at(dir)
 	}
+	memory := waitingMemory(&s, image)
 	switch {
 	case b == nil:
 		if c.CheckResources && sealsResources(&s) {
 			mark(&s, "not checked: "+tooDeep, c.Reseal != nil)
 		}
 		then(s)
-	case c.waiting == maxWaiting || c.stale+staleSlots(&s) > maxStale:
+	case c.waiting == maxWaiting || c.stale+staleSlots(&s) > maxStale || c.reports+memory > maxWaitingMemory:
 		mark(&s, "too many executables to compare with the files of their bundle", c.Reseal != nil)
 		then(s)
 	default:
 		c.waiting++
 		c.stale += staleSlots(&s)
+		c.reports += memory
 		if c.given != nil {
 			b.given++
 		}
 		b.slices = append(b.slices, waitingSlice{
-			slice: s, then: then, path: path(), file: len(c.tree.files), contents: c.given,
+			slice: s, then: then, path: image, memory: memory, file: len(c.tree.files), contents: c.given,
 		})
 	}
 }
@@ -320,7 +359,6 @@ func (c *Checker) at(root string) *openBundle {
 
 // compare compares the slices of a complete bundle with its files.
 func (b *openBundle) compare(c *Checker) {
-	var sealed sealed
 	for _, w := range b.slices {
 		if w.above && !b.isContents(c, &w) {
 			w.then(w.slice) // it lies in a directory that is called MacOS
@@ -328,7 +366,7 @@ func (b *openBundle) compare(c *Checker) {
 		}
 		b.compareStored(c, &w)
 		if c.CheckResources && sealsResources(&w.slice) {
-			b.compareResources(c, &w, &sealed)
+			b.compareResources(c, &w)
 			b.comparePartly(c, &w)
 		}
 		if b.refused != "" && !w.slice.Status.OK() {
@@ -337,15 +375,7 @@ func (b *openBundle) compare(c *Checker) {
 		w.then(w.slice)
 	}
 	b.compareScript(c)
-	for _, file := range b.detached {
-		c.tree.give(len(file.digest.kept))
-	}
 	b.compareElsewhere(c)
-	for _, d := range []*FileDigest{b.infoPlist, b.inResources, b.codeResources} {
-		if d != nil {
-			c.tree.give(len(d.kept))
-		}
-	}
 }
 
 // sealsResources reports whether a slice seals a list of resources.

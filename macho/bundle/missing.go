@@ -31,7 +31,7 @@ func (b *openBundle) isContents(c *Checker, w *waitingSlice) bool {
 			continue
 		}
 		matches := func(s macho.SpecialSlot) bool { return s.K != slotResources && d.equals(s) }
-		if slices.ContainsFunc(w.slice.External, matches) || resources.Executable(d.kept) == name {
+		if slices.ContainsFunc(w.slice.External, matches) || d.name == name {
 			return true
 		}
 	}
@@ -104,7 +104,7 @@ func (c *Checker) lift(b *openBundle) bool {
 
 // Leave says that the root, which a Scope took for a bundle, is not one.
 func (c *Checker) Leave() {
-	c.tree = tree{}
+	c.endTree()
 	for _, b := range c.open {
 		b.listContents, b.given = nil, 0
 		for i := range b.slices {

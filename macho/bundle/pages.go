@@ -15,6 +15,9 @@ import (
 // maxPages bounds the pages of a script whose digests are kept: 2.5 MiB of text. Several scripts may wait at once.
 const maxPages = 640
 
+// scriptMemory is the memory of the digest of such a file, without its pages.
+const scriptMemory = 1024
+
 // pages has the digests of the pages of a file that may be the main executable of a bundle.
 type pages struct {
 	hashes [3]hash.Hash // of the page that is not complete
@@ -58,11 +61,17 @@ func (p *pages) finish() {
 	p.filled = 0
 }
 
+// end is finish for the last page. No more may be written.
+func (p *pages) end() {
+	p.finish()
+	p.hashes = [3]hash.Hash{}
+}
+
 // pagesOf returns the pages of a file that is kept.
 func pagesOf(data []byte) *pages {
 	p := &pages{}
 	p.Write(data)
-	p.finish()
+	p.end()
 	return p
 }
 
@@ -86,7 +95,8 @@ func (p *pages) stale(d *detached, whole *FileDigest) []int {
 }
 
 // addScript keeps the digests of a file that may be the main executable of a bundle.
-func (t *tree) addScript(it *Item, path string) {
+func (c *Checker) addScript(it *Item, path string) {
+	t := &c.tree
 	d := it.Digest
 	if d == nil || it.Kind != resources.Regular || IsSealedFile(it.Name) {
 		return
@@ -101,8 +111,8 @@ func (t *tree) addScript(it *Item, path string) {
 		d.pages = nil
 		return
 	}
-	d.pages.finish()
-	if d.pages.full || !t.take(itemMemory+cap(d.pages.sums)) {
+	d.pages.end()
+	if d.pages.full || !c.take(scriptMemory+cap(d.pages.sums)) {
 		return
 	}
 	if t.scripts == nil {

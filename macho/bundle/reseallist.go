@@ -19,6 +19,7 @@ func (r *resealer) list(main *waitingSlice) ([]byte, *FileDigest) {
 		return nil, nil // the comparison reports it
 	}
 	files := r.tree.in(r.b.depth)
+	r.memory.working(len(d.kept) + listMemory(len(d.kept)))
 	data := bytes.Clone(d.kept)
 	u := &resources.Update{Files: files, All: r.Reseal.All, Resumed: r.Reseal.Resumed, Nested: func(i int) *resources.File {
 		f, _ := nestedFile(files, i)
@@ -104,6 +105,7 @@ func (r *resealer) writeList(data []byte, digest *FileDigest) error {
 	if err != nil {
 		return err
 	}
+	digest.charged, digest.users, old.charged = old.charged, old.users, 0
 	r.b.codeResources = digest
 	for i := range r.files {
 		if f := &r.files[i]; f.Path[r.cut:] == codeResourcesPath {

@@ -235,9 +235,8 @@ func (s *script) compareFiles(all []*detached) {
 	}
 	w := &waitingSlice{slice: s.slice, path: s.root + "/" + s.main}
 	s.compareStored(s.c, w)
-	var sealed sealed
 	if sealsResources(&w.slice) {
-		s.compareResources(s.c, w, &sealed)
+		s.compareResources(s.c, w)
 	}
 	s.slice = w.slice
 	if sealsResources(&s.slice) && !sealsWithBest(&s.slice) {

@@ -99,8 +99,15 @@ func (b *openBundle) touched(c *Checker) bool {
 	return c.Reseal != nil && (b.contents.touched || c.tree.full != "" && c.tree.touched || c.Touched && !b.inScope(&c.tree))
 }
 
-// file returns what lies at a path from the root, or nil.
-func (b *openBundle) file(c *Checker, path string) *resources.File {
+// file returns what lies at a path from the root of a complete bundle, or nil. Many slices may ask for one path.
+func (b *openBundle) file(c *Checker, path string) (found *resources.File) {
+	if f, known := b.found[path]; known {
+		return f
+	}
+	if b.found == nil {
+		b.found = map[string]*resources.File{}
+	}
+	defer func() { b.found[path] = found }()
 	from, cut := c.tree.from(b.depth)
 	for i := from; i < len(c.tree.files); i++ {
 		if f := &c.tree.files[i]; f.Path[cut:] == path {
@@ -114,11 +121,11 @@ func (b *openBundle) file(c *Checker, path string) *resources.File {
 // says why CFBundle may find another one.
 func (b *openBundle) executableName(c *Checker) (name string, named bool, why string) {
 	if d, _ := b.info(c); d != nil {
-		name, clear := resources.MainExecutable(d.kept)
+		name := d.name
 		switch {
 		case int64(len(d.kept)) != d.size:
 			return "", false, "Info.plist is too large"
-		case !clear:
+		case !d.isClear:
 			return "", false, "Info.plist may be read in several ways"
 		case name != "" && !isFileName(name):
 			return name, true, "Info.plist names an executable in another directory"

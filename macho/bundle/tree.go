@@ -26,11 +26,6 @@ const (
 	hashMemory = 48 // a CodeDirectory of it
 	// maxLevels is how deep files may lie in a bundle.
 	maxLevels = 64
-
-	// Bounds of the cost of comparisons (resources.List.Cost): in total, and in addition for each file. A path of 60
-	// bytes with the rules that codesign writes costs 30,000.
-	costInAll   = 1 << 28
-	costPerFile = 1 << 16
 )
 
 // tree holds the files of an outermost bundle.
@@ -56,32 +51,26 @@ type tree struct {
 	full               string // why files are missing here; empty: none are
 }
 
-// take charges n bytes, and reports whether they fit.
-func (t *tree) take(n int) bool {
-	if t.memory+n > maxMemory {
-		t.full = "the bundle has too many files to check"
-		return false
-	}
-	t.memory += n
-	return true
-}
-
-func (t *tree) give(n int) { t.memory -= min(n, t.memory) }
-
 // leave forgets the bundle if the next entry does not lie in it.
-func (t *tree) leave(depth int) {
+func (c *Checker) leave(depth int) {
+	t := &c.tree
 	if t.inside && depth <= t.depth {
-		*t = tree{}
+		c.endTree()
 	}
 	t.code, t.hashes, t.adhoc, t.sealing, t.unsealing = nil, nil, false, false, false
 }
 
 // addCode records a slice of the next file.
-func (t *tree) addCode(s *macho.Slice) {
-	if !t.inside || t.full != "" || !t.take(codeMemory+hashMemory*len(s.CodeDirectories)) {
+func (c *Checker) addCode(s *macho.Slice) {
+	t := &c.tree
+	if !t.inside || t.full != "" {
 		return
 	}
-	t.code = append(t.code, codeOf(s))
+	code := codeOf(s)
+	if !c.take(codeMemory + len(code.Identifier) + hashMemory*len(s.CodeDirectories)) {
+		return
+	}
+	t.code = append(t.code, code)
 	t.hashes = appendHashes(t.hashes, s)
 	t.adhoc = t.adhoc || s.MadeAdhoc
 	t.sealing = t.sealing || sealsResources(s)
@@ -136,6 +125,7 @@ func sealsWithBest(s *macho.Slice) bool {
 func (c *Checker) AddItem(depth int, it Item) {
 	t := &c.tree
 	if !t.inside {
+		c.endTree()
 		*t = tree{inside: true, depth: depth, dirs: []string{""}}
 		return
 	}
@@ -155,20 +145,19 @@ func (c *Checker) AddItem(depth int, it Item) {
 	if dir := t.dirs[level-1]; dir != "" {
 		path = dir + "/" + it.Name
 	}
-	if t.full != "" || !t.take(itemMemory+2*len(path)+len(it.Link)) {
+	executable := ""
+	if it.Digest != nil {
+		executable = it.Digest.name
+	}
+	if t.full != "" || !c.take(itemMemory+2*len(path)+len(it.Link)+len(executable)) {
 		return
 	}
-	f := resources.File{Path: path, Kind: it.Kind, Link: it.Link, Code: code, Touched: it.Touched, Hashes: hashes, MadeAdhoc: adhoc}
+	f := resources.File{Path: path, Kind: it.Kind, Link: it.Link, Code: code, Touched: it.Touched, Hashes: hashes, MadeAdhoc: adhoc, Executable: executable}
 	if it.Digest != nil {
 		f.Sums = it.Digest.sums()
-		if it.Name == infoPlistName && it.Digest.size == int64(len(it.Digest.kept)) {
-			name, clear := resources.MainExecutable(it.Digest.kept)
-			f.Executable, f.Unclear = name, !clear
-		} else if it.Name == infoPlistName {
-			f.Unclear = true
-		}
+		f.Unclear = it.Name == infoPlistName && !it.Digest.isClear
 	}
-	t.addScript(&it, path)
+	c.addScript(&it, path)
 	t.platform = t.platform || it.Name == platformInfoPlist
 	if sealing && unsealing {
 		if t.partly == nil {
@@ -178,6 +167,9 @@ func (c *Checker) AddItem(depth int, it Item) {
 	}
 	t.files, t.depths = append(t.files, f), append(t.depths, depth)
 	c.allowed += costPerFile
+	if it.Digest != nil {
+		c.allowed += costPerByte * it.Digest.size
+	}
 	if it.Kind == resources.Directory {
 		t.dirs = append(t.dirs, path)
 	}
@@ -213,111 +205,6 @@ func (d *FileDigest) sums() *resources.Sums {
 	d.hashes[macho.SHA256].Sum(s.SHA256[:0])
 	d.hashes[macho.SHA384].Sum(s.SHA384[:0])
 	return s
-}
-
-// sealed is the comparison of a bundle with its list, made once for all slices of an executable.
-type sealed struct {
-	executable string
-	types      []macho.HashType // of its CodeDirectories
-	done       bool
-	problems   []resources.Problem
-	failed     string // why nothing could be compared
-}
-
-// compareResources marks a slice whose bundle has files that do not match.
-func (b *openBundle) compareResources(c *Checker, w *waitingSlice, done *sealed) {
-	if executable := b.executable(w); !done.done || done.executable != executable {
-		*done = sealed{executable: executable, types: b.hashTypes(w), done: true}
-		done.run(c, b)
-	}
-	if done.failed != "" {
-		mark(&w.slice, done.failed, c.Reseal != nil && (c.tree.touched || c.Touched && !b.inScope(&c.tree)))
-		b.name(&w.slice, macho.Resource{Path: codeResourcesPath, Problem: done.failed})
-		return
-	}
-	if len(done.problems) == 0 {
-		return
-	}
-	why := "a file is not the one that was sealed: "
-	if len(done.problems) > 1 {
-		why = "files are not those that were sealed, the first: "
-	}
-	touched := false
-	for _, p := range done.problems {
-		b.name(&w.slice, p.Resource)
-		touched = touched || p.Touched
-	}
-	mark(&w.slice, why+done.problems[0].Path+": "+done.problems[0].Problem, touched)
-}
-
-// hashTypes returns the hash types of the CodeDirectories of all slices of an executable that seal the list. A slice alone
-// is compared on one machine, and another slice on another.
-func (b *openBundle) hashTypes(w *waitingSlice) (types []macho.HashType) {
-	add := func(s *macho.Slice) {
-		for i := range s.CodeDirectories {
-			if t := s.CodeDirectories[i].HashType; !slices.Contains(types, t) {
-				types = append(types, t)
-			}
-		}
-	}
-	add(&w.slice)
-	for i := range b.slices {
-		if o := &b.slices[i]; o.file == w.file && o.path == w.path && sealsResources(&o.slice) {
-			add(&o.slice)
-		}
-	}
-	return types
-}
-
-func (s *sealed) run(c *Checker, b *openBundle) {
-	t := &c.tree
-	inScope := b.inScope(t)
-	switch {
-	case b.codeResources == nil && !(inScope && t.full != ""):
-		if b.isBundle(c, s.executable) {
-			s.problems = []resources.Problem{{
-				Resource: macho.Resource{Path: codeResourcesPath, Problem: "missing"}, Touched: b.contents.touched,
-			}}
-		}
-		t.stray = true
-		return
-	case !inScope:
-		s.failed = "not checked: no directory around it has the name of a bundle"
-		return
-	case t.full != "":
-		s.failed = "not checked: " + t.full
-		return
-	case b.list == nil && b.listErr == nil && int64(len(b.codeResources.kept)) != b.codeResources.size:
-		s.failed = "not checked: it is too large"
-		return
-	}
-	b.parse(c)
-	if b.listErr != nil {
-		s.failed = "not checked: " + b.listErr.Error()
-		return
-	}
-	if c.cost += b.list.Cost(b.files); c.cost > costInAll+c.allowed {
-		s.failed = "not checked: its rules take too long to match"
-		return
-	}
-	s.problems = b.list.Check(&resources.Bundle{
-		Executable: s.executable, HashTypes: s.types, Files: b.files,
-		Nested:  func(i int) []resources.Code { return nestedCode(b.files, i) },
-		Unclear: func(i int) string { _, why := nestedFile(b.files, i); return why },
-	})
-}
-
-// parse parses the list, and releases its text.
-func (b *openBundle) parse(c *Checker) {
-	d := b.codeResources
-	if b.list == nil && b.listErr == nil {
-		b.list, b.listErr = resources.Parse(d.kept)
-	}
-	if d.kept != nil {
-		c.tree.give(len(d.kept))
-		d.kept = nil
-		b.files = c.tree.in(b.depth)
-	}
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {

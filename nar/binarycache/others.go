@@ -1,6 +1,7 @@
 package binarycache
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -81,7 +82,7 @@ func (r *run) hasOthers(ctx context.Context) (bool, error) {
 func (o *others) finish(ctx context.Context) error {
 	dirs := []struct {
 		name string
-		work func(ctx context.Context, name string) error
+		work func(ctx context.Context, listed Object) error
 	}{{logDir, o.log}, {realisationsDir, o.realisation}, {debugInfoDir, o.debugInfo}}
 	if o.inPlace && o.nars.Wanted {
 		if err := o.earlier(ctx); err != nil {
@@ -117,18 +118,18 @@ func (o *others) earlier(ctx context.Context) error {
 }
 
 // each works on the objects of a directory, several at a time.
-func (o *others) each(ctx context.Context, dir string, work func(ctx context.Context, name string) error) error {
+func (o *others) each(ctx context.Context, dir string, work func(ctx context.Context, listed Object) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	names := make(chan string)
+	objects := make(chan Object)
 	var workers sync.WaitGroup
 	var left atomic.Int64
 	for range max(1, o.Jobs) {
 		workers.Go(func() {
-			for name := range names {
-				err := checkOther(name)
+			for listed := range objects {
+				err := checkOther(listed.Name)
 				if err == nil {
-					err = work(ctx, name)
+					err = work(ctx, listed)
 				}
 				var oe *outputError
 				switch {
@@ -136,7 +137,7 @@ func (o *others) each(ctx context.Context, dir string, work func(ctx context.Con
 				case errors.As(err, &oe):
 					cancel(err)
 				case ctx.Err() == nil && left.Add(1) <= maxWarned:
-					o.warn(fmt.Sprintf("%s is left out: %v", name, err))
+					o.warn(fmt.Sprintf("%s is left out: %v", listed.Name, err))
 				}
 			}
 		})
@@ -149,13 +150,13 @@ func (o *others) each(ctx context.Context, dir string, work func(ctx context.Con
 			break
 		}
 		select {
-		case names <- object.Name:
+		case objects <- object:
 			continue
 		case <-ctx.Done():
 		}
 		break
 	}
-	close(names)
+	close(objects)
 	workers.Wait()
 	if n := left.Load() - maxWarned; n > 0 {
 		o.warn(fmt.Sprintf("%d more objects of %s are left out", n, dir))
@@ -191,8 +192,8 @@ func (o *others) written() {
 }
 
 // log copies a log.
-func (o *others) log(ctx context.Context, name string) error {
-	dir, base := path.Split(name)
+func (o *others) log(ctx context.Context, listed Object) error {
+	dir, base := path.Split(listed.Name)
 	if hash := base[:min(len(base), storepath.HashLen)]; storepath.CheckHash(hash) == nil && !o.selects(hash) {
 		return nil
 	}
@@ -200,24 +201,22 @@ func (o *others) log(ctx context.Context, name string) error {
 	if to := o.run.rename(base); storepath.CheckBaseName(strings.TrimSuffix(to, ".bz2")) == nil {
 		base = to
 	}
-	return o.copy(ctx, name, dir+base, maxLog)
+	return o.copy(ctx, listed, dir+base, maxLog)
 }
 
-// copy copies an object unchanged, if its name is free.
-func (o *others) copy(ctx context.Context, name, to string, limit int64) error {
-	if _, err := o.out.Stat(ctx, to); !errors.Is(err, fs.ErrNotExist) {
+// copy copies an object unchanged, if its name is free, or has only the first bytes of it.
+func (o *others) copy(ctx context.Context, listed Object, to string, limit int64) error {
+	there, err := o.out.Stat(ctx, to)
+	if err == nil && (there.Size < 0 || there.Size >= listed.Size) || err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return asOutput(err)
 	}
-	f, object, err := o.in.Open(ctx, name)
+	f, object, err := o.in.Open(ctx, listed.Name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	var body io.ReadSeeker
 	at, ok := f.(io.ReaderAt)
-	if ok && object.Size >= 0 {
-		body = io.NewSectionReader(at, 0, object.Size)
-	} else {
+	if !ok || object.Size < 0 {
 		text := &spill.Buffer{Open: o.TempFile}
 		defer text.Close()
 		n, err := io.Copy(text, io.LimitReader(stream.WithContext(ctx, f), limit+1))
@@ -227,11 +226,11 @@ func (o *others) copy(ctx context.Context, name, to string, limit int64) error {
 		if n > limit {
 			return fmt.Errorf("too long: more than %d bytes", limit)
 		}
-		object.Size, body = n, io.NewSectionReader(text, 0, n)
+		object.Size, at = n, text
 	}
 	object.Name = to
-	_, err = o.out.Put(ctx, typed(object), body, Condition{New: true})
-	if errors.Is(err, fs.ErrExist) {
+	shared, err := o.putNew(ctx, object, func() io.ReadSeeker { return io.NewSectionReader(at, 0, object.Size) })
+	if shared || errors.Is(err, ErrConflict) || errors.Is(err, ErrChanged) {
 		return nil // somebody was faster
 	}
 	if err == nil {
@@ -251,6 +250,11 @@ func (o *others) replace(ctx context.Context, object Object, e encoding.Encoding
 		c = Condition{Version: object.Version}
 	}
 	_, err = putText(ctx, o.out, typed(object), b, e, c)
+	if errors.Is(err, fs.ErrExist) {
+		if old, there, e := load(ctx, o.out, object.Name, maxOther); e == nil && len(old) < len(b) && bytes.HasPrefix(b, old) {
+			_, err = putText(ctx, o.out, typed(object), b, encoding.Plain, Condition{Version: there.Version})
+		}
+	}
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, ErrChanged) {
 		return nil // somebody was faster
 	}
@@ -290,8 +294,8 @@ func (o *others) isThere(ctx context.Context, name string) (bool, error) {
 
 // debugInfo changes a debuginfo to name the NAR by its new name. Nix's index-debug-info writes
 // {"archive":"../nar/HASH.nar.xz","member":"lib/debug/…"}.
-func (o *others) debugInfo(ctx context.Context, name string) error {
-	members, object, e, err := o.loadJSON(ctx, name)
+func (o *others) debugInfo(ctx context.Context, listed Object) error {
+	members, object, e, err := o.loadJSON(ctx, listed.Name)
 	if err != nil {
 		return err
 	}
@@ -323,7 +327,7 @@ func (o *others) debugInfo(ctx context.Context, name string) error {
 	case !there:
 		return fmt.Errorf("%s, which it names, is not in the output", nar)
 	case nar == old:
-		return o.copy(ctx, name, name, maxOther)
+		return o.copy(ctx, listed, listed.Name, maxOther)
 	}
 	if members["archive"], err = json.Marshal("../" + nar); err != nil {
 		return err
@@ -332,8 +336,8 @@ func (o *others) debugInfo(ctx context.Context, name string) error {
 }
 
 // realisation renames the store path of a realisation, and those of the outputs that it depends on.
-func (o *others) realisation(ctx context.Context, name string) error {
-	members, object, e, err := o.loadJSON(ctx, name)
+func (o *others) realisation(ctx context.Context, listed Object) error {
+	members, object, e, err := o.loadJSON(ctx, listed.Name)
 	if err != nil {
 		return err
 	}
@@ -373,7 +377,7 @@ func (o *others) realisation(ctx context.Context, name string) error {
 		if o.inPlace {
 			return nil
 		}
-		return o.copy(ctx, name, name, maxOther)
+		return o.copy(ctx, listed, listed.Name, maxOther)
 	}
 	if members["dependentRealisations"] == nil {
 		delete(next, "dependentRealisations")

@@ -88,6 +88,9 @@ func checkBinary(data []byte) error {
 		c.objects == 0 || c.objects != (end-c.table)/uint64(c.offSize) {
 		return errBinary
 	}
+	if err := c.disjoint(); err != nil {
+		return err
+	}
 	return c.visit(binary.BigEndian.Uint64(t[16:]), 1)
 }
 
@@ -117,15 +120,7 @@ func (c *binaryCheck) object(index uint64) (kind byte, n, at uint64, err error) 
 	kind, n, at = tag>>4, uint64(tag&15), off+1
 	switch kind {
 	case 0x0, 0x1, 0x2, 0x3, 0x8: // null and boolean, integer, real, date, UID
-		size := uint64(1) << min(n, 8)
-		switch kind {
-		case 0x0:
-			size = 0
-		case 0x3:
-			size = 8
-		case 0x8:
-			size = n + 1
-		}
+		size := fixedSize(kind, n)
 		if size > 16 || c.table-at < size {
 			return 0, 0, 0, errBinary
 		}
@@ -146,8 +141,9 @@ func (c *binaryCheck) object(index uint64) (kind byte, n, at uint64, err error) 
 
 // visit checks an object and those that it refers to.
 func (c *binaryCheck) visit(index uint64, level int) error {
-	if c.visits++; c.visits > maxObjects {
-		return fmt.Errorf("it has more than %d values", maxObjects)
+	c.visits++
+	if err := c.exceeds(0); err != nil {
+		return err
 	}
 	if level > maxLevels {
 		return fmt.Errorf("it has more than %d levels", maxLevels)
@@ -177,8 +173,8 @@ func (c *binaryCheck) visit(index uint64, level int) error {
 		return errBinary
 	}
 	if kind < 0xa {
-		if c.bytes += int(size); c.bytes > MaxSize {
-			return fmt.Errorf("it has more than %d bytes of values", MaxSize)
+		if err := c.exceeds(size); err != nil {
+			return err
 		}
 		if _, ok := c.text(kind, n, at); kind != 0x4 && !ok {
 			return errors.New("it has a string that is not text")
@@ -192,10 +188,16 @@ func (c *binaryCheck) container(dict bool, n, at uint64, level int) error {
 	count := n
 	var keys map[string]bool
 	if dict {
-		count, keys = 2*n, make(map[string]bool, min(n, maxObjects))
+		count, keys = 2*n, map[string]bool{}
 	}
 	for i := range count {
 		ref, _ := c.number(at+i*c.uint(c.refSize), c.refSize)
+		if dict && i < n {
+			// A key that is a dictionary would be visited with all of its own keys.
+			if kind, _, _, err := c.object(ref); err != nil || kind != 0x5 && kind != 0x6 {
+				return errBinary
+			}
+		}
 		if err := c.visit(ref, level+1); err != nil {
 			return err
 		}

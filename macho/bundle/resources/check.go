@@ -2,9 +2,7 @@ package resources
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"narseal/macho"
@@ -102,36 +100,6 @@ type Bundle struct {
 	Unclear func(i int) string
 }
 
-// Check compares the files of a bundle with the list, and returns the problems, sorted by path.
-func (l *List) Check(b *Bundle) []Problem {
-	c := &check{List: l, bundle: b, seen: map[string]bool{}}
-	for i := 0; i < len(b.Files); {
-		f := &b.Files[i]
-		i++
-		if c.file(i-1, f) || f.Kind != Directory {
-			continue
-		}
-		for i < len(b.Files) && strings.HasPrefix(b.Files[i].Path, f.Path) && b.Files[i].Path[len(f.Path)] == '/' {
-			i++
-		}
-	}
-	touched := slices.ContainsFunc(b.Files, func(f File) bool { return f.Touched })
-	for path, s := range l.files {
-		if !s.optional && !c.seen[path] {
-			c.report(path, "missing", touched)
-		}
-	}
-	slices.SortFunc(c.found, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Problem, b.Problem))
-	})
-	if more := len(c.found) - MaxProblems; more > 0 {
-		touched := slices.ContainsFunc(c.found[MaxProblems:], func(p Problem) bool { return p.Touched })
-		last := Problem{macho.Resource{Problem: fmt.Sprintf("%d more files do not match", more)}, touched}
-		c.found = append(c.found[:MaxProblems:MaxProblems], last)
-	}
-	return c.found
-}
-
 type check struct {
 	*List
 	bundle *Bundle
@@ -145,7 +113,7 @@ func (c *check) report(path, problem string, touched bool) {
 
 // file checks a file. If it is a directory, file reports whether its contents are checked, too.
 func (c *check) file(i int, f *File) bool {
-	if isExcluded(f.Path, c.bundle.Executable) {
+	if isExcluded(f.Path, "") {
 		return false
 	}
 	r, clear := c.find(f.Path, f.Kind == Directory)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"strings"
+	"sync"
 )
 
 const (
@@ -19,7 +20,8 @@ const (
 
 // rule says how to treat files whose path its expression matches. The rule with the greatest weight counts.
 type rule struct {
-	match                    *regexp.Regexp
+	match                    func(path string) bool
+	isKnown                  bool // match is one of known
 	weight                   float64
 	omit, optional, isNested bool
 }
@@ -72,6 +74,11 @@ func (l *List) addRule(pattern string, r rule) error {
 	if len(pattern) > maxPattern {
 		return fmt.Errorf("it has more than %d bytes", maxPattern)
 	}
+	if r.match = known[pattern]; r.match != nil {
+		r.isKnown = true
+		l.rules = append(l.rules, r)
+		return nil
+	}
 	parsed, err := parseExpression(pattern)
 	if err != nil {
 		return err
@@ -79,11 +86,18 @@ func (l *List) addRule(pattern string, r rule) error {
 	if l.size += instructions(parsed); l.size > maxInstructions {
 		return fmt.Errorf("with it, the expressions take more than %d instructions", maxInstructions)
 	}
-	if r.match, err = regexp.Compile(parsed.String()); err != nil {
-		return err
+	if _, err := syntax.Parse(parsed.String(), syntax.Perl); err != nil {
+		return err // as compiling would
 	}
+	r.match = compileLater(parsed)
 	l.rules = append(l.rules, r)
 	return nil
+}
+
+// compileLater compiles an expression when it is first needed: a list whose comparison costs too much is not compared.
+func compileLater(parsed *syntax.Regexp) func(string) bool {
+	compiled := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(parsed.String()) })
+	return func(path string) bool { return compiled().MatchString(path) }
 }
 
 // parseExpression parses an extended regular expression. With regexp.CompilePOSIX, ^ and $ would match at every line,
@@ -109,15 +123,6 @@ func instructions(re *syntax.Regexp) int {
 		n *= 1 + max(re.Min, re.Max)
 	}
 	return min(n, maxInstructions+1)
-}
-
-// Cost estimates the work of Check for these files: bytes of paths times instructions of expressions.
-func (l *List) Cost(files []File) int64 {
-	bytes := 0
-	for i := range files {
-		bytes += len(files[i].Path)
-	}
-	return int64(bytes) * int64(l.size)
 }
 
 // isExcluded reports whether a path is never sealed (BundleDiskRep::adjustResources).
@@ -152,7 +157,7 @@ func (l *List) heaviest(path string, directory bool) (best *rule, clear bool) {
 		if best != nil && (r.weight < best.weight || r.weight == best.weight && r.like(best, directory)) {
 			continue
 		}
-		if r.match.MatchString(path) {
+		if r.match(path) {
 			clear = best == nil || r.weight > best.weight
 			best = r
 		}

@@ -2,9 +2,7 @@ package resources
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
-	"fmt"
 	"slices"
 
 	"narseal/macho"
@@ -169,39 +167,5 @@ func (b *binaryUpdate) edits() ([]edit, error) {
 		_, _, at, _ := b.object(index)
 		edits = append(edits, edit{int64(at), w.data})
 	}
-	if len(edits) == 0 {
-		return nil, nil
-	}
-	return edits, b.apart()
-}
-
-// apart returns an error if two objects share a byte.
-func (b *binaryUpdate) apart() error {
-	type extent struct{ from, to uint64 }
-	all := make([]extent, 0, len(b.uses))
-	for index := range b.uses {
-		kind, n, at, err := b.object(index)
-		if err != nil {
-			return err
-		}
-		off, _ := b.number(b.table+index*b.uint(b.offSize), b.offSize)
-		switch kind {
-		case 0x4, 0x5:
-			at += n
-		case 0x6:
-			at += 2 * n
-		case 0xa:
-			at += n * b.uint(b.refSize)
-		case 0xd:
-			at += 2 * n * b.uint(b.refSize)
-		}
-		all = append(all, extent{off, at})
-	}
-	slices.SortFunc(all, func(x, y extent) int { return cmp.Or(cmp.Compare(x.from, y.from), cmp.Compare(x.to, y.to)) })
-	for i := 1; i < len(all); i++ {
-		if all[i].from < all[i-1].to {
-			return fmt.Errorf("%w: values overlap at offset %d", errBinary, all[i].from)
-		}
-	}
-	return nil
+	return edits, nil
 }

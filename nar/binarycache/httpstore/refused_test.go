@@ -82,3 +82,41 @@ func TestRefusedObjects(t *testing.T) {
 		t.Errorf("left over: %v, warnings %q", left, w)
 	}
 }
+
+// Several refusals at the same time do not get in each other's way.
+func TestRefusedAtOnce(t *testing.T) {
+	var mu sync.Mutex
+	objects := map[string]int64{}
+	s := open(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		size, there := objects[r.URL.Path]
+		switch {
+		case strings.HasSuffix(r.URL.Path, ".nar"):
+			w.WriteHeader(403)
+		case r.Method == http.MethodPut:
+			objects[r.URL.Path] = n
+			w.WriteHeader(201)
+		case !there:
+			w.WriteHeader(404)
+		case r.Method == http.MethodDelete:
+			delete(objects, r.URL.Path)
+			w.WriteHeader(204)
+		default:
+			w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+		}
+	}).URL)
+	var puts sync.WaitGroup
+	for range 32 {
+		puts.Go(func() {
+			if _, err := s.Put(t.Context(), binarycache.Object{Name: "nar/x.nar", Size: 1}, strings.NewReader("x"), binarycache.Condition{}); !errors.Is(err, fs.ErrInvalid) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	puts.Wait()
+	if w := s.Warnings(); len(objects) > 0 || len(w) > 0 {
+		t.Errorf("left over: %v, warnings %q", objects, w)
+	}
+}

@@ -185,7 +185,7 @@ func (s *server) object(name string, resp *http.Response) *remote.Answer {
 		a.Since = unmodified(modified, age)
 	}
 	for _, name := range attributes {
-		if v := resp.Header.Get(name); v != "" && len(v) <= maxAttribute && s.transport.Hide(v) == v {
+		if v := resp.Header.Get(name); s.transport.TakesAttribute(v) {
 			if a.Attributes == nil {
 				a.Attributes = make(map[string]string, len(attributes))
 			}
@@ -194,10 +194,6 @@ func (s *server) object(name string, resp *http.Response) *remote.Answer {
 	}
 	return a
 }
-
-// maxAttribute is how long an attribute may be, in bytes. A longer one is dropped, and so is one that has what requests
-// have sent to show who asks.
-const maxAttribute = 256
 
 // Get reads an object.
 func (s *server) Get(ctx context.Context, name string, from int64, before *remote.Answer) (*remote.Answer, error) {

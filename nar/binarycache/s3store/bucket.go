@@ -47,10 +47,6 @@ const (
 	storageClass    = "X-Amz-Storage-Class"
 )
 
-// maxAttribute is how long an attribute may be, in bytes. A longer one is dropped, and so is one that has what requests
-// have sent to show who asks.
-const maxAttribute = 256
-
 func (b *bucket) attributesOf(h http.Header) map[string]string {
 	m := map[string]string{}
 	for _, name := range []string{contentType, contentEncoding, cacheControl, storageClass} {
@@ -62,7 +58,7 @@ func (b *bucket) attributesOf(h http.Header) map[string]string {
 		if name == storageClass && isArchive(v) {
 			continue // what has it cannot be read, and no reader of a cache waits for hours
 		}
-		if v != "" && len(v) <= maxAttribute && b.transport.Hide(v) == v {
+		if b.transport.TakesAttribute(v) {
 			m[name] = v
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/worklist"
 	"narseal/filter"
+	"narseal/macho/bundle"
 	"narseal/nar"
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/narinfo"
@@ -70,7 +71,7 @@ func newRun(e *command.Env, o *Options, cache, name string) (*run, error) {
 		Env: e, name: cache, file: file, rep: &cacheReport{command: name, cache: cache},
 		budget: report.NewBudget(report.DefaultBudget), found: map[string]*pathFound{},
 	}
-	r.cfg.Spill = o.Spill(e)
+	r.cfg.Spill, r.cfg.Bundles = o.Spill(e), bundle.NewPool(bundle.DefaultPool)
 	r.rep.paths.open = r.cfg.Spill.Open
 	r.rep.shard = o.shardName()
 	r.rep.age = &r.age
@@ -204,6 +205,9 @@ func (r *run) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src 
 	var rename *filter.RenameError
 	if errors.As(err, &rename) && !rename.IsClash() && !p.Retry {
 		return fmt.Errorf("%w (%w)", err, binarycache.ErrRetry)
+	}
+	if err == nil {
+		r.budget.Entry(p.NarSize) // that is how much was read, or the path fails
 	}
 	f.Count(cfg.Rules, &f.result, false)
 	if !p.Again {

@@ -221,7 +221,7 @@ func (r *filterRun) filter(s *input.Stream, w io.Writer, before *report.StreamHa
 
 // follow returns a reader of src that shows the entry that is filtered.
 func (r *filterRun) follow(src io.Reader) io.Reader {
-	src, r.cfg.Observer.Entry = r.Terminal.Progress().Follow(r.Cleanup.CompleteAtEOF(src))
+	src, r.cfg.Observer.Entry = r.Terminal.Progress().Follow(r.Cleanup.CompleteAtEOF(r.budget.Reader(src)))
 	return src
 }
 

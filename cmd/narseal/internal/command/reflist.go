@@ -162,8 +162,8 @@ func (s *refSet) add(r *refs.Reference) error {
 	if n+int(ref.omitted) >= most || n > 0 && ref.places[n-1].path.Same(r.Path) && ref.places[n-1].Member == r.Member {
 		return nil
 	}
-	if cost := placeMemory + r.Path.Len() + len(r.Member) + len(r.Packed); s.budget.Take(cost) {
-		s.taken += cost
+	if cost := placeMemory + len(r.Member) + len(r.Packed); s.budget.TakePath(r.Path) && s.budget.Take(cost) {
+		s.taken += cost + r.Path.Len()
 	} else {
 		ref.omitted++
 		return nil

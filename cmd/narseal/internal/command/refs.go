@@ -197,12 +197,12 @@ func (r *refsRun) stream(name string, in *input.Input) error {
 	}
 	switch s.Format {
 	case nar.FormatNAR:
-		follow, entered := r.Terminal.Progress().Follow(s)
+		follow, entered := r.Terminal.Progress().Follow(r.budget.Reader(s))
 		archive := nar.NewReader(follow)
 		entered(shortPath(archive))
 		return r.scanner.Archive(archive)
 	case nar.FormatExport:
-		follow, entered := r.Terminal.Progress().Follow(s)
+		follow, entered := r.Terminal.Progress().Follow(r.budget.Reader(s))
 		return r.export(nar.NewExportReader(follow), entered)
 	}
 	if name == input.Stdin {
@@ -264,6 +264,7 @@ func (r *refsRun) directory(name string) error {
 	var failed error
 	err := scan.Walk(name, func(e *scan.Entry) error {
 		path := e.Path()
+		r.budget.Entry(0)
 		if e.Depth() > 0 {
 			if err := r.scanner.Field(path, refs.InName, []byte(e.Name)); err != nil {
 				return err
@@ -286,6 +287,7 @@ func (r *refsRun) directory(name string) error {
 			if entered != nil {
 				entered(e)
 			}
+			r.budget.Entry(file.Size())
 			return r.scanner.File(path, r.holes(file.File, file.Size(), r.Terminal.Progress().Count(file)))
 		default:
 			return fmt.Errorf("%s: %s has no place in an archive", path.Short(), e.Type)

@@ -172,6 +172,7 @@ func (v *verifyRun) files(ctx context.Context) error {
 		Unsigned: v.cfg.Signatures.Unsigned,
 		Found: func(r *scan.Result) {
 			v.Terminal.Progress().Add(r.Size)
+			v.budget.Entry(r.Size)
 			v.tally.AddFile(r.Type, r.Size, r.Report)
 		},
 		Slice: func(path nar.Path, s macho.Slice) {
@@ -190,7 +191,7 @@ func (v *verifyRun) stream(ctx context.Context, in *input.Input) error {
 		return err
 	}
 	defer s.Close()
-	r, entered := v.Terminal.Progress().Follow(s.Reader)
+	r, entered := v.Terminal.Progress().Follow(v.budget.Reader(s.Reader))
 	v.cfg.Observer.Entry = entered
 	var sum *report.StreamHash
 	if v.inputs.Wanted() {

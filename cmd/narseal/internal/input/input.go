@@ -27,7 +27,7 @@ type Input struct {
 	io.Reader
 	Name string
 	// Info describes the file. It is nil where stdin is not a file.
-	Info     fs.FileInfo
+	Info fs.FileInfo
 	// MaxContents is the most that the decompressed contents can have, in bytes; 0: any number. More may be an error.
 	MaxContents int64
 

@@ -231,11 +231,11 @@ func (in *Input) fields(o *Object) {
 	}
 }
 
-// fitting returns the elements of a list for which the budget has room, in the place of the list.
-func fitting[T any](b *Budget, list []T, size func(*T) int) []T {
+// fitting returns the elements of a list whose paths the budget has room for, in the place of the list.
+func fitting[T any](b *Budget, list []T, path func(*T) nar.Path) []T {
 	fit := list[:0]
 	for i := range list {
-		if b.Take(size(&list[i])) {
+		if b.TakePath(path(&list[i])) {
 			fit = append(fit, list[i])
 		}
 	}
@@ -248,9 +248,9 @@ func (a *Archive) Fields(o *Object) {
 	o.Field("entries", a.Entries)
 	Values(o, "rules", a.Rules, func(r *Rule) any { return r })
 	n := a.Omitted + int64(len(a.Changed)+len(a.Signatures))
-	changed := fitting(a.budget, a.Changed, func(c *filter.Change) int { return c.Path.Len() })
+	changed := fitting(a.budget, a.Changed, func(c *filter.Change) nar.Path { return c.Path })
 	Values(o, "changed", changed, func(c *filter.Change) any { return newChangeFields(c) })
-	signatures := fitting(a.budget, a.Signatures, func(s *filter.Signature) int { return s.Path.Len() })
+	signatures := fitting(a.budget, a.Signatures, func(s *filter.Signature) nar.Path { return s.Path })
 	Values(o, "signatures", signatures, func(s *filter.Signature) any { return newSignatureFields(s) })
 	if n -= int64(len(changed) + len(signatures)); n > 0 {
 		o.Field("omitted", n)

@@ -74,7 +74,7 @@ type jsonLines struct {
 const freePath = 4096
 
 func (l *jsonLines) Add(i *Item) {
-	if n := i.Path.Len(); n > freePath && !l.budget.Take(n) {
+	if i.Path.Len() > freePath && !l.budget.TakePath(i.Path) {
 		l.omitted++
 		return
 	}

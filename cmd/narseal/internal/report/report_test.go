@@ -342,3 +342,33 @@ func TestLongPathsInJSON(t *testing.T) {
 		}
 	}
 }
+
+// Paths that are printed are in proportion to what was read, at their length in JSON.
+func TestPathBudget(t *testing.T) {
+	path := nar.NewPath("/" + strings.Repeat("x", 99_999))
+	invalid := nar.NewPath("/" + strings.Repeat("\xff", 99_999))
+	fits := func(b *Budget, p nar.Path) (n int) {
+		for n < 1000 && b.TakePath(p) {
+			n++
+		}
+		return n
+	}
+	if n := fits(NewBudget(50e6), path); n != 500 {
+		t.Errorf("without a limit: %d, want 500", n)
+	}
+	if n := fits(nil, path); n != 1000 {
+		t.Errorf("no budget: %d", n)
+	}
+	b := NewBudget(50e6)
+	if _, err := io.Copy(io.Discard, b.Reader(strings.NewReader(strings.Repeat("y", 2_000_000)))); err != nil {
+		t.Fatal(err)
+	}
+	want := (freePaths + 2_000_000*pathRatio) / 100_000
+	if n := fits(b, path); n != want {
+		t.Errorf("after 2 MB: %d, want %d", n, want)
+	}
+	b.Entry(3_000_000)
+	if n := fits(b, invalid); n != 6 {
+		t.Errorf("not UTF-8, after 3 MB: %d, want 6", n)
+	}
+}

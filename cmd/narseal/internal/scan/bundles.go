@@ -37,6 +37,7 @@ func (r *Result) isSealed() bool {
 
 // hash sets the digest of the file.
 func (s *Scanner) hash(r *Result, f *File) error {
+	inTurn := r.late
 	if r.late = !r.late && r.waits(f); r.late {
 		return nil
 	}
@@ -49,7 +50,13 @@ func (s *Scanner) hash(r *Result, f *File) error {
 		return err
 	}
 	digest := bundle.NewItemDigest(r.Name)
+	if inTurn {
+		s.bundles.Count(digest)
+	}
 	if _, err := io.Copy(digest, io.NewSectionReader(f, 0, f.Size())); err != nil {
+		if inTurn {
+			s.bundles.Drop(digest)
+		}
 		return f.Wrap(err)
 	}
 	r.digest, r.Inode = digest, f.Inode

@@ -45,6 +45,8 @@ type Scanner struct {
 	Reseal  *bundle.Reseal
 	Member  func(*Result) macho.Image
 	Settled func(holds bool)
+	// Bundles, if not nil, bounds the memory for bundles of all Scanners that have it.
+	Bundles *bundle.Pool
 
 	bundles bundle.Checker
 	scope   bundle.Scope // of the walk
@@ -83,7 +85,8 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 	defer cancel()
 	s.scope = bundle.Scope{}
 	s.bundles.CheckResources, s.bundles.RootName = true, rootName(root)
-	s.bundles.Reseal = s.Reseal
+	s.bundles.Reseal, s.bundles.Pool = s.Reseal, s.Bundles
+	defer s.bundles.Release()
 	s.bundles.Script = func(path string, slice macho.Slice) { s.Slice(shownPath(root, path), slice) }
 	order := make(chan *Result, maxAhead)
 	todo := make(chan *Result, maxAhead)

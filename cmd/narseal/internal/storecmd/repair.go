@@ -40,7 +40,7 @@ func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	r := &repairRun{run: base, options: o, out: e.List(), ended: make(chan struct{}), left: map[macho.Status]int{}}
 	r.rep.dryRun, r.unsigned = o.DryRun, report.UnsignedWarn
 	r.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Verify: true, Unsigned: true, Jobs: 1}
-	r.cfg.Spill = o.Spill(e)
+	r.cfg.Spill, r.cfg.Bundles = o.Spill(e), r.bundles
 	// Nix's commands need rights that no policy can name, and inherit this one: see SECURITY.md.
 	release, err := e.Cleanup.Hold(func() (func(), error) { return r.stop, nil })
 	if err != nil {

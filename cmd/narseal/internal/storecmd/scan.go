@@ -16,6 +16,7 @@ import (
 	"narseal/cmd/narseal/internal/scan"
 	"narseal/filter"
 	"narseal/macho"
+	"narseal/macho/bundle"
 	"narseal/nar"
 )
 
@@ -30,6 +31,7 @@ type run struct {
 	locate   bool           // find the regions of what is invalid
 	caseHack bool           // names on disk may have Nix's suffix
 	jobs     int            // goroutines that scan a path
+	bundles  *bundle.Pool
 	// unsigned is what a slice counts as that needs a signature and has none.
 	unsigned report.Unsigned
 	total    report.Tally
@@ -46,7 +48,8 @@ func newRun(ctx context.Context, e *command.Env, o *Options, name string) (*run,
 		return nil, err
 	}
 	return &run{
-		Env: e, store: store, options: o, file: file, budget: report.NewBudget(report.DefaultBudget),
+		bundles: bundle.NewPool(bundle.DefaultPool),
+		Env:     e, store: store, options: o, file: file, budget: report.NewBudget(report.DefaultBudget),
 		caseHack: runtime.GOOS == "darwin", rep: &storeReport{command: name, storeDir: store.Dir},
 	}, nil
 }
@@ -173,7 +176,7 @@ func (r *run) scan(ctx context.Context, p *nixcli.Path) *pathFound {
 		return f
 	}
 	s := &scan.Scanner{
-		Jobs:    r.jobs,
+		Jobs: r.jobs, Bundles: r.bundles,
 		Examine: scan.Verifier(r.locate), ReadOnly: true, Unsigned: r.unsigned != report.UnsignedIgnore,
 		Found: func(res *scan.Result) {
 			f.tally.AddFile(res.Type, res.Size, res.Report)

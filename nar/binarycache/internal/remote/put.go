@@ -47,6 +47,8 @@ func (s *Store) isOfObject(ctx context.Context, name string, err error) bool {
 		return false
 	}
 	// The name is always the same, so that no more than one is left over where none can be deleted.
+	s.trying.Lock()
+	defer s.trying.Unlock()
 	o, content, err := newProbe(ctx, path.Join(path.Dir(name), s.small))
 	if err == nil {
 		_, err = s.backend.Put(ctx, o, content, binarycache.Condition{})

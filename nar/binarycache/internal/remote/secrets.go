@@ -141,6 +141,16 @@ func (t *Transport) Hide(text string) string {
 
 const hidden = "(hidden)"
 
+// maxAttribute is how long an attribute may be, in bytes.
+const maxAttribute = 256
+
+// TakesAttribute reports whether an object may have an attribute of this value: one that is short, can be written to every
+// server, and has nothing that requests have sent to show who asks. Any other is dropped.
+func (t *Transport) TakesAttribute(v string) bool {
+	return v != "" && len(v) <= maxAttribute && t.Hide(v) == v &&
+		!strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
 // A hiddenError is an error whose text shows nothing that requests have sent to show who asks, wherever it is from: a host's
 // name that a server has redirected to, a certificate, an answer.
 type hiddenError struct {

@@ -43,6 +43,14 @@ func TestFailHides(t *testing.T) {
 			}
 		}
 	}
+	for value, want := range map[string]bool{
+		"max-age=60": true, "text/plain; charset=utf-8": true, "": false, strings.Repeat("x", 256): true, strings.Repeat("x", 257): false,
+		"a\x7f": false, "a\x01": false, "\xff": false, "ä": false, "x " + password: false, "~": true,
+	} {
+		if got := tr.TakesAttribute(value); got != want {
+			t.Errorf("%q: %v", value, got)
+		}
+	}
 	if got := tr.Hide("a Password that differs"); got != "a Password that differs" {
 		t.Errorf("got %q", got)
 	}

@@ -55,8 +55,9 @@ type Store struct {
 	probing sync.Mutex
 	can     *abilities // nil: not known yet
 
-	small string   // the name of the object by which isOfObject finds out what the server takes
-	left  sync.Map // the probes that could not be deleted
+	trying sync.Mutex
+	small  string   // the name of the object by which isOfObject finds out what the server takes
+	left   sync.Map // the probes that could not be deleted
 
 	mu       sync.Mutex
 	warnings []string
