@@ -134,7 +134,7 @@ func resealCases() []resealCase {
 		{name: "all digests", build: mk("A.app", app, func(b *machotest.SealedBundle) { b.Digests = []string{"hash", "hash2", "hash3", "hash4"} })},
 		{name: "binary", build: mk("A.app", deep, func(b *machotest.SealedBundle) {
 			b.BinaryList = true
-			b.Info = string(machotest.BinaryPlist(map[string]any{"x": strings.TrimSuffix(strings.TrimPrefix(b.Files["z"].(string), "z "), "")}))
+			b.Info = string(machotest.BinaryPlist(map[string]any{"CFBundleExecutable": b.Executable, "x": strings.TrimSuffix(strings.TrimPrefix(b.Files["z"].(string), "z "), "")}))
 		})},
 		{name: "shared", build: mk("A.app", app, func(b *machotest.SealedBundle) { b.BinaryList = true; b.Files["Resources/a2"] = b.Files["Resources/a"] })},
 		{name: "as files", build: mk("A.app", deep, func(b *machotest.SealedBundle) { b.AsFiles = true })},
@@ -152,6 +152,7 @@ func resealCases() []resealCase {
 		{name: "a sealed executable seals the Info.plist", build: mk("x/A.app", app, func(b *machotest.SealedBundle) {
 			b.AsFiles = true
 			helper := b.Image
+			b.Info = strings.Replace(b.Info, "<dict>", "<dict><key>CFBundleExecutable</key><string>App</string>", 1)
 			helper.External = map[int][]byte{1: []byte(b.Info)}
 			b.Files["MacOS/helper"] = helper
 		})},

@@ -127,6 +127,9 @@ func TestAnotherExecutable(t *testing.T) {
 			f.put(f.info, nartest.File("<plist><dict/></plist>"))
 			f.sign()
 			if other == nil {
+				if form != "framework" {
+					testBundle(t, nartest.Dir{"x": f.tree}, problem)
+				}
 				continue
 			}
 			f.remove(named)

@@ -288,23 +288,6 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	}
 }
 
-const tooDeep = "the bundle lies too deep"
-
-// detachedTooDeep reports a file that may be a CodeDirectory, if it lies too deep for its bundle to be compared.
-func (c *Checker) detachedTooDeep(path func() string) {
-	if !c.CheckResources || c.Script == nil {
-		return
-	}
-	text := path()
-	dir, name := splitPath(text)
-	if root, ok := strings.CutSuffix(dir, codeResourcesDir); ok && isDirectoryFile(name) {
-		s := macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "none"}
-		mark(&s, "not checked: "+tooDeep, c.Reseal != nil)
-		s.Bundle = &macho.SealedBundle{Path: cmp.Or(root, "/"), Resources: []macho.Resource{{Path: signaturePath(name), Problem: "not checked: " + tooDeep}}}
-		c.Script(text, s)
-	}
-}
-
 // AddSlice adds a slice of the image at path and calls then with it once: immediately if it seals no file of a bundle,
 // otherwise when its bundle is complete. If files of the bundle differ from those that the slice seals, its status
 // becomes macho.StatusBundle, unless it is worse already, and it is Touched if such a file is. A missing file is not a

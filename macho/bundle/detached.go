@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -154,4 +155,21 @@ func slotOfFile(name string) uint32 {
 		return slotAlternates + uint32(n[0]-'1')
 	}
 	return 0
+}
+
+const tooDeep = "the bundle lies too deep"
+
+// detachedTooDeep reports a file that may be a CodeDirectory, if it lies too deep for its bundle to be compared.
+func (c *Checker) detachedTooDeep(path func() string) {
+	if !c.CheckResources || c.Script == nil {
+		return
+	}
+	text := path()
+	dir, name := splitPath(text)
+	if root, ok := strings.CutSuffix(dir, codeResourcesDir); ok && isDirectoryFile(name) {
+		s := macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "none"}
+		mark(&s, "not checked: "+tooDeep, c.Reseal != nil)
+		s.Bundle = &macho.SealedBundle{Path: cmp.Or(root, "/"), Resources: []macho.Resource{{Path: signaturePath(name), Problem: "not checked: " + tooDeep}}}
+		c.Script(text, s)
+	}
 }

@@ -133,6 +133,16 @@ func (b *openBundle) executableName(c *Checker) (name string, named bool, why st
 			return name, true, ""
 		}
 	}
+	name = b.directoryName()
+	if name == "" {
+		name = c.RootName
+	}
+	name, _, _ = cutLast(name, ".")
+	return name, false, ""
+}
+
+// directoryName returns the name of the bundle's directory, if that lies in the tree.
+func (b *openBundle) directoryName() string {
 	dir, name := splitPath(b.root)
 	switch {
 	case name == contentsName:
@@ -140,11 +150,7 @@ func (b *openBundle) executableName(c *Checker) (name string, named bool, why st
 	case strings.HasSuffix(dir, "/Versions"):
 		_, name = splitPath(strings.TrimSuffix(dir, "/Versions"))
 	}
-	if name == "" {
-		name = c.RootName
-	}
-	name, _, _ = cutLast(name, ".")
-	return name, false, ""
+	return name
 }
 
 // compareElsewhere reports a bundle with a list that the executable at its place does not seal, but perhaps one at another
@@ -165,6 +171,7 @@ func (b *openBundle) compareElsewhere(c *Checker) {
 
 // elsewhere says why the main executable may lie at another place.
 func (b *openBundle) elsewhere(c *Checker) string {
+	info, _ := b.info(c)
 	name, named, why := b.executableName(c)
 	if why != "" && (name != "" || c.tree.stray || b.seals(c)) {
 		return why
@@ -189,7 +196,7 @@ func (b *openBundle) elsewhere(c *Checker) string {
 	}
 	f := b.file(c, path)
 	switch {
-	case others && (named || b.root != "" && f != nil):
+	case others && (named || info != nil && isBundleName([]byte(b.directoryName()))):
 		return "the executable that seals it is not the main one"
 	case f != nil && f.Kind == resources.Symlink:
 		return "the main executable is a symlink"

@@ -26,7 +26,7 @@ type SealedBundle struct {
 	Executable string // name of the main executable
 	Image      Image  // of it; External is set by Build. Default: one CodeDirectory with SHA-256
 	Fat        bool   // the main executable has a slice for x86_64 too
-	Info       string // contents of Info.plist
+	Info       string // contents of Info.plist, to which Build adds the name of the executable
 	// Files are the others by path from the base: a string for contents, a Link, an Image for a library, or a
 	// *SealedBundle.
 	Files map[string]any
@@ -50,7 +50,7 @@ func (b *SealedBundle) Build() (tree Tree, cdhashes [][]byte) {
 	case "framework":
 		prefix, info = "Versions/A/", "Resources/Info.plist"
 	}
-	base := Tree{info: {Data: []byte(b.Info)}}
+	base := Tree{info: {Data: []byte(b.infoPlist())}}
 	code := map[string][][]byte{} // nested code by path
 	inside := map[string]bool{}   // paths in it
 	for path, v := range b.Files {
@@ -98,6 +98,18 @@ func (b *SealedBundle) Build() (tree Tree, cdhashes [][]byte) {
 		tree["Resources"] = TreeFile{Link: "Versions/Current/Resources"}
 	}
 	return tree, cdhashes
+}
+
+// infoPlist returns the contents of Info.plist, which names the executable. A binary one stays as it is.
+func (b *SealedBundle) infoPlist() string {
+	name := "<dict><key>CFBundleExecutable</key><string>" + b.Executable + "</string>"
+	switch {
+	case strings.Contains(b.Info, "CFBundleExecutable") || strings.HasPrefix(b.Info, "bplist"):
+		return b.Info
+	case strings.Contains(b.Info, "<dict>"):
+		return strings.Replace(b.Info, "<dict>", name, 1)
+	}
+	return "<plist>" + name + "<key>text</key><string>" + b.Info + "</string></dict></plist>"
 }
 
 // buildCode builds an image and returns the hashes of its CodeDirectories.

@@ -157,5 +157,12 @@ func TestTextIsPrintable(t *testing.T) {
 				t.Errorf("%q", line)
 			}
 		}
+		b.Reset()
+		if err := reader.Summary(before).WriteHTML(&b, "1"); err != nil {
+			t.Fatal(err)
+		}
+		if i := strings.IndexFunc(b.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
+			t.Errorf("in the HTML: %q", b.String()[i:min(i+40, b.Len())])
+		}
 	}
 }
