@@ -40,7 +40,7 @@ func TestUnclearInfoPlist(t *testing.T) {
 				archive := nartest.Tree(f.tree)
 				want := test.why
 				o := invoke(strings.NewReader(string(archive)), "verify", "--format", "json", "--all")
-				if got := bundleProblems(t, o.stdout); (o.status == statusDone) != (want == "") || !strings.Contains(got, want) {
+				if got := bundleProblems(t, o.stdout); (o.status == statusDone) != (want == "") || !f.script && !strings.Contains(got, want) {
 					t.Errorf("%s: status %d, %s; want %s", f.name, o.status, got, want)
 				}
 				if o := invoke(strings.NewReader(string(archive)), "repair"); (o.status == statusDone) != (want == "") || o.stdout != string(archive) {
