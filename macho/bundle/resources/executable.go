@@ -18,6 +18,10 @@ func Executable(infoPlist []byte) string {
 // MainExecutable returns the name of the main executable that an Info.plist gives, or an empty string. clear is false if
 // CFBundle may find another one in it.
 func MainExecutable(infoPlist []byte) (name string, clear bool) {
+	// Core Foundation skips a byte order mark.
+	if text := bytes.TrimPrefix(infoPlist, []byte("\ufeff")); bytes.HasPrefix(text, []byte("<")) {
+		infoPlist = text
+	}
 	names, err := executables(infoPlist)
 	switch {
 	case err != nil:
