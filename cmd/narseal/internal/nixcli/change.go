@@ -88,11 +88,11 @@ func (s *Store) Repair(ctx context.Context, a Access, base string, from Cache, l
 		"--option", "max-jobs", "0", "--option", "builders", "", "--option", "build-hook", "")...)
 }
 
-// Register has Nix take a path as it is on disk by now: it makes modes, owners and times what they must be, and computes
-// hash and size.
-func (s *Store) Register(ctx context.Context, p *Path, lock *os.File) error {
+// Register has Nix take a path that is on disk with contents of this hash, SHA-256 in Nix's base 32, and of size NarSize:
+// it makes modes, owners and times what they must be. Nix does not read the contents.
+func (s *Store) Register(ctx context.Context, p *Path, hash string, lock *os.File) error {
 	var b strings.Builder
-	fmt.Fprintln(&b, s.Path(p.Base))
+	fmt.Fprintf(&b, "%s\n%s\n%d\n", s.Path(p.Base), hash, p.NarSize)
 	if p.Deriver != "" {
 		b.WriteString(s.Path(p.Deriver))
 	}
@@ -100,7 +100,7 @@ func (s *Store) Register(ctx context.Context, p *Path, lock *os.File) error {
 	for _, ref := range p.References {
 		fmt.Fprintln(&b, s.Path(ref))
 	}
-	return s.change(ctx, strings.NewReader(b.String()), lock, "--register-validity", "--reregister")
+	return s.change(ctx, strings.NewReader(b.String()), lock, "--register-validity", "--reregister", "--hash-given")
 }
 
 // Restore unpacks an archive to a new name.

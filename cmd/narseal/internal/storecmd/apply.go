@@ -2,11 +2,16 @@ package storecmd
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"narseal/cmd/narseal/internal/nixcli"
 )
@@ -97,16 +102,62 @@ func (r *repairRun) check(ctx context.Context, g *staged) error {
 
 // replace puts the staged contents in the place of a path by itself, and has Nix register them. Until that is done, the
 // database has the old hash; what is staged stays, so that the next run can do it.
+//
+// Meanwhile no garbage is collected: the collector would take the new tree for garbage, and delete files of it.
 func (r *repairRun) replace(ctx context.Context, g *staged) error {
+	collector, err := r.holdCollector(ctx)
+	if err != nil {
+		return fmt.Errorf("replace: %w", err)
+	}
+	defer collector.Close()
 	ctx = context.WithoutCancel(ctx)
 	nar, err := os.Open(g.nar())
 	if err != nil {
 		return err
 	}
 	defer nar.Close()
-	err = swapIn(r.store.RealDir, g.Base, func(to string) error { return r.store.Restore(ctx, nar, to) })
+	info, err := nar.Stat()
+	if err != nil {
+		return err
+	}
+	err = swapIn(r.store.RealDir, g.Base, func(to string) error { return r.store.Restore(ctx, nar, to) }, func(made string) error {
+		return r.checkTree(ctx, made, g.NewHash)
+	})
 	if err != nil {
 		return fmt.Errorf("replace: %w", err)
 	}
-	return r.store.Register(ctx, &nixcli.Path{Base: g.Base, Deriver: g.Deriver, References: g.References}, r.staging.lock)
+	p := &nixcli.Path{Base: g.Base, Deriver: g.Deriver, References: g.References, NarSize: info.Size()}
+	return r.store.Register(ctx, p, strings.TrimPrefix(g.NewHash, "sha256:"), r.staging.lock)
+}
+
+// holdCollector waits until Nix collects no garbage, and keeps it from beginning to, until the file is closed: Nix's
+// collector holds this lock exclusively (LocalStore::collectGarbage in its src/libstore/gc.cc).
+func (r *repairRun) holdCollector(ctx context.Context) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(r.store.StateDir, "gc.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = waitLock(ctx, lock, unix.LOCK_SH, func() { r.Terminal.Warnf("waiting until Nix has collected its garbage") })
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return lock, nil
+}
+
+// checkTree returns an error unless the archive of a file or directory has this hash.
+func (r *repairRun) checkTree(ctx context.Context, path, want string) error {
+	archive, err := r.store.DumpFile(ctx, path)
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	_, err = io.Copy(sum, archive)
+	if err = errors.Join(err, archive.Close()); err != nil {
+		return err
+	}
+	if got := hashText([sha256.Size]byte(sum.Sum(nil))); got != want {
+		return fmt.Errorf("the new contents have the hash %s before they are in their place, want %s: did somebody change %s?", got, want, path)
+	}
+	return nil
 }

@@ -56,31 +56,64 @@ func stateDir(named string, s *nixcli.Store) (string, error) {
 // takes long.
 func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func()) (*staging, error) {
 	st := &staging{dir: stagingDir(dir, s)}
+	for {
+		err := st.open(dir)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			continue // another run that ends removes what is empty
+		}
+		if err != nil {
+			return nil, fmt.Errorf("state: %w", err)
+		}
+		if err := waitLock(ctx, st.lock, unix.LOCK_EX, waiting); err != nil {
+			st.lock.Close()
+			return nil, fmt.Errorf("state: %w", err)
+		}
+		if isNamed(st.lock) {
+			return st, nil
+		}
+		st.lock.Close()
+	}
+}
+
+// open makes the directories, and opens the lock in them.
+func (st *staging) open(dir string) (err error) {
 	if err := os.MkdirAll(st.dir, 0o755); err != nil {
-		return nil, fmt.Errorf("state: %w", err)
+		return err
 	}
 	for _, d := range []string{dir, st.dir} {
 		if err := checkOwn(d); err != nil {
-			return nil, fmt.Errorf("state: %s: %w", d, err)
+			return fmt.Errorf("%s: %w", d, err)
 		}
 	}
-	var err error
 	st.lock, err = os.OpenFile(filepath.Join(st.dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	return err
+}
+
+// isNamed reports whether an open file still has its name. The run that held its lock before may have removed it.
+func isNamed(f *os.File) bool {
+	open, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("state: %w", err)
+		return false
 	}
+	named, err := os.Lstat(f.Name())
+	return err == nil && os.SameFile(open, named)
+}
+
+// waitLock locks a file, and waits until others let it. waiting is called if that takes long.
+func waitLock(ctx context.Context, f *os.File, how int, waiting func()) error {
 	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		err := unix.Flock(int(st.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		if err == nil {
-			return st, nil
+			return nil
 		}
 		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			st.lock.Close()
-			return nil, fmt.Errorf("state: lock %s: %w", st.lock.Name(), err)
+			return fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 		if err := ctx.Err(); err != nil {
-			st.lock.Close()
-			return nil, err
+			return err
 		}
 		if waiting != nil && time.Since(begin) > time.Second {
 			waiting()

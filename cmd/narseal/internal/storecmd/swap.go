@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// swapIn has restore make a new tree in a store directory, and exchanges it with the path base, which may be missing. All
-// but restore goes by handles of directories. The new tree has what Nix wants of a store path: mode 0444 or 0555, the time
+// swapIn has restore make a new tree in a store directory, and exchanges it with the path base, which may be missing, if
+// check has no error. All but these two goes by handles of directories. The new tree has what Nix wants of a store path: mode 0444 or 0555, the time
 // 1, and the user as its owner (canonicalisePathMetaData in Nix's src/libstore). The old one is removed; processes that
 // have files of it open keep them.
-func swapIn(storeDir, base string, restore func(to string) error) error {
+func swapIn(storeDir, base string, restore, check func(path string) error) error {
 	store, err := os.OpenRoot(storeDir)
 	if err != nil {
 		return err
@@ -35,6 +35,9 @@ func swapIn(storeDir, base string, restore func(to string) error) error {
 	}
 	defer dir.Close()
 	if err := canonicalize(int(dir.Fd()), temp); err != nil {
+		return err
+	}
+	if err := check(filepath.Join(storeDir, temp)); err != nil {
 		return err
 	}
 	err = exchange(int(dir.Fd()), temp, base)
