@@ -147,7 +147,7 @@ func sharedKeys() []byte {
 	})
 }
 
-// bundleCache is a cache of 16 applications of 18,000 files, each with a list of 7 MB, of which a file differs.
+// bundleCache is a cache of 8 applications of 18,000 files, each with a list of 7 MB, of which a file differs.
 func bundleCache(t *testing.T, dir string) string {
 	const files = 18_000
 	name := func(i int) string { return fmt.Sprintf("%05d%s", i, strings.Repeat("x", 40)) }
@@ -168,7 +168,7 @@ func bundleCache(t *testing.T, dir string) string {
 		list.WriteString("</dict><key>" + strings.Replace(table, "files", "rules", 1) + "</key><dict><key>^Resources/</key><true/></dict>")
 	}
 	list.WriteString("</dict></plist>")
-	image, _ := machotest.Image{External: map[int][]byte{3: []byte(list.String())}}.Build()
+	image, _ := machotest.Image{Directories: []machotest.Directory{{PageShift: 12}}, External: map[int][]byte{3: []byte(list.String())}}.Build()
 	nar := plainArchive(func(b *bundleTree) {
 		b.directory("App.app", func() {
 			b.directory("Contents", func() {
@@ -183,5 +183,51 @@ func bundleCache(t *testing.T, dir string) string {
 			})
 		})
 	})
-	return cacheOf(t, dir, 16, 1, 8<<20, nar)
+	return cacheOf(t, dir, 8, 1, 8<<20, nar)
+}
+
+// sealingImage is a small executable that seals an Info.plist and a list, with four CodeDirectories.
+func sealingImage() string {
+	im := machotest.Image{External: map[int][]byte{1: []byte("other"), 3: []byte("other")}}
+	for i, h := range []uint8{1, 2, 3, 4} {
+		d := machotest.Directory{HashType: h, PageShift: 12}
+		if i > 0 {
+			d.Slot = 0x1000 + uint32(i) - 1
+		}
+		im.Directories = append(im.Directories, d)
+	}
+	data, _ := im.Build()
+	return string(data)
+}
+
+// plistOfMany is a root whose Info.plist of 1 MB takes long to parse, and 2,000 executables that seal it.
+func plistOfMany() []byte {
+	plist := "<plist><dict>" + strings.Repeat("<key>&amp;</key><true/>", 40_000) + "</dict></plist>"
+	image := sealingImage()
+	return archive(func(b *bundleTree) {
+		b.file("Info.plist", plist)
+		b.directory("MacOS", func() {
+			for i := range 2000 {
+				b.file(fmt.Sprintf("%04d", i), image)
+			}
+		})
+	})
+}
+
+// deepExecutables is 4,095 executables in 60 directories with long names, which wait for the end of their bundle.
+func deepExecutables() []byte {
+	image := sealingImage()
+	return archive(func(b *bundleTree) {
+		var level func(n int)
+		level = func(n int) {
+			if n > 0 {
+				b.directory(strings.Repeat("d", 252), func() { level(n - 1) })
+				return
+			}
+			for i := range 4095 {
+				b.file(fmt.Sprintf("%04d", i), image)
+			}
+		}
+		b.directory("A.app", func() { level(60) })
+	})
 }

@@ -16,7 +16,6 @@ package resources
 import (
 	"bytes"
 	"fmt"
-	"runtime"
 	"strings"
 
 	"narseal/macho"
@@ -30,9 +29,6 @@ const (
 	maxEntries = 50_000
 	// maxValue is the size of the largest value of one file or rule, in bytes.
 	maxValue = 64 << 10
-	// collectAfter is after how many entries garbage is collected: decoding one leaves about 10 KB of garbage, and that
-	// of a large list would take twice as much memory as everything else.
-	collectAfter = 512
 	// maxLevels bounds how deep values may be nested. Lists have four levels.
 	maxLevels = 16
 )
@@ -69,6 +65,8 @@ func Parse(data []byte) (*List, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("it has %d bytes, more than %d", len(data), MaxSize)
 	}
+	garbage.begin()
+	defer garbage.end()
 	tables := map[string]map[string]any{}
 	entries := 0
 	add := func(table, key string, value any) error {
@@ -86,7 +84,7 @@ func Parse(data []byte) (*List, error) {
 			}
 			t[key] = compact
 			if entries%collectAfter == 0 {
-				runtime.GC()
+				collectGarbage()
 			}
 			return nil
 		}
