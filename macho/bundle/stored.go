@@ -173,7 +173,7 @@ func (b *openBundle) compareElsewhere(c *Checker) {
 func (b *openBundle) elsewhere(c *Checker) string {
 	info, _ := b.info(c)
 	name, named, why := b.executableName(c)
-	if why != "" && (name != "" || c.tree.stray || b.seals(c)) {
+	if why != "" && (name != "" || c.tree.stray) {
 		return why
 	}
 	if why != "" || !b.inScope(&c.tree) || c.tree.full != "" {
@@ -206,11 +206,4 @@ func (b *openBundle) elsewhere(c *Checker) string {
 		return "there may be several main executables"
 	}
 	return ""
-}
-
-// seals reports whether an executable seals the list.
-func (b *openBundle) seals(c *Checker) bool {
-	return slices.ContainsFunc(b.slices, func(w waitingSlice) bool {
-		return sealsResources(&w.slice) && (!w.above || b.isContents(c, &w))
-	})
 }
