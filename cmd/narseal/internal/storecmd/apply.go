@@ -56,7 +56,30 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 
 // takeFromCache has Nix replace a path by the one that is staged as a cache. Nix removes the old contents first.
 func (r *repairRun) takeFromCache(ctx context.Context, g *staged) error {
-	return r.store.Repair(ctx, r.access, g.Base, g.cache(), r.staging.lock)
+	if err := r.checkSpace(g); err != nil {
+		return err
+	}
+	return r.store.Repair(ctx, r.access, g.Base, g.cache(), r.locks())
+}
+
+// spaceMargin is how much more space than that of an archive its contents may take, at least, in bytes.
+const spaceMargin = 4 << 20
+
+// checkSpace returns an error if a path's new contents may not fit into the store. Nix removes the old contents first, and
+// would leave nothing.
+func (r *repairRun) checkSpace(g *staged) error {
+	info, err := os.Stat(g.nar())
+	if err != nil {
+		return err
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(r.store.RealDir, &fs); err != nil {
+		return &os.PathError{Op: "statfs", Path: r.store.RealDir, Err: err}
+	}
+	if free, want := int64(min(fs.Bavail, 1<<40)*min(uint64(fs.Bsize), 1<<20)), info.Size()+info.Size()/8+spaceMargin; free < want {
+		return fmt.Errorf("the file system of %s has %d bytes free, want %d", r.store.RealDir, free, want)
+	}
+	return nil
 }
 
 // findEssential finds the paths without which Nix or this program do not start. These are replaced in one step: if the run
@@ -120,14 +143,25 @@ func (r *repairRun) replace(ctx context.Context, g *staged) error {
 	if err != nil {
 		return err
 	}
-	err = swapIn(r.store.RealDir, g.Base, func(to string) error { return r.store.Restore(ctx, nar, to) }, func(made string) error {
+	err = swapIn(r.store.RealDir, g.Base, func(to string) error { return r.store.Restore(ctx, nar, to, r.locks()) }, func(made string) error {
 		return r.checkTree(ctx, made, g.NewHash)
 	})
+	var left *leftError
+	if errors.As(err, &left) {
+		r.Terminal.Warnf("%v", left)
+		err = nil
+	}
 	if err != nil {
 		return fmt.Errorf("replace: %w", err)
 	}
 	p := &nixcli.Path{Base: g.Base, Deriver: g.Deriver, References: g.References, NarSize: info.Size()}
-	return r.store.Register(ctx, p, strings.TrimPrefix(g.NewHash, "sha256:"), r.staging.lock)
+	if err := r.store.Register(ctx, p, strings.TrimPrefix(g.NewHash, "sha256:"), r.locks()); err != nil {
+		return err
+	}
+	if r.ownKeys {
+		r.fail(fmt.Errorf("%s: it was repaired, and is not signed: Nix did not take it from a cache", r.store.Path(g.Base)))
+	}
+	return nil
 }
 
 // holdCollector waits until Nix collects no garbage, and keeps it from beginning to, until the file is closed: Nix's

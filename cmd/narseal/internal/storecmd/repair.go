@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"narseal/cmd/narseal/internal/command"
@@ -12,6 +15,7 @@ import (
 	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/macho"
+	"narseal/nar/storepath"
 )
 
 // repairRun is one call of Repair.
@@ -24,6 +28,8 @@ type repairRun struct {
 	waiting map[string]bool // in a dry run, the paths that an earlier run has staged
 	// essential has the paths that must be there at every moment.
 	essential map[string]bool
+	storeLock *os.File // nil without direct access
+	ownKeys   bool     // the user has named keys
 	out       io.Writer
 	ended     chan struct{}
 	left      map[macho.Status]int // invalid slices that stay
@@ -79,11 +85,18 @@ func (r *repairRun) stop() {
 
 // work finishes what an earlier run has left, and repairs the paths.
 func (r *repairRun) work(ctx context.Context) error {
+	defer func() {
+		if r.staging != nil {
+			r.staging.close()
+		}
+		if r.storeLock != nil {
+			r.storeLock.Close()
+		}
+	}()
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
 	if r.staging != nil {
-		defer r.staging.close()
 		if err := r.finish(ctx); err != nil {
 			return err
 		}
@@ -109,7 +122,8 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	if err := r.findEssential(ctx); err != nil {
 		return err
 	}
-	if len(r.options.SecretKeys) == 0 {
+	r.ownKeys = len(r.options.SecretKeys) > 0
+	if !r.ownKeys {
 		if r.options.SecretKeys, err = runKey(); err != nil {
 			return err
 		}
@@ -118,10 +132,44 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r.staging, err = openStaging(ctx, dir, r.store, func() {
-		r.Terminal.Warnf("waiting for another narseal store repair, or for the Nix that it started, to finish")
-	})
-	return err
+	if r.staging, err = openStaging(ctx, dir, r.store, r.warnWaiting); err != nil || r.access != nixcli.Direct {
+		return err
+	}
+	if r.storeLock, err = r.lockStore(ctx); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return r.removeLeft()
+}
+
+// removeLeft removes the trees that a run which was killed has left in the store.
+func (r *repairRun) removeLeft() error {
+	store, err := os.OpenRoot(r.store.RealDir)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	dir, err := store.Open(".")
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for {
+		names, err := dir.Readdirnames(namesAtOnce)
+		for _, name := range names {
+			if base, ok := strings.CutPrefix(name, leftPrefix); !ok || storepath.CheckBaseName(base) != nil {
+				continue
+			}
+			if err := removeTree(store, name); err != nil {
+				r.Terminal.Warnf("%v", &leftError{filepath.Join(r.store.RealDir, name), err})
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // done reports a path.

@@ -80,16 +80,45 @@ func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func(
 
 // open makes the directories, and opens the lock in them.
 func (st *staging) open(dir string) (err error) {
-	if err := os.MkdirAll(st.dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, d := range []string{dir, st.dir} {
-		if err := checkOwn(d); err != nil {
-			return fmt.Errorf("%s: %w", d, err)
-		}
+	if err := checkOwn(dir); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	if err := os.Mkdir(st.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := checkOwn(st.dir); err != nil {
+		return fmt.Errorf("%s: %w", st.dir, err)
 	}
 	st.lock, err = os.OpenFile(filepath.Join(st.dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	return err
+}
+
+// lockStore waits until no other run changes this store, whatever its staging directory, and returns the lock.
+func (r *repairRun) lockStore(ctx context.Context) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(r.store.StateDir, "narseal.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := waitLock(ctx, lock, unix.LOCK_EX, r.warnWaiting); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return lock, nil
+}
+
+func (r *repairRun) warnWaiting() {
+	r.Terminal.Warnf("waiting for another narseal store repair, or for the Nix that it started, to finish")
+}
+
+// locks are held by every Nix that the run starts.
+func (r *repairRun) locks() []*os.File {
+	if r.storeLock == nil {
+		return []*os.File{r.staging.lock}
+	}
+	return []*os.File{r.staging.lock, r.storeLock}
 }
 
 // isNamed reports whether an open file still has its name. The run that held its lock before may have removed it.
@@ -124,7 +153,11 @@ func waitLock(ctx context.Context, f *os.File, how int, waiting func()) error {
 
 // stagingDir is the staging directory of a store in a state directory.
 func stagingDir(dir string, s *nixcli.Store) string {
-	id := sha256.Sum256([]byte(s.Dir + "\n" + s.StateDir))
+	state := s.StateDir
+	if real, err := filepath.EvalSymlinks(state); err == nil {
+		state = real // it may be named in several ways
+	}
+	id := sha256.Sum256([]byte(s.Dir + "\n" + state))
 	return filepath.Join(dir, "store-"+hex.EncodeToString(id[:8]))
 }
 
