@@ -8,12 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/cmd/narseal/internal/terminal"
 )
 
 // apply has Nix take what is staged of a path, and forgets it when Nix's database and the contents agree.
@@ -23,7 +23,7 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 	if r.access == nixcli.Direct && r.store.RealDir == r.store.Dir {
 		ways = append(ways, r.replace)
 		if r.essential[g.Base] {
-			slices.Reverse(ways)
+			ways = ways[1:] // Nix would remove what it needs itself
 		}
 	}
 	var err error
@@ -45,7 +45,11 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 		err = this
 	}
 	if err != nil {
-		return fmt.Errorf("%w (the repaired contents are kept in %s; narseal store repair tries again)", err, g.dir)
+		err = fmt.Errorf("%w (the repaired contents are kept in %s; narseal store repair tries again)", err, g.dir)
+		if r.essential[g.Base] {
+			err = terminal.Hint(err, "Nix needs this path itself; with another Nix first on PATH, which is not of this store, narseal store repair can have it replaced")
+		}
+		return err
 	}
 	// Nix's database is on disk by now, and the contents may not be: keep what is staged until they are.
 	if err := syncAll(r.store.RealDir); err != nil {
