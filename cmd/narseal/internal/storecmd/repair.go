@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"narseal/cmd/narseal/internal/command"
@@ -28,8 +29,9 @@ type repairRun struct {
 	waiting map[string]bool // in a dry run, the paths that an earlier run has staged
 	// essential has the paths that must be there at every moment.
 	essential map[string]bool
-	storeLock *os.File // nil without direct access
-	ownKeys   bool     // the user has named keys
+	storeLock *os.File     // nil without direct access
+	ownKeys   bool         // the user has named keys
+	count     atomic.Int64 // paths that were changed
 	out       io.Writer
 	ended     chan struct{}
 	left      map[macho.Status]int // invalid slices that stay
@@ -47,6 +49,9 @@ func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	r.rep.dryRun, r.unsigned = o.DryRun, report.UnsignedWarn
 	r.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Verify: true, Unsigned: true, Jobs: 1}
 	r.cfg.Spill, r.cfg.Bundles = o.Spill(e), r.bundles
+	e.Cleanup.OnStop(func() string {
+		return fmt.Sprintf("%s changed, the others are as they were; the same command continues", report.Plural(r.count.Load(), "path", "paths"))
+	})
 	// Nix's commands need rights that no policy can name, and inherit this one: see SECURITY.md.
 	release, err := e.Cleanup.Hold(func() (func(), error) { return r.stop, nil })
 	if err != nil {
@@ -206,6 +211,7 @@ func (r *repairRun) done(f *pathFound) (err error) {
 		r.Terminal.Warnf("%s: %s more", path, report.Plural(f.omitted, "signature", "signatures"))
 	}
 	if f.status == changed {
+		r.count.Add(1)
 		r.Terminal.Infof("%s: %s repaired", path, report.Plural(repaired, "signature", "signatures"))
 		err = r.announce(f.Base)
 	}
