@@ -133,8 +133,8 @@ func (g *signature) limitsDiffer() *violation {
 	return nil
 }
 
-// checkCoverage checks that the pages of the load commands and of executable segments have a slot. The kernel does not
-// execute code in the last page if that page is partial.
+// checkCoverage checks that the pages of the load commands and of executable segments have a slot, and that no page is
+// compared with the slot of another. The kernel does not execute code in the last page if that page is partial.
 func (s *slice) checkCoverage(g *signature) *violation {
 	d := g.best()
 	if d == nil || d.pageShift == 0 || !s.commands.loadable() {
@@ -155,7 +155,23 @@ func (s *slice) checkCoverage(g *signature) *violation {
 			return ruleCoverage.broken("page %d is executable, but has no slot for a whole page in CodeDirectory %#x", page, d.slot)
 		}
 	}
+	if page := g.misread(d, runs); page >= 0 {
+		return ruleCoverage.broken("page %d has no slot in the scatter list of CodeDirectory %#x, and is compared with what follows the slot of page %d", page, d.slot, page-1)
+	}
 	return nil
+}
+
+// misread returns a page without a slot that the kernel compares all the same, or -1. The kernel uses a scatter record for
+// the page after its last one, too (hashes in bsd/kern/ubc_subr.c), and takes what follows the record's slots in the
+// signature: the slot of another page, or something else.
+func (g *signature) misread(d *directory, runs []extent) int64 {
+	for i, e := range runs {
+		page, slot := e.page+e.count, e.slot+e.count
+		if i+1 < len(runs) || page < d.pages() && d.off+d.hashOffset+(slot+1)*d.hashSize <= g.off+g.size {
+			return page
+		}
+	}
+	return -1
 }
 
 // coveredRuns returns the pages that have a slot, in as few runs as possible: the time to check an image with many

@@ -21,7 +21,7 @@ func zstdFrame(log int, text string) string {
 
 // Narinfos of a few bytes that ask for large windows take no more memory than others, however many are read at a time.
 func TestRemoteNarinfoWindows(t *testing.T) {
-	for _, c := range []struct{ log, status int }{{23, 0}, {27, 1}} {
+	for _, log := range []int{23, 27} {
 		var store cachetest.WebStore
 		var list bytes.Buffer
 		for i := range 48 {
@@ -32,7 +32,7 @@ func TestRemoteNarinfoWindows(t *testing.T) {
 			}
 			for name, text := range objects {
 				if strings.HasSuffix(name, ".narinfo") {
-					text = zstdFrame(c.log, text)
+					text = zstdFrame(log, text)
 				}
 				store.Set(name, text, nil)
 			}
@@ -42,8 +42,8 @@ func TestRemoteNarinfoWindows(t *testing.T) {
 		for _, args := range [][]string{{"-j", "16"}, {"-j", "16", "--closure"}} {
 			args = append(append([]string{"cache", "verify", "--paths", "-"}, args...), server.URL)
 			status, stderr := bounded(t, bytes.NewReader(list.Bytes()), nil, args...)
-			if status != c.status || c.status != 0 && !strings.Contains(stderr, "too large a window") {
-				t.Errorf("windows of 2^%d, %q: status %d\n%.500s", c.log, args, status, stderr)
+			if status != 0 {
+				t.Errorf("windows of 2^%d, %q: status %d\n%.500s", log, args, status, stderr)
 			}
 		}
 		server.Close()

@@ -469,6 +469,38 @@ func TestStoreRegisters(t *testing.T) {
 	}
 }
 
+// A collection of garbage that begins while contents are made takes nothing of them: it waits.
+func TestStoreCollector(t *testing.T) {
+	s := newNixStore(t)
+	_, _, app, tool := s.fill()
+	real := s.tool("nix-store")
+	bin := t.TempDir()
+	writeFile(t, bin+"/nix-store", []byte("#!/bin/sh\ncase $1 in --repair-path) exit 1 ;; --restore)\n"+real+` "$@" || exit`+"\n"+
+		real+" --gc >"+bin+"/collected 2>&1 & sleep 1; exit 0 ;; esac\nexec "+real+` "$@"`+"\n"))
+	if err := os.Chmod(bin+"/nix-store", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	roots := filepath.Join(s.get("NIX_STATE_DIR"), "gcroots")
+	if err := os.MkdirAll(roots, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{app, tool} {
+		if err := os.Symlink(path, filepath.Join(roots, filepath.Base(path))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.set("PATH", bin+":"+s.get("PATH"))
+	if out, stderr := s.want(0, "store", "repair", "-v"); out != app+"\n"+tool+"\n" {
+		t.Errorf("%s%s", out, stderr)
+	}
+	s.nix(nil, real, "--gc") // ends after the others
+	s.clean("after")
+	s.want(0, "store", "verify")
+	if got, err := os.ReadFile(bin + "/collected"); err != nil || len(got) == 0 {
+		t.Errorf("%v: nothing was collected: %s", err, got)
+	}
+}
+
 // The names that Nix gives to files on macOS whose names differ by case alone are not part of a path.
 func TestStoreCaseHack(t *testing.T) {
 	s := newNixStore(t)

@@ -71,10 +71,10 @@ type Unpacker struct {
 	stop   func()
 	in     []byte // pushed and not yet read
 	ended  bool
-	plain  bool   // the file is not packed, as far as its start says
+	plain  bool    // the file is not packed, as far as its start says
 	end    zipTail // of such a file
-	left   int64 // bytes that the file may still expand to
-	packed int64 // bytes that were pushed
+	left   int64   // bytes that the file may still expand to
+	packed int64   // bytes that were pushed
 	over   onceError
 	ratio  onceError
 	warned int

@@ -151,7 +151,7 @@ func (r *resealer) run() error {
 		r.b.refused = "its executable is signed by a certificate"
 		return nil
 	}
-	data, digest := r.list(r.b.executable(main[0]))
+	data, digest := r.list(main[0])
 	if r.b.refused != "" {
 		return nil
 	}

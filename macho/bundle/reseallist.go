@@ -13,7 +13,7 @@ var errWritten = errors.New("the list of resources is not what was written")
 
 // list returns the changed list, or nil if it does not change, and its digest, or nil if the slots for it do not
 // change.
-func (r *resealer) list(executable string) ([]byte, *FileDigest) {
+func (r *resealer) list(main *waitingSlice) ([]byte, *FileDigest) {
 	d := r.b.codeResources
 	if d == nil || int64(len(d.kept)) != d.size {
 		return nil, nil // the comparison reports it
@@ -36,21 +36,15 @@ func (r *resealer) list(executable string) ([]byte, *FileDigest) {
 		}
 		return nil, nil
 	}
+	if r.Reseal.All && !d.Touched && !r.isNeeded(changed, files, main) {
+		r.updated = 0
+		return nil, d
+	}
 	// A list that cannot be checked afterwards is not changed. The comparison says why.
 	r.b.list, err = resources.Parse(data)
-	if err != nil {
+	if err != nil || r.cost+r.b.list.Cost(files) > costInAll+r.allowed {
 		r.b.list = nil
 		return nil, nil
-	}
-	cost := r.b.list.Cost(files) // of isRead, and of the comparison
-	if r.cost+2*cost > costInAll+r.allowed {
-		r.b.list = nil
-		return nil, nil
-	}
-	r.cost += cost
-	if r.Reseal.All && !d.Touched && !r.isRead(changed, files, executable) {
-		r.b.list, r.updated = nil, 0
-		return nil, d
 	}
 	if r.b.listContents == nil {
 		r.b.list = nil
@@ -64,12 +58,33 @@ func (r *resealer) list(executable string) ([]byte, *FileDigest) {
 	return data, digest
 }
 
-// isRead reports whether the comparison reads an entry that changed, or the caller has changed such a file. A repair does
-// not change a valid bundle for the sake of what nobody reads.
-func (r *resealer) isRead(changed map[string]bool, files []resources.File, executable string) bool {
-	return slices.ContainsFunc(files, func(f resources.File) bool {
-		read, ok := changed[f.Path]
-		return ok && (f.Touched || read && r.b.list.Reads(&f, executable))
+// isNeeded reports whether a change repairs what the comparison with the list as it is finds, or is for a file that the
+// caller has changed. A valid bundle is not resealed for the sake of what nobody reads: its executable may be signed by a
+// certificate.
+func (r *resealer) isNeeded(changed map[string]bool, files []resources.File, main *waitingSlice) bool {
+	read := false
+	for i := range files {
+		is, ok := changed[files[i].Path]
+		if read = read || is; ok && files[i].Touched {
+			return true
+		}
+	}
+	if !read {
+		return false
+	}
+	list, err := resources.Parse(r.b.codeResources.kept)
+	if err != nil {
+		return true // the changed one cannot be parsed either
+	}
+	if r.cost += list.Cost(files); r.cost > costInAll+r.allowed {
+		return true // nor can it be checked
+	}
+	problems := list.Check(&resources.Bundle{
+		Executable: r.b.executable(main), HashTypes: r.b.hashTypes(main), Files: files,
+		Nested: func(i int) []resources.Code { return nestedCode(files, i) },
+	})
+	return len(problems) > resources.MaxProblems || slices.ContainsFunc(problems, func(p resources.Problem) bool {
+		return changed[p.Path] && resources.CanUpdate(p.Problem)
 	})
 }
 

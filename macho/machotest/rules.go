@@ -126,7 +126,9 @@ func (r *ruleCases) coverage() {
 	r.breaks("a scatter list that begins late", scatter(4096, [2]uint32{4, 1}))
 	r.breaks("a scatter list that ends early", scatter(5*4096, [2]uint32{4, 0}))
 	r.satisfies("a scatter list without the data", scatter(3*4096, [2]uint32{1, 0}, [2]uint32{2, 1}))
-	r.satisfies("a scatter list with gaps in the data", scatter(2*4096, [2]uint32{2, 0}, [2]uint32{1, 4}))
+	r.breaks("a scatter list with gaps in the data", scatter(2*4096, [2]uint32{2, 0}, [2]uint32{1, 4}))
+	r.breaks("a scatter list without the data, before a blob", Image{CodeSize: 5 * 4096, Executable: 3 * 4096, Blobs: []Blob{{2, Requirements, make([]byte, 32)}},
+		Directories: []Directory{{PageShift: 12, Scatter: [][2]uint32{{3, 0}}}}}.data())
 }
 
 func (r *ruleCases) segments() {

@@ -159,15 +159,6 @@ func (c *check) nested(i int, requirement string) string {
 	return matchCode(requirement, c.bundle.Nested(i))
 }
 
-// Reads reports whether Check compares a file with its entry in the list.
-func (l *List) Reads(f *File, executable string) bool {
-	if isExcluded(f.Path, executable) {
-		return false
-	}
-	r, clear := l.find(f.Path, f.Kind == Directory)
-	return !clear || r != nil && (f.Kind == Directory || !r.omit)
-}
-
 // touchedBelow reports whether the caller has changed a file in the directory Files[i].
 func (c *check) touchedBelow(i int) bool {
 	dir := c.bundle.Files[i].Path + "/"

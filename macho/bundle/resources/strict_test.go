@@ -335,6 +335,12 @@ func TestMainExecutable(t *testing.T) {
 		{"<plist><dict><key>CFBundleExecutable</key><string>A</string></dict>", "", false},
 		{"{ CFBundleExecutable = A; }", "", false}, {"CFBundleExecutable = A;", "", false}, {"bplist00", "", false},
 		{"\xfe\xff\x00<\x00p", "", false},
+		{"\xef\xbb\xbf<plist><dict><key>CFBundleExecutable</key><string>A</string></dict></plist>", "A", true},
+		{"\xef\xbb\xbf\xef\xbb\xbf<plist><dict><key>CFBundleExecutable</key><string>A</string></dict></plist>", "", false},
+		{"\xef\xbb\xbf{ CFBundleExecutable = A; }", "", false},
+		{"<?xml version='1.0' encoding='ISO-8859-1'?><plist><dict><key>CFBundleExecutable</key><string>A</string></dict></plist>", "", false},
+		{"<?xml version='1.0' encoding='UTF-7'?><plist><dict><key>CFBundleExecutable</key><string>A</string></dict></plist>", "", false},
+		{"<dict><key>CFBundleExecutable</key><string>A</string></dict>", "A", true},
 	} {
 		if name, clear := MainExecutable([]byte(test.info)); name != test.name && clear || clear != test.clear {
 			t.Errorf("%s: %q, clear %v", test.info, name, clear)

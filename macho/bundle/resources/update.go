@@ -110,13 +110,9 @@ func (u *Update) nested(path string) *File {
 // renamed maps the old hashes of an entry's nested code to the new ones.
 type renamed map[[20]byte][20]byte
 
-// rename finds the new hashes for those that a requirement names. Hashes of code whose earlier state is known are
-// looked up. A single unknown hash must belong to the single hash that is left. In a resumed run, several unknown
-// hashes must belong to those that are left; which is which does not matter, because code may have any hash that the
-// requirement names.
-func rename(f *File, old [][20]byte, resumed bool) (renamed, error) {
+// renames maps the hashes of code whose earlier state is known.
+func renames(f *File) renamed {
 	to := renamed{}
-	used := map[[20]byte]bool{}
 	for _, h := range f.Hashes {
 		to[h.Before] = h.Now
 	}
@@ -125,6 +121,16 @@ func rename(f *File, old [][20]byte, resumed bool) (renamed, error) {
 			to[h.Now] = h.Now
 		}
 	}
+	return to
+}
+
+// rename finds the new hashes for those that a requirement names. Hashes of code whose earlier state is known are
+// looked up. A single unknown hash must belong to the single hash that is left. In a resumed run, several unknown
+// hashes must belong to those that are left; which is which does not matter, because code may have any hash that the
+// requirement names.
+func rename(f *File, old [][20]byte, resumed bool) (renamed, error) {
+	to := renames(f)
+	used := map[[20]byte]bool{}
 	var unknown [][20]byte
 	for _, o := range old {
 		if now, ok := to[o]; ok {
@@ -167,8 +173,11 @@ func (f *File) isAdHoc() bool {
 }
 
 // requirement returns the text of a requirement that the nested code now meets, as long as text, and the hashes that it
-// replaced. It returns nil if nothing changes.
+// replaced. It returns nil if nothing changes, because the code meets it, for example.
 func (u *Update) requirement(f *File, text []byte) ([]byte, renamed, error) {
+	if matchCode(unescapeQuotes.Replace(string(text)), f.Code) == "" {
+		return nil, renames(f), nil
+	}
 	found := hashText().FindAllSubmatchIndex(text, -1)
 	if len(found) == 0 || certificateWord().Match(text) { // or it has the hash of a certificate
 		_, problem := certificateRequirement(unescapeQuotes.Replace(string(text)))

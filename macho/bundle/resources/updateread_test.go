@@ -79,3 +79,20 @@ func TestUpdateReads(t *testing.T) {
 		}
 	}
 }
+
+// A requirement that the code meets stays as it is, also if it names other hashes that nobody can tell apart.
+func TestUpdateMet(t *testing.T) {
+	first, second, a, b := codeHashOf("aa"), codeHashOf("bb"), codeHashOf("cc"), codeHashOf("dd")
+	text := fmt.Sprintf(`cdhash H"%x" or cdhash H"%x" or cdhash H"%x"`, a, second, b)
+	list := dict{"files2": dict{"code": dict{"requirement": text, "cdhash": first[:]}, "f": dict{"hash": sums("g").SHA1[:]}}, "rules2": dict{"^.*": true}}
+	for format, encode := range formats {
+		data := encode(list)
+		u := &Update{All: true, Files: []File{{
+			Path: "code", Sums: sums("code"), Hashes: []CodeHash{{first, first}, {second, second}}, Code: []Code{{CDHash: second[:], AdHoc: true}},
+		}, {Path: "f", Sums: sums("f")}}}
+		changed, err := u.Apply(data)
+		if err != nil || !maps.Equal(changed, map[string]bool{"f": true}) {
+			t.Errorf("%s: %v, %v", format, changed, err)
+		}
+	}
+}

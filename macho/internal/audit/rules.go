@@ -208,6 +208,9 @@ func (s *sliceAuditor) check() (string, error) {
 	if covered, err := s.covered(); err != nil || !covered {
 		return "executable-pages", err
 	}
+	if misread, err := s.misread(); err != nil || misread {
+		return "executable-pages", err
+	}
 	if s.cpu == 0x0100000c && s.slice%16384 != 0 || s.slice%4096 != 0 {
 		return "slice-alignment", nil
 	}
@@ -296,6 +299,33 @@ func (s *sliceAuditor) covered() (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// misread reports whether a page that no scatter record has follows the pages of one, and bytes of the signature follow the
+// slots of that record: the kernel compares the page with them.
+func (s *sliceAuditor) misread() (bool, error) {
+	at := s.u32(44)
+	if s.u32(8) < 0x20100 || at == 0 {
+		return false, nil
+	}
+	record := make([]byte, 24)
+	slots, next := int64(0), int64(-1)
+	for ; ; at += 24 {
+		if err := s.read(record, s.cd+at); err != nil {
+			return false, err
+		}
+		count, base := int64(binary.BigEndian.Uint32(record)), int64(binary.BigEndian.Uint32(record[4:]))
+		switch {
+		case count == 0 && next < 0:
+			return false, nil
+		case count == 0:
+			past := s.cd + s.u32(16) + (slots+1)*int64(s.head[36])
+			return next<<s.head[39] < s.codeLimit() && past <= s.sig+s.sigSize, nil
+		case next >= 0 && base != next:
+			return true, nil
+		}
+		slots, next = slots+count, base+count
+	}
 }
 
 // readSigner sets signer to the signer that the kernel sees: whether there is a certificate, and the platform or team.

@@ -69,7 +69,7 @@ var ErrURL = errors.New("the name of the directory has characters other than let
 
 // Repair has Nix replace a valid path by the one that a cache has. It is not ended before Nix is, whatever happens. lock is
 // kept open by Nix.
-func (s *Store) Repair(ctx context.Context, a Access, base string, from Cache, lock *os.File) error {
+func (s *Store) Repair(ctx context.Context, a Access, base string, from Cache, locks []*os.File) error {
 	if strings.ContainsFunc(from.Dir, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._+/-", r))
 	}) {
@@ -79,7 +79,7 @@ func (s *Store) Repair(ctx context.Context, a Access, base string, from Cache, l
 	if a == Daemon {
 		args = []string{"--realise", "--repair", s.Path(base)}
 	}
-	return s.change(ctx, nil, lock, append(args,
+	return s.change(ctx, nil, locks, append(args,
 		"--option", "substituters", "file://"+from.Dir,
 		"--option", "trusted-public-keys", from.Keys,
 		"--option", "require-sigs", "true",
@@ -88,11 +88,11 @@ func (s *Store) Repair(ctx context.Context, a Access, base string, from Cache, l
 		"--option", "max-jobs", "0", "--option", "builders", "", "--option", "build-hook", "")...)
 }
 
-// Register has Nix take a path as it is on disk by now: it makes modes, owners and times what they must be, and computes
-// hash and size.
-func (s *Store) Register(ctx context.Context, p *Path, lock *os.File) error {
+// Register has Nix take a path that is on disk with contents of this hash, SHA-256 in Nix's base 32, and of size NarSize:
+// it makes modes, owners and times what they must be. Nix does not read the contents.
+func (s *Store) Register(ctx context.Context, p *Path, hash string, locks []*os.File) error {
 	var b strings.Builder
-	fmt.Fprintln(&b, s.Path(p.Base))
+	fmt.Fprintf(&b, "%s\n%s\n%d\n", s.Path(p.Base), hash, p.NarSize)
 	if p.Deriver != "" {
 		b.WriteString(s.Path(p.Deriver))
 	}
@@ -100,12 +100,12 @@ func (s *Store) Register(ctx context.Context, p *Path, lock *os.File) error {
 	for _, ref := range p.References {
 		fmt.Fprintln(&b, s.Path(ref))
 	}
-	return s.change(ctx, strings.NewReader(b.String()), lock, "--register-validity", "--reregister")
+	return s.change(ctx, strings.NewReader(b.String()), locks, "--register-validity", "--reregister", "--hash-given")
 }
 
 // Restore unpacks an archive to a new name.
-func (s *Store) Restore(ctx context.Context, nar io.Reader, to string) error {
-	return s.change(ctx, nar, nil, "--restore", to)
+func (s *Store) Restore(ctx context.Context, nar io.Reader, to string, locks []*os.File) error {
+	return s.change(ctx, nar, locks, "--restore", to)
 }
 
 // VerifyPath returns an error unless a path has the contents that Nix's database says.
@@ -115,15 +115,13 @@ func (s *Store) VerifyPath(ctx context.Context, base string) error {
 }
 
 // change runs a command that must not be ended in the middle.
-func (s *Store) change(ctx context.Context, stdin io.Reader, lock *os.File, args ...string) error {
+func (s *Store) change(ctx context.Context, stdin io.Reader, locks []*os.File, args ...string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	cmd, stderr := s.command(context.WithoutCancel(ctx), args...)
 	cmd.Stdin = stdin
-	if lock != nil {
-		cmd.ExtraFiles = []*os.File{lock}
-	}
+	cmd.ExtraFiles = locks
 	if err := cmd.Run(); err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && stderr.String() == "" {

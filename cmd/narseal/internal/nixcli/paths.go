@@ -160,7 +160,12 @@ func (s *Store) list(ctx context.Context, args ...string) (bases []string, err e
 
 // Dump returns the archive of a path as it is on disk. Close returns an error if Nix could not read all of it.
 func (s *Store) Dump(ctx context.Context, base string) (io.ReadCloser, error) {
-	args := []string{"--dump", s.Real(base)}
+	return s.DumpFile(ctx, s.Real(base))
+}
+
+// DumpFile is Dump for any file or directory.
+func (s *Store) DumpFile(ctx context.Context, path string) (io.ReadCloser, error) {
+	args := []string{"--dump", path}
 	ctx, cancel := context.WithCancel(ctx)
 	cmd, stderr := s.command(ctx, args...)
 	out, err := cmd.StdoutPipe()

@@ -54,6 +54,9 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 		return err
 	}
 	r.Terminal.Infof("%s: finished the repair that an earlier run began", r.store.Path(base))
+	if r.ownKeys && g.Keys != publicKeys(r.options.SecretKeys) {
+		r.fail(fmt.Errorf("%s: it was repaired, and is not signed by the key of this run: an earlier run had begun with another one", r.store.Path(base)))
+	}
 	return r.addFinished(now[0])
 }
 

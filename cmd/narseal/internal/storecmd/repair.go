@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"narseal/cmd/narseal/internal/command"
@@ -12,6 +16,7 @@ import (
 	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/macho"
+	"narseal/nar/storepath"
 )
 
 // repairRun is one call of Repair.
@@ -24,6 +29,9 @@ type repairRun struct {
 	waiting map[string]bool // in a dry run, the paths that an earlier run has staged
 	// essential has the paths that must be there at every moment.
 	essential map[string]bool
+	storeLock *os.File     // nil without direct access
+	ownKeys   bool         // the user has named keys
+	count     atomic.Int64 // paths that were changed
 	out       io.Writer
 	ended     chan struct{}
 	left      map[macho.Status]int // invalid slices that stay
@@ -41,6 +49,9 @@ func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	r.rep.dryRun, r.unsigned = o.DryRun, report.UnsignedWarn
 	r.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Verify: true, Unsigned: true, Jobs: 1}
 	r.cfg.Spill, r.cfg.Bundles = o.Spill(e), r.bundles
+	e.Cleanup.OnStop(func() string {
+		return fmt.Sprintf("%s changed, the others are as they were; the same command continues", report.Plural(r.count.Load(), "path", "paths"))
+	})
 	// Nix's commands need rights that no policy can name, and inherit this one: see SECURITY.md.
 	release, err := e.Cleanup.Hold(func() (func(), error) { return r.stop, nil })
 	if err != nil {
@@ -79,11 +90,18 @@ func (r *repairRun) stop() {
 
 // work finishes what an earlier run has left, and repairs the paths.
 func (r *repairRun) work(ctx context.Context) error {
+	defer func() {
+		if r.staging != nil {
+			r.staging.close()
+		}
+		if r.storeLock != nil {
+			r.storeLock.Close()
+		}
+	}()
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
 	if r.staging != nil {
-		defer r.staging.close()
 		if err := r.finish(ctx); err != nil {
 			return err
 		}
@@ -109,7 +127,8 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	if err := r.findEssential(ctx); err != nil {
 		return err
 	}
-	if len(r.options.SecretKeys) == 0 {
+	r.ownKeys = len(r.options.SecretKeys) > 0
+	if !r.ownKeys {
 		if r.options.SecretKeys, err = runKey(); err != nil {
 			return err
 		}
@@ -118,10 +137,44 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r.staging, err = openStaging(ctx, dir, r.store, func() {
-		r.Terminal.Warnf("waiting for another narseal store repair, or for the Nix that it started, to finish")
-	})
-	return err
+	if r.staging, err = openStaging(ctx, dir, r.store, r.warnWaiting); err != nil || r.access != nixcli.Direct {
+		return err
+	}
+	if r.storeLock, err = r.lockStore(ctx); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return r.removeLeft()
+}
+
+// removeLeft removes the trees that a run which was killed has left in the store.
+func (r *repairRun) removeLeft() error {
+	store, err := os.OpenRoot(r.store.RealDir)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	dir, err := store.Open(".")
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for {
+		names, err := dir.Readdirnames(namesAtOnce)
+		for _, name := range names {
+			if base, ok := strings.CutPrefix(name, leftPrefix); !ok || storepath.CheckBaseName(base) != nil {
+				continue
+			}
+			if err := removeTree(store, name); err != nil {
+				r.Terminal.Warnf("%v", &leftError{filepath.Join(r.store.RealDir, name), err})
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // done reports a path.
@@ -158,6 +211,7 @@ func (r *repairRun) done(f *pathFound) (err error) {
 		r.Terminal.Warnf("%s: %s more", path, report.Plural(f.omitted, "signature", "signatures"))
 	}
 	if f.status == changed {
+		r.count.Add(1)
 		r.Terminal.Infof("%s: %s repaired", path, report.Plural(repaired, "signature", "signatures"))
 		err = r.announce(f.Base)
 	}

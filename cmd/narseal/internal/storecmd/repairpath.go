@@ -35,6 +35,10 @@ func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
 		return f
 	}
 	if err := r.repair(ctx, f); err != nil {
+		if invalid, e := r.store.Invalid(ctx, p.Base); e == nil && len(invalid) > 0 {
+			f.status, f.errs = gone, nil
+			return f
+		}
 		f.status = failed
 		f.errs = append(f.errs, fmt.Errorf("%s: %w", r.store.Path(p.Base), err))
 	}
@@ -134,8 +138,8 @@ func (r *repairRun) filter(ctx context.Context, f *pathFound, w io.Writer) (repa
 	if errors.As(err, &signature) {
 		r.add(f, filter.Signature{Path: signature.Path, Slice: signature.Slice})
 	}
-	if closed := archive.Close(); err == nil {
-		err = closed
+	if closed := archive.Close(); err == nil || errors.Is(err, io.ErrUnexpectedEOF) && closed != nil {
+		err = closed // Nix says why
 	}
 	if err == nil && [sha256.Size]byte(in.Sum(nil)) != f.NarHash {
 		path := r.store.Path(f.Base)

@@ -213,17 +213,23 @@ func (n *narInfo) sign(keys []signature.SecretKey) (string, error) {
 	}
 	// What signatures sign: Nix's src/libstore/path-info.cc.
 	fingerprint := fmt.Sprintf("1;%s;%s;%d;%s", path, n.NewHash, n.size, strings.Join(full, ","))
-	var public []string
 	for _, key := range keys {
 		sig, err := key.Sign(rand.Reader, fingerprint)
 		if err != nil {
 			return "", fmt.Errorf("sign: %w", err)
 		}
 		fmt.Fprintf(&b, "Sig: %s\n", sig.String())
+	}
+	n.Keys = publicKeys(keys)
+	return b.String(), nil
+}
+
+func publicKeys(keys []signature.SecretKey) string {
+	var public []string
+	for _, key := range keys {
 		public = append(public, key.ToPublicKey().String())
 	}
-	n.Keys = strings.Join(public, " ")
-	return b.String(), nil
+	return strings.Join(public, " ")
 }
 
 // runKey makes a key for one run. Nobody has it after that: it says where a path comes from, and vouches for nothing.

@@ -56,31 +56,93 @@ func stateDir(named string, s *nixcli.Store) (string, error) {
 // takes long.
 func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func()) (*staging, error) {
 	st := &staging{dir: stagingDir(dir, s)}
-	if err := os.MkdirAll(st.dir, 0o755); err != nil {
-		return nil, fmt.Errorf("state: %w", err)
-	}
-	for _, d := range []string{dir, st.dir} {
-		if err := checkOwn(d); err != nil {
-			return nil, fmt.Errorf("state: %s: %w", d, err)
+	for {
+		err := st.open(dir)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			continue // another run that ends removes what is empty
 		}
-	}
-	var err error
-	st.lock, err = os.OpenFile(filepath.Join(st.dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("state: %w", err)
-	}
-	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		err := unix.Flock(int(st.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
+		if err != nil {
+			return nil, fmt.Errorf("state: %w", err)
+		}
+		if err := waitLock(ctx, st.lock, unix.LOCK_EX, waiting); err != nil {
+			st.lock.Close()
+			return nil, fmt.Errorf("state: %w", err)
+		}
+		if isNamed(st.lock) {
 			return st, nil
 		}
+		st.lock.Close()
+	}
+}
+
+// open makes the directories, and opens the lock in them.
+func (st *staging) open(dir string) (err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := checkOwn(dir); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	if err := os.Mkdir(st.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := checkOwn(st.dir); err != nil {
+		return fmt.Errorf("%s: %w", st.dir, err)
+	}
+	st.lock, err = os.OpenFile(filepath.Join(st.dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	return err
+}
+
+// lockStore waits until no other run changes this store, whatever its staging directory, and returns the lock.
+func (r *repairRun) lockStore(ctx context.Context) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(r.store.StateDir, "narseal.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := waitLock(ctx, lock, unix.LOCK_EX, r.warnWaiting); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return lock, nil
+}
+
+func (r *repairRun) warnWaiting() {
+	r.Terminal.Warnf("waiting for another narseal store repair, or for the Nix that it started, to finish")
+}
+
+// locks are held by every Nix that the run starts.
+func (r *repairRun) locks() []*os.File {
+	if r.storeLock == nil {
+		return []*os.File{r.staging.lock}
+	}
+	return []*os.File{r.staging.lock, r.storeLock}
+}
+
+// isNamed reports whether an open file still has its name. The run that held its lock before may have removed it.
+func isNamed(f *os.File) bool {
+	open, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(f.Name())
+	return err == nil && os.SameFile(open, named)
+}
+
+// waitLock locks a file, and waits until others let it. waiting is called if that takes long.
+func waitLock(ctx context.Context, f *os.File, how int, waiting func()) error {
+	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
 		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			st.lock.Close()
-			return nil, fmt.Errorf("state: lock %s: %w", st.lock.Name(), err)
+			return fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 		if err := ctx.Err(); err != nil {
-			st.lock.Close()
-			return nil, err
+			return err
 		}
 		if waiting != nil && time.Since(begin) > time.Second {
 			waiting()
@@ -91,7 +153,11 @@ func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func(
 
 // stagingDir is the staging directory of a store in a state directory.
 func stagingDir(dir string, s *nixcli.Store) string {
-	id := sha256.Sum256([]byte(s.Dir + "\n" + s.StateDir))
+	state := s.StateDir
+	if real, err := filepath.EvalSymlinks(state); err == nil {
+		state = real // it may be named in several ways
+	}
+	id := sha256.Sum256([]byte(s.Dir + "\n" + state))
 	return filepath.Join(dir, "store-"+hex.EncodeToString(id[:8]))
 }
 

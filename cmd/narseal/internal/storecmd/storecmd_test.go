@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,7 +122,34 @@ func TestStagingIsLocked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := again.entries(); err != nil {
+		t.Error(err)
+	}
 	again.close()
+
+	// However many runs begin and end, one has it at a time, and it is there.
+	var held atomic.Int32
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 10 {
+				st, err := openStaging(context.Background(), dir, store, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if held.Add(1) > 1 {
+					t.Error("two runs have it")
+				}
+				if _, err := st.entries(); err != nil {
+					t.Error(err)
+				}
+				held.Add(-1)
+				st.close()
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // A path is exchanged as a whole, whether it is there or not, and whatever modes its directories have.
@@ -158,7 +187,7 @@ func TestSwapIn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := swapIn(store, base, restore); err != nil {
+		if err := swapIn(store, base, restore, func(string) error { return nil }); err != nil {
 			t.Errorf("%s: %v", what, err)
 			continue
 		}
@@ -175,7 +204,7 @@ func TestSwapIn(t *testing.T) {
 	_ = os.Chmod(filepath.Join(store, base), 0o755)
 	_ = os.Chmod(filepath.Join(store, base, "bin"), 0o755)
 	failed := errors.New("failed")
-	if err := swapIn(store, base, func(string) error { return failed }); err != failed {
+	if err := swapIn(store, base, func(string) error { return failed }, nil); err != failed {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(filepath.Join(store, base, "bin/x")); err != nil {

@@ -3,6 +3,7 @@ package storecmd
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,22 +11,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// swapIn has restore make a new tree in a store directory, and exchanges it with the path base, which may be missing. All
-// but restore goes by handles of directories. The new tree has what Nix wants of a store path: mode 0444 or 0555, the time
+// swapIn has restore make a new tree in a store directory, and exchanges it with the path base, which may be missing, if
+// check has no error. All but these two goes by handles of directories. The new tree has what Nix wants of a store path: mode 0444 or 0555, the time
 // 1, and the user as its owner (canonicalisePathMetaData in Nix's src/libstore). The old one is removed; processes that
 // have files of it open keep them.
-func swapIn(storeDir, base string, restore func(to string) error) error {
+func swapIn(storeDir, base string, restore, check func(path string) error) (err error) {
 	store, err := os.OpenRoot(storeDir)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
 	// Nix takes a name that is no store path for garbage, if it is left here.
-	temp := ".narseal-" + base
+	temp := leftPrefix + base
 	if err := removeTree(store, temp); err != nil {
 		return err
 	}
-	defer removeTree(store, temp)
+	defer func() {
+		if left := removeTree(store, temp); left != nil && err == nil {
+			err = &leftError{filepath.Join(storeDir, temp), left}
+		}
+	}()
 	if err := restore(filepath.Join(storeDir, temp)); err != nil {
 		return err
 	}
@@ -35,6 +40,9 @@ func swapIn(storeDir, base string, restore func(to string) error) error {
 	}
 	defer dir.Close()
 	if err := canonicalize(int(dir.Fd()), temp); err != nil {
+		return err
+	}
+	if err := check(filepath.Join(storeDir, temp)); err != nil {
 		return err
 	}
 	err = exchange(int(dir.Fd()), temp, base)
@@ -99,17 +107,37 @@ func canonicalizeAll(dir int, name string) error {
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return err
-	}
-	for _, inner := range names {
-		if err := canonicalize(fd, inner); err != nil {
-			return fmt.Errorf("%s/%w", name, err)
+	for {
+		names, err := f.Readdirnames(namesAtOnce)
+		for _, inner := range names {
+			if err := canonicalize(fd, inner); err != nil {
+				return fmt.Errorf("%s/%w", name, err)
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return nil
 }
+
+const (
+	// leftPrefix begins the name of a tree beside the path whose place it is to take.
+	leftPrefix = ".narseal-"
+	// namesAtOnce is how many names of a directory are in memory.
+	namesAtOnce = 1 << 10
+)
+
+// A leftError is an error of a path that was replaced, and whose old contents could not be removed.
+type leftError struct {
+	path string
+	err  error
+}
+
+func (e *leftError) Error() string { return fmt.Sprintf("%s is left: %v", e.path, e.err) }
+func (e *leftError) Unwrap() error { return e.err }
 
 // removeTree removes a path of the store, whose directories may not be written.
 func removeTree(store *os.Root, name string) error {
@@ -137,16 +165,25 @@ func makeRemovable(in *os.Root, name string) error {
 		return err
 	}
 	defer dir.Close()
-	list, err := fs.ReadDir(dir.FS(), ".")
+	f, err := dir.Open(".")
 	if err != nil {
 		return err
 	}
-	for _, e := range list {
-		if e.IsDir() {
-			if err := makeRemovable(dir, e.Name()); err != nil {
-				return err
+	defer f.Close()
+	for {
+		list, err := f.ReadDir(namesAtOnce)
+		for _, e := range list {
+			if e.IsDir() {
+				if err := makeRemovable(dir, e.Name()); err != nil {
+					return err
+				}
 			}
 		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return nil
 }

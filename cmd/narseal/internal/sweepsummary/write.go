@@ -116,7 +116,9 @@ func (s *Summary) WriteJSON(w io.Writer) error {
 var pageHTML string
 
 // page is parsed when it is wanted: most commands write none.
-var page = sync.OnceValue(func() *template.Template { return template.Must(template.New("summary").Funcs(template.FuncMap{"text": terminal.Harmless}).Parse(pageHTML)) })
+var page = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("summary").Funcs(template.FuncMap{"text": terminal.Harmless}).Parse(pageHTML))
+})
 
 // WriteHTML writes the summary as a page that loads nothing.
 func (s *Summary) WriteHTML(w io.Writer, version string) error {
