@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -38,8 +39,15 @@ func encodingsOption(to *string, usage string) cli.Flag {
 	return f
 }
 
+// rulesGCPercent is GOGC while rules are read and compiled: nearly all that is allocated meanwhile stays, so a collection
+// frees nothing. With 100,000 rules, collections take half of the time.
+const rulesGCPercent = 400
+
 // compile reads the rules. The file "-" is stdin, which must not be the command's input.
 func (o *ruleOptions) compile(stdin io.Reader, input string) (*rules.Set, error) {
+	if len(o.files) > 0 {
+		defer debug.SetGCPercent(debug.SetGCPercent(rulesGCPercent))
+	}
 	var list []rules.Rule
 	for _, s := range o.maps {
 		r, err := rules.Parse(s)

@@ -94,7 +94,7 @@ const (
 	manyRules = 200 // more are searched with skipMany
 
 	// Bits of the sets for each rule, at least.
-	gramBits   = 160
+	gramBits   = 320
 	windowBits = 32
 	// A gram set of few rules gets more, so that almost no sample passes by chance: as much as fits the first-level
 	// cache, and at most half of the second-level one.
