@@ -104,7 +104,7 @@ func elements(b []byte, f func(*json.Decoder) error) error {
 		return err
 	}
 	if start != json.Delim('[') {
-		return fmt.Errorf("%v in place of a list", start)
+		return fmt.Errorf("got %v, want a list", start)
 	}
 	for dec.More() {
 		if err := f(dec); err != nil {
