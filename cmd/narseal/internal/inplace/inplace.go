@@ -33,7 +33,7 @@ type Repairer struct {
 	OnCMS   macho.CMSPolicy
 	Cleanup *cleanup.Registry // may be nil
 
-	// The callbacks are called by one goroutine at a time, except Warn. See scan.Scanner for the first four.
+	// One goroutine calls all of these functions except Refuse and Warn. See scan.Scanner for the first four.
 	Entered func(*scan.Entry)
 	Found   func(r *scan.Result, replaced bool)
 	Slice   func(nar.Path, macho.Slice)
