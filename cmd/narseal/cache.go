@@ -27,7 +27,7 @@ func cacheCommand(p *process) *cli.Command {
 	}
 }
 
-// cacheOptions are those of all commands on caches.
+// cacheOptions are the options that all commands on caches share.
 type cacheOptions struct {
 	common commonOptions
 	selectionOptions
@@ -38,7 +38,7 @@ func (o *cacheOptions) flags(to *cachecmd.Options) []cli.Flag {
 		recordOptions(to), o.common.flags())
 }
 
-// begin reads the options. ruleFiles are those that another option reads, perhaps from stdin.
+// begin evaluates the options. ruleFiles are the rule files of another option, one of which may be stdin.
 func (o *cacheOptions) begin(p *process, c *cli.Context, to *cachecmd.Options, ruleFiles ...string) (env *command.Env, err error) {
 	if c.NArg() != 1 {
 		return nil, terminal.Usage(helpHint(c.Command, "options"), "cache %s takes one CACHE, got %d", c.Command.Name, c.NArg())

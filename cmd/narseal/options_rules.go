@@ -15,7 +15,7 @@ import (
 	"narseal/filter/rules"
 )
 
-// ruleOptions are those that name rules.
+// ruleOptions are the options for rules.
 type ruleOptions struct {
 	maps, files []string
 	encodings   string
@@ -29,7 +29,7 @@ func (o *ruleOptions) flags() []cli.Flag {
 	}
 }
 
-// ruleHint is for a rule that cannot be read.
+// ruleHint is the hint for a malformed rule.
 const ruleHint = "a rule is HASH=NEWHASH or HASH-NAME=NEWHASH-NAME, each side as long as the other; /nix/store/ in front is ignored"
 
 func encodingsOption(to *string, usage string) cli.Flag {
@@ -38,7 +38,7 @@ func encodingsOption(to *string, usage string) cli.Flag {
 	return f
 }
 
-// compile reads the rules. The file "-" is stdin, which must not be the command's input.
+// compile reads and compiles the rules. The file "-" is stdin, which must not be the command's input, too.
 func (o *ruleOptions) compile(stdin io.Reader, input string) (*rules.Set, error) {
 	var list []rules.Rule
 	for _, s := range o.maps {
@@ -57,7 +57,7 @@ func (o *ruleOptions) compile(stdin io.Reader, input string) (*rules.Set, error)
 			return nil, err
 		}
 		if list == nil {
-			list = more // which may be large
+			list = more // the list may be large
 		} else {
 			list = append(list, more...)
 		}

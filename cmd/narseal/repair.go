@@ -67,11 +67,11 @@ repair, which updates the database, too.
 	}
 }
 
-// checkInPlace refuses what --in-place cannot do, and unless forced what it should not do.
+// checkInPlace refuses options and paths that --in-place does not support, and, unless forced, paths in a Nix store.
 func checkInPlace(c *cli.Context, force bool) error {
 	for _, name := range []string{"output", "compression", "level"} {
 		if c.IsSet(name) {
-			return terminal.Usage("", "--in-place replaces files, --%s is of archives", name)
+			return terminal.Usage("", "--in-place replaces files; --%s is for archives", name)
 		}
 	}
 	if c.NArg() == 0 {
