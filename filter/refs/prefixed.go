@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// isOldTar reports whether a file begins with the header of a tar archive without a magic number, as before POSIX. Its
-// checksum tells it from anything else.
+// isOldTar reports whether a file begins with the header of a tar archive from before POSIX, which has no magic number.
+// It is recognized by its checksum.
 func isOldTar(head []byte) bool {
 	const size, at, end = 512, 148, 156
 	if len(head) < size || head[0] == 0 {
@@ -18,7 +18,7 @@ func isOldTar(head []byte) bool {
 	if err != nil {
 		return false
 	}
-	want := int64(end-at) * ' ' // the checksum counts as blanks
+	want := int64(end-at) * ' ' // the checksum field counts as spaces
 	for i, b := range head[:size] {
 		if i < at || i >= end {
 			want += int64(b)
@@ -27,11 +27,11 @@ func isOldTar(head []byte) bool {
 	return sum == want
 }
 
-// A zipTail looks for the record at the end of a zip file in what is written to it: a zip file may begin with anything,
+// A zipTail looks for the end record of a zip file in the data written to it, since a zip file may begin with anything,
 // such as a program that unpacks it (APPNOTE.TXT 4.3.16).
 type zipTail struct {
 	size int64
-	at   int64  // one more than the offset of the last record; 0: there is none
+	at   int64  // offset of the last record plus 1; 0: there is none
 	tail []byte // the last bytes, fewer than a record
 }
 
@@ -56,7 +56,7 @@ func (z *zipTail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// search looks for records that are wholly in b, whose first byte is at base.
+// search looks for records that are wholly in b. The first byte of b is at offset base.
 func (z *zipTail) search(b []byte, base int64) {
 	for i := 0; ; i++ {
 		next := bytes.Index(b[i:], []byte(zipEnd))
@@ -82,5 +82,5 @@ func isZipEnd(b []byte, at int64) bool {
 	return count > 0 && size >= zipEntrySize*count && offset+size <= at
 }
 
-// found reports whether what was written ends like a zip file.
+// found reports whether the data ends like a zip file.
 func (z *zipTail) found() bool { return z.at > 0 && z.size-z.at < zipEndSize+maxZipComment }
