@@ -56,7 +56,7 @@ func (s *server) check(ctx context.Context, name string, c *remote.Content) (bin
 	now, err := s.Head(ctx, name)
 	var e *remote.Error
 	if errors.As(err, &e) && e.Absent {
-		return "", &remote.Error{Text: "the server has taken it, and does not have it"}
+		return "", &remote.Error{Text: "the server accepted the object but does not have it"}
 	}
 	if err != nil {
 		return "", err
@@ -69,8 +69,8 @@ func (s *server) check(ctx context.Context, name string, c *remote.Content) (bin
 			return "", err // somebody else's
 		}
 	}
-	return "", &remote.Error{Text: fmt.Sprintf("the server has taken %d bytes, and has %d", c.Size, now.Size),
-		Advice: "is its disk full, or does a proxy cut it off? Delete the object before the next run"}
+	return "", &remote.Error{Text: fmt.Sprintf("the server accepted %d bytes but has %d", c.Size, now.Size),
+		Advice: "the server's disk may be full, or a proxy may truncate uploads; delete the object before the next run"}
 }
 
 // isPart reports whether the server has only the beginning of a small object.
