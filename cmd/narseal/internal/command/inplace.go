@@ -39,7 +39,7 @@ func RepairInPlace(ctx context.Context, e *Env, o *InPlaceOptions) error {
 	}
 	r := newInPlaceRun(e, o)
 	e.Cleanup.OnStop(func() string {
-		return fmt.Sprintf("%s repaired, the others are as they were; the same command continues", report.Plural(r.count.Load(), "file", "files"))
+		return fmt.Sprintf("%s repaired, the others are unchanged; the same command continues", report.Plural(r.count.Load(), "file", "files"))
 	})
 	for _, path := range o.Paths {
 		r.path(ctx, path)

@@ -139,7 +139,7 @@ const (
 )
 
 // errLocked is wrapped by the error of a directory whose mode could not be restored.
-var errLocked = errors.New("it stays writable, since another process holds a lock on it; run the command again when that has ended")
+var errLocked = errors.New("it stays writable, since another process holds a lock on it; run the command again when that process has ended")
 
 // restore restores the directory's modification time and mode. Another run that is replacing a file in it needs the
 // present mode, so restore waits until that run releases its lock; the last run restores the mode. The wait is limited,

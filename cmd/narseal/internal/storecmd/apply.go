@@ -48,7 +48,7 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 	if err != nil {
 		err = fmt.Errorf("%w (the repaired contents are kept in %s; narseal store repair tries again)", err, g.dir)
 		if r.essential[g.Base] {
-			err = terminal.Hint(err, "Nix needs this path itself; with another Nix first on PATH, which is not of this store, narseal store repair can have it replaced")
+			err = terminal.Hint(err, "Nix needs this path itself: put a Nix that is not in this store first on PATH, and run narseal store repair again")
 		}
 		return err
 	}
@@ -166,7 +166,7 @@ func (r *repairRun) replace(ctx context.Context, g *staged) error {
 		return err
 	}
 	if r.ownKeys {
-		r.fail(fmt.Errorf("%s: it was repaired, and is not signed: Nix did not take it from a cache", r.store.Path(g.Base)))
+		r.fail(fmt.Errorf("%s: it was repaired but not signed: Nix did not accept it from a cache", r.store.Path(g.Base)))
 	}
 	return nil
 }
@@ -178,7 +178,7 @@ func (r *repairRun) holdCollector(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = waitLock(ctx, lock, unix.LOCK_SH, func() { r.Terminal.Warnf("waiting until Nix has collected its garbage") })
+	err = waitLock(ctx, lock, unix.LOCK_SH, func() { r.Terminal.Warnf("waiting for Nix's garbage collection to finish") })
 	if err != nil {
 		lock.Close()
 		return nil, err
@@ -198,7 +198,7 @@ func (r *repairRun) checkTree(ctx context.Context, path, want string) error {
 		return err
 	}
 	if got := hashText([sha256.Size]byte(sum.Sum(nil))); got != want {
-		return fmt.Errorf("the new contents have the hash %s before they are in their place, want %s: did somebody change %s?", got, want, path)
+		return fmt.Errorf("the new contents have the hash %s, want %s: did somebody change %s?", got, want, path)
 	}
 	return nil
 }

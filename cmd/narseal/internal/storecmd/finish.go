@@ -55,7 +55,7 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 	}
 	r.Terminal.Infof("%s: finished the repair that an earlier run began", r.store.Path(base))
 	if r.ownKeys && g.Keys != publicKeys(r.options.SecretKeys) {
-		r.fail(fmt.Errorf("%s: it was repaired, and is not signed by the key of this run: an earlier run had begun with another one", r.store.Path(base)))
+		r.fail(fmt.Errorf("%s: it was repaired but not signed with the key of this run: an earlier run began the repair with another key", r.store.Path(base)))
 	}
 	return r.addFinished(now[0])
 }

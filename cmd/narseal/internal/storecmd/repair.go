@@ -50,7 +50,7 @@ func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	r.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Verify: true, Unsigned: true, Jobs: 1}
 	r.cfg.Spill, r.cfg.Bundles = o.Spill(e), r.bundles
 	e.Cleanup.OnStop(func() string {
-		return fmt.Sprintf("%s changed, the others are as they were; the same command continues", report.Plural(r.count.Load(), "path", "paths"))
+		return fmt.Sprintf("%s changed, the others are unchanged; the same command continues", report.Plural(r.count.Load(), "path", "paths"))
 	})
 	// There is no sandbox: Nix's commands would inherit it, and need rights that no policy can grant. See SECURITY.md.
 	release, err := e.Cleanup.Hold(func() (func(), error) { return r.stop, nil })
@@ -228,7 +228,7 @@ func (r *repairRun) summary() string {
 	n := r.rep.counts
 	s := fmt.Sprintf("%s %s, %d unchanged", report.Plural(int64(n[changed]), "path", "paths"), word, n[unchanged])
 	if n[finished] > 0 {
-		s += fmt.Sprintf(", %d finished that an earlier run had begun", n[finished])
+		s += fmt.Sprintf(", %d finished from an earlier run", n[finished])
 	}
 	if n[failed] > 0 {
 		s += fmt.Sprintf(", %d failed", n[failed])

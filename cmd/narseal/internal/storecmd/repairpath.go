@@ -145,7 +145,7 @@ func (r *repairRun) filter(ctx context.Context, f *pathFound, w io.Writer) (repa
 		path := r.store.Path(f.Base)
 		err = terminal.Hint(fmt.Errorf("%w: got %s, want %s", errModified, hashText([sha256.Size]byte(in.Sum(nil))), hashText(f.NarHash)),
 			"somebody has changed "+path+" without Nix. nix-store --repair-path "+path+
-				" brings back what it was; then narseal store repair repairs it")
+				" restores it; then narseal store repair repairs it")
 	}
 	return result.Repaired, err
 }

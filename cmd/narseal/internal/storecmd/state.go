@@ -185,7 +185,7 @@ func checkOwn(dir string) error {
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
 		return errors.New("not a directory")
 	case int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("it belongs to user %d, want %d: another user must not own what is staged", st.Uid, os.Geteuid())
+		return fmt.Errorf("it belongs to user %d, want %d: another user must not own the staged paths", st.Uid, os.Geteuid())
 	case st.Mode&0o022 != 0:
 		return fmt.Errorf("its mode is %#o: other users can write to it", st.Mode&0o7777)
 	}
