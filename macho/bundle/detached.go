@@ -158,7 +158,7 @@ func slotOfFile(name string) uint32 {
 	return 0
 }
 
-const tooDeep = "the bundle lies too deep"
+const tooDeep = "the bundle is too deep"
 
 // detachedTooDeep reports a file that may be a CodeDirectory but is too deep for its bundle to be compared.
 func (c *Checker) detachedTooDeep(path func() string) {

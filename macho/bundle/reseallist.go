@@ -9,7 +9,7 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-var errWritten = errors.New("the list of resources is not what was written")
+var errWritten = errors.New("the list of resources differs from what was written")
 
 // list returns the changed list, or nil if it does not change, and its digest, or nil if the slots for it do not
 // change.

@@ -24,7 +24,7 @@ func CheckNone(header string) error {
 	case "", "identity", "aws-chunked": // aws-chunked describes only the upload
 		return nil
 	}
-	return fmt.Errorf("it has a %s, which Nix decodes first: a NAR is compressed as its narinfo says", Header)
+	return fmt.Errorf("it has a %s, which Nix would decode: a NAR may be compressed only as its narinfo says", Header)
 }
 
 // An Encoding is the compression of a narinfo or a listing in the store. A client that reads the object over HTTP

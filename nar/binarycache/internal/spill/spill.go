@@ -61,7 +61,7 @@ func (s *Buffer) ReadAt(p []byte, off int64) (int, error) {
 		return n, err
 	}
 	if off < 0 || off > int64(len(s.mem)) {
-		return 0, errors.New("read outside of what was spilled")
+		return 0, errors.New("read outside of the spilled data")
 	}
 	n := copy(p, s.mem[off:])
 	if n < len(p) {
