@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -38,8 +39,15 @@ func encodingsOption(to *string, usage string) cli.Flag {
 	return f
 }
 
+// rulesGCPercent is GOGC while rules are read and compiled. Nearly all memory that is allocated then stays in use, so a
+// collection frees almost nothing. With 100,000 rules and the default, collections take half of the time.
+const rulesGCPercent = 400
+
 // compile reads and compiles the rules. The file "-" is stdin, which must not be the command's input, too.
 func (o *ruleOptions) compile(stdin io.Reader, input string) (*rules.Set, error) {
+	if len(o.files) > 0 {
+		defer debug.SetGCPercent(debug.SetGCPercent(rulesGCPercent))
+	}
 	var list []rules.Rule
 	for _, s := range o.maps {
 		r, err := rules.Parse(s)

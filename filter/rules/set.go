@@ -94,7 +94,7 @@ const (
 	manyRules = 200 // with more rules, skipMany is used
 
 	// Minimum number of bits of the sets for each rule.
-	gramBits   = 160
+	gramBits   = 320
 	windowBits = 32
 	// A gram set for few rules gets more bits, so that almost no sample passes by chance: enough to fill the
 	// first-level cache, but at most half of the second-level one.
