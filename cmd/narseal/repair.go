@@ -24,10 +24,10 @@ func repairCommand(p *process) *cli.Command {
 		Usage:     "repair every invalid signature, and change nothing else",
 		ArgsUsage: "[INPUT] | --in-place PATH...",
 		Description: `INPUT is a NAR or an export stream, raw or compressed; no INPUT, or -, is stdin.
-Stale page slots and special slots are recomputed, whatever the cause. A bundle whose
+Stale page slots and special slots are recomputed, for any cause. A bundle whose
 files changed gets a new seal: digests in CodeResources, and the slots of its main
-executable. What cannot be repaired is passed through unchanged and named on stderr;
-the exit status is then 3.
+executable. Images that cannot be repaired are passed through unchanged and named on
+stderr; the exit status is then 3.
 
   narseal repair -o good.nar broken.nar
 
