@@ -13,9 +13,9 @@ import (
 	"narseal/nar/compression"
 )
 
-// Unpack makes a Scanner search packed files, and limits the search: gzip, xz, zstd and bzip2 streams, zip archives,
-// tar archives, and any nesting of these. Bytes that are not compressed, such as a member that zip only stores, are not
-// searched again.
+// Unpack makes a Scanner search packed files: gzip, xz, zstd and bzip2 streams, zip archives, tar archives, and any
+// nesting of these. Its fields limit the search. Bytes that are not compressed, such as a member that zip only stores,
+// are not searched again.
 //
 // Contents that are damaged, encrypted or beyond a limit are reported to Warn, and counted by Scanner.Incomplete. They
 // are never an error.
