@@ -169,7 +169,7 @@ func (s *same) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// lookFirst is the minimum size in bytes of an object for which a request first checks whether it exists.
+// lookFirst is a size in bytes. Before a larger new object is sent, a request checks whether it already exists.
 const lookFirst = 1 << 20
 
 // check returns the part of a condition that the server checks, and checks the rest itself.
