@@ -32,6 +32,8 @@ const (
 	maxGarbage = 16 << 20
 	// smallDecoder is the maximum memory of a decoder that is reused, or does not count as large.
 	smallDecoder = 8 << 20
+	// pooledOutput is the maximum output of decoders that are reused, regardless of the window that was requested.
+	pooledOutput = 1 << 20
 	// smallArchive is the maximum memory of an archive that does not count as large: the first step of a spill.Buffer.
 	smallArchive = 1 << 20
 )

@@ -73,12 +73,23 @@ func Open(ctx context.Context, name string, o Options) (*Cache, error) {
 }
 
 func openFile(name string) (*Cache, error) {
-	u, err := url.Parse(name)
-	if err != nil || u.Host != "" && u.Host != "localhost" || u.Path == "" {
+	dir, ok := LocalDir(name)
+	if !ok {
 		return nil, terminal.Usage("", "cache %s: want file:///DIR", Redact(name))
 	}
-	dir := filepath.FromSlash(u.Path) // the query is only for Nix
 	return &Cache{Store: folder.New(dir), Name: name, Dir: dir}, nil
+}
+
+// LocalDir returns the directory of a cache with the name DIR or file:///DIR. ok is false for other URLs.
+func LocalDir(name string) (dir string, ok bool) {
+	if !IsURL(name) {
+		return name, true
+	}
+	u, err := url.Parse(name)
+	if err != nil || u.Scheme != "file" || u.Host != "" && u.Host != "localhost" || u.Path == "" {
+		return "", false
+	}
+	return filepath.FromSlash(u.Path), true // the query is only for Nix
 }
 
 // ID returns a name for the cache that is the same in every run, even before its directory exists.
