@@ -92,8 +92,7 @@ func checkOutput(c *cli.Context, as, name string) error {
 	return nil
 }
 
-// writtenFile returns the absolute name of the file that is written for an output: symlinks are followed, also to a file that
-// exists.
+// writtenFile returns the absolute name of the file that is written for an output, after following symlinks.
 func writtenFile(name string) (string, error) {
 	name, err := filepath.Abs(name)
 	if err != nil {
@@ -114,7 +113,7 @@ func isObject(dir, name string) bool {
 	}
 	name, err = writtenFile(name)
 	if err != nil {
-		return false // nothing can be written there
+		return false // no file can be written there
 	}
 	for at := name; at != filepath.Dir(at); at = filepath.Dir(at) {
 		if info, err := os.Stat(filepath.Dir(at)); err != nil || !os.SameFile(info, cache) {

@@ -48,10 +48,10 @@ func (z *zstdWindows) pass(b []byte) {
 	}
 }
 
-// atFrame reports whether a frame, or what follows the last one, is next.
+// atFrame reports whether the next byte is the start of a frame, or follows the last frame.
 func (z *zstdWindows) atFrame() bool { return z.state == zstdMagic && z.n == 0 && z.skip == 0 }
 
-// frame changes the next bytes of the stream, up to the end of a frame, and returns those that follow it.
+// frame lowers windows in the next bytes of the stream, up to the end of a frame, and returns the bytes after it.
 func (z *zstdWindows) frame(b []byte) []byte {
 	for first := true; len(b) > 0 && (first || !z.atFrame()); first = false {
 		if z.state == zstdOff {
