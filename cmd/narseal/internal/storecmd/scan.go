@@ -34,6 +34,7 @@ type run struct {
 	bundles  *bundle.Pool
 	// unsigned says how a slice counts that needs a signature but has none.
 	unsigned report.Unsigned
+	pauses   int32 // used up by settle
 	total    report.Tally
 }
 
@@ -162,24 +163,56 @@ func (r *run) each(ctx context.Context, paths []nixcli.Path, work func(context.C
 	return first
 }
 
-// scan verifies the images of a path on disk.
+// scan verifies the images of a path on disk, and compares its size with Nix's database. What looks incomplete is looked at
+// again for a while: Nix may be removing or replacing it.
 func (r *run) scan(ctx context.Context, p *nixcli.Path) *pathFound {
+	for tries := 0; ; tries++ {
+		f := r.look(ctx, p)
+		if !r.settle(ctx, f, tries) {
+			r.Terminal.Progress().Add(max(0, p.NarSize-f.tally.Size))
+			return f
+		}
+		r.Terminal.Progress().Add(-f.tally.Size)
+		f.drop(r.budget)
+	}
+}
+
+func (r *run) look(ctx context.Context, p *nixcli.Path) *pathFound {
 	real := r.store.Real(p.Base)
 	shown := r.store.Path(p.Base)
-	progress := r.Terminal.Progress()
-	progress.At(&shown)
+	r.Terminal.Progress().At(&shown)
 	f := &pathFound{Path: *p, status: verified}
+	var size archiveSize
 	// A store path may be a symlink, usually to another store path, which is checked on its own.
-	if info, err := os.Lstat(real); err == nil && info.Mode().Type() == fs.ModeSymlink {
+	if target, err := os.Readlink(real); err == nil {
 		f.tally.AddFile(fs.ModeSymlink, 0, nil)
-		progress.Add(p.NarSize)
-		return f
+		size.bytes = longWordSize + symlinkSize(target)
+	} else {
+		r.lookInto(ctx, f, real, &size)
 	}
+	if f.more > 0 {
+		f.errs = append(f.errs, fmt.Errorf("%s: %s", shown, report.Plural(int64(f.more), "more error", "more errors")))
+	}
+	if err := r.errIncomplete(p, size); err != nil && len(f.errs) == 0 {
+		f.fail(err)
+	}
+	if len(f.errs) > 0 {
+		f.status = failed
+	}
+	return f
+}
+
+// lookInto scans a file or a directory.
+func (r *run) lookInto(ctx context.Context, f *pathFound, real string, size *archiveSize) {
+	progress := r.Terminal.Progress()
 	s := &scan.Scanner{
 		Jobs: r.jobs, Bundles: r.bundles,
 		Examine: scan.Verifier(r.locate), ReadOnly: true, Unsigned: r.unsigned != report.UnsignedIgnore,
 		Found: func(res *scan.Result) {
 			f.tally.AddFile(res.Type, res.Size, res.Report)
+			if err := size.add(res); err != nil {
+				f.fail(err)
+			}
 			progress.Add(res.Size)
 		},
 		Slice: func(path nar.Path, slice macho.Slice) {
@@ -190,14 +223,6 @@ func (r *run) scan(ctx context.Context, p *nixcli.Path) *pathFound {
 	if err := s.Run(ctx, real); err != nil {
 		f.fail(err)
 	}
-	if f.more > 0 {
-		f.errs = append(f.errs, fmt.Errorf("%s: %s", shown, report.Plural(int64(f.more), "more error", "more errors")))
-	}
-	progress.Add(max(0, p.NarSize-f.tally.Size))
-	if len(f.errs) > 0 {
-		f.status = failed
-	}
-	return f
 }
 
 // inner returns the path of a file in its store path, as in Nix's archive of it.
