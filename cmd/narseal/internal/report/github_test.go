@@ -87,7 +87,7 @@ func TestGitHubSummaryIsShort(t *testing.T) {
 	var out bytes.Buffer
 	g := NewGitHub(&out, "")
 	for range maxSummaryRows {
-		g.Add(&Item{Input: "x.nar", Signature: filter.Signature{Path: nar.NewPath("/" + strings.Repeat("|", 1<<20)), Slice: macho.Slice{Status: macho.StatusStale}}})
+		g.Add(&Item{Input: "x.nar", Signature: filter.Signature{Path: nar.NewPath("/" + strings.Repeat("|", 1<<20)), Slice: macho.Slice{Status: macho.StatusStale, Warnings: []string{strings.Repeat("|", 8<<10)}}}})
 		g.Fail(errors.New(strings.Repeat("|", 1<<20)))
 	}
 	text := g.markdown(&Tally{})
