@@ -158,6 +158,9 @@ func (s *Scanner) contents(path func() nar.Path, r io.Reader) error {
 		}
 		settled := s.window(s.buf[:n], err != nil)
 		s.base, s.paths, s.hashes = s.base+gap, s.paths+gap, s.hashes+gap
+		if s.unpacker != nil && gap > 0 {
+			s.unpacker.end.skip(gap)
+		}
 		if s.err == nil && err == nil {
 			n = copy(s.buf, s.buf[settled:n])
 			continue
