@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -48,4 +49,37 @@ func TestStoreLost(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Root leaves another user's store alone: that user could not remove the repaired paths, nor anything that refers to them.
+func TestStoreOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be another user")
+	}
+	s := newNixStore(t)
+	_, _, app, tool := s.fill()
+	before := s.rows()
+	state := s.get("NIX_STATE_DIR")
+	if err := os.Chown(state+"/db", 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr := s.want(1, "store", "repair"); !strings.Contains(stderr, "/db belongs to user 1") || !strings.Contains(stderr, "sudo -u '#1' narseal store repair") {
+		t.Errorf("%s", stderr)
+	}
+	if out, _ := s.want(0, "store", "repair", "--dry-run"); out != app+"\n"+tool+"\n" {
+		t.Errorf("a dry run: %q", out)
+	}
+	if !reflect.DeepEqual(s.rows(), before) {
+		t.Error("the store has changed")
+	}
+	for _, left := range []string{"/narseal", "/narseal.lock"} {
+		if _, err := os.Lstat(state + left); err == nil {
+			t.Errorf("%s is left", left)
+		}
+	}
+	if err := os.Chown(state+"/db", 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	s.want(0, "store", "repair")
+	s.clean("after")
 }
