@@ -117,35 +117,39 @@ func (f *pathFound) drop(b *report.Budget) {
 	f.signatures, f.omitted, f.taken, f.missing = nil, 0, 0, 0
 }
 
+// disappear drops everything that was found in a path that is no longer valid.
+func (f *pathFound) disappear(b *report.Budget) {
+	f.drop(b)
+	f.status, f.errs, f.warnings, f.tally = gone, nil, nil, report.Tally{}
+}
+
 // each calls work for every path, on several goroutines, and then done with the results, in the order of the paths.
-func (r *run) each(ctx context.Context, paths []nixcli.Path, work func(context.Context, *nixcli.Path) *pathFound, done func(*pathFound) error) error {
+func (r *run) each(ctx context.Context, paths *pathList, work func(context.Context, *nixcli.Path) *pathFound, done func(*pathFound) error) error {
 	p := r.Terminal.Progress()
-	var bytes int64
-	for i := range paths {
-		bytes += paths[i].NarSize
-	}
-	p.BeginItems(int64(len(paths)), max(bytes, 1))
-	r.jobs = max(1, r.options.Jobs/max(1, len(paths)))
+	p.BeginItems(int64(paths.count), max(paths.bytes, 1))
+	r.jobs = max(1, r.options.Jobs/max(1, paths.count))
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	order := make(chan chan *pathFound, 4*r.options.Jobs) // early results wait here
 	var workers errgroup.Group
 	workers.SetLimit(r.options.Jobs)
+	var unread error
 	go func() {
 		defer close(order)
-		for i := range paths {
+		unread = paths.each(func(path *nixcli.Path) error {
 			found := make(chan *pathFound, 1)
 			select {
 			case order <- found:
 			case <-ctx.Done():
-				return
+				return ctx.Err()
 			}
 			workers.Go(func() error {
-				found <- work(ctx, &paths[i])
+				found <- work(ctx, path)
 				return nil
 			})
-		}
+			return nil
+		})
 	}()
 	var first error
 	for found := range order {
@@ -157,6 +161,9 @@ func (r *run) each(ctx context.Context, paths []nixcli.Path, work func(context.C
 		}
 	}
 	_ = workers.Wait()
+	if first == nil {
+		first = unread
+	}
 	if first == nil {
 		first = ctx.Err()
 	}
