@@ -26,7 +26,6 @@ case $status in
 0) ;;
 3)
 	echo "not copied to $NARSEAL_CACHE: $OUT_PATHS" >&2
-	echo "(narseal store repair --closure repairs the paths above; then copy it with nix copy)" >&2
 	exit 0
 	;;
 *) exit "$status" ;;

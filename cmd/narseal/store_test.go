@@ -544,41 +544,6 @@ func TestStoreSandbox(t *testing.T) {
 	}
 }
 
-// What is staged by somebody else never becomes contents of the store.
-func TestStoreStateOfOthers(t *testing.T) {
-	s := newNixStore(t)
-	s.fill()
-	before := s.rows()
-	state := t.TempDir()
-	if err := os.Chmod(state, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	if _, stderr := s.want(1, "store", "repair", "--state", state); !strings.Contains(stderr, "other users can write to it") {
-		t.Errorf("a directory that all can write: %s", stderr)
-	}
-	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(t.TempDir(), link); err != nil {
-		t.Fatal(err)
-	}
-	if _, stderr := s.want(1, "store", "repair", "--state", link); !strings.Contains(stderr, "not a directory") {
-		t.Errorf("a symlink: %s", stderr)
-	}
-	if os.Geteuid() == 0 {
-		if err := os.Chmod(state, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chown(state, 1, 1); err != nil {
-			t.Fatal(err)
-		}
-		if _, stderr := s.want(1, "store", "repair", "--state", state); !strings.Contains(stderr, "it belongs to user 1, want 0") {
-			t.Errorf("another user's directory: %s", stderr)
-		}
-	}
-	if !reflect.DeepEqual(s.rows(), before) {
-		t.Error("the store has changed")
-	}
-}
-
 // repair --in-place leaves a store alone.
 func TestInPlaceRefusesStores(t *testing.T) {
 	s := newNixStore(t)

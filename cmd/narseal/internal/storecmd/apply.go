@@ -2,13 +2,10 @@ package storecmd
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -32,12 +29,13 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 			r.Terminal.Infof("%s: Nix did not repair it, trying another way: %v", r.store.Path(g.Base), err)
 		}
 		this := way(ctx, g)
-		if this == nil {
-			this = r.check(ctx, g)
-		}
 		if this == nil || ctx.Err() != nil {
 			err = this
 			break
+		}
+		var other *otherError
+		if errors.As(this, &other) {
+			return r.forget(ctx, g, this)
 		}
 		if err != nil {
 			this = fmt.Errorf("%w; then %w", err, this)
@@ -45,7 +43,7 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 		err = this
 	}
 	if err != nil {
-		err = fmt.Errorf("%w (the repaired contents are kept in %s; narseal store repair tries again)", err, g.dir)
+		err = fmt.Errorf("%w (the repaired contents are kept in %s; narseal store repair tries again)", err, g.dir())
 		if r.essential[g.Base] {
 			err = terminal.Hint(err, "Nix needs this path itself; with another Nix first on PATH, which is not of this store, narseal store repair can have it replaced")
 		}
@@ -63,7 +61,13 @@ func (r *repairRun) takeFromCache(ctx context.Context, g *staged) error {
 	if err := r.checkSpace(g); err != nil {
 		return err
 	}
-	return r.store.Repair(ctx, r.access, g.Base, g.cache(), r.locks())
+	if err := r.isAsStaged(ctx, g); err != nil {
+		return err
+	}
+	if err := r.store.Repair(ctx, r.access, g.Base, g.cache(), r.locks()); err != nil {
+		return err
+	}
+	return r.check(ctx, g)
 }
 
 // spaceMargin is how much more space than that of an archive its contents may take, at least, in bytes.
@@ -72,7 +76,12 @@ const spaceMargin = 4 << 20
 // checkSpace returns an error if a path's new contents may not fit into the store. Nix removes the old contents first, and
 // would leave nothing.
 func (r *repairRun) checkSpace(g *staged) error {
-	info, err := os.Stat(g.nar())
+	nar, err := g.openNAR()
+	if err != nil {
+		return err
+	}
+	defer nar.Close()
+	info, err := nar.Stat()
 	if err != nil {
 		return err
 	}
@@ -114,6 +123,45 @@ func (r *repairRun) findEssential(ctx context.Context) error {
 	return nil
 }
 
+// An otherError says that a path is no longer the one for which its replacement was staged.
+type otherError struct {
+	valid bool   // it is another one
+	hash  string // that Nix's database has
+	want  string
+}
+
+func (e *otherError) Error() string {
+	if !e.valid {
+		return errNotValid.Error() + " any more"
+	}
+	return fmt.Sprintf("somebody has replaced it meanwhile: the database of Nix has the hash %s, want %s", e.hash, e.want)
+}
+
+// isAsStaged returns an otherError unless Nix's database has a path as it was when its replacement was staged, or as that
+// is.
+func (r *repairRun) isAsStaged(ctx context.Context, g *staged) error {
+	now, err := r.store.Info(ctx, g.Base)
+	if err != nil || len(now) != 1 {
+		if invalid, e := r.store.Invalid(ctx, g.Base); e == nil && len(invalid) > 0 {
+			return &otherError{}
+		}
+		return errors.Join(err, errNotValid)
+	}
+	if hash := hashText(now[0].NarHash); hash != g.OldHash && hash != g.NewHash {
+		return &otherError{valid: true, hash: hash, want: g.OldHash}
+	}
+	return nil
+}
+
+// forget removes what is staged of a path that was collected, or is another one, unless its contents are not those that
+// Nix's database says.
+func (r *repairRun) forget(ctx context.Context, g *staged, why error) error {
+	if invalid, err := r.store.Invalid(ctx, g.Base); err != nil || len(invalid) == 0 && r.store.VerifyPath(ctx, g.Base) != nil {
+		return errors.Join(why, err)
+	}
+	return errors.Join(why, r.staging.remove(g.Base))
+}
+
 // check returns an error unless a path has the contents that were staged, and Nix's database says so.
 func (r *repairRun) check(ctx context.Context, g *staged) error {
 	ctx = context.WithoutCancel(ctx)
@@ -125,77 +173,4 @@ func (r *repairRun) check(ctx context.Context, g *staged) error {
 		return fmt.Errorf("the database of Nix has the hash %s, want %s", hash, g.NewHash)
 	}
 	return r.store.VerifyPath(ctx, g.Base)
-}
-
-// replace puts the staged contents in the place of a path by itself, and has Nix register them. Until that is done, the
-// database has the old hash; what is staged stays, so that the next run can do it.
-//
-// Meanwhile no garbage is collected: the collector would take the new tree for garbage, and delete files of it.
-func (r *repairRun) replace(ctx context.Context, g *staged) error {
-	collector, err := r.holdCollector(ctx)
-	if err != nil {
-		return fmt.Errorf("replace: %w", err)
-	}
-	defer collector.Close()
-	ctx = context.WithoutCancel(ctx)
-	nar, err := os.Open(g.nar())
-	if err != nil {
-		return err
-	}
-	defer nar.Close()
-	info, err := nar.Stat()
-	if err != nil {
-		return err
-	}
-	err = swapIn(r.store.RealDir, g.Base, func(to string) error { return r.store.Restore(ctx, nar, to, r.locks()) }, func(made string) error {
-		return r.checkTree(ctx, made, g.NewHash)
-	})
-	var left *leftError
-	if errors.As(err, &left) {
-		r.Terminal.Warnf("%v", left)
-		err = nil
-	}
-	if err != nil {
-		return fmt.Errorf("replace: %w", err)
-	}
-	p := &nixcli.Path{Base: g.Base, Deriver: g.Deriver, References: g.References, NarSize: info.Size()}
-	if err := r.store.Register(ctx, p, strings.TrimPrefix(g.NewHash, "sha256:"), r.locks()); err != nil {
-		return err
-	}
-	if r.ownKeys {
-		r.fail(fmt.Errorf("%s: it was repaired, and is not signed: Nix did not take it from a cache", r.store.Path(g.Base)))
-	}
-	return nil
-}
-
-// holdCollector waits until Nix collects no garbage, and keeps it from beginning to, until the file is closed: Nix's
-// collector holds this lock exclusively (LocalStore::collectGarbage in its src/libstore/gc.cc).
-func (r *repairRun) holdCollector(ctx context.Context) (*os.File, error) {
-	lock, err := os.OpenFile(filepath.Join(r.store.StateDir, "gc.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	err = waitLock(ctx, lock, unix.LOCK_SH, func() { r.Terminal.Warnf("waiting until Nix has collected its garbage") })
-	if err != nil {
-		lock.Close()
-		return nil, err
-	}
-	return lock, nil
-}
-
-// checkTree returns an error unless the archive of a file or directory has this hash.
-func (r *repairRun) checkTree(ctx context.Context, path, want string) error {
-	archive, err := r.store.DumpFile(ctx, path)
-	if err != nil {
-		return err
-	}
-	sum := sha256.New()
-	_, err = io.Copy(sum, archive)
-	if err = errors.Join(err, archive.Close()); err != nil {
-		return err
-	}
-	if got := hashText([sha256.Size]byte(sum.Sum(nil))); got != want {
-		return fmt.Errorf("the new contents have the hash %s before they are in their place, want %s: did somebody change %s?", got, want, path)
-	}
-	return nil
 }

@@ -51,6 +51,11 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 		return r.staging.remove(base)
 	}
 	if err := r.apply(ctx, g); err != nil {
+		var other *otherError
+		if errors.As(err, &other) && !other.valid {
+			r.Terminal.Infof("%s: it disappeared during the run", r.store.Path(base))
+			return nil
+		}
 		return err
 	}
 	r.Terminal.Infof("%s: finished the repair that an earlier run began", r.store.Path(base))

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 	"github.com/nix-community/go-nix/pkg/nixbase32"
+	"golang.org/x/sys/unix"
 
 	"narseal/cmd/narseal/internal/nixcli"
 	"narseal/nar/storepath"
@@ -28,7 +30,7 @@ import (
 //	BASE/cache/nar/HASH.nar
 //	BASE/record.json
 type staged struct {
-	dir string
+	in *staging
 	record
 }
 
@@ -46,17 +48,39 @@ type record struct {
 const maxRecord = 64 << 20
 
 func (g *staged) cache() nixcli.Cache {
-	return nixcli.Cache{Dir: filepath.Join(g.dir, "cache"), Keys: g.Keys}
+	return nixcli.Cache{Dir: filepath.Join(g.dir(), "cache"), Keys: g.Keys}
 }
 
-func (g *staged) nar() string { return filepath.Join(g.dir, "cache", narName(g.Base)) }
+// dir is the directory as Nix and the user are told it.
+func (g *staged) dir() string { return filepath.Join(g.in.dir, g.Base) }
+
+// openNAR opens the archive.
+func (g *staged) openNAR() (*os.File, error) {
+	return g.in.root.OpenFile(filepath.Join(g.Base, "cache", narName(g.Base)), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+}
 
 func narName(base string) string { return "nar/" + base[:storepath.HashLen] + ".nar" }
 
-// load opens what an earlier run has staged.
+// load opens what an earlier run has staged. All of it must be of an owner.
 func (st *staging) load(base string) (*staged, error) {
-	g := &staged{dir: filepath.Join(st.dir, base)}
-	f, err := os.Open(filepath.Join(g.dir, "record.json"))
+	err := fs.WalkDir(st.root.FS(), base, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			err = st.owners.checkFile(info)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", filepath.Join(st.dir, name), err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	g := &staged{in: st}
+	f, err := st.root.OpenFile(filepath.Join(base, "record.json"), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
@@ -72,10 +96,9 @@ func (st *staging) load(base string) (*staged, error) {
 
 // remove forgets what is staged of a path. What is left of it by a kill is not complete.
 func (st *staging) remove(base string) error {
-	left := filepath.Join(st.dir, newPrefix+base)
-	err := os.Rename(filepath.Join(st.dir, base), left)
+	err := st.root.Rename(base, newPrefix+base)
 	if err == nil {
-		err = os.RemoveAll(left)
+		err = st.root.RemoveAll(newPrefix + base)
 	}
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
@@ -89,19 +112,19 @@ var errNothing = errors.New("nothing to stage")
 // stage makes the replacement of a path from the archive that write writes. It is there completely and on disk, or not at
 // all.
 func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.SecretKey, write func(io.Writer) error) (*staged, error) {
-	made := filepath.Join(st.dir, newPrefix+p.Base)
-	defer os.RemoveAll(made)
+	made := newPrefix + p.Base
+	defer st.root.RemoveAll(made)
 	for _, dir := range []string{"nar", "realisations", "debuginfo", "log"} { // which Nix makes, if they are not there
-		if err := os.MkdirAll(filepath.Join(made, "cache", dir), 0o755); err != nil {
+		if err := st.root.MkdirAll(filepath.Join(made, "cache", dir), 0o755); err != nil {
 			return nil, fmt.Errorf("state: %w", err)
 		}
 	}
-	g := &staged{dir: filepath.Join(st.dir, p.Base), record: record{
+	g := &staged{in: st, record: record{
 		Base: p.Base, OldHash: hashText(p.NarHash), Deriver: p.Deriver, References: p.References,
 	}}
 	n := &narInfo{storeDir: storeDir, record: &g.record}
 	h := sha256.New()
-	err := create(filepath.Join(made, "cache", narName(p.Base)), func(w io.Writer) error {
+	err := st.create(filepath.Join(made, "cache", narName(p.Base)), func(w io.Writer) error {
 		counted := &counter{w: io.MultiWriter(w, h)}
 		err := write(counted)
 		n.size = counted.n
@@ -124,7 +147,7 @@ func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.Secre
 		"cache/" + p.Base[:storepath.HashLen] + ".narinfo": text,
 		"record.json": string(rec),
 	} {
-		if err := create(filepath.Join(made, name), func(w io.Writer) error {
+		if err := st.create(filepath.Join(made, name), func(w io.Writer) error {
 			_, err := io.WriteString(w, content)
 			return err
 		}); err != nil {
@@ -132,19 +155,19 @@ func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.Secre
 		}
 	}
 	for _, dir := range []string{"cache/nar", "cache", "."} {
-		if err := syncDir(filepath.Join(made, dir)); err != nil {
+		if err := st.sync(filepath.Join(made, dir)); err != nil {
 			return nil, err
 		}
 	}
-	if err := os.Rename(made, g.dir); err != nil {
+	if err := st.root.Rename(made, p.Base); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
-	return g, syncDir(st.dir)
+	return g, st.sync(".")
 }
 
 // create makes a file, whose contents are on disk then.
-func create(name string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+func (st *staging) create(name string, write func(io.Writer) error) error {
+	f, err := st.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
@@ -165,8 +188,9 @@ func create(name string, write func(io.Writer) error) error {
 	return nil
 }
 
-func syncDir(name string) error {
-	f, err := os.Open(name)
+// sync writes the names in a directory to disk.
+func (st *staging) sync(name string) error {
+	f, err := st.root.Open(name)
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}

@@ -71,7 +71,12 @@ func TestStage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := os.ReadFile(g.nar()); err != nil || string(b) != "contents" {
+	nar, err := g.openNAR()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nar.Close()
+	if b, err := io.ReadAll(nar); err != nil || string(b) != "contents" {
 		t.Errorf("%q, %v", b, err)
 	}
 	// A run that is killed leaves this.
@@ -88,7 +93,7 @@ func TestStage(t *testing.T) {
 		t.Errorf("%+v, %v", again, err)
 	}
 	for _, text := range []string{"", "{}", "x", `{"base":"` + base + `y"}`} {
-		if err := os.WriteFile(filepath.Join(g.dir, "record.json"), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(g.dir(), "record.json"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := st.load(base); err == nil {

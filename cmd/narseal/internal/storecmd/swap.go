@@ -12,9 +12,9 @@ import (
 )
 
 // swapIn has restore make a new tree in a store directory, and exchanges it with the path base, which may be missing, if
-// check has no error. All but these two goes by handles of directories. The new tree has what Nix wants of a store path: mode 0444 or 0555, the time
-// 1, and the user as its owner (canonicalisePathMetaData in Nix's src/libstore). The old one is removed; processes that
-// have files of it open keep them.
+// check has no error. All but these two goes by handles of directories. The new tree has what Nix wants of a store path: mode
+// 0444 or 0555, the time 1, and the user as its owner (canonicalisePathMetaData in Nix's src/libstore). The old one is
+// removed; processes that have files of it open keep them.
 func swapIn(storeDir, base string, restore, check func(path string) error) (err error) {
 	store, err := os.OpenRoot(storeDir)
 	if err != nil {

@@ -1,0 +1,56 @@
+package storecmd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockStore waits until no other run changes this store, whatever its staging directory, and returns the lock.
+func (r *repairRun) lockStore(ctx context.Context) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(r.store.StateDir, "narseal.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := waitLock(ctx, lock, unix.LOCK_EX, r.warnWaiting); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return lock, nil
+}
+
+func (r *repairRun) warnWaiting() {
+	r.Terminal.Warnf("waiting for another narseal store repair, or for the Nix that it started, to finish")
+}
+
+// locks are held by every Nix that the run starts.
+func (r *repairRun) locks() []*os.File {
+	if r.storeLock == nil {
+		return []*os.File{r.staging.lock}
+	}
+	return []*os.File{r.staging.lock, r.storeLock}
+}
+
+// waitLock locks a file, and waits until others let it. waiting is called if that takes long.
+func waitLock(ctx context.Context, f *os.File, how int, waiting func()) error {
+	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EWOULDBLOCK && err != unix.EINTR {
+			return fmt.Errorf("lock %s: %w", f.Name(), err)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if waiting != nil && time.Since(begin) > time.Second {
+			waiting()
+			waiting = nil
+		}
+	}
+}
