@@ -35,10 +35,12 @@ func nixes(t *testing.T, test func(t *testing.T, s *nixStore)) {
 	nartest.EachNix(t, func(t *testing.T) { test(t, newNixStore(t)) })
 }
 
-func newNixStore(t *testing.T) *nixStore {
+func newNixStore(t *testing.T) *nixStore { return nixStoreIn(t, t.TempDir()) }
+
+func nixStoreIn(t *testing.T, dir string) *nixStore {
 	t.Helper()
 	nartest.Tool(t, "nix-store")
-	dir, err := filepath.EvalSymlinks(t.TempDir())
+	dir, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

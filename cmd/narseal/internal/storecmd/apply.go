@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"narseal/cmd/narseal/internal/nixcli"
 	"narseal/cmd/narseal/internal/terminal"
 )
@@ -58,9 +56,11 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 
 // takeFromCache has Nix replace a path by the one that is staged as a cache. Nix removes the old contents first.
 func (r *repairRun) takeFromCache(ctx context.Context, g *staged) error {
-	if err := r.checkSpace(g); err != nil {
+	release, err := r.reserveFor(ctx, g, false)
+	if err != nil {
 		return err
 	}
+	defer release()
 	if err := r.isAsStaged(ctx, g); err != nil {
 		return err
 	}
@@ -68,31 +68,6 @@ func (r *repairRun) takeFromCache(ctx context.Context, g *staged) error {
 		return err
 	}
 	return r.check(ctx, g)
-}
-
-// spaceMargin is how much more space than that of an archive its contents may take, at least, in bytes.
-const spaceMargin = 4 << 20
-
-// checkSpace returns an error if a path's new contents may not fit into the store. Nix removes the old contents first, and
-// would leave nothing.
-func (r *repairRun) checkSpace(g *staged) error {
-	nar, err := g.openNAR()
-	if err != nil {
-		return err
-	}
-	defer nar.Close()
-	info, err := nar.Stat()
-	if err != nil {
-		return err
-	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(r.store.RealDir, &fs); err != nil {
-		return &os.PathError{Op: "statfs", Path: r.store.RealDir, Err: err}
-	}
-	if free, want := int64(min(fs.Bavail, 1<<40)*min(uint64(fs.Bsize), 1<<20)), info.Size()+info.Size()/8+spaceMargin; free < want {
-		return fmt.Errorf("the file system of %s has %d bytes free, want %d", r.store.RealDir, free, want)
-	}
-	return nil
 }
 
 // findEssential finds the paths without which Nix or this program do not start. These are replaced in one step: if the run

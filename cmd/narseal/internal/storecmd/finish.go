@@ -19,6 +19,7 @@ func (r *repairRun) finish(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+			r.unfinished[base] = true
 			r.fail(fmt.Errorf("%s: finish the repair that an earlier run began: %w", r.store.Path(base), err))
 		}
 	}

@@ -27,8 +27,11 @@ type repairRun struct {
 	access  nixcli.Access
 	staging *staging        // nil in a dry run
 	waiting map[string]bool // in a dry run, the paths that an earlier run has staged
+	// unfinished has the paths that an earlier run has staged, and this one could not finish either.
+	unfinished map[string]bool
 	// essential has the paths that must be there at every moment.
 	essential map[string]bool
+	space     *space
 	storeLock *os.File     // nil without direct access
 	ownKeys   bool         // the user has named keys
 	count     atomic.Int64 // paths that were changed
@@ -45,7 +48,8 @@ func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 		return err
 	}
 	defer base.file.Abort()
-	r := &repairRun{run: base, options: o, out: e.List(), ended: make(chan struct{}), left: map[macho.Status]int{}}
+	r := &repairRun{run: base, options: o, out: e.List(), ended: make(chan struct{}), left: map[macho.Status]int{}, unfinished: map[string]bool{}}
+	r.space = newSpace(r.store.RealDir)
 	r.rep.dryRun, r.unsigned = o.DryRun, report.UnsignedWarn
 	r.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Verify: true, Unsigned: true, Jobs: 1}
 	r.cfg.Spill, r.cfg.Bundles = o.Spill(e), r.bundles

@@ -16,6 +16,11 @@ import (
 //
 // Meanwhile no other Nix works on this path or collects garbage: see holdPath.
 func (r *repairRun) replace(ctx context.Context, g *staged) error {
+	release, err := r.reserveFor(ctx, g, true)
+	if err != nil {
+		return err
+	}
+	defer release()
 	held, err := r.holdPath(ctx, g.Base)
 	if err != nil {
 		return fmt.Errorf("replace: %w", err)

@@ -41,7 +41,8 @@ type record struct {
 	NewHash    string   `json:"newNarHash"`
 	Deriver    string   `json:"deriver"`
 	References []string `json:"references"`
-	Keys       string   `json:"keys"` // public, with blanks between them
+	Entries    int64    `json:"entries"` // files, directories and symlinks
+	Keys       string   `json:"keys"`    // public, with blanks between them
 }
 
 // maxRecord bounds a record, in bytes.
@@ -109,9 +110,9 @@ func (st *staging) remove(base string) error {
 // errNothing is the error of a write that has nothing to stage.
 var errNothing = errors.New("nothing to stage")
 
-// stage makes the replacement of a path from the archive that write writes. It is there completely and on disk, or not at
-// all.
-func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.SecretKey, write func(io.Writer) error) (*staged, error) {
+// stage makes the replacement of a path from the archive that write writes, which returns how many entries that has. It is
+// there completely and on disk, or not at all.
+func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.SecretKey, write func(io.Writer) (int64, error)) (*staged, error) {
 	made := newPrefix + p.Base
 	defer st.root.RemoveAll(made)
 	for _, dir := range []string{"nar", "realisations", "debuginfo", "log"} { // which Nix makes, if they are not there
@@ -126,8 +127,8 @@ func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.Secre
 	h := sha256.New()
 	err := st.create(filepath.Join(made, "cache", narName(p.Base)), func(w io.Writer) error {
 		counted := &counter{w: io.MultiWriter(w, h)}
-		err := write(counted)
-		n.size = counted.n
+		entries, err := write(counted)
+		g.Entries, n.size = entries, counted.n
 		return err
 	})
 	if err != nil {

@@ -55,18 +55,18 @@ func TestStage(t *testing.T) {
 	st := newStaging(t)
 	path := &nixcli.Path{Base: base, Deriver: base + ".drv", References: []string{base}}
 	failed := errors.New("failed")
-	if _, err := st.stage(path, "/s", keys, func(w io.Writer) error {
+	if _, err := st.stage(path, "/s", keys, func(w io.Writer) (int64, error) {
 		_, _ = io.WriteString(w, "half")
-		return failed
+		return 0, failed
 	}); err != failed {
 		t.Errorf("%v", err)
 	}
 	if bases, err := st.entries(); err != nil || len(bases) > 0 {
 		t.Errorf("%q, %v", bases, err)
 	}
-	g, err := st.stage(path, "/s", keys, func(w io.Writer) error {
+	g, err := st.stage(path, "/s", keys, func(w io.Writer) (int64, error) {
 		_, err := io.WriteString(w, "contents")
-		return err
+		return 3, err
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestStage(t *testing.T) {
 	}
 	again, err := st.load(base)
 	if err != nil || again.NewHash != g.NewHash || again.OldHash != g.OldHash || again.Keys != g.Keys || again.Keys == "" ||
-		again.Deriver != path.Deriver || len(again.References) != 1 {
+		again.Deriver != path.Deriver || len(again.References) != 1 || again.Entries != 3 {
 		t.Errorf("%+v, %v", again, err)
 	}
 	for _, text := range []string{"", "{}", "x", `{"base":"` + base + `y"}`} {
