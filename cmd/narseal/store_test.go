@@ -982,27 +982,3 @@ func TestStoreEmpty(t *testing.T) {
 		t.Errorf("a warning: %s", stderr)
 	}
 }
-
-// What Nix itself needs is never gone, not even while it is replaced: who is cut then could not complete it.
-func TestStoreOfNixItself(t *testing.T) {
-	s := newNixStore(t)
-	lib, nix := s.path("c", "lib"), s.path("d", "nix")
-	stale, _ := rewritten(t, "lld-arm64")
-	log := filepath.Join(t.TempDir(), "log")
-	script := "#!/bin/sh\necho \"$@\" >>" + log + "\nexec " + s.tool("nix-store") + " \"$@\"\n"
-	s.nix(exportOf([]closurePath{
-		{path: lib, tree: nartest.Dir{"x": nartest.Exec(stale)}},
-		{path: nix, refs: []string{lib}, tree: nartest.Dir{"x": nartest.Exec(stale), "bin": nartest.Dir{"nix-store": nartest.Exec([]byte(script))}}},
-	}), "nix-store", "--import")
-	path := s.get("PATH")
-	s.set("PATH", nix+"/bin:"+path)
-	if out, stderr := s.want(0, "store", "repair"); out != lib+"\n"+nix+"\n" {
-		t.Errorf("%s%s", out, stderr)
-	}
-	if calls := string(readFile(t, log)); strings.Contains(calls, "--repair-path") || strings.Count(calls, "--register-validity") != 2 {
-		t.Errorf("it called nix-store with\n%s", calls)
-	}
-	s.set("PATH", path)
-	s.clean("after")
-	s.want(0, "store", "verify")
-}

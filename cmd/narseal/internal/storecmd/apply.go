@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"narseal/cmd/narseal/internal/nixcli"
 	"narseal/cmd/narseal/internal/terminal"
@@ -14,12 +13,13 @@ import (
 // apply has Nix take what is staged of a path, and forgets it when Nix's database and the contents agree.
 func (r *repairRun) apply(ctx context.Context, g *staged) error {
 	ways := []func(context.Context, *staged) error{r.takeFromCache}
-	// Nix registers no path that is elsewhere than its name says.
-	if r.access == nixcli.Direct && r.store.RealDir == r.store.Dir {
+	if r.canReplace() {
 		ways = append(ways, r.replace)
 		if r.essential[g.Base] {
 			ways = ways[1:] // Nix would remove what it needs itself
 		}
+	} else if r.essential[g.Base] {
+		return r.essentialError(g.Base)
 	}
 	var err error
 	for i, way := range ways {
@@ -43,7 +43,7 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 	if err != nil {
 		err = fmt.Errorf("%w (the repaired contents are kept in %s; narseal store repair tries again)", err, g.dir())
 		if r.essential[g.Base] {
-			err = terminal.Hint(err, "Nix needs this path itself; with another Nix first on PATH, which is not of this store, narseal store repair can have it replaced")
+			err = terminal.Hint(err, essentialHint)
 		}
 		return err
 	}
@@ -70,6 +70,26 @@ func (r *repairRun) takeFromCache(ctx context.Context, g *staged) error {
 	return r.check(ctx, g)
 }
 
+// canReplace reports whether this program may replace paths by itself. Nix registers no path that is elsewhere than its name
+// says.
+func (r *repairRun) canReplace() bool {
+	return r.access == nixcli.Direct && r.store.RealDir == r.store.Dir
+}
+
+const essentialHint = "with another Nix first on PATH, which is not of this store, narseal store repair can have it replaced"
+
+// essentialError is the error of a path that Nix needs itself, where only Nix can replace it. Nix would remove it first.
+func (r *repairRun) essentialError(base string) error {
+	if !r.essential[base] || r.canReplace() {
+		return nil
+	}
+	hint := essentialHint
+	if r.access == nixcli.Daemon {
+		hint += "; root can replace it without the daemon: sudo env NIX_REMOTE= narseal store repair " + r.store.Path(base)
+	}
+	return terminal.Hint(errors.New("the Nix on PATH needs this path itself: if the run were stopped while Nix replaces it, no Nix could finish it"), hint)
+}
+
 // findEssential finds the paths without which Nix or this program do not start. These are replaced in one step: if the run
 // is killed, the next one can still complete it.
 func (r *repairRun) findEssential(ctx context.Context) error {
@@ -79,13 +99,15 @@ func (r *repairRun) findEssential(ctx context.Context) error {
 	}
 	r.essential = map[string]bool{}
 	for _, program := range programs {
-		real, err := filepath.EvalSymlinks(program)
-		if err != nil {
-			continue
-		}
-		base, err := r.store.Base(real)
-		if err != nil {
+		base, ok := r.store.BaseOnDisk(program)
+		if !ok {
 			continue // not from this store
+		}
+		// It may be in the store directory without being a path of this database.
+		if invalid, err := r.store.Invalid(ctx, base); err != nil {
+			return err
+		} else if len(invalid) > 0 {
+			continue
 		}
 		closure, err := r.store.Closure(ctx, base)
 		if err != nil {

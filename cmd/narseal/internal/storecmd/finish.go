@@ -47,6 +47,7 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 		// The other run has come to its end, or somebody has replaced the path since by something else.
 		if hash == g.NewHash {
 			r.Terminal.Infof("%s: an earlier run replaced it", r.store.Path(base))
+			r.checkKeys(g)
 			return errors.Join(r.addFinished(now[0]), r.staging.remove(base))
 		}
 		return r.staging.remove(base)
@@ -60,14 +61,20 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 		return err
 	}
 	r.Terminal.Infof("%s: finished the repair that an earlier run began", r.store.Path(base))
-	if r.ownKeys && g.Keys != publicKeys(r.options.SecretKeys) {
-		r.fail(fmt.Errorf("%s: it was repaired, and is not signed by the key of this run: an earlier run had begun with another one", r.store.Path(base)))
-	}
+	r.checkKeys(g)
 	return r.addFinished(now[0])
+}
+
+// checkKeys reports a path that an earlier run has signed, and not by the keys of this one.
+func (r *repairRun) checkKeys(g *staged) {
+	if r.ownKeys && g.Keys != publicKeys(r.options.SecretKeys) {
+		r.fail(fmt.Errorf("%s: it was repaired, and is not signed by the key of this run: an earlier run had begun with another one", r.store.Path(g.Base)))
+	}
 }
 
 // addFinished reports a path whose repair an earlier run had begun.
 func (r *repairRun) addFinished(p nixcli.Path) error {
+	r.count.Add(1)
 	r.rep.add(r.run, &pathFound{Path: p, status: finished})
 	return r.announce(p.Base)
 }

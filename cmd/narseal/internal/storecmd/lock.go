@@ -8,23 +8,28 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/nixcli"
 )
 
 // lockStore waits until no other run changes this store, whatever its staging directory, and returns the lock.
-func (r *repairRun) lockStore(ctx context.Context) (*os.File, error) {
-	lock, err := os.OpenFile(filepath.Join(r.store.StateDir, "narseal.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+func lockStore(ctx context.Context, s *nixcli.Store, waiting func()) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(s.StateDir, "narseal.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := waitLock(ctx, lock, unix.LOCK_EX, r.warnWaiting); err != nil {
+	if err := waitLock(ctx, lock, unix.LOCK_EX, waiting); err != nil {
 		lock.Close()
 		return nil, err
 	}
 	return lock, nil
 }
 
-func (r *repairRun) warnWaiting() {
-	r.Terminal.Warnf("waiting for another narseal store repair, or for the Nix that it started, to finish")
+func (r *repairRun) warnWaiting() { warnWaiting(r.Env) }
+
+func warnWaiting(e *command.Env) {
+	e.Terminal.Warnf("waiting for another narseal store repair, or for the Nix that it started, to finish")
 }
 
 // locks are held by every Nix that the run starts.

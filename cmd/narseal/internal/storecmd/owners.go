@@ -12,22 +12,12 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"narseal/cmd/narseal/internal/nixcli"
 )
 
-// owners are the users who may own what becomes contents of a store: root, the user of this process, and the owner of
-// Nix's database, who can change the store without narseal.
+// owners are the users who may own what becomes contents of a store: the user of this process, and root.
 type owners []uint32
 
-func ownersOf(s *nixcli.Store) owners {
-	o := owners{uint32(os.Geteuid()), 0}
-	var st unix.Stat_t
-	if err := unix.Stat(s.StateDir, &st); err == nil {
-		o = append(o, st.Uid)
-	}
-	return o
-}
+func newOwners() owners { return owners{uint32(os.Geteuid()), 0} }
 
 // secureDir makes a directory and those around it, as far as they are missing, and returns its name without symlinks. It
 // returns an error if a user who is no owner can replace the directory, or one around it, now or later: what sshd calls

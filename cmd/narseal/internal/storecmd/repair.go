@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,7 +14,6 @@ import (
 	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/macho"
-	"narseal/nar/storepath"
 )
 
 // repairRun is one call of Repair.
@@ -44,6 +41,11 @@ type repairRun struct {
 // Repair repairs the invalid signatures in valid paths, and has Nix take the result.
 func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	base, err := newRun(ctx, e, &o.Options, "repair")
+	if errors.Is(err, nixcli.ErrNoNix) && !o.DryRun {
+		if err = bringBackNix(ctx, e, o, err); err == nil {
+			base, err = newRun(ctx, e, &o.Options, "repair")
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -144,41 +146,10 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	if r.staging, err = openStaging(ctx, dir, r.store, r.warnWaiting); err != nil || r.access != nixcli.Direct {
 		return err
 	}
-	if r.storeLock, err = r.lockStore(ctx); err != nil {
+	if r.storeLock, err = lockStore(ctx, r.store, r.warnWaiting); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	return r.removeLeft()
-}
-
-// removeLeft removes the trees that a run which was killed has left in the store.
-func (r *repairRun) removeLeft() error {
-	store, err := os.OpenRoot(r.store.RealDir)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	dir, err := store.Open(".")
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	for {
-		names, err := dir.Readdirnames(namesAtOnce)
-		for _, name := range names {
-			if base, ok := strings.CutPrefix(name, leftPrefix); !ok || storepath.CheckBaseName(base) != nil {
-				continue
-			}
-			if err := removeTree(store, name); err != nil {
-				r.Terminal.Warnf("%v", &leftError{filepath.Join(r.store.RealDir, name), err})
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
+	return removeLeft(r.Env, r.store)
 }
 
 // done reports a path.

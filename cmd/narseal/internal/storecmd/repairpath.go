@@ -27,7 +27,7 @@ func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
 	f := r.scan(ctx, p)
 	if f.status == failed {
 		if invalid, err := r.store.Invalid(ctx, p.Base); err == nil && len(invalid) > 0 {
-			f.status, f.errs = gone, nil
+			f.vanish(r.budget)
 		} else if r.store.IsGone(p.Base) {
 			f.errs = []error{missing(r.store, p.Base)}
 		}
@@ -39,7 +39,7 @@ func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
 	}
 	if err := r.repair(ctx, f); err != nil {
 		if invalid, e := r.store.Invalid(ctx, p.Base); e == nil && len(invalid) > 0 {
-			f.status, f.errs = gone, nil
+			f.vanish(r.budget)
 			return f
 		}
 		f.status = failed
@@ -75,6 +75,9 @@ func (r *repairRun) repair(ctx context.Context, f *pathFound) error {
 			f.status, f.newHash = changed, report.SRI([sha256.Size]byte(out.Sum(nil)))
 			f.warnings = r.losses(ctx, f.Base)
 		}
+		return err
+	}
+	if err := r.essentialError(f.Base); err != nil {
 		return err
 	}
 	info, err := r.store.Info(ctx, f.Base)

@@ -39,7 +39,7 @@ func (r *repairRun) replace(ctx context.Context, g *staged) error {
 	if err != nil {
 		return err
 	}
-	locks := append(r.locks(), held.path, held.collector)
+	locks := append(r.locks(), held.path)
 	err = swapIn(r.store.RealDir, g.Base, func(to string) error { return r.store.Restore(ctx, nar, to, locks) }, func(made string) error {
 		return r.checkTree(ctx, made, g.NewHash)
 	})

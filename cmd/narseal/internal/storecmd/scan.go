@@ -116,6 +116,12 @@ func (f *pathFound) drop(b *report.Budget) {
 	f.signatures, f.omitted, f.taken, f.missing = nil, 0, 0, 0
 }
 
+// vanish makes it a path that is no longer there: what was found of it does not count.
+func (f *pathFound) vanish(b *report.Budget) {
+	f.drop(b)
+	f.status, f.errs, f.warnings, f.tally = gone, nil, nil, report.Tally{}
+}
+
 // each calls work for every path, on several goroutines, and done for what it returns in the order of the paths.
 func (r *run) each(ctx context.Context, paths []nixcli.Path, work func(context.Context, *nixcli.Path) *pathFound, done func(*pathFound) error) error {
 	p := r.Terminal.Progress()
@@ -150,6 +156,9 @@ func (r *run) each(ctx context.Context, paths []nixcli.Path, work func(context.C
 	for found := range order {
 		f := <-found
 		p.AddItem()
+		if ctx.Err() != nil && f.status == failed {
+			continue // because the run is stopped
+		}
 		if err := done(f); err != nil && first == nil {
 			first = err
 			cancel()

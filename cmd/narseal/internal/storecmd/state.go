@@ -90,7 +90,7 @@ func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func(
 
 // makeStaging makes the directories, and opens the last one and the lock in it.
 func makeStaging(dir string, s *nixcli.Store) (*staging, error) {
-	o := ownersOf(s)
+	o := newOwners()
 	real, err := o.secureDir(dir)
 	if err != nil {
 		return nil, err
