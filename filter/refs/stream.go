@@ -31,7 +31,7 @@ func (u *Unpacker) decompress(r io.Reader) (io.ReadCloser, compression.Type, err
 		return nil, "", err
 	}
 	u.memory.left -= used
-	return &decoder{dec, u, used}, t, nil
+	return &decoder{ReadCloser: dec, u: u, used: used}, t, nil
 }
 
 // decoder returns its memory to the budget when it is closed.
@@ -39,27 +39,34 @@ type decoder struct {
 	io.ReadCloser
 	u    *Unpacker
 	used int64
+	out  int64
+}
+
+func (d *decoder) Read(p []byte) (int, error) {
+	n, err := d.ReadCloser.Read(p)
+	d.out += int64(n)
+	return n, err
 }
 
 func (d *decoder) Close() error {
 	err := d.ReadCloser.Close()
 	d.u.memory.give(d.used)
-	if d.used > smallDecoder {
+	if d.used > smallDecoder && d.out > pooledOutput {
 		d.u.freed(d.used)
 	}
 	d.used = 0
 	return err
 }
 
-// freedArchive is freed for the memory of an archive. Small archives do not need it: they are collected soon enough.
+// freedArchive calls freed for the memory of an archive, unless it is small: small archives are collected soon enough.
 func (u *Unpacker) freedArchive(n int64) {
 	if n > smallArchive {
 		u.freed(n)
 	}
 }
 
-// freed runs the garbage collector once decoders and archives have released maxGarbage bytes. A few bytes of input can
-// request a window of many MiB, and the heap may double before it is collected otherwise.
+// freed runs the garbage collector when decoders and archives have released more than maxGarbage bytes. Otherwise the
+// heap may double before it is collected, and a few bytes of input can request a window of many MiB.
 func (u *Unpacker) freed(n int64) {
 	if u.garbage += n; u.garbage > maxGarbage {
 		u.garbage = 0
@@ -67,7 +74,8 @@ func (u *Unpacker) freed(n int64) {
 	}
 }
 
-// bounded returns a reader of an unpacked layer that fails at a limit. in returns how many packed bytes were read.
+// bounded returns a reader of an unpacked layer that fails at a limit. in returns the number of packed bytes that were
+// read.
 func (u *Unpacker) bounded(r io.Reader, in func() int64) *boundedReader {
 	return &boundedReader{r: r, u: u, in: in}
 }

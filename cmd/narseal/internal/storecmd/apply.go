@@ -10,13 +10,14 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// apply has Nix take what is staged of a path, and forgets it when Nix's database and the contents agree.
+// apply replaces a path with its staged contents. When Nix's database and the contents agree, it removes the staged
+// files.
 func (r *repairRun) apply(ctx context.Context, g *staged) error {
 	ways := []func(context.Context, *staged) error{r.takeFromCache}
 	if r.canReplace() {
 		ways = append(ways, r.replace)
 		if r.essential[g.Base] {
-			ways = ways[1:] // Nix would remove what it needs itself
+			ways = ways[1:] // Nix would remove a path that it needs itself
 		}
 	} else if r.essential[g.Base] {
 		return r.essentialError(g.Base)
@@ -47,14 +48,15 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 		}
 		return err
 	}
-	// Nix's database is on disk by now, and the contents may not be: keep what is staged until they are.
+	// Nix has synced its database, but perhaps not the contents. Keep the staged files until the contents are synced,
+	// too.
 	if err := syncAll(r.store.RealDir); err != nil {
 		return err
 	}
 	return r.staging.remove(g.Base)
 }
 
-// takeFromCache has Nix replace a path by the one that is staged as a cache. Nix removes the old contents first.
+// takeFromCache makes Nix replace a path with the one in the staged cache. Nix removes the old contents first.
 func (r *repairRun) takeFromCache(ctx context.Context, g *staged) error {
 	release, err := r.reserveFor(ctx, g, false)
 	if err != nil {
@@ -70,8 +72,8 @@ func (r *repairRun) takeFromCache(ctx context.Context, g *staged) error {
 	return r.check(ctx, g)
 }
 
-// canReplace reports whether this program may replace paths by itself. Nix registers no path that is elsewhere than its name
-// says.
+// canReplace reports whether narseal may replace paths itself. Nix cannot register a path whose location on disk differs
+// from its name.
 func (r *repairRun) canReplace() bool {
 	return r.access == nixcli.Direct && r.store.RealDir == r.store.Dir
 }
@@ -90,8 +92,8 @@ func (r *repairRun) essentialError(base string) error {
 	return terminal.Hint(errors.New("the Nix on PATH needs this path itself: if the run were stopped while Nix replaces it, no Nix could finish it"), hint)
 }
 
-// findEssential finds the paths without which Nix or this program do not start. These are replaced in one step: if the run
-// is killed, the next one can still complete it.
+// findEssential finds the paths that Nix or this program need to start. These are replaced in one step, so that the
+// next run can continue if this one is killed.
 func (r *repairRun) findEssential(ctx context.Context) error {
 	programs := []string{r.store.Program()}
 	if self, err := os.Executable(); err == nil {
@@ -120,9 +122,9 @@ func (r *repairRun) findEssential(ctx context.Context) error {
 	return nil
 }
 
-// An otherError says that a path is no longer the one for which its replacement was staged.
+// An otherError is the error of a path that has changed since its replacement was staged.
 type otherError struct {
-	valid bool   // it is another one
+	valid bool   // it was replaced, not collected
 	hash  string // that Nix's database has
 	want  string
 }
@@ -134,8 +136,7 @@ func (e *otherError) Error() string {
 	return fmt.Sprintf("somebody has replaced it meanwhile: the database of Nix has the hash %s, want %s", e.hash, e.want)
 }
 
-// isAsStaged returns an otherError unless Nix's database has a path as it was when its replacement was staged, or as that
-// is.
+// isAsStaged returns an otherError unless the hash in Nix's database is still the old or already the new one.
 func (r *repairRun) isAsStaged(ctx context.Context, g *staged) error {
 	now, err := r.store.Info(ctx, g.Base)
 	if err != nil || len(now) != 1 {
@@ -150,8 +151,8 @@ func (r *repairRun) isAsStaged(ctx context.Context, g *staged) error {
 	return nil
 }
 
-// forget removes what is staged of a path that was collected, or is another one, unless its contents are not those that
-// Nix's database says.
+// forget removes the staged files of a path that was collected or replaced, unless its contents do not match Nix's
+// database.
 func (r *repairRun) forget(ctx context.Context, g *staged, why error) error {
 	if invalid, err := r.store.Invalid(ctx, g.Base); err != nil || len(invalid) == 0 && r.store.VerifyPath(ctx, g.Base) != nil {
 		return errors.Join(why, err)

@@ -8,7 +8,7 @@ import (
 	"narseal/cmd/narseal/internal/nixcli"
 )
 
-// finish completes what an earlier run has staged.
+// finish completes the repairs that an earlier run staged.
 func (r *repairRun) finish(ctx context.Context) error {
 	bases, err := r.staging.entries()
 	if err != nil {
@@ -35,7 +35,7 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 	if err != nil {
 		return err
 	}
-	if len(invalid) > 0 { // collected as garbage since
+	if len(invalid) > 0 { // deleted by the garbage collector since then
 		return r.staging.remove(base)
 	}
 	now, err := r.store.Info(ctx, base)
@@ -44,7 +44,7 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 	}
 	hash := hashText(now[0].NarHash)
 	if hash != g.OldHash && r.store.VerifyPath(ctx, base) == nil {
-		// The other run has come to its end, or somebody has replaced the path since by something else.
+		// The earlier run completed the repair, or somebody has since replaced the path.
 		if hash == g.NewHash {
 			r.Terminal.Infof("%s: an earlier run replaced it", r.store.Path(base))
 			r.checkKeys(g)
@@ -79,7 +79,7 @@ func (r *repairRun) addFinished(p nixcli.Path) error {
 	return r.announce(p.Base)
 }
 
-// announce prints a path that was replaced.
+// announce prints a replaced path.
 func (r *repairRun) announce(base string) error {
 	if _, err := fmt.Fprintln(r.out, r.store.Path(base)); err != nil {
 		return fmt.Errorf("output: %w", err)

@@ -13,7 +13,7 @@ import (
 	"narseal/cmd/narseal/internal/nixcli"
 )
 
-// lockStore waits until no other run changes this store, whatever its staging directory, and returns the lock.
+// lockStore waits until no other run changes this store, even with another staging directory, and returns the lock.
 func lockStore(ctx context.Context, s *nixcli.Store, waiting func()) (*os.File, error) {
 	lock, err := os.OpenFile(filepath.Join(s.StateDir, "narseal.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -32,7 +32,7 @@ func warnWaiting(e *command.Env) {
 	e.Terminal.Warnf("waiting for another narseal store repair, or for the Nix that it started, to finish")
 }
 
-// locks are held by every Nix that the run starts.
+// locks returns the locks that every Nix command of the run inherits.
 func (r *repairRun) locks() []*os.File {
 	if r.storeLock == nil {
 		return []*os.File{r.staging.lock}
@@ -40,7 +40,7 @@ func (r *repairRun) locks() []*os.File {
 	return []*os.File{r.staging.lock, r.storeLock}
 }
 
-// waitLock locks a file, and waits until others let it. waiting is called if that takes long.
+// waitLock locks a file, and waits while other processes hold the lock. It calls waiting if that takes long.
 func waitLock(ctx context.Context, f *os.File, how int, waiting func()) error {
 	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)

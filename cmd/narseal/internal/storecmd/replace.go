@@ -11,10 +11,10 @@ import (
 	"narseal/cmd/narseal/internal/nixcli"
 )
 
-// replace puts the staged contents in the place of a path by itself, and has Nix register them. Until that is done, the
-// database has the old hash; what is staged stays, so that the next run can do it.
+// replace replaces a path with the staged contents, and makes Nix register them. Until then, the database has the old
+// hash. The staged files stay, so that the next run can complete it.
 //
-// Meanwhile no other Nix works on this path or collects garbage: see holdPath.
+// In the meantime, no other Nix works on this path or collects garbage: see holdPath.
 func (r *repairRun) replace(ctx context.Context, g *staged) error {
 	release, err := r.reserveFor(ctx, g, true)
 	if err != nil {

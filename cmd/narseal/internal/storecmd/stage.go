@@ -22,8 +22,8 @@ import (
 	"narseal/nar/storepath"
 )
 
-// staged is the replacement of one path: a binary cache of that path alone, and beside it what is needed to finish the
-// work without the path, which may be gone by then.
+// staged is the replacement of one path: a binary cache that contains only that path, and a record for completing the
+// repair even if the path itself no longer exists.
 //
 //	BASE/cache/nix-cache-info
 //	BASE/cache/HASH.narinfo
@@ -34,7 +34,7 @@ type staged struct {
 	record
 }
 
-// record is what is known of a staged path.
+// record describes a staged path.
 type record struct {
 	Base       string   `json:"base"`
 	OldHash    string   `json:"oldNarHash"` // sha256:…, in Nix's base 32
@@ -45,7 +45,7 @@ type record struct {
 	Keys       string   `json:"keys"`    // public, with blanks between them
 }
 
-// maxRecord bounds a record, in bytes.
+// maxRecord is the maximum size of a record, in bytes.
 const maxRecord = 64 << 20
 
 func (g *staged) cache() nixcli.Cache {
@@ -62,7 +62,7 @@ func (g *staged) openNAR() (*os.File, error) {
 
 func narName(base string) string { return "nar/" + base[:storepath.HashLen] + ".nar" }
 
-// load opens what an earlier run has staged. All of it must be of an owner.
+// load opens the staged replacement of an earlier run. All of its files must belong to an owner.
 func (st *staging) load(base string) (*staged, error) {
 	err := fs.WalkDir(st.root.FS(), base, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -90,12 +90,13 @@ func (st *staging) load(base string) (*staged, error) {
 		return nil, fmt.Errorf("state: %s: %w", f.Name(), err)
 	}
 	if g.Base != base {
-		return nil, fmt.Errorf("state: %s is of %q, want %q", f.Name(), g.Base, base)
+		return nil, fmt.Errorf("state: %s is the record of %q, want %q", f.Name(), g.Base, base)
 	}
 	return g, nil
 }
 
-// remove forgets what is staged of a path. What is left of it by a kill is not complete.
+// remove removes the staged replacement of a path. It renames it first, so that a partial removal is not mistaken for a
+// complete replacement.
 func (st *staging) remove(base string) error {
 	err := st.root.Rename(base, newPrefix+base)
 	if err == nil {
@@ -107,15 +108,15 @@ func (st *staging) remove(base string) error {
 	return nil
 }
 
-// errNothing is the error of a write that has nothing to stage.
+// errNothing is returned by a write function that has nothing to stage.
 var errNothing = errors.New("nothing to stage")
 
-// stage makes the replacement of a path from the archive that write writes, which returns how many entries that has. It is
-// there completely and on disk, or not at all.
+// stage creates the replacement of a path from the archive that write writes. write returns the number of entries. The
+// replacement is complete and synced, or does not exist.
 func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.SecretKey, write func(io.Writer) (int64, error)) (*staged, error) {
 	made := newPrefix + p.Base
 	defer st.root.RemoveAll(made)
-	for _, dir := range []string{"nar", "realisations", "debuginfo", "log"} { // which Nix makes, if they are not there
+	for _, dir := range []string{"nar", "realisations", "debuginfo", "log"} { // Nix would create them if they were missing
 		if err := st.root.MkdirAll(filepath.Join(made, "cache", dir), 0o755); err != nil {
 			return nil, fmt.Errorf("state: %w", err)
 		}
@@ -166,7 +167,7 @@ func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.Secre
 	return g, st.sync(".")
 }
 
-// create makes a file, whose contents are on disk then.
+// create creates a file and syncs it.
 func (st *staging) create(name string, write func(io.Writer) error) error {
 	f, err := st.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
@@ -189,7 +190,7 @@ func (st *staging) create(name string, write func(io.Writer) error) error {
 	return nil
 }
 
-// sync writes the names in a directory to disk.
+// sync syncs a directory.
 func (st *staging) sync(name string) error {
 	f, err := st.root.Open(name)
 	if err != nil {
@@ -213,10 +214,10 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// hashText is a SHA-256 as narinfos have it.
+// hashText formats a SHA-256 as in narinfos.
 func hashText(h [sha256.Size]byte) string { return "sha256:" + nixbase32.EncodeToString(h[:]) }
 
-// narInfo writes the narinfo of a staged path. It has no CA: the contents are no longer those that it names.
+// narInfo is the narinfo of a staged path. It has no CA field, because the changed contents would not match it.
 type narInfo struct {
 	*record
 	storeDir string
@@ -236,7 +237,7 @@ func (n *narInfo) sign(keys []signature.SecretKey) (string, error) {
 	if n.Deriver != "" {
 		fmt.Fprintf(&b, "Deriver: %s\n", n.Deriver)
 	}
-	// What signatures sign: Nix's src/libstore/path-info.cc.
+	// The signed text, see src/libstore/path-info.cc of Nix.
 	fingerprint := fmt.Sprintf("1;%s;%s;%d;%s", path, n.NewHash, n.size, strings.Join(full, ","))
 	for _, key := range keys {
 		sig, err := key.Sign(rand.Reader, fingerprint)
@@ -257,7 +258,7 @@ func publicKeys(keys []signature.SecretKey) string {
 	return strings.Join(public, " ")
 }
 
-// runKey makes a key for one run. Nobody has it after that: it says where a path comes from, and vouches for nothing.
+// runKey generates a key for one run. It is not stored, so its signatures only tell where a path comes from.
 func runKey() ([]signature.SecretKey, error) {
 	key, _, err := signature.GenerateKeypair("narseal-store-repair-1", rand.Reader)
 	return []signature.SecretKey{key}, err

@@ -18,12 +18,12 @@ import (
 	"narseal/nar/storepath"
 )
 
-// A staging directory has the replacements of paths that Nix is to take, one directory for each path (see staged). Its
-// lock is held by the run, and by the Nix that the run starts: when both are gone, however that happened, the next run
-// finishes what it finds.
+// A staging directory holds the replacements of paths for Nix to import, one directory for each path (see staged). The
+// run, and each Nix command that it starts, hold its lock. When all of them have ended, for whatever reason, the next
+// run completes the staged repairs.
 //
-// Its contents become contents of the store. So nobody else may be able to write to it, or to put another directory in its
-// place: see owners. It is opened once, and what is in it is found by that handle.
+// Its contents become contents of the store, so it must belong to the user, and no other user may be able to write to
+// it.
 type staging struct {
 	dir    string // its name, without symlinks
 	root   *os.Root
@@ -31,7 +31,7 @@ type staging struct {
 	owners owners
 }
 
-// userState is where a user's state is who cannot write beside Nix's database.
+// userState returns the state directory of a user who cannot write beside Nix's database.
 func userState() (string, error) {
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "narseal"), nil
@@ -43,8 +43,8 @@ func userState() (string, error) {
 	return filepath.Join(home, ".local", "state", "narseal"), nil
 }
 
-// stateDir is the directory for staging. Beside Nix's database everybody finds it who may repair the store: sudo may or
-// may not set HOME.
+// stateDir returns the directory for staging. The default is beside Nix's database, where every user who may repair the
+// store finds it. It does not depend on HOME, which sudo may or may not set.
 func stateDir(named string, s *nixcli.Store) (string, error) {
 	if named != "" {
 		return filepath.Abs(named)
@@ -55,16 +55,16 @@ func stateDir(named string, s *nixcli.Store) (string, error) {
 	return userState()
 }
 
-// maxTries bounds how often a staging directory is opened that another run removes as it ends, or that cannot be made.
+// maxTries is how often a run tries to open a staging directory that is missing: another run may just have removed it.
 const maxTries = 100
 
-// openStaging opens the staging directory of a store, and waits until no other run uses it. waiting is called if that
-// takes long.
+// openStaging opens the staging directory of a store, and waits until no other run uses it. It calls waiting if it has
+// to wait for long.
 func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func()) (*staging, error) {
 	for tries := 1; ; tries++ {
 		st, err := makeStaging(dir, s)
 		if err != nil {
-			// Another run that ends removes what is empty.
+			// Another run, which has ended, may have removed the empty directory.
 			again := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist)
 			if !again || tries == maxTries {
 				return nil, fmt.Errorf("state: %w", err)
@@ -88,7 +88,7 @@ func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func(
 	}
 }
 
-// makeStaging makes the directories, and opens the last one and the lock in it.
+// makeStaging creates the directories, and opens the last one and its lock.
 func makeStaging(dir string, s *nixcli.Store) (*staging, error) {
 	o := newOwners()
 	real, err := o.secureDir(dir)
@@ -127,13 +127,14 @@ func (st *staging) isNamed() bool {
 func stagingDir(dir string, s *nixcli.Store) string {
 	state := s.StateDir
 	if real, err := filepath.EvalSymlinks(state); err == nil {
-		state = real // it may be named in several ways
+		state = real // it may have several names
 	}
 	id := sha256.Sum256([]byte(s.Dir + "\n" + state))
 	return filepath.Join(dir, "store-"+hex.EncodeToString(id[:8]))
 }
 
-// waiting lists the paths for which an earlier run has staged replacements, as far as the user may know.
+// waiting returns the paths for which an earlier run staged replacements. It is empty if the user cannot read the
+// directory.
 func waiting(dir string, s *nixcli.Store) map[string]bool {
 	list, _ := os.ReadDir(stagingDir(dir, s))
 	bases := map[string]bool{}
@@ -160,10 +161,10 @@ func (st *staging) release() {
 	st.root.Close()
 }
 
-// newPrefix begins the names of directories that are not complete.
+// newPrefix begins the names of incomplete directories.
 const newPrefix = ".new-"
 
-// entries lists what is staged completely, and removes the rest.
+// entries returns the paths with complete replacements, and removes incomplete ones.
 func (st *staging) entries() ([]string, error) {
 	list, err := fs.ReadDir(st.root.FS(), ".")
 	if err != nil {
