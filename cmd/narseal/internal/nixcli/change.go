@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/user"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +28,7 @@ const (
 type AccessError struct {
 	Dir    string
 	Reason string
+	Owner  string // of a single-user store, if root asks
 }
 
 func (e *AccessError) Error() string {
@@ -42,15 +45,26 @@ func (s *Store) Access(ctx context.Context) (Access, error) {
 		_, err := s.output(ctx, "--realise", "--repair")
 		var failed *CommandError
 		if errors.As(err, &failed) {
-			return 0, &AccessError{s.Dir, "the Nix daemon refuses: " + strings.TrimPrefix(failed.Stderr, "error: ")}
+			return 0, &AccessError{Dir: s.Dir, Reason: "the Nix daemon refuses: " + strings.TrimPrefix(failed.Stderr, "error: ")}
 		}
 		return Daemon, err
 	}
 	for _, dir := range []string{s.StateDir, s.StateDir + "/db", s.RealDir} {
 		// As root, Nix can itself remount a read-only store.
 		if err := unix.Access(dir, unix.R_OK|unix.W_OK|unix.X_OK); err != nil && !(err == unix.EROFS && os.Geteuid() == 0) {
-			return 0, &AccessError{s.Dir, fmt.Sprintf("%s cannot be written: %v", dir, err)}
+			return 0, &AccessError{Dir: s.Dir, Reason: fmt.Sprintf("%s cannot be written: %v", dir, err)}
 		}
+	}
+	var db unix.Stat_t
+	if err := unix.Stat(s.StateDir+"/db", &db); err != nil {
+		return 0, err
+	}
+	if os.Geteuid() == 0 && db.Uid != 0 {
+		owner := strconv.Itoa(int(db.Uid))
+		if u, err := user.LookupId(owner); err == nil {
+			owner = u.Username
+		}
+		return 0, &AccessError{Dir: s.Dir, Reason: "it is the single-user store of " + owner + ", who could not remove the paths that root repairs", Owner: owner}
 	}
 	return Direct, nil
 }

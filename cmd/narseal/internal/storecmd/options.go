@@ -108,6 +108,9 @@ func rightsError(err error) error {
 	if !errors.As(err, &access) {
 		return err
 	}
+	if access.Owner != "" {
+		return terminal.Hint(err, "run it as the owner: sudo -u "+access.Owner+" narseal store repair …; --dry-run needs no privileges")
+	}
 	return terminal.Hint(err, "run it as root with NIX_REMOTE empty (sudo env NIX_REMOTE= narseal store repair …), "+
 		"as a user in trusted-users of the daemon's nix.conf, or as the owner of a single-user store; --dry-run needs no privileges")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,8 @@ type repairRun struct {
 	access  nixcli.Access
 	staging *staging        // nil in a dry run
 	waiting map[string]bool // in a dry run, the paths that an earlier run has staged
+	// elsewhere has the paths that runs with other state directories have staged, and the commands that finish them.
+	elsewhere map[string]string
 	// unfinished has the paths that an earlier run has staged, and this one could not finish either.
 	unfinished map[string]bool
 	// essential has the paths that must be there at every moment.
@@ -101,6 +104,9 @@ func (r *repairRun) work(ctx context.Context) error {
 			r.staging.close()
 		}
 		if r.storeLock != nil {
+			if err := note(r.store, ""); err != nil {
+				r.Terminal.Warnf("state: %v", err)
+			}
 			r.storeLock.Close()
 		}
 	}()
@@ -122,9 +128,11 @@ func (r *repairRun) work(ctx context.Context) error {
 // begin checks the user's rights, and takes the locks for changing paths.
 func (r *repairRun) begin(ctx context.Context) (err error) {
 	if r.options.DryRun {
-		if dir, err := stateDir(r.options.State, r.store); err == nil {
-			r.waiting = waiting(dir, r.store)
+		dir, err := stateDir(r.options.State, r.store)
+		if err == nil {
+			r.waiting, _ = waiting(dir, r.store)
 		}
+		r.findElsewhere(dir)
 		return nil
 	}
 	if r.access, err = r.store.Access(ctx); err != nil {
@@ -143,13 +151,27 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if r.staging, err = openStaging(ctx, dir, r.store, r.warnWaiting); err != nil || r.access != nixcli.Direct {
+	if r.staging, err = openStaging(ctx, dir, r.store, r.warnWaiting); err != nil {
 		return err
+	}
+	dir = filepath.Dir(r.staging.dir)
+	if r.access != nixcli.Direct {
+		r.findElsewhere(dir)
+		return nil
 	}
 	if r.storeLock, err = lockStore(ctx, r.store, r.warnWaiting); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
+	r.findElsewhere(dir)
+	if err := note(r.store, dir); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
 	return removeLeft(r.Env, r.store)
+}
+
+// findElsewhere finds what runs with other state directories have not completed.
+func (r *repairRun) findElsewhere(used string) {
+	r.elsewhere = incomplete(r.store, used, func(err error) { r.Terminal.Warnf("%v", err) })
 }
 
 // done reports a path.

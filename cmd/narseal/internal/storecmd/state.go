@@ -125,25 +125,27 @@ func (st *staging) isNamed() bool {
 
 // stagingDir is the staging directory of a store in a state directory.
 func stagingDir(dir string, s *nixcli.Store) string {
-	state := s.StateDir
-	if real, err := filepath.EvalSymlinks(state); err == nil {
-		state = real // it may have several names
+	state := ""
+	if !isDefault(dir, s) { // which is of this database alone, and may have several names, as by bind mounts
+		state = s.StateDir
+		if real, err := filepath.EvalSymlinks(state); err == nil {
+			state = real
+		}
 	}
 	id := sha256.Sum256([]byte(s.Dir + "\n" + state))
 	return filepath.Join(dir, "store-"+hex.EncodeToString(id[:8]))
 }
 
-// waiting returns the paths for which an earlier run staged replacements. It is empty if the user cannot read the
-// directory.
-func waiting(dir string, s *nixcli.Store) map[string]bool {
-	list, _ := os.ReadDir(stagingDir(dir, s))
+// waiting returns the paths for which an earlier run staged replacements.
+func waiting(dir string, s *nixcli.Store) (map[string]bool, error) {
+	list, err := os.ReadDir(stagingDir(dir, s))
 	bases := map[string]bool{}
 	for _, e := range list {
 		if e.IsDir() && storepath.CheckBaseName(e.Name()) == nil {
 			bases[e.Name()] = true
 		}
 	}
-	return bases
+	return bases, err
 }
 
 // close gives up the lock. An empty directory is removed.

@@ -95,15 +95,12 @@ func (r *run) print(list report.List, f *pathFound) {
 // complete removes paths that do not exist on disk, and those whose repair by store repair is not complete, and reports
 // them.
 func (r *run) complete(paths []nixcli.Path, fail func(error)) []nixcli.Path {
-	var staged map[string]bool
-	if dir, err := stateDir("", r.store); err == nil {
-		staged = waiting(dir, r.store)
-	}
+	staged := incomplete(r.store, "", func(err error) { r.Terminal.Warnf("%v", err) })
 	there := paths[:0]
 	for _, p := range paths {
 		switch {
-		case staged[p.Base]:
-			fail(fmt.Errorf("%s: its repair is not complete; unless another run is working on it, narseal store repair finishes it", r.store.Path(p.Base)))
+		case staged[p.Base] != "":
+			fail(incompleteError(r.store, p.Base, staged[p.Base]))
 		case r.store.IsGone(p.Base):
 			fail(missing(r.store, p.Base))
 		default:
