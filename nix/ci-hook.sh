@@ -6,7 +6,8 @@
 # It ends with status 3 if a signature in the closure of a PATH is invalid, and lists it; in GitHub
 # Actions by annotations and a job summary. With NARSEAL_REPAIR=1 in the environment it repairs the
 # store of the machine first. That takes root, a user that the Nix daemon trusts, or the owner of a
-# single-user store; sudo is used where it is needed and asks for no password.
+# store without a daemon. Unless the user can write to Nix's database, sudo is used if it asks for no
+# password.
 set -eu
 [ $# -gt 0 ] || set -- ./result
 

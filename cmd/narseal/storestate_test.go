@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -115,25 +114,4 @@ func TestStoreStagedByOthers(t *testing.T) {
 		t.Errorf("%s%s", out, stderr)
 	}
 	s.clean("after")
-}
-
-// Root does not repair the single-user store of somebody else, who could not remove what root leaves.
-func TestStoreOfOneUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, for a store of another user")
-	}
-	s := newNixStore(t)
-	_, _, app, tool := s.fill()
-	if out, err := exec.Command("chown", "-R", "1:1", filepath.Dir(s.dir)).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if _, stderr := s.want(1, "store", "repair"); !strings.Contains(stderr, "single-user store of ") || !strings.Contains(stderr, "sudo -u ") {
-		t.Errorf("%s", stderr)
-	}
-	if out, stderr := s.want(0, "store", "repair", "--dry-run"); out != app+"\n"+tool+"\n" {
-		t.Errorf("a dry run: %s%s", out, stderr)
-	}
-	if _, err := os.Stat(s.get("NIX_STATE_DIR") + "/narseal.lock"); err == nil {
-		t.Error("root has left a lock")
-	}
 }

@@ -7,8 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/user"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +26,8 @@ const (
 type AccessError struct {
 	Dir    string
 	Reason string
-	Owner  string // of a single-user store, if root asks
+	// Owner is the user who may, as sudo -u takes it, if the store is without a daemon and another user's.
+	Owner string
 }
 
 func (e *AccessError) Error() string {
@@ -55,18 +54,24 @@ func (s *Store) Access(ctx context.Context) (Access, error) {
 			return 0, &AccessError{Dir: s.Dir, Reason: fmt.Sprintf("%s cannot be written: %v", dir, err)}
 		}
 	}
-	var db unix.Stat_t
-	if err := unix.Stat(s.StateDir+"/db", &db); err != nil {
-		return 0, err
+	return Direct, s.checkOwner()
+}
+
+// checkOwner returns an error if Nix's database belongs to another user than this one. The paths that Nix replaces would
+// belong to this user, and their owner could not remove them any more.
+func (s *Store) checkOwner() error {
+	var st unix.Stat_t
+	db := s.StateDir + "/db"
+	if err := unix.Stat(db, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: db, Err: err}
 	}
-	if os.Geteuid() == 0 && db.Uid != 0 {
-		owner := strconv.Itoa(int(db.Uid))
-		if u, err := user.LookupId(owner); err == nil {
-			owner = u.Username
-		}
-		return 0, &AccessError{Dir: s.Dir, Reason: "it is the single-user store of " + owner + ", who could not remove the paths that root repairs", Owner: owner}
+	if int(st.Uid) == os.Geteuid() {
+		return nil
 	}
-	return Direct, nil
+	return &AccessError{
+		Dir: s.Dir, Owner: fmt.Sprintf("#%d", st.Uid),
+		Reason: fmt.Sprintf("%s belongs to user %d, who could not remove what user %d repairs", db, st.Uid, os.Geteuid()),
+	}
 }
 
 // writable reports whether Nix would open the database itself instead of connecting to the daemon.

@@ -109,7 +109,7 @@ func rightsError(err error) error {
 		return err
 	}
 	if access.Owner != "" {
-		return terminal.Hint(err, "run it as the owner: sudo -u "+access.Owner+" narseal store repair …; --dry-run needs no privileges")
+		return terminal.Hint(err, "run it as that user: sudo -u '"+access.Owner+"' narseal store repair …; --dry-run needs no privileges")
 	}
 	return terminal.Hint(err, "run it as root with NIX_REMOTE empty (sudo env NIX_REMOTE= narseal store repair …), "+
 		"as a user in trusted-users of the daemon's nix.conf, or as the owner of a single-user store; --dry-run needs no privileges")
