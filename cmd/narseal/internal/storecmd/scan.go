@@ -117,8 +117,8 @@ func (f *pathFound) drop(b *report.Budget) {
 	f.signatures, f.omitted, f.taken, f.missing = nil, 0, 0, 0
 }
 
-// disappear drops everything that was found in a path that is no longer valid.
-func (f *pathFound) disappear(b *report.Budget) {
+// vanish makes it a path that is no longer there: what was found of it does not count.
+func (f *pathFound) vanish(b *report.Budget) {
 	f.drop(b)
 	f.status, f.errs, f.warnings, f.tally = gone, nil, nil, report.Tally{}
 }
@@ -155,6 +155,9 @@ func (r *run) each(ctx context.Context, paths *pathList, work func(context.Conte
 	for found := range order {
 		f := <-found
 		p.AddItem()
+		if ctx.Err() != nil && f.status == failed {
+			continue // because the run is stopped
+		}
 		if err := done(f); err != nil && first == nil {
 			first = err
 			cancel()
