@@ -15,6 +15,7 @@ import (
 
 	"narseal/cmd/narseal/internal/cachestore"
 	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/cmd/narseal/internal/worklist"
 	"narseal/nar/binarycache"
@@ -71,6 +72,9 @@ func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Ca
 		if !at.IsZero() && (p.listed.IsZero() || at.Before(p.listed)) {
 			p.listed = at
 		}
+	}
+	if list.Found == 0 {
+		e.Terminal.Warnf("--paths: no path in %s", report.Plural(int64(len(o.Lists)), "list", "lists"))
 	}
 	if o.Closure {
 		p.members = worklist.NewMembers()
