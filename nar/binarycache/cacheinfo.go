@@ -63,3 +63,12 @@ func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
 	o.Attributes = without(o.Attributes, encoding.Header) // it is written without compression
 	return &cacheInfo{c, o}, nil
 }
+
+// StoreDir reads the store directory of a cache.
+func StoreDir(ctx context.Context, s Store) (string, error) {
+	c, err := loadCacheInfo(ctx, s)
+	if err != nil {
+		return "", err
+	}
+	return c.StoreDir, nil
+}

@@ -53,8 +53,6 @@ const (
 	maxLog    = 1 << 30
 	maxSeen   = 1 << 14
 	maxWarned = 3 // of a directory
-
-	maxOtherName = 255 // what directories allow
 )
 
 // ofSome reports whether the run works only on some paths of the cache, which the caller selects by name or by time.
@@ -128,7 +126,7 @@ func (o *others) each(ctx context.Context, dir string, work func(ctx context.Con
 	for range max(1, o.Jobs) {
 		workers.Go(func() {
 			for listed := range objects {
-				err := checkOther(listed.Name)
+				err := narinfo.CheckObjectName(listed.Name)
 				if err == nil {
 					err = work(ctx, listed)
 				}
@@ -163,15 +161,6 @@ func (o *others) each(ctx context.Context, dir string, work func(ctx context.Con
 		o.warn(fmt.Sprintf("%d more objects of %s are left out", n, dir))
 	}
 	return context.Cause(ctx)
-}
-
-// checkOther returns an error unless every store can have an object of this name.
-func checkOther(name string) error {
-	base := path.Base(name)
-	if !fs.ValidPath(name) || strings.HasPrefix(base, ".") || len(base) > maxOtherName {
-		return errors.New("not a name that every store can have")
-	}
-	return nil
 }
 
 // selects reports whether this run works on the object with this hash part.

@@ -47,6 +47,7 @@ type run struct {
 	age    age            // of the input
 
 	members *worklist.Members // of a closure; nil: there is none
+	search  *search           // for it
 	stop    func(error)       // ends the run
 
 	invalid bool // a path was passed on, or refused, with an invalid signature
@@ -122,6 +123,7 @@ func (r *run) outcome(o *Options, invalid bool) error {
 	if r.absent > 0 {
 		r.Terminal.Warnf("the cache does not have %s of --paths; --verbose lists them", report.Plural(r.absent, "path", "paths"))
 	}
+	r.search.warn()
 	if len(r.rep.summary.Paths) == 0 && o.whole() {
 		r.Terminal.Warnf("%s has no paths: there is no narinfo in it", r.name)
 	}
