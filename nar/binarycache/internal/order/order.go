@@ -1,4 +1,4 @@
-// Package order decides in which order narinfos are written.
+// Package order determines the order in which narinfos are written.
 package order
 
 import (
@@ -17,7 +17,7 @@ import (
 // An Order ensures that narinfos are written only after those that they refer to, among the paths of a run. It is for
 // runs that write narinfos with new names: to another cache, or for renamed paths.
 //
-//   - A worker that finds references to paths that no worker has begun does those first.
+//   - If a path refers to paths that no worker has begun, the worker processes those first.
 //   - If a path is done before its references, its narinfo is parked, and the worker continues with another path. So no
 //     worker waits for another: the one that finishes the last reference writes the narinfo.
 //   - A path that fails does not hold up the paths that refer to it: they are written, with a warning. They are no
@@ -27,14 +27,14 @@ import (
 // For each path, its hash and its progress are kept: about 50 bytes. A parked path takes about 150 more, however many
 // references it waits for: they are in a spill buffer, with its narinfo.
 type Order struct {
-	// Ahead says that workers may handle references before their turn, and Open that this includes those that were not
-	// listed.
+	// Ahead says that workers may process references before their turn. Open says that this includes paths that were
+	// not listed.
 	Ahead, Open bool
 
 	mu      sync.Mutex
 	over    bool // no path is parked any more
 	paths   map[Key]Progress
-	waiting map[Key][]*Parked // for a path
+	waiting map[Key][]*Parked // by the path that they wait for
 	parked  int
 	text    spill.Buffer // texts and references of the parked paths
 }
@@ -56,9 +56,9 @@ const (
 	unknown Progress = iota
 	listed
 	begun
-	begunListed // listed after the work on it had begun
-	Settled     // written, or found to be there, or left out
-	Absent      // not in the cache, as far as the run knows
+	begunListed // listed after the work on it began
+	Settled     // written, found to exist, or left out
+	Absent      // not in the cache, as far as is known
 	Failed
 )
 
@@ -68,9 +68,9 @@ func (p Progress) waitedFor() bool { return p == listed || p == begun || p == be
 // A Parked path waits for others.
 type Parked struct {
 	Key
-	offset int64 // of its text, in bytes; its references come after that
+	offset int64 // of its text, in bytes; its references follow the text
 	size   int   // of its text
-	refs   int   // how many of its references may not be Settled: the first ones
+	refs   int   // number of references, from the first on, that may not be Settled
 }
 
 // KeyOf returns the Key in the name of a narinfo or in a base name.
@@ -85,7 +85,7 @@ func KeyOf(name string) (k Key) {
 // InfoName returns the name of the narinfo.
 func (k Key) InfoName() string { return nixbase32.EncodeToString(k[:]) + narinfo.Suffix }
 
-// List records that a path was listed, and reports whether to work on it: it may be done already.
+// List records that a path was listed, and reports whether it still needs work.
 func (o *Order) List(name string) bool {
 	if o == nil || !o.Ahead {
 		return true
@@ -183,8 +183,8 @@ func (o *Order) wait(p *Parked) bool {
 	return false
 }
 
-// Park parks a path, if it has to wait and Rest was not called before. text is what is needed to finish it; Park may append
-// to it.
+// Park parks a path if it has to wait and Rest was not called before, and reports whether it did. text is the data for
+// finishing the path; Park may append to it.
 func (o *Order) Park(k Key, refs []Key, text []byte) (bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -254,7 +254,8 @@ func (o *Order) Failures(refs []Key) (names []string) {
 	return names
 }
 
-// Expect records paths that will be worked on later: in place, the renamed ones, after all others.
+// Expect records paths that will be processed later, such as renamed paths, which are written after all others in
+// place.
 func (o *Order) Expect(keys []Key) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
