@@ -71,6 +71,9 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string, m 
 			return fmt.Sprintf("the cache is valid, with %s changed; the same command continues", report.Plural(r.changed.Load(), "path", "paths"))
 		})
 	}
+	if len(o.SecretKeys) > 0 && len(o.TrustedKeys) == 0 && from.Dir == "" && bo.Output != nil && !o.DryRun {
+		e.Terminal.Warnf("%s: the secret key signs paths whose own signatures are not checked: see --trusted-public-keys", from.Name)
+	}
 	bo.Filter, bo.TempFile = r.filter, func() (binarycache.TempFile, error) { return r.cfg.Spill.Open() }
 	return r.recorded(ctx, &o.Options, o.ledgerWork(name), func() error {
 		bo.Options = o.options(plan, r)
