@@ -100,7 +100,7 @@ func (w *xmlWalk) contents(l *level, end int64) string {
 	ok := true
 	switch l.element {
 	case "integer":
-		ok = integerText().Match(raw) || w.lax && laxIntegerText().Match(raw)
+		ok = (integerText().Match(raw) || w.lax && laxIntegerText().Match(raw)) && fits64(raw)
 	case "real":
 		ok = realText().Match(raw) || w.lax && laxRealText().Match(raw)
 	case "date":
@@ -116,6 +116,20 @@ func (w *xmlWalk) contents(l *level, end int64) string {
 		return fmt.Sprintf("<%s> has the text %.20q", l.element, raw)
 	}
 	return ""
+}
+
+// fits64 reports whether Apple's parser reads an integer, an unsigned or a signed one of 64 bits. It refuses a list that has
+// any other, even as a value that nobody uses.
+func fits64(raw []byte) bool {
+	text := strings.TrimLeft(string(raw), spaces)
+	digits, negative := strings.CutPrefix(text, "-")
+	digits = strings.TrimLeft(strings.TrimPrefix(digits, "+"), spaces)
+	base := 10
+	if hex, isHex := strings.CutPrefix(strings.ToLower(digits), "0x"); isHex {
+		digits, base = hex, 16
+	}
+	n, err := strconv.ParseUint(digits, base, 64)
+	return err == nil && (!negative || n <= 1<<63)
 }
 
 // plainReferences reports whether parsers agree on all references to characters by number.
