@@ -28,13 +28,11 @@ func layoutTests() (all []layoutTest) {
 	add := func(form, name, problem string, nodes nartest.Dir) {
 		all = append(all, layoutTest{form, name, func(f *bundleForm) {
 			for path, n := range nodes {
-				dir := f.tree
-				if at, in := strings.CutPrefix(path, "/"); in {
-					dir, path = dirAt(f.tree, strings.SplitN(f.base, "/", 2)[0]), at
-				} else {
-					dir = dirAt(f.tree, f.base)
+				base := f.base
+				if path[0] == '/' { // beside the base
+					base, path = strings.SplitN(base, "/", 2)[0], path[1:]
 				}
-				dir[path] = n
+				dirAt(f.tree, base)[path] = n
 			}
 		}, problem})
 	}
