@@ -79,15 +79,30 @@ func checkOutput(c *cli.Context, as, name string) error {
 			return terminal.Usage("", "%s %s would overwrite the input", as, name)
 		}
 	}
-	for _, dir := range append(c.Args().Slice(), c.String("output")) {
-		if as == "--output" || dir == "" || dir == "-" || cachestore.IsURL(dir) {
+	for _, cache := range append(c.Args().Slice(), c.String("output")) {
+		dir, ok := cachestore.LocalDir(cache)
+		if as == "--output" || dir == "" || dir == "-" || !ok {
 			continue
 		}
 		if _, err := os.Lstat(filepath.Join(dir, "nix-cache-info")); err == nil && isObject(dir, name) {
-			return terminal.Usage("", "%s %s would overwrite an object of the cache %s", as, name, dir)
+			return terminal.Usage("", "%s %s would overwrite an object of the cache %s", as, name, cache)
 		}
 	}
 	return nil
+}
+
+// writtenFile returns the absolute name of the file that is written for an output: symlinks are followed, also to a file that
+// exists.
+func writtenFile(name string) (string, error) {
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		return real, nil
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(name))
+	return filepath.Join(dir, filepath.Base(name)), err
 }
 
 // isObject reports whether a file is, or could be, an object of the cache in dir.
@@ -96,9 +111,9 @@ func isObject(dir, name string) bool {
 	if err != nil {
 		return false
 	}
-	name, err = filepath.Abs(name)
+	name, err = writtenFile(name)
 	if err != nil {
-		return false
+		return false // nothing can be written there
 	}
 	for at := name; at != filepath.Dir(at); at = filepath.Dir(at) {
 		if info, err := os.Stat(filepath.Dir(at)); err != nil || !os.SameFile(info, cache) {

@@ -31,6 +31,8 @@ const (
 	maxGarbage = 16 << 20
 	// smallDecoder is the memory of decoders that are used again, or that do not count as large.
 	smallDecoder = 8 << 20
+	// pooledOutput is the output up to which decoders are used again, whatever window was asked for.
+	pooledOutput = 1 << 20
 	// smallArchive is the memory of archives that do not count as large: the first step of a spill.Buffer.
 	smallArchive = 1 << 20
 )

@@ -31,7 +31,7 @@ func (u *Unpacker) decompress(r io.Reader) (io.ReadCloser, compression.Type, err
 		return nil, "", err
 	}
 	u.memory.left -= used
-	return &decoder{dec, u, used}, t, nil
+	return &decoder{ReadCloser: dec, u: u, used: used}, t, nil
 }
 
 // decoder returns its memory to the budget when it is closed.
@@ -39,12 +39,19 @@ type decoder struct {
 	io.ReadCloser
 	u    *Unpacker
 	used int64
+	out  int64
+}
+
+func (d *decoder) Read(p []byte) (int, error) {
+	n, err := d.ReadCloser.Read(p)
+	d.out += int64(n)
+	return n, err
 }
 
 func (d *decoder) Close() error {
 	err := d.ReadCloser.Close()
 	d.u.memory.give(d.used)
-	if d.used > smallDecoder {
+	if d.used > smallDecoder && d.out > pooledOutput {
 		d.u.freed(d.used)
 	}
 	d.used = 0

@@ -101,11 +101,19 @@ func decompressWith(r io.Reader, size, free int64, take func(int64) error) (dec 
 		window = max(window, free)
 	}
 	d.most, d.concurrent = window, free == usualWindow
+	cautious := cautiousContents(d.format, window)
 	used = window + d.overhead()
+	if cautious > 0 {
+		used += cautious + 2*inputBuffer
+	}
 	if err := take(used); err != nil {
 		return nil, d.format, 0, fmt.Errorf("decompress %s: %w", d.format, err)
 	}
-	dec, t, err = d.open(window)
+	if cautious > 0 {
+		dec, t, err = d.openCautiously(window)
+	} else {
+		dec, t, err = d.open(window)
+	}
 	return dec, t, used, err
 }
 
@@ -198,6 +206,7 @@ type decompressor struct {
 
 	freeOutput int64
 	concurrent bool // blocks may be decoded concurrently
+	serial     bool // blocks of xz are decoded one after another, with dictionaries for size
 }
 
 func (d *decompressor) Read(p []byte) (n int, err error) {

@@ -2,7 +2,6 @@ package compression
 
 import (
 	"bufio"
-	"io"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -76,8 +75,9 @@ func (d *decompressor) openXz(br *bufio.Reader, window int64) error {
 		return err
 	}
 	finish := func() {}
-	if d.concurrent {
+	if d.concurrent || d.serial {
 		blocks := &xzReader{in: br, dec: dec, size: d.size, workers: newWorkers(slowXz)}
+		blocks.workers.slow = d.serial
 		d.dec, finish = blocks, blocks.close
 		err = blocks.begin()
 	} else {
@@ -106,5 +106,5 @@ func takeXz(window int64) (*xz.Reader, error) {
 	return xz.NewReader(nil, uint32(window))
 }
 
-// reusable reports whether the decoder has read a whole stream, and a small one.
-func (d *decompressor) reusable() bool { return d.err == io.EOF && d.out <= maxPooled }
+// reusable reports whether the decoder has read a small stream, whole or damaged.
+func (d *decompressor) reusable() bool { return d.out <= maxPooled }

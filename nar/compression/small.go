@@ -34,10 +34,12 @@ func (d *decompressor) fitSmall() {
 	eachXzBlock(stream, func(header []byte) { lowerDictionary(header, bits) }, func(int64) {})
 }
 
+// maxZstdBlock is the most contents of a block, in bytes (RFC 8878, 3.1.1.2.4).
+const maxZstdBlock = 128 << 10
+
 // zstdContents returns the most contents, in bytes, that a stream can have by the sizes of its blocks, or -1 if it is
 // damaged.
 func zstdContents(b []byte) (most int64) {
-	const maxBlock = 128 << 10
 	for len(b) > 0 {
 		var h zstd.Header
 		if h.Decode(b) != nil || h.HeaderSize > len(b) {
@@ -65,7 +67,7 @@ func zstdContents(b []byte) (most int64) {
 				return -1
 			}
 			b = b[3+size:]
-			most += maxBlock
+			most += maxZstdBlock
 		}
 		if h.HasCheckSum {
 			b = b[min(4, len(b)):]

@@ -43,7 +43,20 @@ func (s zstdState) size() int {
 
 // pass changes the next bytes of the stream.
 func (z *zstdWindows) pass(b []byte) {
-	for len(b) > 0 && z.state != zstdOff {
+	for len(b) > 0 {
+		b = z.frame(b)
+	}
+}
+
+// atFrame reports whether a frame, or what follows the last one, is next.
+func (z *zstdWindows) atFrame() bool { return z.state == zstdMagic && z.n == 0 && z.skip == 0 }
+
+// frame changes the next bytes of the stream, up to the end of a frame, and returns those that follow it.
+func (z *zstdWindows) frame(b []byte) []byte {
+	for first := true; len(b) > 0 && (first || !z.atFrame()); first = false {
+		if z.state == zstdOff {
+			return nil
+		}
 		if z.skip > 0 {
 			n := min(z.skip, int64(len(b)))
 			z.skip -= n
@@ -60,6 +73,7 @@ func (z *zstdWindows) pass(b []byte) {
 			z.next()
 		}
 	}
+	return b
 }
 
 // next goes on after a field.

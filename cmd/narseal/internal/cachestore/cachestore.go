@@ -74,12 +74,24 @@ func Open(ctx context.Context, name string, o Options) (*Cache, error) {
 }
 
 func openFile(name string) (*Cache, error) {
-	u, err := url.Parse(name)
-	if err != nil || u.Host != "" && u.Host != "localhost" || u.Path == "" {
+	dir, ok := LocalDir(name)
+	if !ok {
 		return nil, terminal.Usage("", "cache %s: want file:///DIR", Redact(name))
 	}
-	dir := filepath.FromSlash(u.Path) // what follows ? is for Nix
 	return &Cache{Store: folder.New(dir), Name: name, Dir: dir}, nil
+}
+
+// LocalDir returns the directory of a cache that is one, by the name that the user gave: DIR or file:///DIR. ok is false for
+// another URL.
+func LocalDir(name string) (dir string, ok bool) {
+	if !IsURL(name) {
+		return name, true
+	}
+	u, err := url.Parse(name)
+	if err != nil || u.Scheme != "file" || u.Host != "" && u.Host != "localhost" || u.Path == "" {
+		return "", false
+	}
+	return filepath.FromSlash(u.Path), true // what follows ? is for Nix
 }
 
 // ID names the cache in the same way each time, even before its directory exists.

@@ -106,18 +106,44 @@ func (l *listing) readFailed(err error) error {
 	return l.dir.failed("read", err)
 }
 
-// drop forgets the names that were not passed on.
-func (l *listing) drop() {
-	if l.next < len(l.items) {
-		l.more = true
+// trim forgets the last of the names that were not passed on, so that the others take about this much memory. It forgets a
+// quarter of them at least, so that it is not needed for each directory in this one.
+func (l *listing) trim(size int) {
+	left := l.items[l.next:]
+	size = min(size, l.size/4*3)
+	keep := 0
+	for l.size = 0; keep < len(left); keep++ {
+		n := nameMemory + len(left[keep].text)
+		if l.size+n > size {
+			l.more = true
+			break
+		}
+		l.size += n
 	}
-	l.items, l.next, l.size = nil, 0, 0
+	l.items, l.next = slices.Clone(left[:keep]), 0
 }
 
-// step returns the next name. ok is false after the last one.
-func (l *listing) step() (item name, ok bool, err error) {
+func (w *walker) most() int { return cmp.Or(w.maxNames, maxNames) }
+
+// enter reads the names of a directory, and makes room for them.
+func (w *walker) enter(d *Dir) (*listing, error) {
+	l := &listing{dir: d, most: w.most()}
+	err := l.fill()
+	w.reads++
+	w.open = append(w.open, l)
+	w.makeRoom()
+	return l, err
+}
+
+// leave ends the directory that was entered last.
+func (w *walker) leave() { w.open = w.open[:len(w.open)-1] }
+
+// next returns the next name of the directory that was entered last. ok is false after the last one.
+func (w *walker) next(l *listing) (item name, ok bool, err error) {
 	if l.next == len(l.items) && l.more {
 		err = l.fill()
+		w.reads++
+		w.makeRoom()
 	}
 	if l.next == len(l.items) {
 		return name{}, false, err
@@ -128,31 +154,23 @@ func (l *listing) step() (item name, ok bool, err error) {
 	return item, true, err
 }
 
-func (w *walker) most() int { return cmp.Or(w.maxNames, maxNames) }
-
-// enter reads the names of a directory, and makes room for them.
-func (w *walker) enter(d *Dir) (*listing, error) {
-	l := &listing{dir: d, most: w.most()}
-	err := l.fill()
-	w.open = append(w.open, l)
-	w.makeRoom()
-	return l, err
-}
-
-// leave ends the directory that was entered last.
-func (w *walker) leave() { w.open = w.open[:len(w.open)-1] }
-
-// makeRoom drops names of the outermost directories, which are not needed soon, if all take too much memory.
+// makeRoom forgets names of directories around the current one if all take too much memory: of the outermost first, as they
+// are not needed soon. Each keeps some, or it would be read again for each directory in it.
 func (w *walker) makeRoom() {
-	size := 0
+	excess := -2 * w.most()
 	for _, l := range w.open {
-		size += l.size
+		excess += l.size
 	}
-	for _, l := range w.open[:len(w.open)-1] {
-		if size <= 2*w.most() {
+	for i, l := range w.open[:len(w.open)-1] {
+		if excess <= 0 {
 			return
 		}
-		size -= l.size
-		l.drop()
+		least := w.most() / 4 >> min(len(w.open)-1-i, 30)
+		if l.size <= least {
+			continue
+		}
+		before := l.size
+		l.trim(max(l.size-excess, least))
+		excess -= before - l.size
 	}
 }

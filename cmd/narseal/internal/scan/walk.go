@@ -101,6 +101,7 @@ type walker struct {
 
 	maxNames int        // in place of the constant, if not 0
 	open     []*listing // of the directories around the current entry, the outermost first
+	reads    int        // how often a directory was read
 }
 
 func (w *walker) walk(path string) error {
@@ -172,7 +173,7 @@ func (w *walker) dir(e *Entry, d *Dir) error {
 		}
 	}
 	for {
-		item, ok, err := list.step()
+		item, ok, err := w.next(list)
 		if err != nil {
 			w.failed(err)
 		}

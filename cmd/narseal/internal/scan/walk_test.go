@@ -438,6 +438,33 @@ func TestWalkLarge(t *testing.T) {
 	}
 }
 
+// A large directory is not read again for each of the directories in it.
+func TestWalkLargeOnce(t *testing.T) {
+	const files, directories, most = 1200, 100, 34_000 // of nearly twice as much names
+	top := t.TempDir()
+	for i := range files {
+		write(t, filepath.Join(top, fmt.Sprintf("z%d", i)), nil)
+	}
+	for i := range directories {
+		for j := range i % 20 {
+			write(t, filepath.Join(top, fmt.Sprintf("d%d", i), strings.Repeat("n", 200)+fmt.Sprint(j)), nil)
+		}
+	}
+	w := &walker{pool: &pool{}, opened: func(*Dir) {}, wait: func() {}, maxNames: most}
+	w.failed = func(err error) { t.Error(err) }
+	entries := 0
+	w.each = func(*Entry) error { entries++; return nil }
+	if err := w.walk(top); err != nil {
+		t.Fatal(err)
+	}
+	if entries < files+directories {
+		t.Errorf("%d entries", entries)
+	}
+	if again := w.reads - 1 - directories; again > 10 {
+		t.Errorf("directories are read again %d times", again)
+	}
+}
+
 // Deep directories are not opened over and over again from the root.
 func TestWalkDeepChains(t *testing.T) {
 	const depth, chains, length = 600, 40, 70
