@@ -325,6 +325,8 @@ func TestMainExecutable(t *testing.T) {
 		{info("<key>x</key><integer>18446744073709551616</integer>"), "", false}, {info("<key>x</key><integer>0x10000000000000000</integer>"), "", false},
 		{info("<key>x</key><integer>0xFFFFFFFFFFFFFFFF</integer>"), "A", true}, {info("<key>x</key><integer>-0X8000000000000001</integer>"), "", false},
 		{info("<key>x</key><integer>\n- 0x8000000000000000</integer>"), "A", true},
+		{info("<key>CFBundleExecutable-x</key><array/>"), "", false}, {info("<key>NSExecutable</key><array><dict/></array>"), "A", true},
+		{info("<key>NSExecutable</key><string>" + strings.Repeat("x", 5000) + "</string>"), "", false},
 		{info("<key>NSExecutable</key><string>B</string>"), "A", true}, {info("<key>x</key><string b=\">\"/>"), "", false},
 		{wide("\xff\xfe", `<?xml version="1.0" encoding="UTF-16"?>`+info("<!-- \U0001F600 -->")), "A", true}, {wide("\xfe\xff", info("")), "A", true},
 		{wide("", info("")), "", false}, {wide("\xff\xfe", info(""))[:101], "", false}, {wide("\xff\xfe", info("")) + "\x00\xd8", "", false},
