@@ -110,6 +110,7 @@ type openBundle struct {
 	sealed        sealed
 	found         map[string]*resources.File // by path; nil: nothing lies there
 	places        layout
+	mains         mains  // in files
 	inner         string // the base that was compared: Contents, or a version in Versions
 	isVersion     bool   // it is a version
 	mainInMacOS   bool   // the main executable, a script, lies in the root's MacOS

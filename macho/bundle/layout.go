@@ -1,9 +1,8 @@
 package bundle
 
 import (
-	"strings"
-
 	"narseal/macho/bundle/resources"
+	"narseal/macho/internal/spelling"
 )
 
 // A form is a place of a bundle's Info.plist and of its main executable.
@@ -34,14 +33,11 @@ const (
 	executablesIn  = "MacOS"
 )
 
-// knownNames are all of them.
-var knownNames = func() (all []string) {
-	all = []string{contentsName, resourcesName, supportFiles, currentVersion, wrapperDir, wrapperLink, executablesIn, codeResourcesDir[1:], codeResourcesPath}
-	for _, name := range []string{infoPlistName, macInfoPlist, phoneInfoPlist} {
-		all = append(all, name, resourcesName+"/"+name)
-	}
-	return all
-}()
+// known has all of them.
+var known = spelling.NewTable(
+	contentsName, resourcesName, supportFiles, currentVersion, wrapperDir, wrapperLink, executablesIn, codeResourcesDir[1:], codeResourcesPath,
+	infoPlistName, macInfoPlist, phoneInfoPlist, resourcesName+"/"+infoPlistName, resourcesName+"/"+macInfoPlist, resourcesName+"/"+phoneInfoPlist,
+)
 
 // A layout is what lies in the directory of a bundle under such names, as macOS finds it: its usual file systems ignore
 // case and the form of Unicode, and CFBundle ignores case on any.
@@ -57,14 +53,8 @@ func layoutOf(files []resources.File, cut int) layout {
 	l := layout{}
 	for i := range files {
 		path := files[i].Path[cut:]
-		if strings.Count(path, "/") > 1 {
-			continue
-		}
-		text := folded(path)
-		for _, name := range knownNames {
-			if strings.EqualFold(text, name) {
-				l[name] = append(l[name], entry{path, &files[i]})
-			}
+		if name := known.Name(path); name != "" {
+			l[name] = append(l[name], entry{path, &files[i]})
 		}
 	}
 	return l
@@ -125,9 +115,13 @@ func (l layout) otherInfo(dir string) (e *entry, why string) {
 
 // mayBeInfo reports whether an item may be taken for an Info.plist that it is not.
 func mayBeInfo(it *Item) bool {
-	name := folded(it.Name)
-	return strings.EqualFold(name, macInfoPlist) || strings.EqualFold(name, phoneInfoPlist) ||
-		strings.EqualFold(name, infoPlistName) && (it.Name != infoPlistName || it.Kind != resources.Regular)
+	switch known.Name(it.Name) {
+	case macInfoPlist, phoneInfoPlist:
+		return true
+	case infoPlistName:
+		return it.Name != infoPlistName || it.Kind != resources.Regular
+	}
+	return false
 }
 
 // otherList says why macOS may find another list of resources.

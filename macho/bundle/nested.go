@@ -6,15 +6,41 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// nestedCode returns the slices of the main executable of a nested bundle.
-func nestedCode(files []resources.File, at int) []resources.Code {
-	if f, _ := nestedFile(files, at); f != nil {
-		return f.Code
-	}
-	return nil
+// mainFile is the main executable of a nested bundle: a file, or nil. why says why it is unclear which one CFBundle finds.
+type mainFile struct {
+	file *resources.File
+	why  string
 }
 
-// nestedFile returns that executable, or nil. If it is unclear which one CFBundle finds, it says why.
+func (m mainFile) code() []resources.Code {
+	if m.file == nil {
+		return nil
+	}
+	return m.file.Code
+}
+
+// mains finds them among the files of a bundle, each once: names take time to compare.
+type mains struct {
+	files []resources.File
+	found map[int]mainFile
+}
+
+func (m *mains) at(i int) mainFile {
+	main, ok := m.found[i]
+	if !ok {
+		if m.found == nil {
+			m.found = map[int]mainFile{}
+		}
+		main.file, main.why = nestedFile(m.files, i)
+		m.found[i] = main
+	}
+	return main
+}
+
+func (m *mains) code(i int) []resources.Code { return m.at(i).code() }
+
+// nestedFile returns the main executable of the nested bundle at an index, or nil. If it is unclear which one CFBundle finds,
+// it says why.
 func nestedFile(files []resources.File, at int) (f *resources.File, why string) {
 	root := files[at].Path
 	n, form, why := locate(files[at+1:], root)
