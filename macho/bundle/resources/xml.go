@@ -88,14 +88,15 @@ func (w *xmlWalk) start() (string, error) {
 func (w *xmlWalk) root() (string, error) {
 	start, err := w.start()
 	if err == nil && start == "plist" {
+		w.wrapped = true
 		start, err = w.start()
 	}
 	return start, err
 }
 
-// end reads what is left after the only value.
+// end reads what is left after the only value. In an Info.plist, Apple's parser reads no further than the end of the list.
 func (w *xmlWalk) end() error {
-	for {
+	for !w.info || w.wrapped {
 		t, err := w.next()
 		switch {
 		case err == io.ErrUnexpectedEOF:
@@ -106,7 +107,11 @@ func (w *xmlWalk) end() error {
 		if _, ok := t.(xml.EndElement); !ok {
 			return fmt.Errorf("offset %d: a second value", w.at)
 		}
+		if w.info {
+			break
+		}
 	}
+	return nil
 }
 
 // value reads a value.

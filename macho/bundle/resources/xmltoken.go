@@ -20,6 +20,8 @@ type xmlWalk struct {
 	inside  bool  // the root has begun
 	prolog  bool  // something precedes it
 	doctype bool
+	info    bool // it is an Info.plist
+	wrapped bool // the value lies in <plist>
 	lax     bool // the value is not used: it is only as Apple's parser wants it
 }
 
@@ -52,7 +54,7 @@ func (w *xmlWalk) token() (xml.Token, error) {
 			why = "an unusual comment"
 		}
 	case xml.ProcInst:
-		if w.prolog || w.inside || !xmlDeclaration().Match(raw) {
+		if !w.info && (w.prolog || w.inside || !xmlDeclaration().Match(raw)) { // in any place, both end at ?>
 			why = "an unusual processing instruction"
 		}
 	case xml.Directive:
@@ -69,8 +71,8 @@ func (w *xmlWalk) token() (xml.Token, error) {
 	return t, nil
 }
 
-// xmlDeclaration matches the declaration of UTF-8, and of UTF-16, which the decoder refuses unless a walk accepts it.
-var xmlDeclaration = lazyRegexp(`^<\?xml\s+version\s*=\s*["']1\.0["'](\s+encoding=["'](?i:utf-(8|16))["'])?(\s+standalone=["'](yes|no)["'])?\s*\?>$`)
+// xmlDeclaration matches the declaration of UTF-8.
+var xmlDeclaration = lazyRegexp(`^<\?xml\s+version\s*=\s*["']1\.0["'](\s+encoding=["'](?i:utf-8)["'])?(\s+standalone=["'](yes|no)["'])?\s*\?>$`)
 
 // spaces are what Apple's parser skips between elements.
 const spaces = " \t\r\n"
