@@ -7,38 +7,43 @@ import (
 	"strings"
 )
 
-// isOldTar reports whether a file begins with the header of a tar archive without a magic number, as before POSIX. Its
-// checksum tells it from anything else.
+// isOldTar reports whether a file begins with the header of a tar archive from before POSIX, which has no magic number.
+// It is recognized by its checksum.
 func isOldTar(head []byte) bool {
 	const size, at, end = 512, 148, 156
 	if len(head) < size || head[0] == 0 {
 		return false
 	}
-	sum, err := strconv.ParseInt(strings.Trim(string(head[at:end]), " \x00"), 8, 32)
+	field, _, _ := strings.Cut(strings.TrimLeft(string(head[at:end]), " "), "\x00")
+	field, _, _ = strings.Cut(field, " ")
+	sum, err := strconv.ParseInt(field, 8, 32)
 	if err != nil {
 		return false
 	}
-	want := int64(end-at) * ' ' // the checksum counts as blanks
+	want := int64(end-at) * ' ' // the checksum field counts as spaces
+	signed := want              // some programs add up signed bytes
 	for i, b := range head[:size] {
 		if i < at || i >= end {
 			want += int64(b)
+			signed += int64(int8(b))
 		}
 	}
-	return sum == want
+	return sum == want || sum == signed
 }
 
-// A zipTail looks for the record at the end of a zip file in what is written to it: a zip file may begin with anything,
+// A zipTail looks for the end record of a zip file in the data written to it, since a zip file may begin with anything,
 // such as a program that unpacks it (APPNOTE.TXT 4.3.16).
 type zipTail struct {
-	size int64
-	at   int64  // one more than the offset of the last record; 0: there is none
-	tail []byte // the last bytes, fewer than a record
+	size  int64
+	at    int64  // offset of the last end record plus 1; 0: there is none
+	entry int64  // offset of the last directory entry plus 1; 0: there is none
+	tail  []byte // the last bytes, too few for a record and the bytes before it that search needs
 }
 
 var errPrefixedZip = errors.New("a zip file that begins with something else is not searched")
 
 func (z *zipTail) Write(b []byte) (int, error) {
-	const keep = zipEndSize - 1
+	const keep = zip64LocatorSize + zipEndSize - 1
 	if len(z.tail) > 0 {
 		joined := append(z.tail, b[:min(len(b), keep)]...)
 		z.search(joined, z.size-int64(len(z.tail)))
@@ -56,31 +61,43 @@ func (z *zipTail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// search looks for records that are wholly in b, whose first byte is at base.
+// search looks for signatures of directory entries, and for whole end records, in b. The first byte of b is at offset
+// base.
 func (z *zipTail) search(b []byte, base int64) {
 	for i := 0; ; i++ {
-		next := bytes.Index(b[i:], []byte(zipEnd))
-		if next < 0 || i+next+zipEndSize > len(b) {
+		next := bytes.Index(b[i:], []byte("PK"))
+		if next < 0 || i+next+4 > len(b) {
 			return
 		}
 		i += next
-		if at := base + int64(i); isZipEnd(b[i:], at) {
-			z.at = at + 1
+		at := base + int64(i)
+		switch string(b[i : i+4]) {
+		case zipEntry:
+			z.entry = at + 1
+		case zipEnd:
+			if i+zipEndSize <= len(b) && z.isEnd(b[i:], at, i >= zip64LocatorSize && string(b[i-zip64LocatorSize:i-zip64LocatorSize+4]) == zip64Locator) {
+				z.at = at + 1
+			}
 		}
 	}
 }
 
-// isZipEnd reports whether a record at this offset can be that of a zip file with members, on a single disk.
-func isZipEnd(b []byte, at int64) bool {
-	if le32(b[4:]) != 0 && le32(b[4:]) != 0xffffffff || le16(b[8:]) != le16(b[10:]) {
-		return false
-	}
-	count, size, offset := int64(le16(b[10:])), int64(le32(b[12:])), int64(le32(b[16:]))
-	if count == 0xffff || size == 0xffffffff || offset == 0xffffffff { // zip64
+// isEnd reports whether a record at offset at can be the end record of a zip file with members: there must be an entry
+// in the directory that it locates. Programs that read zip files check little more.
+func (z *zipTail) isEnd(b []byte, at int64, zip64 bool) bool {
+	count, size, offset := le16(b[10:]), int64(le32(b[12:])), le32(b[16:])
+	if zip64 && (count == 0xffff || size == 0xffffffff || offset == 0xffffffff) {
 		return true
 	}
-	return count > 0 && size >= zipEntrySize*count && offset+size <= at
+	entry := z.entry - 1
+	return entry >= 0 && at-size <= entry && entry <= at-zipEntrySize
 }
 
-// found reports whether what was written ends like a zip file.
+// skip skips n zeros.
+func (z *zipTail) skip(n int64) {
+	z.size += n
+	z.tail = z.tail[:0]
+}
+
+// found reports whether the data ends like a zip file.
 func (z *zipTail) found() bool { return z.at > 0 && z.size-z.at < zipEndSize+maxZipComment }

@@ -94,12 +94,14 @@ func (c *chunked) Read(p []byte) (int, error) { return c.r.Read(p[:min(len(p), c
 // The end is found however it is written.
 func TestZipTail(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
+	entry := append([]byte("PK\x01\x02"), make([]byte, 42)...)
 	record := []byte("PK\x05\x06\x00\x00\x00\x00\x01\x00\x01\x00\x2e\x00\x00\x00\x00\x00\x00\x00\x00\x00")
 	for range 20_000 {
 		b := make([]byte, r.IntN(100))
 		want := int64(0)
 		if r.IntN(3) > 0 && len(b) >= 46 {
 			at := 46 + r.IntN(len(b)-45)
+			copy(b[at-46:], entry)
 			b = append(append(b[:at:at], record...), b[at:]...)
 			want = int64(at) + 1
 		}

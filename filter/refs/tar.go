@@ -60,9 +60,11 @@ func (u *Unpacker) afterTar(r io.Reader, raw *rawSearch, l layer) {
 	if err := br.UnreadByte(); err != nil {
 		return
 	}
-	if head, _ := br.Peek(HeadSize); packing(head) != "" {
-		raw.pause()
-		u.open(br, l.inside("!", "tar", false))
-		raw.resume()
+	if head, _ := br.Peek(HeadSize); packing(head) == "" {
+		u.skim(br, l)
+		return
 	}
+	raw.pause()
+	u.open(br, l.inside("!", "tar", false))
+	raw.resume()
 }

@@ -6,7 +6,8 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// mainFile is the main executable of a nested bundle: a file, or nil. why says why it is unclear which one CFBundle finds.
+// mainFile is the main executable of a nested bundle: a file, or nil. why is the reason if it is unclear which one CFBundle
+// finds.
 type mainFile struct {
 	file *resources.File
 	why  string
@@ -39,8 +40,8 @@ func (m *mains) at(i int) mainFile {
 
 func (m *mains) code(i int) []resources.Code { return m.at(i).code() }
 
-// nestedFile returns the main executable of the nested bundle at an index, or nil. If it is unclear which one CFBundle finds,
-// it says why.
+// nestedFile returns the main executable of the nested bundle at an index, or nil. If it is unclear which one CFBundle
+// finds, why is the reason.
 func nestedFile(files []resources.File, at int) (f *resources.File, why string) {
 	root := files[at].Path
 	n, form, why := locate(files[at+1:], root)
@@ -81,7 +82,7 @@ func nestedFile(files []resources.File, at int) (f *resources.File, why string) 
 				return nil, "it may have several main executables"
 			}
 		}
-		return info, "" // it is signed in a bundle without an executable
+		return info, "" // in a bundle without an executable, Info.plist is signed
 	}
 	if l.executables(form, n.inside, len(n.base)+1, f.Path[len(n.base)+1:], name) != "" {
 		return nil, "it may have several main executables"
@@ -91,8 +92,8 @@ func nestedFile(files []resources.File, at int) (f *resources.File, why string) 
 
 // nested is a bundle in a bundle.
 type nested struct {
-	inside []resources.File // in its base
-	base   string           // the list's paths count from it
+	inside []resources.File // the files in base
+	base   string           // directory of the list's paths
 }
 
 func (n *nested) find(path string) *resources.File {
@@ -117,7 +118,7 @@ func below(files []resources.File, dir string) []resources.File {
 	return files[from:end]
 }
 
-// locate finds the base of a bundle and its form there, or says why they are unclear.
+// locate finds the base of a bundle (BundleDiskRep::setup) and its form there, or returns the reason why they are unclear.
 func locate(files []resources.File, root string) (n *nested, f form, why string) {
 	n = &nested{inside: below(files, root), base: root}
 	l := layoutOf(n.inside, len(root)+1)
@@ -144,7 +145,7 @@ func locate(files []resources.File, root string) (n *nested, f form, why string)
 	return n, f, why
 }
 
-// isFileName reports whether a name is that of a file in a directory.
+// isFileName reports whether name is the name of a file, not a path.
 func isFileName(name string) bool {
 	return name != "" && name != "." && name != ".." && !strings.Contains(name, "/")
 }

@@ -9,8 +9,8 @@ import (
 	"narseal/macho/internal/spelling"
 )
 
-// spelled returns the only file that all of these file systems find under a path where nothing has exactly this name, or nil.
-// The first cut bytes of paths do not count.
+// spelled returns the file that the file systems of macOS find under path if no file has exactly this name. It returns nil
+// unless there is exactly one such file, which all of them find. The first cut bytes of the files' paths are ignored.
 func spelled(files []resources.File, cut int, path string) (found *resources.File) {
 	dir := path[:strings.LastIndexByte(path, '/')+1]
 	name := spelling.Of(path[len(dir):])
@@ -32,8 +32,8 @@ func spelled(files []resources.File, cut int, path string) (found *resources.Fil
 	return found
 }
 
-// spelled returns the path of the file that macOS finds under a path from the root of a complete bundle, or the path
-// itself.
+// spelled returns the path of the file that macOS finds under path, or path itself. Both are relative to the root of a
+// complete bundle.
 func (b *openBundle) spelled(c *Checker, path string) string {
 	if b.file(c, path) == nil {
 		from, cut := c.tree.from(b.depth)

@@ -21,7 +21,7 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// openLedger opens the ledger of a run, if there is one. work is what it is of.
+// openLedger opens the ledger of a run, if there is one. work describes the work that it records.
 func (r *run) openLedger(ctx context.Context, o *Options, work ledger.Options) error {
 	if o.Ledger == "" {
 		return nil
@@ -44,12 +44,12 @@ func (r *run) openLedger(ctx context.Context, o *Options, work ledger.Options) e
 	return err
 }
 
-// recorded runs a command with what is written beside a cache: a ledger of some work, and metrics.
+// recorded calls f with an open ledger for work, and writes metrics meanwhile.
 func (r *run) recorded(ctx context.Context, o *Options, work ledger.Options, f func() error) error {
 	if err := r.openLedger(ctx, o, work); err != nil {
 		return err
 	}
-	defer r.ledger.Close() // again, if it was not run
+	defer r.ledger.Close() // if run did not close it
 	end, err := r.beginMetrics(o)
 	if err != nil {
 		return err
@@ -62,18 +62,18 @@ func (r *run) recorded(ctx context.Context, o *Options, work ledger.Options, f f
 	return outcome
 }
 
-// grantRecords adds to a policy what is written beside a cache.
+// grantRecords adds the rights for writing the ledger and the metrics to a policy.
 func (o *Options) grantRecords(p *sandbox.Policy) {
 	p.Create = append(p.Create, o.Metrics)
 	p.Network = p.Network || cachestore.IsURL(o.Ledger)
 }
 
-// skip says of the paths of cache verify, and of a run that writes nothing, what the ledger knows of them.
+// skip reports whether the ledger has a path. It is for cache verify and for runs that write nothing.
 func (r *run) skip(_ context.Context, n *narinfo.Info) (bool, error) {
 	return r.ledger.Find(hashPart(n), narinfo.HashText(n.NarHash)) != ledger.New, nil
 }
 
-// skipChange is skip of a run that writes a cache: what was changed must be there.
+// skipChange returns the skip function of a run that writes a cache: a changed path must still be there.
 func (r *run) skipChange(bo *binarycache.RewriteOptions) func(context.Context, *narinfo.Info) (bool, error) {
 	if bo.DryRun {
 		return r.skip
@@ -84,7 +84,7 @@ func (r *run) skipChange(bo *binarycache.RewriteOptions) func(context.Context, *
 		case state == ledger.New:
 			return false, nil
 		case bo.Output == nil:
-			return state != ledger.Changed, nil // else somebody has put it back
+			return state != ledger.Changed, nil // a changed path that has its old hash was put back by somebody
 		case bo.Overlay && state == ledger.Unchanged:
 			return true, nil
 		}
@@ -102,7 +102,7 @@ func (r *run) skipChange(bo *binarycache.RewriteOptions) func(context.Context, *
 
 func hashPart(n *narinfo.Info) string { return hashPartOf(narinfo.Name(n.Base)) }
 
-// record writes a path that is done to the ledger. An error ends the run.
+// record writes a finished path to the ledger. An error ends the run.
 func (r *run) record(res binarycache.Result, f *pathFound) {
 	if r.ledger == nil {
 		return
@@ -114,7 +114,7 @@ func (r *run) record(res binarycache.Result, f *pathFound) {
 	}
 }
 
-// ledgerLine returns the line of a path, unless the next run has to look at it again in any case.
+// ledgerLine returns the ledger line of a path. ok is false if the next run has to process the path again in any case.
 func ledgerLine(res *binarycache.Result, f *pathFound) (line ledger.Line, ok bool) {
 	line = ledger.Line{StorePath: res.StorePath, NarHash: sriOfNix(res.NarHash), Status: string(res.Status)}
 	switch res.Status {
@@ -128,7 +128,7 @@ func ledgerLine(res *binarycache.Result, f *pathFound) (line ledger.Line, ok boo
 		return line, res.StorePath != "" && isPermanent(res.Err)
 	case binarycache.Changed:
 		line.NewNarHash = sriOfNix(res.NewHash)
-	case binarycache.Finished: // the run before was killed between the cache and the ledger
+	case binarycache.Finished: // the last run was killed after it wrote the cache and before it wrote the ledger
 		line.Status = string(binarycache.Unchanged)
 		if res.NewHash != "" && res.NewHash != res.NarHash {
 			line.Status, line.NewNarHash = string(binarycache.Changed), sriOfNix(res.NewHash)
@@ -141,18 +141,18 @@ func ledgerLine(res *binarycache.Result, f *pathFound) (line ledger.Line, ok boo
 	return line, true
 }
 
-// isPermanent reports whether a path fails until the cache changes.
+// isPermanent reports whether a path will fail with err until the cache changes.
 func isPermanent(err error) bool {
 	var signature *filter.SignatureError
 	return errors.As(err, &signature) || errors.Is(err, binarycache.ErrMismatch) || errors.Is(err, binarycache.ErrUntrusted) ||
 		errors.Is(err, binarycache.ErrConflict) || errors.Is(err, fs.ErrNotExist)
 }
 
-// maxLedgerPaths bounds the paths in a line, in bytes: they share the names of deep directories only until they are
-// written.
+// maxLedgerPaths limits the bytes of the file paths in a line. In memory, paths in deep directories share the
+// directories' names; written out, they do not.
 const maxLedgerPaths = 1 << 20
 
-// ledgerSignatures are those of a list that a ledger has: what is invalid or was repaired.
+// ledgerSignatures selects the signatures that a ledger records: those that are invalid or were repaired.
 func ledgerSignatures(list []filter.Signature) (kept []ledger.Signature, omitted int64) {
 	left := maxLedgerPaths
 	for i := range list {
@@ -171,7 +171,7 @@ func ledgerSignatures(list []filter.Signature) (kept []ledger.Signature, omitted
 	return kept, omitted
 }
 
-// metricsInterval is how often the file of --metrics is written.
+// metricsInterval is the time between two writes of the file of --metrics.
 const metricsInterval = 15 * time.Second
 
 // meters are the numbers for --metrics.
@@ -180,7 +180,8 @@ type meters struct {
 	metrics.Values
 }
 
-// beginMetrics checks that the file can be written, and writes it from time to time until the returned function is called.
+// beginMetrics writes the file once, as a check, and then at every metricsInterval until the returned function is
+// called.
 func (r *run) beginMetrics(o *Options) (end func(error) error, err error) {
 	if o.Metrics == "" {
 		return func(error) error { return nil }, nil
@@ -236,7 +237,7 @@ func (r *run) writeMetrics() error {
 	return nil
 }
 
-// measure counts a path that is done. The caller holds mu.
+// measure counts a finished path. The caller holds run.mu.
 func (m *meters) measure(res *binarycache.Result, f *pathFound) {
 	if m == nil {
 		return

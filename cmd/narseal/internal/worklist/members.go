@@ -5,20 +5,20 @@ import (
 	"sync"
 )
 
-// Members are the paths that a closure was found to have. The search believes what the cache says of references; a path
-// that is worked on is checked, and what it really refers to must be a member, too. A nil Members requires nothing.
+// Members holds the paths of a closure. The search trusts the references that the cache states. When a path is
+// processed, its narinfo is checked, and its references must then be members, too. A nil Members requires nothing.
 type Members struct {
 	mu      sync.Mutex
-	paths   *set     // that were found or are required
+	paths   *set     // paths that were found or are required
 	found   []uint32 // their numbers, in the order in which they were found
 	isFound []uint64 // a bit for each number; the last ones may be missing
 }
 
-// NewMembers returns Members without a path.
+// NewMembers returns empty Members.
 func NewMembers() *Members { return &Members{paths: newSet()} }
 
-// add notes a path that was found. It returns whether it was found for the first time, and how many paths there are with
-// those that are required.
+// add adds a path that was found. It returns whether it was found for the first time, and the number of all paths that
+// were found or are required.
 func (m *Members) add(h Hash) (n int, added bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -38,7 +38,7 @@ func (m *Members) wasFound(i int) bool {
 	return i/64 < len(m.isFound) && m.isFound[i/64]&(1<<(i%64)) != 0
 }
 
-// at returns the path that was found as number i, from 0, if there are as many.
+// at returns the path that was found as number i, from 0, if there is one.
 func (m *Members) at(i int) (Hash, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -48,8 +48,8 @@ func (m *Members) at(i int) (Hash, bool) {
 	return m.paths.at(int(m.found[i])), true
 }
 
-// Require notes what a member refers to: base names. It may be called while the search goes on, by many goroutines at
-// once.
+// Require records that these base names, the references of a member, must be members. Several goroutines may call it at
+// the same time, and during the search.
 func (m *Members) Require(references []string) error {
 	if m == nil {
 		return nil

@@ -1,4 +1,4 @@
-// Package order decides in which order narinfos are written.
+// Package order determines the order in which narinfos are written.
 package order
 
 import (
@@ -17,7 +17,7 @@ import (
 // An Order ensures that narinfos are written only after those that they refer to, among the paths of a run. It is for
 // runs that write narinfos with new names: to another cache, or for renamed paths.
 //
-//   - A worker that finds references to paths that no worker has begun does those first.
+//   - If a path refers to paths that no worker has begun, the worker processes those first.
 //   - If a path is done before its references, its narinfo is parked, and the worker continues with another path. So no
 //     worker waits for another: the one that finishes the last reference writes the narinfo.
 //   - A path that fails does not hold up the paths that refer to it: they are written, with a warning. They are no
@@ -27,13 +27,13 @@ import (
 // For each path, its hash and its progress are kept: about 50 bytes. A parked path also keeps the hashes of the
 // references that it waits for; its narinfo is in a spill buffer.
 type Order struct {
-	// Ahead says that workers may handle references before their turn, and Open that this includes those that were not
-	// listed.
+	// Ahead says that workers may process references before their turn. Open says that this includes paths that were
+	// not listed.
 	Ahead, Open bool
 
 	mu      sync.Mutex
 	paths   map[Key]Progress
-	waiting map[Key][]*Parked // for a path
+	waiting map[Key][]*Parked // by the path that they wait for
 	parked  int
 	text    spill.Buffer // texts of the parked paths
 }
@@ -55,15 +55,15 @@ const (
 	unknown Progress = iota
 	listed
 	begun
-	Settled // written, or found to be there, or left out
-	Absent  // not in the cache, as far as the run knows
+	Settled // written, found to exist, or left out
+	Absent  // not in the cache, as far as is known
 	Failed
 )
 
 // A Parked path waits for others.
 type Parked struct {
 	Key
-	refs   []Key // that are not Settled
+	refs   []Key // references that are not Settled
 	offset int64 // of its text, in bytes
 	size   int
 }
@@ -80,7 +80,7 @@ func KeyOf(name string) (k Key) {
 // InfoName returns the name of the narinfo.
 func (k Key) InfoName() string { return nixbase32.EncodeToString(k[:]) + narinfo.Suffix }
 
-// List records that a path was listed, and reports whether to work on it: it may be done already.
+// List records that a path was listed, and reports whether it still needs work.
 func (o *Order) List(name string) bool {
 	if o == nil || !o.Ahead {
 		return true
@@ -140,7 +140,7 @@ func (o *Order) wait(p *Parked) bool {
 	return false
 }
 
-// Park parks a path, if it has to wait. text is what is needed to finish it.
+// Park parks a path if it has to wait, and reports whether it did. text is the data for finishing the path.
 func (o *Order) Park(k Key, refs []Key, text []byte) (bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -206,7 +206,8 @@ func (o *Order) Failures(refs []Key) (names []string) {
 	return names
 }
 
-// Expect records paths that will be worked on later: in place, the renamed ones, after all others.
+// Expect records paths that will be processed later, such as renamed paths, which are written after all others in
+// place.
 func (o *Order) Expect(keys []Key) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

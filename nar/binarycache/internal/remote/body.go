@@ -9,17 +9,18 @@ import (
 	"time"
 )
 
-// A body reads an object. If the connection breaks, it goes on where it was, with the same version of the object.
+// A body reads an object. If the connection breaks, it continues at the same offset, with the same version of the
+// object.
 type body struct {
 	ctx    context.Context
 	store  *Store
 	first  *Answer
 	now    io.ReadCloser
 	offset int64         // in the object, in bytes
-	broken int           // how often, without enough progress in between
-	bad    int           // how often in a row by what is not HTTP
-	since  int64         // bytes since it broke last
-	waited time.Duration // for the server, of which nobody else knows: a connection has many objects
+	broken int           // number of breaks without enough progress in between
+	bad    int           // number of breaks in a row by data that is not HTTP
+	since  int64         // bytes since the last break
+	waited time.Duration // time spent waiting for the server for this object
 	err    error
 }
 
@@ -29,7 +30,8 @@ const (
 	patience = 5 * time.Minute
 )
 
-// enough is the progress in bytes after which a break is forgiven. A server that sends little each time is given up.
+// enough is the progress in bytes after which an earlier break no longer counts. Reading fails if a server sends only a
+// little each time.
 const enough = 1 << 20
 
 func (b *body) Read(p []byte) (int, error) {
@@ -48,7 +50,7 @@ func (b *body) Read(p []byte) (int, error) {
 			break
 		}
 		if err == nil || n > 0 {
-			return n, nil // the error comes again
+			return n, nil // the next Read returns the error again
 		}
 		if err == io.EOF && (b.first.Size < 0 || b.offset == b.first.Size) {
 			b.err = io.EOF
@@ -63,7 +65,7 @@ func (b *body) fail(err error) error {
 	return b.store.fail("read", b.first.Name, fmt.Errorf("offset %d: %w", b.offset, err))
 }
 
-// resume goes on after the connection broke by why.
+// resume continues after the connection broke. why is the reason.
 func (b *body) resume(why error) error {
 	if err := b.ctx.Err(); err != nil {
 		return err
@@ -103,7 +105,7 @@ func (b *body) resume(why error) error {
 	}
 	b.now = a.Body
 	if skip := b.offset - a.From; skip > 0 {
-		// The server knows no ranges.
+		// The server does not support ranges.
 		if _, err := io.CopyN(io.Discard, a.Body, skip); err != nil {
 			return b.resume(err)
 		}

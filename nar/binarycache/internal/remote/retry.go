@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// Limits of trying again.
+// Limits for retries.
 const (
 	maxTries   = 10
-	firstTries = 3              // until a server has answered once: the URL may be wrong
-	badTries   = 2              // of which all get an answer that makes no sense
-	manyFailed = 8              // requests in a row, after all their tries: the next ones get firstTries
-	tooMany    = 4 * manyFailed // the next ones are not sent at all, so that a run ends
+	firstTries = 3              // until a server has responded once, since the URL may be wrong
+	badTries   = 2              // if all responses make no sense
+	manyFailed = 8              // after this many failed requests in a row, requests get firstTries
+	tooMany    = 4 * manyFailed // after this many, requests are not sent at all, so that the run ends
 	firstWait  = 100 * time.Millisecond
 	maxWait    = 30 * time.Second
 )
 
-// Retry calls f until it goes well, or another try makes no sense. It waits between the tries, longer each time and at
-// random, so that many clients do not come back all at once.
+// Retry calls f until it succeeds, or another try makes no sense. Between tries it waits for a random time that becomes
+// longer, so that many clients do not return at the same time.
 func (t *Transport) Retry(ctx context.Context, f func() error) error {
 	bad := 0
 	for try := 1; ; try++ {
@@ -57,13 +57,13 @@ func backoff(ctx context.Context, try int) error {
 	return sleep(ctx, most/4+rand.N(most))
 }
 
-// malformed reports whether an answer made no sense.
+// malformed reports whether a response made no sense.
 func malformed(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Malformed
 }
 
-// again reports whether another try may go well.
+// again reports whether another try may succeed.
 func again(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) {
