@@ -18,7 +18,7 @@ func markBroken(all []*slice, out []Slice) {
 		case code && !s.thin && !s.archive:
 			out[i].Status, out[i].Reason = StatusMalformed, "the slice is not a Mach-O image"
 		case s.inTable && s.thin && s.commands.fault != "" && s.commands.maybeLoadable():
-			// The record ends too early, or the slice was damaged: nobody loads it, and it may have had a signature.
+			// The record ends too early, or the slice is damaged: it cannot be loaded, and may have had a signature.
 			out[i].Status, out[i].Reason = StatusMalformed, s.commands.fault
 		}
 	}

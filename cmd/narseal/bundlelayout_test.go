@@ -19,7 +19,7 @@ const (
 	notFlat  = "_CodeSignature/CodeResources: not checked: it has a form that is not known"
 	noPlist  = "_CodeSignature/CodeResources: not checked: its Info.plist is not in Resources, where macOS looks for it"
 	several  = "_CodeSignature/CodeResources: not checked: there may be several main executables"
-	besideIt = "Contents/_CodeSignature/CodeResources: not checked: what lies beside gives the bundle a form that is not known"
+	besideIt = "Contents/_CodeSignature/CodeResources: not checked: entries beside it may give the bundle another form"
 )
 
 // layoutTests are bundles that CFBundle may take for one of another form, and those that it does not.
@@ -107,6 +107,10 @@ func TestLayouts(t *testing.T) {
 		top := t.TempDir()
 		restoreTree(t, top, f.tree)
 		check("directory", invoke(nil, "verify", "--format", "json", top))
+		if test.problem == besideIt {
+			root := dirAt(f.tree, strings.SplitN(f.base, "/", 2)[0])
+			check("archive of the bundle", invoke(strings.NewReader(string(nartest.Tree(root))), "verify", "--format", "json"))
+		}
 		check("bundle", invoke(nil, "verify", "--format", "json", filepath.Join(top, strings.SplitN(f.base, "/", 2)[0])))
 		o := invoke(strings.NewReader(archive), "repair")
 		if o.status != want || o.stdout != archive {
