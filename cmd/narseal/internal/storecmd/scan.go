@@ -117,8 +117,8 @@ func (f *pathFound) drop(b *report.Budget) {
 	f.signatures, f.omitted, f.taken, f.missing = nil, 0, 0, 0
 }
 
-// vanish makes it a path that is no longer there: what was found of it does not count.
-func (f *pathFound) vanish(b *report.Budget) {
+// disappear drops everything that was found in a path that is no longer valid.
+func (f *pathFound) disappear(b *report.Budget) {
 	f.drop(b)
 	f.status, f.errs, f.warnings, f.tally = gone, nil, nil, report.Tally{}
 }

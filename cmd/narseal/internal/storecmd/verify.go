@@ -45,7 +45,7 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 	}
 	err = r.each(ctx, paths, r.scan, func(f *pathFound) error {
 		if f.status == failed && r.store.IsGone(f.Base) {
-			f.vanish(r.budget)
+			f.disappear(r.budget)
 			e.Terminal.Warnf("%s: it disappeared during the run", r.store.Path(f.Base))
 		}
 		for _, err := range f.errs {
