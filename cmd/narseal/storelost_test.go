@@ -83,3 +83,33 @@ func TestStoreOfAnotherUser(t *testing.T) {
 	s.want(0, "store", "repair")
 	s.clean("after")
 }
+
+// A path that Nix replaces while store repair works on it is looked at again, and not taken for one that somebody has changed
+// without Nix: a run through the daemon has no lock in common with others.
+func TestStoreReplacedMeanwhile(t *testing.T) {
+	s := newNixStore(t)
+	_, _, app, tool := s.fill()
+	_, repaired := rewritten(t, "lld-arm64")
+	bin, nix := t.TempDir(), s.tool("nix-store")
+	writeFile(t, bin+"/new", repaired)
+	// Nix puts the contents in place first, and registers them later.
+	writeFile(t, bin+"/nix-store", []byte(`#!/bin/sh
+if [ "$1 $2" = "--dump `+tool+`" ] && mkdir `+bin+`/once 2>/dev/null; then
+	cp `+bin+`/new `+bin+`/made && chmod 555 `+bin+`/made && mv -f `+bin+`/made `+tool+`
+	(sleep 0.3; `+nix+` --dump-db `+tool+` | sed 2,3d | `+nix+` --register-validity --reregister) >/dev/null 2>&1 &
+fi
+exec `+nix+` "$@"
+`))
+	if err := os.Chmod(bin+"/nix-store", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.set("PATH", bin+":"+s.get("PATH"))
+	out, stderr := s.want(0, "store", "repair", "-v")
+	if out != app+"\n" || !strings.Contains(stderr, tool+": somebody has replaced it by Nix meanwhile, trying again") {
+		t.Errorf("%s%s", out, stderr)
+	}
+	if _, err := os.Stat(bin + "/once"); err != nil {
+		t.Error(err)
+	}
+	s.clean("after")
+}

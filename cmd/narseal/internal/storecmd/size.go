@@ -107,8 +107,9 @@ func (r *run) settle(ctx context.Context, f *pathFound, tries int) bool {
 
 // isUnsettled reports whether a path looks like one that somebody removes or replaces.
 func (f *pathFound) isUnsettled() bool {
+	var nix *nixcli.CommandError // which says in words that a file is missing
 	for _, err := range f.errs {
-		if errors.Is(err, errModified) || errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, errModified) || errors.Is(err, os.ErrNotExist) || errors.As(err, &nix) {
 			return true
 		}
 	}
