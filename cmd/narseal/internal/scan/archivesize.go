@@ -14,6 +14,8 @@ type ArchiveSize struct {
 	// Suffixes is how much shorter the archive is without Nix's suffixes for names that differ only by case. Nix removes them
 	// if it is configured to, by default on macOS.
 	Suffixes int64
+
+	target []byte // is read into it
 }
 
 // stringSize returns the length of a string in an archive: a length field of 8 bytes, and the padded string.
@@ -45,11 +47,14 @@ func (n *ArchiveSize) Add(r *Result) error {
 	case fs.ModeDir:
 		n.Bytes += directorySize
 	case fs.ModeSymlink:
-		target, err := r.Readlink()
+		if n.target == nil {
+			n.target = make([]byte, maxTarget+1)
+		}
+		target, err := r.readlink(n.target)
 		if err != nil {
 			return err
 		}
-		n.Bytes += symlinkSize(target)
+		n.Bytes += symlinkSize(len(target))
 	}
 	return nil
 }
@@ -60,13 +65,11 @@ func (n *ArchiveSize) addName(name string) {
 	n.Suffixes += size - stringSize(int64(len(WithoutCaseHack(name))))
 }
 
-func symlinkSize(target string) int64 {
-	return nodeSize + wordSize + stringSize(int64(len(target)))
-}
+func symlinkSize(target int) int64 { return nodeSize + wordSize + stringSize(int64(target)) }
 
 // SymlinkArchive is the size of the archive of a symlink.
 func SymlinkArchive(target string) ArchiveSize {
-	return ArchiveSize{Bytes: longWordSize + symlinkSize(target)}
+	return ArchiveSize{Bytes: longWordSize + symlinkSize(len(target))}
 }
 
 // caseHackSuffix is the suffix that Nix on macOS adds, with a number, to names that differ from others only by case

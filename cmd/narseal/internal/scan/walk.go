@@ -45,20 +45,25 @@ func (e *Entry) Depth() int {
 
 // Readlink returns the target of a symlink.
 func (e *Entry) Readlink() (string, error) {
+	b, err := e.readlink(make([]byte, maxTarget+1))
+	return string(b), err
+}
+
+// readlink is Readlink into b, which has room for maxTarget+1 bytes.
+func (e *Entry) readlink(b []byte) ([]byte, error) {
 	dir, err := e.Dir.Hold()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer e.Dir.Release()
-	b := make([]byte, maxTarget+1)
 	n, err := ignoringEINTR(func() (int, error) { return unix.Readlinkat(int(dir.Fd()), e.Name, b) })
 	if err == nil && n > maxTarget {
 		err = unix.ENAMETOOLONG
 	}
 	if err != nil {
-		return "", e.failed("readlink", err)
+		return nil, e.failed("readlink", err)
 	}
-	return string(b[:n]), nil
+	return b[:n], nil
 }
 
 // Stat returns the present state of the entry. It follows no symlink.
