@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/cmd/narseal/internal/report"
 )
 
 // A run with --state leaves a note beside Nix's database, so that runs without it know where incomplete repairs are. A
@@ -102,7 +103,7 @@ func incomplete(s *nixcli.Store, used string, warn func(error)) map[string]strin
 		if dir != own && isDefault(dir, s) {
 			command = "sudo env NIX_REMOTE= " + command
 		} else if dir != own {
-			command += " --state " + dir
+			command += " --state " + report.Quote(dir)
 		}
 		staged, err := waiting(dir, s)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
