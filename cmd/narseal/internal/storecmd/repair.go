@@ -118,9 +118,9 @@ func (r *repairRun) work(ctx context.Context) error {
 			return err
 		}
 	}
-	paths := newPathList(r.options.Spill(r.Env).Open)
-	defer paths.close()
-	if err := r.options.list(ctx, r.store, r.fail, paths.add); err != nil {
+	paths := nixcli.NewPathList(r.options.Spill(r.Env).Open)
+	defer paths.Close()
+	if err := r.options.list(ctx, r.store, r.fail, paths.Add); err != nil {
 		return err
 	}
 	return r.each(ctx, paths, r.path, r.done)

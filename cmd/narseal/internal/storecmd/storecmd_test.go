@@ -25,20 +25,6 @@ import (
 
 var base = strings.Repeat("a", 32) + "-x"
 
-func TestWithoutCaseHack(t *testing.T) {
-	for path, want := range map[string]string{
-		"/":                  "/",
-		"/a/b":               "/a/b",
-		"/a~nix~case~hack~1": "/a",
-		"/a~nix~case~hack~1/B~nix~case~hack~12/c": "/a/B/c",
-		"/~nix~case~hack":                         "/~nix~case~hack",
-	} {
-		if got := withoutCaseHack(path); got != want {
-			t.Errorf("%q: %q, want %q", path, got, want)
-		}
-	}
-}
-
 func newStaging(t *testing.T) *staging {
 	t.Helper()
 	st, err := openStaging(context.Background(), t.TempDir(), &nixcli.Store{Dir: "/s", StateDir: "/v"}, nil)
