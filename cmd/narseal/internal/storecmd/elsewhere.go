@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/cmd/narseal/internal/report"
 	"narseal/nar/storepath"
 )
 
@@ -110,7 +111,7 @@ func incomplete(s *nixcli.Store, used string, warn func(error)) map[string]strin
 		if dir != own && isDefault(dir, s) {
 			command = "sudo env NIX_REMOTE= " + command
 		} else if dir != own {
-			command += " --state " + dir
+			command += " --state " + report.Quote(dir)
 		}
 		staged, err := waiting(dir, s)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -200,7 +200,9 @@ func (r *repairRun) done(f *pathFound) (err error) {
 		case s.Status == macho.StatusRepaired:
 			repaired++
 		case !s.Status.OK():
-			r.left[s.Status]++
+			if f.status != failed { // which has another reason
+				r.left[s.Status]++
+			}
 			name := report.Item{StorePath: path, OnDisk: true, Signature: *s}
 			r.WarnInvalid(name.Name(), &s.Slice)
 		}

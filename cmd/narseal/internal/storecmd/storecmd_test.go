@@ -222,12 +222,14 @@ func TestPlaceWithoutExchange(t *testing.T) {
 	defer open.Close()
 	write := func(name, text string) {
 		t.Helper()
-		if err := store.Mkdir(name, 0o755); err == nil {
+		err := store.Mkdir(name, 0o755)
+		if err == nil {
 			err = store.WriteFile(name+"/x", []byte(text), 0o644)
-		} else if err != nil {
-			t.Fatal(err)
 		}
-		if err := store.Chmod(name, 0o555); err != nil {
+		if err == nil {
+			err = store.Chmod(name, 0o555)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
