@@ -68,7 +68,7 @@ type pathFound struct {
 	more       int     // errors
 	warnings   []string
 	newHash    string // of a path that changed or would change
-	staged     bool   // it failed after its replacement was staged
+	kept       bool   // its staged files are kept for the next run
 }
 
 // Statuses of paths.
