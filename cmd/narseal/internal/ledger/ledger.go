@@ -56,7 +56,6 @@ func (l *Ledger) load(r io.Reader, o *Options) (whole int64, err error) {
 		}
 		return l.done.add(e)
 	})
-	l.done.compact()
 	return whole, err
 }
 

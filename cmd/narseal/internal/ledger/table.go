@@ -1,10 +1,7 @@
 package ledger
 
 import (
-	"bytes"
 	"fmt"
-	"slices"
-	"sort"
 
 	"github.com/nix-community/go-nix/pkg/nixhash"
 
@@ -20,55 +17,79 @@ const digestSize = 16
 
 type digest [digestSize]byte
 
-// An entry is the last line of a path. It takes 53 bytes.
+// An entry is the last line of a path.
 type entry struct {
 	hash     worklist.Hash
 	old, new digest // new is zero if the path was not changed
 	finished bool
 }
 
-// A table holds the last line of each path.
+// A table holds the last line of each path, in 45 to 50 bytes, and 16 more if the path was changed.
 type table struct {
-	entries []entry
-	sorted  int // the first sorted entries are in order and have no duplicates
+	hashes *worklist.Set // nil: it is empty
+	stored worklist.Chunks[stored]
+	new    worklist.Chunks[digest]
 }
+
+// stored is an entry without its hash.
+type stored struct {
+	old digest
+	new uint32 // the number of the new digest, from 1, or 0 if the path never had one; and flags
+}
+
+// Flags of stored.
+const (
+	finished = 1 << 31
+	changed  = 1 << 30
+	number   = changed - 1
+)
 
 // add adds a line, which replaces earlier lines of the same path.
 func (t *table) add(e *entry) error {
-	if n := len(t.entries); n == cap(t.entries) && n > 2*t.sorted {
-		t.compact()
+	if t.hashes == nil {
+		t.hashes = worklist.NewSet()
 	}
-	if len(t.entries) >= maxPaths {
-		if t.compact(); len(t.entries) >= maxPaths {
+	i, isNew := t.hashes.Number(e.hash)
+	if isNew = !isNew; isNew {
+		if t.hashes.Len() >= maxPaths {
 			return fmt.Errorf("more than %d paths: take them in shards", maxPaths)
 		}
+		i, _ = t.hashes.Add(e.hash)
+		t.stored.Append(stored{})
 	}
-	t.entries = append(t.entries, *e)
+	s := t.stored.At(i)
+	s.old = e.old
+	s.new &= number // an earlier line of the path may have a place for a new digest
+	if e.finished {
+		s.new |= finished
+	}
+	if e.new == (digest{}) {
+		return nil
+	}
+	if s.new&number == 0 {
+		t.new.Append(digest{})
+		s.new |= uint32(t.new.Len())
+	}
+	s.new |= changed
+	*t.new.At(int(s.new&number) - 1) = e.new
 	return nil
 }
 
-func (t *table) compact() {
-	if t.sorted == len(t.entries) {
-		return
-	}
-	slices.SortStableFunc(t.entries, func(a, b entry) int { return bytes.Compare(a.hash[:], b.hash[:]) })
-	kept := t.entries[:0]
-	for i := range t.entries {
-		if i+1 < len(t.entries) && t.entries[i+1].hash == t.entries[i].hash {
-			continue // a later line replaces it
-		}
-		kept = append(kept, t.entries[i])
-	}
-	t.entries, t.sorted = kept, len(kept)
-}
-
-// find returns the entry of a path, or nil. compact must be called before.
+// find returns the entry of a path, or nil. Many goroutines may call it at once.
 func (t *table) find(h worklist.Hash) *entry {
-	i := sort.Search(len(t.entries), func(i int) bool { return bytes.Compare(t.entries[i].hash[:], h[:]) >= 0 })
-	if i == len(t.entries) || t.entries[i].hash != h {
+	if t.hashes == nil {
 		return nil
 	}
-	return &t.entries[i]
+	i, ok := t.hashes.Number(h)
+	if !ok {
+		return nil
+	}
+	s := t.stored.At(i)
+	e := &entry{hash: h, old: s.old, finished: s.new&finished != 0}
+	if s.new&changed != 0 {
+		e.new = *t.new.At(int(s.new&number) - 1)
+	}
+	return e
 }
 
 // newEntry returns the entry of a line.

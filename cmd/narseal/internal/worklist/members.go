@@ -9,29 +9,29 @@ import (
 // processed, its narinfo is checked, and its references must then be members, too. A nil Members requires nothing.
 type Members struct {
 	mu      sync.Mutex
-	paths   *set     // paths that were found or are required
+	paths   *Set     // paths that were found or are required
 	found   []uint32 // their numbers, in the order in which they were found
 	isFound []uint64 // a bit for each number; the last ones may be missing
 }
 
 // NewMembers returns empty Members.
-func NewMembers() *Members { return &Members{paths: newSet()} }
+func NewMembers() *Members { return &Members{paths: NewSet()} }
 
 // add adds a path that was found. It returns whether it was found for the first time, and the number of all paths that
 // were found or are required.
 func (m *Members) add(h Hash) (n int, added bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i, _ := m.paths.add(h)
+	i, _ := m.paths.Add(h)
 	if m.wasFound(i) {
-		return m.paths.len(), false
+		return m.paths.Len(), false
 	}
 	for len(m.isFound) <= i/64 {
 		m.isFound = append(m.isFound, 0)
 	}
 	m.isFound[i/64] |= 1 << (i % 64)
 	m.found = append(m.found, uint32(i))
-	return m.paths.len(), true
+	return m.paths.Len(), true
 }
 
 func (m *Members) wasFound(i int) bool {
@@ -61,7 +61,7 @@ func (m *Members) Require(references []string) error {
 		if err != nil {
 			return err
 		}
-		if _, added := m.paths.add(h); added && m.paths.len() > MaxClosure {
+		if _, added := m.paths.Add(h); added && m.paths.Len() > MaxClosure {
 			return fmt.Errorf("closure: more than %d paths, with those outside that it refers to", MaxClosure)
 		}
 	}
@@ -75,7 +75,7 @@ func (m *Members) Err() error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n := m.paths.len() - len(m.found)
+	n := m.paths.Len() - len(m.found)
 	if n == 0 {
 		return nil
 	}
