@@ -155,6 +155,9 @@ func (r *run) unpark(ctx context.Context, p *order.Parked, res *Result) (t task,
 	if err := json.Unmarshal(b, text); err != nil {
 		return t, err
 	}
+	if text.Out != text.Name {
+		t.renamedInfo = &renamedInfo{out: text.Out} // it is not to wait for the others again
+	}
 	*res = text.Result
 	if err = r.publishParked(ctx, text, res); errors.Is(err, ErrChanged) {
 		*res = Result{Info: t.name}

@@ -16,6 +16,7 @@ import (
 
 	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/order"
+	"narseal/nar/binarycache/internal/realisation"
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
@@ -26,7 +27,7 @@ import (
 // links from a build ID to a NAR and a file in it (debuginfo/ID). They are copied to an Output, and updated:
 //
 //   - A realisation names a store path. If the path is renamed, the realisation names the new path, and signatures by
-//     the secret keys replace the others.
+//     the secret keys replace the others. With TrustedKeys, one of them must have signed it.
 //   - A debuginfo names a NAR. If the NAR has a new name, the debuginfo gets it. A debuginfo whose NAR is missing is
 //     not written.
 //   - A log has the name of a derivation, which the rules may rename.
@@ -52,8 +53,6 @@ const (
 	maxLog    = 1 << 30
 	maxSeen   = 1 << 14
 	maxWarned = 3 // of a directory
-
-	maxOtherName = 255 // what directories allow
 )
 
 // ofSome reports whether the run works only on some paths of the cache, which the caller selects by name or by time.
@@ -127,7 +126,7 @@ func (o *others) each(ctx context.Context, dir string, work func(ctx context.Con
 	for range max(1, o.Jobs) {
 		workers.Go(func() {
 			for listed := range objects {
-				err := checkOther(listed.Name)
+				err := narinfo.CheckObjectName(listed.Name)
 				if err == nil {
 					err = work(ctx, listed)
 				}
@@ -162,15 +161,6 @@ func (o *others) each(ctx context.Context, dir string, work func(ctx context.Con
 		o.warn(fmt.Sprintf("%d more objects of %s are left out", n, dir))
 	}
 	return context.Cause(ctx)
-}
-
-// checkOther returns an error unless every store can have an object of this name.
-func checkOther(name string) error {
-	base := path.Base(name)
-	if !fs.ValidPath(name) || strings.HasPrefix(base, ".") || len(base) > maxOtherName {
-		return errors.New("not a name that every store can have")
-	}
-	return nil
 }
 
 // selects reports whether this run works on the object with this hash part.
@@ -341,13 +331,9 @@ func (o *others) realisation(ctx context.Context, listed Object) error {
 	if err != nil {
 		return err
 	}
-	var outPath string
-	if err := json.Unmarshal(members["outPath"], &outPath); err != nil {
-		return fmt.Errorf("outPath: %w", err)
-	}
-	dir, base := path.Split(outPath) // later versions of Nix might write the whole path
-	if err := storepath.CheckBaseName(base); err != nil {
-		return fmt.Errorf("outPath %q: %w", outPath, err)
+	dir, base, err := realisation.OutPath(listed.Name, members)
+	if err != nil {
+		return err
 	}
 	if o.Exclude != nil && (o.Exclude(base[:storepath.HashLen]) || o.Exclude(base)) {
 		return nil // it stays, or is left out like its path
@@ -357,7 +343,7 @@ func (o *others) realisation(ctx context.Context, listed Object) error {
 	}
 	to := o.run.rename(base)
 	if err := storepath.CheckBaseName(to); err != nil {
-		return fmt.Errorf("outPath %q after the rules: %w", outPath, err)
+		return fmt.Errorf("outPath %q after the rules: %w", dir+base, err)
 	}
 	there, err := o.isThere(ctx, narinfo.Name(to))
 	if err != nil {
@@ -373,16 +359,20 @@ func (o *others) realisation(ctx context.Context, listed Object) error {
 		return err
 	}
 	next["dependentRealisations"] = json.RawMessage(o.run.rename(string(members["dependentRealisations"])))
-	if to == base && string(next["dependentRealisations"]) == string(members["dependentRealisations"]) {
-		if o.inPlace {
-			return nil
-		}
+	same := to == base && string(next["dependentRealisations"]) == string(members["dependentRealisations"])
+	if same && o.inPlace {
+		return nil
+	}
+	if err := realisation.CheckTrust(members, o.TrustedKeys); err != nil {
+		return err
+	}
+	if same {
 		return o.copy(ctx, listed, listed.Name, maxOther)
 	}
 	if members["dependentRealisations"] == nil {
 		delete(next, "dependentRealisations")
 	}
-	if next["signatures"], err = narinfo.SignRealisation(next, o.SecretKeys); err != nil {
+	if next["signatures"], err = realisation.Sign(next, o.SecretKeys); err != nil {
 		return err
 	}
 	return o.replace(ctx, object, e, next)

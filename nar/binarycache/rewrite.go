@@ -212,16 +212,10 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 	case t.renamedInfo != nil && !again:
 		w.planned.all = w.info.NarSize + r.expectedUpload(w.info) // announced when it was found
 	default:
-		if t.maybe && !again {
-			r.plan(1, 0)
-		}
 		w.planned.add(w.info.NarSize + r.expectedUpload(w.info))
 	}
 	if moved && t.renamedInfo == nil {
-		if err := r.renamed.add(t.name, w.out, w.object, w.encoding, w.text); err != nil {
-			return nil, err
-		}
-		return nil, errLater
+		return nil, r.renamed.add(t.name, w.out, w.object, w.encoding, w.text)
 	}
 	if !moved && r.Hashes != nil && r.Rename != nil && !r.inPlace {
 		r.renamed.keeps(t.name)

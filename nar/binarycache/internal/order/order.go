@@ -32,6 +32,7 @@ type Order struct {
 	Ahead, Open bool
 
 	mu      sync.Mutex
+	over    bool // no path is parked any more
 	paths   map[Key]Progress
 	waiting map[Key][]*Parked // for a path
 	parked  int
@@ -55,10 +56,14 @@ const (
 	unknown Progress = iota
 	listed
 	begun
-	Settled // written, or found to be there, or left out
-	Absent  // not in the cache, as far as the run knows
+	begunListed // listed after the work on it had begun
+	Settled     // written, or found to be there, or left out
+	Absent      // not in the cache, as far as the run knows
 	Failed
 )
+
+// waitedFor reports whether the work on a path is still to come, or is going on.
+func (p Progress) waitedFor() bool { return p == listed || p == begun || p == begunListed }
 
 // A Parked path waits for others.
 type Parked struct {
@@ -87,9 +92,13 @@ func (o *Order) List(name string) bool {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if k := KeyOf(name); o.paths[k] == unknown || o.paths[k] == Absent {
+	k := KeyOf(name)
+	switch o.paths[k] {
+	case unknown, Absent:
 		o.paths[k] = listed
 		return true
+	case begun:
+		o.paths[k] = begunListed
 	}
 	return false
 }
@@ -102,11 +111,26 @@ func (o *Order) Begin(k Key) (ok, wasListed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	p := o.paths[k]
-	if p == listed || p == unknown && o.Open {
+	switch {
+	case p == listed:
+		o.paths[k] = begunListed
+		return true, true
+	case p == unknown && o.Open:
 		o.paths[k] = begun
-		return true, p == listed
+		return true, false
 	}
 	return false, false
+}
+
+// Leave records that a path to which another one refers is not in the cache, and returns the parked paths that no longer
+// have to wait. If the path has been listed since the work on it began, ok is false: it needs a result.
+func (o *Order) Leave(k Key) (ready []*Parked, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.paths[k] == begunListed {
+		return nil, false
+	}
+	return o.settle(k, Absent), true
 }
 
 // Settle records how the work on a path ended, and returns the parked paths that no longer have to wait.
@@ -116,6 +140,10 @@ func (o *Order) Settle(k Key, p Progress) (ready []*Parked) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.settle(k, p)
+}
+
+func (o *Order) settle(k Key, p Progress) (ready []*Parked) {
 	o.paths[k] = p
 	waiting := o.waiting[k]
 	delete(o.waiting, k)
@@ -131,7 +159,7 @@ func (o *Order) Settle(k Key, p Progress) (ready []*Parked) {
 func (o *Order) wait(p *Parked) bool {
 	for len(p.refs) > 0 {
 		k := p.refs[len(p.refs)-1]
-		if s := o.paths[k]; s == listed || s == begun {
+		if o.paths[k].waitedFor() {
 			o.waiting[k] = append(o.waiting[k], p)
 			return true
 		}
@@ -140,12 +168,12 @@ func (o *Order) wait(p *Parked) bool {
 	return false
 }
 
-// Park parks a path, if it has to wait. text is what is needed to finish it.
+// Park parks a path, if it has to wait and Rest was not called before. text is what is needed to finish it.
 func (o *Order) Park(k Key, refs []Key, text []byte) (bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	refs = slices.DeleteFunc(slices.Clone(refs), func(k Key) bool { return o.paths[k] != listed && o.paths[k] != begun })
-	if len(refs) == 0 {
+	refs = slices.DeleteFunc(slices.Clone(refs), func(k Key) bool { return !o.paths[k].waitedFor() })
+	if len(refs) == 0 || o.over {
 		return false, nil
 	}
 	p := &Parked{Key: k, refs: refs, offset: o.text.Size(), size: len(text)}
@@ -179,13 +207,14 @@ func (o *Order) Close() error {
 	return o.text.Close()
 }
 
-// Rest returns the paths that still wait at the end.
+// Rest returns the paths that still wait at the end. After it, no path is parked: nobody would take it.
 func (o *Order) Rest() (list []*Parked) {
 	if o == nil {
 		return nil
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.over = true
 	for _, waiting := range o.waiting {
 		list = append(list, waiting...)
 	}

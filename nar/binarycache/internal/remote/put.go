@@ -78,7 +78,7 @@ func (s *Store) put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 	}
 	for again := 0; ; again++ {
 		tries := 0
-		err = s.transport.Retry(ctx, func() (err error) {
+		err = s.transport.retry(ctx, putting.of(o.Name), func() (err error) {
 			if tries++; tries > 1 && c != wanted {
 				// What the server does not check may have changed meanwhile: a server that is busy is waited for.
 				if err := s.recheck(ctx, o.Name, wanted); err != nil {
@@ -274,7 +274,7 @@ func newProbe(ctx context.Context, name string) (binarycache.Object, *Content, e
 
 func (s *Store) deleteProbe(ctx context.Context, name string) {
 	ctx = context.WithoutCancel(ctx) // the run may have ended meanwhile
-	err := s.transport.Retry(ctx, func() error { return s.backend.Delete(ctx, name, binarycache.Condition{}) })
+	err := s.transport.retry(ctx, deleting.of(name), func() error { return s.backend.Delete(ctx, name, binarycache.Condition{}) })
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -291,7 +291,7 @@ func (s *Store) probe(ctx context.Context) (can abilities, err error) {
 	o.Attributes[contentEncoding] = "br"
 	// refused writes under a condition, and reports whether it is not true.
 	refused := func(c binarycache.Condition) (v binarycache.Version, no bool, err error) {
-		err = s.transport.Retry(ctx, func() (err error) {
+		err = s.transport.retry(ctx, putting.of(o.Name), func() (err error) {
 			v, err = s.backend.Put(ctx, o, content, c)
 			return err
 		})

@@ -35,8 +35,8 @@ type Transport struct {
 	base     http.Transport // for what direct does not take
 	pace     pace
 	silence  time.Duration
-	answered atomic.Bool  // a server has answered once
-	failed   atomic.Int32 // requests in a row that have failed after all tries
+	answered atomic.Bool // a server has answered once
+	failed   failures
 	secrets  secrets
 }
 
