@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,8 +18,8 @@ import (
 )
 
 // Each shard searches the closure for itself, and so does a run with --since. A cache that hides a reference from such a
-// search, in the narinfo of a path on which only another run works, does not get its broken dependency past all of them: the
-// signature of that narinfo is checked, and that it is missing is said, or refused if it is there later.
+// search, in the narinfo of a path on which only another run works, does not get its broken dependency past all of them: that
+// narinfo must be there and, with trusted keys, signed, or the run fails and its report names the path.
 func TestClosureOfSomePaths(t *testing.T) {
 	dep, root := strings.Repeat("1", 32), strings.Repeat("z", 32) // in shard 0/2 and 1/2
 	data := nartest.Tree(nartest.File("x"))
@@ -49,14 +51,17 @@ func TestClosureOfSomePaths(t *testing.T) {
 		says   string
 	}{
 		{"honest, shard", full, full, []string{"--shard", "0/2"}, statusError, "-dep: nar: read"},
-		{"hidden, shard", hidden, hidden, []string{"--shard", "0/2"}, statusError, "closure: /nix/store/" + root + "-root: not signed by a trusted key"},
-		{"damaged, shard", "x", "x", []string{"--shard", "0/2"}, statusError, "closure: " + root},
-		{"missing once, shard", "", full, []string{"--shard", "0/2"}, statusError, "closure: the cache did not have " + root + " when it was asked first"},
-		{"missing, shard", "", "", []string{"--shard", "0/2"}, statusDone, "the cache does not have 1 path of the closure on which this run does not work"},
+		{"hidden, shard", hidden, hidden, []string{"--shard", "0/2"}, statusError, root + ": not signed by a trusted key"},
+		{"damaged, shard", "x", "x", []string{"--shard", "0/2"}, statusError, root + ".narinfo: line 1"},
+		{"missing once, shard", "", full, []string{"--shard", "0/2"}, statusError, root + ": the cache does not have it"},
+		{"missing, shard", "", "", []string{"--shard", "0/2"}, statusError, root + ": the cache does not have it"},
 		{"honest, other shard", full, full, []string{"--shard", "1/2"}, statusDone, ""},
 		{"missing, the shard's own", "", "", []string{"--shard", "1/2"}, statusDone, "the cache does not have 1 path of --paths"},
+		{"missing, all", "", "", nil, statusDone, "the cache does not have 1 path of --paths"},
 		{"honest, since", full, full, []string{"--since", "2026-01-01T00:00:00Z"}, statusError, "-dep: nar: read"},
 		{"hidden, since", hidden, hidden, []string{"--since", "2026-01-01T00:00:00Z"}, statusError, "not signed by a trusted key"},
+		{"missing, since", "", "", []string{"--since", "2026-01-01T00:00:00Z"}, statusDone, "the cache does not have 1 path of --paths"},
+		{"missing when read, since", "", "", []string{"--since", "2026-01-01T00:00:00Z", "--verbose"}, statusError, root + ": the cache does not have it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var asked atomic.Int64
@@ -67,7 +72,10 @@ func TestClosureOfSomePaths(t *testing.T) {
 					text = "StoreDir: /nix/store\n"
 				case "/" + root + ".narinfo":
 					text, at = c.root, time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
-					if r.Method == http.MethodGet && asked.Add(1) > 1 || r.Method == http.MethodHead && asked.Load() > 0 {
+					switch {
+					case r.Method == http.MethodHead && strings.HasPrefix(c.name, "missing when read"):
+						text = full // which is old: nothing is read again
+					case r.Method == http.MethodGet && asked.Add(1) > 1 || r.Method == http.MethodHead && asked.Load() > 0:
 						text = c.later
 					}
 				case "/" + dep + ".narinfo":
@@ -85,10 +93,19 @@ func TestClosureOfSomePaths(t *testing.T) {
 				fmt.Fprint(w, text)
 			}))
 			defer server.Close()
-			args := append([]string{"cache", "verify", "--closure", "--trusted-public-keys", public, "--paths", "-"}, c.args...)
-			status, _, stderr := narseal(t, []byte(root+"\n"), append(args, server.URL)...)
-			if status != c.status || !strings.Contains(stderr, c.says) || c.says == "" && stderr != "" {
-				t.Errorf("status %d, want %d and %q:\n%s", status, c.status, c.says, stderr)
+			for _, command := range []string{"verify", "repair --dry-run"} {
+				asked.Store(0)
+				file := filepath.Join(t.TempDir(), "report")
+				args := append([]string{"cache"}, strings.Fields(command)...)
+				args = append(args, "--closure", "--trusted-public-keys", public, "--report", file, "--paths", "-")
+				status, _, stderr := narseal(t, []byte(root+"\n"), append(append(args, c.args...), server.URL)...)
+				if status != c.status || !strings.Contains(stderr, c.says) || c.says == "" && stderr != "" {
+					t.Errorf("%s: status %d, want %d and %q:\n%s", command, status, c.status, c.says, stderr)
+				}
+				b, err := os.ReadFile(file)
+				if isClosure := strings.Contains(stderr, "error: closure: "); err != nil || isClosure && !strings.Contains(string(b), c.says) {
+					t.Errorf("%s: the report lacks %q: %v\n%s", command, c.says, err, b)
+				}
 			}
 		})
 	}

@@ -42,7 +42,6 @@ type plan struct {
 	selected func(hash string) bool   // of a cache that is listed
 	listed   time.Time                // when the oldest list was changed; zero if not known
 	members  *worklist.Members        // of the closure; nil: there is none
-	search   *search                  // for it
 }
 
 // plan reads the lists, before any path is worked on.
@@ -77,8 +76,9 @@ func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Ca
 		e.Terminal.Warnf("--paths: no path in %s", report.Plural(int64(len(o.Lists)), "list", "lists"))
 	}
 	if o.Closure {
-		p.members, p.search = worklist.NewMembers(), o.newSearch(e, cache.Store)
-		p.hashes = p.search.check(ctx, worklist.Closure(ctx, list, o.Shard, 2*o.Jobs, p.search.references, p.members))
+		search := o.newSearch(cache.Store)
+		p.members = search.members
+		p.hashes = worklist.Closure(ctx, list, o.Shard, 2*o.Jobs, search.references, p.members)
 		return p, nil
 	}
 	p.hashes = func(yield func(string, error) bool) {

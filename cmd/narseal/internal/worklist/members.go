@@ -2,17 +2,46 @@ package worklist
 
 import (
 	"fmt"
+	"math/bits"
+	"strings"
 	"sync"
 )
 
 // Members are the paths that a closure was found to have. The search believes what the cache says of references; a path
 // that is worked on is checked, and what it really refers to must be a member, too. A nil Members requires nothing.
+//
+// What the search could not find out of a path is doubted. If the path is worked on, that settles it: the path fails, is
+// missing, or what it refers to is required. Otherwise nobody knows what else belongs to the closure.
 type Members struct {
 	mu      sync.Mutex
 	paths   *set     // that were found or are required
 	found   []uint32 // their numbers, in the order in which they were found
-	isFound []uint64 // a bit for each number; the last ones may be missing
+	isFound numbers
+	doubted numbers
+	settled numbers
+	doubts  []Doubt // the first ones, at most maxDoubts
 }
+
+// A Doubt is a path of which the search does not know what it refers to, and why.
+type Doubt struct {
+	Hash   Hash
+	Reason string
+}
+
+// maxDoubts is how many Doubts Members remembers with their reasons. The others are counted.
+const maxDoubts = 1 << 10
+
+// numbers are the numbers of paths, a bit for each. The last bits may be missing.
+type numbers []uint64
+
+func (n *numbers) add(i int) {
+	for len(*n) <= i/64 {
+		*n = append(*n, 0)
+	}
+	(*n)[i/64] |= 1 << (i % 64)
+}
+
+func (n numbers) has(i int) bool { return i/64 < len(n) && n[i/64]&(1<<(i%64)) != 0 }
 
 // NewMembers returns Members without a path.
 func NewMembers() *Members { return &Members{paths: newSet()} }
@@ -23,19 +52,12 @@ func (m *Members) add(h Hash) (n int, added bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	i, _ := m.paths.add(h)
-	if m.wasFound(i) {
+	if m.isFound.has(i) {
 		return m.paths.len(), false
 	}
-	for len(m.isFound) <= i/64 {
-		m.isFound = append(m.isFound, 0)
-	}
-	m.isFound[i/64] |= 1 << (i % 64)
+	m.isFound.add(i)
 	m.found = append(m.found, uint32(i))
 	return m.paths.len(), true
-}
-
-func (m *Members) wasFound(i int) bool {
-	return i/64 < len(m.isFound) && m.isFound[i/64]&(1<<(i%64)) != 0
 }
 
 // at returns the path that was found as number i, from 0, if there are as many.
@@ -68,6 +90,54 @@ func (m *Members) Require(references []string) error {
 	return nil
 }
 
+// Doubt notes why the search does not know what a path that it has found refers to.
+func (m *Members) Doubt(h Hash, reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i, _ := m.paths.add(h)
+	if m.doubted.has(i) {
+		return
+	}
+	m.doubted.add(i)
+	if len(m.doubts) < maxDoubts {
+		m.doubts = append(m.doubts, Doubt{h, strings.Clone(clip(reason))})
+	}
+}
+
+// Settle notes that the work on a path has ended.
+func (m *Members) Settle(h Hash) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i, ok := m.paths.index(h); ok {
+		m.settled.add(i)
+	}
+}
+
+// Doubts returns the paths that are doubted and were not worked on, and how many there are: not all are listed.
+func (m *Members) Doubts() (list []Doubt, n int) {
+	if m == nil {
+		return nil, 0
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.doubted {
+		left := m.doubted[i]
+		if i < len(m.settled) {
+			left &^= m.settled[i]
+		}
+		n += bits.OnesCount64(left)
+	}
+	for _, d := range m.doubts {
+		if i, ok := m.paths.index(d.Hash); ok && !m.settled.has(i) {
+			list = append(list, d)
+		}
+	}
+	return list, n
+}
+
 // Err returns an error if a path that is required was not found.
 func (m *Members) Err() error {
 	if m == nil {
@@ -80,7 +150,7 @@ func (m *Members) Err() error {
 		return nil
 	}
 	one := 0
-	for m.wasFound(one) {
+	for m.isFound.has(one) {
 		one++
 	}
 	return fmt.Errorf("closure: %d paths, such as %v, were not checked: when the closure was searched, the cache did not say that it refers to them", n, m.paths.at(one))

@@ -40,6 +40,12 @@ func (s *set) add(h Hash) (i int, added bool) {
 	return s.used - 1, true
 }
 
+// index returns the number of h, if it was added.
+func (s *set) index(h Hash) (i int, ok bool) {
+	slot := *s.find(h)
+	return int(slot) - 1, slot != 0
+}
+
 // find returns the slot of h, or the free one where it belongs.
 func (s *set) find(h Hash) *uint32 {
 	for i := maphash.Bytes(s.seed, h[:]); ; i++ {

@@ -589,6 +589,45 @@ func TestMembersRandom(t *testing.T) {
 	}
 }
 
+// A path is doubted until the work on it has ended, whatever comes first.
+func TestDoubts(t *testing.T) {
+	m := NewMembers()
+	var want []Doubt
+	n := maxDoubts + 300
+	for i := range 3 * n {
+		h := Hash{1: byte(i >> 8), 19: byte(i)}
+		m.add(h)
+		reason := strings.Repeat(fmt.Sprint(i), 1000)
+		if i%3 == 0 {
+			m.Settle(h)
+		}
+		m.Doubt(h, reason)
+		m.Doubt(h, "again")
+		if i%3 == 1 {
+			m.Settle(h)
+		}
+		if i%3 == 2 {
+			want = append(want, Doubt{h, clip(reason)})
+		}
+	}
+	list, got := m.Doubts()
+	if got != n || len(list) != maxDoubts/3 || !slices.Equal(list, want[:len(list)]) {
+		t.Errorf("%d doubts, %d are listed, want %d", got, len(list), n)
+	}
+	m.Settle(Hash{7}) // which is none of them
+	for _, d := range want {
+		m.Settle(d.Hash)
+	}
+	if list, got := m.Doubts(); got != 0 || len(list) != 0 {
+		t.Errorf("all are settled: %d, %v", got, list)
+	}
+	var none *Members
+	none.Settle(Hash{})
+	if list, n := none.Doubts(); n != 0 || len(list) != 0 {
+		t.Error(list, n)
+	}
+}
+
 func FuzzList(f *testing.F) {
 	f.Add([]byte(sampleList))
 	f.Fuzz(func(t *testing.T, b []byte) {
