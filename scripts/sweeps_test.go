@@ -38,6 +38,8 @@ func newSweepFile(t *testing.T, program string) *sweepFile {
 		t.Fatal(err)
 	}
 	image[200] ^= 1
+	var public string
+	f.key, public = cachetest.Key(t)
 	var list strings.Builder
 	for i := range f.paths {
 		// The hash parts are spread over the whole range, so that each of 16 shards has two or three.
@@ -46,15 +48,16 @@ func newSweepFile(t *testing.T, program string) *sweepFile {
 		if i%8 == 0 {
 			tree["image"] = nartest.Exec(image)
 		}
-		if err := cachetest.Write(filepath.Join(f.dir, "cache"), cachetest.Path{Base: base, NAR: nartest.Tree(tree)}); err != nil {
+		path := cachetest.Path{Base: base, NAR: nartest.Tree(tree)}
+		cachetest.Sign(t, &path, f.key)
+		if err := cachetest.Write(filepath.Join(f.dir, "cache"), path); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(&list, "/nix/store/%s\n", base)
 	}
 	f.write("list", list.String())
-	f.key, _ = cachetest.Key(t)
 	f.write("key", f.key)
-	f.env = map[string]string{"CACHE": f.dir + "/cache", "OVERLAY": f.dir + "/overlay", "LIST": f.dir + "/list", "STATE": f.dir + "/state", "RETRY_WAIT": "0"}
+	f.env = map[string]string{"CACHE": f.dir + "/cache", "OVERLAY": f.dir + "/overlay", "LIST": f.dir + "/list", "STATE": f.dir + "/state", "RETRY_WAIT": "0", "TRUSTED_KEYS": public}
 	return f
 }
 
@@ -146,16 +149,88 @@ func (l nameValues) env() map[string]string {
 	return env
 }
 
+func buildNarseal(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "narseal")
+	if out, err := exec.Command(nartest.Tool(t, "go"), "build", "-o", program, "narseal/cmd/narseal").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return program
+}
+
+// publishedKey is what https://cache.nixos.org signs with: nix.conf(5) has it as the default of trusted-public-keys.
+const publishedKey = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
+
+// checkKeys checks that a file that sweeps cache.nixos.org trusts its key.
+func checkKeys(t *testing.T, env map[string]string) {
+	t.Helper()
+	if env["CACHE"] != "https://cache.nixos.org" || env["TRUSTED_KEYS"] != publishedKey {
+		t.Errorf("the cache is %q, the trusted keys are %q", env["CACHE"], env["TRUSTED_KEYS"])
+	}
+}
+
+// The overlay's key signs nothing that no key of the cache has signed, and shard.sh does not run without such keys.
+func TestSweepTrust(t *testing.T) {
+	nartest.Tool(t, "bash")
+	f := newSweepFile(t, buildNarseal(t))
+	forged := "0a" + strings.Repeat("0", 30) // which has a broken image
+	name := filepath.Join(f.dir, "cache", forged+".narinfo")
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write("cache/"+forged+".narinfo", regexp.MustCompile("Sig: .*").ReplaceAllString(string(b), "Sig: test-1:"+strings.Repeat("A", 86)+"=="))
+	shard := func(want int, says string) {
+		t.Helper()
+		cmd := exec.Command("bash", shardScript(t), "0/1")
+		cmd.Dir, cmd.Env = f.dir, append(os.Environ(), "PATH="+filepath.Dir(f.program)+":"+os.Getenv("PATH"), "KEY="+f.dir+"/key")
+		for name, value := range f.env {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+		out, err := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != want || !strings.Contains(string(out), says) {
+			t.Errorf("status %d, want %d and %q: %v\n%s", got, want, says, err, out)
+		}
+	}
+	keys := f.env["TRUSTED_KEYS"]
+	f.env["TRUSTED_KEYS"] = ""
+	shard(2, "TRUSTED_KEYS is not set")
+	if _, err := os.Stat(f.env["OVERLAY"]); err == nil {
+		t.Error("there is an overlay")
+	}
+	f.env["TRUSTED_KEYS"] = keys
+	shard(1, forged+"-p0: not signed by a trusted key")
+	infos, err := filepath.Glob(f.dir + "/overlay/*.narinfo")
+	if err != nil || len(infos) != f.broken-1 || slices.Contains(infos, f.dir+"/overlay/"+forged+".narinfo") {
+		t.Errorf("the overlay: %v, %q", err, infos)
+	}
+}
+
+// Each shard has a ledger of its own, also where STATE is a URL with parameters.
+func TestSweepLedgerURL(t *testing.T) {
+	f := newSweepFile(t, "/")
+	f.write("stubs/narseal", "#!/bin/sh\nwhile [ $# -gt 0 ]; do [ \"$1\" = --ledger ] && echo \"ledger $2\"; shift; done\n")
+	for state, want := range map[string]string{
+		"s3://b/dir":                             "s3://b/dir/ledger-3.jsonl",
+		"s3://b/dir/":                            "s3://b/dir/ledger-3.jsonl",
+		"s3://b/dir?region=eu-west-1&profile=x":  "s3://b/dir/ledger-3.jsonl?region=eu-west-1&profile=x",
+		"s3://b?endpoint=http://127.0.0.1:1/x?y": "s3://b/ledger-3.jsonl?endpoint=http://127.0.0.1:1/x?y",
+		f.dir + "/a?b":                           f.dir + "/a?b/ledger-3.jsonl",
+	} {
+		f.env["STATE"] = state
+		if got := f.run([]string{"bash", shardScript(t), "3/4"}, map[string]string{"KEY": "key"}); got != "ledger "+want+"\n" {
+			t.Errorf("%s: %s, want %s", state, got, want)
+		}
+	}
+}
+
 // The commands of the files in docs/sweeps for Kubernetes, AWS Batch and GitHub Actions sweep a cache, with the variables that
 // the schedulers set. TestSweep of cmd/narseal has GNU parallel and Slurm themselves run theirs.
 func TestSweepFiles(t *testing.T) {
 	for _, tool := range []string{"bash", "sha256sum", "tar", "zstd"} {
 		nartest.Tool(t, tool)
 	}
-	program := filepath.Join(t.TempDir(), "narseal")
-	if out, err := exec.Command(nartest.Tool(t, "go"), "build", "-o", program, "narseal/cmd/narseal").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	program := buildNarseal(t)
 	t.Run("kubernetes", func(t *testing.T) { sweepKubernetes(newSweepFile(t, program)) })
 	t.Run("aws-batch", func(t *testing.T) { sweepAWSBatch(newSweepFile(t, program)) })
 	t.Run("github-actions", func(t *testing.T) { sweepGitHub(newSweepFile(t, program)) })
@@ -179,6 +254,7 @@ func sweepKubernetes(f *sweepFile) {
 		f.t.Fatal(err)
 	}
 	container := job.Spec.Template.Spec.Containers[0]
+	checkKeys(f.t, container.Env.env())
 	f.env["KEY"] = f.dir + "/key"
 	for i := range job.Spec.Completions {
 		f.run(replaceAll(container.Command, "/shard.sh", shardScript(f.t)), container.Env.env(), map[string]string{"JOB_COMPLETION_INDEX": strconv.Itoa(i)})
@@ -213,6 +289,7 @@ func sweepAWSBatch(f *sweepFile) {
 		f.t.Fatal(err)
 	}
 	c := definition.ContainerProperties
+	checkKeys(f.t, c.Environment.env())
 	command := replaceAll(replaceAll(c.Command, "/shard.sh", shardScript(f.t)), "/tmp/key", f.dir+"/job-key")
 	for i := range size {
 		f.run(command, c.Environment.env(), map[string]string{
@@ -252,6 +329,7 @@ func sweepGitHub(f *sweepFile) {
 	if err := yaml.Unmarshal(readSweepFile(f.t, "github-actions.yml"), &workflow); err != nil {
 		f.t.Fatal(err)
 	}
+	checkKeys(f.t, workflow.Env)
 	f.write("stubs/curl", curlStub)
 	f.write("stubs/aws", awsStub)
 	f.write(".github/workflows/shard.sh", string(readSweepFile(f.t, "shard.sh")))

@@ -2,24 +2,35 @@
 # Sweeps one shard: shard.sh PART, where PART is I/N, or auto/N under a scheduler that numbers its tasks.
 #
 # The environment says what to sweep:
-#   CACHE    the cache to read, such as https://cache.nixos.org
-#   OVERLAY  the cache to write, such as s3://overlay?region=eu-west-1
-#   KEY      the file with the secret key
-#   LIST     the file with the store paths, or its URL
-#   STATE    a directory for the ledgers, or the URL of one in S3 (default: ./sweep)
-#   METRICS  a directory for metrics, such as that of node_exporter's textfile collector (optional)
-#   OPTIONS  more options, such as --max-age 48h (optional)
+#   CACHE         the cache to read, such as https://cache.nixos.org
+#   TRUSTED_KEYS  its public keys, separated by spaces; a path that none of them has signed is not signed by KEY
+#   OVERLAY       the cache to write, such as s3://overlay?region=eu-west-1
+#   KEY           the file with the secret key
+#   LIST          the file with the store paths, or its URL
+#   STATE         a directory for the ledgers, or its URL, such as s3://state/ledgers?region=eu-west-1 (default: ./sweep)
+#   METRICS       a directory for metrics, such as that of node_exporter's textfile collector (optional)
+#   OPTIONS       more options, such as --max-age 48h (optional)
 set -uo pipefail
 
 part=$1
+if [ -z "${TRUSTED_KEYS:-}" ]; then
+	echo "shard.sh: TRUSTED_KEYS is not set: the public keys of $CACHE, such as cache.nixos.org-1:…" >&2
+	exit 2
+fi
 state=${STATE:-./sweep}
 index=${part%/*}
 if [ "$index" = auto ]; then
 	slurm=${SLURM_ARRAY_TASK_ID:+$((SLURM_ARRAY_TASK_ID - ${SLURM_ARRAY_TASK_MIN:-0}))}
 	index=${JOB_COMPLETION_INDEX:-${AWS_BATCH_JOB_ARRAY_INDEX:-$slurm}}
 fi
-case $state in *://*) ;; *) mkdir -p "$state" ;; esac
-args=(--overlay --output "$OVERLAY" --secret-key-file "$KEY" --paths "$LIST" --shard "$part" --ledger "$state/ledger-$index.jsonl")
+query=
+case $state in
+*://*\?*) query="?${state#*\?}" state=${state%%\?*} ;;
+*://*) ;;
+*) mkdir -p "$state" ;;
+esac
+args=(--overlay --output "$OVERLAY" --secret-key-file "$KEY" --trusted-public-keys "$TRUSTED_KEYS" --paths "$LIST" --shard "$part"
+	--ledger "${state%/}/ledger-$index.jsonl$query")
 if [ -n "${METRICS:-}" ]; then
 	args+=(--metrics "$METRICS/narseal-$index.prom")
 fi
