@@ -64,7 +64,7 @@ var modulos = []value[address.Modulo]{
 	{address.ModuloSignatures.String(), address.ModuloSignatures},
 }
 
-// addressNames are the store paths that address needs, as the user gives them.
+// addressNames holds the store paths that address needs, as given by the user.
 type addressNames struct {
 	self, storeDir string
 	references     []string

@@ -7,8 +7,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// arrange returns args, a call of the program, with the options of its command before the operands, where alone the
-// CLI library takes them. After "--" everything is an operand, and so is "-".
+// arrange returns args, a call of the program, with the options of its command moved before the operands, because the
+// CLI library accepts them only there. "-" and everything after "--" are operands.
 func arrange(app *cli.App, args []string) []string {
 	begin, command := 1, (*cli.Command)(nil)
 	for cs := app.Commands; begin < len(args); begin++ {
@@ -37,7 +37,7 @@ func arrange(app *cli.App, args []string) []string {
 				continue
 			}
 			if i++; i == len(args) {
-				return append(slices.Clip(args[:begin]), options...) // the library says what is missing
+				return append(slices.Clip(args[:begin]), options...) // the library reports what is missing
 			}
 			options = append(options, args[i])
 		}
@@ -49,7 +49,7 @@ func arrange(app *cli.App, args []string) []string {
 	return arranged
 }
 
-// takesNext reports whether an option, as it is written, has its value in the next argument.
+// takesNext reports whether the value of an option is in the next argument.
 func takesNext(c *cli.Command, arg string) bool {
 	name := strings.TrimPrefix(arg[1:], "-")
 	i := slices.IndexFunc(c.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })

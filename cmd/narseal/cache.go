@@ -27,7 +27,7 @@ func cacheCommand(p *process) *cli.Command {
 	}
 }
 
-// cacheOptions are those of all commands on caches.
+// cacheOptions are the options that all commands on caches share.
 type cacheOptions struct {
 	common commonOptions
 	selectionOptions
@@ -38,7 +38,7 @@ func (o *cacheOptions) flags(to *cachecmd.Options) []cli.Flag {
 		recordOptions(to), o.common.flags())
 }
 
-// begin reads the options. ruleFiles are those that another option reads, perhaps from stdin.
+// begin evaluates the options. ruleFiles are the rule files of another option, one of which may be stdin.
 func (o *cacheOptions) begin(p *process, c *cli.Context, to *cachecmd.Options, ruleFiles ...string) (env *command.Env, err error) {
 	if c.NArg() != 1 {
 		return nil, terminal.Usage(helpHint(c.Command, "options"), "cache %s takes one CACHE, got %d", c.Command.Name, c.NArg())
@@ -101,7 +101,8 @@ func cacheRepairCommand(p *process) *cli.Command {
 		ArgsUsage: "CACHE",
 		Description: aboutCaches + `
 The store paths that change are listed on stdout. NARs that were xz stay xz, but become
-about 30 % larger than by xz -6; --compression zstd --level 9 gives that size faster.
+about 30 % larger than with xz -6; --compression zstd --level 9 gives the same size
+faster.
 
   narseal cache repair --secret-key-file ./key ./cache`,
 		Flags: join([]cli.Flag{onCMSOption(&o.OnCMS, "keep")}, change.flags(&o), cache.flags(&o.Options)),
@@ -132,14 +133,14 @@ func cacheRewriteCommand(p *process) *cli.Command {
 		ArgsUsage: "CACHE",
 		Description: aboutCaches + `
 The rules apply to references and derivers, too. A store path that a rule names on its
-left side is left out: all others are made to refer to the path on the right side, and
-nothing refers to it any more. With --rename it gets the new name, and a new narinfo;
-without --prune the old one stays. With --output, what is left out is not copied. The
+left side is left out: all others then refer to the path on the right side, and nothing
+refers to it any more. With --rename it gets the new name, and a new narinfo; without
+--prune the old one stays. With --output, paths that are left out are not copied. The
 store paths that change are listed on stdout, by their new names.
 
-A run that is stopped is continued by the next one with the same rules. If rules
-would undo themselves, as a swap does, a record of what is done in place is kept in
-the directory that --state names.
+The next run with the same rules continues a stopped run. If rules would undo
+themselves, as a swap does, a record of the changes in place is kept in the directory
+that --state names.
 
   narseal cache rewrite --map OLD=NEW --secret-key-file ./key -o ./new ./cache`,
 		Flags: join(rules.flags(), []cli.Flag{

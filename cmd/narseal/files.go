@@ -14,7 +14,8 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// checkFiles refuses an output file that would overwrite an input or another output, and a URL where none is read.
+// checkFiles refuses an output file that would overwrite an input or another output, and URLs where only files are
+// allowed.
 func checkFiles(c *cli.Context) error {
 	if err := refuseURLs(c); err != nil {
 		return err
@@ -34,7 +35,7 @@ func checkFiles(c *cli.Context) error {
 			written = append(written, use{option, c.String(f.Names()[0])})
 		}
 	}
-	order := []string{"--report", "--output"} // the others come last
+	order := []string{"--report", "--output"} // before the other outputs
 	slices.SortStableFunc(written, func(a, b use) int {
 		return cmp.Compare(slices.Index(order, b.as), slices.Index(order, a.as))
 	})
@@ -52,7 +53,7 @@ func checkFiles(c *cli.Context) error {
 		inputs = append(inputs, use{"the input", name})
 	}
 	for _, out := range written {
-		if out.as != "--output" { // which the command compares with its input, and then says more
+		if out.as != "--output" { // the command itself compares --output with its input, with a better message
 			read, inputs = append(read, inputs...), nil
 		}
 		if err := checkOutput(c, out.as, out.name); err != nil {
@@ -68,7 +69,7 @@ func checkFiles(c *cli.Context) error {
 	return nil
 }
 
-// checkOutput refuses an output file that is the standard input, or an object of a cache that is read.
+// checkOutput refuses an output file that is stdin, or an object of a cache that is read.
 func checkOutput(c *cli.Context, as, name string) error {
 	if name == "" || name == "-" || cachestore.IsURL(name) {
 		return nil
@@ -91,8 +92,7 @@ func checkOutput(c *cli.Context, as, name string) error {
 	return nil
 }
 
-// writtenFile returns the absolute name of the file that is written for an output: symlinks are followed, also to a file that
-// exists.
+// writtenFile returns the absolute name of the file that is written for an output, after following symlinks.
 func writtenFile(name string) (string, error) {
 	name, err := filepath.Abs(name)
 	if err != nil {
@@ -113,7 +113,7 @@ func isObject(dir, name string) bool {
 	}
 	name, err = writtenFile(name)
 	if err != nil {
-		return false // nothing can be written there
+		return false // no file can be written there
 	}
 	for at := name; at != filepath.Dir(at); at = filepath.Dir(at) {
 		if info, err := os.Stat(filepath.Dir(at)); err != nil || !os.SameFile(info, cache) {
@@ -149,7 +149,7 @@ func refuseURLs(c *cli.Context) error {
 	return nil
 }
 
-// sameFile reports whether two names are of one regular file, which may not exist yet.
+// sameFile reports whether two names are of the same regular file, which need not exist yet.
 func sameFile(a, b string) bool {
 	x, errX := os.Stat(a)
 	y, errY := os.Stat(b)

@@ -10,8 +10,8 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// The functions of this file declare options: where its value goes, its names (the first one is the long one), the
-// group under which help lists it, and what help says of it. The value's name stands in backquotes.
+// The functions in this file declare options. Their parameters are the variable for the value, the names (the long one
+// first), the group in the help, and the help text, in which backquotes mark the name of the value.
 
 func text(to *string, names, group, usage string) *cli.StringFlag {
 	name, aliases := splitNames(names)
@@ -65,19 +65,19 @@ func size(to *int64, value, names, group, usage string) *cli.StringFlag {
 	return &cli.StringFlag{Name: name, Aliases: aliases, Category: group, Usage: usage, Value: value, Action: set}
 }
 
-// A choiceFlag is an option whose value is one of a few. Any other value is a usage error before the command begins.
+// A choiceFlag is an option with a fixed set of values. Any other value is a usage error before the command begins.
 type choiceFlag struct {
 	cli.StringFlag
 	names []string
 }
 
-// A value is one of a choice, by its name.
+// A value is one value of a choiceFlag, and its name.
 type value[T any] struct {
 	name string
 	is   T
 }
 
-// oneOf declares an option with one of these values; it is the one called name unless it is given.
+// oneOf declares an option with these values. The default is the value called name.
 func oneOf[T any](to *T, name string, values []value[T], option, group, usage string) *choiceFlag {
 	f := &choiceFlag{StringFlag: cli.StringFlag{Name: option, Category: group, Usage: usage, Value: name}}
 	for _, v := range values {
@@ -98,7 +98,7 @@ func oneOf[T any](to *T, name string, values []value[T], option, group, usage st
 	return f
 }
 
-// words are the values of a choice that is known by its words.
+// words returns the values of a choice whose values are their names. s separates them by bars.
 func words(s string) []value[string] {
 	var values []value[string]
 	for _, w := range strings.Split(s, "|") {
@@ -107,7 +107,7 @@ func words(s string) []value[string] {
 	return values
 }
 
-// These are options that name files. An output must be neither an input nor another output.
+// These types mark options that name files, for checkFiles.
 type (
 	outputFile struct{ *cli.StringFlag }
 	inputFile  struct{ *cli.StringFlag }
@@ -119,5 +119,5 @@ func splitNames(names string) (name string, aliases []string) {
 	return all[0], all[1:]
 }
 
-// join makes one list of several groups' flags.
+// join concatenates groups of flags.
 func join(groups ...[]cli.Flag) []cli.Flag { return slices.Concat(groups...) }

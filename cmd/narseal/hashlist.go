@@ -11,8 +11,8 @@ import (
 	"narseal/filter/rules"
 )
 
-// addHashes adds the hash parts that r lists, the file that an option names: one per line, as such or in a store path;
-// # starts a comment.
+// addHashes adds the hash parts that r lists, one hash part or store path per line; # starts a comment. option and
+// name, the name of the file, are for messages.
 func addHashes(hashes map[string]bool, r io.Reader, option, name string) error {
 	lines := bufio.NewScanner(r)
 	for n := 1; lines.Scan(); n++ {

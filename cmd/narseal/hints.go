@@ -13,7 +13,7 @@ import (
 	"narseal/nar/binarycache/state"
 )
 
-// hintFor says what can be done about errors of the packages below cmd; it may be empty.
+// hintFor returns the hint for an error of a package outside of cmd, or "".
 func hintFor(err error) string {
 	var invalid *filter.SignatureError
 	var rename *filter.RenameError
@@ -40,7 +40,7 @@ func hintFor(err error) string {
 	return ""
 }
 
-// hintForSignature says what can be done about an image whose signature cannot be repaired.
+// hintForSignature returns the hint for an image whose signature cannot be repaired.
 func hintForSignature(e *filter.SignatureError) string {
 	if e.Slice.Status == macho.StatusCMS {
 		return "--on-cms adhoc replaces the certificate's signature with an ad-hoc one; --on-cms keep passes the image through with an invalid signature"
@@ -48,7 +48,7 @@ func hintForSignature(e *filter.SignatureError) string {
 	return "--on-cms keep passes the image through unchanged"
 }
 
-// versionString is the stamped version, or what the build knows of itself.
+// versionString returns the stamped version, or else the version in the build info.
 func versionString() string {
 	if version != "devel" {
 		return version

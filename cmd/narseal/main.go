@@ -24,17 +24,17 @@ import (
 // version is stamped by scripts/release.
 var version = "devel"
 
-// program is what users call the program, whatever its file is called.
+// program is the name of the program in messages, regardless of the name of its file.
 const program = "narseal"
 
 func main() {
 	enforce = sandbox.Restrict
 	limitMemory = debug.SetMemoryLimit
-	log.SetOutput(io.Discard) // net/http quotes there what servers send unasked
+	log.SetOutput(io.Discard) // net/http logs data that servers send without a request
 	os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole program but for the process around it. It returns the exit status.
+// run runs the program with these arguments and streams. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := newProcess(stdin, stdout, stderr)
 	return p.finish(cleanup.Run(ctx, func(ctx context.Context, reg *cleanup.Registry) error {
@@ -45,11 +45,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}))
 }
 
-// process is what the commands have of the process around them.
+// process holds the streams and services that all commands use.
 type process struct {
 	stdin    io.Reader
 	stdout   io.Writer
-	checked  *checkedWriter // stdout for what does not look at errors
+	checked  *checkedWriter // stdout for writers that ignore errors
 	terminal *terminal.Terminal
 	cleanup  *cleanup.Registry
 }
@@ -105,22 +105,22 @@ identical.
     narseal rewrite --map OLD=NEW |
     nix-store --restore ./new`,
 		HideHelpCommand: true, // see helpCommand
-		// A file's name may hold a comma.
+		// The name of a file may contain a comma.
 		DisableSliceFlagSeparator: true,
 		// The library would print usage errors to stdout and exit by itself.
 		OnUsageError:   onUsageError,
 		ExitErrHandler: func(*cli.Context, error) {},
 		Flags:          []cli.Flag{cli.HelpFlag},
-		// Not reached but by --help with arguments.
+		// Reached only by --help with arguments.
 		CommandNotFound: func(c *cli.Context, _ string) { showHelp(c.App.Writer, c) },
 		Action:          needsCommand,
 		Commands:        commands(p, args),
 	}
 }
 
-// commands returns the command that args begin with and those that help with all. If args do not begin with a command,
-// nor ask for the version, it returns all: the user asks for help or mistypes. Declaring the options of every command
-// would delay each start.
+// commands returns only the command that args begin with and the help commands, because declaring the options of every
+// command would slow down each start. If args neither begin with a command nor ask for the version, it returns all
+// commands, for help and for usage errors.
 func commands(p *process, args []string) []*cli.Command {
 	declared := []struct {
 		name    string

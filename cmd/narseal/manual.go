@@ -16,7 +16,7 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// This file turns the CLI library's commands and flags into what package manual renders.
+// This file converts the CLI library's commands and flags to the values that package manual renders.
 
 func init() {
 	cli.HelpPrinter = func(w io.Writer, _ string, data any) {
@@ -88,8 +88,8 @@ func options(flags []cli.Flag) []manual.Option {
 	return all
 }
 
-// visible lists the options that are not hidden, with --help at the end: the library puts --help and --version among
-// them, or not, as the case may be.
+// visible returns the options that are not hidden, with --help at the end. The library adds --help and --version only
+// sometimes.
 func visible(flags []cli.Flag) []cli.Flag {
 	flags = slices.DeleteFunc(slices.Clone(flags), func(f cli.Flag) bool {
 		v, ok := f.(cli.VisibleFlag)
@@ -98,7 +98,7 @@ func visible(flags []cli.Flag) []cli.Flag {
 	return append(flags, cli.HelpFlag)
 }
 
-// optionValue is the name of an option's value, or its choices. It is empty if the option takes none.
+// optionValue returns the name of an option's value, or its choices. It is empty if the option takes no value.
 func optionValue(f cli.Flag) string {
 	if c, ok := f.(*choiceFlag); ok {
 		return strings.Join(c.names, "|")
@@ -110,7 +110,7 @@ func optionValue(f cli.Flag) string {
 	return ""
 }
 
-// unquoteUsage removes the backquotes from the value's name in a usage.
+// unquoteUsage returns a usage text without backquotes, and the name of the value that they mark.
 func unquoteUsage(usage string) (value, text string) {
 	before, rest, ok := strings.Cut(usage, "`")
 	if !ok {
@@ -175,8 +175,8 @@ func showHelp(w io.Writer, c *cli.Context) {
 	}
 }
 
-// commandAt finds a command by the names that lead to it. If there is none, it returns the last one that it found,
-// and the name that failed.
+// commandAt finds a command by its names, outer commands first. If there is none, it returns the last command that it
+// found, and the unknown name.
 func commandAt(app *cli.App, names []string) (found *cli.Command, unknown string) {
 	cs := app.Commands
 	for _, n := range names {
@@ -218,7 +218,7 @@ func manCommand() *cli.Command {
 		Name:      "man",
 		Usage:     "write the manual pages into a directory",
 		ArgsUsage: "DIR",
-		Hidden:    true, // packagers call it by way of scripts/man
+		Hidden:    true, // packagers call it through scripts/man
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return terminal.Usage("", "man takes one DIR, got %d", c.NArg())
@@ -237,7 +237,7 @@ func manCommand() *cli.Command {
 	}
 }
 
-// manDate is the date of the manual pages: SOURCE_DATE_EPOCH (reproducible-builds.org), or today.
+// manDate returns the date of the manual pages: SOURCE_DATE_EPOCH (reproducible-builds.org), or today.
 func manDate() (time.Time, error) {
 	s := os.Getenv("SOURCE_DATE_EPOCH")
 	if s == "" {

@@ -7,27 +7,28 @@ import (
 	"narseal/filter/spill"
 )
 
-// limitMemory tells Go's garbage collector how large the heap should be. It is nil unless main sets it: it would apply to all
-// tests of a process.
+// limitMemory sets the memory limit of Go's garbage collector. It is nil unless main sets it, because it would apply to
+// all tests of a process.
 var limitMemory func(bytes int64) int64
 
 const (
-	// heapMemory is what the heap takes besides --hold-memory and the budgets below, in bytes. The code and what the
-	// system counts with it take about 20 MiB more.
+	// heapMemory is the size of the heap without --hold-memory and the budgets below, in bytes. The system counts about
+	// 20 MiB more for the program, such as its code.
 	heapMemory = 40 << 20
-	// cacheMemory is what decoder windows of a cache may take, see package binarycache.
+	// cacheMemory is the maximum memory for the decoder windows of a cache, in bytes, see package binarycache.
 	cacheMemory = 144 << 20
 )
 
-// limitMemory has garbage collected in time: by itself, Go lets the heap grow to twice of what is in use, and farther if
-// other processes take the CPU. more is what the command takes besides. A GOMEMLIMIT of the user has precedence.
+// limitMemory makes Go collect garbage in time. By default, Go lets the heap grow to twice the memory in use, and
+// further if other processes use the CPU. more is the additional memory of the command in bytes. A GOMEMLIMIT in the
+// environment has precedence.
 func (o *commonOptions) limitMemory(more int64) {
 	if limitMemory != nil && os.Getenv("GOMEMLIMIT") == "" {
 		limitMemory(o.heapLimit(more))
 	}
 }
 
-// heapLimit is the size of the heap from which on garbage is collected whenever there is some.
+// heapLimit returns the size of the heap, in bytes, above which Go collects garbage as often as necessary.
 func (o *commonOptions) heapLimit(more int64) int64 {
 	limit := spill.Options{Memory: o.SpillMemory}.Limit()
 	limit = min(limit, 1<<50) + heapMemory + more

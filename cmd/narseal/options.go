@@ -15,9 +15,9 @@ import (
 	"narseal/macho"
 )
 
-// Each type of this file is a group of options: what they are called, and the values that they fill.
+// Each type in this file declares a group of options and holds their values.
 
-// commonOptions are those of every command that works on something.
+// commonOptions are the options of every command that processes something.
 type commonOptions struct {
 	command.Common
 	terminal  terminal.Options
@@ -33,7 +33,7 @@ func (o *commonOptions) flags() []cli.Flag {
 	}, o.processFlags())
 }
 
-// processFlags are those of commands that read no archive, too.
+// processFlags returns the options that also apply to commands that read no archive.
 func (o *commonOptions) processFlags() []cli.Flag {
 	return []cli.Flag{
 		oneOf(&o.noSandbox, "auto", []value[bool]{{"auto", false}, {"off", true}}, "sandbox", manual.Resources,
@@ -43,7 +43,7 @@ func (o *commonOptions) processFlags() []cli.Flag {
 	}
 }
 
-// env begins a command with these options.
+// env begins a command with these options, and returns its environment.
 func (o *commonOptions) env(p *process) *command.Env {
 	p.terminal.Configure(o.terminal)
 	o.limitMemory(0)
@@ -60,7 +60,7 @@ func (o *commonOptions) enforce() func(sandbox.Policy) (sandbox.Status, error) {
 	return enforce
 }
 
-// archiveOptions are those of commands that write an archive, compressed or not.
+// archiveOptions returns the options of commands that write an archive, compressed or not.
 func archiveOptions(o *command.Archive) []cli.Flag {
 	return join([]cli.Flag{outputOption(&o.Output)}, compressionOptions(&o.Compression, &o.Level,
 		"compress the output; same: in the same way as the input"))
@@ -79,7 +79,7 @@ func compressionOptions(name *string, level *int, usage string) []cli.Flag {
 
 func jobsOption(to *int, usage string) cli.Flag {
 	f := positive(to, runtime.NumCPU(), "jobs j", manual.Resources, usage)
-	f.DefaultText = "the number of CPUs" // which would differ from machine to machine, and so would the help
+	f.DefaultText = "the number of CPUs" // the number itself would make the help differ between machines
 	return f
 }
 
@@ -113,7 +113,7 @@ func unsignedOption(o *command.ListOptions) cli.Flag {
 		"unsigned", manual.Signatures, "arm64 macOS code without a signature, which does not run: count it as invalid, list it with a warning, or ignore it")
 }
 
-// unpackOptions are the limits of looking into packed files.
+// unpackOptions returns the options that limit the search in packed files.
 func unpackOptions(o *command.Unpack) []cli.Flag {
 	return []cli.Flag{
 		positive(&o.Depth, refs.DefaultDepth, "deep-depth", manual.Packed, "search up to `N` levels of nested packed files"),

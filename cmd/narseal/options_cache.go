@@ -17,7 +17,7 @@ import (
 	"narseal/filter/rules"
 )
 
-// selectionOptions say which paths of a cache are worked on.
+// selectionOptions select the paths of a cache to process.
 type selectionOptions struct {
 	lists, keys          []string
 	since, shard, maxAge string
@@ -35,7 +35,7 @@ func (o *selectionOptions) flags() []cli.Flag {
 	}
 }
 
-// selection reads the options. taken says that stdin is read by another one.
+// selection evaluates the options. taken says that another option reads stdin.
 func (o *selectionOptions) selection(taken bool) (s cachecmd.Selection, err error) {
 	s.Lists, s.Closure = o.lists, o.closure
 	if o.since != "" {
@@ -72,7 +72,7 @@ func (o *selectionOptions) selection(taken bool) (s cachecmd.Selection, err erro
 	return s, nil
 }
 
-// parseMaxAge reads --max-age.
+// parseMaxAge parses --max-age.
 func (o *selectionOptions) parseMaxAge() (time.Duration, error) {
 	if o.maxAge == "" {
 		return 0, nil
@@ -84,7 +84,7 @@ func (o *selectionOptions) parseMaxAge() (time.Duration, error) {
 	return d, nil
 }
 
-// recordOptions are where a run writes what it did.
+// recordOptions returns the options for the files in which a run records its work.
 func recordOptions(o *cachecmd.Options) []cli.Flag {
 	return []cli.Flag{
 		outputFile{text(&o.Ledger, "ledger", manual.Reports, "record each finished path in `FILE`, or in an object in S3, and skip paths that it already lists unchanged")},
@@ -92,7 +92,7 @@ func recordOptions(o *cachecmd.Options) []cli.Flag {
 	}
 }
 
-// excluded are the hash parts of --exclude.
+// excluded returns the hash parts of --exclude.
 func excluded(paths []string) (map[string]bool, error) {
 	hashes := map[string]bool{}
 	for _, s := range paths {
@@ -105,7 +105,7 @@ func excluded(paths []string) (map[string]bool, error) {
 	return hashes, nil
 }
 
-// parseSince reads a time, a date (of the local time zone), or how long ago.
+// parseSince parses a time, a date in the local time zone, or a duration before now.
 func parseSince(s string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t, nil
@@ -119,10 +119,10 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, terminal.Usage("", "--since %q: want a date, a time as in 2026-01-31T12:00:00Z, or how long ago as in 36h", s)
 }
 
-// changeOptions are those of the commands that change a cache.
+// changeOptions are the options of the commands that change a cache.
 type changeOptions struct{ keyOptions }
 
-// keyOptions name secret keys.
+// keyOptions is the option that names files of secret keys.
 type keyOptions struct{ keyFiles []string }
 
 func (o *keyOptions) flag(usage string) cli.Flag {

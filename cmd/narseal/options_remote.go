@@ -6,7 +6,7 @@ import (
 	"narseal/cmd/narseal/internal/manual"
 )
 
-// netrcOption is that of commands which read caches.
+// netrcOption returns the option of commands that read caches.
 func netrcOption(to *string) cli.Flag {
 	return inputFile{text(to, "netrc-file", manual.InOut, "read the user name and password for a cache behind HTTP from `FILE` (default: ~/.netrc)")}
 }

@@ -16,7 +16,7 @@ import (
 	"narseal/filter/rules"
 )
 
-// ruleOptions are those that name rules.
+// ruleOptions are the options for rules.
 type ruleOptions struct {
 	maps, files []string
 	encodings   string
@@ -30,7 +30,7 @@ func (o *ruleOptions) flags() []cli.Flag {
 	}
 }
 
-// ruleHint is for a rule that cannot be read.
+// ruleHint is the hint for a malformed rule.
 const ruleHint = "a rule is HASH=NEWHASH or HASH-NAME=NEWHASH-NAME, each side as long as the other; /nix/store/ in front is ignored"
 
 func encodingsOption(to *string, usage string) cli.Flag {
@@ -39,11 +39,11 @@ func encodingsOption(to *string, usage string) cli.Flag {
 	return f
 }
 
-// rulesGCPercent is GOGC while rules are read and compiled: nearly all that is allocated meanwhile stays, so a collection
-// frees nothing. With 100,000 rules, collections take half of the time.
+// rulesGCPercent is GOGC while rules are read and compiled. Nearly all memory that is allocated then stays in use, so a
+// collection frees almost nothing. With 100,000 rules and the default, collections take half of the time.
 const rulesGCPercent = 400
 
-// compile reads the rules. The file "-" is stdin, which must not be the command's input.
+// compile reads and compiles the rules. The file "-" is stdin, which must not be the command's input, too.
 func (o *ruleOptions) compile(stdin io.Reader, input string) (*rules.Set, error) {
 	if len(o.files) > 0 {
 		defer debug.SetGCPercent(debug.SetGCPercent(rulesGCPercent))
@@ -65,7 +65,7 @@ func (o *ruleOptions) compile(stdin io.Reader, input string) (*rules.Set, error)
 			return nil, err
 		}
 		if list == nil {
-			list = more // which may be large
+			list = more // the list may be large
 		} else {
 			list = append(list, more...)
 		}

@@ -55,10 +55,10 @@ most 1,048,576 different store paths per input; more are an error.
 	}
 }
 
-// defaultStoreDir is where almost every store is.
+// defaultStoreDir is the store directory of almost every store.
 const defaultStoreDir = "/nix/store"
 
-// refsNames are what refs looks for, as the user gives it.
+// refsNames holds what refs looks for, as given by the user.
 type refsNames struct {
 	deny                           []string
 	allowOnly, storeDir, encodings string

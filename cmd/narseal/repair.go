@@ -24,10 +24,10 @@ func repairCommand(p *process) *cli.Command {
 		Usage:     "repair every invalid signature, and change nothing else",
 		ArgsUsage: "[INPUT] | --in-place PATH...",
 		Description: `INPUT is a NAR or an export stream, raw or compressed; no INPUT, or -, is stdin.
-Stale page slots and special slots are recomputed, whatever the cause. A bundle whose
+Stale page slots and special slots are recomputed, for any cause. A bundle whose
 files changed gets a new seal: digests in CodeResources, and the slots of its main
-executable. What cannot be repaired is passed through unchanged and named on stderr;
-the exit status is then 3.
+executable. Images that cannot be repaired are passed through unchanged and named on
+stderr; the exit status is then 3.
 
   narseal repair -o good.nar broken.nar
 
@@ -67,11 +67,11 @@ repair, which updates the database, too.
 	}
 }
 
-// checkInPlace refuses what --in-place cannot do, and unless forced what it should not do.
+// checkInPlace refuses options and paths that --in-place does not support, and, unless forced, paths in a Nix store.
 func checkInPlace(c *cli.Context, force bool) error {
 	for _, name := range []string{"output", "compression", "level"} {
 		if c.IsSet(name) {
-			return terminal.Usage("", "--in-place replaces files, --%s is of archives", name)
+			return terminal.Usage("", "--in-place replaces files; --%s is for archives", name)
 		}
 	}
 	if c.NArg() == 0 {

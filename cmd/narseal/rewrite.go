@@ -50,7 +50,7 @@ signature; --on-cms changes this.
 	}
 }
 
-// inputArg is the one INPUT of a command, "-" if none is given.
+// inputArg returns the single INPUT of a command, or "-" if none is given.
 func inputArg(c *cli.Context) (string, error) {
 	switch c.NArg() {
 	case 0:

@@ -8,8 +8,8 @@ import (
 	"os"
 )
 
-// checkedWriter is stdout for the CLI library and for help, which do not look at what a write returns. It remembers the
-// first error, which run returns.
+// checkedWriter is stdout for the CLI library and for help, which ignore write errors. It keeps the first error for run
+// to return.
 type checkedWriter struct {
 	io.Writer
 	err error
@@ -24,10 +24,10 @@ func (w *checkedWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Unwrap returns the stream, whose style terminal.StyleOf looks for.
+// Unwrap returns the stream, for terminal.StyleOf.
 func (w *checkedWriter) Unwrap() io.Writer { return w.Writer }
 
-// finishStdout returns err, or else the first error of writing to stdout.
+// finishStdout returns err, or else the first error of a write to stdout.
 func (p *process) finishStdout(err error) error {
 	if err == nil {
 		err = p.checked.err

@@ -24,7 +24,7 @@ func storeCommand(p *process) *cli.Command {
 	}
 }
 
-// storeOptions are those of all commands on stores.
+// storeOptions are the options that all commands on stores share.
 type storeOptions struct{ common commonOptions }
 
 func (o *storeOptions) flags(to *storecmd.Options) []cli.Flag {

@@ -413,7 +413,7 @@ func TestStoreModified(t *testing.T) {
 	}
 	writeFile(t, app+"/new", []byte("x"))
 	out, stderr := s.want(1, "store", "repair")
-	if out != tool+"\n" || !strings.Contains(stderr, app+": its contents are not those that Nix's database says") ||
+	if out != tool+"\n" || !strings.Contains(stderr, app+": its contents do not match Nix's database") ||
 		!strings.Contains(stderr, "nix-store --repair-path "+app) {
 		t.Errorf("%s%s", out, stderr)
 	}

@@ -13,7 +13,7 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// prepare gives commands what is alike in all of them.
+// prepare sets the fields that are the same for all commands.
 func prepare(cs []*cli.Command) {
 	for _, c := range cs {
 		c.OnUsageError = onUsageError
@@ -21,7 +21,7 @@ func prepare(cs []*cli.Command) {
 		if len(c.Subcommands) > 0 {
 			c.Action = needsCommand
 			for _, sub := range c.Subcommands {
-				// The library would do so only when it runs c.
+				// The library would set it only when it runs c.
 				sub.HelpName = program + " " + c.Name + " " + sub.Name
 			}
 			prepare(c.Subcommands)
@@ -31,10 +31,10 @@ func prepare(cs []*cli.Command) {
 	}
 }
 
-// errNoCommand ends a call without a command, after help was shown.
+// errNoCommand is the error of a call without a command, after help was shown.
 var errNoCommand = errors.New("no command")
 
-// needsCommand is the action of what does nothing by itself.
+// needsCommand is the action of commands that only have subcommands.
 func needsCommand(c *cli.Context) error {
 	if names := c.Args().Slice(); len(names) > 0 {
 		if c.App.Command("help").HasName(names[0]) {
@@ -46,13 +46,13 @@ func needsCommand(c *cli.Context) error {
 	return errNoCommand
 }
 
-// onUsageError says what is wrong with the options. The library would name them with one dash.
+// onUsageError rewrites the library's errors about options, which write every option with a single dash.
 func onUsageError(c *cli.Context, err error, _ bool) error {
 	flags := visible(append(slices.Clone(c.Command.Flags), cli.VersionFlag))
 	hint := helpHint(c.Command, "options")
 	s := err.Error()
 	if name, ok := strings.CutPrefix(s, "flag provided but not defined: -"); ok {
-		// A name with three dashes comes with one of them.
+		// An option with three dashes comes with one of them in its name.
 		name = strings.TrimLeft(name, "-")
 		for _, file := range []string{"-" + name, "--" + name} {
 			if _, err := os.Lstat(file); err == nil {
@@ -89,7 +89,7 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	return terminal.Usage(hint, "%w", err)
 }
 
-// valueOf is the name of an option's value.
+// valueOf returns the name of an option's value.
 func valueOf(flags []cli.Flag, name string) string {
 	for _, f := range flags {
 		if slices.Contains(f.Names(), name) {
@@ -99,7 +99,7 @@ func valueOf(flags []cli.Flag, name string) string {
 	return "value"
 }
 
-// dashed is an option as a user writes it.
+// dashed returns an option with its dashes.
 func dashed(name string) string {
 	if len(name) == 1 {
 		return "-" + name
@@ -107,13 +107,12 @@ func dashed(name string) string {
 	return "--" + name
 }
 
-// unknownCommand refuses the first argument of a command, or of the program.
+// unknownCommand returns the error about the first argument of a command, or of the program, that is not a subcommand.
 func unknownCommand(c *cli.Context) error {
 	return noCommand(c.App, c.Command, c.Args().First())
 }
 
-// noCommand is the error about a name that is none of a command's, or where
-// that is nil of the program's.
+// noCommand returns the error about a name that is not a subcommand of parent, or of the program if parent is nil.
 func noCommand(app *cli.App, parent *cli.Command, name string) error {
 	cs := app.Commands
 	if parent != nil && parent.HelpName != app.HelpName {
@@ -137,7 +136,7 @@ func noCommand(app *cli.App, parent *cli.Command, name string) error {
 	return terminal.Usage(hint, "unknown command %q", name)
 }
 
-// helpHint says where a command's options or commands are listed.
+// helpHint returns the hint that names the help of a command.
 func helpHint(c *cli.Command, what string) string {
 	call := "narseal help"
 	if c != nil {

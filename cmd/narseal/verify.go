@@ -46,7 +46,7 @@ are not unpacked.
 	}
 }
 
-// inputArgs are the INPUTs of a command, stdin if none is given.
+// inputArgs returns the INPUTs of a command, or stdin if none is given.
 func inputArgs(c *cli.Context) []string {
 	if c.NArg() == 0 {
 		return []string{command.Stream}

@@ -1,8 +1,8 @@
 // Package address computes content-addressed store paths for archives, as "nix store make-content-addressed" does.
 //
-// The hash of an archive that contains its own store path does not cover that path. A Modulo says what else the hash
-// does not cover: ModuloSignatures also leaves out code signatures, so that an archive has the same address before and
-// after its signatures are repaired for the new path.
+// If an archive contains its own store path, its hash does not cover the occurrences of that path. A Modulo says how
+// this is done, and what else the hash does not cover: ModuloSignatures also leaves out code signatures, so that an
+// archive has the same address before and after its signatures are repaired for the new path.
 package address
 
 import (
@@ -19,42 +19,45 @@ import (
 	"narseal/nar/storepath"
 )
 
-// Config says which archive is given an address, and how.
+// Config describes the archive that gets an address, and how the address is computed.
 type Config struct {
 	// StoreDir is the store directory, such as "/nix/store".
 	StoreDir string
 	// Self is the base name HASH-NAME of the archive's present store path.
 	Self string
-	// References are the base names of the store paths that the archive refers to. Self is added if it is one of them.
+	// References are the base names of the store paths that the archive refers to. They include Self if the archive
+	// refers to itself.
 	References []string
 	Modulo     Modulo
 
-	// Spill, Jobs and Observer are for the run that puts the new hash in. With ModuloSignatures that run repairs every
-	// stale signature, else those that it touches. A signature by a certificate that it touches is an error.
+	// Spill, Jobs and Observer are for the filter run that replaces the hash. With ModuloSignatures, the run repairs
+	// every stale signature, otherwise only those that it breaks. If it breaks a signature by a certificate, that is an
+	// error.
 	Spill    spill.Options
-	Jobs     int // goroutines that hash; 0: GOMAXPROCS
+	Jobs     int // number of goroutines that hash; 0: GOMAXPROCS
 	Observer filter.Observer
 }
 
-// An Address is the address of an archive, and what was done to give it that.
+// An Address is the address of an archive, with the results of the filter run.
 type Address struct {
 	Path       string // the store path
 	CA         nar.ContentAddress
 	NarHash    [sha256.Size]byte
 	NarSize    int64
-	References []string // store paths in rising order, with Path if the archive refers to itself
-	// Matches is false if the archive that was written has another address, because repaired signatures that depend on
-	// the path are part of it. It is always true with ModuloSignatures.
+	References []string // store paths in ascending order, including Path if the archive refers to itself
+	// Matches is false if the written archive has another address than CA, because the address covers repaired
+	// signatures that depend on the path. With ModuloSignatures, it is always true.
 	Matches bool
 	Result  filter.Result
 }
 
 // Run computes the address of an archive of size bytes, and writes the archive to w with the hash of Self replaced. It
-// reads in several times, which must not change meanwhile. Unless the error is nil, the output is not a complete archive.
+// reads in several times; in must not change during the call. If there is an error, the output is not a complete
+// archive.
 //
-// Run replaces what the Modulo leaves out: each occurrence of the hash of Self in one byte a character, and with
-// ModuloSignatures those in every encoding. An entry that would move in its directory, because its name contains the
-// hash, is an error: the order of the entries would depend on the address.
+// Run replaces every occurrence of the hash of Self that the Modulo leaves out: those with one byte per character, and,
+// with ModuloSignatures, those in every encoding. If the name of an entry contains the hash, so that the entry would
+// move in its directory, that is an error, because the order of the entries would depend on the address.
 func (c *Config) Run(w io.Writer, in io.ReaderAt, size int64) (*Address, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -104,7 +107,7 @@ func (c *Config) Run(w io.Writer, in io.ReaderAt, size int64) (*Address, error) 
 	return a, last.release()
 }
 
-// Check returns an error if c is invalid, whatever the archive is.
+// Check returns an error if c is invalid for every archive.
 func (c *Config) Check() error {
 	if err := storepath.CheckDir(c.StoreDir); err != nil {
 		return fmt.Errorf("address: %w", err)
@@ -117,7 +120,7 @@ func (c *Config) Check() error {
 	return nil
 }
 
-// references returns the store paths of all references but Self, and whether Self is one of them.
+// references returns the store paths of all references except Self, and whether Self is one of them.
 func (c *Config) references() (others []string, self bool) {
 	others = []string{}
 	for _, base := range c.References {
@@ -131,8 +134,8 @@ func (c *Config) references() (others []string, self bool) {
 	return slices.Compact(others), self
 }
 
-// hash computes the address of the archive that write writes. Its own hash part is own, and its signatures lie where
-// those of in lie.
+// hash computes the address of the archive that write writes. own is the archive's own hash part. Its signatures must
+// be at the same offsets as those of in.
 func (c *Config) hash(own string, in io.ReaderAt, size int64, write func(io.Writer) error) (*moduloHash, error) {
 	m, err := newModuloHash(c.Modulo, own)
 	if err != nil {
@@ -148,7 +151,7 @@ func (c *Config) hash(own string, in io.ReaderAt, size int64, write func(io.Writ
 	return m, nil
 }
 
-// rewrite returns the Config that replaces the hash part self by own.
+// rewrite returns the filter.Config that replaces the hash part self with own.
 func (c *Config) rewrite(self, own string) (*filter.Config, error) {
 	cfg := &filter.Config{Spill: c.Spill, Observer: c.Observer}
 	cfg.Signatures.Jobs = c.Jobs
@@ -156,7 +159,7 @@ func (c *Config) rewrite(self, own string) (*filter.Config, error) {
 		cfg.Signatures.Repair = filter.RepairAll
 	}
 	if own == self {
-		return cfg, nil // it has this address already
+		return cfg, nil // the archive already has this address
 	}
 	var err error
 	cfg.Rules, err = rules.Compile([]rules.Rule{{From: self, To: own}}, c.Modulo.encodings())
@@ -194,8 +197,8 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// A tail passes on what is written to it except the last bytes, so that the output is not a complete archive before
-// release.
+// A tail passes on everything that is written to it except the last tailSize bytes, so that the output is not a
+// complete archive before release.
 type tail struct {
 	w    io.Writer
 	last []byte

@@ -15,30 +15,30 @@ import (
 	"narseal/nar/storepath"
 )
 
-// A Modulo says what is left out of a content address, so that the archive's own store path can be made of the address.
-// The address is the SHA-256 of the archive's bytes, some of which count as zero, and of a suffix.
+// A Modulo says what a content address leaves out, so that the archive's own store path can depend on the address. The
+// address is the SHA-256 of the archive's bytes, some of which are replaced with zeros, and of a suffix.
 type Modulo int
 
 const (
-	// ModuloNix makes each occurrence of the own hash part zero, in one byte a character. The suffix has "|" and the
-	// offset from the start of the archive in decimal for each of them. This is HashModuloSink of Nix's
+	// ModuloNix zeroes each occurrence of the archive's own hash part, with one byte per character. For each of them,
+	// the suffix has "|" and the decimal offset from the start of the archive. This is HashModuloSink in Nix's
 	// src/libstore/references.cc before 2.17 and from 2.35 on.
 	ModuloNix Modulo = iota
-	// ModuloNix217 is ModuloNix without a suffix, as in Nix 2.17 to 2.34.
+	// ModuloNix217 is like ModuloNix, but without a suffix, as in Nix 2.17 to 2.34.
 	ModuloNix217
-	// ModuloSignatures first makes the ranges of macho.DerivedRanges zero in each regular file. Then it makes each
-	// occurrence of the own hash part zero in all encodings, from left to right. The suffix is that of ModuloNix. For an
-	// occurrence in a wide encoding the offset is that of the first byte that is not zero, and "/" and the bytes of a
-	// character, 2 or 4, follow it.
+	// ModuloSignatures first zeroes the ranges of macho.DerivedRanges in each regular file. Then it zeroes each
+	// occurrence of the archive's own hash part in all encodings, from left to right. The suffix is like that of
+	// ModuloNix. For an occurrence in a wide encoding, the offset is that of the first nonzero byte, and "/" and the
+	// number of bytes per character, 2 or 4, follow it.
 	//
-	// So without a signed image and a wide occurrence it gives the address of ModuloNix. Archives that differ only in
-	// hashes of signatures, or in the LC_UUID of an image, have the same address.
+	// So for an archive without signed images and wide occurrences, the address is that of ModuloNix. Archives that
+	// differ only in hashes of signatures, or in the LC_UUID of an image, have the same address.
 	ModuloSignatures
 )
 
 var moduloNames = [...]string{"nix", "nix-2.17", "signatures"}
 
-// ParseModulo returns the Modulo with a name that String returns.
+// ParseModulo returns the Modulo whose String is s.
 func ParseModulo(s string) (Modulo, error) {
 	for i, name := range moduloNames {
 		if s == name {
@@ -56,7 +56,7 @@ func (m Modulo) String() string {
 	return moduloNames[m]
 }
 
-// encodings returns the encodings in which the own hash part is left out.
+// encodings returns the encodings in which the archive's own hash part is zeroed.
 func (m Modulo) encodings() rules.Encodings {
 	if m == ModuloSignatures {
 		return rules.AllEncodings
@@ -64,12 +64,12 @@ func (m Modulo) encodings() rules.Encodings {
 	return rules.UTF8
 }
 
-// moduloHash computes the content address of the archive that is written to it. It keeps back at most the length of an
+// moduloHash computes the content address of the archive that is written to it. It buffers at most the length of an
 // occurrence.
 type moduloHash struct {
 	modulo Modulo
 	own    *rules.Set
-	ranges *signatureRanges // nil: signatures are not left out
+	ranges *signatureRanges // nil if signatures are not left out
 	sum    hash.Hash
 	buf    []byte
 	base   int64 // offset of buf in the archive
@@ -77,7 +77,7 @@ type moduloHash struct {
 	found  int // occurrences
 }
 
-// maxOwn bounds the occurrences whose offsets are kept in memory, to about 50 MB.
+// maxOwn is the maximum number of occurrences, whose offsets then take about 50 MB of memory.
 const maxOwn = 1 << 22
 
 func newModuloHash(m Modulo, own string) (*moduloHash, error) {
@@ -125,19 +125,19 @@ func (m *moduloHash) settle(final bool) {
 	m.buf = m.buf[:copy(m.buf, m.buf[n:])]
 }
 
-// address ends the archive and returns its address.
+// address completes the hash and returns the address.
 func (m *moduloHash) address() nar.ContentAddress {
 	m.settle(true)
 	m.sum.Write(m.suffix)
 	return nar.ContentAddress(m.sum.Sum(nil))
 }
 
-// signatureRanges are the ranges of signatures that ModuloSignatures leaves out. They are found one by one, so that there
-// is no list of them.
+// signatureRanges iterates over the ranges of signatures that ModuloSignatures leaves out. They are found one by one,
+// so that they need not fit into memory.
 type signatureRanges struct {
 	next func() (macho.Range, error, bool)
 	stop func()
-	now  macho.Range // the current one, offsets in the archive
+	now  macho.Range // the current range; offsets are from the start of the archive
 	done bool
 }
 
@@ -147,8 +147,8 @@ func newSignatureRanges(in io.ReaderAt, size int64) *signatureRanges {
 	return s
 }
 
-// zero makes the ranges zero in b, the bytes of the archive at base. It is called for one part of the archive after the
-// other.
+// zero zeroes the ranges in b, the bytes of the archive at offset base. It must be called for consecutive parts of the
+// archive.
 func (s *signatureRanges) zero(b []byte, base int64) error {
 	for end := base + int64(len(b)); !s.done; {
 		if from, to := max(s.now.Off, base), min(s.now.Off+s.now.Len, end); from < to {
@@ -166,7 +166,7 @@ func (s *signatureRanges) zero(b []byte, base int64) error {
 	return nil
 }
 
-// rangesIn returns the ranges of an archive, in rising order. The last pair may be an error.
+// rangesIn returns the ranges of an archive, in ascending order. The last pair may be an error.
 func rangesIn(in io.ReaderAt, size int64) iter.Seq2[macho.Range, error] {
 	return func(yield func(macho.Range, error) bool) {
 		r := nar.NewReader(nar.NewSectionReader(in, 0, size))
@@ -195,7 +195,7 @@ func rangesIn(in io.ReaderAt, size int64) iter.Seq2[macho.Range, error] {
 	}
 }
 
-// rangesInFile returns the ranges of the current file of r, whose contents lie at off of in.
+// rangesInFile returns the ranges of the current file of r, whose contents are at offset off of in.
 func rangesInFile(r *nar.Reader, in io.ReaderAt, off, size int64) ([]macho.Range, error) {
 	prefix, err := r.Peek(int(min(size, 8)))
 	if err != nil && err != io.EOF {

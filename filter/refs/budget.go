@@ -13,13 +13,13 @@ func (e limitError) Error() string { return string(e) }
 
 func (e limitError) Is(target error) bool { return target == ErrLimit }
 
-// budget is the memory that an Unpacker may keep at a time, for all levels of packing together.
+// budget is the memory that an Unpacker may use at the same time, for all levels of packing together.
 type budget struct{ total, left int64 }
 
 // decoderMemory is the part of the default of Unpack.Memory for the windows of decoders, which cannot be spilled.
 const decoderMemory = 24 << 20
 
-// Memory that is kept at each level of packing, in bytes. Each is rounded up.
+// Memory of each level of packing, in bytes, rounded up.
 const (
 	levelMemory = 256 << 10 // buffers, and the coroutine's stack
 	// tarMemory is for the map of a sparse file: package archive/tar reads up to 1 MiB of text for it.
@@ -27,13 +27,14 @@ const (
 	// zipMemory is for one entry of the directory, the holes, the positions of members, and a decoder for deflate.
 	zipMemory = 4 << 20
 
-	// maxGarbage is how much memory of closed decoders and large archives may wait for the garbage collector.
+	// maxGarbage is the maximum memory of closed decoders and large archives, in bytes, that may wait for the garbage
+	// collector.
 	maxGarbage = 16 << 20
-	// smallDecoder is the memory of decoders that are used again, or that do not count as large.
+	// smallDecoder is the maximum memory of a decoder that is reused, or does not count as large.
 	smallDecoder = 8 << 20
-	// pooledOutput is the output up to which decoders are used again, whatever window was asked for.
+	// pooledOutput is the maximum output of decoders that are reused, regardless of the window that was requested.
 	pooledOutput = 1 << 20
-	// smallArchive is the memory of archives that do not count as large: the first step of a spill.Buffer.
+	// smallArchive is the maximum memory of an archive that does not count as large: the first step of a spill.Buffer.
 	smallArchive = 1 << 20
 )
 

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// isOldTar reports whether a file begins with the header of a tar archive without a magic number, as before POSIX. Its
-// checksum tells it from anything else.
+// isOldTar reports whether a file begins with the header of a tar archive from before POSIX, which has no magic number.
+// It is recognized by its checksum.
 func isOldTar(head []byte) bool {
 	const size, at, end = 512, 148, 156
 	if len(head) < size || head[0] == 0 {
@@ -20,7 +20,7 @@ func isOldTar(head []byte) bool {
 	if err != nil {
 		return false
 	}
-	want := int64(end-at) * ' ' // the checksum counts as blanks
+	want := int64(end-at) * ' ' // the checksum field counts as spaces
 	signed := want              // as some programs add up bytes
 	for i, b := range head[:size] {
 		if i < at || i >= end {
@@ -31,13 +31,13 @@ func isOldTar(head []byte) bool {
 	return sum == want || sum == signed
 }
 
-// A zipTail looks for the record at the end of a zip file in what is written to it: a zip file may begin with anything,
+// A zipTail looks for the end record of a zip file in the data written to it, since a zip file may begin with anything,
 // such as a program that unpacks it (APPNOTE.TXT 4.3.16).
 type zipTail struct {
 	size  int64
-	at    int64  // one more than the offset of the last record; 0: there is none
-	entry int64  // the same of the last entry of a directory
-	tail  []byte // the last bytes, too few for a record and what is before it
+	at    int64  // offset of the last record plus 1; 0: there is none
+	entry int64  // offset of the last directory entry plus 1; 0: there is none
+	tail  []byte // the last bytes, fewer than a record and the locator before it
 }
 
 var errPrefixedZip = errors.New("a zip file that begins with something else is not searched")
@@ -61,7 +61,7 @@ func (z *zipTail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// search looks at what is wholly in b, whose first byte is at base.
+// search looks for records and directory entries in b. The first byte of b is at offset base.
 func (z *zipTail) search(b []byte, base int64) {
 	for i := 0; ; i++ {
 		next := bytes.Index(b[i:], []byte("PK"))
@@ -98,5 +98,5 @@ func (z *zipTail) skip(n int64) {
 	z.tail = z.tail[:0]
 }
 
-// found reports whether what was written ends like a zip file.
+// found reports whether the data ends like a zip file.
 func (z *zipTail) found() bool { return z.at > 0 && z.size-z.at < zipEndSize+maxZipComment }

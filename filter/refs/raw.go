@@ -7,14 +7,14 @@ import (
 	"sort"
 )
 
-// A rawSearch searches the raw bytes of a hidden layer for what unpacking does not show: names and comments in headers,
+// A rawSearch searches the raw bytes of a hidden layer that are not part of a member: names and comments in headers,
 // and bytes before an archive, between its members and after it.
 type rawSearch struct {
 	r      io.Reader
 	scan   Scanner
 	buf    []byte
 	off    int64 // of the end of buf in the layer
-	paused bool  // the bytes read belong to a member, which is searched separately
+	paused bool  // the current bytes belong to a member, which is searched separately
 
 	// Found is not called for references that were already found in a name, or that lie in a hole.
 	names map[foundName]bool
@@ -27,7 +27,7 @@ type foundName struct {
 	hash int
 }
 
-// A hole is a part of a layer that is searched as a member or as the name of one.
+// A hole is a part of a layer that is searched as a member or as a member's name.
 type hole struct{ start, end int64 }
 
 const (

@@ -16,11 +16,11 @@ type Scanner struct {
 	StoreDir string
 	// Encodings are the encodings in which to search for store paths. If it is 0, only Hashes are found.
 	Encodings rules.Encodings
-	// Hashes, if not nil, are found anywhere, even outside a store path and even if they overlap, as Nix does for
-	// disallowedReferences. Only From counts, and it is usually a hash part.
+	// Hashes, if not nil, are found anywhere, even outside of store paths and even if they overlap, as Nix does for
+	// disallowedReferences. Only the From of each rule matters; it is usually a hash part.
 	Hashes *rules.Set
-	// Found is called for each reference, entry by entry. References to store paths come in the order of the bytes, and
-	// so do those to Hashes. An error ends the search.
+	// Found is called for each reference, entry by entry. Within an entry, references to store paths come in the order
+	// of their offsets, and so do references to Hashes. An error ends the search.
 	Found func(*Reference) error
 	// Unpack, if not nil, makes the Scanner search packed contents, too.
 	Unpack *Unpack
@@ -36,10 +36,10 @@ type Scanner struct {
 	member string
 	packed string
 	base   int64 // of the window
-	paths  int64 // where the search for store paths continues
-	hashes int64 // where the search for Hashes continues
+	paths  int64 // offset where the search for store paths continues
+	hashes int64 // offset where the search for Hashes continues
 
-	lastAt    int64 // where a rule of Hashes was found last
+	lastAt    int64 // offset where a rule of Hashes was last found
 	lastRules []int // the rules that were found there
 }
 
@@ -148,7 +148,7 @@ func (s *Scanner) contents(path func() nar.Path, r io.Reader) error {
 	for n, first := 0, true; ; first = false {
 		buf := s.buf
 		if first && f.sparse != nil && s.Unpack != nil {
-			buf, f.unread = buf[:HeadSize], HeadSize // holes count from when it is known whether the file is packed
+			buf, f.unread = buf[:HeadSize], HeadSize // holes are skipped only when it is known whether the file is packed
 		}
 		var gap int64
 		var err error
@@ -172,7 +172,7 @@ func (s *Scanner) contents(path func() nar.Path, r io.Reader) error {
 	}
 }
 
-// bufferSize is how much of a file is searched at a time, in bytes.
+// bufferSize is the number of bytes of a file that are searched at a time.
 const bufferSize = 256 << 10
 
 // entry searches the contents of the current file of r.
@@ -244,8 +244,8 @@ func (s *Scanner) longest() int {
 	return n
 }
 
-// window searches b, the bytes at base. It returns how many of them are done: the rest must be passed again. final says
-// that no bytes follow.
+// window searches b, the bytes at offset base. It returns the number of bytes that are finished; the rest must be
+// passed again. final says that no bytes follow.
 func (s *Scanner) window(b []byte, final bool) (settled int) {
 	settled = len(b)
 	if s.Encodings != 0 {
@@ -290,7 +290,7 @@ func (s *Scanner) bareHashes(b []byte, final bool) (settled int) {
 	return settled
 }
 
-// found reports a reference at off of the window.
+// found reports a reference at offset off in the window.
 func (s *Scanner) found(off int, enc rules.Encodings, base []byte, hash int) {
 	if s.at.Path == (nar.Path{}) {
 		s.at.Path = s.path()

@@ -5,33 +5,32 @@ import (
 	"io"
 )
 
-// A SparseReader is a reader of a file that may have holes, which are zeros that take no room on the disk. A Scanner
-// skips them.
+// A SparseReader is a reader of a file that may have holes: zeros that take no space on disk. A Scanner skips them.
 type SparseReader interface {
 	io.Reader
-	// Hole returns the length in bytes of the hole that is to be read next, or 0.
+	// Hole returns the length in bytes of the hole at the current position, or 0.
 	Hole() (int64, error)
-	// Skip passes over n bytes of a hole.
+	// Skip skips n bytes of a hole.
 	Skip(n int64) error
 }
 
 const (
-	// minHole is the size in bytes from which on a hole is skipped.
+	// minHole is the minimum size in bytes of a hole that is skipped.
 	minHole = 64 << 10
-	// maxUnpackedHoles bounds the holes that are passed to the Unpacker, of all files together, in bytes.
+	// maxUnpackedHoles is the maximum number of bytes in holes that are passed to the Unpacker, for all files together.
 	maxUnpackedHoles = 1 << 30
 )
 
-// A source is what contents are read from.
+// A source is a reader of contents.
 type source struct {
 	r      io.Reader
 	sparse SparseReader // r, or nil
-	zeros  int          // that are put into the buffer in place of a hole: more than a reference has
-	unread int64        // of a hole that is read all the same
+	zeros  int          // number of zeros that replace a hole in the buffer: more than a reference is long
+	unread int64        // bytes of a hole that are read instead of skipped
 }
 
-// fill reads into buf[n:] until it is full, a hole was skipped or r fails. It returns how many bytes of buf are filled,
-// and how many zeros follow that are not in it.
+// fill reads into buf[n:] until it is full, a hole was skipped or r fails. It returns the number of filled bytes, and
+// the number of zeros after them that are not in buf.
 func (s *Scanner) fill(f *source, buf []byte, n int) (filled int, gap int64, err error) {
 	for n < len(buf) && err == nil {
 		if f.sparse != nil && f.unread <= 0 {
@@ -44,7 +43,7 @@ func (s *Scanner) fill(f *source, buf []byte, n int) (filled int, gap int64, err
 			case s.unpacker != nil && s.unpacker.wants(hole):
 				f.unread = hole
 			case n+f.zeros > len(buf):
-				return n, 0, nil // there is room the next time
+				return n, 0, nil // the next call has more room
 			default:
 				clear(buf[n : n+f.zeros])
 				return n + f.zeros, hole - int64(f.zeros), f.sparse.Skip(hole)
@@ -58,8 +57,8 @@ func (s *Scanner) fill(f *source, buf []byte, n int) (filled int, gap int64, err
 	return n, 0, err
 }
 
-// wants reports whether the current file is being unpacked, so that it needs the zeros of a hole of n bytes. Past the
-// limit, it ends.
+// wants reports whether the current file is being unpacked, so that it needs the zeros of a hole of n bytes. If the
+// limit for holes is exceeded, wants ends the unpacking.
 func (u *Unpacker) wants(n int64) bool {
 	if u.next == nil {
 		return false

@@ -58,15 +58,15 @@ func (d *decoder) Close() error {
 	return err
 }
 
-// freedArchive is freed for the memory of an archive. Small archives do not need it: they are collected soon enough.
+// freedArchive calls freed for the memory of an archive, unless it is small: small archives are collected soon enough.
 func (u *Unpacker) freedArchive(n int64) {
 	if n > smallArchive {
 		u.freed(n)
 	}
 }
 
-// freed runs the garbage collector once decoders and archives have released maxGarbage bytes. A few bytes of input can
-// request a window of many MiB, and the heap may double before it is collected otherwise.
+// freed runs the garbage collector when decoders and archives have released more than maxGarbage bytes. Otherwise the
+// heap may double before it is collected, and a few bytes of input can request a window of many MiB.
 func (u *Unpacker) freed(n int64) {
 	if u.garbage += n; u.garbage > maxGarbage {
 		u.garbage = 0
@@ -74,7 +74,8 @@ func (u *Unpacker) freed(n int64) {
 	}
 }
 
-// bounded returns a reader of an unpacked layer that fails at a limit. in returns how many packed bytes were read.
+// bounded returns a reader of an unpacked layer that fails at a limit. in returns the number of packed bytes that were
+// read.
 func (u *Unpacker) bounded(r io.Reader, in func() int64) *boundedReader {
 	return &boundedReader{r: r, u: u, in: in}
 }

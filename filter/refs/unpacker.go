@@ -13,9 +13,9 @@ import (
 	"narseal/nar/compression"
 )
 
-// Unpack says how far a Scanner searches packed files: gzip, xz, zstd and bzip2 streams, zip archives, tar archives,
-// and any nesting of these. Bytes that are not compressed, such as a member that zip only stores, are not searched
-// again.
+// Unpack makes a Scanner search packed files: gzip, xz, zstd and bzip2 streams, zip archives, tar archives, and any
+// nesting of these. Its fields limit the search. Bytes that are not compressed, such as a member that zip only stores,
+// are not searched again.
 //
 // Contents that are damaged, encrypted or beyond a limit are reported to Warn, and counted by Scanner.Incomplete. They
 // are never an error.
@@ -23,19 +23,19 @@ type Unpack struct {
 	// Limits; 0 means the default.
 	Depth int   // nested levels of packing
 	Size  int64 // total bytes that all levels of one file expand to
-	Ratio int64 // bytes that a byte expands to, after the first 64 MiB of a member and 256 MiB of all files
-	// Memory is how many bytes all levels of a file may take at a time: windows of decoders, records of an archive's
-	// directory, and archives in memory. The default is half the limit of Spill plus 24 MiB. The process takes up to
-	// twice as much, because unused memory is not freed immediately.
+	Ratio int64 // maximum expansion ratio, after the first 64 MiB of a member and 256 MiB of all files
+	// Memory is the maximum number of bytes that all levels of a file may use at the same time: windows of decoders,
+	// records of an archive's directory, and archives in memory. The default is half the limit of Spill plus 24 MiB.
+	// The process uses up to twice as much, because unused memory is not freed immediately.
 	Memory int64
 	// Warn, if not nil, is called for each member that was not searched completely, with the path of the entry and the
 	// member (only the end of a long one) and the reason. The error is an ErrLimit if a limit was the reason.
 	Warn func(path string, err error)
-	// Spill says where to keep a zip archive, which needs random access and may have up to 256 MiB.
+	// Spill says where to store zip archives, which need random access and may have up to 256 MiB.
 	Spill spill.Options
 
-	free int64 // bytes of a member that may expand at any ratio
-	pool int64 // bytes of all files that may
+	free int64 // bytes to which a member may expand at any ratio
+	pool int64 // bytes to which all files together may expand at any ratio
 }
 
 // The default limits.
@@ -45,7 +45,8 @@ const (
 	DefaultRatio = 1000
 )
 
-// HeadSize is how many of a file's first bytes Unpacker.Begin needs: a short script can precede a zip archive.
+// HeadSize is the number of bytes at the start of a file that Unpacker.Begin needs. It allows for a short script before
+// a zip archive.
 const HeadSize = 4096
 
 const (
@@ -54,25 +55,25 @@ const (
 	maxWarnings = 10        // per file
 )
 
-// An Unpacker searches packed files that it gets piece by piece. The decoders run in a coroutine and wait there for the
-// next piece.
+// An Unpacker searches packed files that are passed to it piece by piece. The decoders run in a coroutine, which waits
+// for the next piece.
 type Unpacker struct {
 	Unpack
-	scan   Scanner // of unpacked contents
+	scan   Scanner // searches unpacked contents
 	memory budget
 
 	limited, unreadable int64 // see Incomplete
 	garbage             int64 // see freed
 	holes               int64 // bytes of the holes that were passed on; see wants
 
-	// Of the current file:
+	// For the current file:
 	path   func() nar.Path
 	next   func() (struct{}, bool) // nil: the file is not packed, or its search has ended
 	stop   func()
 	in     []byte // pushed and not yet read
 	ended  bool
-	plain  bool    // the file is not packed, as far as its start says
-	end    zipTail // of such a file
+	plain  bool    // the file's start does not look packed
+	end    zipTail // the end of a file that does not look packed
 	left   int64   // bytes that the file may still expand to
 	packed int64   // bytes that were pushed
 	over   onceError
@@ -166,8 +167,8 @@ func (u *Unpacker) Close() {
 	u.next, u.stop = nil, nil
 }
 
-// excess returns how many bytes the current file expanded to beyond the ratio. A few bytes can expand so much that each
-// of many files takes seconds, so all files share one pool of excess.
+// excess returns the number of bytes to which the current file expanded beyond the ratio. All files share one pool of
+// excess, since otherwise each of many small files could expand so much that it takes seconds.
 func (u *Unpacker) excess() int64 {
 	out := u.Size - u.left
 	if out/u.Ratio <= u.packed || u.err != nil { // u.left has no meaning after an error
@@ -219,10 +220,10 @@ type layer struct {
 	member string // as in Reference
 	packed string // likewise
 	depth  int
-	hidden bool // its bytes are not in the file in plain form
+	hidden bool // its bytes do not occur uncompressed in the file
 }
 
-// maxMember bounds the name of a member in Reference.Member, in bytes.
+// maxMember is the maximum length of the name of a member in Reference.Member, in bytes.
 const maxMember = 1024
 
 // inside returns the layer of a member of l. name begins with "!" for a member of an archive.
@@ -300,7 +301,7 @@ func (u *Unpacker) search(r io.Reader, l layer) {
 	}
 }
 
-// skim reads a member whose bytes are in the file in plain form, and are searched there.
+// skim reads a member whose bytes occur uncompressed in the file, where they are searched.
 func (u *Unpacker) skim(r io.Reader, l layer) {
 	var end zipTail
 	if _, err := io.Copy(&end, r); err == nil && end.found() { // the caller sees the error, too
@@ -308,7 +309,8 @@ func (u *Unpacker) skim(r io.Reader, l layer) {
 	}
 }
 
-// searchName searches the name or the target of a hidden member. raw then does not report the same references again.
+// searchName searches the name or the target of a hidden member. It records the references, so that raw does not report
+// them again.
 func (u *Unpacker) searchName(part Part, s string, l layer, raw *rawSearch) {
 	if !l.hidden {
 		return

@@ -29,7 +29,7 @@ func (u *Unpacker) zip(r io.Reader, l layer) {
 	h := spill.NewBuffer(o)
 	defer h.Close()
 	err := u.hold(h, r)
-	kept := h.Memory() // at most what is left
+	kept := h.Memory() // at most the rest of the budget
 	u.memory.left -= kept
 	defer func() {
 		h.Close()
@@ -69,7 +69,7 @@ func (u *Unpacker) hold(h *spill.Buffer, r io.Reader) error {
 			}
 			return kept
 		}
-		if m := h.Memory(); m != memory { // it has grown, or moved to a file
+		if m := h.Memory(); m != memory { // the buffer has grown, or moved to a file
 			u.freedArchive(memory)
 			memory = m
 		}
@@ -98,7 +98,7 @@ func (u *Unpacker) members(h *spill.Buffer, raw *rawSearch, l layer) error {
 			return err
 		}
 		m := l.inside("!"+f.name, "zip", f.method != zip.Store)
-		if l.hidden { // otherwise the name is in plain form
+		if l.hidden { // otherwise the name is not compressed
 			u.searchName(InName, f.name, m, nil)
 		}
 		raw.addHole(f.nameAt, f.nameAt+int64(len(f.name)))
@@ -158,7 +158,7 @@ type zipReader struct {
 	inflate io.ReadCloser
 	name    []byte
 	seen    []hole // positions of the members found
-	many    bool   // more than fit seen
+	many    bool   // more than fit into seen
 }
 
 // zipData is the position of a member's contents.
@@ -201,7 +201,7 @@ func (z *zipReader) find(f *zipMember) (d zipData, err error) {
 
 // see records the position of a member.
 func (z *zipReader) see(start, end int64) {
-	const descriptor = 24 // bytes between members, at most
+	const descriptor = 24 // maximum number of bytes between members
 	switch n := len(z.seen); {
 	case n > 0 && z.seen[n-1].start <= start && start <= z.seen[n-1].end+descriptor:
 		z.seen[n-1].end = max(z.seen[n-1].end, end)
@@ -212,8 +212,8 @@ func (z *zipReader) see(start, end int64) {
 	}
 }
 
-// unlisted returns an error if there is a member before the directory that the directory does not list: some programs
-// extract it.
+// unlisted returns an error if there is a member before the directory that the directory does not list, because some
+// programs extract such members.
 func (z *zipReader) unlisted(directory int64) error {
 	if z.many {
 		return limitError(fmt.Sprintf("a zip archive with more than %d members that are not adjacent", maxHoles))

@@ -182,7 +182,7 @@ func (d *zipDirectory) next() (*zipMember, error) {
 	return f, nil
 }
 
-// zip64 takes from the zip64 extra field what does not fit the entry.
+// zip64 sets the fields that do not fit into the entry from the zip64 extra field.
 func (f *zipMember) zip64(extra []byte, offset *uint64) {
 	for len(extra) >= 4 {
 		id, n := le16(extra), int(le16(extra[2:]))

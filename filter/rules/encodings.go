@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// Encodings is a set of character encodings in which text is searched. UTF16 and UTF32, the wide encodings, stand for
-// both of their byte orders. Text in them may start at any offset, even an odd one, and needs no byte order mark.
+// Encodings is a set of character encodings in which text is searched. UTF16 and UTF32, the wide encodings, include
+// both byte orders. Text in them may start at any offset, even an odd one, and needs no byte order mark.
 type Encodings uint8
 
 // The encodings.
 const (
-	UTF8  Encodings = 1 << iota // one byte a character
-	UTF16                       // two bytes a character, either byte order
-	UTF32                       // four bytes a character, either byte order
+	UTF8  Encodings = 1 << iota // one byte per character
+	UTF16                       // two bytes per character, either byte order
+	UTF32                       // four bytes per character, either byte order
 
 	AllEncodings = UTF8 | UTF16 | UTF32
 )
@@ -38,7 +38,7 @@ next:
 	return set, nil
 }
 
-// String returns the names as a list that ParseEncodings reads.
+// String returns the names in the form that ParseEncodings parses.
 func (e Encodings) String() string {
 	var names []string
 	for i, name := range encodingNames {
@@ -49,7 +49,7 @@ func (e Encodings) String() string {
 	return strings.Join(names, ",")
 }
 
-// Width returns the bytes of a character in the widest encoding of e.
+// Width returns the number of bytes per character in the widest encoding of e.
 func (e Encodings) Width() int {
 	switch {
 	case e&UTF32 != 0:

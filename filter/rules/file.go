@@ -10,13 +10,14 @@ import (
 	"sync/atomic"
 )
 
-// maxRuleLine bounds a line of a rules file, in bytes: two store paths with directories of at most PATH_MAX bytes, and
-// a comment.
+// maxRuleLine is the maximum length of a line of a rules file, in bytes: two store paths with directories of at most
+// PATH_MAX bytes, and a comment.
 const maxRuleLine = 16 << 10
 
-// ParseFile reads a rules file with one rule per line: OLD=NEW, or OLD and NEW with white space between them, each as
-// for Parse. Empty lines are skipped. A "#" at the start of a line or after white space begins a comment. A line may
-// end in CR LF. Errors name the line, and the file as name. A file may have no rules; Compile refuses that.
+// ParseFile reads a rules file with one rule per line: OLD=NEW, or OLD and NEW separated by white space, where OLD and
+// NEW are as for Parse. Empty lines are skipped. A "#" at the start of a line or after white space begins a comment. A
+// line may end in CR LF. name is the name of the file in errors, which also have the line number. A file without rules
+// is not an error here, but Compile refuses an empty list.
 func ParseFile(r io.Reader, name string) ([]Rule, error) {
 	in := bufio.NewReaderSize(r, rulesPiece)
 	var pieces []*piece
@@ -66,10 +67,10 @@ func ParseFile(r io.Reader, name string) ([]Rule, error) {
 // minRuleLine is the length of the shortest line with a rule: two hash parts, "=" and a newline.
 const minRuleLine = 2*hashLen + 2
 
-// rulesPiece is how much of a rules file one goroutine parses, in bytes.
+// rulesPiece is the size of the pieces of a rules file that goroutines parse, in bytes.
 const rulesPiece = 256 << 10
 
-// piece is some lines of a rules file.
+// piece is a number of complete lines of a rules file.
 type piece struct {
 	text  string
 	lines int // parsed so far

@@ -44,7 +44,7 @@ func (s bitset) union(other bitset) bitset {
 	return s
 }
 
-// windowHash is the hash of hashLen bytes for a bitset.
+// windowHash returns the hash of hashLen bytes for a bitset.
 func windowHash(b []byte) uint64 {
 	b = b[:hashLen:hashLen]
 	h := (le64(b)^bits.RotateLeft64(le64(b[16:]), 31))*mix1 +
@@ -59,8 +59,8 @@ type gramSet struct {
 	mul  uint64
 }
 
-// frequent are grams that files are full of and that no hash part has. If one of them were in a set by chance, the
-// search would be slow on such files.
+// frequent lists grams that are common in files but occur in no hash part. If a set contained one of them by chance,
+// the search would be slow on files that are full of it.
 var frequent = [...]uint64{0, ^uint64(0), ' ' * ones, 0x90 * ones, 0xcc * ones}
 
 // newGramSet returns a set of at least size bits, filled by fill, if possible without frequent grams.
@@ -76,7 +76,7 @@ func newGramSet(size int, fill func(gramSet)) gramSet {
 	}
 }
 
-// addHash adds the grams of that shape that a sample of a hash part can be.
+// addHash adds all grams of a shape that can occur as samples of a hash part.
 func (s gramSet) addHash(hash string, shape gramShape) {
 	width := shape.enc.Width()
 	text := []byte(hash[:hashLen])
@@ -105,21 +105,22 @@ func (s gramSet) has(gram uint64) bool {
 	return s.bits[word]&mask == mask
 }
 
-// missing returns the bits of a gram that are not set: 0 if the set has it.
+// missing returns the bits of a gram that are not set. It returns 0 if the set contains the gram.
 func (s gramSet) missing(gram uint64) uint64 {
 	word, mask := s.find(gram)
 	return mask &^ s.bits[word]
 }
 
-// likely is has for one of the two bits.
+// likely is like has, but checks only one of the two bits.
 func (s gramSet) likely(gram uint64) bool { return s.bits.has(gram * s.mul) }
 
-// A gramKind is a bit set that says how the 8 bytes of a gram can lie in a hash part. A gram has at most one bit.
+// A gramKind is a set of the ways in which the 8 bytes of a gram can be part of a hash part. A gram has at most one
+// bit.
 type gramKind uint8
 
 const (
 	kindUTF8  gramKind = 1      // characters
-	kindUTF16 gramKind = 3 << 1 // every second byte, from byte 0 or 1, is a character, the others are zero
+	kindUTF16 gramKind = 3 << 1 // every second byte, from byte 0 or 1, is a character; the others are zero
 	kindUTF32 gramKind = 15 << 3
 )
 
@@ -154,16 +155,16 @@ func kindsOf(enc Encodings) (k gramKind) {
 	return k
 }
 
-// A pairTable says which kinds a gram can have by two of its bytes: even by those at 0 and 1 or at 4 and 5, odd by
-// those at 2 and 3 or at 6 and 7.
+// A pairTable holds the kinds that a gram can have, given two of its bytes: even for the bytes at 0 and 1 or at 4 and
+// 5, odd for those at 2 and 3 or at 6 and 7.
 type pairTable struct{ even, odd [1 << 16]gramKind }
 
-// kind returns how the gram w can lie in a hash part, or 0 if it cannot.
+// kind returns how the gram w can be part of a hash part, or 0 if it cannot.
 func (t *pairTable) kind(w uint64) gramKind {
 	return t.likely(w) & t.even[uint16(w>>32)]
 }
 
-// likely is kind for six of the bytes.
+// likely is like kind, but checks only six of the bytes.
 func (t *pairTable) likely(w uint64) gramKind {
 	return t.even[uint16(w)] & t.odd[uint16(w>>16)] & t.odd[w>>48]
 }
@@ -183,7 +184,7 @@ var hashPairs = sync.OnceValue(func() *pairTable {
 	t := new(pairTable)
 	for second := range kinds[1] {
 		if kinds[1][second]|kinds[3][second] == 0 {
-			continue // most of the memory is never touched, which would take longer than all else here
+			continue // most of the table is never touched; touching it would take longer than everything else here
 		}
 		for first := range kinds[0] {
 			pair := second<<8 | first

@@ -26,13 +26,14 @@ type ruleIndex struct {
 // group is several rules with the same hash part: order[lo:hi].
 type group struct{ lo, hi int32 }
 
-// newRuleIndex returns an index of the rules. If some rules are given several times, it returns the numbers of all but
-// the first of each, in ascending order, and no index. Two rules that replace the same thing differently are an error.
+// newRuleIndex returns an index of the rules. If rules are duplicated, it returns no index, but the numbers of the
+// duplicates, without the first of each, in ascending order. Two rules that replace the same text differently are an
+// error.
 func newRuleIndex(rules []Rule) (x *ruleIndex, twice []int32, err error) {
 	x = &ruleIndex{rules: rules, seed: maphash.MakeSeed()}
 	x.slots = make([]int32, 1<<bits.Len(uint(2*len(rules)-1)))
 	var shared []int  // slots of groups
-	var other []int32 // for each rule another one with its hash part, or 0; a list that ends in 0
+	var other []int32 // for each rule, another one with the same hash part; these form lists that end in 0
 	for i, rule := range rules {
 		x.longest = max(x.longest, len(rule.From))
 		slot := x.slot(rule.From[:hashLen])
@@ -72,7 +73,7 @@ func newRuleIndex(rules []Rule) (x *ruleIndex, twice []int32, err error) {
 	return x, nil, nil
 }
 
-// sort sorts the rules of a group. It returns those that are given several times, without the first of each.
+// sort sorts the rules of a group. It returns duplicates, without the first of each.
 func (x *ruleIndex) sort(group []int32) (twice []int32, err error) {
 	slices.SortFunc(group, func(i, j int32) int {
 		return cmp.Or(strings.Compare(x.rules[i].From, x.rules[j].From), cmp.Compare(i, j))

@@ -13,8 +13,9 @@ func (r *Set) Find(b []byte, final bool, found func(off, n, rule int)) (settled 
 	return r.each(b, final, func(m match) { found(m.off, m.n, m.rule) })
 }
 
-// FindAll is Find for all occurrences, including overlapping ones: of the rules that match at the same place the
-// longest comes first. In a wide encoding, text that is complete in both byte orders is reported twice, at two offsets.
+// FindAll is like Find, but reports all occurrences, including overlapping ones. If several rules match at the same
+// offset, the longest comes first. In a wide encoding, text that is complete in both byte orders is reported twice, at
+// two offsets.
 func (r *Set) FindAll(b []byte, final bool, found func(off, n, rule int)) (settled int) {
 	end := r.decided(b, final)
 	for at := 0; at < end && len(b)-at >= hashLen; {
@@ -30,7 +31,7 @@ func (r *Set) FindAll(b []byte, final bool, found func(off, n, rule int)) (settl
 	return end
 }
 
-// Replace is Find that also replaces what it finds, in place.
+// Replace is like Find, and also replaces each occurrence in place.
 func (r *Set) Replace(b []byte, final bool, found func(off, n, rule int)) (settled int) {
 	return r.each(b, final, func(m match) {
 		to := r.rules[m.rule].To
@@ -57,7 +58,8 @@ func (r *Set) Contains(b []byte) bool {
 	return ok
 }
 
-// decided returns the end of the offsets at which the bytes of b decide whether a match starts: the longest one fits.
+// decided returns the end of the offsets at which b is sufficient to decide whether a match starts, because the longest
+// match fits.
 func (r *Set) decided(b []byte, final bool) int {
 	if final {
 		return len(b)

@@ -13,12 +13,13 @@ const (
 	maxBaseName = storepath.MaxBaseName
 )
 
-// A Rule replaces From by To, which have the same length: two hash parts of 32 characters, or two base names
-// HASH-NAME. See Set for where it applies.
+// A Rule replaces From with To. Both are hash parts of 32 characters, or base names HASH-NAME of the same length. See
+// Set for where a rule applies.
 type Rule struct{ From, To string }
 
-// Parse reads a rule in the form OLD=NEW. Each side is a hash part or a base name. A store directory before it, such
-// as "/nix/store/", is dropped; two different ones are an error, because store directories are not rewritten.
+// Parse parses a rule in the form OLD=NEW. Each side is a hash part or a base name. A store directory before it, such
+// as "/nix/store/", is dropped. Two different store directories are an error, because store directories are not
+// rewritten.
 //
 // HASH-NAME=NEWHASH-NAME with equal names yields the hash rule HASH=NEWHASH, so that it also applies to the hash
 // without the name.
@@ -33,7 +34,7 @@ func Parse(s string) (Rule, error) {
 		left += n + 1
 		from, to := s[:left-1], s[left:]
 		if first != nil && len(baseName(from)) != len(baseName(to)) {
-			continue // no rule; and there may be very many
+			continue // not a rule; there may be very many of these
 		}
 		rule, err := newRule(from, to)
 		if err == nil {
@@ -49,7 +50,7 @@ func Parse(s string) (Rule, error) {
 	return Rule{}, fmt.Errorf("rule %q: %w", s, first)
 }
 
-// newRule makes a rule of two sides that may have a store directory before them.
+// newRule makes a rule from two sides, which may have store directories before them.
 func newRule(from, to string) (Rule, error) {
 	fromDir, from := splitDir(from)
 	toDir, to := splitDir(to)

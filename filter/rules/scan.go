@@ -1,16 +1,16 @@
 package rules
 
-// Finding a hash part without a look at every byte.
+// How to find a hash part without examining every byte.
 //
-// A gram is 8 bytes at some position. Of positions that are sampleStep apart, the first that is not before a hash part
-// has its gram wholly inside the hash part, in every encoding. So the search looks at these samples only, and finds a
-// hash part that starts between two of them at the second one. If a sample passes the quick tests below, each place
-// where a hash part can contain it is checked against whole hash parts.
+// A gram is 8 bytes at some position. Among positions that are sampleStep apart, the first one at or after the start of
+// a hash part has its gram wholly inside the hash part, in every encoding. So the search examines only these samples,
+// and finds a hash part that starts between two samples at the second one. If a sample passes the quick tests below,
+// each place where a hash part can contain it is checked against whole hash parts.
 const (
 	gramLen    = 8
 	sampleStep = hashLen - gramLen + 1
 
-	// The search takes four samples at a time, at these offsets in a block.
+	// The search tests four samples at a time, at these offsets in a block.
 	sample1  = sampleStep - 1
 	sample2  = sample1 + sampleStep
 	sample3  = sample2 + sampleStep
@@ -23,11 +23,12 @@ const (
 type match struct {
 	off, n int // its bytes, b[off:off+n]
 	rule   int
-	width  int // bytes a character
-	char   int // the byte of a character that is not zero
+	width  int // bytes per character
+	char   int // the index of the nonzero byte in a character
 }
 
-// next returns the first match in b that starts at from or later; of several that start there, the longest.
+// next returns the first match in b that starts at from or later. If several start at the same offset, it returns the
+// longest.
 func (r *Set) next(b []byte, from int) (m match, ok bool) {
 	settled := from // no match starts before it
 	for base := from; base < len(b); base += blockLen {
@@ -60,8 +61,8 @@ func (r *Set) next(b []byte, from int) (m match, ok bool) {
 	return match{}, false
 }
 
-// skipFew returns the start of the first block, from base on in steps of blockLen, that has a sample in grams or is
-// cut off by the end of b.
+// skipFew returns the start of the first block, at base or a multiple of blockLen after it, that has a sample in grams
+// or extends beyond the end of b.
 func skipFew(b []byte, base int, grams gramSet) int {
 	for ; len(b)-base >= blockEnd; base += blockLen {
 		s := b[base : base+blockEnd : base+blockEnd]
@@ -73,9 +74,8 @@ func skipFew(b []byte, base int, grams gramSet) int {
 	return base
 }
 
-// skipMany is skipFew for a set that is too full to be selective, or too large for a cache. It first checks whether a
-// sample can be a gram of any hash part, and only then looks it up. What can be a gram in a wide encoding is always a
-// hit.
+// skipMany is like skipFew, for a set that is too full to be selective or too large for a cache. It looks up a sample
+// only if it can be a gram of some hash part. A sample that can be a gram in a wide encoding is always a hit.
 func skipMany(b []byte, base int, grams gramSet, pairs *pairTable) int {
 	for hit := false; len(b)-base >= blockEnd; base += blockLen {
 		s := b[base : base+blockEnd : base+blockEnd]
@@ -89,9 +89,9 @@ func skipMany(b []byte, base int, grams gramSet, pairs *pairTable) int {
 	return base
 }
 
-// lookCloser reports whether the block of b at base, or one of the blocks after it that skipDense tries, has a sample
-// that skipMany looks for. It returns the last block that was tried.
-// It is not inlined, so that skipMany's loop keeps its registers.
+// lookCloser reports whether the block of b at base, or one of the blocks after it that skipDense tests, has a sample
+// that skipMany looks for. It returns the last block that was tested. It is not inlined, so that skipMany's loop keeps
+// its variables in registers.
 //
 //go:noinline
 func lookCloser(b []byte, base int, grams *gramSet, pairs *pairTable) (last int, hit bool) {
@@ -107,12 +107,12 @@ func lookCloser(b []byte, base int, grams *gramSet, pairs *pairTable) (last int,
 		k4 != 0 && sampleHas(b, base+sample4, k4, grams, pairs)
 }
 
-// denseBlocks is how many blocks skipDense tries.
+// denseBlocks is the number of blocks that skipDense tests.
 const denseBlocks = 16
 
-// skipDense is lookCloser for text that could mostly be hash parts, so that the neighbours of a sample say little. It
-// looks up all samples of up to denseBlocks blocks. It ends at a sample with a zero byte, which may be text in a wide
-// encoding.
+// skipDense is like lookCloser, for text that consists mostly of characters of hash parts, where testing the neighbors
+// of a sample rejects little. It looks up all samples of up to denseBlocks blocks. It ends at a sample with a zero
+// byte, which may be text in a wide encoding.
 func skipDense(b []byte, base int, grams *gramSet) (last int, hit bool) {
 	for n := 0; n < denseBlocks && len(b)-base >= blockEnd; n++ {
 		s := b[base : base+blockEnd : base+blockEnd]
@@ -121,7 +121,7 @@ func skipDense(b []byte, base int, grams *gramSet) (last int, hit bool) {
 		if n > 0 && ((w1-ones)&^w1|(w2-ones)&^w2|(w3-ones)&^w3|(w4-ones)&^w4)&(0x80*ones) != 0 {
 			break
 		}
-		// The four lookups do not wait for each other.
+		// The CPU can run these four lookups in parallel.
 		m1, m2, m3, m4 := grams.missing(w1), grams.missing(w2), grams.missing(w3), grams.missing(w4)
 		if m1 == 0 && hasNeighbor(b, base+sample1, grams) || m2 == 0 && hasNeighbor(b, base+sample2, grams) ||
 			m3 == 0 && hasNeighbor(b, base+sample3, grams) || m4 == 0 && hasNeighbor(b, base+sample4, grams) {
@@ -139,7 +139,7 @@ func hasNeighbor(b []byte, p int, grams *gramSet) bool {
 }
 
 // sampleHas reports whether the sample at p, of kind k, is one that skipMany looks for. A hash part has at least 24
-// more characters around a gram, so the gram before it or the one after it is of the same kind.
+// more characters around a gram, so the gram before or after it has the same kind.
 func sampleHas(b []byte, p int, k gramKind, grams *gramSet, pairs *pairTable) bool {
 	if pairs.kind(le64(b[p-gramLen:]))&k == 0 &&
 		(p+2*gramLen > len(b) || pairs.kind(le64(b[p+gramLen:]))&k == 0) {
@@ -148,8 +148,8 @@ func sampleHas(b []byte, p int, k gramKind, grams *gramSet, pairs *pairTable) bo
 	return k != kindUTF8 || grams.has(le64(b[p:]))
 }
 
-// sample returns the first match in one byte a character that starts at from or later, in the sampleStep bytes up to p.
-// w is the gram at p.
+// sample returns the first match with one byte per character that starts at from or later, within the sampleStep bytes
+// up to p. w is the gram at p.
 func (r *Set) sample(b []byte, p, from int, w uint64) (m match, ok bool) {
 	if !r.grams.has(w) {
 		return match{}, false
@@ -161,7 +161,7 @@ func (r *Set) sample(b []byte, p, from int, w uint64) (m match, ok bool) {
 	for s := first; s <= last; s++ {
 		set := r.windows
 		if end := s + hashLen; r.bare != nil && (end == len(b) || b[end] != '-') {
-			set = r.bare // only with a name are the others rules
+			set = r.bare // the other hash parts are only rules together with a name
 		}
 		if !set.has(windowHash(b[s:])) {
 			continue
@@ -173,8 +173,8 @@ func (r *Set) sample(b []byte, p, from int, w uint64) (m match, ok bool) {
 	return match{}, false
 }
 
-// places returns where a hash part that contains the gram at p can start. The grams before and after it narrow that
-// down.
+// places returns the range of offsets where a hash part that contains the gram at p can start. The grams before and
+// after it narrow the range.
 func (r *Set) places(b []byte, p, from int) (first, last int) {
 	first, last = max(from, p-(sampleStep-1)), min(p, len(b)-hashLen)
 	if q := p - gramLen; q < from || !r.grams.has(le64(b[q:])) {

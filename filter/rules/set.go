@@ -10,29 +10,29 @@ import (
 
 // A Set is a compiled set of rules. It does not change and is safe for concurrent use.
 //
-// An occurrence of a rule is the exact bytes of its From in one of the set's encodings. What stands before and after
-// them does not matter: a hash is found inside a longer run of base 32 characters, and a base name is found before any
-// character that follows it, as with "s|OLD|NEW|g". (The full stop after a path in a sentence could belong to a name
-// too, and the bytes do not say which.)
+// An occurrence of a rule is the exact bytes of its From in one of the set's encodings. The characters before and after
+// it do not matter: a hash is found even inside a longer run of base 32 characters, and a base name is found whatever
+// character follows it, as with "s|OLD|NEW|g". (A full stop after a path may end a sentence or belong to a longer name;
+// the bytes do not tell which.)
 //
-// All rules apply at once, from left to right. Of several overlapping occurrences the first one counts, and of those
-// that start at the same place the longest. So a base name takes precedence over its own hash, and over a base name
-// that it extends. The search continues after an occurrence, never inside its replacement. Swaps work; chains do not
-// cascade.
+// All rules apply in a single pass from left to right. If occurrences overlap, the first one is replaced; if they start
+// at the same offset, the longest one. So a base name takes precedence over its own hash, and over a base name that it
+// extends. The search continues after an occurrence, never inside its replacement. So two rules can swap hashes, and a
+// replacement is never replaced again.
 type Set struct {
 	*ruleIndex
 	enc Encodings
 
-	grams   gramSet    // of the hash parts, in one byte a character; of few rules, in the other encodings too
+	grams   gramSet    // of the hash parts, with one byte per character; with few rules, in the other encodings, too
 	windows bitset     // whole hash parts
-	bare    bitset     // those that are a rule without a name; nil: all of them
+	bare    bitset     // hash parts that are a rule without a name; nil: all of them
 	pairs   *pairTable // which grams can be part of any hash part
-	kinds   gramKind   // those of enc
+	kinds   gramKind   // the kinds of grams in enc
 	many    bool       // search with skipMany
 }
 
-// Compile makes a Set that finds rules in the encodings enc. It refuses an empty list, a rule that Parse would refuse,
-// and two rules that replace the same thing differently. A rule that is given twice counts once.
+// Compile returns a Set that finds rules in the encodings enc. It returns an error for an empty list, for a rule that
+// Parse would refuse, and for two rules that replace the same text differently. Duplicate rules count once.
 func Compile(rules []Rule, enc Encodings) (*Set, error) {
 	if len(rules) == 0 {
 		return nil, errors.New("no rules")
@@ -91,13 +91,13 @@ func halves(n int, f func(lo, hi int) error) (errs [2]error) {
 }
 
 const (
-	manyRules = 200 // more are searched with skipMany
+	manyRules = 200 // with more rules, skipMany is used
 
-	// Bits of the sets for each rule, at least.
+	// Minimum number of bits of the sets for each rule.
 	gramBits   = 320
 	windowBits = 32
-	// A gram set of few rules gets more, so that almost no sample passes by chance: as much as fits the first-level
-	// cache, and at most half of the second-level one.
+	// A gram set for few rules gets more bits, so that almost no sample passes by chance: enough to fill the
+	// first-level cache, but at most half of the second-level one.
 	gramBitsWanted    = 16384
 	minGramBits       = 1 << 16
 	maxGramBitsWanted = 1 << 22
@@ -134,7 +134,7 @@ func (r *Set) fillSets(rules []Rule, many bool) {
 	})
 }
 
-// gramsOfMany returns the set for skipMany, which looks up grams in one byte a character only, and rarely frequent
+// gramsOfMany returns the set for skipMany, which looks up only grams with one byte per character, and rarely frequent
 // ones.
 func gramsOfMany(rules []Rule, size int) gramSet {
 	var mu sync.Mutex
@@ -152,8 +152,8 @@ func gramsOfMany(rules []Rule, size int) gramSet {
 	return gramSet{all, mix1}
 }
 
-// Len returns the number of rules. A rule that was given twice counts once.
+// Len returns the number of rules. Duplicates count once.
 func (r *Set) Len() int { return len(r.rules) }
 
-// Rule returns rule i, counted from 0 in the order of Compile's list.
+// Rule returns rule number i, from 0, in the order of Compile's list without duplicates.
 func (r *Set) Rule(i int) Rule { return r.rules[i] }

@@ -6,12 +6,12 @@ import (
 	"narseal/nar/storepath"
 )
 
-// ScanStorePaths calls found for each store path in b: storeDir, a slash, a hash part, a dash, and as many characters
-// as can belong to a name, in any of the encodings enc. found gets the offset in b, the base name HASH-NAME with one
-// byte per character, which is valid during the call, and the encoding. The offset is that of the first byte that is
-// not zero, so that it does not depend on the byte order, which the bytes often do not show.
+// ScanStorePaths calls found for each store path in b, in any of the encodings enc. A store path is storeDir, a slash,
+// a hash part, a dash, and all following characters that can belong to a name. found gets the offset in b, the base
+// name HASH-NAME with one byte per character, which is valid only during the call, and the encoding. The offset is that
+// of the first nonzero byte, so that it does not depend on the byte order, which is often ambiguous.
 //
-// final and settled are as for Set.Find. Less than len(storeDir)+1+storepath.MaxBaseName characters are not settled.
+// final and settled are as for Set.Find. Fewer than len(storeDir)+1+storepath.MaxBaseName characters remain unsettled.
 func ScanStorePaths(b []byte, final bool, storeDir string, enc Encodings, found func(off int, basename []byte, enc Encodings)) (settled int) {
 	end := len(b)
 	if !final {
@@ -35,7 +35,7 @@ func refLen(storeDir string, enc Encodings) int {
 }
 
 type refScanner struct {
-	dir   string // with the slash at its end
+	dir   string // with a trailing slash
 	pairs *pairTable
 	kinds gramKind
 	buf   []byte
@@ -44,16 +44,16 @@ type refScanner struct {
 // A ref is a reference: a place that names a store path.
 type ref struct {
 	off, n int    // its bytes, b[off:off+n]
-	char   int    // which byte of a character is not zero
-	text   []byte // the whole path, one byte a character
+	char   int    // the index of the nonzero byte in a character
+	text   []byte // the whole path, with one byte per character
 	enc    Encodings
 }
 
 // anyGram contains all grams.
 var anyGram = gramSet{bits: bitset{^uint64(0)}}
 
-// next returns the first reference in b that starts at from or later. It samples b as Set.next does. At a gram of a
-// hash part it looks for the slash before it.
+// next returns the first reference in b that starts at from or later. It samples b like Set.next. At a gram of a hash
+// part, it looks for the slash before it.
 func (s *refScanner) next(b []byte, from int) (m ref, ok bool) {
 	for base := from; base < len(b); base += blockLen {
 		base = skipMany(b, base, anyGram, s.pairs)

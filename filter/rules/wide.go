@@ -2,12 +2,12 @@ package rules
 
 import "narseal/nar/storepath"
 
-// wideRun is how many characters of wide text sampleWide searches at most. Making them narrow is most of the work, so
-// text that is wide throughout is made narrow once, and not again for each sample.
+// wideRun is the maximum number of characters of wide text that sampleWide searches at a time. Most of the work is to
+// make them narrow, so a long run of wide text is made narrow once, not again for each sample.
 const wideRun = 512
 
-// sampleWide is sample for a wide encoding. c is the offset of the first character of the sample. If there is no match,
-// none starts before settled either: only this encoding fits the characters around c.
+// sampleWide is like sample, for a wide encoding. c is the offset of the first character of the sample. If there is no
+// match, no match in any encoding starts before settled, since only this encoding fits the characters around c.
 func (r *Set) sampleWide(b []byte, c, from, width int) (m match, settled int, ok bool) {
 	if c+(gramLen-1)*width >= len(b) {
 		return match{}, 0, false
@@ -19,7 +19,7 @@ func (r *Set) sampleWide(b []byte, c, from, width int) (m match, settled int, ok
 	if !r.grams.has(w) {
 		return match{}, 0, false
 	}
-	// The characters around c, in one byte a character: first of one hash part, then of more.
+	// The characters around c, with one byte per character: first those of one hash part, then more.
 	var buf [wideRun]byte
 	text, before := narrow(buf[:0], b, c, from, width)
 	start := c - before*width
@@ -38,7 +38,7 @@ func (r *Set) sampleWide(b []byte, c, from, width int) (m match, settled int, ok
 	return match{}, start + (len(text)-hashLen+1)*width - (width - 1), false
 }
 
-// mayMatchWide reports whether hash, followed by the character at end, can be a match. Nearly always it is one then.
+// mayMatchWide reports whether hash, followed by the character at end, can be a match. If so, it almost always is one.
 func (r *Set) mayMatchWide(b, hash []byte, end int) bool {
 	if r.bare != nil && (end >= len(b) || b[end] != '-') {
 		return r.bare.has(windowHash(hash)) // only with a name are the others rules
@@ -46,7 +46,7 @@ func (r *Set) mayMatchWide(b, hash []byte, end int) bool {
 	return r.windows.has(windowHash(hash))
 }
 
-// matchWide returns the match whose hash part is hash, of which the first character is the byte at first, if any.
+// matchWide returns the match whose hash part is hash, if any. The first character of hash is the byte at first.
 func (r *Set) matchWide(b, hash []byte, first, from, width int) (m match, ok bool) {
 	text := hash
 	if end := first + hashLen*width; r.bare != nil && end < len(b) && b[end] == '-' {
@@ -72,8 +72,8 @@ func (r *Set) matchWide(b, hash []byte, first, from, width int) (m match, ok boo
 	return match{off: first, n: len(r.rules[rule].From) * width, rule: rule, width: width}, true
 }
 
-// widen appends to text, whose first character is the byte at first, the characters that follow it, up to the length of
-// the longest rule.
+// widen appends the characters that follow text, up to the length of the longest rule. The first character of text is
+// the byte at first.
 func (r *Set) widen(text, b []byte, first, width int) []byte {
 	q := first + len(text)*width
 	if width == 2 && q <= len(b) && b[q-1] == 0 { // four characters at a time
@@ -102,8 +102,8 @@ func zeros(b []byte) bool {
 	return true
 }
 
-// narrow appends to buf the characters of a hash part around c, which are width bytes apart with zeros between them.
-// It returns them, and how many stand before c: no more than fit the sampleStep bytes up to the sample.
+// narrow appends the characters of a hash part around c, which are width bytes apart with zeros between them, to buf.
+// It returns them, and the number of those before c: at most as many as fit into the sampleStep bytes up to the sample.
 func narrow(buf, b []byte, c, from, width int) (text []byte, before int) {
 	start := c
 	for before < (sampleStep-1)/width {
@@ -117,10 +117,10 @@ func narrow(buf, b []byte, c, from, width int) (text []byte, before int) {
 	return appendIsolated(buf, b, start, before+hashLen, width), before
 }
 
-// appendIsolated appends to text, up to a length of n, the characters of hash parts that begin with the byte at q.
+// appendIsolated appends characters of hash parts, from the byte at q on, to text, up to a length of n.
 func appendIsolated(text, b []byte, q, n, width int) []byte {
 	if len(text) > 0 && (q > len(b) || !isolated(b, q-width, width)) {
-		return text // its last character has no zeros, so no other follows
+		return text // no zeros follow its last character, so no other character does
 	}
 	for ; len(text) < n && q < len(b) && storepath.IsHashChar(b[q]); q += width {
 		text = append(text, b[q])
@@ -139,8 +139,8 @@ func isolated(b []byte, q, width int) bool {
 	return width == 2 || b[q+2]|b[q+3] == 0
 }
 
-// appendNarrow appends the characters at the start of b, at most n. A character is width bytes, of which all but the
-// one at char are zero.
+// appendNarrow appends the characters at the start of b to dst, at most n. A character has width bytes, which are zero
+// except for the one at index char.
 func appendNarrow(dst, b []byte, n, width, char int) []byte {
 	for q := 0; n > 0 && q+width <= len(b); q += width {
 		var others byte

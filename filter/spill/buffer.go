@@ -6,26 +6,29 @@ import (
 	"io"
 )
 
-// A Buffer keeps one piece of data: in memory while it is small enough, else in a File. Its memory grows with the
-// bytes that arrive, whatever size is announced, and is used again after Reset.
+// A Buffer stores one piece of data: in memory while it is small enough, else in a File. Its memory grows with the
+// bytes that arrive, not with the size that is announced, and is reused after Reset.
 //
-// The data can be read and written in place: by Bytes while it is in memory, by ReadAt and WriteAt always.
+// The data can be read and written in place: through Bytes while it is in memory, and through ReadAt and WriteAt at any
+// time.
 type Buffer struct {
 	opts    Options
 	mem     []byte
 	file    File
 	size    int64
-	drained int64 // leading bytes that Drain and DrainTo passed on
+	drained int64 // leading bytes that were passed on
 }
 
 // NewBuffer returns an empty Buffer.
 func NewBuffer(o Options) *Buffer { return &Buffer{opts: o} }
 
-// keepMemory is the memory that stays allocated over a Reset, in bytes. New memory costs more than the search of an
-// image: the system provides page after page, and the garbage collector keeps the old ones until it runs.
+// keepMemory is the maximum memory that Reset keeps allocated, in bytes. Allocating new memory would take longer than
+// searching an image: the system provides it page by page, and the old memory is in use until the garbage collector
+// runs.
 const keepMemory = 32 << 20
 
-// readSize is how much is read at a time. It is still in the second-level cache when it is passed on.
+// readSize is the number of bytes that are read at a time. They are still in the second-level cache when they are
+// passed on.
 const readSize = 256 << 10
 
 // Reset empties the Buffer.
@@ -45,7 +48,7 @@ func (b *Buffer) Reset() error {
 	return nil
 }
 
-// Close frees what the Buffer keeps.
+// Close frees the Buffer's memory and closes its File.
 func (b *Buffer) Close() {
 	if b.file != nil {
 		b.file.Close()
@@ -57,7 +60,7 @@ func (b *Buffer) Close() {
 // Size returns the number of bytes of the data.
 func (b *Buffer) Size() int64 { return b.size }
 
-// Memory returns how many bytes of memory the Buffer takes.
+// Memory returns the number of bytes of memory that the Buffer uses.
 func (b *Buffer) Memory() int64 { return int64(cap(b.mem)) }
 
 // Spilled reports whether the data is in a File.
@@ -66,7 +69,7 @@ func (b *Buffer) Spilled() bool { return b.file != nil }
 // Bytes returns the data, or nil if it is in a File. The slice is valid until data is added.
 func (b *Buffer) Bytes() []byte { return b.mem }
 
-// Append adds p to the data, of which total bytes are expected.
+// Append adds p to the data. total is the expected final size of the data, which limits the memory to allocate.
 func (b *Buffer) Append(p []byte, total int64) error {
 	limit := b.opts.Limit()
 	if b.file == nil && b.size+int64(len(p)) > limit {
@@ -103,8 +106,8 @@ func (b *Buffer) spill(total int64) error {
 	return nil
 }
 
-// grow makes room in memory for n bytes more. At most most bytes can come. The new capacity follows what has arrived:
-// at most 8 times that after the first step. Few large steps touch less memory than many small ones.
+// grow makes room in memory for n more bytes. most is the maximum size of all data. The capacity is at most 8 times the
+// bytes that have arrived, after the first step. A few large steps touch less memory than many small ones.
 func (b *Buffer) grow(n int, most int64) {
 	if n += len(b.mem); n > cap(b.mem) {
 		c := max(8*cap(b.mem), n, 1<<20)
@@ -115,8 +118,8 @@ func (b *Buffer) grow(n int, most int64) {
 	}
 }
 
-// ReadSome reads some bytes from r, without a copy, and adds them to data in memory. The data has total bytes at the
-// end, which must not be more than the limit.
+// ReadSome reads some bytes from r directly into memory and adds them to the data. total is the final size of the data,
+// which must not exceed the limit.
 func (b *Buffer) ReadSome(r io.Reader, total int64) error {
 	b.grow(1, total)
 	free := b.mem[len(b.mem):cap(b.mem)]
@@ -126,17 +129,17 @@ func (b *Buffer) ReadSome(r io.Reader, total int64) error {
 	return err
 }
 
-// Detach gives the data in memory to the caller.
+// Detach returns the data in memory, which then belongs to the caller.
 func (b *Buffer) Detach() []byte {
 	mem := b.mem
 	b.mem = nil
 	return mem
 }
 
-// Reuse gives an empty Buffer memory to use.
+// Reuse gives mem to an empty Buffer as its memory.
 func (b *Buffer) Reuse(mem []byte) { b.mem = mem[:0] }
 
-// Drain passes on the data before end that was not passed on before. The data is in memory.
+// Drain passes the data before offset end that was not yet passed on to sink. The data must be in memory.
 func (b *Buffer) Drain(end int64, sink func([]byte) error) error {
 	if end <= b.drained {
 		return nil
@@ -146,7 +149,7 @@ func (b *Buffer) Drain(end int64, sink func([]byte) error) error {
 	return sink(p)
 }
 
-// DrainAll passes on all data that was not passed on before.
+// DrainAll passes all data that was not yet passed on to sink.
 func (b *Buffer) DrainAll(sink func([]byte) error) error {
 	if b.file == nil {
 		return b.Drain(b.size, sink)
@@ -183,7 +186,7 @@ func (b *Buffer) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt implements io.WriterAt. It changes the data, and does not extend it.
+// WriteAt implements io.WriterAt. It changes data, but cannot extend it.
 func (b *Buffer) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > b.size-int64(len(p)) {
 		return 0, errors.New("spill: write past the end of a buffer")

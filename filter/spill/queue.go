@@ -6,18 +6,18 @@ import (
 	"io"
 )
 
-// A Queue keeps many items that are written once and read once: together in memory up to the limit, beyond it in one
-// File. The limit includes what is noted about each item, unless it is parked: then all of it is in the File. A Queue
-// serves one goroutine.
+// A Queue stores many items that are written once and read once: in memory up to the limit for all items together,
+// beyond that in one File. The limit includes the memory for each item itself, except for parked items, which are
+// wholly in the File. A Queue must not be used concurrently.
 type Queue struct {
 	opts   Options
 	used   int64   // bytes in memory
-	live   int     // items that were neither parked nor read
-	parked int     // items that were parked, and not read
-	free   []*Item // to be used again
+	live   int     // items that are neither parked nor read
+	parked int     // items that are parked and not yet read
+	free   []*Item // for reuse
 	tape   tape
-	buf    []byte // for copy; nil while one runs
-	copies int    // that run, inside each other
+	buf    []byte // for copy; nil while a copy is running
+	copies int    // number of nested copies
 }
 
 // NewQueue returns an empty Queue.
@@ -27,23 +27,23 @@ func NewQueue(o Options) *Queue { return &Queue{opts: o, tape: newTape(o)} }
 type Item struct {
 	q     *Queue
 	mem   []byte
-	chain chain // in the file; it follows mem
-	long  bool  // nothing goes to mem
+	chain chain // data in the file, which follows that in mem
+	long  bool  // all data goes to the file
 }
 
 const (
-	// itemMemory is what an item takes besides its data, here and in package nar, in bytes: 345 were measured.
+	// itemMemory is the memory of an item without its data, here and in package nar, in bytes. 345 were measured.
 	itemMemory = 384
-	// freeItems is what the items may take in any case, in bytes.
+	// freeItems is the memory that items may always use, in bytes.
 	freeItems = 8 << 20
-	// maxKept is how much memory an item that is used again keeps for its data.
+	// maxKept is the maximum memory for data that a reused item keeps, in bytes.
 	maxKept = 256
-	// minParked is how many items are parked together at least: that takes a buffer.
+	// minParked is the minimum number of items to park together, since parking needs a buffer.
 	minParked = 1024
 )
 
-// New returns a new, empty item. It fails if so many items that are not parked wait that what is noted about them is more
-// than the limit.
+// New returns a new, empty item. It returns an error if the items that are not parked use more memory than the limit,
+// even without their data.
 func (q *Queue) New() (*Item, error) {
 	if limit := q.opts.Limit() + freeItems; int64(q.live+1)*itemMemory > limit {
 		return nil, fmt.Errorf("%w: %d renamed entries wait for their place, which takes %d bytes of memory", ErrFull, q.live, limit)
@@ -57,14 +57,15 @@ func (q *Queue) New() (*Item, error) {
 	return &Item{q: q}, nil
 }
 
-// NewInFile returns a new, empty item whose data goes to the File at once.
+// NewInFile returns a new, empty item whose data goes directly to the File.
 func (q *Queue) NewInFile() *Item {
 	q.live++
 	return &Item{q: q, long: true}
 }
 
-// Full reports whether items should be parked, n of them at most: what is noted about them takes more than a quarter of
-// what New allows. Their data takes as much again, and the heap grows to twice of both before it is collected.
+// Full reports whether items should be parked, of which there are at most n: without their data, they use more than a
+// quarter of the memory that New allows. Their data may use as much again, and the heap grows to twice the total before
+// it is collected.
 func (q *Queue) Full(n int) bool {
 	return q.opts.Open != nil && n >= minParked && int64(q.live)*itemMemory > (q.opts.Limit()+freeItems)/4
 }
@@ -86,7 +87,7 @@ func (i *Item) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// WriteTo writes the item to w, and frees what it took. It is called once.
+// WriteTo writes the item to w, and frees its memory. It must be called only once.
 func (i *Item) WriteTo(w io.Writer) (int64, error) {
 	q := i.q
 	n, err := w.Write(i.mem)
@@ -122,7 +123,7 @@ func (i *Item) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// WriteAt implements io.WriterAt. It changes the data, and does not extend it.
+// WriteAt implements io.WriterAt. It changes data, but cannot extend it.
 func (i *Item) WriteAt(p []byte, off int64) (int, error) {
 	n, err := i.each(p, off, i.q.tape.write, func(part, mem []byte) { copy(mem, part) })
 	if err == nil && n < len(p) {
@@ -131,7 +132,7 @@ func (i *Item) WriteAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// each calls inFile or inMemory for the parts of p, which is the data of the item from off on, as far as there is data.
+// each calls inFile or inMemory for the parts of p that correspond to the data of the item from offset off on.
 func (i *Item) each(p []byte, off int64, inFile func([]byte, int64) error, inMemory func(part, mem []byte)) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("spill: offset %d", off)
@@ -165,14 +166,14 @@ func (i *Item) each(p []byte, off int64, inFile func([]byte, int64) error, inMem
 	return done, nil
 }
 
-// settle forgets the data of the file once nobody needs it.
+// settle drops the data of the file when no item needs it.
 func (q *Queue) settle() {
 	if q.live == 0 && q.parked == 0 {
 		q.tape.reset()
 	}
 }
 
-// maxCopies is how many copies inside each other use large buffers.
+// maxCopies is the maximum number of nested copies that use large buffers.
 const maxCopies = 16
 
 // copy copies from the file to w, whose Write may read another item.
@@ -193,8 +194,7 @@ func (q *Queue) copy(w io.Writer, from io.Reader) (int64, error) {
 	return n, err
 }
 
-// Park moves an item that is complete to the file, and frees it: New may return it again. Park returns the number, more than
-// 0, by which Open finds the data.
+// Park moves a complete item to the file, and frees it for reuse by New. It returns a positive number for Open.
 func (q *Queue) Park(i *Item) (int64, error) {
 	first := i.chain.first
 	if err := q.tape.finish(&i.chain, 0); err != nil {
@@ -220,7 +220,7 @@ func (q *Queue) Park(i *Item) (int64, error) {
 	return first, nil
 }
 
-// Open returns the data of an item that was parked. It is read once, to its end.
+// Open returns the data of a parked item. The data must be read once, to its end.
 func (q *Queue) Open(number int64) io.Reader {
 	return &chainReader{t: &q.tape, next: number, done: func() {
 		q.parked--
@@ -228,5 +228,5 @@ func (q *Queue) Open(number int64) io.Reader {
 	}}
 }
 
-// Close frees what the Queue keeps.
+// Close closes the Queue's File.
 func (q *Queue) Close() { q.tape.close() }

@@ -1,7 +1,7 @@
-// Package spill stores data that has to wait: in memory up to a limit, and beyond that in a file from the caller.
+// Package spill stores data temporarily: in memory up to a limit, and beyond that in a file that the caller provides.
 //
-// A Buffer is for one piece of data that grows, is then read and changed at random, and finally drained. A Queue is for
-// many pieces that are written once and read once. The package opens no files itself.
+// A Buffer is for one piece of data that grows, is then read and changed at any offset, and is finally drained. A Queue
+// is for many pieces that are written once and read once. The package itself opens no files.
 package spill
 
 import (
@@ -13,25 +13,25 @@ import (
 // DefaultMemory is the limit in bytes if Options.Memory is 0.
 const DefaultMemory = 256 << 20
 
-// ErrFull is wrapped by the error for what is more than the Options allow.
+// ErrFull is wrapped by the error for data that exceeds the Options.
 var ErrFull = errors.New("more than may be kept")
 
-// Options say where data is kept.
+// Options describe where data is stored.
 type Options struct {
-	// Memory is the number of bytes that may be kept in memory; 0 stands for DefaultMemory.
+	// Memory is the maximum number of bytes in memory; 0 means DefaultMemory.
 	Memory int64
-	// Open returns an empty file for data past Memory. The package closes it. If Open is nil, more data is an error.
+	// Open returns an empty file for data beyond Memory. The package closes it. If Open is nil, more data is an error.
 	Open func() (File, error)
 }
 
-// A File is what data is spilled to, usually an unnamed temporary file. Several goroutines use it concurrently.
+// A File is a file for spilled data, usually an unnamed temporary file. It must be safe for concurrent use.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
 }
 
-// Limit returns the number of bytes that may be kept in memory.
+// Limit returns the maximum number of bytes in memory.
 func (o Options) Limit() int64 {
 	if o.Memory > 0 {
 		return o.Memory
@@ -39,7 +39,7 @@ func (o Options) Limit() int64 {
 	return DefaultMemory
 }
 
-// open opens a spill file. Its error is a wrapped one.
+// open opens a spill file.
 func (o Options) open() (File, error) {
 	f, err := o.Open()
 	if err != nil {

@@ -6,26 +6,26 @@ import (
 	"io"
 )
 
-// A tape is a File to which data is appended, and which is read and corrected at any place. Small pieces are collected,
-// so that they cost no system call each.
+// A tape is a File to which data is appended, and which can be read and corrected at any offset. Small pieces are
+// buffered, to save system calls.
 type tape struct {
 	opts   Options
 	file   File
-	end    int64  // of the data
-	tail   []byte // the last of it, which is not in file yet
-	window []byte // of file, which was read last
-	from   int64  // where window begins
+	end    int64  // end of the data
+	tail   []byte // the last data, which is not in file yet
+	window []byte // the part of file that was read last
+	from   int64  // offset of window
 }
 
 const (
-	tapeStart  = 16       // no data begins at 0, which stands for none
-	tailSize   = 64 << 10 // of tail
+	tapeStart  = 16       // data begins after 0, which means none
+	tailSize   = 64 << 10 // maximum size of tail
 	windowSize = 16 << 10
 )
 
 func newTape(o Options) tape { return tape{opts: o, end: tapeStart} }
 
-// reset forgets all data.
+// reset drops all data.
 func (t *tape) reset() { t.end, t.tail, t.window = tapeStart, t.tail[:0], t.window[:0] }
 
 // append adds p at the end.
@@ -75,7 +75,7 @@ func (t *tape) writeFile(p []byte, off int64) error {
 	return nil
 }
 
-// put corrects data. It lies in the tail or in the file, not in both.
+// put corrects data that is wholly in the tail or wholly in the file.
 func (t *tape) put(p []byte, off int64) error {
 	if at := off - (t.end - int64(len(t.tail))); at >= 0 {
 		copy(t.tail[at:], p)
@@ -84,7 +84,7 @@ func (t *tape) put(p []byte, off int64) error {
 	return t.writeFile(p, off)
 }
 
-// write corrects data, which may lie in the file and in the tail.
+// write corrects data, which may extend from the file into the tail.
 func (t *tape) write(p []byte, off int64) error {
 	if n := t.end - int64(len(t.tail)) - off; n > 0 && n < int64(len(p)) {
 		if err := t.put(p[:n], off); err != nil {
@@ -147,10 +147,10 @@ func (t *tape) close() {
 	}
 }
 
-// Data is a chain of pieces. Before each lie its length and where the next one begins, or 0.
+// A chain is data in a chain of pieces. Before each piece are its length and the offset of the next piece, or 0.
 type chain struct {
-	first, last int64 // where the first and the last piece begin; 0: there is none
-	size        int64 // of the last
+	first, last int64 // offsets of the first and the last piece; 0: there is none
+	size        int64 // of the last piece
 }
 
 const pieceHead = 16
@@ -190,10 +190,10 @@ func head(size, next int64) []byte {
 	return binary.LittleEndian.AppendUint64(b, uint64(next))
 }
 
-// A chainReader reads the data of a chain, which is complete.
+// A chainReader reads the data of a complete chain.
 type chainReader struct {
 	t    *tape
-	next int64 // where the next piece begins
+	next int64 // offset of the next piece
 	off  int64
 	left int64
 	done func() // called once at the end

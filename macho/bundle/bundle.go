@@ -1,18 +1,18 @@
 // Package bundle compares the main executable of a bundle with the files that it seals.
 //
-// A bundle's main executable seals two files beside it: its special slot -1 is the hash of the bundle's Info.plist, and
-// -3 that of its list of resources, _CodeSignature/CodeResources (BundleDiskRep in Security.framework's
-// bundlediskrep.cpp). ROOT is where a Checker looks for them:
+// A bundle's main executable seals two other files of the bundle: its special slot -1 is the hash of the bundle's
+// Info.plist, and -3 that of its list of resources, _CodeSignature/CodeResources (BundleDiskRep in Security.framework's
+// bundlediskrep.cpp). A Checker looks for them in these places, where ROOT is a directory:
 //
 //	                    executable      Info.plist            CodeResources
 //	application, …      ROOT/MacOS/X    ROOT/Info.plist       ROOT/_CodeSignature/CodeResources
 //	framework           ROOT/X          ROOT/Resources/…      same
 //	flat (iOS)          ROOT/X          ROOT/Info.plist       same
 //
-// The first ROOT is named Contents. The ROOT of a framework is usually the directory of a version. In any other ROOT than
-// Contents, an Info.plist in Resources counts before one in ROOT, as it does for CFBundle.
+// The first ROOT is named Contents. The ROOT of a framework is usually the directory of a version. In a ROOT other than
+// Contents, an Info.plist in Resources takes precedence over one in ROOT, as for CFBundle.
 //
-// If the executable is not an image (but a script, for example), its signature lies in files beside CodeResources.
+// If the executable is not an image (but a script, for example), its signature is in files beside CodeResources.
 //
 // CodeResources seals the other files of the bundle (package resources). A Checker with CheckResources compares them, too.
 package bundle
@@ -42,15 +42,16 @@ const (
 // slotResources is k of the special slot -k that hashes CodeResources (CSSLOT_RESOURCEDIR).
 const slotResources = 3
 
-// slotInfoPlist is k of the one that hashes Info.plist (CSSLOT_INFOSLOT).
+// slotInfoPlist is k of the special slot -k that hashes Info.plist (CSSLOT_INFOSLOT).
 const slotInfoPlist = 1
 
 const (
-	// maxDepth is how deep a bundle may lie: as deep as Nix allows in an archive, and far deeper than bundles are.
+	// maxDepth is the maximum depth of a bundle: as deep as Nix allows in an archive, and far deeper than real bundles.
 	maxDepth = 64
-	// maxFileDepth is how deep a file of a bundle may lie, such as ROOT/MacOS/X.
+	// maxFileDepth is the maximum depth of a file such as ROOT/MacOS/X.
 	maxFileDepth = maxDepth + 2
-	// maxWaiting bounds the slices that wait for the end of their bundle, and maxStale the stale slots in their reports.
+	// maxWaiting is the maximum number of slices that wait for the end of their bundle, and maxStale that of the stale
+	// slots in their reports.
 	maxWaiting = 4096
 	maxStale   = 1 << 20
 )
@@ -59,11 +60,11 @@ const (
 // depth-first order, the order of archives. The Checker keeps only digests and reports, a few megabytes at most. The
 // zero Checker is ready to use.
 //
-// Paths are slash-separated, from the tree's root, which is "/". The Checker asks for a path only if a bundle can lie
-// there. A depth is the number of directories around a file, including the root.
+// Paths are slash-separated and relative to the tree's root, which is "/". Functions that return a path are called only
+// if a bundle can be there. A depth is the number of directories around a file, including the root.
 type Checker struct {
-	// CheckResources compares all files of bundles with their CodeResources. The caller must then add everything that a
-	// Scope finds.
+	// CheckResources makes the Checker compare all files of bundles with their CodeResources. The caller must then add
+	// everything that a Scope finds.
 	CheckResources bool
 	// RootName is the name of the tree's root, if it has one.
 	RootName string
@@ -72,19 +73,19 @@ type Checker struct {
 	Script func(path string, s macho.Slice)
 	// Reseal, if not nil, repairs the seals of bundles, with CheckResources.
 	Reseal *Reseal
-	// Pool, if not nil, bounds the memory of this and other Checkers. Release must then be called at the end.
+	// Pool, if not nil, limits the memory of this and other Checkers. Release must then be called at the end.
 	Pool *Pool
 	// Touched says that the caller has changed a file of the tree.
 	Touched bool
 
 	memory  memory
 	tree    tree
-	open    []*openBundle // those around the current file, the outermost first
-	waiting int           // slices that wait, in all of them
+	open    []*openBundle // directories around the current file, the outermost first
+	waiting int           // waiting slices in all of open
 	stale   int           // stale slots of these slices
-	reports int           // memory of them in bytes, without stale slots
+	reports int           // memory of their reports in bytes, without stale slots
 	cost    int64         // of the comparisons so far
-	allowed int64         // cost that the files have added to costInAll
+	allowed int64         // cost that files have added to costInAll
 
 	given macho.Image // contents of the next file
 	err   error
@@ -102,13 +103,13 @@ type openBundle struct {
 	given         int      // slices with contents
 	contents      contents // of the directory, counted once
 	listContents  macho.Image
-	refused       string          // why it was not resealed
-	scripted      bool            // its signature lies in files, and was compared
+	refused       string          // why it was not sealed again
+	scripted      bool            // its signature is in files and was compared
 	list          *resources.List // of codeResources, parsed once
 	listErr       error
-	files         []resources.File // what is compared with the list
+	files         []resources.File // files to compare with the list
 	sealed        sealed
-	found         map[string]*resources.File // by path; nil: nothing lies there
+	found         map[string]*resources.File // by path; nil: there is no file
 }
 
 type waitingSlice struct {
@@ -118,10 +119,10 @@ type waitingSlice struct {
 
 	memory int // of its report
 
-	above bool // its bundle is the root, if that is a Contents directory
+	above bool // if the root is a Contents directory, it is the bundle of this slice
 
 	file     int         // number of the image in the tree
-	contents macho.Image // of the image, if they may change
+	contents macho.Image // of the image, if it may be changed
 }
 
 // A FileDigest hashes the bytes written to it with every hash that a CodeDirectory may use.
@@ -131,23 +132,23 @@ type FileDigest struct {
 
 	hashes [macho.SHA512 + 1]hash.Hash
 	size   int64
-	kept   []byte // the contents, up to keep bytes
+	kept   []byte // contents, up to keep bytes
 	keep   int
 
-	memory  *memory // of the Checker that counts kept while it grows
+	memory  *memory // of the Checker that charges kept while it grows
 	charged int     // bytes of kept that the Checker has charged
 	users   int     // bundles that use the digest
-	name    string  // of the executable that an Info.plist gives
-	isClear bool    // CFBundle finds the same one
+	name    string  // the name of the executable in an Info.plist
+	isClear bool    // CFBundle certainly finds the same name
 
-	pages  *pages // of a file that may be a script; its first byte decides
-	script bool   // it may be one
+	pages  *pages // only of a file that may be a script, judging by its first byte
+	script bool   // it may be a script
 }
 
-// maxInfoPlist bounds the Info.plist that is read for the name of an executable, in bytes.
+// maxInfoPlist is the maximum size of an Info.plist that is read for the name of an executable, in bytes.
 const maxInfoPlist = 1 << 20
 
-// NewItemDigest returns the digest of an empty file of this name, for a file that a Scope found.
+// NewItemDigest returns the digest of an empty file, for a file with this base name that a Scope found.
 func NewItemDigest[T string | []byte](name T) *FileDigest {
 	if !IsSealedFile(name) {
 		d := &FileDigest{script: true}
@@ -168,7 +169,7 @@ func NewItemDigest[T string | []byte](name T) *FileDigest {
 	return d
 }
 
-// Memory returns how many bytes of the contents the digest keeps.
+// Memory returns the memory for the contents that the digest keeps, in bytes.
 func (d *FileDigest) Memory() int { return cap(d.kept) }
 
 // NewFileDigest returns the digest of an empty file.
@@ -181,7 +182,7 @@ func NewFileDigest() *FileDigest {
 	return d
 }
 
-// Write adds p to the file, and never fails.
+// Write adds p to the file. It never fails.
 func (d *FileDigest) Write(p []byte) (int, error) {
 	if d.script && d.size == 0 && len(p) > 0 && p[0] == '#' {
 		d.pages = &pages{}
@@ -213,13 +214,13 @@ func (d *FileDigest) equals(s macho.SpecialSlot) bool {
 	return bytes.Equal(d.hashes[s.HashType].Sum(nil)[:len(s.Digest)], s.Digest)
 }
 
-// IsSealedFile reports whether a file of this base name may be one that the main executable of a bundle seals.
+// IsSealedFile reports whether the main executable of a bundle may seal a file with this base name directly.
 func IsSealedFile[T string | []byte](name T) bool {
 	return string(name) == infoPlistName || string(name) == codeResourcesName || isDirectoryFile(name)
 }
 
-// Reach announces the depth of the next file or directory. Bundles that do not contain it are then complete; Reach(0)
-// completes all.
+// Reach announces the depth of the next file or directory. It completes the bundles that cannot contain it. Reach(0)
+// completes all bundles.
 func (c *Checker) Reach(depth int) {
 	c.memory.share.pool = c.Pool
 	for n := len(c.open); n > 0 && c.open[n-1].depth >= depth; n-- {
@@ -245,7 +246,7 @@ func (c *Checker) Reach(depth int) {
 	c.leave(depth)
 }
 
-// AddFile adds the digest of the file at path. IsSealedFile must be true of the file's name.
+// AddFile adds the digest of the file at path. IsSealedFile must be true for the file's name.
 func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 	if depth > maxFileDepth {
 		c.read(d)
@@ -290,8 +291,8 @@ func (c *Checker) AddFile(depth int, path func() string, d *FileDigest) {
 
 // AddSlice adds a slice of the image at path and calls then with it once: immediately if it seals no file of a bundle,
 // otherwise when its bundle is complete. If files of the bundle differ from those that the slice seals, its status
-// becomes macho.StatusBundle, unless it is worse already, and it is Touched if such a file is. A missing file is not a
-// problem.
+// becomes macho.StatusBundle, unless it is already worse. The slice is then Touched if one of these files is. A missing
+// file is not a problem.
 func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then func(macho.Slice)) {
 	c.addCode(&s)
 	var b *openBundle
@@ -327,7 +328,7 @@ func (c *Checker) AddSlice(depth int, path func() string, s macho.Slice, then fu
 	}
 }
 
-// at returns the bundle with this root, which the current file lies in, or nil if it lies too deep.
+// at returns the bundle with this root, which contains the current file, or nil if it is too deep.
 func (c *Checker) at(root string) *openBundle {
 	depth := strings.Count(root, "/")
 	if depth > maxDepth {
@@ -352,7 +353,7 @@ func (b *openBundle) compare(c *Checker) {
 	b.compareElsewhere(c)
 }
 
-// name adds a file to those of the bundle that do not match.
+// name adds files to the report's list of files that do not match.
 func (b *openBundle) name(s *macho.Slice, r ...macho.Resource) {
 	if s.Bundle == nil {
 		s.Bundle = &macho.SealedBundle{Path: cmp.Or(b.root, "/")}

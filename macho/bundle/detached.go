@@ -11,23 +11,24 @@ import (
 	"narseal/macho"
 )
 
-// A main executable that is not a Mach-O image, such as a script, has no room for a signature. The signature then lies
-// in files beside the list of resources, each with the contents of one slot (CodeDirectory::canonicalSlotName in
+// A main executable that is not a Mach-O image, such as a script, has no room for a signature. The signature is then in
+// files beside the list of resources, each with the contents of one slot (CodeDirectory::canonicalSlotName in
 // Security.framework's codedirectory.cpp).
 const (
 	directoryName    = "CodeDirectory"
 	alternatePrefix  = "CodeRequirements-" // 1 to 5
-	signatureFile    = "CodeSignature"     // by a certificate; empty: ad hoc
+	signatureFile    = "CodeSignature"     // CMS signature by a certificate; an empty file: ad hoc
 	maxAlternates    = 5
 	slotAlternates   = 0x1000
 	requirementsName = "CodeRequirements"
 
-	// maxDirectory bounds a CodeDirectory that is read, in bytes, and maxSpecial its special slots. 11 are known.
+	// maxDirectory is the maximum size of a CodeDirectory that is read, in bytes, and maxSpecial that of its special
+	// slots. 11 are known.
 	maxDirectory = 1 << 20
 	maxSpecial   = 64
 )
 
-// slotFiles has the names of the files that special slots hash, beside Info.plist and the list.
+// slotFiles has the names of the files that special slots hash, besides Info.plist and the list.
 var slotFiles = map[int]string{
 	2: requirementsName, 4: "CodeTopDirectory", 5: "CodeEntitlements", 6: "CodeRepSpecific", 7: "CodeEntitlementDER",
 }
@@ -41,13 +42,13 @@ func isDirectoryFile[T string | []byte](name T) bool {
 	return string(name) == directoryName
 }
 
-// detached is a CodeDirectory in a file of its own.
+// detached is a CodeDirectory in a separate file.
 type detached struct {
 	macho.CodeDirectory
 	limit    int64
-	special  []macho.SpecialSlot // that are not empty
-	present  map[int]bool        // by K
-	slots    []byte              // of the pages
+	special  []macho.SpecialSlot // only non-empty slots
+	present  map[int]bool        // non-empty slots by K
+	slots    []byte              // digests of the pages
 	hashSize int
 }
 
@@ -55,7 +56,7 @@ const (
 	magicDirectory  = 0xfade0c02 // CSMAGIC_CODEDIRECTORY
 	versionScatter  = 0x20100
 	versionLimit64  = 0x20300
-	versionKnown    = 0x20600 // the last one
+	versionKnown    = 0x20600 // the latest version
 	directoryHeader = 44      // bytes, of the first version
 )
 
@@ -112,7 +113,7 @@ func parseDetached(slot uint32, b []byte) (*detached, error) {
 
 var hashSizes = [...]int{macho.SHA1: 20, macho.SHA256: 32, macho.SHA256Truncated: 20, macho.SHA384: 48}
 
-// pageSize is the only size of pages that Security.framework uses for files that are no image (segmentedPageSize).
+// pageSize is the only page size that Security.framework uses for files other than images (segmentedPageSize).
 const pageSize = 4096
 
 func (d *detached) readSlots(b []byte, offset, special, code int64) error {
@@ -149,7 +150,7 @@ func (d *detached) readSlots(b []byte, offset, special, code int64) error {
 	return nil
 }
 
-// slotOfFile returns the slot of a CodeDirectory by the name of its file.
+// slotOfFile returns the slot of the CodeDirectory in a file with this name.
 func slotOfFile(name string) uint32 {
 	if n, ok := strings.CutPrefix(name, alternatePrefix); ok {
 		return slotAlternates + uint32(n[0]-'1')
@@ -157,9 +158,9 @@ func slotOfFile(name string) uint32 {
 	return 0
 }
 
-const tooDeep = "the bundle lies too deep"
+const tooDeep = "the bundle is too deep"
 
-// detachedTooDeep reports a file that may be a CodeDirectory, if it lies too deep for its bundle to be compared.
+// detachedTooDeep reports a file that may be a CodeDirectory but is too deep for its bundle to be compared.
 func (c *Checker) detachedTooDeep(path func() string) {
 	if !c.CheckResources || c.Script == nil {
 		return

@@ -6,21 +6,21 @@ import (
 )
 
 const (
-	// maxWaitingMemory bounds the memory of the slices that wait, without their stale slots, in bytes.
+	// maxWaitingMemory is the maximum memory of waiting slices, without their stale slots, in bytes.
 	maxWaitingMemory = 8 << 20
-	// waitingSliceMemory is the memory of one, directoryMemory that of each of its CodeDirectories, and externalMemory
-	// that of each slot for a file of the bundle.
+	// waitingSliceMemory is the memory of a waiting slice, directoryMemory that of each of its CodeDirectories, and
+	// externalMemory that of each slot for a file of the bundle.
 	waitingSliceMemory = 640
 	directoryMemory    = 256
 	externalMemory     = 80
 )
 
-// memory counts the bytes that a Checker keeps of files. What is charged is given back once, by what it was charged for:
-// a tree gives back what its files took, and a FileDigest what its contents took.
+// memory counts the bytes that a Checker keeps for files. Each charge is returned once: a tree returns the charges of
+// its files, and a FileDigest those of its contents.
 type memory struct {
 	used    int // at most maxMemory
-	reading int // of the digest that is being written
-	work    int // that reading, changing and comparing a list takes
+	reading int // by the digest that is being written
+	work    int // for reading, changing and comparing a list
 	share   share
 }
 
@@ -39,27 +39,28 @@ func (m *memory) give(n int) {
 	m.fit()
 }
 
-// fit adapts the share of the Pool.
+// fit adapts the Checker's share of the Pool to its memory.
 func (m *memory) fit() { m.share.fit(m.used + m.reading + m.work) }
 
-// grow charges n bytes of the digest that is being written, of which a bundle may soon keep what it needs.
+// grow charges n bytes of the digest that is being written.
 func (m *memory) grow(n int) {
 	m.reading += n
 	m.fit()
 }
 
-// listMemory estimates the memory that work on a list of n bytes takes, beside its text: the parsed list, what decoding
-// leaves for the garbage collector, and the problems that a comparison finds.
+// listMemory estimates the memory for work on a list of n bytes, besides its text: the parsed list, garbage from
+// decoding, and the problems that a comparison finds.
 func listMemory(n int) int { return 2*n + min(8<<20, 8*n) }
 
-// working charges the memory of work on the list, for as long as the bundle is compared.
+// working charges the memory for work on the list while the bundle is compared.
 func (m *memory) working(n int) {
 	m.work = n
 	m.fit()
 }
 
-// Count makes what a new digest keeps, while it is written, count for the Pool. The goroutine that writes it must be the
-// one that calls the Checker's methods, and it must be passed to AddFile if IsSealedFile is true of the file's name.
+// Count charges the Pool for the contents that a new digest keeps, while they are written. The digest must be written
+// by the goroutine that calls the Checker's methods. Afterwards, it must be passed to AddFile if IsSealedFile is true
+// for the file's name.
 func (c *Checker) Count(d *FileDigest) *FileDigest {
 	if d.keep > 0 && c.Pool != nil {
 		d.memory = &c.memory
@@ -67,13 +68,13 @@ func (c *Checker) Count(d *FileDigest) *FileDigest {
 	return d
 }
 
-// Drop says that a digest that was passed to Count is not used: its file could not be read.
+// Drop returns the charges of a digest that was passed to Count but is not used, because its file could not be read.
 func (c *Checker) Drop(d *FileDigest) {
 	c.read(d)
 	c.memory.fit()
 }
 
-// read ends the reading of a digest.
+// read ends the charges for writing a digest.
 func (c *Checker) read(d *FileDigest) {
 	if d.memory != nil {
 		d.memory = nil
@@ -81,8 +82,7 @@ func (c *Checker) read(d *FileDigest) {
 	}
 }
 
-// Release gives back what the Checker has taken from its Pool. Call it after the last Reach, whether or not there was an
-// error before it.
+// Release returns the Checker's share to its Pool. Call it after the last Reach, even after an error.
 func (c *Checker) Release() {
 	c.memory.reading = 0
 	c.memory.share.fit(0)
@@ -98,13 +98,13 @@ func (c *Checker) take(n int) bool {
 	return true
 }
 
-// endTree forgets the files of the tree.
+// endTree drops the files of the tree.
 func (c *Checker) endTree() {
 	c.memory.give(c.tree.memory)
 	c.tree = tree{}
 }
 
-// keep charges the contents that a digest keeps, or drops them.
+// keep charges the contents of a digest, or drops them if they do not fit.
 func (c *Checker) keep(d *FileDigest) {
 	c.read(d)
 	defer c.memory.fit()

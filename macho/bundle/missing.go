@@ -11,15 +11,15 @@ import (
 // contents describes a directory that may be a bundle.
 type contents struct {
 	counted   bool
-	files     int    // all but directories
-	only      string // one of them
+	files     int    // entries other than directories
+	only      string // the name of one of these
 	signature bool   // it has a directory _CodeSignature
 	macOS     bool   // it has a directory MacOS
 	touched   bool   // the caller has changed a file
 }
 
-// isContents reports whether the root, which usually has no name, is the Contents of a bundle, rather than a directory
-// that happens to contain one named MacOS.
+// isContents reports whether the root, which usually has no name, is the Contents of a bundle, not a directory that
+// merely contains one named MacOS.
 func (b *openBundle) isContents(c *Checker, w *waitingSlice) bool {
 	b.look(c)
 	if c.RootName == contentsName || b.codeResources != nil || b.contents.signature {
@@ -38,7 +38,7 @@ func (b *openBundle) isContents(c *Checker, w *waitingSlice) bool {
 	return false
 }
 
-// look counts what lies in the directory.
+// look examines the contents of the directory, once.
 func (b *openBundle) look(c *Checker) {
 	if !b.contents.counted {
 		b.contents = contents{counted: true}
@@ -48,8 +48,8 @@ func (b *openBundle) look(c *Checker) {
 	}
 }
 
-// isBundle reports whether the directory is a bundle, rather than one to which an executable was moved, alone or with
-// others. The files that such an executable seals do not count as missing.
+// isBundle reports whether the directory is a bundle. Otherwise, an executable may have been moved there out of its
+// bundle, and the files that it seals do not count as missing.
 func (b *openBundle) isBundle(c *Checker, executable string) bool {
 	b.look(c)
 	dir, name := splitPath(b.root)
@@ -84,7 +84,7 @@ func (b *openBundle) executable(w *waitingSlice) string {
 	return strings.TrimPrefix(strings.TrimPrefix(w.path, b.root), "/")
 }
 
-// inScope reports whether the tree has the files of the bundle.
+// inScope reports whether the tree contains the files of the bundle.
 func (b *openBundle) inScope(t *tree) bool { return t.inside && b.depth >= t.depth }
 
 // lift makes the slices of a directory MacOS in the root wait for the end of the root, which may be the Contents of a
@@ -102,7 +102,7 @@ func (c *Checker) lift(b *openBundle) bool {
 	return true
 }
 
-// Leave says that the root, which a Scope took for a bundle, is not one.
+// Leave says that the root, which a Scope treated as a bundle, is not one.
 func (c *Checker) Leave() {
 	c.endTree()
 	for _, b := range c.open {

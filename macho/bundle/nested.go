@@ -9,7 +9,7 @@ import (
 // platformInfoPlist is the name of an Info.plist that CFBundle prefers on macOS.
 const platformInfoPlist = "Info-macos.plist"
 
-// Places that give a bundle another form.
+// Names that occur in other forms of bundles.
 const (
 	supportFiles   = "Support Files"
 	currentVersion = "Versions/Current"
@@ -23,7 +23,8 @@ func nestedCode(files []resources.File, at int) []resources.Code {
 	return nil
 }
 
-// nestedFile returns that executable, or nil. If it is unclear which one CFBundle finds, it says why.
+// nestedFile returns the main executable of a nested bundle, or nil. If it is unclear which one CFBundle finds, why is
+// the reason.
 func nestedFile(files []resources.File, at int) (f *resources.File, why string) {
 	root := files[at].Path
 	end := at + 1
@@ -36,7 +37,7 @@ func nestedFile(files []resources.File, at int) (f *resources.File, why string) 
 	}
 	info := n.find(n.base + "/" + infoPlistName)
 	if other := n.find(n.base + resourcesDir + "/" + infoPlistName); n.base == n.dir && other != nil {
-		info = other // a bundle without Contents has it there, or else in its base
+		info = other // a bundle without Contents has its Info.plist there, or else in its base
 	}
 	name, _, _ := cutLast(root[strings.LastIndexByte(root, '/')+1:], ".")
 	if info != nil {
@@ -60,7 +61,7 @@ func nestedFile(files []resources.File, at int) (f *resources.File, why string) 
 		}
 	}
 	if f == nil {
-		f = info // it is signed in a bundle without an executable
+		f = info // in a bundle without an executable, Info.plist is signed
 	}
 	return f, ""
 }
@@ -68,7 +69,7 @@ func nestedFile(files []resources.File, at int) (f *resources.File, why string) 
 // nested is a bundle in a bundle.
 type nested struct {
 	inside    []resources.File
-	base, dir string // of the list's paths, and of the main executable
+	base, dir string // directories of the list's paths and of the main executable
 }
 
 func (n *nested) find(path string) *resources.File {
@@ -80,7 +81,7 @@ func (n *nested) find(path string) *resources.File {
 	return nil
 }
 
-// locate finds the base of the bundle (BundleDiskRep::setup), or says why it is unclear.
+// locate finds the base of the bundle (BundleDiskRep::setup), or returns the reason why it is unclear.
 func (n *nested) locate(root string) string {
 	contents, support := n.find(root+contentsDir), n.find(root+"/"+supportFiles)
 	current := n.find(root + "/" + currentVersion)
@@ -106,7 +107,7 @@ func (n *nested) locate(root string) string {
 	return ""
 }
 
-// isFileName reports whether a name is that of a file in a directory.
+// isFileName reports whether name is the name of a file, not a path.
 func isFileName(name string) bool {
 	return name != "" && name != "." && name != ".." && !strings.Contains(name, "/")
 }

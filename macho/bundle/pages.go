@@ -12,16 +12,17 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// maxPages bounds the pages of a script whose digests are kept: 2.5 MiB of text. Several scripts may wait at once.
+// maxPages is the maximum number of pages of a script, for 2.5 MiB of text. The digests of several scripts may be kept
+// at the same time.
 const maxPages = 640
 
-// scriptMemory is the memory of the digest of such a file, without its pages.
+// scriptMemory is the memory of the digest of a script, without its pages.
 const scriptMemory = 1024
 
-// pages has the digests of the pages of a file that may be the main executable of a bundle.
+// pages holds the digests of the pages of a file that may be the main executable of a bundle.
 type pages struct {
-	hashes [3]hash.Hash // of the page that is not complete
-	filled int          // bytes of it
+	hashes [3]hash.Hash // of the incomplete page
+	filled int          // bytes of the incomplete page
 	sums   []byte
 	full   bool // there are more than maxPages
 }
@@ -61,13 +62,13 @@ func (p *pages) finish() {
 	p.filled = 0
 }
 
-// end is finish for the last page. No more may be written.
+// end ends the last page. No more bytes may be written.
 func (p *pages) end() {
 	p.finish()
 	p.hashes = [3]hash.Hash{}
 }
 
-// pagesOf returns the pages of a file that is kept.
+// pagesOf returns the pages of a file in memory.
 func pagesOf(data []byte) *pages {
 	p := &pages{}
 	p.Write(data)
@@ -75,7 +76,7 @@ func pagesOf(data []byte) *pages {
 	return p
 }
 
-// stale returns the pages whose slot in the CodeDirectory does not match. whole has the digests of the file.
+// stale returns the pages whose slots in the CodeDirectory do not match. whole has the digests of the whole file.
 func (p *pages) stale(d *detached, whole *FileDigest) []int {
 	if d.PageSize == 0 {
 		if d.limit > 0 && !whole.equals(macho.SpecialSlot{HashType: d.HashType, Digest: d.slots}) {

@@ -3,27 +3,28 @@ package bundle
 import "sync"
 
 const (
-	// DefaultPool is the size of the Pool for the paths of a cache or a store, in bytes.
+	// DefaultPool is the usual size of a Pool for all paths of a cache or a store, in bytes.
 	DefaultPool = 48 << 20
-	// freeMemory is what each Checker may keep without asking its Pool, in bytes. It is enough for most bundles.
+	// freeMemory is the memory that each Checker may use without taking it from its Pool, in bytes. It is enough for
+	// most bundles.
 	freeMemory = 1 << 20
-	// poolChunk is how much a Checker takes from the Pool at a time.
+	// poolChunk is the number of bytes that a Checker takes from the Pool at a time.
 	poolChunk = 1 << 20
 )
 
-// A Pool bounds the memory of Checkers that work at the same time, beside a MiB for each of them. A Checker waits in
-// AddFile, AddItem, Reach or FileDigest.Write until there is room.
+// A Pool limits the memory of Checkers that work at the same time, except for 1 MiB for each of them. If the Pool is
+// empty, a Checker waits in AddFile, AddItem, Reach or FileDigest.Write.
 //
-// Checkers that wait have taken some room before, which could be all of it. So one of them at a time may take whatever
-// it needs, without waiting, until it needs no more than it had: at most what a single Checker keeps, whose bounds are
-// constants. The memory of all Checkers is then that of the Pool, and that of one Checker more.
+// All Checkers might wait while they hold the whole Pool. To prevent this deadlock, one waiting Checker at a time may
+// exceed the Pool, until it needs no more than before. The limits of a single Checker are constants. So the memory of
+// all Checkers is at most the size of the Pool plus that of one Checker.
 type Pool struct {
 	mu   sync.Mutex
 	free int
 	turn chan struct{} // holds a value while a Checker has its turn to exceed the Pool
 }
 
-// NewPool returns a Pool of this size, in bytes.
+// NewPool returns a Pool of this size in bytes.
 func NewPool(bytes int) *Pool { return &Pool{free: bytes, turn: make(chan struct{}, 1)} }
 
 func (p *Pool) tryTake(n int) bool {
@@ -49,7 +50,8 @@ type share struct {
 	hasTurn bool
 }
 
-// fit takes what is missing for a Checker that keeps n bytes, or gives back what it does not need any more.
+// fit adapts the share for a Checker that uses n bytes: it takes memory from the Pool, or returns memory that is no
+// longer needed.
 func (s *share) fit(n int) {
 	if s.pool == nil {
 		return

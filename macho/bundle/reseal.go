@@ -12,32 +12,33 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// Reseal says how a Checker repairs the seals of bundles, before it compares them.
+// Reseal makes a Checker repair the seals of bundles before it compares them.
 //
-// A bundle is resealed when it is complete, the inner ones first. The Checker changes digests in its CodeResources, and
-// then the special slots -1 and -3 of its main executable. No length changes. It reads and writes both through the
-// Images given to Checker.Give, which may lie in an archive or in files. If the bundle then matches, its slice is
-// macho.StatusRepaired. Otherwise it has the status that it has without Reseal, and is Touched.
+// A bundle is sealed again when it is complete, inner bundles first. The Checker changes digests in its CodeResources,
+// and then the special slots -1 and -3 of its main executable. No length changes. The Checker reads and writes both
+// through the Images that were passed to Checker.Give. If the bundle then matches, the status of its slice is
+// macho.StatusRepaired. Otherwise, the slice has the same status as without Reseal, and is Touched.
 //
-// Added files, removed files and changed symlinks are only reported. A bundle is left as it is, and the reason says so,
-// if it is signed by a certificate (but see OnCMS), exceeds a bound, or has a list that cannot be changed in place.
+// Added files, removed files and changed symlinks are only reported. A bundle is not changed if it is signed by a
+// certificate (but see OnCMS), exceeds a limit, or has a list that cannot be changed in place. The slice's Reason then
+// says so.
 type Reseal struct {
 	// All repairs everything that does not match. Otherwise only mismatches of Touched files are repaired.
 	All bool
-	// Resumed is resources.Update's.
+	// Resumed has the same meaning as for resources.Update.
 	Resumed bool
-	// OnCMS says what to do with executables that are signed by a certificate.
+	// OnCMS is the policy for executables that are signed by a certificate.
 	OnCMS macho.CMSPolicy
 	Jobs  int // goroutines that hash; 0: GOMAXPROCS
 }
 
-// Give passes the contents of the next file, which AddSlice or AddFile and then AddItem add, so that they can be
-// changed. They must be complete. The Checker reads and writes them in the call of Reach that completes their bundle,
-// and changes no other file.
+// Give passes the contents of the next file to the Checker, so that it can change them. Call it before AddSlice or
+// AddFile and AddItem for that file. The contents must be complete. The Checker reads and writes them during the call
+// of Reach that completes their bundle. It changes no other file.
 func (c *Checker) Give(contents macho.Image) { c.given = contents }
 
-// Holds reports whether given contents may still change, because their bundle is not complete. It considers bundles at
-// this depth and deeper: those that Reach would complete, or all for 0.
+// Holds reports whether contents that were passed to Give may still change, because their bundle is not complete. It
+// considers the bundles that Reach(depth) would complete: all bundles if depth is 0.
 func (c *Checker) Holds(depth int) bool {
 	return slices.ContainsFunc(c.open, func(b *openBundle) bool {
 		if b.depth < depth {
@@ -47,7 +48,7 @@ func (c *Checker) Holds(depth int) bool {
 	})
 }
 
-// WantsList reports whether the CodeResources at path may have to be changed, as far as the files before it show.
+// WantsList reports whether the CodeResources at path may have to be changed, judging by the files before it.
 func (c *Checker) WantsList(path string) bool {
 	if c.Reseal == nil || !c.tree.inside {
 		return false
@@ -68,7 +69,7 @@ func (r *Reseal) Wants(all []macho.Slice) bool {
 	})
 }
 
-// CanReseal reports whether repairing the seal makes a slice valid, as far as its report says.
+// CanReseal reports whether repairing the seal would make a slice valid, judging by its report.
 func CanReseal(s *macho.Slice) bool {
 	if s.Status != macho.StatusBundle || s.Bundle == nil || s.Signature == "cms" || s.Arch == archScript || s.Arch == archNone {
 		return false
@@ -78,15 +79,15 @@ func CanReseal(s *macho.Slice) bool {
 	})
 }
 
-// Err returns and clears the first error of reading or writing given contents. After such an error no seal is repaired
-// until Err is called.
+// Err returns and clears the first error of reading or writing contents that were passed to Give. After such an error,
+// no seal is repaired until Err is called.
 func (c *Checker) Err() error {
 	err := c.err
 	c.err = nil
 	return err
 }
 
-// reseal repairs the seal of a complete bundle. If it cannot, b.refused says why.
+// reseal repairs the seal of a complete bundle. If it cannot, it sets b.refused to the reason.
 func (c *Checker) reseal(b *openBundle) {
 	if c.Reseal == nil || c.err != nil || len(b.slices) == 0 || !b.inScope(&c.tree) || c.tree.full != "" {
 		return
@@ -106,12 +107,12 @@ func (c *Checker) reseal(b *openBundle) {
 type resealer struct {
 	*Checker
 	b         *openBundle
-	files     []resources.File // in the bundle, with paths as in the tree
-	from, cut int              // of tree.from
-	updated   int              // entries of the list
+	files     []resources.File // files in the bundle, with paths as in the tree
+	from, cut int              // results of tree.from
+	updated   int              // number of updated entries in the list
 }
 
-// executables returns the slices that seal something, by file.
+// executables returns the slices that seal a file, grouped by executable.
 func (r *resealer) executables() [][]*waitingSlice {
 	var all [][]*waitingSlice
 	for i := range r.b.slices {
@@ -132,7 +133,7 @@ func (r *resealer) run() error {
 	var main []*waitingSlice
 	for _, e := range r.executables() {
 		if !slices.ContainsFunc(e, func(w *waitingSlice) bool { return sealsResources(&w.slice) }) {
-			// It seals the Info.plist only, and the list may seal it.
+			// It seals only the Info.plist, and the list may seal the executable.
 			if err := r.seal(e, r.infoPlist(e)); err != nil || r.b.refused != "" {
 				return err
 			}
@@ -160,13 +161,13 @@ func (r *resealer) run() error {
 		slots = append(slots, digest.slots(slotResources)...)
 	}
 	if err := r.seal(main, slots); err != nil || r.b.refused != "" || data == nil {
-		r.b.list = nil // that of data, which is not written
+		r.b.list = nil // the list was parsed from data, which is not written
 		return err
 	}
 	return r.writeList(data, digest)
 }
 
-// infoPlist returns the slots for the Info.plist that an executable seals. It returns none if they must not change.
+// infoPlist returns the slots for the Info.plist that an executable seals, or none if they must not change.
 func (r *resealer) infoPlist(executable []*waitingSlice) []macho.SpecialSlot {
 	matches := func(d *FileDigest) bool {
 		return slices.ContainsFunc(executable, func(w *waitingSlice) bool {
@@ -174,7 +175,7 @@ func (r *resealer) infoPlist(executable []*waitingSlice) []macho.SpecialSlot {
 		})
 	}
 	d, _ := r.b.info(r.Checker)
-	// A bundle that changed its form has two, of which the sealed one does not count.
+	// A bundle whose form was changed has two Info.plists, and the sealed one is no longer used.
 	if d == nil || r.b.isAmbiguous(r.Checker) && !matches(d) || !r.Reseal.All && !d.Touched {
 		return nil
 	}
@@ -184,7 +185,7 @@ func (r *resealer) infoPlist(executable []*waitingSlice) []macho.SpecialSlot {
 // truncatedSize is the length of a digest of macho.SHA256Truncated.
 const truncatedSize = 20
 
-// slots returns special slot -k for a file, for every hash type.
+// slots returns the special slot -k that hashes a file, for every hash type.
 func (d *FileDigest) slots(k int) []macho.SpecialSlot {
 	var all []macho.SpecialSlot
 	for t := macho.SHA1; t <= macho.SHA512; t++ {
@@ -199,7 +200,7 @@ func (d *FileDigest) slots(k int) []macho.SpecialSlot {
 	return all
 }
 
-// seal sets the slots of an executable. Either all of its slices get theirs or none.
+// seal sets the slots of an executable: those of all slices, or none.
 func (r *resealer) seal(executable []*waitingSlice, slots []macho.SpecialSlot) error {
 	first := executable[0]
 	if len(slots) == 0 {
@@ -245,7 +246,7 @@ func (r *resealer) seal(executable []*waitingSlice, slots []macho.SpecialSlot) e
 	return r.hashAgain(f, first.contents)
 }
 
-// holds reports whether a slice has these digests in its slots.
+// holds reports whether the slots of a slice already have these digests.
 func holds(s *macho.Slice, slots []macho.SpecialSlot) bool {
 	for _, stored := range s.External {
 		for _, want := range slots {
@@ -278,8 +279,8 @@ func (w *waitingSlice) sealedAgain(now *macho.Slice, updated int) {
 	s.Status, s.Reason = macho.StatusRepaired, why
 }
 
-// hashAgain reads a file back that was written, and recomputes its digests. A list around this bundle may seal it as a
-// file. Without digests, such a list would not match it.
+// hashAgain reads back a file that was written, and recomputes its digests. The list of an outer bundle may seal this
+// file; without digests, it would not match.
 func (r *resealer) hashAgain(f *resources.File, contents macho.Image) error {
 	if f.Sums == nil {
 		return nil
@@ -293,7 +294,7 @@ func (r *resealer) hashAgain(f *resources.File, contents macho.Image) error {
 	return nil
 }
 
-// setCode updates the code of a file. The earlier hashes stay, because the lists of the bundles around it contain them.
+// setCode updates the code of a file. It keeps the earlier hashes, because the lists of outer bundles contain them.
 func setCode(f *resources.File, now *macho.Report) {
 	var hashes []resources.CodeHash
 	k := 0

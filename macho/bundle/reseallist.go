@@ -9,7 +9,7 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-var errWritten = errors.New("the list of resources is not what was written")
+var errWritten = errors.New("the list of resources differs from what was written")
 
 // list returns the changed list, or nil if it does not change, and its digest, or nil if the slots for it do not
 // change.
@@ -40,7 +40,7 @@ func (r *resealer) list(main *waitingSlice) ([]byte, *FileDigest) {
 		r.updated = 0
 		return nil, d
 	}
-	// A list that cannot be checked afterwards is not changed. The comparison says why.
+	// Do not change a list that could not be compared afterwards. The comparison says why.
 	r.b.list, err = resources.Parse(data)
 	if err != nil || r.cost+r.b.list.Cost(files) > costInAll+r.allowed {
 		r.b.list = nil
@@ -58,9 +58,9 @@ func (r *resealer) list(main *waitingSlice) ([]byte, *FileDigest) {
 	return data, digest
 }
 
-// isNeeded reports whether a change repairs what the comparison with the list as it is finds, or is for a file that the
-// caller has changed. A valid bundle is not resealed for the sake of what nobody reads: its executable may be signed by a
-// certificate.
+// isNeeded reports whether a change repairs a problem that a comparison with the present list finds, or is for a file
+// that the caller has changed. A valid bundle is not sealed again only to change entries that nothing reads, because
+// its executable may be signed by a certificate.
 func (r *resealer) isNeeded(changed map[string]bool, files []resources.File, main *waitingSlice) bool {
 	read := false
 	for i := range files {
@@ -74,10 +74,10 @@ func (r *resealer) isNeeded(changed map[string]bool, files []resources.File, mai
 	}
 	list, err := resources.Parse(r.b.codeResources.kept)
 	if err != nil {
-		return true // the changed one cannot be parsed either
+		return true // the changed list cannot be parsed, either
 	}
 	if r.cost += list.Cost(files); r.cost > costInAll+r.allowed {
-		return true // nor can it be checked
+		return true // nor can it be compared
 	}
 	problems := list.Check(&resources.Bundle{
 		Executable: r.b.executable(main), HashTypes: r.b.hashTypes(main), Files: files,
@@ -115,7 +115,7 @@ func (r *resealer) writeList(data []byte, digest *FileDigest) error {
 	return nil
 }
 
-// readList reads the list back and returns its digest. The bundle, and those around it, are compared with what was read.
+// readList reads the list back and returns its digest, with which this bundle and outer bundles are compared.
 func (r *resealer) readList(want []byte) (*FileDigest, error) {
 	in := io.NewSectionReader(r.b.listContents, 0, r.b.listContents.Size())
 	digest := NewItemDigest("")

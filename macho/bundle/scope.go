@@ -5,19 +5,19 @@ import "bytes"
 // A Scope finds directories that may be bundles, or may contain files that a bundle seals, by their names. The caller
 // passes everything in them to Checker.AddFile or Checker.AddItem. The zero Scope is ready to use.
 //
-// Files that a bundle seals may come before its executable. A reader of a stream therefore has to hash them before it
-// knows that there is a bundle. Until then, only names suggest one.
+// Files that a bundle seals may come before its executable. So a reader of a stream must hash them before it knows
+// whether there is a bundle. Until then, only names suggest one.
 type Scope struct {
 	inside bool
 	depth  int // of the outermost such directory
 
-	guess     bool // the root is taken for a bundle
+	guess     bool // the root is treated as a bundle
 	plist     bool // it has an Info.plist
 	resources bool // the current directory is its Resources
 	left      bool
 }
 
-// suffixes are those of bundles, from Apple's "Bundle Programming Guide" and the types of CoreServices.
+// suffixes has the suffixes of bundles, from Apple's "Bundle Programming Guide" and the types of CoreServices.
 var suffixes = map[string]bool{
 	"app": true, "appex": true, "bundle": true, "component": true, "driver": true, "dext": true, "framework": true, "kext": true,
 	"mdimporter": true, "pkg": true, "plugin": true, "prefPane": true, "qlgenerator": true, "saver": true, "service": true,
@@ -25,7 +25,7 @@ var suffixes = map[string]bool{
 	"colorPicker": true, "ibplugin": true, "fs": true, "mailbundle": true, "slideSaver": true, "webplugin": true,
 }
 
-// Enter takes the depth and the name of the next entry, and reports whether it is such a directory or lies in one.
+// Enter takes the depth and the name of the next entry, and reports whether it is such a directory or is inside one.
 func (s *Scope) Enter(depth int, name []byte, directory bool) bool {
 	s.left = false
 	if s.guess && !s.stays(depth, name, directory) {
@@ -40,8 +40,8 @@ func (s *Scope) Enter(depth int, name []byte, directory bool) bool {
 	return s.inside
 }
 
-// EnterSigned says, after Enter for a directory, that the directory contains _CodeSignature: a caller that can list
-// directories knows. It reports whether Enter missed the directory.
+// EnterSigned says that the directory of the last Enter contains _CodeSignature. It is for callers that can list
+// directories. It reports whether Enter had not recognized the directory.
 func (s *Scope) EnterSigned(depth int) bool {
 	if s.inside {
 		return false
@@ -50,16 +50,16 @@ func (s *Scope) EnterSigned(depth int) bool {
 	return true
 }
 
-// EnterRoot is Enter for the root of a stream, a directory without a name. Nothing else says whether it is a bundle, so
-// it counts as one until its names have passed that of the Info.plist that every bundle has, or until a name begins
-// unlike those in bundles. Files are hashed until then; in most packages there are none. Left reports when this
-// happens.
+// EnterRoot is like Enter, for the root of a stream, a directory without a name. Since a bundle cannot be recognized by
+// its name, the root counts as one until its sorted entries have passed the name of the Info.plist that every bundle
+// has, or until the name of an entry is unlike those in bundles. Files are hashed until then; most packages have none
+// before that point. Left reports when this happens.
 func (s *Scope) EnterRoot() bool {
 	*s = Scope{inside: true, guess: true}
 	return true
 }
 
-// Left reports whether the entry of the last Enter showed that the root is no bundle. The caller must then call
+// Left reports whether the entry of the last Enter showed that the root is not a bundle. The caller must then call
 // Checker.Leave.
 func (s *Scope) Left() bool { return s.left }
 
@@ -69,7 +69,7 @@ func (s *Scope) stays(depth int, name []byte, directory bool) bool {
 	case 1:
 		s.resources = directory && string(name) == "Resources"
 		s.plist = s.plist || !directory && string(name) == infoPlistName
-		// Directories of several bundles, which are better checked one by one.
+		// Directories that contain several bundles, which are better checked separately.
 		several := directory && (string(name) == "Applications" || string(name) == "Library")
 		usual := len(name) > 0 && (name[0] >= 'A' || name[0] == '.')
 		return s.plist || string(name) <= "Resources" && usual && !several

@@ -11,32 +11,32 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// The architecture that is reported for a bundle whose signature lies in files: its main executable is a script, or it
-// has none.
+// The architectures that are reported for bundles whose signatures are in files: the main executable is a script, or
+// there is none.
 const (
 	archScript = "script"
 	archNone   = "none"
 )
 
-// detachedFile is a file that may have a CodeDirectory.
+// detachedFile is a file that may contain a CodeDirectory.
 type detachedFile struct {
 	name   string
 	digest *FileDigest
 }
 
-// script is a bundle whose signature lies in files, while it is compared.
+// script is the comparison of a bundle whose signature is in files.
 type script struct {
 	*openBundle
 	c       *Checker
 	slice   macho.Slice
-	main    string // the path of the main executable, from the base
-	at      int    // of it in the tree's files, or -1
+	main    string // path of the main executable, relative to the base
+	at      int    // its index in the tree's files, or -1
 	digest  *FileDigest
 	files   map[string]*resources.File // in _CodeSignature
 	touched bool
 }
 
-// compareScript compares a bundle with its signature, if that lies in files, and passes the result to c.Script.
+// compareScript compares a bundle with its signature, if that is in files, and passes the result to c.Script.
 func (b *openBundle) compareScript(c *Checker) {
 	if len(b.detached) == 0 || !c.CheckResources {
 		return
@@ -45,7 +45,7 @@ func (b *openBundle) compareScript(c *Checker) {
 	s.slice = macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "adhoc"}
 	s.find()
 	if s.at >= 0 && len(c.tree.files[s.at].Code) > 0 {
-		return // an image: its own signature counts
+		return // an image: it has a signature of its own
 	}
 	b.scripted = true
 	s.compare()
@@ -121,7 +121,7 @@ func (s *script) problem(file, problem string) {
 	if s.slice.Bundle == nil {
 		mark(&s.slice, file+": "+problem, false)
 	} else if slices.Contains(s.slice.Bundle.Resources, r) {
-		return // another CodeDirectory has it, too
+		return // another CodeDirectory has the same problem
 	}
 	s.name(&s.slice, r)
 }
@@ -171,7 +171,7 @@ func (s *script) compare() {
 	}
 }
 
-// unchecked says why the bundle cannot be compared.
+// unchecked returns the reason why the bundle cannot be compared.
 func (s *script) unchecked() string {
 	switch {
 	case !s.inScope(&s.c.tree):
@@ -182,7 +182,7 @@ func (s *script) unchecked() string {
 	return ""
 }
 
-// compareDirectory compares the main executable, and what special slots hash, with a CodeDirectory.
+// compareDirectory compares the main executable, and the files that special slots hash, with a CodeDirectory.
 func (s *script) compareDirectory(d *detached) {
 	switch {
 	case s.at < 0:
@@ -223,7 +223,7 @@ func (s *script) compareDirectory(d *detached) {
 	}
 }
 
-// compareFiles compares Info.plist, the list, the files that it seals, and those that nothing hashes.
+// compareFiles compares Info.plist, the list and the files that it seals, and reports files that nothing hashes.
 func (s *script) compareFiles(all []*detached) {
 	for _, k := range slices.Sorted(maps.Keys(slotFiles)) {
 		name := slotFiles[k]
@@ -246,7 +246,7 @@ func (s *script) compareFiles(all []*detached) {
 	}
 }
 
-// signaturePath returns the path of a file in _CodeSignature, from the base.
+// signaturePath returns the path of a file in _CodeSignature, relative to the base.
 func signaturePath(name string) string { return codeResourcesDir[1:] + "/" + name }
 
 var emptySums = NewItemDigest("").sums()

@@ -8,8 +8,8 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// Bounds of the cost of comparisons (resources.List.Cost): in total, and in addition for each file and for each byte of
-// files. A file takes about 200 if the list has the rules that codesign writes.
+// Limits for the cost of comparisons (resources.List.Cost): a total, and additions for each file and for each byte of
+// files. With the rules that codesign writes, a file costs about 200.
 const (
 	costInAll   = 5 << 20
 	costPerFile = 1 << 11
@@ -17,11 +17,11 @@ const (
 )
 
 const (
-	// maxNamed bounds the problems that are named in all slices of a bundle, and maxNamedBytes the bytes of their paths.
-	// Past it, a slice names one, and the number of the others.
+	// maxNamed is the maximum number of problems that are named in all slices of a bundle, and maxNamedBytes that of
+	// the bytes of their paths. Beyond that, a slice names one problem and the number of the others.
 	maxNamed      = 4 * resources.MaxProblems
 	maxNamedBytes = 1 << 20
-	// maxNamedPath is how much of a path is named, in bytes. It is PATH_MAX of macOS.
+	// maxNamedPath is the maximum number of bytes of a path that are named: PATH_MAX of macOS.
 	maxNamedPath = 1024
 )
 
@@ -30,15 +30,15 @@ func sealsResources(s *macho.Slice) bool {
 	return slices.ContainsFunc(s.External, func(e macho.SpecialSlot) bool { return e.K == slotResources })
 }
 
-// sealed is the comparison of a bundle with its list. It is made once for all executables whose CodeDirectories have the
-// same hash types.
+// sealed is the comparison of a bundle with its list. It is computed once for all executables whose CodeDirectories
+// have the same hash types.
 type sealed struct {
 	types    []macho.HashType
 	done     *resources.Comparison
-	problems []resources.Problem // if there is nothing to compare with
+	problems []resources.Problem // set if there is nothing to compare with
 	failed   string              // why nothing could be compared
 
-	named, namedBytes int // what the slices have named so far
+	named, namedBytes int // by the slices so far
 
 	byPath map[string][]macho.HashType // the types of each executable
 }
@@ -46,7 +46,7 @@ type sealed struct {
 // compareSlice compares a slice of a complete bundle with its files.
 func (b *openBundle) compareSlice(c *Checker, w *waitingSlice) {
 	if w.above && !b.isContents(c, w) {
-		return // it lies in a directory that is called MacOS
+		return // it is in a directory that merely has the name MacOS
 	}
 	b.compareStored(c, w)
 	if c.CheckResources && sealsResources(&w.slice) {
@@ -97,7 +97,7 @@ func (b *openBundle) compareResources(c *Checker, w *waitingSlice) {
 	mark(&w.slice, why+shortened(problems[0].Path)+": "+problems[0].Problem, touched)
 }
 
-// shortened returns what is named of a path: that of an entry without a file may have 64 KiB.
+// shortened truncates a path for display. The path of an entry without a file may have 64 KiB.
 func shortened(path string) string {
 	if len(path) <= maxNamedPath {
 		return path
@@ -105,7 +105,7 @@ func shortened(path string) string {
 	return strings.ToValidUTF8(path[:maxNamedPath], "") + "…"
 }
 
-// byHashTypes returns the slices, those with the same hash types one after the other.
+// byHashTypes returns the slices, grouped by hash types.
 func (b *openBundle) byHashTypes() []*waitingSlice {
 	all := make([]*waitingSlice, len(b.slices))
 	types := make(map[*waitingSlice][]macho.HashType, len(b.slices))
@@ -120,8 +120,8 @@ func (b *openBundle) byHashTypes() []*waitingSlice {
 	return all
 }
 
-// hashTypes returns the hash types of the CodeDirectories of all slices of an executable that seal the list, sorted. A slice
-// alone is compared on one machine, and another slice on another.
+// hashTypes returns the sorted hash types of the CodeDirectories of all slices of an executable that seal the list. It
+// includes all slices because different machines use different slices.
 func (b *openBundle) hashTypes(w *waitingSlice) []macho.HashType {
 	if b.sealed.byPath == nil {
 		b.sealed.byPath = map[string][]macho.HashType{}
@@ -136,7 +136,7 @@ func (b *openBundle) hashTypes(w *waitingSlice) []macho.HashType {
 	return types
 }
 
-// appendTypes appends the hash types of the CodeDirectories of a slice that are not there.
+// appendTypes appends the hash types of the CodeDirectories of a slice, without duplicates.
 func appendTypes(types []macho.HashType, s *macho.Slice) []macho.HashType {
 	for i := range s.CodeDirectories {
 		if t := s.CodeDirectories[i].HashType; !slices.Contains(types, t) {
@@ -146,7 +146,7 @@ func appendTypes(types []macho.HashType, s *macho.Slice) []macho.HashType {
 	return types
 }
 
-// run makes the comparison.
+// run compares the bundle with its list.
 func (s *sealed) run(c *Checker, b *openBundle, executable string) {
 	t := &c.tree
 	inScope := b.inScope(t)

@@ -8,8 +8,9 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// spelled returns the only file that the file systems of macOS find under a path where nothing has exactly this name, or
-// nil: HFS+ and APFS ignore case and the form of Unicode. The first cut bytes of paths do not count.
+// spelled returns the file that the file systems of macOS find under path if no file has exactly this name. HFS+ and
+// APFS ignore case and the form of Unicode. It returns nil unless there is exactly one such file. The first cut bytes
+// of the files' paths are ignored.
 func spelled(files []resources.File, cut int, path string) (found *resources.File) {
 	dir, name := path[:strings.LastIndexByte(path, '/')+1], ""
 	for i := range files {
@@ -30,8 +31,8 @@ func spelled(files []resources.File, cut int, path string) (found *resources.Fil
 	return found
 }
 
-// spelled returns the path of the file that macOS finds under a path from the root of a complete bundle, or the path
-// itself.
+// spelled returns the path of the file that macOS finds under path, or path itself. Both are relative to the root of a
+// complete bundle.
 func (b *openBundle) spelled(c *Checker, path string) string {
 	if b.file(c, path) == nil {
 		from, cut := c.tree.from(b.depth)

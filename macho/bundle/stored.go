@@ -8,7 +8,7 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// isBase reports whether the root is the Contents of a bundle, whose executables lie in MacOS.
+// isBase reports whether the root is the Contents of a bundle, whose executables are in MacOS.
 func (b *openBundle) isBase(c *Checker) bool {
 	if b.root != "" {
 		return strings.HasSuffix(b.root, contentsDir)
@@ -18,7 +18,7 @@ func (b *openBundle) isBase(c *Checker) bool {
 		slices.ContainsFunc(b.slices, func(w waitingSlice) bool { return w.above })
 }
 
-// info returns the Info.plist from the only place where CFBundle looks for it, and its path from the root.
+// info returns the Info.plist that CFBundle uses, and its path relative to the root.
 func (b *openBundle) info(c *Checker) (d *FileDigest, path string) {
 	if b.inResources != nil && !b.isBase(c) {
 		return b.inResources, resourcesDir[1:] + "/" + infoPlistName
@@ -26,7 +26,7 @@ func (b *openBundle) info(c *Checker) (d *FileDigest, path string) {
 	return b.infoPlist, infoPlistName
 }
 
-// isAmbiguous reports whether a bundle that has neither Contents nor Versions has both Info.plists.
+// isAmbiguous reports whether a bundle without Contents and Versions has both Info.plists.
 func (b *openBundle) isAmbiguous(c *Checker) bool {
 	dir, _ := splitPath(b.root)
 	return b.infoPlist != nil && b.inResources != nil && !b.isBase(c) && !strings.HasSuffix(dir, "/Versions")
@@ -35,7 +35,7 @@ func (b *openBundle) isAmbiguous(c *Checker) bool {
 // compareStored compares the Info.plist and the list with the slots of a slice.
 func (b *openBundle) compareStored(c *Checker, w *waitingSlice) {
 	s := &w.slice
-	var changed [slotResources + 1]bool // by slot; several CodeDirectories have it
+	var changed [slotResources + 1]bool // by slot, since several CodeDirectories have the same slot
 	for _, stored := range s.External {
 		d, name, path := b.codeResources, codeResourcesName, codeResourcesPath
 		if stored.K != slotResources {
@@ -91,8 +91,8 @@ func (b *openBundle) comparePlatform(c *Checker, s *macho.Slice) {
 	}
 }
 
-// compareNamed reports an Info.plist that may name another main executable, which nothing seals. compareElsewhere reports
-// one in another directory.
+// compareNamed reports an Info.plist that may name another main executable, which nothing seals. compareElsewhere
+// reports a main executable in another directory.
 func (b *openBundle) compareNamed(c *Checker, s *macho.Slice) {
 	name, _, why := b.executableName(c)
 	if !c.CheckResources || why == "" || name != "" && (b.codeResources != nil || sealsResources(s)) || c.tree.full != "" && sealsResources(s) {
@@ -104,7 +104,7 @@ func (b *openBundle) compareNamed(c *Checker, s *macho.Slice) {
 	b.name(s, macho.Resource{Path: path, Problem: why})
 }
 
-// comparePartly reports an executable of which a slice, or the CodeDirectory that counts, does not seal the list.
+// comparePartly reports an executable if one of its slices, or the CodeDirectory that is used, does not seal the list.
 func (b *openBundle) comparePartly(c *Checker, w *waitingSlice) {
 	if b.codeResources == nil || !b.inScope(&c.tree) || !c.tree.partly[w.file] {
 		return
@@ -120,7 +120,8 @@ func (b *openBundle) touched(c *Checker) bool {
 	return c.Reseal != nil && (b.contents.touched || c.tree.full != "" && c.tree.touched || c.Touched && !b.inScope(&c.tree))
 }
 
-// file returns what lies at a path from the root of a complete bundle, or nil. Many slices may ask for one path.
+// file returns the file at a path relative to the root of a complete bundle, or nil. It caches results, since many
+// slices may ask for the same path.
 func (b *openBundle) file(c *Checker, path string) (found *resources.File) {
 	if f, known := b.found[path]; known {
 		return f
@@ -138,8 +139,8 @@ func (b *openBundle) file(c *Checker, path string) (found *resources.File) {
 	return nil
 }
 
-// executableName returns the name of the main executable: the one in Info.plist (named), or else that of the bundle. why
-// says why CFBundle may find another one.
+// executableName returns the name of the main executable: the one in Info.plist (named), or else that of the bundle.
+// why is the reason if CFBundle may find another one.
 func (b *openBundle) executableName(c *Checker) (name string, named bool, why string) {
 	if d, _ := b.info(c); d != nil {
 		name := d.name
@@ -162,7 +163,7 @@ func (b *openBundle) executableName(c *Checker) (name string, named bool, why st
 	return name, false, ""
 }
 
-// directoryName returns the name of the bundle's directory, if that lies in the tree.
+// directoryName returns the name of the bundle's directory, if that is in the tree.
 func (b *openBundle) directoryName() string {
 	dir, name := splitPath(b.root)
 	switch {
@@ -174,8 +175,8 @@ func (b *openBundle) directoryName() string {
 	return name
 }
 
-// compareElsewhere reports a bundle with a list that the executable at its place does not seal, but perhaps one at another
-// place, which was not compared with the list.
+// compareElsewhere reports a bundle whose list is not sealed by the executable at the usual place. An executable
+// elsewhere may seal it, which was not compared with the list.
 func (b *openBundle) compareElsewhere(c *Checker) {
 	if !c.CheckResources || c.Script == nil || b.codeResources == nil || b.scripted {
 		return
@@ -190,10 +191,10 @@ func (b *openBundle) compareElsewhere(c *Checker) {
 	c.Script(b.root+"/"+codeResourcesPath, s)
 }
 
-// otherForms are what CFBundle looks for before it takes a directory for a flat bundle.
+// otherForms lists the names that CFBundle looks for before it treats a directory as a flat bundle.
 var otherForms = []string{contentsName, supportFiles, currentVersion}
 
-// elsewhere says why the main executable may lie at another place.
+// elsewhere returns the reason why the main executable may be at another place, or "".
 func (b *openBundle) elsewhere(c *Checker) string {
 	info, _ := b.info(c)
 	name, named, why := b.executableName(c)
@@ -221,7 +222,7 @@ func (b *openBundle) elsewhere(c *Checker) string {
 		if b.executable(w) == path {
 			return ""
 		}
-		others = others || info != nil || !sealsInfoPlist(&w.slice) // a missing one is reported
+		others = others || info != nil || !sealsInfoPlist(&w.slice) // a missing Info.plist is reported elsewhere
 	}
 	f := b.file(c, path)
 	switch {

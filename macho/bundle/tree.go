@@ -18,13 +18,13 @@ type Item struct {
 }
 
 const (
-	// maxMemory bounds the memory for all files of an outermost bundle, including its lists of resources, in bytes.
+	// maxMemory is the maximum memory for all files of an outermost bundle, including its lists of resources, in bytes.
 	maxMemory = 20 << 20
 	// itemMemory is the memory of a file without its path, and codeMemory that of a slice of nested code.
 	itemMemory = 352
 	codeMemory = 160
-	hashMemory = 48 // a CodeDirectory of it
-	// maxLevels is how deep files may lie in a bundle.
+	hashMemory = 48 // for each of its CodeDirectories
+	// maxLevels is the maximum depth of files in a bundle.
 	maxLevels = 64
 )
 
@@ -32,26 +32,27 @@ const (
 type tree struct {
 	inside bool
 	depth  int              // of its directory
-	files  []resources.File // in depth-first order; paths count from its directory
+	files  []resources.File // in depth-first order; paths are relative to its directory
 	depths []int
-	dirs   []string // paths of the open directories, that of the bundle first
+	dirs   []string // paths of the open directories, the bundle's own first
 	code   []resources.Code
-	// scripts has the digests of files that may be the main executable of a bundle, by path.
+	// scripts holds the digests of files that may be the main executable of a bundle, by path.
 	scripts map[string]*FileDigest
 	hashes  []resources.CodeHash // of the CodeDirectories of the next file
 	adhoc   bool                 // the next file was made ad-hoc signed
-	// touched is set if the caller has changed a file, even one past a bound.
+	// touched is set if the caller has changed a file, even one beyond a limit.
 	touched  bool
 	platform bool // there is an Info.plist for macOS only
-	stray    bool // there is an executable that seals a list, and no list at its place
-	// Of the next file, some slices seal a list and some do not. partly has such files by number.
+	stray    bool // there is an executable that seals a list, but no list at the usual place
+	// Some slices of the next file seal a list (sealing), and some do not (unsealing). partly holds the numbers of
+	// files with both.
 	sealing, unsealing bool
 	partly             map[int]bool
 	memory             int
-	full               string // why files are missing here; empty: none are
+	full               string // why files are missing from the tree; empty: none are missing
 }
 
-// leave forgets the bundle if the next entry does not lie in it.
+// leave drops the bundle if the next entry is not in it.
 func (c *Checker) leave(depth int) {
 	t := &c.tree
 	if t.inside && depth <= t.depth {
@@ -94,7 +95,7 @@ func appendHashes(hashes []resources.CodeHash, s *macho.Slice) []resources.CodeH
 	return hashes
 }
 
-// best returns the CodeDirectory that Security.framework chooses: that of the strongest hash.
+// best returns the CodeDirectory that Security.framework chooses: the one with the strongest hash.
 func best(s *macho.Slice) *macho.CodeDirectory {
 	rank := map[macho.HashType]int{macho.SHA1: 1, macho.SHA256Truncated: 2, macho.SHA256: 3, macho.SHA384: 4}
 	var best *macho.CodeDirectory
@@ -106,7 +107,7 @@ func best(s *macho.Slice) *macho.CodeDirectory {
 	return best
 }
 
-// codeOf identifies a slice by that CodeDirectory.
+// codeOf identifies a slice by its best CodeDirectory.
 func codeOf(s *macho.Slice) resources.Code {
 	d := best(s)
 	if d == nil {
@@ -115,7 +116,7 @@ func codeOf(s *macho.Slice) resources.Code {
 	return resources.Code{CDHash: d.CDHash, Identifier: d.Identifier, AdHoc: s.Signature != "cms"}
 }
 
-// sealsWithBest reports whether that CodeDirectory seals a list. The list is ignored otherwise.
+// sealsWithBest reports whether the best CodeDirectory of a slice seals a list. Otherwise the list is ignored.
 func sealsWithBest(s *macho.Slice) bool {
 	d := best(s)
 	return d != nil && slices.ContainsFunc(s.External, func(e macho.SpecialSlot) bool { return e.K == slotResources && e.HashType == d.HashType })
@@ -185,7 +186,7 @@ func (t *tree) in(depth int) []resources.File {
 	return files
 }
 
-// from returns the index of the first file of such a directory, and how many bytes to cut off paths to make them
+// from returns the index of the first file of such a directory, and the number of bytes to cut off paths to make them
 // relative to it.
 func (t *tree) from(depth int) (from, cut int) {
 	if depth <= t.depth {
@@ -214,7 +215,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// setNames takes the paths of executables from the tree, which has the new names of renamed files.
+// setNames updates the paths of executables from the tree, which has the new names of renamed files.
 func (c *Checker) setNames(b *openBundle) {
 	if c.Reseal == nil || len(b.slices) == 0 || !b.inScope(&c.tree) || c.tree.full != "" {
 		return

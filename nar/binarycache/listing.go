@@ -167,6 +167,7 @@ func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, 
 		_, err = l.putNew(ctx, o, body)
 	} else {
 		_, err = l.run.out.Put(ctx, typed(o), body(), c)
+		err = asOutput(err)
 	}
 	switch {
 	case o.Attributes[encoding.Header] != "" && errors.Is(err, errors.ErrUnsupported):
@@ -174,7 +175,7 @@ func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, 
 	case errors.Is(err, ErrConflict):
 		return false, nil
 	}
-	return true, asOutput(err)
+	return true, err
 }
 
 // putPlain writes the new listing to a store that does not keep a Content-Encoding.

@@ -184,7 +184,7 @@ func (r *run) publishParked(ctx context.Context, text *parkedText, res *Result) 
 	if _, err := r.out.Stat(ctx, w.next.URL); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", w.next.URL, ErrChanged)
 	} else if err != nil {
-		return asOutput(err)
+		return err
 	}
 	return r.publish(ctx, w, res)
 }

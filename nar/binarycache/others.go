@@ -2,6 +2,7 @@ package binarycache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,6 +44,7 @@ type others struct {
 	nars order.Names
 	seen sync.Map // whether NARs and narinfos are in the output; cleared when there are maxSeen
 	n    int      // of seen
+	err  error    // see failed
 
 	addressed atomic.Bool // the run has a content-addressed path, so that there may be realisations
 }
@@ -97,7 +99,7 @@ func (o *others) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return o.err
 }
 
 // earlier records the names of NARs that earlier runs have changed.
@@ -114,6 +116,14 @@ func (o *others) earlier(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// failed keeps the first error of reading the output for the end of the run: the other objects are still written.
+func (o *others) failed(err error) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.err = cmp.Or(o.err, err)
+	return err
 }
 
 // each works on the objects of a directory, several at a time.
@@ -198,7 +208,7 @@ func (o *others) log(ctx context.Context, listed Object) error {
 func (o *others) copy(ctx context.Context, listed Object, to string, limit int64) error {
 	there, err := o.out.Stat(ctx, to)
 	if err == nil && (there.Size < 0 || there.Size >= listed.Size) || err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return asOutput(err)
+		return o.failed(err)
 	}
 	f, object, err := o.in.Open(ctx, listed.Name)
 	if err != nil {
@@ -226,7 +236,7 @@ func (o *others) copy(ctx context.Context, listed Object, to string, limit int64
 	if err == nil {
 		o.written()
 	}
-	return asOutput(err)
+	return err
 }
 
 // replace writes a JSON object whose members have changed to the output, or in place.
@@ -270,7 +280,7 @@ func (o *others) isThere(ctx context.Context, name string) (bool, error) {
 	}
 	_, err := o.out.Stat(ctx, name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, asOutput(err)
+		return false, o.failed(err)
 	}
 	o.mu.Lock()
 	if o.n++; o.n > maxSeen {

@@ -11,14 +11,14 @@ import (
 	"github.com/mikelolasagasti/xz"
 )
 
-// cautiousContents returns how much of a stream of this format and window is read cautiously, in bytes of contents: so much
-// that decoding it twice takes about as long as making the window.
+// cautiousContents returns how many bytes of the contents of a stream with this format and window are read cautiously.
+// Decoding that many twice takes about as long as allocating the window.
 func cautiousContents(format Type, window int64) int64 {
 	switch {
 	case window <= usualWindow:
 		return 0
 	case format == Zstd:
-		// A decoder is ahead of its output by a block, whose matches must lie in the usual window, too.
+		// A decoder is ahead of its output by a block, whose matches must be in the usual window, too.
 		return min(window/16, usualWindow-2*maxZstdBlock)
 	case format == Xz:
 		return window / 32
@@ -26,20 +26,21 @@ func cautiousContents(format Type, window int64) int64 {
 	return 0
 }
 
-// A cautiousReader reads a stream that asks for a large window. A few bytes may ask for 128 MiB, and making such a window
-// takes longer than all the rest. So the start of the contents is decoded with the usual window, in which all of its
-// matches lie, and the input is kept. If the contents go on, they are decoded again with the large window.
+// A cautiousReader reads a stream that requests a large window. A few bytes may request 128 MiB, and allocating such a
+// window takes longer than everything else. So the start of the contents is decoded with the usual window, which
+// contains all of its matches, and the input is kept. If there are more contents, they are decoded again from the start
+// with the large window.
 type cautiousReader struct {
 	d      *decompressor
 	window int64
-	limit  int64 // of the contents that are decoded with the usual window
+	limit  int64 // bytes of contents to decode with the usual window
 	out    int64 // bytes of contents
 
 	start *decompressor // nil: the large window is in use
 	kept  *keptInput
 }
 
-// openCautiously is open for a stream that is read cautiously.
+// openCautiously is like open, for a stream that is read cautiously.
 func (d *decompressor) openCautiously(window int64) (io.ReadCloser, Type, error) {
 	limit := cautiousContents(d.format, window)
 	c := &cautiousReader{d: d, window: window, limit: limit, kept: &keptInput{in: d.buffered, most: limit, format: d.format}}
@@ -87,13 +88,13 @@ func (c *cautiousReader) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// mustGrow reports whether an error says that the usual window, or the input that is kept, is too little.
+// mustGrow reports whether an error means that the usual window or the kept input is too small.
 func (c *cautiousReader) mustGrow(err error) bool {
 	return c.kept.full || errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) ||
 		errors.Is(err, xz.ErrMemlimit)
 }
 
-// grow decodes the stream from its start with the large window, up to where the output is.
+// grow decodes the stream again from its start with the large window, up to the present position.
 func (c *cautiousReader) grow() error {
 	d, started := c.d, c.d.close
 	c.closeStart(false)
@@ -119,7 +120,7 @@ func (c *cautiousReader) grow() error {
 	}
 	_, err = io.CopyN(io.Discard, d.dec, c.out)
 	if err == io.EOF {
-		err = io.ErrUnexpectedEOF // impossible: it was read before
+		err = io.ErrUnexpectedEOF // impossible: these bytes were read before
 	}
 	return err
 }
@@ -132,14 +133,15 @@ func (c *cautiousReader) closeStart(again bool) {
 	c.start = nil
 }
 
-// keptInput reads the start of a stream, lowers the windows that it asks for to the usual one, and keeps what it read.
+// keptInput reads the start of a stream, lowers the windows that it requests to the usual one, and keeps the original
+// input.
 type keptInput struct {
 	in     *bufio.Reader
 	format Type
-	most   int64 // that is kept, in bytes
-	full   bool  // more was wanted
+	most   int64 // maximum number of bytes to keep
+	full   bool  // a read would have exceeded most
 
-	n       int64 // bytes that are kept
+	n       int64 // bytes kept
 	kept    [][]byte
 	windows zstdWindows
 }
@@ -151,7 +153,7 @@ func (k *keptInput) Read(p []byte) (int, error) {
 		k.full = true
 		return 0, errKeptInput
 	}
-	// A header is seen as a whole.
+	// Wait for a whole header.
 	if _, err := k.in.Peek(zstd.HeaderMaxSize); err != nil && k.in.Buffered() == 0 {
 		return 0, err
 	}
@@ -164,7 +166,7 @@ func (k *keptInput) Read(p []byte) (int, error) {
 	return k.in.Discard(n)
 }
 
-// lower changes what is read of a stream of zstd. It returns how much, up to the end of a frame.
+// lower lowers windows in the next bytes of a zstd stream. It returns the number of bytes up to the end of a frame.
 func (k *keptInput) lower(p []byte) int {
 	if k.windows.atFrame() {
 		lowerContents(p)
@@ -172,8 +174,9 @@ func (k *keptInput) lower(p []byte) int {
 	return len(p) - len(k.windows.frame(p))
 }
 
-// lowerContents lowers the size of the contents that a frame asks for in place of a window. It is wrong then, and the frame
-// an error, if no more contents come than can be read cautiously: as before, they are too few.
+// lowerContents lowers the size of the contents that a frame states instead of a window. The new size is wrong. If the
+// frame ends within the contents that are read cautiously, it is an error, as with the original size, which is larger,
+// too.
 func lowerContents(frame []byte) {
 	var h zstd.Header
 	if h.Decode(frame) != nil || !h.SingleSegment || h.FrameContentSize <= usualWindow || h.HeaderSize > len(frame) {
@@ -182,7 +185,7 @@ func lowerContents(frame []byte) {
 	var size [8]byte
 	binary.LittleEndian.PutUint64(size[:], usualWindow)
 	const descriptor = 4
-	width := 1 << (frame[descriptor] >> 6) // 4 or 8, for a size that is so large
+	width := 1 << (frame[descriptor] >> 6) // 4 or 8 for a size this large
 	copy(frame[h.HeaderSize-width:h.HeaderSize], size[:])
 }
 

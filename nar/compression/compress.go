@@ -15,18 +15,18 @@ type Options struct {
 	// the dictionary, 1–64 MiB as in the xz program. 0 is the default: zstd 3, gzip 6, xz 6.
 	Level int
 
-	// Workers is how many cores may be used; 0 means all. gzip uses one.
+	// Workers is the maximum number of cores to use; 0 means all. gzip uses one.
 	Workers int
 
-	// Size, if not 0, is how many bytes will be written, neither more nor less. zstd then writes frames of 16 MiB with their
-	// size, as Nix 2.35 does, which can be decoded in parallel.
+	// Size, if not 0, is the exact number of bytes that will be written. zstd then writes frames of 16 MiB with their
+	// sizes, like Nix 2.35, which can be decoded in parallel.
 	Size int64
 }
 
-// Compress returns a writer that compresses what is written to it and writes the result to w.
+// Compress returns a writer that compresses the data written to it and writes the result to w.
 //
-// Close finishes the stream and does not close w. Do not close a stream that is incomplete: it would look complete. It
-// needs no cleanup.
+// Close finishes the stream. It does not close w. Do not close an incomplete stream, since it would look complete; the
+// writer needs no other cleanup.
 func Compress(w io.Writer, t Type, o Options) (io.WriteCloser, error) {
 	if err := o.check(t); err != nil {
 		return nil, err

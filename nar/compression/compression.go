@@ -1,13 +1,13 @@
-// Package compression reads and writes the compression formats of NARs, in pure Go: zstd, xz, gzip and, for reading only,
-// bzip2.
+// Package compression reads and writes the compression formats of NARs, in pure Go: zstd, xz, gzip and,
+// only for reading, bzip2.
 //
-// Input is recognised by its magic number. Output depends only on the input, the format and the level, and not on the
-// number of cores.
+// The format of input is recognized by its magic number. Output depends only on the input, the format and the level,
+// not on the number of cores.
 package compression
 
 import "fmt"
 
-// A Type is a compression format, under the name that narinfo files use.
+// A Type is a compression format. Its value is the name in narinfo files.
 type Type string
 
 const (
@@ -15,7 +15,7 @@ const (
 	Zstd  Type = "zstd"
 	Xz    Type = "xz"
 	Gzip  Type = "gzip"
-	Bzip2 Type = "bzip2" // for reading only
+	Bzip2 Type = "bzip2" // only for reading
 )
 
 // Parse returns the Type with this name in a narinfo. The empty name means bzip2, as in the narinfo format.
@@ -47,11 +47,11 @@ func (t Type) Extension() string {
 	return ""
 }
 
-// magicSize is how many bytes Detect needs: the length of the longest magic, that of xz.
+// magicSize is the number of bytes that Detect needs: the length of the longest magic number, that of xz.
 const magicSize = 6
 
-// Detect returns the format of a stream that begins with head, and None if it knows no format that does. An uncompressed
-// NAR begins with the length 13 and an export stream with the number 1. Neither is a magic number of a format.
+// Detect returns the format of a stream that begins with head, or None if it recognizes no format. An uncompressed NAR
+// begins with the length 13 and an export stream with the number 1; neither is the magic number of a format.
 func Detect(head []byte) Type {
 	has := func(magic string) bool {
 		return len(head) >= len(magic) && string(head[:len(magic)]) == magic

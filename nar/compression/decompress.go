@@ -19,8 +19,8 @@ const (
 	// maxXzDictionary is the dictionary of `xz -9`.
 	maxXzDictionary = 64 << 20
 
-	// A stream whose output past the first freeOutput bytes is more than maxRatio times its input is a bomb. A legitimate
-	// NAR of zeros has at most 32768:1 as zstd, 7000:1 as xz and 1032:1 as gzip; only bzip2 can exceed the limit.
+	// A stream is a bomb if its output beyond the first freeOutput bytes is more than maxRatio times its input. A NAR
+	// of zeros expands at most 32768:1 from zstd, 7000:1 from xz and 1032:1 from gzip; only bzip2 can exceed the limit.
 	maxRatio   = 1 << 16
 	freeOutput = 1 << 30
 
@@ -31,24 +31,25 @@ const (
 var ErrBomb = errors.New("expands more than 65536:1")
 
 // Decompress returns a reader of the decompressed contents of r, and the format of r. A stream without a known magic
-// number has the format None and is not changed.
+// number has the format None and is passed on unchanged.
 //
-// A stream that is damaged, truncated (io.ErrUnexpectedEOF) or followed by anything but another stream of its format
-// ends in an error, never in io.EOF. Several members, frames or streams in a row are read as one.
+// If a stream is damaged, truncated (io.ErrUnexpectedEOF) or followed by anything other than another stream of its
+// format, reading ends with an error, never with io.EOF. Several members, frames or streams in a row are read as one.
 //
 // Decompress itself reads the first 6 bytes of r, and returns the error of that read. The reader reads ahead in r by at
-// most 256 KiB and, if it decompresses, fills the whole slice that Read is given. Its memory is that of a window or
-// dictionary of at most 128 MiB (zstd) or 64 MiB (xz): a header that asks for more is refused. Close frees that memory
-// and does not close r.
+// most 256 KiB and, if it decompresses, fills the whole slice that is passed to Read. It uses the memory of a window or
+// dictionary of at most 128 MiB (zstd) or 64 MiB (xz), and returns an error if a header requests more. Close frees that
+// memory. It does not close r.
 //
-// The blocks of an xz stream that has their sizes in its headers, as `xz -T` writes it, and zstd frames of at most 16 MiB
-// that say how large they are, are decoded concurrently if GOMAXPROCS is more than 1. For this, all readers together use
-// at most another 24 MiB, and read ahead in r by so much; what does not fit is decoded one after another. Close ends
-// the goroutines, which never wait for r.
+// If GOMAXPROCS is more than 1, blocks of xz streams whose headers have their sizes, as `xz -T` writes them, and zstd
+// frames of at most 16 MiB whose headers have the size of their contents, are decoded concurrently. For this, all
+// readers together use at most another 24 MiB, and read ahead by up to this amount. Blocks and frames that do not fit
+// are decoded one after another. Close ends the goroutines, which never wait for r.
 func Decompress(r io.Reader) (io.ReadCloser, Type, error) { return DecompressSized(r, -1) }
 
-// DecompressSized is Decompress for contents of at most size bytes, or of any size if that is negative. It takes no larger
-// window or dictionary than for such contents, whatever the stream asks for; longer contents may end in an error.
+// DecompressSized is like Decompress, for contents of at most size bytes, or of any size if size is negative. It
+// allocates no larger window or dictionary than such contents need, even if the stream requests one. Longer contents
+// may be an error.
 func DecompressSized(r io.Reader, size int64) (io.ReadCloser, Type, error) {
 	return decompress(r, freeOutput, size)
 }
@@ -62,12 +63,12 @@ func decompress(r io.Reader, free, size int64) (io.ReadCloser, Type, error) {
 	return d.open(d.largestWindow())
 }
 
-// DecompressWithin is Decompress with a bound on the memory that the reader takes, in bytes. A stream that asks for more
-// is an error that wraps ErrMemory. Else used is the most that the reader takes until Close.
+// DecompressWithin is like Decompress, but limits the memory of the reader, in bytes. If the stream needs more, the
+// error wraps ErrMemory. Otherwise used is the maximum memory that the reader uses until Close, in bytes.
 //
-// It reads more than Decompress before it returns: up to 256 KiB, and the header of the first frame or block. Later ones
-// that ask for a larger window or dictionary than both the first and 2 MiB end in an error; a stream that ends within the
-// 256 KiB takes no larger ones than its contents need.
+// It reads more than Decompress before it returns: up to 256 KiB, including the header of the first frame or block. It
+// is an error if a later frame or block requests a larger window or dictionary than both the first one and 2 MiB. A
+// stream that ends within the 256 KiB uses no larger ones than its contents need.
 func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, used int64, err error) {
 	return decompressWith(r, -1, freeWindow, func(used int64) error {
 		if used > memory {
@@ -77,11 +78,13 @@ func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, use
 	})
 }
 
-// DecompressWith is DecompressSized, and calls take with the most memory that the reader takes until Close, in bytes, before
-// it takes more than a little. take may wait until there is so much, and its error is returned.
+// DecompressWith is like DecompressSized, but calls take before it allocates more than a little memory. memory is the
+// maximum memory that the reader uses until Close, in bytes. take may wait until that much is available. If it returns
+// an error, DecompressWith returns it.
 //
-// It reads more than Decompress before it returns: the header of the first frame or block, and up to 256 KiB if the size
-// is not known. Later ones that ask for a larger window or dictionary than both the first and 8 MiB end in an error.
+// It reads more than Decompress before it returns: the header of the first frame or block, and up to 256 KiB if size is
+// negative. It is an error if a later frame or block requests a larger window or dictionary than both the first one and
+// 8 MiB.
 func DecompressWith(r io.Reader, size int64, take func(memory int64) error) (io.ReadCloser, Type, error) {
 	dec, t, _, err := decompressWith(r, size, usualWindow, take)
 	return dec, t, err
@@ -117,11 +120,11 @@ func decompressWith(r io.Reader, size, free int64, take func(int64) error) (dec 
 	return dec, t, used, err
 }
 
-// buffers has the buffers of decompressors that were closed: with many small streams, making them would take most of the
+// buffers holds the buffers of closed decompressors. For many small streams, allocating buffers would take most of the
 // time.
 var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, inputBuffer) }}
 
-// recycle gives a buffer back. Nobody reads from it any more.
+// recycle puts a buffer back into the pool. It must not be used any more.
 func recycle(br *bufio.Reader) {
 	if br != nil {
 		br.Reset(nil)
@@ -131,7 +134,7 @@ func recycle(br *bufio.Reader) {
 
 func newDecompressor(r io.Reader, free, size int64) (*decompressor, error) {
 	src := &source{r: r}
-	if size > maxZstdWindow { // no window is larger
+	if size > maxZstdWindow { // larger windows are not allowed
 		size = -1
 	}
 	if size >= 0 {
@@ -147,7 +150,7 @@ func newDecompressor(r io.Reader, free, size int64) (*decompressor, error) {
 	return &decompressor{format: Detect(head), src: src, buffered: br, freeOutput: free, size: size}, nil
 }
 
-// open makes the decoder, which refuses a larger window or dictionary.
+// open creates the decoder, which refuses windows and dictionaries that are larger than window.
 func (d *decompressor) open(window int64) (io.ReadCloser, Type, error) {
 	br := d.buffered
 	var err error
@@ -169,13 +172,13 @@ func (d *decompressor) open(window int64) (io.ReadCloser, Type, error) {
 	return d, d.format, nil
 }
 
-// A source counts the bytes read from r and keeps r's error, which a decoder may replace by one of its own.
+// A source counts the bytes read from r and keeps r's error, which a decoder may replace with its own.
 type source struct {
 	r   io.Reader
 	n   int64
 	err error
 
-	windows *zstdWindows // nil: none are lowered
+	windows *zstdWindows // nil if windows are not lowered
 }
 
 func (s *source) Read(p []byte) (int, error) {
@@ -198,10 +201,10 @@ type decompressor struct {
 	src      *source
 	buffered *bufio.Reader    // over src
 	dec      io.Reader        // over buffered
-	close    func(again bool) // again: it may be used for another stream
+	close    func(again bool) // again: the decoder may be reused for another stream
 	out      int64            // bytes returned
-	most     int64            // bytes of the largest window; 0: it is not known
-	size     int64            // for which windows are, at least usualWindow; negative: any
+	most     int64            // bytes of the largest window; 0: unknown
+	size     int64            // contents that windows are large enough for, at least usualWindow; negative: any size
 	err      error
 
 	freeOutput int64
@@ -236,7 +239,7 @@ func (d *decompressor) Read(p []byte) (n int, err error) {
 	return 0, d.err
 }
 
-// atEnd returns io.EOF if the input ends here, too, and another error if it does not.
+// atEnd returns io.EOF if the input ends here, too, and otherwise another error.
 func (d *decompressor) atEnd() error {
 	_, err := d.buffered.ReadByte()
 	switch err {
@@ -262,7 +265,7 @@ func (d *decompressor) Close() error {
 	if d.close != nil {
 		d.close(d.reusable())
 	}
-	// A large window that is not returned to the system would be there twice when the next stream is read.
+	// If a large window were not returned to the system, memory would hold two when the next stream is read.
 	large := (d.format == Zstd || d.format == Xz) && (d.most > usualWindow || d.most == 0 && d.out > usualWindow)
 	recycle(d.buffered)
 	*d = decompressor{err: fs.ErrClosed}

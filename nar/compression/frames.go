@@ -8,20 +8,20 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// zstdFrameSize is how much of the input a frame holds, where the size of the whole is known. Nix 2.35 and later do the
-// same (src/libutil/compression.cc), so that a decoder with the memory for it can decode frames in parallel.
+// zstdFrameSize is the size of the contents of a frame if the total size is known. Nix 2.35 and later do the same
+// (src/libutil/compression.cc), so that a decoder with enough memory can decode frames in parallel.
 const zstdFrameSize = 16 << 20
 
-// ErrSize is wrapped by the error of a Write or Close after which Options.Size is not what was written.
+// ErrSize is wrapped by the error of a Write or Close if the number of bytes written differs from Options.Size.
 var ErrSize = errors.New("not the size that was announced")
 
-// A frameWriter writes Zstandard frames of zstdFrameSize, and a last one of what is left of size.
+// A frameWriter writes Zstandard frames of zstdFrameSize bytes, and a last frame with the rest.
 type frameWriter struct {
 	w     io.Writer
 	enc   *zstd.Encoder
-	size  int64 // of all
+	size  int64 // of all contents
 	n     int64 // written
-	frame int64 // what the current frame still lacks
+	frame int64 // bytes that the current frame still needs
 }
 
 func (f *frameWriter) Write(p []byte) (n int, err error) {

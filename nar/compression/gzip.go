@@ -7,8 +7,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// gzipReader reads the members of a gzip file in order. The library can do this too, but takes a truncated header of a
-// later member for the end of the file.
+// gzipReader reads the members of a gzip file in order. The library can do this, too, but treats a truncated header of
+// a later member as the end of the file.
 type gzipReader struct {
 	member *gzip.Reader
 	in     *bufio.Reader

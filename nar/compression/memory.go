@@ -10,30 +10,30 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// ErrMemory is wrapped by the error of a stream that takes more memory than DecompressWithin allows.
+// ErrMemory is wrapped by the error of a stream that needs more memory than DecompressWithin allows.
 var ErrMemory = errors.New("too large a window")
 
 const (
-	// freeWindow is the window or dictionary that later frames or blocks of a stream may have in any case: what zstd
-	// takes at its default level.
+	// freeWindow is the size of window or dictionary that later frames or blocks of a stream may always have. It is the
+	// window of zstd at its default level.
 	freeWindow = 2 << 20
 
-	// usualWindow is what xz takes at its default level, and zstd up to level 19.
+	// usualWindow is the dictionary of xz at its default level, and the window of zstd up to level 19.
 	usualWindow = 8 << 20
 
-	// What decoders take besides the window, in bytes, measured and rounded up.
+	// Memory of decoders without the window, in bytes, measured and rounded up.
 	zstdMemory  = 3 << 19
 	xzMemory    = 3 << 20
 	gzipMemory  = 256 << 10
 	bzip2Memory = 5 << 20
 
-	// xzFirstBlock is where the first block header of an xz stream is, after the stream header. maxXzHeader is its greatest
-	// length (xz-file-format.txt 2.1.1, 3.1.1).
+	// xzFirstBlock is the offset of the first block header in an xz stream, after the stream header. maxXzHeader is its
+	// maximum length in bytes (xz-file-format.txt 2.1.1, 3.1.1).
 	xzFirstBlock = 12
 	maxXzHeader  = 1024
 )
 
-// overhead returns how much memory the reader takes besides the window, in bytes.
+// overhead returns the memory of the reader without the window, in bytes.
 func (d *decompressor) overhead() int64 {
 	switch d.format {
 	case Zstd:
@@ -48,7 +48,7 @@ func (d *decompressor) overhead() int64 {
 	return inputBuffer
 }
 
-// window returns the size of the window or dictionary that the stream may take, in bytes.
+// window returns the size of the window or dictionary that the stream may need, in bytes.
 func (d *decompressor) window() (int64, error) {
 	switch d.format {
 	case Zstd:
@@ -64,7 +64,8 @@ func (d *decompressor) window() (int64, error) {
 	return 0, nil
 }
 
-// largestWindow returns the size of the largest window or dictionary that a stream of contents of d.size bytes takes.
+// largestWindow returns the size of the largest window or dictionary that a stream with contents of d.size bytes needs,
+// in bytes.
 func (d *decompressor) largestWindow() int64 {
 	if d.size < 0 {
 		return maxZstdWindow
@@ -87,7 +88,8 @@ func (d *decompressor) peek(n int) ([]byte, error) {
 	return head, nil
 }
 
-// zstdWindow returns the window of the first frame that is not skippable. A damaged header has none.
+// zstdWindow returns the window of the first frame that is not skippable, at least freeWindow. For a damaged header, it
+// returns freeWindow.
 func (d *decompressor) zstdWindow() (int64, error) {
 	for at := int64(0); at+zstd.HeaderMaxSize <= inputBuffer; {
 		head, err := d.peek(int(at) + zstd.HeaderMaxSize)
@@ -114,11 +116,11 @@ func (d *decompressor) zstdWindow() (int64, error) {
 	return maxZstdWindow, nil // the frame is too far away
 }
 
-// xzDictionary returns the LZMA2 dictionary of the first block of a stream that begins with head. A damaged header has
-// none.
+// xzDictionary returns the size of the LZMA2 dictionary of the first block of a stream that begins with head, at least
+// freeWindow. For a damaged header, it returns freeWindow.
 func xzDictionary(head []byte) int64 { return xzBlockDictionary(head[min(xzFirstBlock, len(head)):]) }
 
-// xzBlockDictionary is xzDictionary for what begins with the block.
+// xzBlockDictionary is like xzDictionary, for a head that begins with the block.
 func xzBlockDictionary(head []byte) int64 {
 	at := lzma2At(head)
 	if at < 0 {
@@ -127,10 +129,11 @@ func xzBlockDictionary(head []byte) int64 {
 	return max(freeWindow, min(dictionarySize(head[at]), maxXzDictionary))
 }
 
-// lzma2At returns where the header of a block says how large the dictionary of LZMA2 is, or -1 if it does not.
+// lzma2At returns the offset of the size of the LZMA2 dictionary in the header of a block, or -1 if the header has
+// none.
 func lzma2At(head []byte) int {
 	const hasPacked, hasUnpacked, lzma2 = 0x40, 0x80, 0x21
-	if len(head) < 2 || head[0] == 0 { // an index: there is no block
+	if len(head) < 2 || head[0] == 0 { // an index, not a block
 		return -1
 	}
 	flags, b := head[1], head[2:]
@@ -157,14 +160,14 @@ func lzma2At(head []byte) int {
 	return -1
 }
 
-// dictionarySize is the size of a dictionary by its code in the header of a block, in bytes.
+// dictionarySize decodes the size of a dictionary in the header of a block, and returns it in bytes.
 func dictionarySize(bits byte) int64 {
 	bits = min(bits, 40)
 	return int64(2|bits&1) << (bits/2 + 11)
 }
 
-// xzDictionaryBits returns the code of the smallest dictionary for contents of so many bytes. ok is false if the size is
-// negative, or no dictionary is so large.
+// xzDictionaryBits returns the code of the smallest dictionary for contents of size bytes. ok is false if size is
+// negative or larger than every dictionary.
 func xzDictionaryBits(size int64) (bits byte, ok bool) {
 	for size >= 0 && bits < 40 {
 		if dictionarySize(bits) >= size {

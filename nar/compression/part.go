@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// partMemory bounds what the parts of streams take that are decoded concurrently, of all readers together: their
-	// input, their output and their windows, and the input of the parts before them.
+	// partMemory is the maximum memory of parts that are decoded concurrently, for all readers together, in bytes:
+	// their input, their output and their windows, and the input of the parts before them.
 	partMemory = 24 << 20
 
-	// pieceSize is how much of it is allocated at once, when there are bytes for it.
+	// pieceSize is the size of the pieces in which it is allocated, as bytes arrive.
 	pieceSize = 256 << 10
 )
 
-// smallestPart is the least that a goroutine is begun for, in bytes of contents. Tests lower it.
+// smallestPart is the minimum size of the contents for which a goroutine is started, in bytes. Tests lower it.
 var smallestPart int64 = pieceSize
 
-// heldMemory is what is taken of partMemory.
+// heldMemory is the part of partMemory that is in use.
 var heldMemory atomic.Int64
 
-// hold takes n bytes of partMemory, if there are so many.
+// hold takes n bytes of partMemory, and reports whether that many are free.
 func hold(n int64) bool {
 	if heldMemory.Add(n) <= partMemory {
 		return true
@@ -32,19 +32,19 @@ func hold(n int64) bool {
 	return false
 }
 
-// release gives all of n back.
+// release returns n bytes, and sets n to 0.
 func release(n *int64) {
 	heldMemory.Add(-*n)
 	*n = 0
 }
 
-// inPieces is how much memory n bytes take in pieces.
+// inPieces returns the memory of n bytes in pieces.
 func inPieces(n int64) int64 { return (n/pieceSize + 1) * pieceSize }
 
 type piece [pieceSize]byte
 
-// pieces has the pieces that are not used at the moment. The garbage collector does not get them: their successors would
-// take their place twice until it runs.
+// pieces holds unused pieces for reuse. If they were left to the garbage collector, new pieces would double the memory
+// until it runs.
 var pieces pieceList
 
 type pieceList struct {
@@ -73,21 +73,21 @@ func (l *pieceList) put(p *piece) {
 type part struct {
 	input  []*piece
 	loaded int64 // bytes of input
-	taken  int64 // of them, read
-	err    error // what follows them, if they are not the whole part
+	taken  int64 // bytes of input that were read
+	err    error // error after the input, if it is not the whole part
 
-	// If a goroutine decodes it:
+	// Only if a goroutine decodes the part:
 	out     chan contents
-	room    chan struct{} // for a piece of output each
-	more    atomic.Int32  // pieces that were taken beside those
+	room    chan struct{} // one element for each free piece of output
+	more    atomic.Int32  // pieces that were taken besides those of room
 	outErr  error         // after the last contents; set before out is closed
-	current contents      // which are read
-	at      int           // bytes of them that were read
+	current contents      // that are being read
+	at      int           // bytes of current that were read
 
 	heldIn, heldOut int64 // of partMemory
 }
 
-// contents are a piece of what a part holds.
+// contents is a piece of the contents of a part.
 type contents struct {
 	*piece
 	n int
@@ -124,7 +124,7 @@ func (p *part) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// readOutput reads from what a goroutine decodes.
+// readOutput reads contents that a goroutine decodes.
 func (w *workers) readOutput(p *part, b []byte) (int, error) {
 	for p.at == p.current.n {
 		if p.current.piece != nil {
@@ -142,7 +142,7 @@ func (w *workers) readOutput(p *part, b []byte) (int, error) {
 	return n, nil
 }
 
-// discard gives the memory back. No goroutine decodes the part any more.
+// discard returns the memory of the part. No goroutine may be decoding the part.
 func (p *part) discard() {
 	for _, x := range p.input {
 		if x != nil {
@@ -162,10 +162,10 @@ func (p *part) discard() {
 	heldMemory.Add(-pieceSize * int64(p.more.Swap(0)))
 }
 
-// workers are the goroutines that decode parts of one stream. They wait for nobody but the reader, which ends them.
+// workers are the goroutines that decode parts of one stream. They wait only for the reader, which ends them.
 type workers struct {
-	slow    bool          // the input is too slow for more than one part at once
-	limit   time.Duration // for a byte, from which on it is slow
+	slow    bool          // the input is too slow for decoding parts concurrently
+	limit   time.Duration // the input is slow if a byte takes longer
 	running atomic.Int32
 	all     sync.WaitGroup
 	stopped chan struct{}
@@ -176,20 +176,20 @@ func newWorkers(limit time.Duration) workers {
 	return workers{limit: limit, stopped: make(chan struct{}), freed: make(chan struct{}, 1)}
 }
 
-// free reports whether one more goroutine would have a CPU.
+// free reports whether a CPU is free for another goroutine.
 func (w *workers) free() bool { return !w.slow && int(w.running.Load()) < runtime.GOMAXPROCS(0) }
 
-// timed calls load, and finds out whether the input is slow.
+// timed calls load, and measures whether the input is slow.
 func (w *workers) timed(p *part, load func()) {
 	began := time.Now()
 	load()
 	w.slow = w.slow || time.Since(began) > time.Duration(p.loaded)*w.limit
 }
 
-// leastOutput is the memory for output that a part has in any case. While there is more, it takes that, too.
+// leastOutput is the minimum memory for the output of a part, in bytes. A part uses more while more is free.
 const leastOutput = 4 * pieceSize
 
-// waitForRoom waits until there is memory for a piece of output. It returns false if the reader is closed.
+// waitForRoom waits for the memory for a piece of output. It returns false if the reader is closed.
 func (w *workers) waitForRoom(p *part) bool {
 	for {
 		select {
@@ -213,7 +213,7 @@ func (w *workers) waitForRoom(p *part) bool {
 	}
 }
 
-// makeRoom gives back the memory of a piece of output.
+// makeRoom returns the memory of a piece of output.
 func (w *workers) makeRoom(p *part) {
 	if p.more.Load() == 0 {
 		p.room <- struct{}{}
@@ -227,8 +227,8 @@ func (w *workers) makeRoom(p *part) {
 	}
 }
 
-// begin has a part of n bytes of contents decoded by what open returns. done gets the decoder if it came to the end. The
-// caller has held leastOutput for it.
+// begin starts a goroutine that decodes a part, which has n bytes of contents, with the decoder that open returns. If
+// the decoder reaches the end, it is passed to done. The caller must have held leastOutput for the part.
 func (w *workers) begin(p *part, n int64, open func() (io.Reader, error), done func(io.Reader)) {
 	p.out = make(chan contents, n/pieceSize+2)
 	p.room = make(chan struct{}, leastOutput/pieceSize)
@@ -245,7 +245,7 @@ func (w *workers) begin(p *part, n int64, open func() (io.Reader, error), done f
 				m, err = dec.Read(out.piece[out.n:])
 				out.n += m
 			}
-			p.out <- out // has room: see waitForRoom
+			p.out <- out // does not block: see waitForRoom
 		}
 		if p.outErr = err; err == io.EOF {
 			done(dec)

@@ -8,18 +8,18 @@ import (
 	"github.com/mikelolasagasti/xz"
 )
 
-// maxPooled is the most output, in bytes, after which a decoder is used again. A decoder that has written more keeps more
-// memory than is worth it.
+// maxPooled is the maximum output, in bytes, of a decoder that is reused. After more output, a decoder holds more
+// memory than reuse is worth.
 const maxPooled = 1 << 20
 
-// Decoders that were closed, of the usual window and of the least one. For a stream of a few KB, making one takes longer
-// than decoding: xz allocates a dictionary of 8 MiB.
+// Pools of closed decoders with the usual and with the smallest window. For a stream of a few KB, creating a decoder
+// takes longer than decoding: xz allocates a dictionary of 8 MiB.
 var (
 	zstdDecoders, smallZstdDecoders sync.Pool // of *zstd.Decoder
 	xzDecoders, smallXzDecoders     sync.Pool // of *xz.Reader
 )
 
-// poolOf returns the pool for a window, or nil.
+// poolOf returns the pool for a window, or nil if there is none.
 func poolOf(window int64, usual, small *sync.Pool) *sync.Pool {
 	switch window {
 	case usualWindow:
@@ -30,7 +30,7 @@ func poolOf(window int64, usual, small *sync.Pool) *sync.Pool {
 	return nil
 }
 
-// openZstd sets d to decode zstd from br.
+// openZstd makes d decode zstd from br.
 func (d *decompressor) openZstd(br *bufio.Reader, window int64) error {
 	dec, err := takeZstd(window)
 	if err != nil {
@@ -68,7 +68,7 @@ func takeZstd(window int64) (*zstd.Decoder, error) {
 		zstd.WithDecoderMaxWindow(uint64(window)), zstd.WithDecoderMaxMemory(uint64(window)))
 }
 
-// openXz sets d to decode xz from br.
+// openXz makes d decode xz from br.
 func (d *decompressor) openXz(br *bufio.Reader, window int64) error {
 	dec, err := takeXz(window)
 	if err != nil {
@@ -106,5 +106,5 @@ func takeXz(window int64) (*xz.Reader, error) {
 	return xz.NewReader(nil, uint32(window))
 }
 
-// reusable reports whether the decoder has read a small stream, whole or damaged.
+// reusable reports whether the decoder has read only a small stream, complete or damaged.
 func (d *decompressor) reusable() bool { return d.out <= maxPooled }

@@ -8,8 +8,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// fitSmall lowers the windows and dictionaries of a stream that is in the buffer as a whole to what its contents need: a
-// few bytes may ask for 128 MiB, and making so large a window takes longer than all the rest.
+// fitSmall handles a stream that is in the buffer as a whole: it lowers its windows and dictionaries to the size that
+// the contents need. A few bytes may request 128 MiB, and allocating that takes longer than everything else.
 func (d *decompressor) fitSmall() {
 	if d.size >= 0 || d.format != Zstd && d.format != Xz {
 		return
@@ -34,11 +34,11 @@ func (d *decompressor) fitSmall() {
 	eachXzBlock(stream, func(header []byte) { lowerDictionary(header, bits) }, func(int64) {})
 }
 
-// maxZstdBlock is the most contents of a block, in bytes (RFC 8878, 3.1.1.2.4).
+// maxZstdBlock is the maximum size of the contents of a block, in bytes (RFC 8878, 3.1.1.2.4).
 const maxZstdBlock = 128 << 10
 
-// zstdContents returns the most contents, in bytes, that a stream can have by the sizes of its blocks, or -1 if it is
-// damaged.
+// zstdContents returns the maximum size of a stream's contents in bytes, judging by the sizes of its blocks, or -1 if
+// the stream is damaged.
 func zstdContents(b []byte) (most int64) {
 	for len(b) > 0 {
 		var h zstd.Header
@@ -76,7 +76,8 @@ func zstdContents(b []byte) (most int64) {
 	return most
 }
 
-// xzContents returns the size of the contents of a stream by the sizes of its chunks, in bytes, or -1 if it is damaged.
+// xzContents returns the size of a stream's contents in bytes, judging by the sizes of its chunks, or -1 if the stream
+// is damaged.
 func xzContents(b []byte) (size int64) {
 	if !eachXzBlock(b, func([]byte) {}, func(n int64) { size += n }) {
 		return -1
@@ -84,8 +85,9 @@ func xzContents(b []byte) (size int64) {
 	return size
 }
 
-// eachXzBlock calls header for the header of each block of a stream, and of those after it, and chunk for the size of
-// each chunk of the contents. It reports whether the streams are whole; checksums and the index are not looked at.
+// eachXzBlock calls header with the header of each block of a stream and of the streams after it, and chunk with the
+// size of the contents of each chunk. It reports whether the streams are complete. It does not check checksums or the
+// index.
 func eachXzBlock(b []byte, header func([]byte), chunk func(int64)) bool {
 	for len(b) > 0 {
 		if len(b) >= 4 && string(b[:4]) == "\x00\x00\x00\x00" {
@@ -122,7 +124,7 @@ func eachXzBlock(b []byte, header func([]byte), chunk func(int64)) bool {
 	return true
 }
 
-// xzChunkSizes goes through the chunks of a block, and returns what follows them.
+// xzChunkSizes calls chunk for the chunks of a block, and returns the bytes after them.
 func xzChunkSizes(b []byte, chunk func(int64)) (rest []byte, ok bool) {
 	for {
 		if len(b) == 0 {
@@ -140,7 +142,7 @@ func xzChunkSizes(b []byte, chunk func(int64)) (rest []byte, ok bool) {
 	}
 }
 
-// xzIndexSize returns the length of the index that b begins with, in bytes, or -1.
+// xzIndexSize returns the length in bytes of the index at the start of b, or -1.
 func xzIndexSize(b []byte) int {
 	if len(b) == 0 || b[0] != 0 {
 		return -1
@@ -164,7 +166,7 @@ func xzIndexSize(b []byte) int {
 	return at + int(padding(int64(at))) + 4
 }
 
-// lowerDictionary changes the header of a block that asks for a larger dictionary.
+// lowerDictionary changes the header of a block if it requests a larger dictionary.
 func lowerDictionary(header []byte, bits byte) {
 	end := len(header) - 4
 	if at := lzma2At(header); at >= 0 && at < end && header[at] > bits && crc32.ChecksumIEEE(header[:end]) == binary.LittleEndian.Uint32(header[end:]) {

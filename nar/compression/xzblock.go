@@ -6,15 +6,15 @@ import (
 	"io"
 )
 
-// An xzBlockHeader is what the header of a block says (xz-file-format.txt 3.1).
+// An xzBlockHeader is the header of a block (xz-file-format.txt 3.1).
 type xzBlockHeader struct {
 	header     int64 // size of the header
-	packed     int64 // size of the compressed data; 0: it is not said
-	plain      int64 // size of the contents; -1: it is not said
+	packed     int64 // size of the compressed data; 0: not in the header
+	plain      int64 // size of the contents; -1: not in the header
 	dictionary int64
 }
 
-// parseXzBlock reads the header of a block. It accepts more than the library, but not less.
+// parseXzBlock parses the header of a block. It accepts every header that the library accepts, and others.
 func parseXzBlock(b []byte) (h xzBlockHeader, ok bool) {
 	const hasPacked, hasPlain = 0x40, 0x80
 	if len(b) < 2 || b[0] == 0 {
@@ -44,26 +44,27 @@ func parseXzBlock(b []byte) (h xzBlockHeader, ok bool) {
 // sized reports whether the header has both sizes.
 func (h *xzBlockHeader) sized() bool { return h.packed > 0 && h.plain >= 0 }
 
-// An xzBlock is a block as a stream of its own: Read returns the header of its stream, the block, and an index and a
-// footer that belong to it. So the library checks it, although its reader cannot begin within a stream.
+// An xzBlock is a block as a separate stream: Read returns the header of the original stream, the block, and an index
+// and a footer for this block. So the library can check the block, although its reader cannot begin in the middle of a
+// stream.
 type xzBlock struct {
 	xzBlockHeader
 	stream  []byte // the header of the stream
 	in      *bufio.Reader
-	pending []byte // to be read before anything else
-	left    int64  // bytes of in to be passed on
-	last    bool   // nothing follows them but the index
-	all     bool   // everything is passed on: the library says what is wrong with it
+	pending []byte // Read returns these bytes first
+	left    int64  // bytes of in to pass on
+	last    bool   // only the index follows these bytes
+	all     bool   // pass on everything, so that the library reports what is wrong
 	done    bool   // nothing follows pending
-	seen    int64  // bytes of the contents that were read
+	seen    int64  // bytes of the contents that were read so far
 	chunks  xzChunks
 	bad     error // of chunks
 
-	loaded bool // the block is in part, and no more in in
+	loaded bool // the block is in part, no longer in in
 	part   part
 }
 
-// newXzBlock makes a block that begins at in, in a stream with this header.
+// newXzBlock returns the block that begins at in, in a stream with this header.
 func newXzBlock(in *bufio.Reader, stream []byte) *xzBlock {
 	b := &xzBlock{stream: stream, pending: stream, in: in}
 	head, _ := in.Peek(maxXzHeader)
@@ -81,7 +82,8 @@ func newXzBlock(in *bufio.Reader, stream []byte) *xzBlock {
 	return b
 }
 
-// limit lowers the dictionary that the block asks for to what contents of size bytes need. Nothing of the block was read.
+// limit lowers the dictionary that the block requests to the size that contents of size bytes need. No byte of the
+// block may have been read.
 func (b *xzBlock) limit(size int64) {
 	bits, ok := xzDictionaryBits(size)
 	head, _ := b.in.Peek(int(b.header))
@@ -92,13 +94,13 @@ func (b *xzBlock) limit(size int64) {
 	b.dictionary = xzBlockDictionary(head)
 }
 
-// length returns how many bytes the block has: header, data, padding and check.
+// length returns the number of bytes of the block: header, data, padding and check.
 func (b *xzBlock) length() int64 { return b.header + b.packed + padding(b.packed) + b.check() }
 
-// unpadded is the length as the index has it.
+// unpadded returns the length as stated in the index.
 func (b *xzBlock) unpadded() int64 { return b.header + b.packed + b.check() }
 
-// check is the size of the check after the data.
+// check returns the size of the check after the data, in bytes.
 func (b *xzBlock) check() int64 {
 	id := b.stream[7] & 15
 	if id == 0 {
@@ -107,7 +109,7 @@ func (b *xzBlock) check() int64 {
 	return 4 << ((id - 1) / 3)
 }
 
-// padding is what n lacks to a multiple of 4.
+// padding returns the number of bytes that pad n to a multiple of 4.
 func padding(n int64) int64 { return -n & 3 }
 
 func (b *xzBlock) Read(p []byte) (int, error) {
@@ -143,7 +145,7 @@ func (b *xzBlock) Read(p []byte) (int, error) {
 	}
 }
 
-// nextChunk finds out how long the next chunk is, in a block whose header does not say how long it is itself.
+// nextChunk determines the length of the next chunk, for a block whose header does not state the length of the block.
 func (b *xzBlock) nextChunk() {
 	head, _ := b.in.Peek(5)
 	if len(head) > 0 && head[0] == 0 {
@@ -182,7 +184,7 @@ func xzChunk(head []byte) (packed, size int64, ok bool) {
 	return 0, 0, false
 }
 
-// end returns the index and the footer of a stream of this block alone.
+// end returns the index and the footer of a stream that consists only of this block.
 func (b *xzBlock) end() []byte {
 	index := []byte{0, 1}
 	index = binary.AppendUvarint(index, uint64(b.unpadded()))

@@ -2,17 +2,18 @@ package compression
 
 import "errors"
 
-// xzChunks checks in the data of a block what the library skips: a range coder begins with a byte 0, as liblzma wants it.
+// xzChunks checks a rule in the data of a block that the library does not check: the data of a range coder begins with
+// a zero byte, as liblzma requires.
 type xzChunks struct {
-	head  [7]byte // of the current chunk, as far as it has come
+	head  [7]byte // the bytes of the current chunk's head that have arrived
 	n     int     // bytes in head
-	skip  int64   // bytes until the next chunk, or the first
-	ended bool    // nothing is to be checked
+	skip  int64   // bytes until the next or the first chunk
+	ended bool    // there is nothing more to check
 }
 
 var errXzRangeCoder = errors.New("xz: the data of a chunk does not begin with 0")
 
-// check looks at the next bytes of the block.
+// check checks the next bytes of the block.
 func (c *xzChunks) check(b []byte) error {
 	for len(b) > 0 && !c.ended {
 		if c.skip > 0 {

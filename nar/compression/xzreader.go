@@ -14,28 +14,28 @@ import (
 	"github.com/mikelolasagasti/xz"
 )
 
-// An xzReader reads xz streams block by block. If the header of a block has its sizes, as `xz -T` writes it, goroutines
-// decode it while others are read, as far as partMemory allows. A stream that does not begin as it should is left to the
-// library, and with it everything that follows.
+// An xzReader reads xz streams block by block. If the header of a block has its sizes, as `xz -T` writes it, a
+// goroutine decodes the block while other blocks are read, as far as partMemory allows. If a stream begins with
+// anything unexpected, the library reads it and everything after it.
 //
-// The library decodes and checks the blocks (see xzBlock), so that its errors are the same.
+// The library decodes and checks each block (see xzBlock), so its errors are the same.
 type xzReader struct {
 	in   *bufio.Reader
-	dec  *xz.Reader // reads a block that no goroutine decodes
+	dec  *xz.Reader // reads blocks that no goroutine decodes
 	rest bool       // dec reads all that is left
-	size int64      // of all contents, at most; negative: any
+	size int64      // maximum size of all contents; negative: any
 	err  error
 
 	header []byte // of the stream; nil outside of streams
-	ended  bool   // a stream has ended: padding may follow
+	ended  bool   // a stream has ended; padding may follow
 	blocks *xzRecords
 
-	queue   []*xzBlock // what was begun, in order
-	serial  bool       // the last one of them is read from in
+	queue   []*xzBlock // the blocks that were begun, in order
+	serial  bool       // the last block in queue is read from in
 	workers workers
 }
 
-// begin begins a stream. After the last one it returns io.EOF.
+// begin begins the next stream. After the last one, it returns io.EOF.
 func (x *xzReader) begin() error {
 	if x.ended {
 		if err := x.skipPadding(); err != nil {
@@ -103,7 +103,7 @@ func (x *xzReader) Read(p []byte) (n int, err error) {
 	return 0, x.err
 }
 
-// read reads from b, which is the first of the queue.
+// read reads from b, the first block of the queue.
 func (x *xzReader) read(b *xzBlock, p []byte) (n int, err error) {
 	if b.part.out != nil {
 		n, err = x.workers.readOutput(&b.part, p)
@@ -112,7 +112,7 @@ func (x *xzReader) read(b *xzBlock, p []byte) (n int, err error) {
 	}
 	before := b.seen / pieceSize
 	if b.seen += int64(n); err == nil && b.seen/pieceSize > before {
-		err = x.fill() // some memory is free now
+		err = x.fill() // memory was freed
 	}
 	if err != io.EOF {
 		return n, err
@@ -144,7 +144,7 @@ func (x *xzReader) next() error {
 	return x.fill()
 }
 
-// fill begins blocks: the one to be read if there is none, and others to be decoded meanwhile.
+// fill begins the block to read, if there is none, and others to decode at the same time.
 func (x *xzReader) fill() error {
 	for !x.serial {
 		if len(x.queue) > 0 && !x.workers.free() {
@@ -153,9 +153,9 @@ func (x *xzReader) fill() error {
 		b := newXzBlock(x.in, x.header)
 		in, dictionary := inPieces(b.length()), b.dictionary
 		if len(x.queue) == 0 {
-			dictionary = 0 // it takes that in any case
+			dictionary = 0 // it uses that in any case
 		}
-		// Loading a block is worth its memory only if the next one can be decoded meanwhile.
+		// Loading a block is worth its memory only if the next one can be decoded at the same time.
 		if !x.workers.slow && runtime.GOMAXPROCS(0) > 1 && b.concurrent() && 2*(in+leastOutput)+b.dictionary < partMemory && hold(in+leastOutput+dictionary) {
 			b.part.heldIn, b.part.heldOut = in+dictionary, leastOutput
 			x.load(b)
@@ -179,8 +179,8 @@ func (x *xzReader) fill() error {
 	return nil
 }
 
-// slowXz is the time for a byte of the input from which on loading blocks takes longer than decoding them as they
-// arrive. Decoding takes 70 ns. Tests raise it.
+// slowXz is a time per byte of input. If reading takes longer, loading blocks first is slower than decoding them as
+// they arrive. Decoding takes 70 ns per byte. Tests raise it.
 var slowXz = 30 * time.Nanosecond
 
 func (x *xzReader) load(b *xzBlock) {
@@ -188,7 +188,7 @@ func (x *xzReader) load(b *xzBlock) {
 	x.workers.timed(&b.part, func() { b.part.load(x.in, b.length()) })
 }
 
-// close ends the goroutines, and gives the memory of the blocks back.
+// close ends the goroutines, and returns the memory of the blocks.
 func (x *xzReader) close() {
 	x.workers.end()
 	for _, b := range x.queue {
@@ -197,8 +197,8 @@ func (x *xzReader) close() {
 	x.queue = nil
 }
 
-// xzRecords are the records of an index, or those that it should have. Like the library, they keep sums, whose length
-// does not grow with the number of blocks.
+// xzRecords summarizes the records of an index, as read or as expected. Like the library, it keeps only sums, so that
+// its size does not depend on the number of blocks.
 type xzRecords struct {
 	count           uint64
 	unpadded, plain uint64
@@ -284,7 +284,7 @@ func (r *indexReader) number() (v uint64) {
 		}
 		v |= uint64(c&0x7f) << shift
 		if c&0x80 == 0 {
-			if c == 0 && shift > 0 { // not the shortest
+			if c == 0 && shift > 0 { // not the shortest form
 				r.err = xz.ErrData
 			}
 			return v

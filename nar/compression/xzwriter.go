@@ -27,9 +27,9 @@ const (
 	xzCheckSize  = 8 // of the CRC64 after a block
 )
 
-// An xzWriter splits its input into blocks of a fixed size, encodes each in a goroutine as a stream of one block, and joins
-// the blocks under one index, as `xz -T` does. (Several streams in a row would be simpler, but some decoders stop at the
-// end of the first.)
+// An xzWriter splits its input into blocks of a fixed size, encodes each in a goroutine as a stream of one block, and
+// joins the blocks with one index, like `xz -T`. (Several streams in a row would be simpler, but some decoders stop
+// after the first.)
 type xzWriter struct {
 	w         io.Writer
 	dict      int
@@ -38,7 +38,7 @@ type xzWriter struct {
 
 	block   []byte
 	pending []chan encodedXz // in the order of the blocks
-	header  []byte           // the one that was written; nil before the first block
+	header  []byte           // the header of the stream; nil until it was written
 	count   uint64           // of records
 	records []byte
 	err     error
@@ -77,7 +77,7 @@ func (x *xzWriter) Write(p []byte) (n int, err error) {
 func (x *xzWriter) startBlock() error {
 	block := x.block
 	x.block = nil
-	sized := len(block) == x.blockSize || x.count > 0 || len(x.pending) > 0 // an only block is not
+	sized := len(block) == x.blockSize || x.count > 0 || len(x.pending) > 0 // a single block is not sized
 	if x.workers == 1 {
 		return x.writeBlock(encodeXzBlock(block, x.dict, sized))
 	}
@@ -86,7 +86,7 @@ func (x *xzWriter) startBlock() error {
 			return err
 		}
 	}
-	done := make(chan encodedXz, 1) // buffered, as the writer may have been abandoned
+	done := make(chan encodedXz, 1) // buffered, because the writer may have been abandoned
 	go func() { done <- encodeXzBlock(block, x.dict, sized) }()
 	x.pending = append(x.pending, done)
 	return nil
@@ -126,7 +126,7 @@ func (x *xzWriter) Close() error {
 }
 
 func (x *xzWriter) finish() error {
-	if len(x.block) > 0 || x.count == 0 && len(x.pending) == 0 { // no input makes one empty block
+	if len(x.block) > 0 || x.count == 0 && len(x.pending) == 0 { // empty input becomes one empty block
 		if err := x.startBlock(); err != nil {
 			return err
 		}
@@ -143,7 +143,7 @@ func (x *xzWriter) finish() error {
 	return err
 }
 
-// appendXzEnd appends to the records of an index what follows them in a stream with these flags.
+// appendXzEnd appends everything that follows the records of an index, in a stream with these flags.
 func appendXzEnd(index, flags []byte) []byte {
 	for len(index)%4 != 0 {
 		index = append(index, 0)
@@ -177,8 +177,8 @@ func encodeXz(data []byte, dict int) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// encodeXzBlock encodes data as a stream of one block and returns the stream's parts. If sized, the header of the block
-// has its sizes, as xz -T writes it, so that blocks can be decoded in parallel.
+// encodeXzBlock encodes data as a stream of one block and returns the parts of the stream. If sized is set, the header
+// of the block has its sizes, as xz -T writes it, so that blocks can be decoded in parallel.
 func encodeXzBlock(data []byte, dict int, sized bool) encodedXz {
 	s, err := encodeXz(data, dict)
 	if err != nil {
@@ -210,7 +210,7 @@ func encodeXzBlock(data []byte, dict int, sized bool) encodedXz {
 	}
 }
 
-// sizedHeader returns the header of a block with its sizes. It has neither yet.
+// sizedHeader adds both sizes to the header of a block, which has neither.
 //
 //	size/4-1 (1)  flags (1)  compressed size  size  filters  zeros  CRC32 (4)
 func sizedHeader(header []byte, packed, size uint64) []byte {

@@ -9,22 +9,22 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// maxFrame is the most contents of a frame that is decoded while another one is read.
+// maxFrame is the maximum size of the contents of a frame that is decoded concurrently, in bytes.
 const maxFrame = 16 << 20
 
-// A zstdReader reads zstd streams. Where frames say how large their contents are and are not larger than maxFrame, as Nix
-// 2.35 and [Compress] write them, it reads one, and goroutines decode the next ones meanwhile, as far as partMemory
-// allows. From any other frame on, the library reads all that is left.
+// A zstdReader reads zstd streams. Frames that state the size of their contents, of at most maxFrame, as Nix 2.35 and
+// [Compress] write them, are decoded concurrently: goroutines decode the next frames while one is read, as far as
+// partMemory allows. From any other frame on, the library reads the whole rest.
 type zstdReader struct {
 	in     *bufio.Reader
-	dec    *zstd.Decoder // reads what no goroutine decodes
-	window int64         // of the largest that dec allows
-	rest   bool          // dec reads all that is left
+	dec    *zstd.Decoder // reads frames that no goroutine decodes
+	window int64         // the largest window that dec allows
+	rest   bool          // dec reads everything that is left
 	seen   int64         // bytes that were read from goroutines
 	err    error
 
 	queue   []*part // in order
-	last    bool    // of the queue: a frame that is not complete in memory; the library reads what is left from there
+	last    bool    // the last frame of the queue is not complete in memory; from there on, the library reads the rest
 	workers workers
 }
 
@@ -45,7 +45,7 @@ func (z *zstdReader) Read(b []byte) (n int, err error) {
 	return 0, z.err
 }
 
-// read reads from p, which is the first of the queue.
+// read reads from p, the first frame of the queue.
 func (z *zstdReader) read(p *part, b []byte) (n int, err error) {
 	n, err = z.workers.readOutput(p, b)
 	if before := z.seen / pieceSize; err == nil {
@@ -63,7 +63,7 @@ func (z *zstdReader) read(p *part, b []byte) (n int, err error) {
 	return n, z.fill()
 }
 
-// readRest has the library read what is left, beginning with p.
+// readRest makes the library read the rest, beginning with p.
 func (z *zstdReader) readRest(p *part) error {
 	z.rest = true
 	if p == nil {
@@ -76,7 +76,7 @@ func (z *zstdReader) readRest(p *part) error {
 	return z.dec.Reset(in)
 }
 
-// fill begins frames: the one to be read if there is none, and others to be decoded meanwhile.
+// fill begins the frame to read, if there is none, and others to decode at the same time.
 func (z *zstdReader) fill() error {
 	for !z.last {
 		first := len(z.queue) == 0
@@ -112,7 +112,7 @@ func (z *zstdReader) fill() error {
 	return nil
 }
 
-// concurrent reads the header of a frame, and reports whether it may be decoded while another one is read.
+// concurrent parses the header of a frame, and reports whether the frame may be decoded concurrently.
 func (z *zstdReader) concurrent(head []byte) (h zstd.Header, ok bool) {
 	if runtime.GOMAXPROCS(0) == 1 || h.Decode(head) != nil || h.Skippable || !h.HasFCS || h.DictionaryID != 0 {
 		return zstd.Header{}, false
@@ -124,13 +124,13 @@ func (z *zstdReader) concurrent(head []byte) (h zstd.Header, ok bool) {
 	return h, n >= smallestPart && n <= maxFrame && int64(h.WindowSize) <= min(usualWindow, z.window)
 }
 
-// load reads a frame into memory. It reports whether it is complete: it is not if the input ends, if it has a block of a
-// reserved type, or if it is longer than its contents.
+// load reads a frame into memory, and reports whether it is complete. It is not if the input ends, if the frame has a
+// block of a reserved type, or if the frame is longer than its contents.
 //
 //	header  blocks…  checksum (4), if the header says so
 //
-// A block begins with 3 bytes, little-endian: bit 0 is set in the last one, bits 1 and 2 are the type, the others the
-// size. A block of type 1 has one byte, which is repeated.
+// A block begins with a little-endian number of 3 bytes: bit 0 is set in the last block, bits 1 and 2 are the type, the
+// other bits are the size. A block of type 1 has a single byte, which is repeated.
 func (z *zstdReader) load(p *part, h zstd.Header) bool {
 	p.load(z.in, int64(h.HeaderSize))
 	for last := false; !last && p.err == nil; {
@@ -158,7 +158,7 @@ func (z *zstdReader) load(p *part, h zstd.Header) bool {
 	return p.err == nil
 }
 
-// begin has a goroutine decode p.
+// begin starts a goroutine that decodes p.
 func (z *zstdReader) begin(p *part, h zstd.Header) {
 	z.workers.begin(p, int64(h.FrameContentSize), func() (io.Reader, error) {
 		dec, err := takeZstd(usualWindow)
@@ -173,10 +173,10 @@ func (z *zstdReader) begin(p *part, h zstd.Header) {
 	})
 }
 
-// slowZstd is what slowXz is for xz. Decoding takes 4 ns for a byte. Tests raise it.
+// slowZstd is the same for zstd as slowXz for xz. Decoding takes 4 ns per byte. Tests raise it.
 var slowZstd = 2 * time.Nanosecond
 
-// close ends the goroutines, and gives the memory of the frames back.
+// close ends the goroutines, and returns the memory of the frames.
 func (z *zstdReader) close() {
 	z.workers.end()
 	for _, p := range z.queue {

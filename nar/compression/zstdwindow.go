@@ -5,14 +5,14 @@ import (
 	"math/bits"
 )
 
-// zstdWindows lowers the windows that the frames of a stream ask for, in the bytes that pass (RFC 8878, 3.1.1). A window
-// that is larger than all contents serves for nothing: `zstd --ultra -22 --long` asks for 128 MiB for an archive of
-// 100 bytes.
+// zstdWindows lowers the windows that the frames of a stream request, in the bytes that pass through it (RFC 8878,
+// 3.1.1). A window that is larger than the contents is useless, but `zstd --ultra -22 --long` requests 128 MiB even for
+// an archive of 100 bytes.
 type zstdWindows struct {
-	most uint64 // contents, in bytes; at least usualWindow
+	most uint64 // maximum size of the contents, in bytes; at least usualWindow
 
 	state zstdState
-	field [4]byte // that is being read, as far as it has come
+	field [4]byte // the bytes of the current field that have arrived
 	n     int
 	skip  int64 // bytes until the next field
 	sum   bool  // the frame ends with a checksum
@@ -27,10 +27,10 @@ const (
 	zstdDescriptor
 	zstdWindow
 	zstdBlock
-	zstdOff // not a stream of zstd: nothing is changed
+	zstdOff // not a zstd stream; bytes pass unchanged
 )
 
-// size is the length of the field that is read in a state.
+// size returns the length of the field that is read in a state, in bytes.
 func (s zstdState) size() int {
 	switch s {
 	case zstdMagic, zstdSkippable:
@@ -41,17 +41,17 @@ func (s zstdState) size() int {
 	return 1
 }
 
-// pass changes the next bytes of the stream.
+// pass lowers windows in the next bytes of the stream, in place.
 func (z *zstdWindows) pass(b []byte) {
 	for len(b) > 0 {
 		b = z.frame(b)
 	}
 }
 
-// atFrame reports whether a frame, or what follows the last one, is next.
+// atFrame reports whether the next byte is the start of a frame, or follows the last frame.
 func (z *zstdWindows) atFrame() bool { return z.state == zstdMagic && z.n == 0 && z.skip == 0 }
 
-// frame changes the next bytes of the stream, up to the end of a frame, and returns those that follow it.
+// frame lowers windows in the next bytes of the stream, up to the end of a frame, and returns the bytes after it.
 func (z *zstdWindows) frame(b []byte) []byte {
 	for first := true; len(b) > 0 && (first || !z.atFrame()); first = false {
 		if z.state == zstdOff {
@@ -76,7 +76,7 @@ func (z *zstdWindows) frame(b []byte) []byte {
 	return b
 }
 
-// next goes on after a field.
+// next enters the next state after a field.
 func (z *zstdWindows) next() {
 	word := binary.LittleEndian.Uint32(z.field[:])
 	switch z.state {
@@ -125,7 +125,7 @@ func (z *zstdWindows) next() {
 	}
 }
 
-// lower returns the descriptor of a window, or of the smallest one for the contents if that is smaller.
+// lower returns the descriptor d of a window, or that of the smallest window for the contents if that is smaller.
 func (z *zstdWindows) lower(d byte) byte {
 	if least := leastWindow(z.most); windowSize(d) > windowSize(least) {
 		return least
@@ -133,7 +133,7 @@ func (z *zstdWindows) lower(d byte) byte {
 	return d
 }
 
-// windowSize is the size of a window by its descriptor, in bytes.
+// windowSize returns the size of a window with this descriptor, in bytes.
 func windowSize(d byte) uint64 {
 	base := uint64(1) << (10 + d>>3)
 	return base + base/8*uint64(d&7)
@@ -141,7 +141,7 @@ func windowSize(d byte) uint64 {
 
 // leastWindow returns the descriptor of the smallest window for contents of n bytes, up to 128 MiB.
 func leastWindow(n uint64) byte {
-	exponent := max(bits.Len64(n-1), 11) - 1 // the largest power of two that is smaller
+	exponent := max(bits.Len64(n-1), 11) - 1 // the largest smaller power of two
 	d := byte(exponent-10) << 3
 	for windowSize(d) < n {
 		d++

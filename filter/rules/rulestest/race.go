@@ -2,6 +2,6 @@
 
 package rulestest
 
-// ExhaustiveStep thins exhaustive loops out under the race detector, which finds nothing in them and makes them ten
-// times slower. Without it they are complete.
+// ExhaustiveStep is the step of exhaustive loops in tests. It is large under the race detector, which finds nothing in
+// these loops and makes them ten times slower.
 const ExhaustiveStep = 7

@@ -1,5 +1,5 @@
-// Package rulestest is a naive implementation of what package rules does. It is for tests, and does not import rules,
-// so that the tests of rules can import it.
+// Package rulestest is a naive implementation of package rules. It is for tests, and does not import rules, so that the
+// tests of rules can import it.
 package rulestest
 
 import (
@@ -26,17 +26,18 @@ var (
 	Bs = strings.Repeat("b", 32)
 )
 
-// Expand puts the hash parts into a template.
+// Expand inserts the hash parts into a template.
 var Expand = strings.NewReplacer("{A}", HashA, "{B}", HashB, "{C}", HashC, "{D}", HashD, "{as}", As, "{bs}", Bs).Replace
 
-// A Codec is one of the five ways to write a character. Width is both the bytes of a character and the rules.Encodings.
+// A Codec is one of the five ways to encode a character. Width is both the number of bytes per character and the
+// rules.Encodings.
 type Codec struct {
 	Name   string
 	Width  int
 	Encode func(s string) []byte
 }
 
-// Codecs are all of them.
+// Codecs lists all Codecs.
 var Codecs = []Codec{
 	{"utf8", 1, func(s string) []byte { return []byte(s) }},
 	{"utf16le", 2, func(s string) []byte { return UTF16(s, binary.LittleEndian) }},
@@ -45,7 +46,7 @@ var Codecs = []Codec{
 	{"utf32be", 4, func(s string) []byte { return UTF32(s, binary.BigEndian) }},
 }
 
-// UTF16 encodes s in two bytes a character.
+// UTF16 encodes s with two bytes per character.
 func UTF16(s string, order binary.AppendByteOrder) (b []byte) {
 	for _, u := range utf16.Encode([]rune(s)) {
 		b = order.AppendUint16(b, u)
@@ -53,7 +54,7 @@ func UTF16(s string, order binary.AppendByteOrder) (b []byte) {
 	return b
 }
 
-// UTF32 encodes s in four bytes a character.
+// UTF32 encodes s with four bytes per character.
 func UTF32(s string, order binary.AppendByteOrder) (b []byte) {
 	for _, c := range s {
 		b = order.AppendUint32(b, uint32(c))
@@ -64,8 +65,8 @@ func UTF32(s string, order binary.AppendByteOrder) (b []byte) {
 // An Occurrence is what rules.Set reports.
 type Occurrence struct{ Off, N, Rule int }
 
-// Replace says what replacing means: at each place, from left to right, try every rule, a pair of From and To, in every
-// encoding, and take the longest. enc is a rules.Encodings.
+// Replace defines replacing: at each offset, from left to right, it tries every rule, a pair of From and To, in every
+// encoding, and applies the longest match. enc is a rules.Encodings.
 func Replace[R ~struct{ From, To string }](rules []R, enc uint8, in []byte) (out []byte, found []Occurrence) {
 	type form struct {
 		from, to []byte
@@ -99,7 +100,7 @@ func Replace[R ~struct{ From, To string }](rules []R, enc uint8, in []byte) (out
 	return out, found
 }
 
-// All lists every occurrence of every rule at every place, by place, and there by length from long to short. enc is a
+// All returns every occurrence of every rule, sorted by offset, and at the same offset by descending length. enc is a
 // rules.Encodings.
 func All[R ~struct{ From, To string }](rules []R, enc uint8, in []byte) (found []Occurrence) {
 	for i, r := range rules {
@@ -125,7 +126,7 @@ type StorePath struct {
 
 var storePath = regexp.MustCompile(`^/nix/store/([0-9a-df-np-sv-z]{32}-[0-9a-zA-Z+\-._?=]{1,211})`)
 
-// StorePaths tries a regular expression at each place in each encoding of enc, a rules.Encodings.
+// StorePaths tries a regular expression at each offset in each encoding of enc, a rules.Encodings.
 func StorePaths(in []byte, enc uint8) (found []StorePath) {
 next:
 	for at := 0; at < len(in); at++ {

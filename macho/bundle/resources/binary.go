@@ -8,7 +8,7 @@ import (
 	"unicode/utf16"
 )
 
-// A binary property list, of CoreFoundation's CFBinaryPList.c:
+// A binary property list (CFBinaryPList.c of CoreFoundation):
 //
 //	"bplist00"
 //	objects            each a byte with kind and length, then the contents; containers refer to others by number
@@ -17,11 +17,11 @@ import (
 //	                   the number of objects, the top object, the offset of the offset table
 const (
 	binaryTrailer = 32
-	// maxObjects bounds the objects of a list. An object counts once for each reference to it.
+	// maxObjects is the maximum number of objects of a list. An object counts once for each reference to it.
 	maxObjects = 200_000
 )
 
-// walkBinary is walkXML for a binary property list.
+// walkBinary is like walkXML, for a binary property list.
 func walkBinary(data []byte, add func(table, key string, value any) error) error {
 	if err := checkBinary(data); err != nil {
 		return err
@@ -60,8 +60,8 @@ func walkBinary(data []byte, add func(table, key string, value any) error) error
 
 var errBinary = errors.New("the binary property list is damaged")
 
-// binaryCheck walks a binary property list before the library parses it: the library does not bound the number of
-// objects.
+// binaryCheck checks a binary property list before the library parses it, because the library does not limit the number
+// of objects.
 type binaryCheck struct {
 	data             []byte
 	table            uint64 // offset of the offset table
@@ -69,7 +69,7 @@ type binaryCheck struct {
 	objects          uint64
 	visits           int
 	bytes            int
-	uses             map[uint64]int // how often each object is visited; nil: not counted
+	uses             map[uint64]int // number of visits of each object; nil: not counted
 }
 
 // checkBinary refuses a list that is damaged, is too deep, refers to itself, or expands to many times its size.
@@ -107,7 +107,7 @@ func (c *binaryCheck) number(off uint64, size int) (uint64, bool) {
 
 func (*binaryCheck) uint(n int) uint64 { return uint64(n) }
 
-// object returns the kind of an object, its length, and where its contents begin.
+// object returns the kind of an object, its length, and the offset of its contents.
 func (c *binaryCheck) object(index uint64) (kind byte, n, at uint64, err error) {
 	if index >= c.objects {
 		return 0, 0, 0, errBinary
@@ -139,7 +139,7 @@ func (c *binaryCheck) object(index uint64) (kind byte, n, at uint64, err error) 
 	return kind, n, at, nil
 }
 
-// visit checks an object and those that it refers to.
+// visit checks an object and the objects that it refers to.
 func (c *binaryCheck) visit(index uint64, level int) error {
 	c.visits++
 	if err := c.exceeds(0); err != nil {
@@ -212,7 +212,7 @@ func (c *binaryCheck) container(dict bool, n, at uint64, level int) error {
 		if !ok {
 			return errBinary
 		}
-		if keys[key] { // perhaps in another encoding
+		if keys[key] { // maybe in another encoding
 			return fmt.Errorf("it has %.100q twice", key)
 		}
 		keys[key] = true
@@ -220,8 +220,8 @@ func (c *binaryCheck) container(dict bool, n, at uint64, level int) error {
 	return nil
 }
 
-// text returns a string, or false if the object is none. Parsers read ASCII that is none, and halves of surrogate pairs,
-// differently.
+// text returns a string, or false if the object is not a valid string. Parsers disagree about bytes beyond ASCII in
+// ASCII strings, and about halves of surrogate pairs.
 func (c *binaryCheck) text(kind byte, n, at uint64) (s string, ok bool) {
 	switch kind {
 	case 0x5:

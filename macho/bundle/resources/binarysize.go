@@ -2,12 +2,12 @@ package resources
 
 import "fmt"
 
-// maxShared bounds the bytes of values of a binary list, per byte of the list. Writers store equal strings once, but
-// each reference to one takes a byte or more.
+// maxShared is the maximum number of bytes of values per byte of a binary list. Writers store equal strings only once,
+// but each reference to one takes at least a byte.
 const maxShared = 64
 
-// disjoint returns an error if two objects share a byte. Without that, a few bytes could be the keys of many dictionaries:
-// everything that a list makes its readers allocate is then bounded by its size.
+// disjoint returns an error if two objects share a byte. Otherwise, a few bytes could be the keys of many dictionaries.
+// If no bytes are shared, the memory that readers allocate for a list is bounded by its size.
 func (c *binaryCheck) disjoint() error {
 	if c.objects > maxObjects {
 		return fmt.Errorf("it has more than %d values", maxObjects)
@@ -28,14 +28,14 @@ func (c *binaryCheck) disjoint() error {
 	return nil
 }
 
-// extent returns where an object begins and ends.
+// extent returns the offsets of the start and end of an object.
 func (c *binaryCheck) extent(index uint64) (off, end uint64, err error) {
 	kind, n, at, err := c.object(index)
 	if err != nil {
 		return 0, 0, err
 	}
 	off, _ = c.number(c.table+index*c.uint(c.offSize), c.offSize)
-	size := uint64(0) // of an element
+	size := uint64(0) // size of an element
 	switch kind {
 	case 0x0, 0x1, 0x2, 0x3, 0x8:
 		n = fixedSize(kind, n)
@@ -70,8 +70,8 @@ func fixedSize(kind byte, n uint64) uint64 {
 	return 1 << min(n, 8)
 }
 
-// exceeds says why the values of the list are too many for its size, after n more bytes of them. A list without shared
-// containers has at most one value for each of its bytes.
+// exceeds counts n more bytes of values, and returns an error if the list has too many values for its size. A list
+// without shared containers has at most one value for each of its bytes.
 func (c *binaryCheck) exceeds(n uint64) error {
 	c.bytes += int(n)
 	switch {

@@ -8,7 +8,7 @@ import (
 	"narseal/macho"
 )
 
-// Kind says what a File is.
+// Kind is the kind of a File.
 type Kind uint8
 
 const (
@@ -17,15 +17,15 @@ const (
 	Symlink
 )
 
-// A File describes what lies at a path of a bundle.
+// A File describes a file, symlink or directory of a bundle.
 type File struct {
-	Path string // from the base of the bundle
+	Path string // relative to the base of the bundle
 	Kind Kind
 	Sums *Sums  // of a regular file; nil: it could not be read
 	Link string // the target of a symlink
 	Code []Code // of a regular file, one for each slice; nil: it is not signed
-	// Executable is the name of the main executable in the file, if that is an Info.plist, and Unclear says that CFBundle
-	// may find another one in it.
+	// Executable is the name of the main executable that an Info.plist gives. Unclear says that CFBundle may find
+	// another name in it.
 	Executable string
 	Unclear    bool
 	// Touched marks a file that the caller has changed.
@@ -55,14 +55,14 @@ func (s *Sums) of(t macho.HashType) []byte {
 	return s.SHA384[:]
 }
 
-// Equal reports whether the file has this digest of a hash type up to SHA-384.
+// Equal reports whether the file has this digest of the hash type t, which may be any up to SHA-384.
 func (s *Sums) Equal(t macho.HashType, digest []byte) bool { return bytes.Equal(s.of(t), digest) }
 
 // Code identifies a signed slice.
 type Code struct {
-	CDHash     []byte // the first 20 bytes of the hash of its CodeDirectory
+	CDHash     []byte // first 20 bytes of the hash of its CodeDirectory
 	Identifier string
-	AdHoc      bool // no certificate signs it
+	AdHoc      bool // not signed by a certificate
 }
 
 // A Problem is a file that differs from its seal.
@@ -71,7 +71,7 @@ type Problem struct {
 	Touched bool // the caller has changed it
 }
 
-// Problems that an Update repairs.
+// Texts of problems that an Update repairs.
 const (
 	Changed      = "changed"
 	codeChanged  = "nested code changed"
@@ -83,20 +83,22 @@ func CanUpdate(problem string) bool {
 	return problem == Changed || problem == codeChanged || problem == notCertified
 }
 
-// MaxProblems is how many problems are named. One more problem gives the number of the others.
+// MaxProblems is the maximum number of problems that are named. One more problem then gives the number of the others.
 const MaxProblems = 1000
 
 // A Bundle holds the files that a List is compared with.
 type Bundle struct {
 	// Executable is the path of the main executable, which is not sealed.
 	Executable string
-	// HashTypes are those of the main executable's CodeDirectories. Each file must have a digest of every one.
+	// HashTypes are the hash types of the main executable's CodeDirectories. Each file must have a digest of every
+	// type.
 	HashTypes []macho.HashType
-	// Files are in depth-first order, each directory before its contents.
+	// Files are sorted in depth-first order, each directory before its contents.
 	Files []File
-	// Nested returns the slices of the main executable of the bundle that Files[i], a directory, is.
+	// Nested returns the slices of the main executable of Files[i], a directory that is a nested bundle.
 	Nested func(i int) []Code
-	// Unclear, if not nil, says why CFBundle may find another main executable in this bundle than Nested does.
+	// Unclear, if not nil, returns the reason why CFBundle may find another main executable in Files[i] than Nested, or
+	// "".
 	Unclear func(i int) string
 }
 
@@ -111,7 +113,7 @@ func (c *check) report(path, problem string, touched bool) {
 	c.found = append(c.found, Problem{macho.Resource{Path: path, Problem: problem}, touched})
 }
 
-// file checks a file. If it is a directory, file reports whether its contents are checked, too.
+// file checks a file. For a directory, it reports whether its contents must be checked, too.
 func (c *check) file(i int, f *File) bool {
 	if isExcluded(f.Path, "") {
 		return false
@@ -145,7 +147,7 @@ func (c *check) file(i int, f *File) bool {
 	return false
 }
 
-// nested says how nested code violates its requirement.
+// nested describes how nested code violates its requirement. It returns "" if it does not.
 func (c *check) nested(i int, requirement string) string {
 	f := &c.bundle.Files[i]
 	if f.Kind != Directory {
@@ -173,7 +175,8 @@ func (c *check) touchedBelow(i int) bool {
 	return false
 }
 
-// match says how a file differs from what was sealed. Security.framework compares digests of all the given types.
+// match describes how a file differs from its seal. It returns "" if it does not. Like Security.framework, it compares
+// the digests of all given types.
 func (s *seal) match(f *File, types ...macho.HashType) string {
 	switch {
 	case f.Kind == Directory:

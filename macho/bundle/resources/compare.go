@@ -9,13 +9,13 @@ import (
 	"narseal/macho"
 )
 
-// A Comparison has what differs between a list and the files of a bundle, whatever the main executable is. It is made
-// once for all executables that seal the list.
+// A Comparison holds the differences between a list and the files of a bundle, regardless of which file is the main
+// executable. One Comparison serves all executables that seal the list.
 type Comparison struct {
 	list    *List
 	found   []Problem // sorted by path
-	touched int       // how many of them are Touched
-	any     bool      // a file is Touched
+	touched int       // number of problems that are Touched
+	any     bool      // any file is Touched
 }
 
 // Compare compares the files of a bundle with the list. It ignores b.Executable.
@@ -54,13 +54,13 @@ func count(is bool) int {
 	return 0
 }
 
-// Problems returns the problems for a main executable, sorted by path. The list does not seal the executable: an entry
-// for it counts as missing, as any entry without a file does. If there are more than most, one more problem gives the
-// number of the others.
+// Problems returns the problems for a main executable, sorted by path. The list must not seal the main executable
+// itself, so an entry for it is reported like an entry without a file. If there are more than most problems, one more
+// problem gives the number of the others.
 func (c *Comparison) Problems(executable string, most int) []Problem {
 	from, _ := slices.BinarySearchFunc(c.found, executable, func(p Problem, path string) int { return cmp.Compare(p.Path, path) })
 	to := from
-	touched := c.touched // of those that are not named
+	touched := c.touched // Touched problems that are not named
 	for to < len(c.found) && c.found[to].Path == executable {
 		touched -= count(c.found[to].Touched)
 		to++

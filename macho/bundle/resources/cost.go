@@ -1,19 +1,19 @@
 package resources
 
-// The units of List.Cost. One takes a few nanoseconds.
+// Costs for List.Cost. A unit is a few nanoseconds.
 const (
-	// fileCost is the cost of a file, and of an entry of the list, without expressions.
+	// fileCost is the cost of a file or an entry of the list, without expressions.
 	fileCost = 128
-	// ruleCost is the cost of compiling an expression, and instructionCost that of each of its instructions.
+	// ruleCost is the cost of compiling an expression, plus instructionCost for each of its instructions.
 	ruleCost        = 512
 	instructionCost = 128
 	// requirementCost is the cost of a byte of a requirement on nested code.
 	requirementCost = 16
 )
 
-// Cost estimates the work of a comparison with these files: bytes of paths times instructions of expressions, files,
-// entries of the list, requirements, and the compiling of the expressions. Expressions that codesign writes are not compiled; all of
-// them together cost as much as an instruction.
+// Cost estimates the time of a comparison with these files, in units of a few nanoseconds. It adds up bytes of paths
+// times instructions of expressions, files, entries of the list, requirements, and compiling the expressions.
+// Expressions that codesign writes are not compiled; all of them together cost as much as one instruction.
 func (l *List) Cost(files []File) int64 {
 	bytes := 0
 	for i := range files {

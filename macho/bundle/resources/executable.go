@@ -8,23 +8,24 @@ import (
 
 const (
 	executableKey    = "CFBundleExecutable"
-	oldExecutableKey = "NSExecutable" // if there is no executableKey
-	widgetKey        = "MainHTML"     // a file that Security.framework takes instead of an executable
+	oldExecutableKey = "NSExecutable" // used if there is no executableKey
+	widgetKey        = "MainHTML"     // a file that Security.framework uses instead of an executable
 )
 
-// Executable returns the name of the main executable that an Info.plist gives, or an empty string.
+// Executable returns the name of the main executable in an Info.plist, or "".
 func Executable(infoPlist []byte) string {
 	name, _ := MainExecutable(infoPlist)
 	return name
 }
 
-// MainExecutable returns the name of the main executable that an Info.plist gives, or an empty string. clear is false if
-// CFBundle may find another one in it.
+// MainExecutable returns the name of the main executable in an Info.plist, or "". clear is false if CFBundle may find
+// another name in it.
 func MainExecutable(infoPlist []byte) (name string, clear bool) {
 	names, err := executables(infoPlist)
 	switch {
 	case err != nil:
-		// Without a dictionary there is no name. Apple reads some of what is an error here, and lists as text, too.
+		// Without a dictionary there is no name. But Apple's parsers accept some files that are an error here, and
+		// lists in text form.
 		return "", !bytes.HasPrefix(infoPlist, []byte("bplist")) && !bytes.ContainsAny(infoPlist, "<{=;\x00")
 	case len(names) == 0:
 		return "", true
@@ -37,7 +38,7 @@ func MainExecutable(infoPlist []byte) (name string, clear bool) {
 	return strings.Clone(name), len(names) == 1
 }
 
-// executables returns the values that name an executable, or do so on one platform or of one product only.
+// executables returns the values of keys that name an executable, including keys for one platform or product.
 func executables(infoPlist []byte) (map[string]any, error) {
 	names := map[string]any{}
 	if bytes.HasPrefix(infoPlist, []byte("bplist")) {

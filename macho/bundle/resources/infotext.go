@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// newInfoWalk returns an xmlWalk over an Info.plist, and its text as UTF-8. People write these files, not only codesign:
-// the text is made one that the decoder reads, if Apple's parser reads it.
+// newInfoWalk returns an xmlWalk over an Info.plist, and its text as UTF-8. These files may be written by hand. If
+// Apple's parser accepts a text, newInfoWalk converts it to one that the decoder accepts.
 func newInfoWalk(data []byte) ([]byte, *xmlWalk) {
 	text := bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // a byte order mark
 	wide, ok := fromUTF16(data)
@@ -24,7 +24,7 @@ func newInfoWalk(data []byte) ([]byte, *xmlWalk) {
 	return text, w
 }
 
-// fromUTF16 converts text that has the byte order mark of UTF-16.
+// fromUTF16 converts text with a byte order mark of UTF-16 to UTF-8.
 func fromUTF16(data []byte) (text []byte, ok bool) {
 	var order binary.ByteOrder = binary.BigEndian
 	switch {
@@ -52,7 +52,7 @@ func fromUTF16(data []byte) (text []byte, ok bool) {
 	return text, true
 }
 
-// plainComments replaces the hyphens inside comments, which XML forbids and Apple's parser does not.
+// plainComments replaces double hyphens inside comments, which XML forbids but Apple's parser allows.
 func plainComments(text []byte) []byte {
 	copied := false
 	for at := 0; ; {

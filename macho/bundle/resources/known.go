@@ -5,9 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// known has the expressions that codesign writes (BundleDiskRep::defaultResourceRules in Security.framework's
-// bundlediskrep.cpp), or wrote, and what they match. Almost every list has these and no other, and the functions take a
-// small part of the time of expressions.
+// known maps the expressions that present and earlier versions of codesign write (BundleDiskRep::defaultResourceRules
+// in Security.framework's bundlediskrep.cpp) to functions that match the same paths. Almost all lists have only these,
+// and the functions are much faster than expressions.
 var known = map[string]func(path string) bool{
 	`.*`:                           func(string) bool { return true },
 	`^`:                            func(string) bool { return true },
@@ -47,7 +47,7 @@ const storeKeys = "SC_Info/"
 
 const infoPlistName = "Info.plist"
 
-// inLocalization reports whether a path below dir lies in a directory whose name ends in .lproj.
+// inLocalization reports whether a path is below dir in a directory whose name ends in .lproj.
 func inLocalization(path, dir string) bool {
 	rest, ok := strings.CutPrefix(path, dir)
 	return ok && strings.Contains(rest, ".lproj/")
@@ -62,20 +62,20 @@ func isVersion(s, name string) bool {
 	return ok && utf8.RuneCountInString(dot) == 1
 }
 
-// isLocalVersion reports whether a path below dir is that of the locversion.plist of a localization.
+// isLocalVersion reports whether a path below dir is the locversion.plist of a localization.
 func isLocalVersion(path, dir string) bool {
 	rest, ok := strings.CutPrefix(path, dir)
 	i := strings.LastIndex(rest, ".lproj/")
 	return ok && i >= 0 && isVersion(rest[i+len(".lproj/"):], "locversion")
 }
 
-// isInPackage reports whether a path lies in a package below another directory.
+// isInPackage reports whether a path is in a package below another directory.
 func isInPackage(path string) bool {
 	_, rest, ok := strings.Cut(path, "/")
 	return ok && strings.Contains(rest, ".pkg/")
 }
 
-// isCodePlace reports whether a path lies in a directory for nested code.
+// isCodePlace reports whether a path is in a directory for nested code.
 func isCodePlace(path string) bool {
 	dir, rest, ok := strings.Cut(path, "/")
 	if ok && dir == "Library" {
@@ -89,7 +89,8 @@ func isCodePlace(path string) bool {
 	return false
 }
 
-// isStoreKey reports whether a file has a key of the App Store, for the bundle or a framework or extension in it.
+// isStoreKey reports whether a file contains a key of the App Store, for the bundle or for a framework or extension in
+// it.
 func isStoreKey(path string) bool {
 	if rest, ok := strings.CutPrefix(path, "PlugIns/"); ok {
 		if path, ok = cutDirectory(rest, ".appex"); !ok {
@@ -106,7 +107,7 @@ func isStoreKey(path string) bool {
 	return ok && name != "" && !strings.Contains(name, "/") && (suffix == "sinf" || suffix == "supf" || suffix == "supp")
 }
 
-// cutDirectory returns the path below a first directory whose name has more than this suffix.
+// cutDirectory cuts off the first directory of a path if its name is longer than suffix and ends in it.
 func cutDirectory(path, suffix string) (below string, ok bool) {
 	dir, below, ok := strings.Cut(path, "/")
 	return below, ok && len(dir) > len(suffix) && strings.HasSuffix(dir, suffix)

@@ -6,16 +6,17 @@ import (
 	"strings"
 )
 
-// maxRepetitions is RE_DUP_MAX of macOS, the greatest number in an interval.
+// maxRepetitions is RE_DUP_MAX of macOS, the maximum number in an interval.
 const maxRepetitions = 255
 
-// escapable are the characters that have a meaning in an expression. What a backslash before any other means is not
-// defined.
+// escapable lists the characters that have a special meaning in an expression. A backslash before any other character
+// is undefined.
 const escapable = `.[]()*+?{}|^$\`
 
-// notPOSIX says what in an expression has another meaning for regcomp(3) than for Go, or none that IEEE Std 1003.1
-// defines (chapter 9.4). The expression has been parsed as Go's. An empty group is not defined, but Security.framework's
-// own expressions have it (StaticCode.cpp), and every regcomp matches nothing with it.
+// notPOSIX describes the part of an expression that regcomp(3) reads differently from Go, or that IEEE Std 1003.1 does
+// not define (chapter 9.4). It returns "" if there is none. Go must have parsed the expression before. An empty group
+// is undefined, but Security.framework's own expressions have one (StaticCode.cpp), and with every regcomp it matches
+// the empty string.
 func notPOSIX(pattern string) string {
 	atom := false // a quantifier may follow
 	begin := true // an alternative begins
@@ -56,7 +57,7 @@ func notPOSIX(pattern string) string {
 	return ""
 }
 
-// interval returns the length of the interval that s begins with, or 0.
+// interval returns the length of the interval at the start of s, or 0.
 func interval(s string) int {
 	end := strings.IndexByte(s, '}')
 	if end < 0 {
@@ -78,10 +79,10 @@ func repetitions(s string) (n uint64, ok bool) {
 	return n, err == nil && n <= maxRepetitions
 }
 
-// classes are the character classes of POSIX. For ASCII, Go has the same.
+// classes lists the character classes of POSIX. For ASCII, those of Go are the same.
 var classes = []string{"alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit"}
 
-// bracket returns the length of the bracket expression that s begins with, or why it is not clear.
+// bracket returns the length of the bracket expression at the start of s, or the reason why it is ambiguous.
 func bracket(s string) (n int, why string) {
 	i := 1
 	if strings.HasPrefix(s[i:], "^") {

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// These are compiled when they are first needed: few runs have a bundle.
+// These are compiled on first use, since few runs have a bundle.
 var (
 	onlyHashes = lazyRegexp(`^\s*\(?\s*cdhash H"[0-9a-fA-F]{40}"(\s+or\s+cdhash H"[0-9a-fA-F]{40}")*\s*\)?\s*$`)
 	oneHash    = lazyRegexp(`H"([0-9a-fA-F]{40})"`)
@@ -20,8 +20,8 @@ func lazyRegexp(s string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
 }
 
-// matchCode says how nested code violates its requirement. In a requirement on a certificate, only the identifier is
-// checked, and that a certificate signs the code.
+// matchCode describes how nested code violates its requirement. It returns "" if it does not. For a requirement on a
+// certificate, it only checks the identifier, and that the code is signed by some certificate.
 func matchCode(requirement string, code []Code) string {
 	if len(code) == 0 {
 		return unsignedCode
@@ -60,13 +60,13 @@ func matchCode(requirement string, code []Code) string {
 
 const unsignedCode = "nested code is not signed"
 
-// certificateWords are the words of requirements on an identifier and a certificate (codesign's "Code Signing Requirement
-// Language"). Any other says more than matchCode checks.
+// certificateWords lists the words of requirements on an identifier and a certificate (codesign's "Code Signing
+// Requirement Language"). A requirement with any other word needs checks that matchCode does not make.
 var certificateWords = []string{
 	"identifier", "anchor", "apple", "generic", "trusted", "certificate", "cert", "leaf", "root", "exists", "and", "or",
 }
 
-// certificateRequirement returns the identifier in a requirement on a certificate, or why there is none.
+// certificateRequirement returns the identifier in a requirement on a certificate, or the reason why there is none.
 func certificateRequirement(text string) (identifier, problem string) {
 	tokens, closed := tokensOf(text)
 	if !closed {
@@ -102,8 +102,8 @@ func certificateRequirement(text string) (identifier, problem string) {
 	return identifier, ""
 }
 
-// tokensOf returns the tokens of a requirement without its comments, or false if one has no end. It reads each byte a few
-// times at most.
+// tokensOf returns the tokens of a requirement without its comments, or false if a comment has no end. It runs in
+// linear time.
 func tokensOf(text string) (tokens []string, closed bool) {
 	for {
 		found := aToken().FindStringIndex(text)

@@ -6,9 +6,9 @@
 //	files, files2    path from the base of the bundle → what the file must be
 //	rules, rules2    regular expression over such paths → whether files are sealed, optional or nested code
 //
-// If there is files2, it counts with rules2, otherwise files with rules. Parse reads a list, and List.Check compares it
-// with the files of the bundle, as Security.framework does (resources.cpp, StaticCode.cpp). What that framework and this
-// package may read differently is refused.
+// If there is files2, it is used with rules2, otherwise files with rules. Parse parses a list, and List.Check compares
+// it with the files of the bundle, as Security.framework does (resources.cpp, StaticCode.cpp). Parse returns an error
+// for lists that the framework may read differently.
 //
 // Lists are not trusted. Their size, depth, and number of entries and rules are checked before they are parsed.
 package resources
@@ -21,30 +21,30 @@ import (
 	"narseal/macho"
 )
 
-// Bounds on lists. A list of 20,000 files takes about 5 MB.
+// Limits for lists. A list of 20,000 files has about 5 MB.
 const (
 	// MaxSize is the size of the largest list that is parsed, in bytes.
 	MaxSize = 8 << 20
-	// maxEntries bounds the files and rules of a list.
+	// maxEntries is the maximum number of files and rules of a list.
 	maxEntries = 50_000
 	// maxValue is the size of the largest value of one file or rule, in bytes.
 	maxValue = 64 << 10
-	// maxLevels bounds how deep values may be nested. Lists have four levels.
+	// maxLevels is the maximum number of levels of nested values. Lists have four levels.
 	maxLevels = 16
 )
 
-// A List says what the files of a bundle must contain.
+// A List is a parsed CodeResources: the seals of a bundle's files, and its rules.
 type List struct {
 	files map[string]*seal
 	rules []rule
-	size  int  // instructions of the rules' expressions
-	old   bool // files and rules, of the first version
+	size  int  // number of instructions of the rules' expressions
+	old   bool // the list is of the first version, with files and rules
 }
 
-// seal says what one file must contain. A list may have 50,000 seals.
+// seal describes what one file must be. It is compact, since a list may have 50,000 seals.
 type seal struct {
 	sums                     []byte // digests, in the order of hash types
-	types                    uint8  // a bit for each hash type that sums has
+	types                    uint8  // a bit for each hash type in sums
 	isLink, isCode, optional bool
 	text                     string // the target of a symlink, or a requirement
 }
@@ -60,7 +60,7 @@ func (s *seal) each(f func(t macho.HashType, sum []byte)) {
 	}
 }
 
-// Parse reads a list, an XML or binary property list.
+// Parse parses a list, which is an XML or binary property list.
 func Parse(data []byte) (*List, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("it has %d bytes, more than %d", len(data), MaxSize)
@@ -104,7 +104,7 @@ func Parse(data []byte) (*List, error) {
 	return newList(tables)
 }
 
-// isTable reports whether the value of this key of the list is read.
+// isTable reports whether key is the key of a table.
 func isTable(key string) bool {
 	switch key {
 	case "files", "files2", "rules", "rules2":
@@ -113,7 +113,7 @@ func isTable(key string) bool {
 	return false
 }
 
-// newList makes a list of the tables of one version (SecStaticCode::loadResources).
+// newList makes a List from the tables of one version (SecStaticCode::loadResources).
 func newList(tables map[string]map[string]any) (*List, error) {
 	files, rules := tables["files2"], tables["rules2"]
 	old := files == nil
@@ -166,7 +166,7 @@ func parseSeal(value any) (*seal, error) {
 		case "optional":
 			s.optional, fits = v.(bool)
 		}
-		// Nobody reads cdhash.
+		// cdhash is ignored, as by Security.framework.
 		if !fits {
 			return nil, fmt.Errorf("%s is a %T", key, v)
 		}

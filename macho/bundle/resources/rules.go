@@ -12,13 +12,15 @@ import (
 
 const (
 	maxRules = 256
-	// maxPattern bounds the length of a rule's expression in bytes.
+	// maxPattern is the maximum length of a rule's expression, in bytes.
 	maxPattern = 1024
-	// maxInstructions bounds the sizes of all expressions of a list. The expressions that codesign writes take about 500.
+	// maxInstructions is the maximum size of all expressions of a list together. The expressions that codesign writes
+	// have about 500.
 	maxInstructions = 4096
 )
 
-// rule says how to treat files whose path its expression matches. The rule with the greatest weight counts.
+// rule says how to treat files whose paths match its expression. Of several matching rules, the one with the greatest
+// weight is used.
 type rule struct {
 	match                    func(path string) bool
 	isKnown                  bool // match is one of known
@@ -55,7 +57,7 @@ func parseRule(value any) (rule, error) {
 	return r, nil
 }
 
-// weight reads a weight. It is an integer, of a size that every reader takes.
+// weight returns a weight. It must be an integer small enough for every reader.
 func weight(v any) (float64, bool) {
 	switch v := v.(type) {
 	case float64:
@@ -87,22 +89,22 @@ func (l *List) addRule(pattern string, r rule) error {
 		return fmt.Errorf("with it, the expressions take more than %d instructions", maxInstructions)
 	}
 	if _, err := syntax.Parse(parsed.String(), syntax.Perl); err != nil {
-		return err // as compiling would
+		return err // compiling would return the same error
 	}
 	r.match = compileLater(parsed)
 	l.rules = append(l.rules, r)
 	return nil
 }
 
-// compileLater compiles an expression when it is first needed: a list whose comparison costs too much is not compared.
+// compileLater compiles an expression on first use. If the comparison would cost too much, it is never compiled.
 func compileLater(parsed *syntax.Regexp) func(string) bool {
 	compiled := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(parsed.String()) })
 	return func(path string) bool { return compiled().MatchString(path) }
 }
 
-// parseExpression parses an extended regular expression. With regexp.CompilePOSIX, ^ and $ would match at every line,
-// and a dot would not match a newline, as in egrep. regcomp(3) without REG_NEWLINE matches a path as a whole. Parsing
-// does not expand repetitions; compiling does.
+// parseExpression parses an extended regular expression. It matches like regcomp(3) without REG_NEWLINE, which treats a
+// path as a single line. regexp.CompilePOSIX is like egrep instead: ^ and $ match at every line, and a dot matches no
+// newline. Only compiling expands repetitions, not parsing.
 func parseExpression(pattern string) (*syntax.Regexp, error) {
 	if _, err := syntax.Parse(pattern, syntax.POSIX); err != nil {
 		return nil, err
@@ -113,7 +115,8 @@ func parseExpression(pattern string) (*syntax.Regexp, error) {
 	return syntax.Parse(pattern, syntax.OneLine|syntax.DotNL|syntax.ClassNL)
 }
 
-// instructions returns an upper bound of the size of a compiled expression, or a little more than maxInstructions.
+// instructions returns an upper bound for the size of a compiled expression. It stops counting a little above
+// maxInstructions.
 func instructions(re *syntax.Regexp) int {
 	n := 1 + len(re.Rune)
 	for _, sub := range re.Sub {
@@ -130,9 +133,9 @@ func isExcluded(path, executable string) bool {
 	return path == "_CodeSignature" || path == "CodeResources" || path == "_MASReceipt" || path == executable
 }
 
-// find returns the rule for a path, or nil. clear is false if the list does not say clearly whether the path is sealed:
-// Security.framework looks at rules of one weight in no order, and a reader of characters may find another rule than one
-// of bytes.
+// find returns the rule for a path, or nil. clear is false if it is unclear whether the path is sealed.
+// Security.framework tries rules of equal weight in undefined order, and matching by characters may find another rule
+// than matching by bytes.
 func (l *List) find(path string, directory bool) (r *rule, clear bool) {
 	r, clear = l.heaviest(path, directory)
 	if !clear || isASCII(path) {
@@ -149,7 +152,7 @@ func (l *List) find(path string, directory bool) (r *rule, clear bool) {
 	return r, clear && r.like(other, directory)
 }
 
-// heaviest returns the rule with the greatest weight that matches.
+// heaviest returns the matching rule with the greatest weight.
 func (l *List) heaviest(path string, directory bool) (best *rule, clear bool) {
 	clear = true
 	for i := range l.rules {
@@ -165,7 +168,7 @@ func (l *List) heaviest(path string, directory bool) (best *rule, clear bool) {
 	return best, clear
 }
 
-// like reports whether two rules say the same of a directory, or of anything else.
+// like reports whether two rules treat a directory, or a file, in the same way.
 func (r *rule) like(other *rule, directory bool) bool {
 	if directory {
 		return r.isNested == other.isNested
@@ -182,7 +185,7 @@ func isASCII(s string) bool {
 	return true
 }
 
-// hasDot reports whether the last element of a path has a dot, as the name of a bundle does.
+// hasDot reports whether the last element of a path has a dot, like the name of a bundle.
 func hasDot(path string) bool {
 	return strings.Contains(path[strings.LastIndexByte(path, '/')+1:], ".")
 }

@@ -11,12 +11,12 @@ import (
 	"narseal/macho"
 )
 
-// An Update changes a list in place so that it seals the current files. It changes digests and the hashes of nested
-// code, and nothing else. These have fixed lengths, so the list keeps its length and its form.
+// An Update changes a list in place so that it seals the current files. It changes only digests and the hashes of
+// nested code. These have fixed lengths, so the length and form of the list do not change.
 type Update struct {
-	// Files are those of the bundle, as in Bundle.
+	// Files are the files of the bundle, as in Bundle.
 	Files []File
-	// Nested returns the main executable of the bundle that Files[i], a directory, is, or nil.
+	// Nested returns the main executable of Files[i], a directory that is a nested bundle, or nil.
 	Nested func(i int) *File
 	// All changes every entry that does not match, not only those of files that the caller has touched.
 	All bool
@@ -24,9 +24,9 @@ type Update struct {
 	Resumed bool
 
 	paths   map[string]int
-	mains   map[int]*File // what Nested returned
+	mains   map[int]*File // results of Nested
 	changed map[string]bool
-	read    bool // the table that is being changed is one that a comparison reads
+	read    bool // a comparison reads the table that is being changed
 }
 
 // change records that an entry changes.
@@ -43,8 +43,8 @@ var (
 	errText      = errors.New("it has a value that is written in an unusual way")
 )
 
-// Apply changes a list, which Parse accepts, and returns the paths whose entries it changed: with true if the change is
-// one that a comparison reads. After an error the list is as it was; the error says why it cannot be changed.
+// Apply changes a list that Parse accepts. It returns the paths whose entries it changed. The value is true if a
+// comparison reads the change. If the list cannot be changed, Apply returns the reason and leaves the list unchanged.
 func (u *Update) Apply(list []byte) (changed map[string]bool, err error) {
 	u.paths, u.mains, u.changed = make(map[string]int, len(u.Files)), map[int]*File{}, map[string]bool{}
 	for i := range u.Files {
@@ -65,7 +65,7 @@ func (u *Update) Apply(list []byte) (changed map[string]bool, err error) {
 	return u.changed, nil
 }
 
-// edit replaces bytes of a list with as many others.
+// edit replaces bytes of a list. The length does not change.
 type edit struct {
 	at   int64
 	data []byte
@@ -167,19 +167,19 @@ var certificateWord = lazyRegexp(`\b(anchor|certificate|cert)\b`)
 // unescapeQuotes makes the quotes in the text of a requirement plain.
 var unescapeQuotes = strings.NewReplacer("&quot;", `"`, "&#34;", `"`, "&#x22;", `"`)
 
-// isAdHoc reports whether no slice of a file is signed by a certificate, and each is signed.
+// isAdHoc reports whether all slices of a file are signed, and none by a certificate.
 func (f *File) isAdHoc() bool {
 	return len(f.Code) > 0 && !slices.ContainsFunc(f.Code, func(c Code) bool { return !c.AdHoc || len(c.CDHash) == 0 })
 }
 
-// requirement returns the text of a requirement that the nested code now meets, as long as text, and the hashes that it
-// replaced. It returns nil if nothing changes, because the code meets it, for example.
+// requirement returns a requirement that the nested code now meets, of the same length as text, and the hashes that it
+// replaced. It returns nil if nothing changes, for example because the code already meets it.
 func (u *Update) requirement(f *File, text []byte) ([]byte, renamed, error) {
 	if matchCode(unescapeQuotes.Replace(string(text)), f.Code) == "" {
 		return nil, renames(f), nil
 	}
 	found := hashText().FindAllSubmatchIndex(text, -1)
-	if len(found) == 0 || certificateWord().Match(text) { // or it has the hash of a certificate
+	if len(found) == 0 || certificateWord().Match(text) { // its hashes may be those of certificates
 		_, problem := certificateRequirement(unescapeQuotes.Replace(string(text)))
 		if !f.MadeAdhoc && !(problem == "" && f.isAdHoc()) {
 			return nil, nil, nil
@@ -213,8 +213,8 @@ func (u *Update) requirement(f *File, text []byte) ([]byte, renamed, error) {
 	return out, to, nil
 }
 
-// replaceRequirement replaces the requirement on a certificate, for code that is ad-hoc signed, by one on its hashes,
-// followed by spaces.
+// replaceRequirement replaces a requirement on a certificate, for code that is now ad-hoc signed, with one on its
+// hashes, padded with spaces.
 func replaceRequirement(f *File, text []byte) ([]byte, renamed, error) {
 	var b []byte
 	to := renamed{}

@@ -8,8 +8,8 @@ import (
 	"narseal/macho"
 )
 
-// binary returns the edits of a binary list. Several values of a list may be one object, which changes only if all of
-// them change alike.
+// binary returns the edits of a binary list. Several values of a list may share one object, which can change only if
+// all of them change in the same way.
 func (u *Update) binary(list []byte) ([]edit, error) {
 	if err := checkBinary(list); err != nil {
 		return nil, err
@@ -43,13 +43,13 @@ func (u *Update) binary(list []byte) ([]edit, error) {
 type binaryUpdate struct {
 	*Update
 	*binaryCheck
-	wanted map[uint64]*wantedValue // by number of the object
+	wanted map[uint64]*wantedValue // by the number of the object
 }
 
 // wantedValue is the new value of an object.
 type wantedValue struct {
 	data    []byte
-	uses    int  // how many values need it
+	uses    int  // number of values that need it
 	differs bool // from the old one
 }
 
@@ -75,7 +75,7 @@ func (b *binaryUpdate) dict(index uint64) []binaryPair {
 	return pairs
 }
 
-// bytes returns the contents of an object, if it is of this kind.
+// bytes returns the contents of an object, if it has this kind.
 func (b *binaryUpdate) bytes(index uint64, want byte) (data []byte, ok bool) {
 	kind, n, at, err := b.object(index)
 	if err != nil || kind != want {

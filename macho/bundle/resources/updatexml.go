@@ -41,7 +41,7 @@ type xmlUpdate struct {
 	entries int
 }
 
-// field is a value of an entry: the bytes between its tags.
+// field is a value of an entry. Its text is the bytes between the tags.
 type field struct {
 	key, element string
 	at           int64
@@ -119,7 +119,7 @@ func (x *xmlUpdate) fields(path string, fields []field) error {
 		}
 		old, err := decodeText(f.text)
 		if err != nil {
-			continue // nobody reads it
+			continue // it is never read
 		}
 		if now, ok := codeHash(code, to, old); ok && !bytes.Equal(now, old) {
 			x.edit(path, f.key, f.at, f.text, encodeText(f.text, now))
@@ -157,7 +157,7 @@ func (x *xmlUpdate) edit(path, key string, at int64, old, now []byte) {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
-// decodeText decodes base64 with the white space that Apple puts into it. Anything else, such as a comment, is an error.
+// decodeText decodes base64 with white space, as Apple writes it. Anything else, such as a comment, is an error.
 func decodeText(text []byte) ([]byte, error) {
 	packed := make([]byte, 0, len(text))
 	for _, c := range text {
@@ -172,8 +172,8 @@ func decodeText(text []byte) ([]byte, error) {
 	return sum, nil
 }
 
-// encodeText returns text with its base64 digits replaced by those of data, which has the same length. White space
-// stays.
+// encodeText returns text with its base64 digits replaced with those of data, which has the same length. It keeps white
+// space.
 func encodeText(text, data []byte) []byte {
 	packed := base64.StdEncoding.AppendEncode(nil, data)
 	out := bytes.Clone(text)

@@ -11,8 +11,8 @@ import (
 	"howett.net/plist"
 )
 
-// walkXML calls add for each table, with an empty key, and then for each of its entries. Only the entries are decoded,
-// one at a time: the parser takes many times the memory of its input.
+// walkXML calls add for each table, with an empty key, and then for each of its entries. It decodes only single
+// entries, because the parser needs many times the memory of its input.
 func walkXML(data []byte, add func(table, key string, value any) error) error {
 	second := false
 	err := walkTables(data, func(table string) bool { second = second || table == "files2"; return false }, nil)
@@ -22,7 +22,7 @@ func walkXML(data []byte, add func(table, key string, value any) error) error {
 	return walkTables(data, func(table string) bool { return strings.HasSuffix(table, "2") == second }, add)
 }
 
-// walkTables is walkXML for the tables that are wanted.
+// walkTables is like walkXML, but only for tables for which wanted returns true.
 func walkTables(data []byte, wanted func(string) bool, add func(table, key string, value any) error) error {
 	w := newXMLWalk(data, add)
 	start, err := w.root()
@@ -50,7 +50,7 @@ func walkTables(data []byte, wanted func(string) bool, add func(table, key strin
 	return w.end()
 }
 
-// next returns the next start or end tag. Text between tags is white space.
+// next returns the next start or end tag. Only white space is allowed between tags.
 func (w *xmlWalk) next() (xml.Token, error) {
 	for {
 		t, err := w.token()
@@ -93,7 +93,7 @@ func (w *xmlWalk) root() (string, error) {
 	return start, err
 }
 
-// end reads what is left after the only value.
+// end reads the rest after the only value.
 func (w *xmlWalk) end() error {
 	for {
 		t, err := w.next()
@@ -179,8 +179,8 @@ func (w *xmlWalk) dict(value func(key string) error) error {
 	}
 }
 
-// unmarshalKey decodes a key. In names such as Icon\r, XML would make a newline of the carriage return, and Apple's
-// parser does not.
+// unmarshalKey decodes a key. It keeps the carriage return in names such as Icon\r, as Apple's parser does; XML would
+// convert it to a newline.
 func unmarshalKey(raw []byte, key *string) error {
 	if bytes.ContainsRune(raw, '\r') {
 		if bytes.Contains(raw, []byte("<!")) {
@@ -191,7 +191,7 @@ func unmarshalKey(raw []byte, key *string) error {
 	return xml.Unmarshal(raw, key)
 }
 
-// uniqueKeys refuses a value that has a key twice, because parsers disagree on which one counts.
+// uniqueKeys refuses a value with a duplicate key, because parsers disagree on which one counts.
 func uniqueKeys(raw []byte) error {
 	d := xml.NewDecoder(bytes.NewReader(raw))
 	var seen []map[string]bool

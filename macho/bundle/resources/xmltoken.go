@@ -9,25 +9,25 @@ import (
 	"unicode/utf8"
 )
 
-// xmlWalk reads a property list token by token. Apple's parser (CFPropertyList.c) is no XML parser: it knows no quotes in
-// tags and declarations, for example, and ends each at the first >. A list that the two would divide differently is an
-// error.
+// xmlWalk reads a property list token by token. Apple's parser (CFPropertyList.c) is not an XML parser: for example, it
+// ignores quotes in tags and declarations, and ends each at the first >. A list that the two parsers would split into
+// different tokens is an error.
 type xmlWalk struct {
 	*xml.Decoder
 	data    []byte
 	add     func(table, key string, value any) error
-	at      int64 // of the last token
+	at      int64 // offset of the last token
 	inside  bool  // the root has begun
-	prolog  bool  // something precedes it
+	prolog  bool  // something precedes the root
 	doctype bool
-	lax     bool // the value is not used: it is only as Apple's parser wants it
+	lax     bool // accept all values that Apple's parser accepts; they are not used
 }
 
 func newXMLWalk(data []byte, add func(table, key string, value any) error) *xmlWalk {
 	return &xmlWalk{data: data, Decoder: xml.NewDecoder(bytes.NewReader(data)), add: add}
 }
 
-// token returns the next token. No declarations are left but those before the root.
+// token returns the next token. It refuses declarations after the root has begun.
 func (w *xmlWalk) token() (xml.Token, error) {
 	w.at = w.InputOffset()
 	t, err := w.Token()
@@ -72,19 +72,19 @@ func (w *xmlWalk) token() (xml.Token, error) {
 // xmlDeclaration matches the declaration of UTF-8, and of UTF-16, which the decoder refuses unless a walk accepts it.
 var xmlDeclaration = lazyRegexp(`^<\?xml\s+version\s*=\s*["']1\.0["'](\s+encoding=["'](?i:utf-(8|16))["'])?(\s+standalone=["'](yes|no)["'])?\s*\?>$`)
 
-// spaces are what Apple's parser skips between elements.
+// spaces are the characters that Apple's parser skips between elements.
 const spaces = " \t\r\n"
 
 // level is an open element.
 type level struct {
 	element string
-	from    int64 // where its contents begin
+	from    int64 // offset of its contents
 	pending bool  // a dictionary has a key without a value
 }
 
 func (l *level) isContainer() bool { return l.element == "dict" || l.element == "array" }
 
-// The contents of values as all parsers want them, and as Apple's alone does.
+// The contents of values that all parsers accept, and (lax) those that Apple's parser accepts.
 var (
 	laxIntegerText = lazyRegexp(`^[ \t\r\n]*[+-]?[ \t\r\n]*(0[xX][0-9a-fA-F]+|[0-9]+)$`)
 	laxRealText    = lazyRegexp(`^((?i:nan|[+-]?inf|[+-]?infinity)|[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?)$`)
@@ -94,7 +94,7 @@ var (
 	dataText       = lazyRegexp(`^[A-Za-z0-9+/= \t\r\n]*$`)
 )
 
-// contents says why an element, which ends at an offset, must not contain what it does.
+// contents returns the reason why the contents of an element, which end at offset end, are not allowed, or "".
 func (w *xmlWalk) contents(l *level, end int64) string {
 	raw := w.data[l.from:end]
 	ok := true
@@ -118,7 +118,7 @@ func (w *xmlWalk) contents(l *level, end int64) string {
 	return ""
 }
 
-// plainReferences reports whether parsers agree on all references to characters by number.
+// plainReferences reports whether parsers agree on all numeric character references.
 func plainReferences(raw []byte) bool {
 	for {
 		_, after, found := bytes.Cut(raw, []byte("&#"))

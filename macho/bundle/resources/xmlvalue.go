@@ -8,10 +8,11 @@ import (
 	"slices"
 )
 
-// elements are those of values in a property list.
+// elements lists the elements of values in a property list.
 var elements = []string{"dict", "array", "key", "string", "data", "date", "integer", "real", "true", "false"}
 
-// skip reads the rest of an element. It refuses what Apple's parser does not read, and what parsers read differently.
+// skip reads the rest of an element. It refuses anything that Apple's parser does not accept, or that parsers read
+// differently.
 func (w *xmlWalk) skip(element string) error {
 	stack := []level{{element: element, from: w.InputOffset()}}
 	if !slices.Contains(elements, element) {
@@ -53,7 +54,7 @@ func (w *xmlWalk) skip(element string) error {
 	return nil
 }
 
-// child says why an element must not come next in this one.
+// child returns the reason why an element is not allowed next in this one, or "".
 func (l *level) child(name xml.Name) string {
 	switch {
 	case name.Space != "" || !slices.Contains(elements, name.Local):
@@ -67,8 +68,8 @@ func (l *level) child(name xml.Name) string {
 	return ""
 }
 
-// text says why an element must not contain this. contents checks the others. dict reads a carriage return in a key, as
-// in Icon\r.
+// text returns the reason why text is not allowed in a string or a container, or "". contents checks other elements. A
+// carriage return in a key, as in Icon\r, is handled by dict.
 func (l *level) text(raw []byte, lax bool) string {
 	switch l.element {
 	case "string":

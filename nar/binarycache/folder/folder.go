@@ -33,14 +33,14 @@ import (
 // A Store is a [binarycache.Store] in a directory. The version of an object consists of its inode, its size and its
 // times.
 //
-// The condition that an object is new is checked in one step with the Put. The condition that it has a version is
-// checked after the two objects have been exchanged; if it is false, they are exchanged back. Another writer's object
-// is never lost, but is invisible for a moment. If the file system cannot exchange files, and in Delete, the condition
-// is checked right before the change.
+// Put checks the condition that an object is new atomically. It checks the condition that an object has a version after
+// it has exchanged the old and the new object; if the condition is false, it exchanges them back. So another writer's
+// object is never lost, but may be invisible for a moment. If the file system cannot exchange files, and in Delete, the
+// condition is checked right before the change.
 type Store struct {
 	path string
 	mu   sync.Mutex
-	root *os.File // the directory, when it was opened
+	root *os.File // the directory; nil until it was opened
 }
 
 // New returns the store in a directory. It does no I/O: the directory is opened when it is first needed, and the first
@@ -81,7 +81,7 @@ var (
 	errSpecial = errors.New("it is not a regular file")
 )
 
-// open opens the directory of the store itself.
+// open opens the store's own directory.
 func (s *Store) open(create bool) (*os.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,7 +97,7 @@ func (s *Store) open(create bool) (*os.File, error) {
 		}
 		s.root = root
 	}
-	// Each operation gets its own, since an open directory has a position.
+	// Each operation gets a handle of its own, since an open directory has a file position.
 	return openDir(s.root, ".")
 }
 
@@ -125,7 +125,7 @@ func openDir(in *os.File, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), filepath.Join(in.Name(), name)), nil
 }
 
-// retry repeats a call that a signal has interrupted.
+// retry repeats a call while signals interrupt it.
 func retry[T any](f func() (T, error)) (T, error) {
 	for {
 		v, err := f()
@@ -142,7 +142,7 @@ func lstat(dir *os.File, name string, st *unix.Stat_t) error {
 	return err
 }
 
-// walk opens a directory below that of the store.
+// walk opens a directory below the store's own directory.
 func (s *Store) walk(name string, create bool) (*os.File, error) {
 	dir, err := s.open(create)
 	if err != nil || name == "." || name == "" {
@@ -264,11 +264,11 @@ func (s *Store) Stat(_ context.Context, name string) (binarycache.Object, error)
 	return object(name, &st), nil
 }
 
-// listBatch is how many names are read and sorted at a time.
+// listBatch is the number of names that are read and sorted at a time.
 const listBatch = 1 << 19
 
-// List iterates over the objects of a directory, in the order of their names if there are at most 500,000. It also
-// lists what is neither a regular file nor a directory, so that opening it returns an error.
+// List iterates over the objects of a directory, sorted by name if there are at most 500,000. It also lists entries
+// that are neither regular files nor directories; opening them returns an error.
 func (s *Store) List(ctx context.Context, name string) iter.Seq2[binarycache.Object, error] {
 	return func(yield func(binarycache.Object, error) bool) {
 		dir, err := s.listed(name)
@@ -313,7 +313,7 @@ func (s *Store) listed(name string) (*os.File, error) {
 	return dir, nil
 }
 
-// listedObject describes an entry of a directory. ok is false if the entry is to be ignored.
+// listedObject describes an entry of a directory. ok is false if the entry must be ignored.
 func listedObject(ctx context.Context, dir *os.File, name string) (o binarycache.Object, ok bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return o, true, err
@@ -323,7 +323,7 @@ func listedObject(ctx context.Context, dir *os.File, name string) (o binarycache
 		return o, false, nil
 	}
 	var st unix.Stat_t
-	if err := lstat(dir, base, &st); errors.Is(err, fs.ErrNotExist) { // gone since
+	if err := lstat(dir, base, &st); errors.Is(err, fs.ErrNotExist) { // deleted since then
 		return o, false, nil
 	} else if err != nil {
 		return o, true, err

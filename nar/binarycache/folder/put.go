@@ -75,7 +75,7 @@ func put(ctx context.Context, dir *os.File, base string, size int64, body io.Rea
 	return version(&st), nil
 }
 
-// checkCondition returns an error if the condition is not true now.
+// checkCondition returns an error if the condition is false.
 func checkCondition(dir *os.File, base string, c binarycache.Condition) error {
 	var st unix.Stat_t
 	err := lstat(dir, base, &st)
@@ -95,8 +95,8 @@ func checkCondition(dir *os.File, base string, c binarycache.Condition) error {
 	return checkRegular(&st)
 }
 
-// syncDir makes changes of a directory durable. It ignores that a file system does not support this, because nothing
-// else can be done then; it returns any other error.
+// syncDir makes changes of a directory durable. It returns nil if the file system does not support this, since nothing
+// else can be done then.
 func syncDir(dir *os.File) error {
 	err := dir.Sync()
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EBADF) {
@@ -105,7 +105,7 @@ func syncDir(dir *os.File) error {
 	return reason(err)
 }
 
-// hiddenPrefix begins the names of files that are not complete.
+// hiddenPrefix begins the names of incomplete files.
 const hiddenPrefix = ".narseal-"
 
 // A temp is a file that is being written, in the directory of its final name. It is locked while it is open, so that
@@ -113,10 +113,10 @@ const hiddenPrefix = ".narseal-"
 type temp struct {
 	dir  *os.File
 	file *os.File
-	name string // hidden; "" if it has none
+	name string // hidden name; "" if it has none
 }
 
-// newNamedTemp makes a temp that has a hidden name.
+// newNamedTemp creates a temp with a hidden name.
 func newNamedTemp(dir *os.File) (*temp, error) {
 	for {
 		t := &temp{dir: dir, name: hiddenName()}
@@ -136,7 +136,7 @@ func newNamedTemp(dir *os.File) (*temp, error) {
 			return t, nil
 		}
 		t.close()
-		if err != nil && err != unix.EWOULDBLOCK { // else Clean was faster
+		if err != nil && err != unix.EWOULDBLOCK { // otherwise Clean has locked it
 			return nil, err
 		}
 	}
@@ -150,7 +150,7 @@ func isHidden(name string) bool {
 	return ok && len(digits) == 16 && strings.Trim(digits, "0123456789abcdef") == ""
 }
 
-// link gives the file its name, unless that name exists.
+// link gives the file the name base, unless that name exists.
 func (t *temp) link(base string) error {
 	if t.name == "" {
 		return t.linkUnnamed(base)
@@ -178,7 +178,7 @@ func (t *temp) hide() error {
 	return nil
 }
 
-// replace gives the file its name, and replaces the file that has it.
+// replace gives the file the name base, and replaces the file that has it.
 func (t *temp) replace(base string, c binarycache.Condition) error {
 	if err := t.hide(); err != nil {
 		return err
@@ -197,7 +197,7 @@ func (t *temp) replace(base string, c binarycache.Condition) error {
 	return err
 }
 
-// exchange exchanges the file with the one that has its name, if that is still the one described by before.
+// exchange exchanges the file with the one called base, if that is still the one described by before.
 func (t *temp) exchange(base string, before *unix.Stat_t) error {
 	var own, out unix.Stat_t
 	if err := unix.Fstat(int(t.file.Fd()), &own); err != nil {
@@ -207,7 +207,7 @@ func (t *temp) exchange(base string, before *unix.Stat_t) error {
 		switch err := exchange(int(t.dir.Fd()), t.name, base); {
 		case err == unix.ENOENT:
 			return binarycache.ErrChanged
-		case !undo && err == unix.EINVAL: // the file system cannot
+		case !undo && err == unix.EINVAL: // the file system does not support it
 			return errors.ErrUnsupported
 		case err != nil:
 			return err
@@ -221,7 +221,7 @@ func (t *temp) exchange(base string, before *unix.Stat_t) error {
 		if !undo && out.Ino == before.Ino && out.Size == before.Size && out.Mtim == before.Mtim {
 			return nil // close removes the old object
 		}
-		// Another writer's object has lost its name. Give it back, and repeat that until our own file comes out.
+		// Another writer's object has lost its name. Exchange again, until our own file comes back.
 	}
 }
 
@@ -241,7 +241,7 @@ func (t *temp) close() {
 	t.file.Close()
 }
 
-// Clean removes the hidden files of runs that were killed while they wrote.
+// Clean removes hidden files of writers that were killed.
 func (s *Store) Clean(ctx context.Context) error {
 	for _, name := range []string{"", "nar"} {
 		dir, err := s.walk(name, false)
@@ -269,11 +269,11 @@ func clean(ctx context.Context, dir *os.File) error {
 			}
 			f, st, err := openRegular(dir, name)
 			if err != nil {
-				continue // not ours, or gone
+				continue // somebody else's, or deleted
 			}
 			if user := os.Geteuid(); (user == 0 || int(st.Uid) == user) &&
 				unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil { // no writer has it open
-				unix.Unlinkat(int(dir.Fd()), name, 0) // a file that stays is ignored
+				unix.Unlinkat(int(dir.Fd()), name, 0) // if this fails, readers ignore the file
 			}
 			f.Close()
 		}

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newTemp makes a file with a hidden name: macOS has no unnamed files.
+// newTemp creates a file with a hidden name: macOS has no unnamed files.
 func newTemp(dir *os.File) (*temp, error) { return newNamedTemp(dir) }
 
 func (t *temp) linkUnnamed(string) error { return errors.ErrUnsupported }

@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newTemp makes a file that has no name until it is linked, and disappears with its writer. If the file system has no
-// such files, or /proc, which is needed to link them, is missing, the file has a hidden name.
+// newTemp creates a file that has no name until it is linked, and disappears when it is closed before. If the file
+// system does not support such files, or if /proc, which is needed to link them, is missing, the file has a hidden
+// name.
 func newTemp(dir *os.File) (*temp, error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Openat(int(dir.Fd()), ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o666)

@@ -79,10 +79,10 @@ func TestResume(t *testing.T) {
 	}{
 		"ETag":                {map[string]string{"ETag": `"a"`}, nil, ""},
 		"another ETag":        {map[string]string{"ETag": `"a"`}, map[string]string{"ETag": `"b"`}, "has changed"},
-		"weak ETag":           {map[string]string{"ETag": `W/"a"`}, nil, "no version"},
+		"weak ETag":           {map[string]string{"ETag": `W/"a"`}, nil, "cannot tell versions"},
 		"Last-Modified":       {map[string]string{"Last-Modified": date}, nil, ""},
 		"other Last-Modified": {map[string]string{"Last-Modified": date}, map[string]string{"Last-Modified": "Fri, 02 Jan 2026 03:04:06 GMT"}, "has changed"},
-		"nothing":             {nil, nil, "no version"},
+		"nothing":             {nil, nil, "cannot tell versions"},
 		"ETag of this second": {map[string]string{"ETag": `"1a-2b"`, "Last-Modified": date, "Date": date}, nil, ""},
 		"it has aged":         {map[string]string{"ETag": `"1a-2b"`, "Last-Modified": date, "Date": date}, map[string]string{"ETag": `"1a-2b"`, "Last-Modified": date, "Date": "Fri, 02 Jan 2026 03:04:08 GMT"}, ""},
 		"another second":      {map[string]string{"ETag": `"1a-2b"`, "Last-Modified": date, "Date": date}, map[string]string{"ETag": `"1b-2b"`, "Last-Modified": date, "Date": date}, "has changed"},
@@ -172,13 +172,13 @@ func TestRedirects(t *testing.T) {
 	if r := seen.Load(); r == nil || r.Header.Get("Authorization") != "" || r.Header.Get("Referer") != "" || r.URL.RawQuery != "signature=1" {
 		t.Errorf("the other server has seen %+v", r)
 	}
-	for name, want := range map[string]string{"circle": "more than 10 redirects", "file": "neither http nor https", "nowhere": "no URL"} {
+	for name, want := range map[string]string{"circle": "more than 10 redirects", "file": "neither http nor https", "nowhere": "an invalid URL"} {
 		if _, err := readAll(t, s, name); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: got %v, want %q", name, err, want)
 		}
 	}
 	_, err := s.Put(t.Context(), binarycache.Object{Name: "x", Size: 1}, strings.NewReader("x"), binarycache.Condition{})
-	if err == nil || !strings.Contains(err.Error(), "a write is not redirected") {
+	if err == nil || !strings.Contains(err.Error(), "the server redirects the write") {
 		t.Errorf("put: %v", err)
 	}
 }

@@ -1,7 +1,7 @@
-// Package httpstore is a binary cache behind HTTP, as Nix reads it at https://HOST/PATH. It uses PUT and DELETE to
+// Package httpstore accesses a binary cache over HTTP, as Nix does for https://HOST/PATH. It uses PUT and DELETE to
 // change the cache, if the server accepts them.
 //
-// The version of an object is its strong ETag. Conditions are checked as the server can: see [Store].
+// The version of an object is its strong ETag. How conditions are checked depends on the server: see [Store].
 package httpstore
 
 import (
@@ -21,31 +21,32 @@ import (
 	"narseal/nar/binarycache/internal/remote"
 )
 
-// Options are what a store needs besides its URL.
+// Options are the settings of a store.
 type Options struct {
-	// Netrc is a file with the user names and passwords of hosts. "" is .netrc in the home directory, if it is there.
+	// Netrc is the name of a file with the user names and passwords of hosts. If it is empty, .netrc in the home
+	// directory is used, if that exists.
 	Netrc string
 
-	// UserAgent is what the program calls itself.
+	// UserAgent is the User-Agent header of requests.
 	UserAgent string
 }
 
-// A Store is a [binarycache.Store] behind HTTP. It cannot be listed.
+// A Store is a [binarycache.Store] that is accessed over HTTP. It cannot be listed.
 //
-// Whether the server checks If-Match and If-None-Match is found out before the first Put with a condition, by an object
-// that is deleted again. If it does not, a condition is checked by HEAD right before, and Warnings says so. An object that
-// the server refuses with 403 counts as missing, too, as for Nix.
+// Before the first Put with a condition, the Store writes a test object, and deletes it again, to find out whether the
+// server checks If-Match and If-None-Match. If it does not, the Store checks conditions with HEAD right before each
+// change, and Warnings says so. As for Nix, an object that the server refuses with 403 counts as missing.
 type Store struct {
 	*remote.Store
 	server *server
 }
 
-// New returns the store at an http:// or https:// URL. What follows a question mark is for Nix, and ignored. It sends
-// nothing.
+// New returns the store at an http:// or https:// URL. It ignores the query, whose parameters are for Nix. It sends no
+// request.
 func New(address string, o Options) (*Store, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, errors.New("not a URL") // the error would show a password
+		return nil, errors.New("not a URL") // the library's error may contain a password
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("want http://HOST/PATH or https://HOST/PATH")
@@ -65,17 +66,17 @@ func New(address string, o Options) (*Store, error) {
 	return &Store{remote.NewStore(s, t), s}, nil
 }
 
-// URL is the address of the cache without credentials.
+// URL returns the URL of the cache without credentials.
 func (s *Store) URL() string { return s.server.base.String() }
 
-// List is not possible: HTTP has no listing.
+// List yields an error that wraps [errors.ErrUnsupported]: HTTP has no listing.
 func (s *Store) List(context.Context, string) iter.Seq2[binarycache.Object, error] {
 	return func(yield func(binarycache.Object, error) bool) {
 		yield(binarycache.Object{}, fmt.Errorf("list %s: a cache behind HTTP has no listing: %w", s.URL(), errors.ErrUnsupported))
 	}
 }
 
-// credentials are those of a host in a netrc file.
+// credentials returns the user name and password of a host in a netrc file.
 func credentials(file, host string) (user, password string, err error) {
 	name := file
 	if name == "" {
@@ -105,12 +106,12 @@ func credentials(file, host string) (user, password string, err error) {
 	return "", "", nil
 }
 
-// attributes are the headers that a cache keeps with an object.
+// attributes lists the headers that a cache stores with an object.
 var attributes = []string{"Content-Type", "Content-Encoding", "Cache-Control"}
 
-// version is a strong ETag without its quotes. One that is made of the size and the time in seconds, as nginx makes it,
-// is as good as none while the same second may bring another object: then it is young instead. age is that of the object,
-// or -1.
+// version returns a strong ETag without its quotes. An ETag of nginx consists of the size and the time in seconds. It
+// does not identify a version as long as the object may change again within the same second; then version returns it as
+// young instead. age is the age of the object, or -1 if unknown.
 func version(h http.Header, age time.Duration) (v, young binarycache.Version) {
 	tag := strongTag(h)
 	if isYoung(tag, age) {
@@ -123,7 +124,7 @@ func isYoung(tag binarycache.Version, age time.Duration) bool {
 	return age >= 0 && age < 2*time.Second && ofTime.MatchString(string(tag))
 }
 
-// strongTag is an ETag without its quotes, unless it is a weak one.
+// strongTag returns a strong ETag without its quotes, or "".
 func strongTag(h http.Header) binarycache.Version {
 	tag := h.Get("ETag")
 	if len(tag) < 3 || tag[0] != '"' || tag[len(tag)-1] != '"' {
@@ -132,7 +133,7 @@ func strongTag(h http.Header) binarycache.Version {
 	return binarycache.Version(tag[1 : len(tag)-1])
 }
 
-// ofTime is an ETag of nginx or Apache.
+// ofTime matches ETags of nginx and Apache, which contain a time.
 var ofTime = regexp.MustCompile(`^[0-9a-f]+-[0-9a-f]+$`)
 
 func quoted(v binarycache.Version) string { return `"` + string(v) + `"` }

@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// A machine is an entry of a netrc file. The default one has no host.
+// A machine is an entry of a netrc file. The default entry has no host.
 type machine struct{ host, login, password string }
 
 const maxNetrc = 1 << 20
 
-// parseNetrc reads a netrc file as curl does: words separated by blanks, "…" with \" and \\ in it, and comments that begin
-// with #. No error shows what is in the file but the number of a line.
+// parseNetrc parses a netrc file like curl: words separated by white space, quoted words with the escapes \" and \\,
+// and comments that begin with #. Errors contain line numbers, but nothing else from the file.
 func parseNetrc(r io.Reader) ([]machine, error) {
 	var (
 		list  []machine
-		open  bool   // there is an entry that words belong to
-		key   string // that waits for its value
+		open  bool   // there is a current entry
+		key   string // a key that needs a value
 		macro bool   // in a macro, which ends with an empty line
 	)
 	size := 0

@@ -38,25 +38,25 @@ func (s *server) Put(ctx context.Context, o binarycache.Object, c *remote.Conten
 	remote.Drain(resp.Body)
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent:
-	default: // such as 207, whose body may say that it has failed
+	default: // such as 207, whose body may report a failure
 		return "", &remote.Error{Status: resp.StatusCode, Text: "want 200, 201 or 204 for PUT"}
 	}
 	_, age := times(resp.Header)
 	v, _ := version(resp.Header, age)
 	now, err := s.check(ctx, o.Name, c)
 	if err == nil && v != "" && resp.StatusCode != http.StatusAccepted {
-		return v, nil // now may be somebody else's
+		return v, nil // the present object may be another writer's
 	}
 	return now, err
 }
 
-// check returns the version of an object that was put, or an error if the server does not have all of it. A narinfo must
-// not name such a NAR.
+// check returns the version of an object that was put. It returns an error if the server does not have all of it, so
+// that no narinfo refers to an incomplete NAR.
 func (s *server) check(ctx context.Context, name string, c *remote.Content) (binarycache.Version, error) {
 	now, err := s.Head(ctx, name)
 	var e *remote.Error
 	if errors.As(err, &e) && e.Absent {
-		return "", &remote.Error{Text: "the server has taken it, and does not have it"}
+		return "", &remote.Error{Text: "the server accepted the object but does not have it"}
 	}
 	if err != nil {
 		return "", err
@@ -69,11 +69,11 @@ func (s *server) check(ctx context.Context, name string, c *remote.Content) (bin
 			return "", err // somebody else's
 		}
 	}
-	return "", &remote.Error{Text: fmt.Sprintf("the server has taken %d bytes, and has %d", c.Size, now.Size),
-		Advice: "is its disk full, or does a proxy cut it off? Delete the object before the next run"}
+	return "", &remote.Error{Text: fmt.Sprintf("the server accepted %d bytes but has %d", c.Size, now.Size),
+		Advice: "the server's disk may be full, or a proxy may truncate uploads; delete the object before the next run"}
 }
 
-// isPart reports whether the server has only the first bytes of a small object.
+// isPart reports whether the server has only the beginning of a small object.
 func (s *server) isPart(ctx context.Context, name string, c *remote.Content) (bool, error) {
 	a, err := s.Get(ctx, name, 0, nil)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// A server sends requests. It is the store's Backend.
+// A server sends requests. It is the Backend of the store.
 type server struct {
 	transport      *remote.Transport
 	base           *url.URL
@@ -26,15 +26,15 @@ type server struct {
 	agent          []string // the User-Agent
 }
 
-// URL is an object's address without credentials.
+// URL returns the URL of an object without credentials.
 func (s *server) URL(name string) string {
 	u := s.address(name)
 	u.RawQuery = ""
 	return u.String()
 }
 
-// address is where an object is. What the name of a NAR has behind a question mark is a query, as for Nix. All else stands
-// for itself: no name leads out of the cache.
+// address returns the URL of an object. As for Nix, a question mark in the name of a NAR begins a query. All other
+// characters are escaped, so that no name leads out of the cache.
 func (s *server) address(name string) *url.URL {
 	u := *s.base
 	if narinfo.IsNAR(name) {
@@ -50,14 +50,14 @@ func (s *server) address(name string) *url.URL {
 	return &u
 }
 
-// maxRedirects is how many servers in a row may name another one.
+// maxRedirects is the maximum number of redirects in a row.
 const maxRedirects = 10
 
-// maxMessage is how much of a server's message is read, in bytes.
+// maxMessage is the maximum number of bytes of a server's message that are read.
 const maxMessage = 4 << 10
 
-// do sends a request. GET and HEAD follow redirects: not from https to http, and without the credentials to another
-// server. An answer other than 2xx is an error.
+// do sends a request. GET and HEAD follow redirects, but not from https to http, and send no credentials to another
+// server. A status other than 2xx is an error.
 func (s *server) do(ctx context.Context, method, name string, header http.Header, body io.Reader, size int64) (*http.Response, error) {
 	u := s.address(name)
 	origin := u
@@ -75,7 +75,7 @@ func (s *server) do(ctx context.Context, method, name string, header http.Header
 				req.Body = io.NopCloser(body)
 			}
 			if size > expectSize {
-				req.Header.Set("Expect", "100-continue") // a refusal comes before all of it is sent
+				req.Header.Set("Expect", "100-continue") // the server can refuse before all of it is sent
 			}
 		}
 		resp, err := s.transport.RoundTrip(req)
@@ -93,13 +93,13 @@ func (s *server) do(ctx context.Context, method, name string, header http.Header
 	}
 }
 
-// identity is the Accept-Encoding: objects are passed on as they are. Nobody changes it.
+// identity is the Accept-Encoding header, since objects are passed on unchanged. It must not be modified.
 var identity = []string{"identity"}
 
-// expectSize is from how many bytes on a body waits until the server wants it.
+// expectSize is the minimum size in bytes of a body that is sent only after the server has accepted the headers.
 const expectSize = 1 << 20
 
-// redirect is where an answer leads, or why it is an error. It closes the answer.
+// redirect returns the target of a redirect, or an error. It closes the response.
 func (s *server) redirect(method string, from *url.URL, resp *http.Response, hop int) (*url.URL, error) {
 	defer remote.Drain(resp.Body)
 	switch resp.StatusCode {
@@ -113,17 +113,17 @@ func (s *server) redirect(method string, from *url.URL, resp *http.Response, hop
 	to, err := from.Parse(resp.Header.Get("Location"))
 	switch {
 	case err != nil || resp.Header.Get("Location") == "":
-		return fail("a redirect to what is no URL")
+		return fail("a redirect to an invalid URL")
 	case to.Scheme != "http" && to.Scheme != "https" || to.Host == "":
 		return fail("a redirect to neither http nor https")
 	case from.Scheme == "https" && to.Scheme != "https":
 		return fail("a redirect from https to http, which is not followed")
 	case !isPlainHost(to.Host):
-		return fail("a redirect to a host whose name is not of ASCII, or has a zone")
-	case s.transport.Hide(to.Host) != to.Host: // its name would go to a DNS server
-		return fail("a redirect to a host whose name has what shows the server who asks")
+		return fail("a redirect to a host whose name is not ASCII or has a zone")
+	case s.transport.Hide(to.Host) != to.Host: // the DNS lookup would disclose a secret
+		return fail("a redirect to a host whose name contains a secret of the request")
 	case method != http.MethodGet && method != http.MethodHead:
-		return nil, &remote.Error{Status: resp.StatusCode, Text: "the server wants it elsewhere, and a write is not redirected",
+		return nil, &remote.Error{Status: resp.StatusCode, Text: "the server redirects the write, which is not followed",
 			Advice: "name the cache by the URL to which the server redirects"}
 	case hop >= maxRedirects:
 		return fail(fmt.Sprintf("more than %d redirects", maxRedirects))
@@ -132,12 +132,12 @@ func (s *server) redirect(method string, from *url.URL, resp *http.Response, hop
 	return to, nil
 }
 
-// isPlainHost reports whether a host's name is the same for everybody: one of ASCII, and without the zone of an address.
+// isPlainHost reports whether a host's name means the same to every program: it is ASCII, and has no zone.
 func isPlainHost(host string) bool {
 	return strings.IndexFunc(host, func(r rune) bool { return r == '%' || r >= utf8.RuneSelf }) < 0
 }
 
-// refusal is the error of an answer.
+// refusal returns the error of a response.
 func (s *server) refusal(method string, resp *http.Response) error {
 	e := &remote.Error{Status: resp.StatusCode}
 	if kind := resp.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/plain") && resp.StatusCode >= 400 {
@@ -156,28 +156,29 @@ func (s *server) refusal(method string, resp *http.Response) error {
 		e.Absent = !write || method == http.MethodDelete
 	case http.StatusForbidden:
 		e.Denied, e.Absent = true, !write
-		e.Advice = "some servers say so of what is missing; else the user name and password in ~/.netrc or --netrc-file do not fit"
+		e.Advice = "some servers answer this for missing objects; otherwise the user name and password in ~/.netrc or --netrc-file are wrong"
 	case http.StatusProxyAuthRequired:
 		e.Denied, e.Advice = true, remote.ProxyAdvice
 	case http.StatusUnauthorized:
 		e.Denied = true
-		e.Advice = "the server wants a user name and a password: put them into ~/.netrc, or name a file by --netrc-file"
+		e.Advice = "the server requires a user name and a password: put them into ~/.netrc, or name a file with --netrc-file"
 	}
 	if method == http.MethodPut {
 		switch resp.StatusCode {
 		case http.StatusNotFound, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotImplemented:
-			e.Advice = "a server that is to be written must take PUT, as nginx does with dav_methods PUT DELETE; " +
-				"else write a directory by --output DIR and upload that"
+			e.Advice = "the server must accept PUT, as nginx does with dav_methods PUT DELETE; " +
+				"or write a directory with --output DIR and upload that"
 		case http.StatusRequestEntityTooLarge:
-			e.Advice = "the server limits how large a file may be: client_max_body_size 0 in nginx"
+			e.Advice = "the server limits the size of files: set client_max_body_size 0 in nginx"
 		case http.StatusConflict:
-			e.Advice = "the server may want the directory to be made first: create_full_put_path on in nginx"
+			e.Advice = "the server may not create directories: set create_full_put_path on in nginx"
 		}
 	}
 	return e
 }
 
-// object describes what an answer is of. The answer that it returns has no body, and says what tells versions apart.
+// object describes the object of a response. The returned Answer has no body; it has the values that tell versions
+// apart.
 func (s *server) object(name string, resp *http.Response) *remote.Answer {
 	modified, age := times(resp.Header)
 	a := &remote.Answer{Object: binarycache.Object{Name: name, Size: resp.ContentLength, ModTime: modified}}
@@ -205,10 +206,10 @@ func (s *server) Get(ctx context.Context, name string, from int64, before *remot
 			header.Set("If-Match", quoted(before.Version))
 		case before.Since != "":
 			header.Set("If-Unmodified-Since", before.Since)
-		case before.Young != "" && narinfo.IsNAR(name): // whoever reads a NAR compares its hash
+		case before.Young != "" && narinfo.IsNAR(name): // readers of a NAR check its hash
 			header.Set("If-Match", quoted(before.Young))
 		default:
-			return nil, &remote.Error{Text: "the server tells no version of the object from another (it sends no ETag)"}
+			return nil, &remote.Error{Text: "the server cannot tell versions of the object apart (it sends no ETag)"}
 		}
 		if from > 0 {
 			header.Set("Range", fmt.Sprintf("bytes=%d-", from))
@@ -235,7 +236,7 @@ func (s *server) Get(ctx context.Context, name string, from int64, before *remot
 		return nil, &remote.Error{Status: resp.StatusCode, Text: "want 200"}
 	}
 	if before != nil && before.Young != "" && a.Version == before.Young {
-		a.Version, a.Since, a.Young = "", before.Since, a.Version // it has aged
+		a.Version, a.Since, a.Young = "", before.Since, a.Version // it is old enough now
 	}
 	if before != nil && (a.Version != before.Version || a.Young != before.Young || a.Since != before.Since || before.Size >= 0 && a.Size != before.Size) {
 		resp.Body.Close()
@@ -244,7 +245,7 @@ func (s *server) Get(ctx context.Context, name string, from int64, before *remot
 	return a, nil
 }
 
-// rangeOf is the size of the object that an answer is a part of, which must be all from a place on.
+// rangeOf returns the size of the object from a Content-Range, which must cover everything from offset from on.
 func rangeOf(s string, from int64) (int64, error) {
 	var first, last, size int64
 	if n, err := fmt.Sscanf(s, "bytes %d-%d/%d", &first, &last, &size); n != 3 || err != nil || first != from || last != size-1 || from > last {
@@ -253,8 +254,8 @@ func rangeOf(s string, from int64) (int64, error) {
 	return size, nil
 }
 
-// unmodified is the Last-Modified of an answer if it tells versions apart: if the object is older than a minute, a change
-// would have another time (RFC 9110, 8.8.2.2).
+// unmodified returns the Last-Modified of a response if it tells versions apart: if the object is older than a minute,
+// a later change has another time (RFC 9110, 8.8.2.2).
 func unmodified(modified time.Time, age time.Duration) string {
 	if age >= time.Minute {
 		return modified.UTC().Format(http.TimeFormat)
@@ -262,7 +263,8 @@ func unmodified(modified time.Time, age time.Duration) string {
 	return ""
 }
 
-// times is when an object was modified, as far as the server says, and how long before its answer; -1 if that is unknown.
+// times returns the time of an object's last change, if the server states it, and its age at the time of the response,
+// or -1 if that is unknown.
 func times(h http.Header) (modified time.Time, age time.Duration) {
 	modified, err1 := http.ParseTime(h.Get("Last-Modified"))
 	now, err2 := lastDate.parse(h.Get("Date"))
@@ -272,7 +274,7 @@ func times(h http.Header) (modified time.Time, age time.Duration) {
 	return modified, max(now.Sub(modified), 0)
 }
 
-// lastDate is the last Date that was parsed: many answers come within one second.
+// lastDate caches the last Date that was parsed, since many responses have the same one.
 var lastDate dateCache
 
 type dateCache struct{ last atomic.Pointer[parsedDate] }

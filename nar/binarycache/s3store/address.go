@@ -12,11 +12,11 @@ import (
 	"narseal/nar/binarycache/internal/remote"
 )
 
-// address is what an s3:// URL says.
+// address is a parsed s3:// URL.
 type address struct {
-	bucket, prefix string // the prefix ends with a slash, or is empty
+	bucket, prefix string // prefix ends with a slash or is empty
 	region         string
-	host           string // of the endpoint, maybe with a port
+	host           string // the endpoint's host, optionally with a port
 	secure         bool
 	lookup         minio.BucketLookupType
 	profile        string
@@ -24,28 +24,28 @@ type address struct {
 	multipart      bool // large objects are sent in parts
 }
 
-// ignored are parameters that Nix has for what it writes, and for itself.
+// ignored lists Nix's parameters that only affect Nix itself or what it writes.
 var ignored = []string{
 	"compression", "compression-level", "parallel-compression", "narinfo-compression", "ls-compression", "log-compression",
 	"write-nar-listing", "index-debug-info", "secret-key", "secret-keys", "local-nar-cache", "buffer-size", "multipart-threshold",
 	"multipart-chunk-size", "path-info-cache-size", "priority", "store", "system-features", "trusted", "want-mass-query",
 }
 
-// parse reads s3://BUCKET[/PREFIX][?…]. Its errors do not show the URL, which may hold what is secret.
+// parse parses s3://BUCKET[/PREFIX][?…]. Its errors do not contain the URL, which may contain secrets.
 func parse(s string) (*address, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "s3" {
 		return nil, errors.New("want s3://BUCKET[/PREFIX][?region=…&endpoint=…&profile=…]")
 	}
 	if u.User != nil {
-		return nil, errors.New("credentials do not belong into the URL: see ?profile=, AWS_PROFILE and AWS_ACCESS_KEY_ID")
+		return nil, errors.New("credentials do not belong in the URL: see ?profile=, AWS_PROFILE and AWS_ACCESS_KEY_ID")
 	}
 	if u.Host == "" || u.Port() != "" {
 		return nil, errors.New("want s3://BUCKET[/PREFIX]; a server is named by ?endpoint=")
 	}
 	q, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return nil, errors.New("what follows ? does not read as name=value&…")
+		return nil, errors.New("the parameters after ? are not of the form name=value&…")
 	}
 	a := &address{bucket: u.Host, prefix: strings.Trim(u.Path, "/"), region: "us-east-1", secure: true, multipart: true}
 	if a.prefix != "" {
@@ -97,7 +97,7 @@ func (a *address) setLookup(style string) error {
 	return nil
 }
 
-// setEndpoint takes the endpoint: a host, or a URL, which has its own scheme.
+// setEndpoint sets the endpoint: a host, or a URL with its own scheme.
 func (a *address) setEndpoint(scheme, endpoint string) error {
 	if strings.Contains(endpoint, "://") {
 		u, err := url.Parse(endpoint)
@@ -122,10 +122,10 @@ func (a *address) setEndpoint(scheme, endpoint string) error {
 	return nil
 }
 
-// amazon is the endpoint if none is named.
+// amazon is the default endpoint.
 const amazon = "s3.amazonaws.com"
 
-// url is the address without what does not say where the cache is.
+// url returns the URL with only the parameters that locate the cache.
 func (a *address) url() string {
 	s := "s3://" + a.bucket
 	if a.prefix != "" {
@@ -142,6 +142,6 @@ func (a *address) url() string {
 	if len(q) == 0 {
 		return s
 	}
-	text, _ := url.QueryUnescape(q.Encode()) // for people
+	text, _ := url.QueryUnescape(q.Encode()) // for display
 	return s + "?" + text
 }

@@ -21,7 +21,7 @@ import (
 	"narseal/nar/binarycache/internal/remote"
 )
 
-// A bucket sends requests. It is the store's Backend.
+// A bucket sends requests. It is the Backend of the store.
 type bucket struct {
 	*address
 	core      *minio.Core
@@ -29,7 +29,7 @@ type bucket struct {
 	ahead     atomic.Int64 // see limiter
 }
 
-// URL is what an object is called in messages.
+// URL returns the name of an object for messages.
 func (b *bucket) URL(name string) string {
 	if name == "" {
 		return b.url()
@@ -52,11 +52,11 @@ func (b *bucket) attributesOf(h http.Header) map[string]string {
 	for _, name := range []string{contentType, contentEncoding, cacheControl, storageClass} {
 		v := h.Get(name)
 		if name == contentEncoding {
-			// Some servers keep how the body was sent.
+			// Some servers also store the encoding of the upload.
 			v = strings.Trim(strings.ReplaceAll(v, "aws-chunked", ""), ", ")
 		}
 		if name == storageClass && isArchive(v) {
-			continue // what has it cannot be read, and no reader of a cache waits for hours
+			continue // objects in archives cannot be read without waiting for hours
 		}
 		if b.transport.TakesAttribute(v) {
 			m[name] = v
@@ -113,15 +113,15 @@ func (b *bucket) Head(ctx context.Context, name string) (binarycache.Object, err
 
 // Sizes of uploads, in bytes.
 const (
-	maxSingle  = 100 << 20 // in one request
+	maxSingle  = 100 << 20 // maximum of an upload in one request
 	partSize   = 16 << 20
 	maxParts   = 10_000
-	maxRequest = 5 << 30 // S3's limit
+	maxRequest = 5 << 30 // S3's limit for one request
 )
 
-// classOf is the storage class of an object to be written. One that is replaced keeps its own. For a new one, which may
-// have the attributes of an object in another cache, the URL decides first. No object goes to an archive, where it could
-// not be read.
+// classOf returns the storage class for writing an object. An object that is replaced keeps its class. For a new one,
+// whose attributes may come from another cache, the class in the URL takes precedence. Objects never go to an archive
+// class, where they could not be read.
 func (b *bucket) classOf(o binarycache.Object, c binarycache.Condition) string {
 	class := o.Attributes[storageClass]
 	if isArchive(class) {
@@ -130,13 +130,13 @@ func (b *bucket) classOf(o binarycache.Object, c binarycache.Condition) string {
 	if !c.New {
 		return cmp.Or(class, b.storageClass)
 	}
-	if !slices.Contains(usualClasses, class) { // another server may not know it, and would refuse the object
+	if !slices.Contains(usualClasses, class) { // another server may not know the class and refuse the object
 		class = ""
 	}
 	return cmp.Or(b.storageClass, class)
 }
 
-// usualClasses are the storage classes of objects that can be read at once.
+// usualClasses lists the storage classes of objects that can be read immediately.
 var usualClasses = []string{"STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"}
 
 func isArchive(class string) bool {
@@ -148,7 +148,7 @@ func (b *bucket) Put(ctx context.Context, o binarycache.Object, c *remote.Conten
 	opts := minio.PutObjectOptions{
 		ContentType: o.Attributes[contentType], ContentEncoding: o.Attributes[contentEncoding],
 		CacheControl: o.Attributes[cacheControl], StorageClass: b.classOf(o, cond),
-		DisableContentSha256: true, // it is known, and the body not sent in chunks of their own signatures
+		DisableContentSha256: true, // the hash is known, so the body is not sent in signed chunks
 	}
 	if cond.New {
 		opts.SetMatchETagExcept("*")
@@ -170,11 +170,11 @@ func (b *bucket) Put(ctx context.Context, o binarycache.Object, c *remote.Conten
 	return b.confirm(ctx, o.Name, c, info.ETag)
 }
 
-// putParts writes a large object in parts, which become an object when all are there.
+// putParts writes a large object in parts. The object appears when all parts are complete.
 func (b *bucket) putParts(ctx context.Context, name string, c *remote.Content, opts minio.PutObjectOptions) (v binarycache.Version, err error) {
 	begin := opts
 	if opts.Header().Get("If-Match") != "" || opts.Header().Get("If-None-Match") != "" {
-		// The condition is for the end.
+		// The condition is sent only when the upload is completed.
 		begin = minio.PutObjectOptions{ContentType: opts.ContentType, ContentEncoding: opts.ContentEncoding,
 			CacheControl: opts.CacheControl, StorageClass: opts.StorageClass}
 	}
@@ -223,7 +223,7 @@ func (b *bucket) putParts(ctx context.Context, name string, c *remote.Content, o
 	return b.confirm(ctx, name, c, info.ETag)
 }
 
-// Delete deletes an object. S3 does not say whether it was there.
+// Delete deletes an object. S3 does not report whether the object existed.
 func (b *bucket) Delete(ctx context.Context, name string, _ binarycache.Condition) error {
 	if err := b.core.RemoveObject(ctx, b.bucket, b.key(name), minio.RemoveObjectOptions{}); err != nil {
 		return b.explain(err)
@@ -231,8 +231,8 @@ func (b *bucket) Delete(ctx context.Context, name string, _ binarycache.Conditio
 	return nil
 }
 
-// list gets one page of a listing. The library takes no context for it: what ctx ends is left behind, until the silence
-// of the server ends it.
+// list gets one page of a listing. The library accepts no context for this request. If ctx ends first, the request
+// continues in the background until it completes or times out.
 func (b *bucket) list(ctx context.Context, prefix, token string) (minio.ListBucketV2Result, error) {
 	type result struct {
 		page minio.ListBucketV2Result
@@ -254,7 +254,7 @@ func (b *bucket) list(ctx context.Context, prefix, token string) (minio.ListBuck
 	}
 }
 
-// explain makes an error of the library one that says what it means.
+// explain converts an error of the library to a remote.Error with an explanation.
 func (b *bucket) explain(err error) error {
 	var response minio.ErrorResponse
 	var none *credentialError
@@ -272,15 +272,15 @@ func (b *bucket) explain(err error) error {
 			err = u.Err
 		}
 		return &remote.Error{Err: err}
-	case errors.As(err, &syntax), err == io.EOF: // the answer is complete, and its XML is not
+	case errors.As(err, &syntax), err == io.EOF: // the response is complete, but its XML is not
 		return &remote.Error{Err: errors.New("an answer that is not XML: " + b.said(err.Error())), Again: true, Malformed: true}
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return &remote.Error{Err: fmt.Errorf("an answer that is not complete: %w", err), Again: true}
+		return &remote.Error{Err: fmt.Errorf("an incomplete answer: %w", err), Again: true}
 	case !errors.As(err, &response):
 		return remote.Network(err)
 	}
 	if response.StatusCode == 0 {
-		// The library's own error, which borrows a code of S3, of an answer that it cannot read.
+		// The library could not read the response. It reports that with a code of S3.
 		return &remote.Error{Text: b.said(response.Message), Again: true, Malformed: true}
 	}
 	e := &remote.Error{Status: response.StatusCode, Code: b.said(response.Code), Text: b.said(response.Message)}
@@ -288,10 +288,11 @@ func (b *bucket) explain(err error) error {
 	return e
 }
 
-// maxSkew is by how much the clock of a client may differ, and a little less than what S3 allows.
+// maxSkew is the maximum difference between the clocks of client and server, a little less than S3 allows.
 const maxSkew = 14 * time.Minute
 
-// clockAhead is by how much the server's clock was ahead when it last refused a request, and 0 if that was not too much.
+// clockAhead returns by how much the server's clock was ahead when it last refused a request, or 0 if the difference
+// was not too large.
 func (b *bucket) clockAhead() time.Duration {
 	ahead := time.Duration(b.ahead.Load()) * time.Second
 	if ahead.Abs() < maxSkew {
@@ -300,7 +301,7 @@ func (b *bucket) clockAhead() time.Duration {
 	return ahead
 }
 
-const clockAdvice = "set the clock of this machine, or have it set over the network (NTP)"
+const clockAdvice = "set the clock of this machine, or synchronize it over the network (NTP)"
 
 func clockText(ahead time.Duration) string {
 	switch {
@@ -312,10 +313,10 @@ func clockText(ahead time.Duration) string {
 	return "the clocks of this machine and of the server differ by too much"
 }
 
-// said is what the server says, fit for a message.
+// said makes text from the server fit for a message.
 func (b *bucket) said(s string) string { return remote.Clip(b.transport.Hide(s)) }
 
-// classify says what an error of the server means.
+// classify explains an error of the server by its code.
 func (b *bucket) classify(e *remote.Error, region string) {
 	switch e.Code {
 	case "NoSuchKey", "NotFound":
@@ -325,24 +326,24 @@ func (b *bucket) classify(e *remote.Error, region string) {
 	case "NoSuchBucket":
 		e.Text, e.Advice = fmt.Sprintf("there is no bucket %s at %s", b.bucket, b.host), "are the bucket, ?endpoint= and ?region= right?"
 	case "AccessDenied", "Forbidden":
-		if ahead := b.clockAhead(); ahead != 0 { // an answer to HEAD has no code
+		if ahead := b.clockAhead(); ahead != 0 { // a response to HEAD has no code
 			e.Denied, e.Text, e.Advice = true, clockText(ahead), clockAdvice
 			return
 		}
-		// Without the right to list a bucket, this is also the answer for what is missing.
+		// Without the right to list a bucket, this is also the response for a missing object.
 		e.Denied, e.Absent = true, true
-		e.Advice = "the credentials (?profile=, AWS_PROFILE, AWS_ACCESS_KEY_ID) lack the right, or there are none: reading takes s3:GetObject, " +
+		e.Advice = "the credentials (?profile=, AWS_PROFILE, AWS_ACCESS_KEY_ID) lack the right, or there are none: reading needs s3:GetObject, " +
 			"listing s3:ListBucket, writing s3:PutObject and s3:DeleteObject"
 	case "InvalidAccessKeyId", "XAdminUserNotFound": // the latter is versitygw's, with 404
 		e.Denied, e.Text, e.Advice = true, "the server does not know this access key", "is AWS_ACCESS_KEY_ID, or the key of the profile, one of this server?"
 	case "SignatureDoesNotMatch":
 		e.Denied, e.Text, e.Advice = true, "the signature does not match", "is AWS_SECRET_ACCESS_KEY, or the secret of the profile, right?"
 	case "ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired":
-		e.Denied, e.Advice = true, "the session's credentials have expired or are wrong: get new ones, as by aws sso login"
+		e.Denied, e.Advice = true, "the session's credentials have expired or are wrong: get new ones, for example with aws sso login"
 	case "RequestTimeTooSkewed", "RequestExpired":
 		e.Denied, e.Text, e.Advice = true, clockText(b.clockAhead()), clockAdvice
 	case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "InvalidRegion":
-		e.Text, e.Advice = "the bucket is in another region", "name the bucket's region by ?region="
+		e.Text, e.Advice = "the bucket is in another region", "name the bucket's region with ?region="
 		if region != "" && region != b.region {
 			e.Text = "the bucket is in the region " + b.said(region)
 			e.Advice = "?region=" + b.said(region)
@@ -353,7 +354,7 @@ func (b *bucket) classify(e *remote.Error, region string) {
 	}
 	switch {
 	case e.Status == http.StatusMovedPermanently && e.Advice == "":
-		e.Advice = "name the bucket's region by ?region="
+		e.Advice = "name the bucket's region with ?region="
 	case e.Status == http.StatusProxyAuthRequired:
 		e.Denied, e.Advice = true, remote.ProxyAdvice
 	}

@@ -13,9 +13,9 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// confirm returns the version of an object that was put, or an error if the server does not have it. The answer itself shows
-// that if its ETag is the MD5 of the contents. If it is another, as with encryption and uploads in parts, the server is asked
-// for the size; and so it is for every NAR, which a narinfo must not name before.
+// confirm returns the version of an object that was put, or an error if the server does not have it. An ETag that is
+// the MD5 of the contents is sufficient. If it is not, as with encryption and uploads in parts, confirm asks the server
+// for the size. It always does so for a NAR, before a narinfo refers to it.
 func (b *bucket) confirm(ctx context.Context, name string, c *remote.Content, tag string) (binarycache.Version, error) {
 	if tag == "" {
 		return "", b.explain(&pageError{"an answer to PUT without an ETag"})
@@ -29,16 +29,16 @@ func (b *bucket) confirm(ctx context.Context, name string, c *remote.Content, ta
 	var e *remote.Error
 	switch {
 	case errors.As(err, &e) && e.Absent && !e.Denied:
-		return "", &remote.Error{Text: "the server has taken it, and does not have it"}
-	case errors.As(err, &e) && e.Denied: // whoever may write need not be allowed to read
+		return "", &remote.Error{Text: "the server accepted the object but does not have it"}
+	case errors.As(err, &e) && e.Denied: // a user with the right to write may lack the right to read
 		return binarycache.Version(tag), nil
 	case err != nil:
 		return "", err
-	case now.Size < 0, now.Size == c.Size, !narinfo.IsNAR(name) && now.Version != binarycache.Version(tag): // the latter is somebody else's
+	case now.Size < 0, now.Size == c.Size, !narinfo.IsNAR(name) && now.Version != binarycache.Version(tag): // in the last case, it is another writer's object
 		return binarycache.Version(tag), nil
 	}
-	return "", &remote.Error{Text: fmt.Sprintf("the server has taken %d bytes, and has %d", c.Size, now.Size),
-		Advice: "is its disk full, or does a proxy cut it off? Delete the object before the next run"}
+	return "", &remote.Error{Text: fmt.Sprintf("the server accepted %d bytes but has %d", c.Size, now.Size),
+		Advice: "the server's disk may be full, or a proxy may truncate uploads; delete the object before the next run"}
 }
 
 // isMD5 reports whether an ETag is the MD5 of small contents.

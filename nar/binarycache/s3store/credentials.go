@@ -17,29 +17,29 @@ import (
 	"narseal/nar/binarycache/internal/remote"
 )
 
-// instanceTimeout is how long the service that gives an instance its credentials may take to answer. Elsewhere than on an
-// instance there is none.
+// instanceTimeout limits the time for a response of the metadata service of an EC2 instance. On other machines, there
+// is no such service.
 const instanceTimeout = 2 * time.Second
 
-// A provider finds credentials as the AWS tools do: the profile that the URL names; or else the environment, a web
-// identity, the profile of AWS_PROFILE or the default one (keys, SSO, credential_process), the container, the instance.
-// If there are none, requests are anonymous. AWS_ENDPOINT_URL_STS and AWS_EC2_METADATA_SERVICE_ENDPOINT name other services
-// than those of AWS.
+// A provider finds credentials like the AWS tools. If the URL names a profile, it uses that. Otherwise it tries, in
+// order, the environment, a web identity, the profile of AWS_PROFILE or the default one (keys, SSO,
+// credential_process), the container and the instance. If there are no credentials, requests are anonymous.
+// AWS_ENDPOINT_URL_STS and AWS_EC2_METADATA_SERVICE_ENDPOINT replace the services of AWS.
 //
-// Unlike the library's chain, it does not pass over a source that is set up and fails, and it searches once only.
+// Unlike the library's chain, it does not skip a source that is configured but fails, and it searches only once.
 type provider struct {
 	profile   string
 	client    *http.Client
-	transport *remote.Transport // of client
+	transport *remote.Transport // the transport of client
 
 	mu     sync.Mutex
-	source credentials.Provider // that has given credentials; anonymous if none has
+	source credentials.Provider // the source that gave credentials, or anonymous
 }
 
-// Retrieve gets credentials without a client of the library's.
+// Retrieve gets credentials without the library's HTTP client.
 func (p *provider) Retrieve() (credentials.Value, error) { return p.RetrieveWithCredContext(nil) }
 
-// RetrieveWithCredContext gets credentials, again from where they came from before.
+// RetrieveWithCredContext gets credentials. After the first time, it uses the same source again.
 func (p *provider) RetrieveWithCredContext(cc *credentials.CredContext) (credentials.Value, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,7 +72,8 @@ func (p *provider) IsExpired() bool {
 	return p.source == nil || p.source.IsExpired()
 }
 
-// A credentialError says why there are no credentials. The services that give them are quoted, and may repeat a token.
+// A credentialError says why there are no credentials. It hides secrets, because it quotes the services that give
+// credentials, which may repeat a token.
 type credentialError struct {
 	err       error
 	transport *remote.Transport
@@ -83,7 +84,7 @@ func (e *credentialError) Error() string {
 }
 func (e *credentialError) Unwrap() error { return e.err }
 
-// search returns the first source that has credentials, and them.
+// search returns the first source that has credentials, and these credentials.
 func (p *provider) search(cc *credentials.CredContext) (credentials.Provider, credentials.Value, error) {
 	if p.profile != "" {
 		f := &credentials.FileAWSCredentials{Profile: p.profile}
@@ -133,7 +134,7 @@ func (p *provider) search(cc *credentials.CredContext) (credentials.Provider, cr
 	if !strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true") {
 		ctx, cancel := context.WithTimeout(cc.Context, instanceTimeout)
 		defer cancel()
-		// No proxy leads to the instance's own service.
+		// The instance's own service is never reached through a proxy.
 		client := newCredentialClient(p.transport.Noting(&http.Transport{}))
 		iam := &credentials.IAM{Client: client, Endpoint: strings.TrimRight(os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "/")}
 		if v, err := iam.RetrieveWithCredContext(&credentials.CredContext{Client: iam.Client, Context: ctx}); err == nil {
@@ -143,24 +144,24 @@ func (p *provider) search(cc *credentials.CredContext) (credentials.Provider, cr
 	return anonymous{}, credentials.Value{SignerType: credentials.SignatureAnonymous}, nil
 }
 
-// newCredentialClient returns a client for the services that give credentials. It follows no redirect: requests have tokens,
-// also in their bodies, that are for nobody else.
+// newCredentialClient returns a client for the services that give credentials. It follows no redirects, because
+// requests have tokens, also in their bodies, that no other server may get.
 func newCredentialClient(t http.RoundTripper) *http.Client {
 	return &http.Client{Transport: credentialLimiter{t}, Timeout: time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-// maxToken is how much of a file with a token is read, in bytes.
+// maxToken is the maximum number of bytes that are read of a file with a token.
 const maxToken = 64 << 10
 
-// noteFile has the token in a file hidden from messages. It may be another one when it is renewed, and is noted again then.
+// noteFile hides the token in a file from messages. It must be called again after the token may have been renewed.
 func (p *provider) noteFile(name string) {
 	if name == "" {
 		return
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return // whoever needs it says so
+		return // the reader of the token reports the error
 	}
 	defer f.Close()
 	if b, err := io.ReadAll(io.LimitReader(f, maxToken)); err == nil {
@@ -168,11 +169,11 @@ func (p *provider) noteFile(name string) {
 	}
 }
 
-// advice is for profiles that the library cannot use.
+// advice is added to the error of a profile that the library cannot use.
 const advice = `; of one with role_arn, eval "$(aws configure export-credentials --format env)" sets them`
 
-// noProfile reports whether there is no profile that nobody has asked for. A profile whose SSO session or program is
-// missing is one.
+// noProfile reports whether an error only means that there is no default profile. A profile whose SSO session or
+// program is missing exists.
 func noProfile(err error) bool {
 	if e, ok := err.(*fs.PathError); ok {
 		return e.Op == "open" && errors.Is(e, fs.ErrNotExist)
@@ -187,7 +188,7 @@ func envOr(name, otherwise string) string {
 	return otherwise
 }
 
-// anonymous has no credentials.
+// anonymous provides no credentials.
 type anonymous struct{}
 
 func (anonymous) Retrieve() (credentials.Value, error) {
@@ -200,7 +201,7 @@ func (a anonymous) RetrieveWithCredContext(*credentials.CredContext) (credential
 
 func (anonymous) IsExpired() bool { return false }
 
-// Files are those that credentials may be read from again during a run.
+// credentialFiles returns the files from which credentials may be read again during a run.
 func credentialFiles() []string {
 	files := []string{os.Getenv("AWS_SHARED_CREDENTIALS_FILE"), os.Getenv("AWS_CONFIG_FILE"),
 		os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE"), os.Getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")}

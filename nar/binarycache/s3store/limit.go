@@ -11,16 +11,16 @@ import (
 	"narseal/nar/binarycache/internal/remote"
 )
 
-// Limits of answers that the library reads whole, in bytes. A page has 1000 keys of at most 1024 bytes, each of which
-// may be escaped, and the rest of an entry takes less than 1 KiB.
+// Limits for responses that the library reads as a whole, in bytes. A page has 1000 keys of at most 1024 bytes, each of
+// which may be escaped, and the rest of an entry takes less than 1 KiB.
 const (
 	maxPage   = 1000*(3*1024+1024) + 1<<16
 	maxAnswer = 64 << 10
 	maxKeys   = 1 << 20 // from a service that gives credentials
 )
 
-// A limiter bounds what a server sends in answer to anything but the request for an object, whose reader has a bound. It
-// also notes how far the server's clock is ahead when a request is refused.
+// A limiter limits the size of responses, except those with an object, whose reader has its own limit. It also records
+// how far the server's clock is ahead when a request is refused.
 type limiter struct {
 	*remote.Transport
 	ahead *atomic.Int64 // seconds
@@ -58,7 +58,7 @@ func (l limiter) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// A credentialLimiter bounds what the services that give credentials send.
+// A credentialLimiter limits the size of responses of services that give credentials.
 type credentialLimiter struct{ http.RoundTripper }
 
 func (l credentialLimiter) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -71,7 +71,7 @@ func (l credentialLimiter) RoundTrip(req *http.Request) (*http.Response, error) 
 
 var errLong = errors.New("the server's answer does not end")
 
-// A limited body is an error where it is too long.
+// A limited body returns an error if it is too long.
 type limited struct {
 	io.ReadCloser
 	left int64

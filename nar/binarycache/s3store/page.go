@@ -12,21 +12,21 @@ import (
 	"narseal/nar/binarycache/internal/remote"
 )
 
-// Limits of a page of a listing. An entry has up to ten elements, as of its owner and checksum.
+// Limits for a page of a listing. An entry has up to ten elements, such as its owner and checksum.
 const (
-	maxTags    = 64 * pageSize // where elements begin and end
-	maxTag     = 4 << 10       // bytes of one, with its attributes
+	maxTags    = 64 * pageSize // start tags and end tags
+	maxTag     = 4 << 10       // bytes of a tag, with its attributes
 	maxEntries = pageSize
 )
 
-// A pageError is a page that is not one of a listing.
+// A pageError is the error of a malformed response, such as one that is not a page of a listing.
 type pageError struct{ text string }
 
 func (e *pageError) Error() string { return e.text }
 
-// checkPage looks at the answer to a request for a page before the library does. The library takes any XML for an empty
-// page, and allocates far more for some elements than they have bytes. An error that comes with status 200, as S3 is known
-// to do, gets another status.
+// checkPage checks the response to a request for a page before the library parses it. The library accepts any XML as an
+// empty page, and allocates far more memory for some elements than they have bytes. If an error has status 200, as S3
+// is known to send, checkPage changes the status.
 func checkPage(resp *http.Response) error {
 	defer resp.Body.Close()
 	b, err := readAll(resp, maxPage)
@@ -39,7 +39,7 @@ func checkPage(resp *http.Response) error {
 	case err != nil:
 		return err
 	case root == "Error":
-		resp.StatusCode = http.StatusBadRequest // its code tells what it is
+		resp.StatusCode = http.StatusBadRequest // the code in the body identifies the error
 		return nil
 	case root != "ListBucketResult":
 		return &pageError{"an answer that is not a listing"}
@@ -47,7 +47,7 @@ func checkPage(resp *http.Response) error {
 	return nil
 }
 
-// readAll reads an answer, which must be short and not take long.
+// readAll reads a response, which must be short and must arrive soon.
 func readAll(resp *http.Response, limit int64) (b []byte, err error) {
 	err = remote.Soon(resp.Body, func() error {
 		b, err = io.ReadAll(&limited{resp.Body, limit})
@@ -56,8 +56,8 @@ func readAll(resp *http.Response, limit int64) (b []byte, err error) {
 	return b, err
 }
 
-// checkAnswer looks at any other answer that the library reads whole: an error, or that to a write. What is not XML is left
-// to the library, which does not parse it then or fails.
+// checkAnswer checks any other response that the library reads as a whole: an error, or the response to a write. It
+// accepts text that is not XML, which the library either does not parse or rejects.
 func checkAnswer(resp *http.Response) error {
 	if resp.Body == nil || resp.Body == http.NoBody || resp.ContentLength == 0 {
 		return nil
@@ -77,7 +77,7 @@ func checkAnswer(resp *http.Response) error {
 	return nil
 }
 
-// checkTags bounds the tags of a document, and returns the name of its only root.
+// checkTags checks the limits for the tags of a document, and returns the name of its root element.
 func checkTags(b []byte) (root string, err error) {
 	var tags, entries, depth int
 	ended := false
@@ -106,7 +106,7 @@ func checkTags(b []byte) (root string, err error) {
 			return "", &pageError{"an answer that is not XML"}
 		case tag[0] == '?':
 			continue
-		case tag[0] == '!': // no server sends one, and more than this could hide in it
+		case tag[0] == '!': // no server sends one, and tags could be hidden in it
 			return "", &pageError{"an answer with a comment or a document type"}
 		case tag[0] == '/':
 			if depth--; depth < 0 {
@@ -139,7 +139,7 @@ func checkTags(b []byte) (root string, err error) {
 	return root, nil
 }
 
-// localName is the name of an element without its name space.
+// localName returns the name of an element without its namespace.
 func localName(tag []byte) string {
 	if end := bytes.IndexAny(tag, " \t\r\n/"); end >= 0 {
 		tag = tag[:end]
@@ -147,8 +147,8 @@ func localName(tag []byte) string {
 	return string(tag[bytes.LastIndexByte(tag, ':')+1:])
 }
 
-// An ascent checks that the keys of each page come after those of the pages before, as S3 promises. So a listing ends, and
-// no page comes twice.
+// An ascent checks that the keys of each page are greater than those of the pages before it, as S3 promises. This
+// ensures that a listing ends.
 type ascent struct {
 	last  string
 	begun bool

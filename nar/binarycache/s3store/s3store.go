@@ -1,5 +1,5 @@
-// Package s3store is a binary cache in a bucket of S3, or on a server that speaks its protocol, as Nix uses it at
-// s3://BUCKET. No other package imports the client, minio-go.
+// Package s3store accesses a binary cache in a bucket of S3, or of a server with the same protocol, as Nix does for
+// s3://BUCKET. No other package imports the client library, minio-go.
 package s3store
 
 import (
@@ -19,27 +19,27 @@ import (
 	"narseal/nar/binarycache/internal/remote"
 )
 
-// Options are what a store needs besides its URL.
+// Options are the settings of a store.
 type Options struct {
-	// Program and Release are what the program calls itself.
+	// Program and Release are the program's name and version in the User-Agent header.
 	Program, Release string
 }
 
 // A Store is a [binarycache.Store] in a bucket. The version of an object is its ETag.
 //
-// Whether the server checks If-Match and If-None-Match is found out before the first Put with a condition, by an object
-// that is deleted again. If it does not, a condition is checked right before, and Warnings says so. The version in Delete
-// is always checked right before.
+// Before the first Put with a condition, the Store writes a test object, and deletes it again, to find out whether the
+// server checks If-Match and If-None-Match. If it does not, the Store checks conditions right before each change, and
+// Warnings says so. For Delete, the version is always checked right before.
 //
-// An object of more than 100 MiB is sent in parts. If the program is killed meanwhile, they stay: a lifecycle rule
-// AbortIncompleteMultipartUpload of the bucket removes them.
+// An object of more than 100 MiB is sent in parts. If the program is killed during the upload, the parts stay on the
+// server. A lifecycle rule AbortIncompleteMultipartUpload of the bucket removes them.
 type Store struct {
 	*remote.Store
 	bucket *bucket
 	creds  *credentials.Credentials
 }
 
-// New returns the store at an s3:// URL with Nix's parameters. It sends nothing, and looks for no credentials.
+// New returns the store at an s3:// URL with Nix's parameters. It sends no request and does not look for credentials.
 func New(address string, o Options) (*Store, error) {
 	a, err := parse(address)
 	if err != nil {
@@ -63,26 +63,26 @@ func New(address string, o Options) (*Store, error) {
 	return &Store{remote.NewStore(b, t), b, creds}, nil
 }
 
-// URL is the address of the cache, without what does not say where it is.
+// URL returns the URL of the cache, with only the parameters that locate it.
 func (s *Store) URL() string { return s.bucket.url() }
 
-// Connect finds the credentials. Without it, the first request does.
+// Connect finds the credentials. If it is not called, the first request finds them.
 func (s *Store) Connect(ctx context.Context) error {
 	_, err := s.creds.GetWithContext(&credentials.CredContext{Context: ctx})
 	return err
 }
 
-// Files are those that credentials may be read from again when they expire.
+// Files returns the names of files from which credentials may be read again when they expire. Some may be empty.
 func (s *Store) Files() []string { return credentialFiles() }
 
 // Limits of listings.
 const (
 	pageSize  = 1000
-	maxEmpty  = 1000 // pages without an object, in a row
+	maxEmpty  = 1000 // maximum number of pages in a row without an object
 	dirMarker = "/"
 )
 
-// List goes through the objects of a directory, page by page.
+// List iterates over the objects of a directory, page by page.
 func (s *Store) List(ctx context.Context, dir string) iter.Seq2[binarycache.Object, error] {
 	return func(yield func(binarycache.Object, error) bool) {
 		fail := func(err error) { yield(binarycache.Object{}, s.bucket.transport.Fail("list", s.bucket.URL(dir), err)) }
@@ -133,14 +133,14 @@ func (s *Store) List(ctx context.Context, dir string) iter.Seq2[binarycache.Obje
 	}
 }
 
-// leftOver is how old a probe is whose run does not need it any more.
+// leftOver is the age from which a probe is no longer needed by its run.
 const leftOver = time.Hour
 
-// Clean deletes the objects by which runs that were killed have tried what the server can.
+// Clean deletes the test objects that killed runs left behind.
 func (s *Store) Clean(ctx context.Context) error {
 	page, err := s.page(ctx, s.bucket.prefix+remote.ProbePrefix, "")
 	if errors.Is(err, fs.ErrPermission) {
-		return nil // what stays is harmless
+		return nil // the objects are harmless
 	}
 	if err != nil {
 		return s.bucket.transport.Fail("clean", s.bucket.URL(""), err)
@@ -166,12 +166,12 @@ func (s *Store) page(ctx context.Context, prefix, token string) (page minio.List
 	return page, err
 }
 
-// listed is the object of an entry in the listing of a directory.
+// listed returns the object of an entry in the listing of a directory.
 func listed(e *minio.ObjectInfo, root, prefix string) (o binarycache.Object, ok bool) {
 	rest, ok := strings.CutPrefix(e.Key, prefix)
 	name := strings.TrimPrefix(e.Key, root)
 	if !ok || rest == "" || path.Base(rest) != rest || remote.CheckName("list", name) != nil {
-		return o, false // a directory, or none of a cache
+		return o, false // a directory, or not an object of a cache
 	}
 	return binarycache.Object{Name: name, Size: e.Size, ModTime: e.LastModified.Truncate(time.Second),
 		Version: binarycache.Version(strings.Trim(e.ETag, `"`))}, true

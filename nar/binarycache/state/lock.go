@@ -12,8 +12,8 @@ const (
 	lockTries = 100
 )
 
-// acquire opens the directory of the cache and locks it. Another run may remove both when it ends; acquire then tries
-// again.
+// acquire opens the directory of the cache and its lock, and locks it. If another run removes them at the same time
+// because it ends, acquire tries again.
 func (s *State) acquire(cache string) error {
 	for range lockTries {
 		if err := s.dir.Mkdir(s.id, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -61,8 +61,8 @@ func (s *State) isCurrent(root *os.Root, lock *os.File) bool {
 		same(s.dir, s.id, func() (fs.FileInfo, error) { return root.Stat(".") })
 }
 
-// errReplaced is wrapped by the error for a directory that was removed and made again while it was opened.
-var errReplaced = errors.New("it was replaced meanwhile")
+// errReplaced is wrapped by the error for a directory that was replaced while it was opened.
+var errReplaced = errors.New("it was replaced at the same time")
 
 // openOwnRoot opens a directory in dir. It must not be a symlink, and must belong to the user.
 func openOwnRoot(dir *os.Root, name string) (*os.Root, error) {

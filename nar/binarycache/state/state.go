@@ -35,18 +35,18 @@ type State struct {
 
 	mu      sync.Mutex
 	file    *os.File // nil when it was closed
-	end     int64    // of the whole lines in it, in bytes
-	most    int64    // bytes that the file may have
+	end     int64    // of complete lines in file, in bytes
+	most    int64    // maximum size of the file, in bytes
 	changes room     // for records of changes
 	copies  room
 	places  map[key]int64 // offset of the record in the file, by its input
 	results map[key]bool  // outputs of changes
 }
 
-// A room holds how many records there are, and how many there may be.
+// A room holds the number of records, and its maximum.
 type room struct{ n, most int }
 
-// Limits. A record takes about 70 bytes of memory, and one of a copy 40; the rest is read from the file.
+// Limits. A record of a change takes about 70 bytes of memory, and one of a copy 40; the rest is read from the file.
 const (
 	maxChanges = 1 << 22 // more are an error
 	maxCopies  = 1 << 19 // more are not remembered: the next run compares them with the input
@@ -252,8 +252,8 @@ func (s *State) read(offset int64) (Record, error) {
 	return parseRecord(b)
 }
 
-// Add writes a record. Call it before the change that the record describes. The record is durable, except for that of a
-// copy.
+// Add writes a record. Call it before the change that the record describes. The record is durable when Add returns,
+// unless it is that of a copy.
 func (s *State) Add(r Record) error {
 	if s == nil {
 		return nil
@@ -360,7 +360,7 @@ func (s *State) Close() error {
 	var err error
 	if s.file != nil {
 		if s.changes.n+s.copies.n == 0 {
-			s.root.Remove(s.name) // it may be gone: see Finish
+			s.root.Remove(s.name) // Finish may have removed it
 		}
 		err = s.file.Close()
 		s.file = nil

@@ -9,8 +9,8 @@ import (
 
 const openFlags = 0
 
-// lockFile does nothing, as files cannot be locked here: the user has to keep runs apart.
+// lockFile does nothing, because this system cannot lock files: the user must not start two runs at the same time.
 func lockFile(*os.File) error { return nil }
 
-// checkOwner does nothing, as owners are not known here.
+// checkOwner does nothing, because the owner of a file is unknown on this system.
 func checkOwner(fs.FileInfo) error { return nil }

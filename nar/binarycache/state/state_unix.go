@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// openFlags prevents an open from waiting for the other end of a FIFO.
+// openFlags keeps open from blocking on a FIFO.
 const openFlags = syscall.O_NONBLOCK
 
 // lockFile locks a file until it is closed or the process ends.

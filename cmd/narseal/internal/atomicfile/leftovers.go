@@ -12,19 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A file that is to be called FILE may have a hidden name beside it first. Its process holds an exclusive lock (flock)
-// on it, which ends with the process, however that happens. So a hidden file that can be locked is a leftover of a
-// process that was killed, and may be removed. As the names follow from FILE's, the next process that writes FILE finds
-// it without reading the directory.
+// A file that will be called FILE may first have a hidden name in the same directory. The process that writes it holds
+// an exclusive lock (flock) on it until the process ends, for whatever reason. A hidden file that can be locked is
+// therefore a leftover of a killed process and may be removed. Hidden names are derived from FILE, so the next process
+// that writes FILE finds leftovers without reading the directory.
 
 const (
 	hiddenPrefix = ".narseal-"
-	// hiddenNames is how many hidden names a file has. More than one is in use only if several processes write the file
-	// at the same time.
+	// hiddenNames is the number of hidden names of a file. More than one is in use only while several processes write
+	// the file at the same time.
 	hiddenNames = 16
 )
 
-// hiddenName is a hidden name for a file called base: after the file's own ones they are random.
+// hiddenName returns a hidden name for a file called base. Tries beyond hiddenNames get random names.
 func hiddenName(base string, try int) string {
 	n := rand.Uint64()
 	if try < hiddenNames {
@@ -35,7 +35,7 @@ func hiddenName(base string, try int) string {
 	return fmt.Sprintf("%s%016x", hiddenPrefix, n)
 }
 
-// IsHidden reports whether a name has the form of hidden ones.
+// IsHidden reports whether name has the form of a hidden name.
 func IsHidden(name string) bool {
 	digits, ok := strings.CutPrefix(name, hiddenPrefix)
 	return ok && len(digits) == 16 && strings.Trim(digits, "0123456789abcdef") == ""
@@ -56,7 +56,7 @@ func (d *Dir) claim(base string, create func(hidden string) error) (hidden strin
 	return hidden, err
 }
 
-// createHidden makes a file with a hidden name of base, and locks it.
+// createHidden creates a file with a hidden name of base, and locks it.
 func (d *Dir) createHidden(base string, perm fs.FileMode) (*os.File, string, error) {
 	var f *os.File
 	hidden, err := d.claim(base, func(hidden string) error {
@@ -69,7 +69,7 @@ func (d *Dir) createHidden(base string, perm fs.FileMode) (*os.File, string, err
 			return nil
 		}
 		f.Close()
-		return fs.ErrExist // another process takes it for a leftover
+		return fs.ErrExist // another process treats it as a leftover
 	})
 	if err != nil {
 		return nil, "", &os.PathError{Op: "create", Path: d.path(hidden), Err: err}
@@ -83,30 +83,30 @@ func (d *Dir) openNew(base string, perm fs.FileMode) (int, error) {
 	})
 }
 
-// lock locks a file. It reports false if another process has locked it, but true if the file system has no locks: then
-// nobody can lock it, and nobody removes it.
+// lock locks a file. It reports false if another process holds the lock. It reports true if the file system has no
+// locks: then no other process can lock the file either, so none removes it.
 func lock(f *os.File) bool {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != unix.EWOULDBLOCK
 }
 
-// isNamed reports whether an open file has this name in the directory.
+// isNamed reports whether base in the directory is the open file fd.
 func (d *Dir) isNamed(fd int, base string) bool {
 	var opened, named unix.Stat_t
 	return unix.Fstat(fd, &opened) == nil && unix.Fstatat(d.fd(), base, &named, unix.AT_SYMLINK_NOFOLLOW) == nil &&
 		opened.Dev == named.Dev && opened.Ino == named.Ino
 }
 
-// removeLeftovers removes the files with hidden names of base that no process holds.
+// removeLeftovers removes files with hidden names of base that no process has locked.
 func (d *Dir) removeLeftovers(base string) {
 	for try := range hiddenNames {
 		d.RemoveLeftover(hiddenName(base, try))
 	}
 }
 
-// RemoveLeftover removes a hidden file that no process holds, and reports whether it did. It removes no file of
-// another user, unless it is the superuser's process.
+// RemoveLeftover removes a hidden file that no process has locked, and reports whether it did. Only the superuser's
+// processes remove files of other users.
 func (d *Dir) RemoveLeftover(hidden string) bool {
-	// NFS locks only what can be written.
+	// NFS grants an exclusive lock only on a file that is open for writing.
 	fd, err := d.open(hidden, unix.O_RDWR)
 	if err != nil && err != unix.ENOENT {
 		fd, err = d.open(hidden, unix.O_RDONLY)

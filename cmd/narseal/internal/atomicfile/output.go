@@ -15,20 +15,21 @@ import (
 	"narseal/cmd/narseal/internal/pipe"
 )
 
-// An Output is where a command writes: a file that appears when it is committed, or a stream.
+// An Output is the destination of a command's output: a file that appears when it is committed, or a stream.
 type Output struct {
 	io.Writer
-	// Info describes what is written to, or what a file replaces. It is nil where that is unknown or new.
+	// Info describes the stream or device that is written to, or the file that is replaced. It is nil if that is
+	// unknown or if the file is new.
 	Info   fs.FileInfo
 	commit func() error
 	abort  func()
 }
 
-// Commit makes the output appear after all of it was written, and reports what the system says of it when it is
-// closed.
+// Commit makes a completely written output appear. It returns errors that the system reports only when the file is
+// synced or closed.
 func (o *Output) Commit() error { return o.commit() }
 
-// Abort leaves things as they were: it removes a file that was not committed. It does nothing after Commit.
+// Abort removes a file that was not committed, and leaves the file system as it was. It does nothing after Commit.
 func (o *Output) Abort() { o.abort() }
 
 // Stream returns an output that writes to w, a stream of the program such as stdout.
@@ -45,10 +46,10 @@ func Stream(reg *cleanup.Registry, w io.Writer) *Output {
 	return o
 }
 
-// Create returns an output that writes the file called name. A regular file, or none, is replaced when the output is
-// committed; a symlink stays, and what it points to is replaced. A device or a FIFO is written at once.
+// Create returns an output that writes the file called name. Commit creates a regular file, or replaces it. If name is
+// a symlink, it stays, and Commit replaces its target. A device or a FIFO is written directly.
 //
-// Create also removes hidden files beside name that a run left behind because it was killed.
+// Create also removes hidden files that killed runs left beside name.
 func Create(reg *cleanup.Registry, name string) (*Output, error) {
 	info, err := os.Stat(name)
 	switch {
@@ -58,7 +59,7 @@ func Create(reg *cleanup.Registry, name string) (*Output, error) {
 	case info.IsDir():
 		return nil, fmt.Errorf("%s is a directory", name)
 	case !info.Mode().IsRegular():
-		// A device or a FIFO cannot be replaced, only written.
+		// A device or a FIFO cannot be replaced.
 		f, err := os.OpenFile(name, os.O_WRONLY, 0)
 		if err != nil {
 			return nil, err
@@ -78,7 +79,7 @@ func Create(reg *cleanup.Registry, name string) (*Output, error) {
 	return &Output{Writer: r.File, Info: info, commit: r.Commit, abort: r.Abort}, nil
 }
 
-// create begins the replacement of a file, which old describes if it exists.
+// create begins the replacement of a file. old describes the present file, if there is one.
 func create(reg *cleanup.Registry, name string, old fs.FileInfo) (*Replacement, error) {
 	perm := fs.FileMode(0o666)
 	if old != nil {
@@ -99,15 +100,17 @@ func create(reg *cleanup.Registry, name string, old fs.FileInfo) (*Replacement, 
 	return r, nil
 }
 
-// SameFile reports whether in and out are one regular file, so that writing out would destroy in. Either may be nil.
+// SameFile reports whether in and out are the same regular file, so that writing out would destroy in. Either may be
+// nil.
 func SameFile(in, out fs.FileInfo) bool {
 	return in != nil && out != nil && in.Mode().IsRegular() && os.SameFile(in, out)
 }
 
 // IsClosed reports whether a stream of the program was closed when the program started. Go's runtime then opens the
-// null device in its place, for reading and writing (runtime/fds_unix.go). Python's subprocess.DEVNULL and "ignore" of
-// Node do that, too, and nothing tells them apart. Use IsClosed only where nobody discards the stream for the sake of the
-// exit status, as they do with lists. A shell's >/dev/null is for writing.
+// null device in its place, for reading and writing (runtime/fds_unix.go). Python's subprocess.DEVNULL and Node's
+// "ignore" open it in the same way and cannot be told apart from a closed stream. So do not use IsClosed for a stream
+// that callers discard because they want only the exit status, such as a list. A shell's >/dev/null is opened only for
+// writing, and does not count as closed.
 func IsClosed(stream any) bool {
 	f, ok := stream.(*os.File)
 	if !ok {
@@ -125,7 +128,8 @@ func IsClosed(stream any) bool {
 	return err == nil && flags&unix.O_ACCMODE == unix.O_RDWR
 }
 
-// Temp returns an empty temporary file that has no name, so that nothing is left of it however the program ends.
+// Temp returns an empty temporary file without a name. Nothing of it remains after the program ends, even if it is
+// killed.
 func Temp(reg *cleanup.Registry) (*os.File, error) {
 	f, err := openUnnamed(unix.AT_FDCWD, os.TempDir(), 0o600)
 	if !errors.Is(err, errors.ErrUnsupported) {

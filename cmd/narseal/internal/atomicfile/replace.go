@@ -11,11 +11,11 @@ import (
 	"narseal/cmd/narseal/internal/cleanup"
 )
 
-// A Dir is an open directory in which files are replaced. All operations are relative to the handle: a directory
-// that is renamed, or swapped for a symlink, stays the one that was opened.
+// A Dir is an open directory in which files are replaced. All operations are relative to its handle, so they stay in
+// the directory that was opened even if it is renamed or a symlink takes its place.
 type Dir struct {
 	f        *os.File
-	unsynced bool // opened in a way that fsync does not take
+	unsynced bool // opened with searchOnly: fsync would fail
 }
 
 // OpenDir opens the directory called name.
@@ -34,7 +34,7 @@ func OpenDir(name string) (*Dir, error) {
 	return &Dir{os.NewFile(uintptr(fd), name), searched}, nil
 }
 
-// NewDir returns a Dir for an open directory, which may be one that can be searched but not read.
+// NewDir returns a Dir for an open directory. The directory may have been opened for searching only.
 func NewDir(f *os.File) *Dir {
 	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
 	return &Dir{f, err == nil && searchOnly != 0 && flags&searchOnly == searchOnly}
@@ -45,10 +45,10 @@ func (d *Dir) Close() error { return d.f.Close() }
 
 func (d *Dir) fd() int { return int(d.f.Fd()) }
 
-// fsync is a variable for the tests.
+// fsync is a variable so that tests can replace it.
 var fsync = (*os.File).Sync
 
-// SetModTime sets the directory's modification time, and leaves its access time.
+// SetModTime sets the directory's modification time, but not its access time.
 func (d *Dir) SetModTime(t unix.Timespec) error {
 	if err := unix.UtimesNanoAt(d.fd(), ".", []unix.Timespec{{Nsec: utimeOmit}, t}, 0); err != nil {
 		return &os.PathError{Op: "utimensat", Path: d.f.Name(), Err: err}
@@ -56,7 +56,7 @@ func (d *Dir) SetModTime(t unix.Timespec) error {
 	return nil
 }
 
-// Sync makes the names in the directory durable. It is no error if the file system cannot sync directories.
+// Sync makes the names in the directory durable. It returns nil if the file system cannot sync directories.
 func (d *Dir) Sync() error {
 	if d.unsynced {
 		return nil
@@ -70,22 +70,23 @@ func (d *Dir) Sync() error {
 	return err
 }
 
-// A Replacement is a new file that takes the place of another one, or gets its name, when it is committed. Until then
-// it has no name where the system has such files, else a hidden one that ends with the program.
+// A Replacement is a new file that gets its name when it is committed, and replaces the file of that name, if any.
+// Until then it has no name, or, where the system does not support that, a hidden name that is removed when the program
+// ends.
 type Replacement struct {
 	*os.File
-	// Check, if not nil, is called just before the file takes its place, which it does not if there is an error.
+	// Check, if not nil, is called just before the file gets its name. If it returns an error, Commit fails.
 	Check   func() error
 	dir     *Dir
 	ownsDir bool
 	base    string
 	reg     *cleanup.Registry
-	hidden  string // empty: the file has no name
+	hidden  string // empty if the file has no name
 	release func(last func() error) error
 	done    bool
 }
 
-// Replace is [Dir.Replace] for the file called name.
+// Replace calls [Dir.Replace] for the file called name, in its directory.
 func Replace(reg *cleanup.Registry, name string, perm fs.FileMode) (*Replacement, error) {
 	dir, err := OpenDir(filepath.Dir(name))
 	if err != nil {
@@ -100,8 +101,8 @@ func Replace(reg *cleanup.Registry, name string, perm fs.FileMode) (*Replacement
 	return r, nil
 }
 
-// Replace makes an empty file, with the permissions perm less the umask, that takes the place of base in the
-// directory when it is committed. The directory must stay open until then.
+// Replace creates an empty file with the permissions perm, less the umask. When it is committed, it replaces the file
+// called base in the directory. The directory must stay open until then.
 func (d *Dir) Replace(reg *cleanup.Registry, base string, perm fs.FileMode) (*Replacement, error) {
 	f, err := openUnnamed(d.fd(), ".", perm)
 	switch {
@@ -116,7 +117,7 @@ func (d *Dir) Replace(reg *cleanup.Registry, base string, perm fs.FileMode) (*Re
 	return nil, err
 }
 
-// replaceNamed is Replace by way of a hidden file.
+// replaceNamed implements Replace with a hidden file.
 func (d *Dir) replaceNamed(reg *cleanup.Registry, base string, perm fs.FileMode) (*Replacement, error) {
 	r := &Replacement{dir: d, base: base, reg: reg}
 	var err error
@@ -130,7 +131,7 @@ func (d *Dir) replaceNamed(reg *cleanup.Registry, base string, perm fs.FileMode)
 	return r, nil
 }
 
-// SetModTime sets the modification time of a file that was not committed yet, and leaves its access time.
+// SetModTime sets the modification time of a file that is not yet committed, but not its access time.
 func (r *Replacement) SetModTime(t unix.Timespec) error {
 	dir, name, flags := r.dir.fd(), r.hidden, unix.AT_SYMLINK_NOFOLLOW
 	if name == "" {
@@ -142,7 +143,7 @@ func (r *Replacement) SetModTime(t unix.Timespec) error {
 	return nil
 }
 
-// Commit makes the file durable, puts it into its place and closes it. If it fails, Abort must still be called.
+// Commit makes the file durable, gives it its name and closes it. If it fails, Abort must still be called.
 func (r *Replacement) Commit() error {
 	if err := r.Sync(); err != nil {
 		return err
@@ -192,15 +193,15 @@ func (r *Replacement) closeDir() {
 	}
 }
 
-// linkUnnamed gives a file without a name the name base, and takes that away from the file that has it.
-// If there is a check, it takes the name only from a file.
+// linkUnnamed gives an unnamed file the name base, replacing the file that has it. It calls check, unless it is nil,
+// just before.
 func (d *Dir) linkUnnamed(f *os.File, base string, check func() error) error {
 	err := fs.ErrExist
 	if check == nil {
 		err = linkUnnamed(f, d.fd(), base)
 	}
 	if errors.Is(err, fs.ErrExist) {
-		// No call replaces a file by one without a name.
+		// No system call replaces a file with an unnamed one, so the unnamed file gets a hidden name first.
 		lock(f)
 		return d.swap(base, func(string) error {
 			if check == nil {
@@ -215,14 +216,14 @@ func (d *Dir) linkUnnamed(f *os.File, base string, check func() error) error {
 	return nil
 }
 
-// Link makes base in the directory d another name of the file that is called target in the directory from, and takes
-// base away from the file that has it. Just before that it calls check, with a hidden name in d that the file has then,
-// and leaves things as they were if that fails.
+// Link makes base in d a hard link to the file called target in from, replacing the file that is called base. Just
+// before that, it calls check with a hidden name in d that already links to the file. If check fails, Link changes
+// nothing.
 func (d *Dir) Link(reg *cleanup.Registry, base string, from *Dir, target string, check func(hidden string) error) error {
 	fd, err := from.open(target, unix.O_RDONLY)
 	if err == nil {
 		defer unix.Close(fd)
-		_ = unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) // keeps others from removing the hidden name
+		_ = unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) // keeps other processes from removing the hidden name
 	}
 	err = reg.Atomic(func() error {
 		return d.swap(base, check, func(hidden string) error {
@@ -235,7 +236,7 @@ func (d *Dir) Link(reg *cleanup.Registry, base string, from *Dir, target string,
 	return d.Sync()
 }
 
-// swap has link give a file a hidden name, and then renames that to base if check, unless it is nil, allows it.
+// swap calls link, which gives a file a hidden name, then check, unless it is nil, and then renames the file to base.
 func (d *Dir) swap(base string, check, link func(hidden string) error) error {
 	hidden, err := d.claim(base, link)
 	if err != nil {
@@ -264,14 +265,14 @@ func (d *Dir) remove(base string) { _ = unix.Unlinkat(d.fd(), base, 0) }
 
 func (d *Dir) path(base string) string { return filepath.Join(d.f.Name(), base) }
 
-// open opens a file in the directory. It follows no symlink and waits for nobody.
+// open opens a file in the directory. It follows no symlink, and does not block on a FIFO.
 func (d *Dir) open(base string, flags int) (int, error) {
 	return retry(func() (int, error) {
 		return unix.Openat(d.fd(), base, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	})
 }
 
-// retry calls a system call until no signal interrupts it.
+// retry repeats a system call while signals interrupt it.
 func retry(call func() (int, error)) (int, error) {
 	for {
 		n, err := call()

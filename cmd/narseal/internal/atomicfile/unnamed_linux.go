@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// searchOnly opens a directory that may be searched but not read.
+// searchOnly is the flag that opens a directory for searching only. It works without read permission.
 const searchOnly = unix.O_PATH
 
 const utimeOmit = unix.UTIME_OMIT
 
-// openUnnamed makes a file without a name in the directory called name, relative to the open directory dir. The file
-// vanishes when it is closed, unless linkUnnamed gives it a name. The error is errors.ErrUnsupported if the file
-// system has no such files, or if /proc, which linkUnnamed needs, is missing.
+// openUnnamed creates a file without a name in the directory called name, relative to the open directory dir. The file
+// vanishes when it is closed, unless linkUnnamed gives it a name. The error is errors.ErrUnsupported if the file system
+// does not support such files, or if /proc, which linkUnnamed needs, is missing.
 func openUnnamed(dir int, name string, perm fs.FileMode) (*os.File, error) {
 	fd, err := retry(func() (int, error) {
 		return unix.Openat(dir, name, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, uint32(perm.Perm()))
@@ -36,8 +36,8 @@ func openUnnamed(dir int, name string, perm fs.FileMode) (*os.File, error) {
 	return f, nil
 }
 
-// linkUnnamed gives a file without a name the name base in the open directory dir. A file of that name stays, and
-// the error is fs.ErrExist.
+// linkUnnamed gives an unnamed file the name base in the open directory dir. If base exists, it stays, and the error is
+// fs.ErrExist.
 func linkUnnamed(f *os.File, dir int, base string) error {
 	return unix.Linkat(unix.AT_FDCWD, procPath(f), dir, base, unix.AT_SYMLINK_FOLLOW)
 }

@@ -8,13 +8,13 @@ import (
 	"os"
 )
 
-// searchOnly is 0 where no directory can be opened that may be searched but not read.
+// searchOnly is 0 where a directory cannot be opened for searching only.
 const searchOnly = 0
 
 // utimeOmit is UTIME_OMIT of macOS' sys/stat.h.
 const utimeOmit = -2
 
-// openUnnamed fails: only Linux can give a file without a name a name later.
+// openUnnamed fails: only Linux can give an unnamed file a name later.
 func openUnnamed(int, string, fs.FileMode) (*os.File, error) { return nil, errors.ErrUnsupported }
 
 func linkUnnamed(*os.File, int, string) error { return errors.ErrUnsupported }

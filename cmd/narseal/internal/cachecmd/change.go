@@ -88,7 +88,8 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string, m 
 // change changes one cache, or writes another.
 func (o *ChangeOptions) change(ctx context.Context, r *run, bo *binarycache.RewriteOptions, from, to *cachestore.Cache) error {
 	dir := ""
-	// A ledger tells what another cache lacks; and of several runs of shards none keeps the others from writing it.
+	// A run with a ledger and an output needs no state: the ledger and the output show what is left to do. It also
+	// takes no lock, so that runs of several shards can write the output at the same time.
 	if !o.DryRun && (bo.Output == nil || r.ledger == nil) {
 		var err error
 		bo.State, dir, err = openState(r.Env, o.State, to, o.shardName(), o.work(r.rep.command, bo), bo.Once && bo.Output == nil)
@@ -128,8 +129,8 @@ func closeState(s *state.State) error {
 	return s.Close()
 }
 
-// rewriteOptions are those for package binarycache, without what a run adds. One cache is written to another, which may
-// be the same.
+// rewriteOptions returns the options for package binarycache, without those that the run adds. from and to are the same
+// cache if it is changed in place.
 func (o *ChangeOptions) rewriteOptions(from, to *cachestore.Cache) (*binarycache.RewriteOptions, error) {
 	bo := &binarycache.RewriteOptions{DryRun: o.DryRun, Prune: o.Prune, Level: o.Level, SecretKeys: o.SecretKeys}
 	if o.Compression != command.SameCompression {
@@ -139,7 +140,7 @@ func (o *ChangeOptions) rewriteOptions(from, to *cachestore.Cache) (*binarycache
 		}
 	}
 	if o.Level != 0 && bo.Compression == "" {
-		return nil, terminal.Usage("the formats' levels differ", "--level: say --compression, too")
+		return nil, terminal.Usage("the formats' levels differ", "--level needs --compression")
 	}
 	if _, err := compression.Compress(io.Discard, cmp.Or(bo.Compression, compression.None), compression.Options{Level: o.Level}); err != nil {
 		return nil, terminal.Usage("", "%w", err)
@@ -149,7 +150,7 @@ func (o *ChangeOptions) rewriteOptions(from, to *cachestore.Cache) (*binarycache
 			return nil, terminal.Usage("without --output the cache is changed in place", "input and output are the same cache")
 		}
 		if o.Prune {
-			return nil, terminal.Usage("", "--prune deletes from a cache that is changed in place: not with --output")
+			return nil, terminal.Usage("it deletes from a cache that is changed in place", "--prune cannot be used with --output")
 		}
 		bo.Output = to.Store
 	}
@@ -163,13 +164,14 @@ func (o *ChangeOptions) rewriteOptions(from, to *cachestore.Cache) (*binarycache
 	return bo, nil
 }
 
-// exclude says which paths are left out: those that the user names, and those that a rule replaces in all others.
+// exclude returns a function that reports whether to leave a path out: those that the user names, and those that a rule
+// replaces with another path.
 func (o *ChangeOptions) exclude() func(base string) bool {
 	replaced := func(base string) bool { return o.Rules != nil && !o.Rename && o.Rules.Apply(base) != base }
 	return func(base string) bool { return o.Exclude[base[:storepath.HashLen]] || replaced(base) }
 }
 
-// idempotent reports whether rules find nothing in what they have written.
+// idempotent reports whether the rules leave their own replacements unchanged.
 func idempotent(set *rules.Set) bool {
 	for i := range set.Len() {
 		if to := set.Rule(i).To; set.Apply(to) != to {
@@ -179,8 +181,8 @@ func idempotent(set *rules.Set) bool {
 	return true
 }
 
-// work describes everything that decides what becomes of a path. If the work must not be done twice, that is the rules
-// alone: another key, compression or version of the program does not make it other work.
+// work describes everything that affects how a path is changed. If rules change a cache in place and must not be
+// applied twice, it describes only the rules: another key, compression or version must not start the work again.
 func (o *ChangeOptions) work(name string, bo *binarycache.RewriteOptions) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "cache %s\n", name)
@@ -200,7 +202,8 @@ func (o *ChangeOptions) work(name string, bo *binarycache.RewriteOptions) string
 	return b.String()
 }
 
-// restrict restricts a run that reads one cache and writes another. Its state, if there is one, is open.
+// restrict gives up all rights except those to read one cache and write the other. state is the directory of the run's
+// state, which is already open, or empty.
 func (o *ChangeOptions) restrict(e *command.Env, from, to *cachestore.Cache, state string) error {
 	p := policy(&o.Options, from)
 	to.Grant(&p, !o.DryRun)
@@ -210,7 +213,7 @@ func (o *ChangeOptions) restrict(e *command.Env, from, to *cachestore.Cache, sta
 	return e.Restrict(p)
 }
 
-// summarize says in one line how a run ended.
+// summarize describes in one line how a run ended.
 func summarize(s binarycache.Summary, dry bool) string {
 	changed := "changed"
 	if dry {

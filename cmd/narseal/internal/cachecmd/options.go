@@ -17,51 +17,51 @@ import (
 	"narseal/nar/binarycache"
 )
 
-// Options are those of all commands on caches.
+// Options are the options that all commands on caches share.
 type Options struct {
 	command.Common
 	Cache string // as the user gives it, see cachestore.Open
-	Netrc string // a file with credentials for caches behind HTTP; empty: the user's own
-	Jobs  int    // paths to work on at a time
-	// Version is that of narseal. Another version does not continue a run.
+	Netrc string // a file with credentials for HTTP caches; empty: the user's own
+	Jobs  int    // the number of paths to process at the same time
+	// Version is narseal's version. A run is not continued by another version.
 	Version string
 	Selection
 
 	Ledger  string        // a file, or the URL of an object
 	Metrics string        // a file
-	MaxAge  time.Duration // of the input; 0: any
+	MaxAge  time.Duration // the maximum age of the input; 0: any
 
 	measuring bool // metrics are written
 }
 
-// VerifyOptions are those of cache verify.
+// VerifyOptions are the options of cache verify.
 type VerifyOptions struct {
 	Options
 	List command.ListOptions
 }
 
-// ChangeOptions are those of the commands that change a cache, or write another one.
+// ChangeOptions are the options of the commands that change a cache or write another one.
 type ChangeOptions struct {
 	Options
 	Output      string // a cache; empty: in place
 	SecretKeys  []signature.SecretKey
-	Compression string // that of package compression, or command.SameCompression
+	Compression string // a name from package compression, or command.SameCompression
 	Level       int
 	Prune       bool
 	DryRun      bool
-	Overlay     bool   // write to Output only what changes
-	Priority    int    // of the overlay; 0: 10 below that of the cache
-	State       string // the directory in which runs are remembered; empty: the user's own
+	Overlay     bool   // write only changed paths to Output
+	Priority    int    // of the overlay; 0: 10 less than that of the cache
+	State       string // the directory for the state of runs; empty: the user's own
 	OnCMS       macho.CMSPolicy
 
-	// Of cache rewrite:
+	// For cache rewrite:
 	Rules     *rules.Set
 	Encodings rules.Encodings
 	Repair    filter.RepairMode
-	Rename    bool // paths that a rule names on its left side: give them the name on its right side, instead of leaving them out
+	Rename    bool // give paths that a rule names on its left side the name on its right side, instead of leaving them out
 }
 
-// options are those for package binarycache, for a run that was planned.
+// options returns the options for package binarycache for a planned run.
 func (o *Options) options(p *plan, r *run) binarycache.Options {
 	r.mu.Lock()
 	r.age.listed, r.members = p.listed, p.members
@@ -69,10 +69,10 @@ func (o *Options) options(p *plan, r *run) binarycache.Options {
 	return binarycache.Options{TrustedKeys: o.TrustedKeys, Hashes: p.hashes, Select: p.selected, Since: o.Since, Jobs: o.Jobs, Done: r.done}
 }
 
-// hintPaths is what can be done about a cache that cannot be listed.
+// hintPaths is the hint for a cache that cannot be listed.
 const hintPaths = "list the paths to work on in a file: --paths FILE, such as a channel's store-paths.xz"
 
-// explain makes wrong usage of a run that ends because its cache cannot be listed.
+// explain turns the error of a cache that cannot be listed into a usage error.
 func (o *Options) explain(cache *cachestore.Cache, err error) error {
 	if len(o.Lists) == 0 && cache.Dir == "" && errors.Is(err, errors.ErrUnsupported) {
 		return terminal.Usage(hintPaths, "%w", err)

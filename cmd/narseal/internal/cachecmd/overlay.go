@@ -21,9 +21,9 @@ import (
 func (o *ChangeOptions) checkOverlay() error {
 	switch {
 	case o.Overlay && o.Output == "":
-		return terminal.Usage("--output CACHE names it", "--overlay: an overlay is a cache of its own")
+		return terminal.Usage("an overlay is a separate cache", "--overlay needs --output")
 	case o.Priority != 0 && !o.Overlay:
-		return terminal.Usage("", "--priority is that of an --overlay")
+		return terminal.Usage("", "--priority needs --overlay")
 	case o.Priority < 0:
 		return terminal.Usage("", "--priority %d: want at least 1", o.Priority)
 	case o.Prune && o.Shard.Count > 1:
@@ -39,7 +39,7 @@ func (o *ChangeOptions) warnUnchecked(t *terminal.Terminal, from *cachestore.Cac
 	}
 }
 
-// publicKeys are those that belong to the secret keys.
+// publicKeys returns the public keys of the secret keys.
 func (o *ChangeOptions) publicKeys() []string {
 	var keys []string
 	for _, k := range o.SecretKeys {
@@ -48,7 +48,7 @@ func (o *ChangeOptions) publicKeys() []string {
 	return keys
 }
 
-// writePage writes what an overlay has for people.
+// writePage writes the overlay's index.html and its public keys.
 func (o *ChangeOptions) writePage(ctx context.Context, r *run, from, to *cachestore.Cache) error {
 	err := overlaypage.Write(ctx, to.Store, &overlaypage.Page{
 		Input: from.Name, Keys: o.publicKeys(), Version: o.Version, Now: time.Now(),
@@ -64,8 +64,8 @@ func (o *ChangeOptions) writePage(ctx context.Context, r *run, from, to *cachest
 	return nil
 }
 
-// ledgerWork says what a ledger is of: everything that decides what becomes of a NAR, and who signs it. Where the cache
-// lies and what it is written to does not matter: what was changed must be there to be skipped.
+// ledgerWork describes the work that a ledger records: everything that affects how a NAR is changed, and who signs it.
+// It does not name the caches: a changed path is skipped only if the output has it.
 func (o *ChangeOptions) ledgerWork(name string) ledger.Options {
 	w := ledger.Options{Command: "cache " + name}
 	if o.DryRun {

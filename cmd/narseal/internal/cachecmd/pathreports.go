@@ -12,11 +12,12 @@ import (
 	"narseal/nar/storepath"
 )
 
-// maxPathText is how much of a report's paths is kept in memory, in bytes. The rest is in a temporary file: a cache has
-// as many paths, and errors of any text, as it likes.
+// maxPathText limits the bytes of a report's paths that are kept in memory. The rest goes to a temporary file, since
+// the cache decides how many paths there are and how long their errors are.
 const maxPathText = 1 << 20
 
-// pathReports are the objects of a report for each path, as text. They are written in the order of the hash parts.
+// pathReports holds one JSON object for each path of a report, as text. They are written in the order of the hash
+// parts.
 type pathReports struct {
 	open func() (spill.File, error) // a temporary file
 
@@ -27,14 +28,14 @@ type pathReports struct {
 	err   error
 }
 
-// pathPart is where the text of a path is: in file, and behind that in text.
+// pathPart locates the object of a path. Offsets count from the start of file and continue in text.
 type pathPart struct {
 	hash   [storepath.HashLen]byte
 	offset int64
 	length int
 }
 
-// add writes the object of a path.
+// add adds the object of a path.
 func (p *pathReports) add(storePath string, fields func(*report.Object)) {
 	part := pathPart{offset: p.size + int64(p.text.Len())}
 	copy(part.hash[:], path.Base(storePath))
@@ -49,7 +50,7 @@ func (p *pathReports) fail(err error) {
 	}
 }
 
-// Write implements [io.Writer] for add.
+// Write implements [io.Writer] for report.WriteElement.
 func (p *pathReports) Write(b []byte) (int, error) {
 	p.text.Write(b)
 	if p.text.Len() <= maxPathText {

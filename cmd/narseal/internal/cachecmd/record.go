@@ -17,7 +17,7 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// openLedger opens the ledger of a run, if there is one. work is what it is of.
+// openLedger opens the ledger of a run, if there is one. work describes the work that it records.
 func (r *run) openLedger(ctx context.Context, o *Options, work ledger.Options) error {
 	if o.Ledger == "" {
 		return nil
@@ -40,27 +40,27 @@ func (r *run) openLedger(ctx context.Context, o *Options, work ledger.Options) e
 	return err
 }
 
-// recorded runs a command with a ledger of some work, if there is one.
+// recorded calls f with an open ledger for work.
 func (r *run) recorded(ctx context.Context, o *Options, work ledger.Options, f func() error) error {
 	if err := r.openLedger(ctx, o, work); err != nil {
 		return err
 	}
-	defer r.ledger.Close() // again, if it was not run
+	defer r.ledger.Close() // if run did not close it
 	return f()
 }
 
-// grantRecords adds to a policy what is written beside a cache.
+// grantRecords adds the rights for writing the ledger and the metrics to a policy.
 func (o *Options) grantRecords(p *sandbox.Policy) {
 	p.Create = append(p.Create, o.Metrics)
 	p.Network = p.Network || cachestore.IsURL(o.Ledger)
 }
 
-// skip says of the paths of cache verify, and of a run that writes nothing, what the ledger knows of them.
+// skip reports whether the ledger has a path. It is for cache verify and for runs that write nothing.
 func (r *run) skip(_ context.Context, n *narinfo.Info) (bool, error) {
 	return r.ledger.Find(hashPart(n), narinfo.HashText(n.NarHash)) != ledger.New, nil
 }
 
-// skipChange is skip of a run that writes a cache: what was changed must be there.
+// skipChange returns the skip function of a run that writes a cache: a changed path must still be there.
 func (r *run) skipChange(bo *binarycache.RewriteOptions) func(context.Context, *narinfo.Info) (bool, error) {
 	if bo.DryRun {
 		return r.skip
@@ -71,7 +71,7 @@ func (r *run) skipChange(bo *binarycache.RewriteOptions) func(context.Context, *
 		case state == ledger.New:
 			return false, nil
 		case bo.Output == nil:
-			return state != ledger.Changed, nil // else somebody has put it back
+			return state != ledger.Changed, nil // a changed path that has its old hash was put back by somebody
 		case bo.Overlay && state == ledger.Unchanged:
 			return true, nil
 		}
@@ -89,7 +89,7 @@ func (r *run) skipChange(bo *binarycache.RewriteOptions) func(context.Context, *
 
 func hashPart(n *narinfo.Info) string { return hashPartOf(narinfo.Name(n.Base)) }
 
-// record writes a path that is done to the ledger. An error ends the run.
+// record writes a finished path to the ledger. An error ends the run.
 func (r *run) record(res binarycache.Result, f *pathFound) {
 	if r.ledger == nil {
 		return
@@ -101,7 +101,7 @@ func (r *run) record(res binarycache.Result, f *pathFound) {
 	}
 }
 
-// ledgerLine returns the line of a path, unless the next run has to look at it again in any case.
+// ledgerLine returns the ledger line of a path. ok is false if the next run has to process the path again in any case.
 func ledgerLine(res *binarycache.Result, f *pathFound) (line ledger.Line, ok bool) {
 	line = ledger.Line{StorePath: res.StorePath, NarHash: sriOfNix(res.NarHash), Status: string(res.Status)}
 	switch res.Status {
@@ -115,7 +115,7 @@ func ledgerLine(res *binarycache.Result, f *pathFound) (line ledger.Line, ok boo
 		return line, res.StorePath != "" && isPermanent(res.Err)
 	case binarycache.Changed:
 		line.NewNarHash = sriOfNix(res.NewHash)
-	case binarycache.Finished: // the run before was killed between the cache and the ledger
+	case binarycache.Finished: // the last run was killed after it wrote the cache and before it wrote the ledger
 		line.Status = string(binarycache.Unchanged)
 		if res.NewHash != "" && res.NewHash != res.NarHash {
 			line.Status, line.NewNarHash = string(binarycache.Changed), sriOfNix(res.NewHash)
@@ -128,18 +128,18 @@ func ledgerLine(res *binarycache.Result, f *pathFound) (line ledger.Line, ok boo
 	return line, true
 }
 
-// isPermanent reports whether a path fails until the cache changes.
+// isPermanent reports whether a path will fail with err until the cache changes.
 func isPermanent(err error) bool {
 	var signature *filter.SignatureError
 	return errors.As(err, &signature) || errors.Is(err, binarycache.ErrMismatch) || errors.Is(err, binarycache.ErrUntrusted) ||
 		errors.Is(err, binarycache.ErrConflict) || errors.Is(err, fs.ErrNotExist)
 }
 
-// maxLedgerPaths bounds the paths in a line, in bytes: they share the names of deep directories only until they are
-// written.
+// maxLedgerPaths limits the bytes of the file paths in a line. In memory, paths in deep directories share the
+// directories' names; written out, they do not.
 const maxLedgerPaths = 1 << 20
 
-// ledgerSignatures are those of a list that a ledger has: what is invalid or was repaired.
+// ledgerSignatures selects the signatures that a ledger records: those that are invalid or were repaired.
 func ledgerSignatures(list []filter.Signature) (kept []ledger.Signature, omitted int64) {
 	left := maxLedgerPaths
 	for i := range list {

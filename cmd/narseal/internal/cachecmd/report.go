@@ -12,7 +12,7 @@ import (
 	"narseal/nar/binarycache"
 )
 
-// cacheReport is what --report writes of a cache.
+// cacheReport is the report that --report writes about a cache.
 type cacheReport struct {
 	command       string
 	cache, output string
@@ -24,9 +24,9 @@ type cacheReport struct {
 	paths         pathReports
 }
 
-// add writes the part of one path. It has an archive unless the path failed, or was finished before.
+// add adds one path to the report. It describes the archive, unless the path failed or f is nil.
 func (r *cacheReport) add(res binarycache.Result, f *pathFound) {
-	name := cmp.Or(res.StorePath, res.Info) // of a narinfo that cannot be read
+	name := cmp.Or(res.StorePath, res.Info) // the narinfo's name, if it could not be read
 	r.paths.add(name, func(o *report.Object) {
 		o.Field("storePath", name)
 		done := res.Err == nil && f != nil
@@ -61,7 +61,7 @@ func (r *cacheReport) end(sum binarycache.Summary, err error) {
 	r.summary = sum
 }
 
-// sriOfNix is report.SRI of a hash as narinfos have it, and empty if there is none.
+// sriOfNix converts a hash from a narinfo to the form of report.SRI. It returns "" if s is not a SHA-256 hash.
 func sriOfNix(s string) string {
 	h, err := nixhash.ParseAny(s, nil)
 	if err != nil || len(h.Digest()) != sha256.Size {
@@ -70,7 +70,7 @@ func sriOfNix(s string) string {
 	return report.SRI([sha256.Size]byte(h.Digest()))
 }
 
-// write writes the report piece by piece: it may be long.
+// write writes the report piece by piece, because it may be long.
 func (r *cacheReport) write(w io.Writer) error {
 	return report.Write(w, func(o *report.Object) {
 		o.Field("schema", report.Schema)
@@ -92,10 +92,10 @@ func (r *cacheReport) write(w io.Writer) error {
 	})
 }
 
-// inputAge says how old the input is.
+// inputAge is the age of the input, as JSON.
 type inputAge struct {
 	Newest *time.Time `json:"newestNarinfo,omitempty"`
-	Listed *time.Time `json:"list,omitempty"` // when the oldest list was changed
+	Listed *time.Time `json:"list,omitempty"` // when the oldest list was last changed
 	Age    int64      `json:"ageSeconds"`
 }
 

@@ -26,17 +26,17 @@ import (
 // run is one call of a command.
 type run struct {
 	*command.Env
-	cfg    filter.Config // which each path gets a copy of
+	cfg    filter.Config // each path uses a copy
 	write  bool
 	name   string      // of the cache, as the user gives it
-	out    io.Writer   // for the paths that change
-	list   report.List // of verify, else nil
+	out    io.Writer   // for the names of changed paths
+	list   report.List // only of cache verify; else nil
 	file   *command.ReportFile
 	rep    *cacheReport
-	budget *report.Budget // for what is kept of the paths
+	budget *report.Budget // for what is remembered of the paths
 	total  report.Tally
 
-	// unsigned is what a slice counts as that needs a signature and has none, and missing how many there are.
+	// unsigned says how a slice counts that needs a signature but has none. missing is the number of such slices.
 	unsigned report.Unsigned
 	missing  int64
 	absent   int64 // paths of a list that the cache does not have
@@ -46,10 +46,10 @@ type run struct {
 	read   atomic.Int64   // bytes of NARs
 	age    age            // of the input
 
-	members *worklist.Members // of a closure; nil: there is none
+	members *worklist.Members // of a closure; nil without one
 	stop    func(error)       // ends the run
 
-	invalid bool // a path was passed on, or refused, with an invalid signature
+	invalid bool // a path with an invalid signature was passed on or refused
 	failed  bool
 	outErr  error
 
@@ -58,10 +58,10 @@ type run struct {
 	changed atomic.Int64 // paths
 
 	mu    sync.Mutex
-	found map[string]*pathFound // by store path, until it is reported
+	found map[string]*pathFound // by store path, until the path is reported
 }
 
-// newRun begins a run of a command on a cache. Its report is opened.
+// newRun begins a run of a command on a cache, and opens its report.
 func newRun(e *command.Env, o *Options, cache, name string, m *meters) (*run, error) {
 	file, err := e.OpenReport(o.Report)
 	if err != nil {
@@ -80,11 +80,11 @@ func newRun(e *command.Env, o *Options, cache, name string, m *meters) (*run, er
 	return r, nil
 }
 
-// run does the work, with progress, and writes the report. When the program is stopped, the work gets the time to
-// remove what it is writing.
+// run calls work, shows its progress and writes the report. When a signal stops the program, run gives work some time
+// to remove partial output.
 func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context.Context) (binarycache.Summary, error)) (binarycache.Summary, error) {
 	p := r.Terminal.Progress()
-	p.BeginItems(1, 1) // Planned knows better soon
+	p.BeginItems(1, 1) // until Planned is called
 	o.Planned = func(paths int, bytes int64) {
 		p.SetTotals(int64(paths), bytes)
 		r.meters.plan(paths, bytes)
@@ -117,7 +117,7 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 	return sum, errors.Join(err, r.file.Write(r.rep.write))
 }
 
-// outcome is how the command ends: an error outweighs an invalid signature.
+// outcome returns the error that the command ends with. Failed paths outweigh invalid signatures.
 func (r *run) outcome(o *Options, invalid bool) error {
 	if r.absent > 0 {
 		r.Terminal.Warnf("the cache does not have %s of --paths; --verbose lists them", report.Plural(r.absent, "path", "paths"))
@@ -126,7 +126,7 @@ func (r *run) outcome(o *Options, invalid bool) error {
 		r.Terminal.Warnf("%s has no paths: there is no narinfo in it", r.name)
 	}
 	if at := r.age.of(); !at.IsZero() {
-		r.Terminal.Infof("the input is of %s", at.UTC().Format(time.RFC3339))
+		r.Terminal.Infof("the input was last changed at %s", at.UTC().Format(time.RFC3339))
 	}
 	if err := r.age.check(o.MaxAge, time.Now()); err != nil {
 		r.failed = true
@@ -141,17 +141,17 @@ func (r *run) outcome(o *Options, invalid bool) error {
 	return nil
 }
 
-// pathFound is what the filter has found of a path. It is reported when the path is done: only then is it known that
-// the NAR was the right one.
+// pathFound holds what the filter found in a path. It is reported when the path is finished, because only then is the
+// NAR known to match its narinfo.
 type pathFound struct {
 	*report.Archive
 	tally   report.Tally // of all slices, whether the archive lists them or not
 	invalid []filter.Signature
-	more    int64 // invalid signatures of the output that did not fit into invalid
+	more    int64 // invalid signatures of the output that the budget kept out of invalid
 	result  filter.Result
 }
 
-// record collects what a run of cfg finds, as far as the budget allows, and counts all of it.
+// record makes cfg record what its next run finds, up to the budget, and count all of it.
 func (f *pathFound) record(cfg *filter.Config, unsigned report.Unsigned, b *report.Budget, mend report.Repair) {
 	f.Record(cfg)
 	list := cfg.Observer.Signature
@@ -172,12 +172,12 @@ func (f *pathFound) record(cfg *filter.Config, unsigned report.Unsigned, b *repo
 	}
 }
 
-// inspect is binarycache's Inspect.
+// inspect implements Inspect of binarycache.VerifyOptions.
 func (r *run) inspect(ctx context.Context, p *binarycache.Path, src io.Reader) error {
 	return r.filter(ctx, p, nil, src)
 }
 
-// filter is binarycache's Filter.
+// filter implements Filter of binarycache.RewriteOptions.
 func (r *run) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src io.Reader) error {
 	r.Terminal.Progress().At(&p.StorePath)
 	cfg := r.cfg
@@ -208,7 +208,7 @@ func (r *run) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src 
 		return fmt.Errorf("%w (%w)", err, binarycache.ErrRetry)
 	}
 	if err == nil {
-		r.budget.Entry(p.NarSize) // that is how much was read, or the path fails
+		r.budget.Entry(p.NarSize) // exactly this much was read, or the path fails
 	}
 	f.Count(cfg.Rules, &f.result, false)
 	if !p.Again {
@@ -233,7 +233,7 @@ func runCopy(cfg *filter.Config, dst io.Writer, src io.Reader) (filter.Result, e
 	return cfg.RunAt(dst, f, size, nil)
 }
 
-// done is binarycache's Done.
+// done implements Done of binarycache.Options.
 func (r *run) done(res binarycache.Result) {
 	r.Terminal.Progress().AddItem()
 	r.mu.Lock()
@@ -335,5 +335,5 @@ func (r *run) add(res binarycache.Result, f *pathFound) {
 	}
 }
 
-// hashPartOf is the hash part in the name of a narinfo.
+// hashPartOf returns the hash part in the name of a narinfo.
 func hashPartOf(info string) string { return strings.TrimSuffix(info, narinfo.Suffix) }

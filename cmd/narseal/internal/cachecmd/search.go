@@ -16,8 +16,8 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// A search reads what the paths of a closure refer to. A narinfo that it cannot read, or that no trusted key has signed,
-// puts the path in doubt: the work on it settles that, but another shard may work on it, or --since leave it out.
+// A search reads the references of the paths of a closure. It doubts a path whose narinfo is missing or damaged, or is not
+// signed by a trusted key. Processing the path settles that; but another shard may process it, or --since leave it out.
 type search struct {
 	store   binarycache.Store
 	trusted []signature.PublicKey
@@ -31,19 +31,21 @@ func (o *Options) newSearch(s binarycache.Store) *search {
 	return &search{store: s, trusted: o.TrustedKeys, members: worklist.NewMembers()}
 }
 
-// references returns what a path refers to, by its narinfo.
+// references returns the references that the narinfo of a path lists.
 func (s *search) references(ctx context.Context, h worklist.Hash) ([]string, error) {
 	dir, err := s.storeDir(ctx)
 	if err != nil {
 		return nil, err
 	}
 	n, err := binarycache.Info(ctx, s.store, narinfo.Name(h.String()), dir)
+	var store *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.members.Doubt(h, "the cache does not have it")
 		return nil, nil
-	case err != nil:
-		// What a damaged narinfo lists is worked on, too. If the cache cannot be read, that is the error.
+	case errors.As(err, &store):
+		return nil, err
+	case err != nil: // the narinfo is damaged; the references that it lists are processed
 		names, failed := binarycache.References(ctx, s.store, h.String())
 		if failed == nil {
 			s.members.Doubt(h, err.Error())
@@ -67,10 +69,10 @@ func (s *search) storeDir(ctx context.Context) (string, error) {
 	return s.dir, err
 }
 
-// maxNamedDoubts is how many paths an error names.
+// maxNamedDoubts bounds the paths that an error names.
 const maxNamedDoubts = 10
 
-// checkClosure returns an error if the closure of a run may be larger than what was found.
+// checkClosure returns an error if more paths may belong to a closure than were found.
 func checkClosure(m *worklist.Members) error {
 	err := m.Err()
 	list, n := m.Doubts()
@@ -78,7 +80,7 @@ func checkClosure(m *worklist.Members) error {
 		return err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "closure: the references of %s on which this run does not work are not known:", report.Plural(int64(n), "path", "paths"))
+	fmt.Fprintf(&b, "closure: the references of %s that this run does not process are not known:", report.Plural(int64(n), "path", "paths"))
 	for i, d := range list[:min(len(list), maxNamedDoubts)] {
 		if i > 0 {
 			b.WriteString(";")

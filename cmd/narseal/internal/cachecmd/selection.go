@@ -21,35 +21,35 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// Selection says which paths are worked on.
+// Selection selects the paths to process.
 type Selection struct {
 	Lists       []string // files and URLs that list paths, command.Stream for stdin; none: all paths of the cache
-	Closure     bool     // and what those refer to
+	Closure     bool     // also select everything that the listed paths refer to
 	Shard       worklist.Shard
-	Exclude     map[string]bool // hash parts of paths that are left out
+	Exclude     map[string]bool // hash parts of paths to leave out
 	Since       time.Time
 	TrustedKeys []signature.PublicKey
 }
 
-// whole reports whether all paths of a cache are worked on.
+// whole reports whether all paths of the cache are selected.
 func (s *Selection) whole() bool {
 	return len(s.Lists) == 0 && s.Shard.Count <= 1 && len(s.Exclude) == 0 && s.Since.IsZero()
 }
 
-// plan is what a Selection comes to.
+// plan is a Selection whose lists were read.
 type plan struct {
 	hashes   iter.Seq2[string, error] // nil: the cache is listed
-	selected func(hash string) bool   // of a cache that is listed
-	listed   time.Time                // when the oldest list was changed; zero if not known
-	members  *worklist.Members        // of the closure; nil: there is none
+	selected func(hash string) bool   // selects from a listed cache; nil: all
+	listed   time.Time                // when the oldest list was last changed; zero if unknown
+	members  *worklist.Members        // of the closure; nil without one
 }
 
-// plan reads the lists, before any path is worked on.
+// plan reads the lists, before any path is processed.
 func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Cache) (*plan, error) {
 	p := &plan{}
 	if len(o.Lists) == 0 {
 		if o.Closure {
-			return nil, terminal.Usage("without --paths, all paths of the cache are worked on", "--closure: of which paths? Name them by --paths")
+			return nil, terminal.Usage("without --paths, all paths of the cache are processed", "--closure needs --paths")
 		}
 		if o.Shard.Count > 1 {
 			p.selected = func(hash string) bool {
@@ -91,7 +91,7 @@ func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Ca
 	return p, nil
 }
 
-// readList reads one list, and returns when it was changed.
+// readList reads one list into list, and returns when the named file or object was last changed.
 func (o *Options) readList(ctx context.Context, e *command.Env, list *worklist.List, name string) (time.Time, error) {
 	r, at, err := o.openList(ctx, e, name)
 	if err == nil {
@@ -139,8 +139,8 @@ func (o *Options) openList(ctx context.Context, e *command.Env, name string) (io
 	return f, info.ModTime(), nil
 }
 
-// skip is skip, which may be nil, for binarycache's Skip. Of a path that is worked on, it requires the references to be in
-// the closure.
+// skip wraps skip, which may be nil. If there is a closure, the wrapped function also requires that the references of
+// each path are in it.
 func (p *plan) skip(skip func(context.Context, *narinfo.Info) (bool, error)) func(context.Context, *narinfo.Info) (bool, error) {
 	if p.members == nil {
 		return skip
@@ -153,7 +153,7 @@ func (p *plan) skip(skip func(context.Context, *narinfo.Info) (bool, error)) fun
 	}
 }
 
-// shardName is I/N, or empty for the whole.
+// shardName returns I/N, or "" without --shard.
 func (o *Options) shardName() string {
 	if o.Shard.Count <= 1 {
 		return ""
@@ -165,9 +165,9 @@ func (o *Options) storeOptions() cachestore.Options {
 	return cachestore.Options{Netrc: o.Netrc, Version: o.Version}
 }
 
-// age notes how old the input is.
+// age records how old the input is.
 type age struct {
-	newest time.Time // narinfo
+	newest time.Time // of the newest narinfo
 	listed time.Time // see plan
 }
 
@@ -177,7 +177,7 @@ func (a *age) see(modified time.Time) {
 	}
 }
 
-// of returns the time of the input: that of its newest narinfo, or of the list if that is older.
+// of returns the time of the input: the time of its newest narinfo or of the list, whichever is older.
 func (a *age) of() time.Time {
 	if a.newest.IsZero() || !a.listed.IsZero() && a.listed.Before(a.newest) {
 		return cmp.Or(a.listed, a.newest)
@@ -185,14 +185,14 @@ func (a *age) of() time.Time {
 	return a.newest
 }
 
-// check returns an error if the input is older than it may be, or nobody knows how old it is.
+// check returns an error if the input is older than most, or if its age is unknown.
 func (a *age) check(most time.Duration, now time.Time) error {
 	if most == 0 {
 		return nil
 	}
 	at := a.of()
 	if at.IsZero() {
-		return terminal.Hint(errors.New("--max-age: neither the narinfos nor the list say when they were changed"), "--paths FILE has the time of the file")
+		return terminal.Hint(errors.New("--max-age: neither the narinfos nor the list have a time of their last change"), "--paths FILE has the time of the file")
 	}
 	if old := now.Sub(at); old > most {
 		what := "the newest narinfo is"

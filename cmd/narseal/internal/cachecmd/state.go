@@ -12,8 +12,9 @@ import (
 	"narseal/nar/binarycache/state"
 )
 
-// openState opens what earlier runs of this work have finished. If the user's own directory cannot be written, as in a
-// build, there is none, unless it is needed or was asked for. Each shard has its own. It returns the directory, too.
+// openState opens the state of earlier runs of this work, and returns its directory, too. Each shard has its own state.
+// If the user's default directory cannot be written, as in a build, openState returns nil, unless the state is needed
+// or dir was named.
 func openState(e *command.Env, dir string, cache *cachestore.Cache, shard, work string, needed bool) (s *state.State, in string, err error) {
 	id, err := cache.ID()
 	if err != nil {
@@ -41,7 +42,7 @@ func openState(e *command.Env, dir string, cache *cachestore.Cache, shard, work 
 
 var errNoHome = errors.New("neither XDG_STATE_HOME nor HOME is set: name a directory by --state")
 
-// stateDir is where the state is if the user names no other directory.
+// stateDir returns the default directory for state.
 func stateDir() (string, error) {
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "narseal"), nil

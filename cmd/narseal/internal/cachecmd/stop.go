@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// maxWriteWait is how long the end of the program waits for what is being written to a store, so that nothing
-	// half-written stays behind.
+	// maxWriteWait limits how long the end of the program waits for writes to a store, so that no partial objects are
+	// left behind.
 	maxWriteWait = 2 * time.Second
-	// maxWorkWait is how long it waits for all else, such as compressing, which leaves nothing behind.
+	// maxWorkWait limits how long it waits for other work, such as compression, which leaves nothing behind.
 	maxWorkWait = 100 * time.Millisecond
 )
 
-// writes are the objects that are being written to a store.
+// writes counts the objects that are being written to a store.
 type writes struct {
 	mu      sync.Mutex
 	n       int
@@ -44,7 +44,7 @@ func (w *writes) end() {
 	}
 }
 
-// stop lets no further write begin. It returns a channel that is closed when none goes on.
+// stop prevents further writes. It returns a channel that is closed when no write is in progress.
 func (w *writes) stop() <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -55,7 +55,8 @@ func (w *writes) stop() <-chan struct{} {
 	return w.idle
 }
 
-// wait waits until ended is closed, or at least until nothing is being written.
+// wait waits until ended is closed, but not much longer than writes are in progress, and no longer than maxWriteWait
+// for them.
 func (w *writes) wait(ended <-chan struct{}) {
 	idle, deadline := w.stop(), time.After(maxWriteWait)
 	select {
@@ -71,7 +72,7 @@ func (w *writes) wait(ended <-chan struct{}) {
 	}
 }
 
-// store is a Store whose writes are counted.
+// store is a Store that counts its writes.
 type store struct {
 	binarycache.Store
 	writes *writes
@@ -85,7 +86,7 @@ func (s *store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 	return s.Store.Put(ctx, o, body, c)
 }
 
-// Clean removes what a run that was killed has left.
+// Clean removes what a killed run left behind.
 func (s *store) Clean(ctx context.Context) error {
 	if c, ok := s.Store.(interface{ Clean(context.Context) error }); ok {
 		return c.Clean(ctx)

@@ -15,10 +15,10 @@ import (
 	"narseal/cmd/narseal/internal/sweepsummary"
 )
 
-// SummaryOptions are those of cache summary.
+// SummaryOptions are the options of cache summary.
 type SummaryOptions struct {
 	Ledgers []string // files, URLs of objects, or command.Stream
-	Against []string // those of an earlier sweep; none: there is nothing to compare with
+	Against []string // the ledgers of an earlier sweep to compare with; may be empty
 	Format  string   // text or json
 	HTML    string   // a file; empty: none
 	Netrc   string
@@ -48,7 +48,7 @@ func Summary(ctx context.Context, e *command.Env, o *SummaryOptions) error {
 	if err := e.Restrict(p); err != nil {
 		return err
 	}
-	budget := report.NewBudget(report.DefaultBudget / 4) // the Summary takes more again
+	budget := report.NewBudget(report.DefaultBudget / 4) // the Summary needs more memory later
 	now := sweepsummary.NewReader(budget)
 	var before *sweepsummary.Reader
 	if err := o.read(ctx, e, now, o.Ledgers); err != nil {
@@ -80,7 +80,7 @@ func Summary(ctx context.Context, e *command.Env, o *SummaryOptions) error {
 	return nil
 }
 
-// read reads ledgers one after the other.
+// read reads ledgers into r, one after the other.
 func (o *SummaryOptions) read(ctx context.Context, e *command.Env, r *sweepsummary.Reader, names []string) error {
 	for _, name := range names {
 		in, err := o.open(ctx, e, name)

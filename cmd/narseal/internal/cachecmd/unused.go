@@ -9,10 +9,10 @@ import (
 	"narseal/nar/binarycache"
 )
 
-// ruleCounts counts how often each rule matched in a cache: in the NARs, and in the names of the paths.
+// ruleCounts counts how often each rule matched in a cache, in NARs and in the names of paths.
 type ruleCounts struct {
 	counts []int64
-	byHash map[string]int // rules, by their old hash
+	byHash map[string]int // indexes of rules by the old hash
 }
 
 func newRuleCounts(set *rules.Set) *ruleCounts {
@@ -24,7 +24,7 @@ func newRuleCounts(set *rules.Set) *ruleCounts {
 	return c
 }
 
-// add counts what a path had.
+// add adds the matches of one path.
 func (c *ruleCounts) add(res *binarycache.Result, found *filter.Result) {
 	if c == nil {
 		return

@@ -66,7 +66,7 @@ func (o *VerifyOptions) run(ctx context.Context, r *run, plan *plan, cache *cach
 	return r.outcome(&o.Options, r.total.Invalid > 0)
 }
 
-// policy is what a command that reads a cache needs. Its report is open.
+// policy returns the rights that a command needs to read a cache. Its report is already open.
 func policy(o *Options, cache *cachestore.Cache) sandbox.Policy {
 	p := sandbox.Policy{Finish: []string{o.Report}, Temp: os.TempDir()}
 	cache.Grant(&p, false)

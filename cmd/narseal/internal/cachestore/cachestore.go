@@ -1,5 +1,4 @@
-// Package cachestore opens a binary cache that the user names: a directory, or a file://, http://, https:// or s3://
-// URL.
+// Package cachestore opens a binary cache by its directory or its file://, http://, https:// or s3:// URL.
 package cachestore
 
 import (
@@ -20,32 +19,32 @@ import (
 	"narseal/nar/binarycache/s3store"
 )
 
-// Options are what caches need besides their names.
+// Options are the settings for opening caches.
 type Options struct {
-	Netrc   string // a file; "": ~/.netrc, if it is there
+	Netrc   string // a file; "": ~/.netrc, if it exists
 	Version string // of narseal, for the servers' logs
 }
 
-// A Cache is a binary cache that was opened.
+// A Cache is an open binary cache.
 type Cache struct {
-	// Store has the objects.
+	// Store gives access to the cache's objects.
 	Store binarycache.Store
 
-	// Name is for messages and reports. It is as the user has given it, but without credentials.
+	// Name is the name that the user gave, without credentials. It is for messages and reports.
 	Name string
 
-	// Dir is the directory of the cache. It is empty if the cache is behind a network.
+	// Dir is the directory of the cache. It is empty for a cache on the network.
 	Dir string
 
-	url   string   // behind a network
-	files []string // that are read during the run
+	url   string   // of a cache on the network
+	files []string // files that the run has to read, such as credentials
 }
 
-// IsURL reports whether a name is a URL and not a path.
+// IsURL reports whether name is a URL, not a path.
 func IsURL(name string) bool { return strings.Contains(name, "://") }
 
-// Open opens a cache. It finds the credentials of S3, which may take a program or a request; the cache itself is not
-// asked.
+// Open opens a cache. For S3 it looks up the credentials, which may run a program or send a request. It sends no
+// request to the cache itself.
 func Open(ctx context.Context, name string, o Options) (*Cache, error) {
 	if !IsURL(name) {
 		return &Cache{Store: folder.New(name), Name: name, Dir: name}, nil
@@ -81,8 +80,7 @@ func openFile(name string) (*Cache, error) {
 	return &Cache{Store: folder.New(dir), Name: name, Dir: dir}, nil
 }
 
-// LocalDir returns the directory of a cache that is one, by the name that the user gave: DIR or file:///DIR. ok is false for
-// another URL.
+// LocalDir returns the directory of a cache with the name DIR or file:///DIR. ok is false for other URLs.
 func LocalDir(name string) (dir string, ok bool) {
 	if !IsURL(name) {
 		return name, true
@@ -91,10 +89,10 @@ func LocalDir(name string) (dir string, ok bool) {
 	if err != nil || u.Scheme != "file" || u.Host != "" && u.Host != "localhost" || u.Path == "" {
 		return "", false
 	}
-	return filepath.FromSlash(u.Path), true // what follows ? is for Nix
+	return filepath.FromSlash(u.Path), true // the query is only for Nix
 }
 
-// ID names the cache in the same way each time, even before its directory exists.
+// ID returns a name for the cache that is the same in every run, even before its directory exists.
 func (c *Cache) ID() (string, error) {
 	if c.Dir == "" {
 		return c.url, nil
@@ -116,7 +114,7 @@ func (c *Cache) ID() (string, error) {
 	}
 }
 
-// Same reports whether two names are of one cache. The directory of one may not exist yet.
+// Same reports whether c and other are the same cache. Their directories need not exist yet.
 func (c *Cache) Same(other *Cache) bool {
 	if c.Dir == "" || other.Dir == "" {
 		return c.Dir == other.Dir && c.url == other.url
@@ -129,22 +127,22 @@ func (c *Cache) Same(other *Cache) bool {
 	return filepath.Clean(c.Dir) == filepath.Clean(other.Dir)
 }
 
-// Grant adds to a policy what reading the cache needs, or writing it. A directory to be written is made if it is missing,
-// as rights can be given only to what exists.
+// Grant adds the rights to read or write the cache to a policy. For writing, it creates a missing directory, since
+// rights can be granted only on files that exist.
 func (c *Cache) Grant(p *sandbox.Policy, write bool) {
 	switch {
 	case c.Dir == "":
 		p.Network = true
 		p.Read = append(p.Read, c.files...)
 	case write:
-		_ = os.MkdirAll(filepath.Clean(c.Dir), 0o777) // if it cannot be made, the run says so
+		_ = os.MkdirAll(filepath.Clean(c.Dir), 0o777) // if this fails, the run reports it
 		p.Own = append(p.Own, c.Dir)
 	default:
 		p.Read = append(p.Read, c.Dir)
 	}
 }
 
-// Warn shows what the store has to say and was not shown yet.
+// Warn prints the store's warnings that were not printed yet.
 func (c *Cache) Warn(t *terminal.Terminal) {
 	if s, ok := c.Store.(interface{ Warnings() []string }); ok {
 		for _, w := range s.Warnings() {

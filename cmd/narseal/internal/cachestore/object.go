@@ -7,8 +7,8 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// OpenObject opens the store that a URL of one object is in, such as s3://BUCKET/DIR/NAME?region=…, and returns the name
-// of the object in it.
+// OpenObject opens the store of an object that is named by a URL such as s3://BUCKET/DIR/NAME?region=…, and returns the
+// object's name in the store.
 func OpenObject(ctx context.Context, name string, o Options) (c *Cache, object string, err error) {
 	address, query, found := strings.Cut(name, "?")
 	scheme, rest, _ := strings.Cut(address, "://")

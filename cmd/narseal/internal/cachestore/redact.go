@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Redact returns a URL without what may be secret in it: the user name and password, and what follows "?". A name that is
-// no URL is returned as it is.
+// Redact returns a URL without the parts that may be secret: user name, password and query. It returns other names
+// unchanged.
 //
-// A password may contain "/", "?" or "@" although it should not.
+// It allows for passwords that contain an unescaped "/", "?" or "@".
 func Redact(name string) string {
 	scheme, rest, ok := strings.Cut(name, "://")
 	if !ok {
@@ -16,7 +16,7 @@ func Redact(name string) string {
 	}
 	if at := strings.IndexAny(rest, "?#"); at >= 0 {
 		if strings.Contains(rest[at:], "@") {
-			return scheme + "://…" // it may be the rest of a password
+			return scheme + "://…" // the query may be the rest of a password
 		}
 		rest = rest[:at]
 	}
@@ -27,8 +27,8 @@ func Redact(name string) string {
 	return scheme + "://" + rest
 }
 
-// Secrets returns pairs of text and what replaces it, for [strings.NewReplacer]: what may be secret in the URLs among the
-// arguments of a call.
+// Secrets returns arguments for [strings.NewReplacer]: pairs of a text that may be secret, from the URLs in args, and
+// its replacement.
 func Secrets(args []string) []string {
 	var pairs []string
 	for _, arg := range args {

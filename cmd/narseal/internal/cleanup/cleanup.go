@@ -1,5 +1,5 @@
-// Package cleanup ends the program early, on a signal or when nobody reads its output any more, and cleans up what must
-// not stay behind: hidden files, directories made writable.
+// Package cleanup ends the program early, on a signal or when the reader of its output goes away. Before that, it
+// removes hidden files and undoes other temporary changes, such as directories made writable.
 package cleanup
 
 import (
@@ -18,8 +18,8 @@ import (
 	"narseal/cmd/narseal/internal/pipe"
 )
 
-// A StopError is the error of a run that a signal ended, or that ended because nobody reads its output any more. It
-// is not reported: the user caused it.
+// A StopError is the error of a run that a signal ended, or that ended because the reader of its output went away. It
+// is not reported, because the user caused it.
 type StopError struct {
 	Signal syscall.Signal
 	state  func() string
@@ -27,9 +27,9 @@ type StopError struct {
 
 func (e *StopError) Error() string { return "stopped by " + e.Signal.String() }
 
-// End ends the process by the signal, so that a shell that runs a pipeline sees what happened. If the process is
-// still there, or the signal is SIGPIPE, which is ignored in favor of EPIPE, End returns the exit status by which a
-// shell reports the signal.
+// End sends the signal to the process itself, so that the parent, such as a shell, sees why it ended. If the process
+// survives, or the signal is SIGPIPE, which is ignored in favor of EPIPE, End returns the exit status that a shell uses
+// for the signal.
 func (e *StopError) End() int {
 	if e.Signal != syscall.SIGPIPE {
 		signal.Reset(e.Signal)
@@ -40,7 +40,7 @@ func (e *StopError) End() int {
 	return 128 + int(e.Signal)
 }
 
-// State describes what a run that was stopped has left, for the user. It is empty if nothing said so.
+// State describes to the user what a stopped run left behind. It is empty if OnStop was not called.
 func (e *StopError) State() string {
 	if e.state == nil {
 		return ""
@@ -48,15 +48,15 @@ func (e *StopError) State() string {
 	return e.state()
 }
 
-// Run calls f and returns its error. It stops waiting for f when SIGINT, SIGTERM or SIGHUP arrives, when the reader
-// of the output goes away, or when ctx ends: f may be in a read that nothing interrupts. Before it returns, it undoes
-// everything that is held in the registry it gives to f.
+// Run calls f and returns its error. It stops waiting for f when SIGINT, SIGTERM or SIGHUP arrives, when the reader of
+// the output goes away, or when ctx ends, because f may be in a read that cannot be interrupted. Before Run returns, it
+// undoes everything that f registered.
 func Run(ctx context.Context, f func(context.Context, *Registry) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &Registry{cancel: cancel}
 
-	// By default Go ends the process when it writes to a closed pipe, even that of stderr, and nothing is undone.
+	// By default, Go ends a process that writes to a closed pipe on stdout or stderr, and nothing would be undone.
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 1)
 	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
@@ -84,8 +84,8 @@ func Run(ctx context.Context, f func(context.Context, *Registry) error) error {
 	return err
 }
 
-// A Registry records what must be undone when the program ends early. A nil Registry records nothing: its methods run
-// what they are given. The methods may be called by several goroutines at once.
+// A Registry records what must be undone when the program ends early. A nil Registry records nothing, but its methods
+// still call their arguments. Several goroutines may call the methods at the same time.
 type Registry struct {
 	cancel   context.CancelCauseFunc
 	complete atomic.Bool // see OutputComplete
@@ -97,10 +97,10 @@ type Registry struct {
 	next  int
 }
 
-// Hold calls create, which makes something that must not be left behind, and calls the returned undo if the program
-// ends early. The returned release ends that: it calls last, which moves the thing to its final place or removes it.
-// Creating, releasing and undoing exclude each other, so each of them is done completely or not at all. After the
-// program has ended, Hold and release return [context.Canceled] and call nothing.
+// Hold calls create, which creates something that must not be left behind. If the program ends early, the undo function
+// that create returns is called. The returned release function cancels this and calls last, which moves the thing to
+// its final place or removes it. Only one of these functions runs at a time, so each is done completely or not at all.
+// After the program has ended, Hold and release return [context.Canceled] and call nothing.
 func (r *Registry) Hold(create func() (undo func(), err error)) (release func(last func() error) error, err error) {
 	if r == nil {
 		if _, err := create(); err != nil {
@@ -134,7 +134,7 @@ func (r *Registry) Hold(create func() (undo func(), err error)) (release func(la
 	}, nil
 }
 
-// Atomic calls f and keeps the program from ending until f returns. After the program has ended, it returns
+// Atomic calls f, and delays the end of the program until f returns. After the program has ended, it returns
 // [context.Canceled] and does not call f.
 func (r *Registry) Atomic(f func() error) error {
 	if r == nil {
@@ -148,8 +148,8 @@ func (r *Registry) Atomic(f func() error) error {
 	return f()
 }
 
-// OnStop sets what describes the state of things for the user when a signal ends the program. It is called after
-// everything is undone, while the work may still go on.
+// OnStop sets the function that describes to the user what a run leaves behind if a signal ends the program. It is
+// called after everything is undone, while the run's goroutines may still be running.
 func (r *Registry) OnStop(describe func() string) {
 	if r != nil {
 		r.state.Store(&describe)
@@ -163,7 +163,7 @@ func (r *Registry) describe() string {
 	return ""
 }
 
-// WatchReader ends the program when nobody reads what is written to f any more, see [pipe.WatchReader].
+// WatchReader ends the program when the reader of the pipe f goes away, see [pipe.WatchReader].
 func (r *Registry) WatchReader(f *os.File) {
 	if r == nil {
 		return
@@ -175,15 +175,15 @@ func (r *Registry) WatchReader(f *os.File) {
 	})
 }
 
-// OutputComplete must be called before the end of an archive is written. A reader that has the end, such as
-// nix-store, may go away without ending the program. If it goes away before, the write fails.
+// OutputComplete must be called before the end of an archive is written. After that, a reader such as nix-store may go
+// away without ending the program. If it goes away earlier, the write fails.
 func (r *Registry) OutputComplete() {
 	if r != nil {
 		r.complete.Store(true)
 	}
 }
 
-// CompleteAtEOF returns a reader of src that calls OutputComplete before it returns io.EOF.
+// CompleteAtEOF returns a reader that reads from src and calls OutputComplete before it returns io.EOF.
 func (r *Registry) CompleteAtEOF(src io.Reader) io.Reader { return &eofReader{src, r} }
 
 type eofReader struct {
@@ -199,7 +199,7 @@ func (e *eofReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// undoAll undoes what is held, the newest first: it may need what is older.
+// undoAll undoes everything in the registry, the newest first, since newer entries may depend on older ones.
 func (r *Registry) undoAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -17,15 +17,15 @@ import (
 	"narseal/nar"
 )
 
-// AddressOptions are those of address.
+// AddressOptions are the options of address.
 type AddressOptions struct {
 	Common
 	Archive // the output is not compressed
-	// Config has the store path, the references and what the address leaves out.
+	// Config sets the store path, the references and how the address is computed.
 	Config address.Config
 }
 
-// addressReport is what address prints as JSON.
+// addressReport is the JSON report that address prints.
 type addressReport struct {
 	Schema     string   `json:"schema"`
 	Command    string   `json:"command"`
@@ -38,7 +38,7 @@ type addressReport struct {
 	AcceptedBy string   `json:"acceptedBy"`
 }
 
-// Address gives an archive the store path that its contents make.
+// Address gives an archive the content-addressed store path that follows from its contents.
 func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
 	in, out, err := e.open(&o.Archive)
 	if err != nil {
@@ -47,7 +47,7 @@ func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
 	defer in.Close()
 	defer out.Abort()
 	e.archiveOnStop(o.Output)
-	// To stderr unless the user names a file: stdout is for the archive.
+	// The report goes to stderr unless the user names a file, since stdout is for the archive.
 	file, err := e.OpenReport(cmp.Or(o.Report, Stream))
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
 	return nil
 }
 
-// address writes a stream with its new address. It returns the path of the first image that was repaired.
+// address writes a stream with its new address. It returns the path of the first repaired image, too.
 func (e *Env) address(o *AddressOptions, s *input.Stream, out io.Writer) (_ *address.Address, repaired string, err error) {
 	cfg := o.Config
 	cfg.Spill = o.Spill(e)
@@ -99,19 +99,19 @@ func (e *Env) address(o *AddressOptions, s *input.Stream, out io.Writer) (_ *add
 		}
 	}
 	p := e.Terminal.Progress()
-	p.Begin(2 * s.Seekable.Size()) // to be hashed, and to be rewritten
+	p.Begin(2 * s.Seekable.Size()) // the stream is read twice: to hash it and to rewrite it
 	e.Cleanup.OutputComplete()
 	a, err := cfg.Run(out, p.CountAt(s.Seekable), s.Seekable.Size())
 	var signature *filter.SignatureError
 	if errors.As(err, &signature) {
-		// The hint of rewrite would name an option that address does not have.
+		// The usual hint names an option that address does not have.
 		err = terminal.Hint(err, "only its owner can sign it again; narseal rewrite --on-cms adhoc makes the signature ad-hoc")
 	}
 	return a, repaired, s.Explain(err)
 }
 
-// acceptedBy says which versions of Nix accept an address. The first two kinds differ only in how they hash a path that
-// refers to itself.
+// acceptedBy names the versions of Nix that accept an address. The first two values of Modulo differ only for a path
+// that refers to itself.
 func acceptedBy(a *address.Address, m address.Modulo) string {
 	switch {
 	case m == address.ModuloSignatures:

@@ -14,32 +14,32 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// Env is what a command has of the world around it.
+// Env is the environment of a command: its streams, terminal and cleanup.
 type Env struct {
 	Stdin    io.Reader
 	Stdout   io.Writer
-	Stderr   io.Writer // for a report that is to go there; messages go to Terminal
+	Stderr   io.Writer // only for reports; messages go to Terminal
 	Terminal *terminal.Terminal
 	Cleanup  *cleanup.Registry // may be nil
-	// Enforce restricts the process, see Restrict. It is nil if the process does not belong to the command alone.
+	// Enforce restricts the process, see Restrict. It is nil if the process must not be restricted, as in tests.
 	Enforce func(sandbox.Policy) (sandbox.Status, error)
 }
 
-// How a command may end after it has reported everything itself.
+// Errors of commands that have already reported the details.
 var (
-	// ErrInvalid says that there is an invalid signature: found, or in the output.
+	// ErrInvalid means that an input or the output has an invalid signature.
 	ErrInvalid = errors.New("invalid signature")
-	// ErrDenied says that there is a reference that is not allowed.
+	// ErrDenied means that an input has a reference that is not allowed.
 	ErrDenied = errors.New("reference not allowed")
-	// ErrFailed says that something could not be done; the rest is.
+	// ErrFailed means that a part of the work failed; the rest is done.
 	ErrFailed = errors.New("not everything could be done")
 )
 
-// Stream is the name of a stream in place of a file: stdin, stdout, or for a report stderr.
+// Stream names a stream instead of a file: stdin, stdout, or, for a report, stderr.
 const Stream = "-"
 
-// Archive opens the output of a command that writes an archive. An empty name is stdout unless that is a terminal,
-// "-" is stdout.
+// Archive opens the output of a command that writes an archive. "-" means stdout. An empty name also means stdout, but
+// is an error if stdout is a terminal.
 func (e *Env) Archive(name string) (*atomicfile.Output, error) {
 	switch {
 	case name == "" && terminal.IsTerminal(e.Stdout):
@@ -57,8 +57,8 @@ func (e *Env) Archive(name string) (*atomicfile.Output, error) {
 	return atomicfile.Stream(e.Cleanup, e.Stdout), nil
 }
 
-// List returns stdout for a command that prints lines, which may stand on one terminal with the line of progress.
-// If nobody reads them any more, the program ends.
+// List returns stdout for a command that prints lines. The lines may share a terminal with the progress line. The
+// program ends when the reader of stdout goes away.
 func (e *Env) List() io.Writer {
 	return e.Terminal.Beside(atomicfile.Stream(e.Cleanup, e.Stdout))
 }

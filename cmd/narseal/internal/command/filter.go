@@ -14,16 +14,16 @@ import (
 	"narseal/nar/compression"
 )
 
-// Archive says where a command reads an archive, and where and how it writes it.
+// Archive describes where a command reads an archive, and where and how it writes it.
 type Archive struct {
 	Input       string // a file, or Stream
 	Output      string // a file, or Stream; empty: stdout unless that is a terminal
-	Compression string // that of package compression, or SameCompression
-	Level       int    // 0: the format's own
-	Spool       bool   // copy the input to a temporary file first, if it cannot be read twice
+	Compression string // a name from package compression, or SameCompression
+	Level       int    // 0: the format's default
+	Spool       bool   // first copy an input that cannot be read twice to a temporary file
 }
 
-// SameCompression compresses an output in the same way as the input.
+// SameCompression selects the compression of the input for the output.
 const SameCompression = "same"
 
 // open opens the input and the output of a command.
@@ -44,18 +44,18 @@ func (e *Env) open(o *Archive) (*input.Input, *atomicfile.Output, error) {
 	return in, out, nil
 }
 
-// filterRun is one pass of a filter over one input.
+// filterRun is one filter run over one input.
 type filterRun struct {
 	*Env
 	options *Archive
 	cfg     *filter.Config
-	rep     *report.Report // nil if none is wanted
-	budget  *report.Budget // for what it lists
+	rep     *report.Report // nil without --report
+	budget  *report.Budget // for the lists in rep
 	total   filter.Result
 	invalid leftInvalid
 }
 
-// filter passes a command's input through a filter to its output.
+// filter runs cfg from a command's input to its output.
 func (e *Env) filter(command string, common *Common, o *Archive, cfg *filter.Config) error {
 	in, out, err := e.open(o)
 	if err != nil {
@@ -99,7 +99,7 @@ func (e *Env) filter(command string, common *Common, o *Archive, cfg *filter.Con
 	return nil
 }
 
-// archiveOnStop says what becomes of an output when the program is stopped.
+// archiveOnStop sets the message that describes the output when a signal stops the program.
 func (e *Env) archiveOnStop(output string) {
 	e.Cleanup.OnStop(func() string {
 		if output == "" || output == Stream {
@@ -117,7 +117,7 @@ func commit(out *atomicfile.Output) error {
 	return nil
 }
 
-// run filters an input. What it leaves in out is complete only if it returns nil.
+// run filters an input. The output is complete only if run returns nil.
 func (r *filterRun) run(in *input.Input, out io.Writer) (err error) {
 	s, err := in.Stream()
 	if err != nil {
@@ -176,7 +176,7 @@ func (o *Archive) compression(s *input.Stream) (compression.Type, error) {
 	return t, nil
 }
 
-// filterAt filters a stream that can be read again, so that renamed entries can move.
+// filterAt filters a stream that can be read twice, so that renamed entries can move.
 func (r *filterRun) filterAt(s *input.Stream, w io.Writer, before *report.StreamHash) (err error) {
 	begun := false
 	size := s.Seekable.Size()
@@ -184,7 +184,7 @@ func (r *filterRun) filterAt(s *input.Stream, w io.Writer, before *report.Stream
 		begun = true
 		r.begin(s.Format)
 		if before != nil && moved >= 0 {
-			// The hash is that of the input as it is, not in the order in which it is read.
+			// src reads entries in another order, but the hash is that of the input as it is stored.
 			if _, err := io.Copy(before, s); err != nil {
 				return nil, fmt.Errorf("input: %w", err)
 			}
@@ -201,8 +201,8 @@ func (r *filterRun) filterAt(s *input.Stream, w io.Writer, before *report.Stream
 	return err
 }
 
-// filter filters a stream as it comes. What is neither a NAR nor an export stream is read as a NAR, which says what is
-// wrong with it.
+// filter filters a stream that can be read only once. An unknown format is read as a NAR, so that the error says how it
+// differs from one.
 func (r *filterRun) filter(s *input.Stream, w io.Writer, before *report.StreamHash) (err error) {
 	src := s.Reader
 	if before != nil {
@@ -219,7 +219,7 @@ func (r *filterRun) filter(s *input.Stream, w io.Writer, before *report.StreamHa
 	return err
 }
 
-// follow returns a reader of src that shows the entry that is filtered.
+// follow returns a reader of src that makes the progress line show the current entry.
 func (r *filterRun) follow(src io.Reader) io.Reader {
 	src, r.cfg.Observer.Entry = r.Terminal.Progress().Follow(r.Cleanup.CompleteAtEOF(r.budget.Reader(src)))
 	return src
@@ -249,7 +249,7 @@ func (r *filterRun) begin(f nar.Format) {
 	}
 }
 
-// finish adds to the report what the run counted.
+// finish adds the run's counts to the report.
 func (r *filterRun) finish(f nar.Format) {
 	switch {
 	case r.rep == nil:
@@ -272,7 +272,7 @@ func (r *filterRun) writeReport(file *ReportFile, err error) error {
 	return file.Write(r.rep.Write)
 }
 
-// summary says in one line what was done.
+// summary describes in one line what the run did.
 func (r *filterRun) summary() string {
 	res := &r.total
 	s := fmt.Sprintf("%s, %s, %s; ", report.Plural(res.Regular, "file", "files"),

@@ -13,7 +13,7 @@ type hiddenList struct {
 	*Env
 	rules *rules.Set
 	seen  map[int]int64  // references, by rule
-	last  map[int]string // the entry of the last one
+	last  map[int]string // the entry of the last reference, by rule
 }
 
 func newHiddenList(e *Env, set *rules.Set) *hiddenList {
@@ -29,7 +29,7 @@ func (l *hiddenList) add(r *refs.Reference) error {
 	return nil
 }
 
-// end says how many references there are by rules of which not all were named.
+// end prints the number of references of each rule that has more than add printed.
 func (l *hiddenList) end() {
 	for _, rule := range slices.Sorted(maps.Keys(l.seen)) {
 		if n := l.seen[rule]; n > maxPlaces {

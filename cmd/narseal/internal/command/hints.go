@@ -9,7 +9,7 @@ import (
 	"narseal/macho/bundle"
 )
 
-// leftInvalid is what a run leaves invalid, so that it can say what would repair it.
+// leftInvalid records which kinds of invalid signatures a run leaves, for a hint on how to repair them.
 type leftInvalid struct{ stale, cms, bundle bool }
 
 func (l *leftInvalid) add(s *macho.Slice) {
@@ -24,7 +24,7 @@ func (l *leftInvalid) add(s *macho.Slice) {
 	}
 }
 
-// hint says which options would repair it, in a run with this one.
+// hint prints which options would repair the signatures that a run with this mode left invalid.
 func (l *leftInvalid) hint(e *Env, mode filter.RepairMode) {
 	switch {
 	case mode == filter.RepairNone:
@@ -40,17 +40,17 @@ func (l *leftInvalid) hint(e *Env, mode filter.RepairMode) {
 	}
 }
 
-// maxUnused is how many rules that matched nothing are named.
+// maxUnused is the number of rules without a match that are named.
 const maxUnused = 3
 
-// hashPart is the hash part of a rule's side, which is a hash or a base name.
+// hashPart returns the hash part of a rule's side, which is a hash or a base name.
 func hashPart(s string) string {
 	hash, _, _ := strings.Cut(s, "-")
 	return hash
 }
 
-// WarnUnused warns of rules that matched nothing: the first ones by name. A rule whose hash another one replaced, as a
-// whole base name or by itself, counts as used.
+// WarnUnused warns about rules that matched nothing, and names the first ones. A rule counts as used if another rule
+// with the same old hash matched.
 func (e *Env) WarnUnused(set *rules.Set, counts []int64) {
 	if set == nil || e.Terminal.IsQuiet() {
 		return

@@ -18,16 +18,16 @@ import (
 	"narseal/nar"
 )
 
-// InPlaceOptions are those of repair --in-place.
+// InPlaceOptions are the options of repair --in-place.
 type InPlaceOptions struct {
 	Common
 	Paths []string
 	OnCMS macho.CMSPolicy
 	Jobs  int
-	Force bool // also in a Nix store with a database
+	Force bool // repair even in a Nix store with a database
 }
 
-// RepairInPlace repairs files and directories where they are.
+// RepairInPlace repairs files and directories in place.
 func RepairInPlace(ctx context.Context, e *Env, o *InPlaceOptions) error {
 	file, err := e.OpenReport(o.Report)
 	if err != nil {
@@ -39,7 +39,7 @@ func RepairInPlace(ctx context.Context, e *Env, o *InPlaceOptions) error {
 	}
 	r := newInPlaceRun(e, o)
 	e.Cleanup.OnStop(func() string {
-		return fmt.Sprintf("%s repaired, the others are as they were; the same command continues", report.Plural(r.count.Load(), "file", "files"))
+		return fmt.Sprintf("%s repaired, the others are unchanged; the same command continues", report.Plural(r.count.Load(), "file", "files"))
 	})
 	for _, path := range o.Paths {
 		r.path(ctx, path)
@@ -59,7 +59,7 @@ func RepairInPlace(ctx context.Context, e *Env, o *InPlaceOptions) error {
 	return outcome(&r.total)
 }
 
-// outcome is how a command ends that counted what it saw: an error outweighs an invalid signature.
+// outcome returns the error of a command with these counts. Failures outweigh invalid signatures.
 func outcome(n *report.Tally) error {
 	switch {
 	case n.Failed > 0:
@@ -81,7 +81,7 @@ type inPlaceRun struct {
 	count    atomic.Int64 // files that were replaced
 	invalid  leftInvalid
 	unsigned int64 // slices without a signature that need one
-	// Of the current path:
+	// For the current path:
 	rep   *report.Input
 	tally *report.Tally
 }
@@ -99,7 +99,7 @@ func newInPlaceRun(e *Env, o *InPlaceOptions) *inPlaceRun {
 	return r
 }
 
-// refuseStore refuses the store directory of a Nix database that lies somewhere in the tree.
+// refuseStore returns an error if dir is the store directory of a Nix database.
 func refuseStore(dir *scan.Entry) error {
 	if dir.Name != "store" || !nixcli.IsStore(dir.Path().String()) {
 		return nil
@@ -108,20 +108,20 @@ func refuseStore(dir *scan.Entry) error {
 		"narseal store repair repairs the paths of a store and its database together; --force replaces the files alone")
 }
 
-// print prints what was done, unless only problems are wanted.
+// print prints a line, except with --quiet.
 func (r *inPlaceRun) print(line string) {
 	if r.outErr == nil && !r.Terminal.IsQuiet() {
 		_, r.outErr = fmt.Fprintln(r.out, line)
 	}
 }
 
-// summary says in one line what was done.
+// summary describes in one line what the run did.
 func (r *inPlaceRun) summary() string {
 	n := r.count.Load()
 	return fmt.Sprintf("%s repaired, %d left as they are; %s", report.Plural(n, "file", "files"), r.total.Entries.Regular-n, r.total.Verdict())
 }
 
-// path repairs what one argument names.
+// path repairs the file or directory that one argument names.
 func (r *inPlaceRun) path(ctx context.Context, path string) {
 	r.rep, r.tally = r.inputs.Begin(path), &report.Tally{}
 	kind, err := scan.Kind(path)
@@ -166,7 +166,7 @@ func (r *inPlaceRun) slice(path nar.Path, s macho.Slice) {
 	}
 }
 
-// fail reports what could not be done. An image that may not stay half repaired counts as an invalid signature.
+// fail reports an error. A SignatureError does not count as a failure, because its signature already counts as invalid.
 func (r *inPlaceRun) fail(err error) {
 	var invalid *filter.SignatureError
 	if !errors.As(err, &invalid) {

@@ -12,7 +12,7 @@ import (
 	"narseal/nar/storepath"
 )
 
-// The commands that repair what verify finds. They are printed to be copied, so each is complete.
+// The commands that repair what verify finds. They are printed in full, for copying.
 const (
 	repairStore   = "narseal store repair"
 	repairInPlace = "narseal repair --in-place"
@@ -29,7 +29,7 @@ func mendFiles(name string) report.Repair {
 	return report.Repair{Command: repairInPlace, Operand: operand(name)}
 }
 
-// mendArchive returns how to repair an archive. One that came from a pipe is repaired in a pipe.
+// mendArchive returns how to repair an archive. For stdin, the command reads from a pipe, too.
 func mendArchive(name string) report.Repair {
 	if name == input.Stdin {
 		return report.Repair{Command: "narseal repair -o repaired.nar"}
@@ -42,7 +42,8 @@ func mendArchive(name string) report.Repair {
 	return report.Repair{Command: "narseal repair -o " + report.Quote(operand(dir+stem+"-repaired"+ext)), Operand: operand(name)}
 }
 
-// mendExported returns how to repair a path of an export stream. If the stream is a pipe, it comes from a store.
+// mendExported returns how to repair a path of an export stream. A stream on stdin is assumed to come from the store of
+// this machine.
 func mendExported(name, storePath string) report.Repair {
 	if name == input.Stdin {
 		return report.Repair{Command: repairStore, Operand: storePath}
@@ -50,7 +51,7 @@ func mendExported(name, storePath string) report.Repair {
 	return mendArchive(name)
 }
 
-// operand returns a name that is no option.
+// operand returns a form of name that cannot be read as an option.
 func operand(name string) string {
 	if strings.HasPrefix(name, "-") {
 		return "./" + name
@@ -75,13 +76,13 @@ func realName(name string) (string, error) {
 	return filepath.EvalSymlinks(name)
 }
 
-// isStoreDir reports whether a name is that of the store directory of this machine.
+// isStoreDir reports whether name is the store directory of this machine.
 func isStoreDir(name string) bool {
 	name, err := realName(name)
 	return err == nil && name == filepath.Clean(storeDir())
 }
 
-// inStore returns the store path that a file is in, if it is in the store of this machine.
+// inStore returns the store path that contains a file, if the file is in the store of this machine.
 func inStore(name string) (storePath string, ok bool) {
 	name, err := realName(name)
 	if err != nil {
@@ -100,10 +101,11 @@ func storePathOf(name string) (storePath string, ok bool) {
 	return path.Join(storeDir(), base), storepath.CheckBaseName(base) == nil
 }
 
-// maxStored is the length of the longest file name whose store path is looked for: PATH_MAX of Linux.
+// maxStored is the maximum length of a file name whose store path is looked up: PATH_MAX of Linux.
 const maxStored = 4096
 
-// inStoreOf returns a function that finds the store path of a file in the directory name, or of name itself.
+// inStoreOf returns a function that returns the store path of a file in the directory name, or of name itself. It
+// returns "" if there is none.
 func inStoreOf(name string) func(nar.Path) string {
 	if p, ok := inStore(name); ok {
 		return func(nar.Path) string { return p }

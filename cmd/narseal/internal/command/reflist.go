@@ -15,19 +15,19 @@ import (
 )
 
 const (
-	// maxStorePaths bounds the different store paths of an input, which take about 300 bytes each.
+	// maxStorePaths limits the number of different store paths of an input. Each takes about 300 bytes.
 	maxStorePaths = 1 << 20
-	// maxPlaces is how many entries are named that hold a denied hash.
+	// maxPlaces is the number of entries with a denied hash that are named.
 	maxPlaces = 20
-	// placeMemory is what a place takes in memory besides its texts, in bytes.
+	// placeMemory is the size of a place in memory without its strings, in bytes.
 	placeMemory = 200
 )
 
-// refSet is what an input refers to.
+// refSet holds the references of an input.
 type refSet struct {
 	input  string
-	label  string // what places are shown with: the archive's file
-	dir    string // the store directory, with a slash at its end
+	label  string // printed before places: the name of the archive's file
+	dir    string // the store directory, with a trailing slash
 	only   map[string]bool
 	hashes *rules.Set
 	limit  int
@@ -36,11 +36,11 @@ type refSet struct {
 	paths  map[refKey]*reference // at most limit
 	denied map[int]*reference    // by rule
 
-	// Places in the current archive, whose store path comes after it.
+	// Places in the current archive of an export stream. Its store path comes after the archive.
 	unnamed []*place
 }
 
-// refKey is a base name, in plain sight or in packed contents.
+// refKey is a base name. Plain references and references in packed files have different keys.
 type refKey struct {
 	base   string
 	hidden bool
@@ -59,15 +59,16 @@ func (a refKey) compare(b refKey) int {
 // reference is a store path or a denied hash.
 type reference struct {
 	set       *refSet
-	name      string // the base name, or the hash part of what is denied
+	name      string // the base name, or the denied hash
 	isDenied  bool
-	hidden    bool // a store path that a rewrite cannot reach
+	hidden    bool // a store path in a packed file, which a rewrite cannot change
 	allowed   bool
 	encodings rules.Encodings
 	count     int64
-	// places has of a store path in plain sight the first place, and of others the first one in each entry or member.
+	// places holds the first place of a plain store path. For denied hashes and hidden references, it holds the first
+	// place in each entry or member.
 	places  []*place
-	omitted int64 // places that the budget had no room for
+	omitted int64 // places that did not fit into the budget
 }
 
 // fields writes a reference as JSON.
@@ -96,7 +97,7 @@ func (r *reference) storePath() string { return r.set.dir + r.name }
 
 func (r *reference) encodingNames() []string { return strings.Split(r.encodings.String(), ",") }
 
-// place is where a reference stands.
+// place is the location of a reference.
 type place struct {
 	archive string   // the store path of the archive, in an export stream
 	path    nar.Path // empty for the references of an export stream
@@ -192,13 +193,13 @@ func (s *refSet) endArchive(storePath string) {
 	s.unnamed = s.unnamed[:0]
 }
 
-// release returns to the budget what the places took.
+// release returns the memory of the places to the budget.
 func (s *refSet) release() {
 	s.budget.Give(s.taken)
 	s.taken = 0
 }
 
-// list returns the denied hashes in the order in which they were given, and the store paths in that of their names.
+// list returns the denied hashes in the order of the options, and the store paths in the order of their names.
 func (s *refSet) list() (denied, paths []*reference) {
 	for _, rule := range slices.Sorted(maps.Keys(s.denied)) {
 		denied = append(denied, s.denied[rule])
@@ -209,7 +210,7 @@ func (s *refSet) list() (denied, paths []*reference) {
 	return denied, paths
 }
 
-// report reports the references that are not allowed, with their places, and returns whether there are any.
+// report prints the references that are not allowed, with their places, and returns whether there are any.
 func (s *refSet) report(t *terminal.Terminal, denied, paths []*reference) bool {
 	bad := len(denied) > 0
 	for _, ref := range denied {
@@ -230,7 +231,7 @@ func (s *refSet) report(t *terminal.Terminal, denied, paths []*reference) bool {
 	return bad
 }
 
-// first is the first place of a reference, for people.
+// first describes the first place of a reference to the user.
 func (s *refSet) first(r *reference) string {
 	if len(r.places) == 0 {
 		return terminal.Printable(s.input) + ": …"
@@ -245,7 +246,7 @@ func (r *reference) firstEncoding() string {
 	return r.places[0].Encoding.String()
 }
 
-// where is a place of the input, for people.
+// where describes a place to the user.
 func (s *refSet) where(p *place) string {
 	if s.label == "" {
 		return p.String()

@@ -22,17 +22,17 @@ import (
 // inReferences is the part of an export stream that names references.
 const inReferences refs.Part = "references"
 
-// RefsOptions are those of refs.
+// RefsOptions are the options of refs.
 type RefsOptions struct {
 	Common
-	Inputs    []string // a binary cache stands for its archives
+	Inputs    []string // files, directories, "-", and binary caches, whose archives are searched
 	StoreDir  string
 	Encodings rules.Encodings
 	Deny      []string        // hash parts
 	Allowed   map[string]bool // hash parts; nil: all are allowed
 	JSON      bool
 	Unpack    *Unpack // nil: packed files are not searched
-	Netrc     string  // a file with credentials for caches behind HTTP; empty: the user's own
+	Netrc     string  // a file with credentials for HTTP caches; empty: the user's own
 	Version   string  // of narseal
 }
 
@@ -78,11 +78,11 @@ type refsRun struct {
 	*Env
 	scanner refs.Scanner
 	only    map[string]bool
-	gate    bool // something is not allowed, so that all of an input must be searched
+	gate    bool // --deny or --allow-only is used, so inputs must be searched completely
 	out     refsOutput
 	budget  *report.Budget
 	rep     refsReport
-	wanted  bool    // the report is
+	wanted  bool    // --report is used
 	set     *refSet // of the current input
 }
 
@@ -111,13 +111,13 @@ func newRefsRun(e *Env, o *RefsOptions) (*refsRun, error) {
 	return r, nil
 }
 
-// incomplete is the number of packed files that were not searched completely so far.
+// incomplete returns the number of packed files so far that were not searched completely.
 func (r *refsRun) incomplete() int64 {
 	limited, unreadable := r.scanner.Incomplete()
 	return limited + unreadable
 }
 
-// run searches the inputs. With several it goes on if one cannot be read.
+// run searches the inputs. If there are several, it continues after an error.
 func (r *refsRun) run(ctx context.Context, inputs []refsInput) error {
 	var denied, failed bool
 	for _, in := range inputs {
@@ -128,7 +128,7 @@ func (r *refsRun) run(ctx context.Context, inputs []refsInput) error {
 			hashes, paths := r.set.list()
 			denied = r.set.report(r.Terminal, hashes, paths) || denied
 			if err := r.out.write(r.set, hashes, paths); err != nil {
-				return fmt.Errorf("output: %w", err) // all that follows would fail, too
+				return fmt.Errorf("output: %w", err) // the next inputs would fail, too
 			}
 			if r.wanted {
 				r.rep.references = append(append(r.rep.references, hashes...), paths...)
@@ -185,7 +185,7 @@ func (r *refsRun) input(ctx context.Context, from refsInput) error {
 	return r.stream(from.name, in)
 }
 
-// stream searches an input that is no directory.
+// stream searches an input that is not a directory.
 func (r *refsRun) stream(name string, in *input.Input) error {
 	s, err := in.Stream()
 	if err != nil {
@@ -227,7 +227,7 @@ func (r *refsRun) holes(f *os.File, size int64, in io.Reader) io.Reader {
 	return scan.NewHoleReader(f, size, in, r.Terminal.Progress().Add)
 }
 
-// shortPath returns what shows the current entry of an archive.
+// shortPath returns a function that returns the path of the current entry, for display.
 func shortPath(r *nar.Reader) func() string {
 	return func() string { return r.EntryPath().Short() }
 }
@@ -258,7 +258,7 @@ func (r *refsRun) export(x *nar.ExportReader, entered func(path func() string)) 
 	}
 }
 
-// directory searches a directory as its archive would be.
+// directory searches a directory in the same way as an archive of it.
 func (r *refsRun) directory(name string) error {
 	entered := r.entered()
 	var failed error

@@ -17,8 +17,8 @@ import (
 
 // A refsInput is one input of refs: a file, a directory or stdin, or an archive in a binary cache.
 type refsInput struct {
-	name  string            // as it is shown
-	cache binarycache.Store // nil: not in one
+	name  string            // for display
+	cache binarycache.Store // nil: not in a cache
 	nar   string            // the name of the archive's object
 	size  int64             // of the archive
 }
@@ -39,8 +39,8 @@ func (o *RefsOptions) openCaches(ctx context.Context) (map[string]*cachestore.Ca
 	return caches, nil
 }
 
-// expandCaches replaces a binary cache by its archives. As a directory its files would be searched as they are,
-// compressed.
+// expandCaches replaces binary caches with their archives. Searching a cache as a directory would search the compressed
+// files.
 func expandCaches(ctx context.Context, inputs []string, caches map[string]*cachestore.Cache) ([]refsInput, error) {
 	var out []refsInput
 	for _, name := range inputs {
@@ -61,7 +61,7 @@ func expandCaches(ctx context.Context, inputs []string, caches map[string]*cache
 		}
 		for info, err := range binarycache.Infos(ctx, cache.Store) {
 			if err == nil && cache.Dir != "" {
-				_, err = cache.Store.Stat(ctx, info.URL) // all that is wrong with it, before anything is searched
+				_, err = cache.Store.Stat(ctx, info.URL) // report every problem before searching anything
 			}
 			if errors.Is(err, errors.ErrUnsupported) {
 				return nil, terminal.Usage("narseal cache verify --paths takes a list of paths", "input: %w", err)
@@ -79,7 +79,8 @@ func expandCaches(ctx context.Context, inputs []string, caches map[string]*cache
 	return out, nil
 }
 
-// isCache says whether a store has a nix-cache-info. It is an error if it has one that cannot be read, such as a FIFO.
+// isCache reports whether a store has a nix-cache-info. It returns an error if the object exists but cannot be read,
+// such as a FIFO.
 func isCache(ctx context.Context, store binarycache.Store) (bool, error) {
 	_, err := store.Stat(ctx, "nix-cache-info")
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -88,7 +89,8 @@ func isCache(ctx context.Context, store binarycache.Store) (bool, error) {
 	return err == nil, err
 }
 
-// archive opens an archive of a cache. What is not read from the object that the store checked, nobody reads.
+// archive opens an archive of a cache. It reads only through the store, which checks the object, and never opens the
+// file by its name.
 func (r *refsRun) archive(ctx context.Context, in refsInput) (*input.Input, io.Closer, error) {
 	body, o, err := in.cache.Open(ctx, in.nar)
 	if err != nil {

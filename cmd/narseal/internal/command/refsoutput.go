@@ -14,7 +14,7 @@ import (
 	"narseal/filter/rules"
 )
 
-// refsOutput is how refs writes what an input refers to.
+// refsOutput writes the references of one input.
 type refsOutput interface {
 	write(s *refSet, denied, paths []*reference) error
 }
@@ -35,8 +35,8 @@ func (o *refsJSON) write(_ *refSet, denied, paths []*reference) error {
 	return o.w.Flush()
 }
 
-// refsText writes a table of the store paths, with those of one hash together: text after a path, such as a full stop, makes
-// other names of it.
+// refsText writes a table of the store paths. Paths with the same hash form a group, because text after a path, such as
+// a full stop, looks like a part of its name.
 type refsText struct {
 	w      *bufio.Writer
 	style  terminal.Style
@@ -47,7 +47,7 @@ func newRefsText(w io.Writer, style terminal.Style) *refsText {
 	return &refsText{w: bufio.NewWriter(w), style: style}
 }
 
-// refsRow is a line of the table: a store path, or without one a further place.
+// refsRow is a line of the table: a store path, or, if path is empty, a further place of it.
 type refsRow struct{ path, count, encodings, place string }
 
 func (o *refsText) write(s *refSet, _, paths []*reference) error {
@@ -85,7 +85,8 @@ func (o *refsText) write(s *refSet, _, paths []*reference) error {
 	return o.w.Flush()
 }
 
-// group appends the rows of one hash: its most frequent name with the sum, then the others with theirs.
+// group appends the rows of one hash: first its most frequent name, with the total count, then the other names, each
+// with its own count.
 func (s *refSet) group(rows []refsRow, group []*reference) []refsRow {
 	group = slices.Clone(group)
 	slices.SortStableFunc(group, func(a, b *reference) int {
@@ -113,12 +114,12 @@ func (s *refSet) group(rows []refsRow, group []*reference) []refsRow {
 	return rows
 }
 
-// sameHash reports whether two store paths have one hash and are in one list.
+// sameHash reports whether two store paths have the same hash and are both plain or both hidden.
 func (r *reference) sameHash(o *reference) bool {
 	return r.hidden == o.hidden && r.name[:strings.IndexByte(r.name, '-')] == o.name[:strings.IndexByte(o.name, '-')]
 }
 
-// refsReport is what --report writes: the objects of --format json.
+// refsReport is the report that --report writes. It has the same objects as --format json.
 type refsReport struct {
 	err        string
 	references []*reference

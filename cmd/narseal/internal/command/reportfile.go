@@ -7,11 +7,11 @@ import (
 	"narseal/cmd/narseal/internal/atomicfile"
 )
 
-// A ReportFile is the file of --report. A nil one takes no report.
+// A ReportFile is the file of --report. A nil ReportFile discards the report.
 type ReportFile struct{ out *atomicfile.Output }
 
-// OpenReport opens the file of --report, stderr for Stream, and nothing for an empty name. A command calls it before
-// its work: a file that cannot be created is better known then.
+// OpenReport opens the file of --report. Stream means stderr. For an empty name, it returns nil. Commands call it
+// before they begin, so that a file that cannot be created fails early.
 func (e *Env) OpenReport(name string) (*ReportFile, error) {
 	switch name {
 	case "":
@@ -26,14 +26,14 @@ func (e *Env) OpenReport(name string) (*ReportFile, error) {
 	return &ReportFile{out}, nil
 }
 
-// Abort removes a file that was not written.
+// Abort removes the file if it was not written.
 func (f *ReportFile) Abort() {
 	if f != nil {
 		f.out.Abort()
 	}
 }
 
-// Write writes the report of a run that is over.
+// Write writes the report and commits the file.
 func (f *ReportFile) Write(write func(io.Writer) error) error {
 	if f == nil {
 		return nil

@@ -8,14 +8,14 @@ import (
 	"narseal/macho"
 )
 
-// RewriteOptions are those of rewrite.
+// RewriteOptions are the options of rewrite.
 type RewriteOptions struct {
 	Common
 	Archive
 	Rules  *rules.Set
 	Repair filter.RepairMode
 	OnCMS  macho.CMSPolicy
-	// Unpack, if not nil, has packed files searched for what the rules cannot reach there.
+	// Unpack, if not nil, makes Rewrite search packed files for references that rules cannot replace there.
 	Unpack *Unpack
 }
 
@@ -32,7 +32,7 @@ func Rewrite(_ context.Context, e *Env, o *RewriteOptions) error {
 	return e.filter("rewrite", &o.Common, &o.Archive, cfg)
 }
 
-// RepairOptions are those of repair, of an archive.
+// RepairOptions are the options of repair for an archive.
 type RepairOptions struct {
 	Common
 	Archive

@@ -7,8 +7,8 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// Restrict leaves the program only what the policy grants, for the rest of its life. A command calls it as soon as its
-// outputs and its one input are open, and before it reads a byte of input.
+// Restrict permanently gives up all rights of the process that the policy does not grant. A command calls it once its
+// outputs and its single input are open, before it reads any input.
 func (e *Env) Restrict(p sandbox.Policy) error {
 	if e.Enforce == nil {
 		return nil
@@ -21,7 +21,7 @@ func (e *Env) Restrict(p sandbox.Policy) error {
 	return nil
 }
 
-// restrictToArchive restricts a command that reads one input, and whose input and outputs are open.
+// restrictToArchive calls Restrict for a command that reads one input, and whose input and outputs are open.
 func (e *Env) restrictToArchive(common *Common, o *Archive) error {
 	return e.Restrict(sandbox.Policy{Finish: []string{o.Output, common.Report}, Temp: os.TempDir()})
 }

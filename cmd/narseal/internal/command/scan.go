@@ -8,7 +8,7 @@ import (
 	"narseal/macho"
 )
 
-// entered shows which file a scan has come to. It is nil if no progress is shown.
+// entered returns a function that shows the current file of a scan. It returns nil if no progress is shown.
 func (e *Env) entered() func(*scan.Entry) {
 	p := e.Terminal.Progress()
 	if p == nil {
@@ -20,13 +20,13 @@ func (e *Env) entered() func(*scan.Entry) {
 	}
 }
 
-// WarnInvalid warns of a slice that leaves the program with an invalid signature.
+// WarnInvalid warns about a slice that is written, or left in place, with an invalid signature.
 func (e *Env) WarnInvalid(path string, s *macho.Slice) {
 	e.Terminal.Warnf("%q: %s slice at offset %d: %s", path, s.Arch, s.Offset, describe(s))
 }
 
-// WarnUnsigned warns of slices that need a signature and have none: a repair makes none. verify is the command that lists
-// them.
+// WarnUnsigned warns about slices that need a signature but have none, since repairing does not add one. verify is the
+// command that lists them.
 func (e *Env) WarnUnsigned(n int64, verify string) {
 	if n > 0 {
 		e.Terminal.Warnf("%s missing: macOS on arm64 does not run unsigned code; %s lists it, codesign --sign - signs it",

@@ -20,7 +20,7 @@ import (
 	"narseal/nar"
 )
 
-// VerifyOptions are those of verify.
+// VerifyOptions are the options of verify.
 type VerifyOptions struct {
 	Common
 	Inputs  []string
@@ -30,17 +30,17 @@ type VerifyOptions struct {
 	Jobs    int
 }
 
-// ListOptions say how slices are listed.
+// ListOptions describe how slices are listed.
 type ListOptions struct {
 	Format string // text, json or github
-	All    bool   // valid slices, too
-	// Unsigned says what code counts as that needs a signature and has none.
+	All    bool   // list valid slices, too
+	// Unsigned says how code counts that needs a signature but has none.
 	Unsigned report.Unsigned
 	// Summary is the file that GITHUB_STEP_SUMMARY names.
 	Summary string
 }
 
-// NewList returns the list that the options ask for, on stdout.
+// NewList returns a list in the requested format, which is written to stdout.
 func (e *Env) NewList(o *ListOptions, b *report.Budget) report.List {
 	switch o.Format {
 	case "github":
@@ -91,19 +91,19 @@ func Verify(ctx context.Context, e *Env, o *VerifyOptions) error {
 type verifyRun struct {
 	*Env
 	cfg    filter.Config
-	budget *report.Budget // for what is kept of the inputs
+	budget *report.Budget // for what is remembered of the inputs
 	list   report.List
 	inputs *report.Inputs
 	total  report.Tally
-	// unsigned is what a slice without a signature counts as.
+	// unsigned says how a slice counts that needs a signature but has none.
 	unsigned report.Unsigned
 	packed   int64 // inputs that are tar or zip archives
-	// Of the current input:
+	// For the current input:
 	name  string
 	rep   *report.Input
 	tally *report.Tally
 	mend  report.Repair
-	// inStore returns the store path that a file on disk is in. It is nil until an invalid slice needs it.
+	// inStore returns the store path that contains a file on disk. It is nil until an invalid slice needs it.
 	inStore func(nar.Path) string
 }
 
@@ -127,7 +127,7 @@ func newVerifyRun(e *Env, o *VerifyOptions) (*verifyRun, error) {
 	return v, nil
 }
 
-// input verifies what one argument names, and reports what fails.
+// input verifies the file, directory or stream that one argument names, and reports errors.
 func (v *verifyRun) input(ctx context.Context, name string) {
 	v.name, v.rep, v.tally, v.mend = name, v.inputs.Begin(name), &report.Tally{}, mendArchive(name)
 	v.inStore = nil
@@ -163,7 +163,7 @@ func (v *verifyRun) open(ctx context.Context) error {
 	return v.stream(ctx, in)
 }
 
-// files verifies a file on disk, or all in a directory.
+// files verifies a Mach-O file on disk, or all files in a directory.
 func (v *verifyRun) files(ctx context.Context) error {
 	s := &scan.Scanner{
 		Jobs:     v.cfg.Signatures.Jobs,
@@ -184,7 +184,7 @@ func (v *verifyRun) files(ctx context.Context) error {
 	return s.Run(ctx, v.name)
 }
 
-// stream verifies what an archive, or a stream of them, holds.
+// stream verifies an archive, an export stream or a single image.
 func (v *verifyRun) stream(ctx context.Context, in *input.Input) error {
 	s, err := in.Stream()
 	if err != nil {
@@ -219,7 +219,8 @@ func (v *verifyRun) archive(r io.Reader) error {
 	return err
 }
 
-// export verifies each archive of an export stream. Its slices wait for its store path, which comes after it.
+// export verifies each archive of an export stream. Slices are listed only when the archive's store path is known,
+// which comes after the archive.
 func (v *verifyRun) export(r io.Reader) error {
 	waiting := report.NewWaiting(v.budget)
 	invalid := map[macho.Status]int64{} // of the current archive

@@ -18,8 +18,9 @@ import (
 	"narseal/nar/storepath"
 )
 
-// unknown verifies what is neither a NAR nor an export stream: a Mach-O image that is in no file of its own. Any other file
-// has no signature, and is counted. A stream must be an archive, and so must what begins like one.
+// unknown verifies an input that is neither a NAR nor an export stream. It verifies a Mach-O image that is compressed
+// or comes from a stream, and counts other regular files as files without a signature. Other streams, and files that
+// begin like a truncated archive, are read as a NAR, so that the error describes the problem.
 func (v *verifyRun) unknown(ctx context.Context, in *input.Input, s *input.Stream, r io.Reader) error {
 	head := make([]byte, max(scan.MachOPrefix, tarBlock))
 	n, err := io.ReadFull(r, head)
@@ -48,14 +49,14 @@ func isTarOrZip(head []byte) bool {
 	return len(head) >= tarBlock && string(head[257:262]) == "ustar" || bytes.HasPrefix(head, []byte("PK\x03\x04"))
 }
 
-// isCutArchive reports whether head, which is all of a short file, is what is left of an archive or an export stream.
+// isCutArchive reports whether head, the whole of a short file, is the beginning of an archive or an export stream.
 func isCutArchive(head []byte) bool {
 	const magic = "\x0d\x00\x00\x00\x00\x00\x00\x00nix-archive-1"
 	const export = "\x01\x00\x00\x00\x00\x00\x00\x00" + magic
 	return len(head) > 0 && (strings.HasPrefix(magic, string(head)) || strings.HasPrefix(export, string(head)))
 }
 
-// image verifies an image that is read from a stream.
+// image verifies an image from a stream. It copies the image to a temporary file.
 func (v *verifyRun) image(ctx context.Context, r io.Reader) error {
 	f, err := v.cfg.Spill.Open()
 	if err != nil {
@@ -82,7 +83,7 @@ func (v *verifyRun) image(ctx context.Context, r io.Reader) error {
 	return ctx.Err()
 }
 
-// imageAt is an image in a file that can be read and written anywhere.
+// imageAt is an image in a temporary file.
 type imageAt struct {
 	spill.File
 	size int64
@@ -90,8 +91,8 @@ type imageAt struct {
 
 func (i imageAt) Size() int64 { return i.size }
 
-// isStorePathSymlink reports whether a name is that of a store path that is a symlink. It need not lead anywhere on this
-// machine.
+// isStorePathSymlink reports whether name is a symlink that has the name of a store path. Its target need not exist on
+// this machine.
 func isStorePathSymlink(name string) bool {
 	info, err := os.Lstat(name)
 	return err == nil && info.Mode()&os.ModeSymlink != 0 && storepath.CheckBaseName(filepath.Base(name)) == nil

@@ -31,7 +31,7 @@ var reportCSS string
 //go:embed report.js
 var reportJS string
 
-// HTML is a list that is written as an HTML report at the end.
+// HTML is a list that End writes as an HTML report.
 type HTML struct {
 	o       Options
 	invalid []*slice
@@ -41,11 +41,11 @@ type HTML struct {
 	more    int64    // errors
 }
 
-// Options says what the report is of, and where it goes.
+// Options describe the input and the output of a report.
 type Options struct {
 	Out     io.Writer
-	Commit  func() error // called when all is written
-	Inputs  []string     // as the user gave them
+	Commit  func() error // called after the report is written
+	Inputs  []string     // as given by the user
 	Version string       // of narseal
 	Budget  *report.Budget
 }
@@ -53,43 +53,44 @@ type Options struct {
 // New returns an empty report.
 func New(o Options) *HTML { return &HTML{o: o} }
 
-// slice is a row of the report's table, and what is drawn of it.
+// slice is a row of the report's table. Invalid slices also have a drawing of their pages.
 type slice struct {
 	macho.Slice
 	ID        int
 	Name      string
-	StorePath string // that the file is in, unless Name begins with it; empty if that is not known
-	Listed    bool   // the table names the StorePath, too
+	StorePath string // that contains the file; empty if it is unknown, or if Name begins with it
+	Listed    bool   // the table also shows StorePath
 	Stale     int
 	Open      bool
 	Drawn     bool
 }
 
-// Maps is for the template.
+// Maps returns the drawings of the slice's pages. The template calls it.
 func (s *slice) Maps() []*pageMap { return pageMaps(&s.Slice) }
 
-// Files is for the template.
+// Files describes problems with the files of the bundle. The template calls it.
 func (s *slice) Files() []string { return report.DescribeBundle(&s.Slice, resources.MaxProblems+2) }
 
-// A report that holds more would take a browser long to show.
+// Browsers are slow to show a report that exceeds these limits.
 const (
-	// maxRows bounds the rows of the table. Invalid slices come first.
+	// maxRows is the maximum number of rows in the table. Invalid slices come first.
 	maxRows = 20_000
-	// maxDrawn bounds the invalid slices whose pages are drawn, and maxMarks the bad pages that are marked in them.
+	// maxDrawn is the maximum number of invalid slices whose pages are drawn, and maxMarks that of the bad pages marked
+	// in them.
 	maxDrawn = 1000
 	maxMarks = 100_000
-	// maxOpen is how many of those are unfolded at first.
+	// maxOpen is the number of drawings that are unfolded at first.
 	maxOpen   = 20
 	maxErrors = 1000
-	// maxError bounds the text of an error, in bytes.
+	// maxError is the maximum length of an error's text, in bytes.
 	maxError = 4096
 )
 
-// Add adds a slice, if there is room for it.
+// Add adds a slice, or counts it as omitted if a limit is reached.
 func (h *HTML) Add(i *report.Item) {
 	item := *i
 	if len(h.o.Inputs) == 1 {
-		item.Input = "-" // it is shown above
+		item.Input = "-" // the header shows it
 	}
 	list := &h.invalid
 	if i.OK() {
@@ -111,7 +112,7 @@ func (h *HTML) Add(i *report.Item) {
 	*list = append(*list, row)
 }
 
-// Omit counts slices that the report does not have.
+// Omit counts slices that were not passed to Add.
 func (h *HTML) Omit(n int64) { h.omitted += n }
 
 // Fail adds an error.
@@ -178,7 +179,7 @@ func (h *HTML) End(n *report.Tally) error {
 	return nil
 }
 
-// meaning says in one sentence what the verdict means for who runs the files.
+// meaning explains in one sentence what the verdict means for users of the files.
 func meaning(n *report.Tally) string {
 	switch {
 	case n.Invalid > 0:
@@ -191,7 +192,7 @@ func meaning(n *report.Tally) string {
 	return "No file is signed, so there is nothing that a Mac would check."
 }
 
-// maxInputs is how many inputs are named.
+// maxInputs is the number of inputs that are named.
 const maxInputs = 3
 
 // inputs names the inputs, for display.
@@ -210,7 +211,7 @@ func inputs(names []string) string {
 	return s
 }
 
-// draw returns how many of the invalid slices are drawn.
+// draw selects the invalid slices to draw, and returns their number.
 func (h *HTML) draw() int {
 	marks := 0
 	for i, s := range h.invalid {
@@ -225,7 +226,7 @@ func (h *HTML) draw() int {
 	return len(h.invalid)
 }
 
-// data is what the template shows.
+// data holds the values for the template.
 type data struct {
 	Policy      string
 	Style       template.CSS
@@ -244,8 +245,8 @@ type data struct {
 	Statuses    []namedNumber
 	Slices      []*slice
 	Omitted     int64
-	Invalid     []*slice // that are drawn
-	Undrawn     int      // invalid ones that are not
+	Invalid     []*slice // only those that are drawn
+	Undrawn     int      // number of invalid slices that are not drawn
 	Version     string
 }
 
@@ -266,7 +267,7 @@ func (h *HTML) write(d *data) error {
 	return h.o.Commit()
 }
 
-// sourceHash is how a Content-Security-Policy names what may run.
+// sourceHash returns the hash by which a Content-Security-Policy allows a script or a style.
 func sourceHash(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return base64.StdEncoding.EncodeToString(sum[:])

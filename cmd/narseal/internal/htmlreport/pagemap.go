@@ -13,8 +13,8 @@ import (
 	"narseal/macho"
 )
 
-// pageMap is how the pages that a CodeDirectory hashes are drawn: a grid of
-// cells, each of some pages, tinted by segment, with the bad ones marked.
+// pageMap is a drawing of the pages that a CodeDirectory hashes: a grid in which each cell stands for one or more
+// pages, is tinted by segment, and is marked if a page in it is bad.
 type pageMap struct {
 	Title, Legend, Label string
 	Cells                int
@@ -24,11 +24,11 @@ type pageMap struct {
 	Bad                  []tile
 	Segments             []segmentTint
 	Runs                 []badRun
-	More                 int // runs that are not listed
+	More                 int // number of runs that are not listed
 	Special              []string
 }
 
-// tile is a cell, or several side by side of one segment.
+// tile is a cell, or several adjacent cells of the same segment.
 type tile struct {
 	X, Y, Width int
 	Tint        int
@@ -40,14 +40,14 @@ type segmentTint struct {
 	Name string
 }
 
-// badRun is bad pages one after the other. Offsets are in the slice, To is
-// that of the last byte.
+// badRun is a run of consecutive bad pages. From and To are the offsets of its first and last byte, from the start of
+// the slice.
 type badRun struct {
 	Pages    string
 	From, To int64
 	What     string
 	Paths    []string // store paths on these pages
-	More     int      // that are not listed
+	More     int      // number of store paths that are not listed
 }
 
 const (
@@ -55,13 +55,13 @@ const (
 	cellPitch = 14
 	mapCols   = 64
 	maxCells  = 1024
-	maxBad    = 100 // runs that are listed
-	maxWhat   = 8   // regions that are named of one run
-	tints     = 7   // the last is of what belongs to no segment
+	maxBad    = 100 // maximum number of runs that are listed
+	maxWhat   = 8   // maximum number of regions, or of store paths, that are named for a run
+	tints     = 7   // the last one is for pages outside of all segments
 )
 
-// pageMaps draws the CodeDirectories of a slice in which something is wrong;
-// those that tell the same, as they do when two hash types are used, once.
+// pageMaps draws the CodeDirectories of a slice that have bad slots. CodeDirectories with the same bad slots, as with
+// two hash types, share one drawing.
 func pageMaps(s *macho.Slice) []*pageMap {
 	var maps []*pageMap
 	same := func(a, b macho.CodeDirectory) bool {
@@ -141,8 +141,7 @@ func (m *pageMap) draw(regions []macho.Region, d *macho.CodeDirectory) {
 	}
 }
 
-// tint is the tint of a segment. Where there are more segments than tints,
-// they come again.
+// tint returns the tint of a segment. If there are more segments than tints, tints are reused.
 func (m *pageMap) tint(segment string) int {
 	if segment == "" {
 		return tints - 1
@@ -159,7 +158,7 @@ func (m *pageMap) tint(segment string) int {
 
 // list describes each run of bad pages: where it is, and which regions it covers.
 func (m *pageMap) list(regions []macho.Region, notes []macho.Note, d *macho.CodeDirectory) {
-	end := int64(0) // of what is known of the slice
+	end := int64(0) // of the known regions of the slice
 	for _, r := range regions {
 		end = max(end, r.Off+r.Len)
 	}
@@ -198,10 +197,10 @@ func (m *pageMap) list(regions []macho.Region, notes []macho.Note, d *macho.Code
 	}
 }
 
-// whatLies names the regions that reach into [from, to).
+// whatLies names the regions that overlap [from, to).
 func whatLies(regions []macho.Region, from, to int64) string {
 	var names []string
-	var padding string // named only where nothing else is
+	var padding string // named only if no other region is
 	more := 0
 	for _, r := range regions {
 		if r.Off >= to || r.Off+r.Len <= from {

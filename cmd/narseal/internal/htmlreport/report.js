@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-	// A button beside each command copies it. Where the browser has no clipboard for pages, it selects the text.
+	// A button beside each command copies it. If the browser gives pages no access to the clipboard, it selects the text.
 	for (const [i, box] of document.querySelectorAll(".command").entries()) {
 		const button = document.createElement("button"), code = box.querySelector("code");
 		button.type = "button";

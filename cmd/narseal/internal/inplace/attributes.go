@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxAttribute bounds an extended attribute, in bytes: XATTR_SIZE_MAX of Linux. Resource forks of macOS, which are
-// attributes too, have no bound; a larger one is lost.
+// maxAttribute is the maximum size of an extended attribute that is copied, in bytes: XATTR_SIZE_MAX of Linux. On
+// macOS, attributes such as resource forks may be larger; these are lost.
 const maxAttribute = 64 << 10
 
 // copyAttributes copies extended attributes between open files, and returns the names of those that it could not copy.
@@ -42,7 +42,7 @@ func attributeNames(fd int) ([]string, error) {
 		buf := make([]byte, n)
 		n, err = unix.Flistxattr(fd, buf)
 		if err == unix.ERANGE {
-			continue // there are more by now
+			continue // the list has grown
 		}
 		if err != nil {
 			return nil, err

@@ -6,7 +6,7 @@ import (
 	"narseal/cmd/narseal/internal/scan"
 )
 
-// birthTime is when a file was made, or zero if the file system does not say.
+// birthTime returns the time when a file was created, or zero if the file system does not record it.
 func birthTime(f *scan.File) unix.Timespec {
 	var st unix.Statx_t
 	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &st)

@@ -8,5 +8,5 @@ import (
 	"narseal/cmd/narseal/internal/scan"
 )
 
-// birthTime is when a file was made.
+// birthTime returns the time when a file was created.
 func birthTime(f *scan.File) unix.Timespec { return f.Inode.Btim }

@@ -14,11 +14,10 @@ import (
 	"narseal/cmd/narseal/internal/scan"
 )
 
-// A directory that may not be written, such as those of a Nix store, is made writable while files in it are replaced. A
-// run that is killed meanwhile leaves it so. The next run must know it from a directory that is meant to be writable,
-// and what its mode was, so the mode itself says both: one call of chmod sets the write permission and two bits that mean
-// nothing together on a directory, set-user-ID and sticky. A lock (flock), which ends with the process, marks a run that
-// is alive.
+// A read-only directory, such as one in a Nix store, is made writable while files in it are replaced. A run that is
+// killed in the meantime leaves it writable. The next run must recognize such a directory and restore its mode. So a
+// single chmod sets the write permission and marks the directory with two bits that mean nothing together on a
+// directory: set-user-ID and sticky. A lock (flock), which ends with the process, shows that a run is still alive.
 const (
 	writable = 0o200
 	mark     = unix.S_ISUID | unix.S_ISVTX
@@ -27,19 +26,19 @@ const (
 // isMarked reports whether a directory of this mode was made writable.
 func isMarked(mode uint32) bool { return mode&(mark|writable) == mark|writable }
 
-// unmarked is the mode that a marked directory had.
+// unmarked returns the original mode of a marked directory.
 func unmarked(mode uint32) uint32 { return mode &^ (mark | writable) }
 
-// directories makes directories writable while files in them are replaced, and gives them their mode and modification
-// time back.
+// directories makes directories writable while files in them are replaced, and then restores their modes and
+// modification times.
 type directories struct {
 	cleanup *cleanup.Registry
 	mu      sync.Mutex
 	open    map[*scan.Dir]*directory
-	waited  bool // for a lock that did not end
+	waited  bool // a wait for a lock timed out
 }
 
-// directory is one in which files are being replaced.
+// directory is a directory in which files are being replaced.
 type directory struct {
 	*os.File
 	dir     *scan.Dir
@@ -49,7 +48,8 @@ type directory struct {
 	release func(last func() error) error
 }
 
-// enter prepares a directory for replacing files in it. leave ends that, when the last of those who entered calls it.
+// enter prepares a directory for replacing files in it. Each call of enter needs a call of leave; the last one restores
+// the directory.
 func (s *directories) enter(dir *scan.Dir) (*directory, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,7 +111,7 @@ func (d *directory) makeWritable() error {
 	}
 	d.mtime = st.Mtim
 	mode := uint32(st.Mode) & 0o7777
-	// Other obstacles than the mode will show when the file is written.
+	// Other errors than those of the mode show up when the file is written.
 	if unix.Faccessat(int(d.Fd()), ".", unix.W_OK|unix.X_OK, 0) != unix.EACCES {
 		return nil
 	}
@@ -133,21 +133,21 @@ func (d *directory) makeWritable() error {
 }
 
 const (
-	// lockWait is how long another run may hold the lock: it does so while it replaces a file.
+	// lockWait limits the time to wait for another run, which holds the lock while it replaces files.
 	lockWait  = 5 * time.Second
 	lockPause = 20 * time.Millisecond
 )
 
-// errLocked is wrapped by the error for a directory whose mode could not be restored.
-var errLocked = errors.New("it stays writable, since another process holds a lock on it; run the command again when that has ended")
+// errLocked is wrapped by the error of a directory whose mode could not be restored.
+var errLocked = errors.New("it stays writable, since another process holds a lock on it; run the command again when that process has ended")
 
-// restore gives the directory back what it had. Another run that is replacing a file in it would fail without the mode that
-// it has now, so restore waits for its lock: the last run restores the mode. Anybody else who may read the directory can
-// hold a lock, too.
+// restore restores the directory's modification time and mode. Another run that is replacing a file in it needs the
+// present mode, so restore waits until that run releases its lock; the last run restores the mode. The wait is limited,
+// because everybody who can read the directory can lock it.
 func (d *directory) restore(wait time.Duration) error {
 	err := atomicfile.NewDir(d.File).SetModTime(d.mtime)
 	if errors.Is(err, unix.EPERM) {
-		err = nil // only the owner may
+		err = nil // only the owner may set it
 	}
 	if d.mode != 0 {
 		alone := d.isAlone()
@@ -166,13 +166,14 @@ func (d *directory) restore(wait time.Duration) error {
 	return err
 }
 
-// isAlone reports whether no other run replaces files in the directory, and keeps others from beginning to.
+// isAlone reports whether no other run is replacing files in the directory. If so, it locks the directory against other
+// runs.
 func (d *directory) isAlone() bool {
 	return unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB) != unix.EWOULDBLOCK
 }
 
-// recover restores the mode of a directory that a run made writable which was then killed. It returns the mode, or 0 if
-// there is nothing to restore.
+// recover restores the mode of a directory that a killed run left writable. It returns the mode, or 0 if there was
+// nothing to restore.
 func (s *directories) recover(dir *scan.Dir) (mode uint32, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -202,7 +203,8 @@ func (d *directory) stat() (st unix.Stat_t, err error) {
 	return st, err
 }
 
-// chmod changes the mode by a name, since a directory that may only be searched has a handle that fchmod refuses.
+// chmod changes the mode by the name ".", since fchmod refuses the handle of a directory that was opened for searching
+// only.
 func (d *directory) chmod(mode uint32) error {
 	if err := unix.Fchmodat(int(d.Fd()), ".", mode, 0); err != nil {
 		return &os.PathError{Op: fmt.Sprintf("chmod %#o", mode), Path: d.Name(), Err: err}

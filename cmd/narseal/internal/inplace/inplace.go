@@ -1,13 +1,13 @@
 // Package inplace repairs files in place: it replaces each file that needs repair with a repaired copy. When the files
 // of a bundle are repaired, its list of resources and its main executable are changed in the same way.
 //
-// A copy has no name, or a hidden one, until it is complete. It is made and gets its name in the directory that the
+// A copy has no name, or a hidden one, until it is complete. It is created and gets its name in the directory that the
 // walk opened (package scan), so that other users who can change the tree cannot redirect the replacement to another
 // file.
 //
-// If a run is killed, each file is either unchanged or repaired. It may leave behind: hard links of which only some
-// names were repaired and which are now two files; the modification time of a directory; and a hidden .narseal-* file
-// or a directory that was made writable, both of which the next run cleans up.
+// If a run is killed, each file is either unchanged or repaired. The run may leave behind hard links that were split
+// into two files, because only some names were repaired, and a changed modification time of a directory. It may also
+// leave a hidden .narseal-* file or a writable directory; the next run cleans these up.
 package inplace
 
 import (
@@ -33,17 +33,18 @@ type Repairer struct {
 	OnCMS   macho.CMSPolicy
 	Cleanup *cleanup.Registry // may be nil
 
-	// What happens is reported to these, by one goroutine unless it says otherwise. See scan.Scanner.
+	// One goroutine calls all of these functions except Refuse and Warn. See scan.Scanner for the first four.
 	Entered func(*scan.Entry)
 	Found   func(r *scan.Result, replaced bool)
 	Slice   func(nar.Path, macho.Slice)
 	Fail    func(error)
-	// Sealed is called for each file that was changed to seal its bundle again, and for which Found was not called as
-	// replaced.
+	// Sealed is called for each file that was changed only to repair the seal of a bundle, so that Found did not report
+	// it as replaced.
 	Sealed func(nar.Path)
-	// Refuse, if not nil, says why a directory is left out. It is an error.
+	// Refuse, if not nil, returns an error for a directory that must be left out. The error is passed to Fail.
 	Refuse func(dir *scan.Entry) error
-	// Warn gets what could not be kept of a file, or cleared up. Several goroutines call it.
+	// Warn is called for attributes that a file lost, and for leftovers that could or could not be cleaned up. Several
+	// goroutines may call it at the same time.
 	Warn func(path nar.Path, problem string)
 
 	scanner  scan.Scanner
@@ -53,9 +54,9 @@ type Repairer struct {
 	replaced map[*scan.Entry]bool // until Found is called
 	refused  []error
 
-	// Of the goroutine that reports:
-	current     bool      // the result that Found was called with was replaced
-	members     []*member // that are open
+	// Used only by the goroutine that calls the callbacks:
+	current     bool      // the file of the current result was replaced
+	members     []*member // open members
 	sealedLinks sealedLinks
 }
 
@@ -80,7 +81,7 @@ func (r *Repairer) Run(ctx context.Context, path string) error {
 	return err
 }
 
-// skip reports whether a name is left out.
+// skip reports whether the scan must leave an entry out.
 func (r *Repairer) skip(e *scan.Entry) bool {
 	if !e.Type.IsDir() || r.Refuse == nil {
 		return r.leftover(e)
@@ -92,7 +93,8 @@ func (r *Repairer) skip(e *scan.Entry) bool {
 	return err != nil
 }
 
-// Elsewhere calls f for each replaced file that has names outside of what was walked, which still have the old contents.
+// Elsewhere calls f for each replaced file that has other names that no Run visited. These names still have the old
+// contents.
 func (r *Repairer) Elsewhere(f func(path nar.Path, names uint64)) {
 	r.links.elsewhere(f)
 	for _, g := range r.sealedLinks {
@@ -100,7 +102,7 @@ func (r *Repairer) Elsewhere(f func(path nar.Path, names uint64)) {
 	}
 }
 
-// recover clears up after a run that was killed.
+// recover restores a directory that a killed run left writable.
 func (r *Repairer) recover(dir *scan.Dir) {
 	mode, err := r.dirs.recover(dir)
 	switch {
@@ -111,7 +113,8 @@ func (r *Repairer) recover(dir *scan.Dir) {
 	}
 }
 
-// leftover removes a hidden file that a killed run has left, and reports whether it did. A bundle would count it.
+// leftover removes a hidden file that a killed run left behind, and reports whether it did. Otherwise the file would
+// count as a part of its bundle.
 func (r *Repairer) leftover(e *scan.Entry) bool {
 	if !e.Type.IsRegular() || !atomicfile.IsHidden(e.Name) {
 		return false
@@ -144,7 +147,8 @@ func (r *Repairer) setReplaced(f *scan.File) {
 	r.replaced[f.Entry] = true
 }
 
-// examine repairs an image, or makes its name one of the file that took the place of another name.
+// examine repairs an image. If another hard link of the file was already replaced, it links the name to the new file
+// instead.
 func (r *Repairer) examine(f *scan.File, cfg macho.Config) (*macho.Report, error) {
 	cfg.OnCMS = r.OnCMS
 	g, first := r.links.claim(f)
@@ -158,7 +162,7 @@ func (r *Repairer) examine(f *scan.File, cfg macho.Config) (*macho.Report, error
 		if replaced {
 			entry = &scan.Entry{Dir: f.Entry.Dir, Name: f.Entry.Name}
 		}
-		g.finish(entry, now, copyOf(rep), err) // whoever gets a report identifies its slices
+		g.finish(entry, now, copyOf(rep), err) // every receiver of a report modifies it by Identify
 		return rep, err
 	case g.err != nil:
 		return copyOf(g.report), f.Wrap(fmt.Errorf("a hard link of %s: %w", g.path.Short(), g.err))
@@ -172,7 +176,7 @@ func (r *Repairer) examine(f *scan.File, cfg macho.Config) (*macho.Report, error
 	return copyOf(g.report), nil
 }
 
-// mixed reports whether the kernel refuses an image of which only some slices are signed by a certificate.
+// mixed reports whether all slices of an image are refused and only some of them are signed by a certificate.
 func mixed(rep *macho.Report) bool {
 	cms := 0
 	for _, s := range rep.Slices {
@@ -186,7 +190,7 @@ func mixed(rep *macho.Report) bool {
 	return cms > 0 && cms < len(rep.Slices)
 }
 
-// copyOf copies a report as far as Report.Identify writes in it.
+// copyOf copies the parts of a report that Report.Identify changes.
 func copyOf(rep *macho.Report) *macho.Report {
 	if rep == nil {
 		return nil
@@ -199,7 +203,7 @@ func copyOf(rep *macho.Report) *macho.Report {
 	return &to
 }
 
-// in calls replace with a directory, which can be written meanwhile.
+// in calls replace with an open directory, and makes the directory writable during the call.
 func (r *Repairer) in(dir *scan.Dir, replace func(*directory) error) (err error) {
 	d, err := r.dirs.enter(dir)
 	if err != nil {
@@ -213,7 +217,7 @@ func (r *Repairer) in(dir *scan.Dir, replace func(*directory) error) (err error)
 	return replace(d)
 }
 
-// repair verifies an image, and replaces its file if that makes a signature valid: then now describes the new file.
+// repair verifies an image, and replaces its file if a signature can be repaired. now describes the new file.
 func (r *Repairer) repair(f *scan.File, cfg macho.Config) (rep *macho.Report, replaced bool, now unix.Stat_t, err error) {
 	if rep, err = cfg.Verify(f); err == nil {
 		err = f.Unchanged()
@@ -233,7 +237,7 @@ func (r *Repairer) repair(f *scan.File, cfg macho.Config) (rep *macho.Report, re
 	if !wanted {
 		return rep, false, now, nil
 	}
-	before := rep // what bundles around it seal
+	before := rep // bundles around it seal the old code directory hash
 	if err := before.Identify(f); err != nil {
 		return nil, false, now, f.Wrap(err)
 	}

@@ -12,8 +12,8 @@ import (
 	"narseal/nar"
 )
 
-// links keeps hard links together: the first name of a file that is opened is repaired, and the others become names of
-// the new file.
+// links keeps hard links together: the first name of a file that is opened is repaired, and its other names become
+// names of the new file.
 type links struct {
 	mu  sync.Mutex
 	all map[scan.FileID]*group
@@ -21,26 +21,27 @@ type links struct {
 
 // group is a file with several names.
 type group struct {
-	names uint64 // that it had when the first one was opened
+	names uint64 // when the first one was opened
 	seen  uint64
 	size  int64
 	mtime unix.Timespec
-	born  unix.Timespec // zero if the system does not say
+	born  unix.Timespec // zero if unknown
 	path  nar.Path      // of the first name
 
 	// Set when done is closed:
 	done   chan struct{}
 	report *macho.Report
 	err    error
-	// first is the entry whose file was replaced, by now. It is nil if that was not needed.
+	// first is the entry whose file was replaced, and now describes the new file. first is nil if no replacement was
+	// needed.
 	first *scan.Entry
 	now   unix.Stat_t
 }
 
-// claim returns the group of a file, and whether it is the first of its names that was opened: then the caller must call
-// finish. For the other names it waits until that is done. A file with a single name has no group.
+// claim returns the group of a file, and whether this is its first name that was opened. If so, the caller must call
+// finish. For the other names, claim waits until finish was called. A file with a single name has no group.
 //
-// The number of names says little: a file has one left when all the others have been replaced.
+// A link count of 1 alone does not mean a single name: it is also that of the last name after all others were replaced.
 func (s *links) claim(f *scan.File) (g *group, first bool) {
 	key := scan.IDOf(&f.Inode)
 	s.mu.Lock()
@@ -50,7 +51,7 @@ func (s *links) claim(f *scan.File) (g *group, first bool) {
 		return nil, false
 	}
 	born := birthTime(f)
-	// The number of a file that is gone may be given to another one.
+	// The inode number of a deleted file may be reused.
 	if g == nil || g.size != f.Inode.Size || g.mtime != f.Inode.Mtim || g.born != born {
 		g = &group{names: uint64(f.Inode.Nlink), size: f.Inode.Size, mtime: f.Inode.Mtim, born: born,
 			path: f.Path(), done: make(chan struct{})}
@@ -76,7 +77,7 @@ func (g *group) finish(first *scan.Entry, now unix.Stat_t, rep *macho.Report, er
 	close(g.done)
 }
 
-// elsewhere calls f for each replaced file that has names which the walk did not come by, and which still have the old
+// elsewhere calls f for each replaced file that has names that were not visited. These names still have the old
 // contents.
 func (s *links) elsewhere(f func(path nar.Path, names uint64)) {
 	for _, g := range s.all {
@@ -86,10 +87,10 @@ func (s *links) elsewhere(f func(path nar.Path, names uint64)) {
 	}
 }
 
-// errLinkMoved is a name whose file was replaced, and which has another file by now.
+// errLinkMoved means that the repaired file of the first name was itself replaced in the meantime.
 var errLinkMoved = errors.New("the file that took the place of its other name is gone")
 
-// relink makes the name of f in the directory d another name of the file that the group has now.
+// relink makes the name of f in the directory d a hard link to the group's new file.
 func (r *Repairer) relink(d *directory, g *group, f *scan.File) error {
 	from, err := g.first.Dir.Hold()
 	if err != nil {
@@ -113,7 +114,7 @@ func (r *Repairer) relink(d *directory, g *group, f *scan.File) error {
 	})
 }
 
-// isSame reports whether two stats are of one file with the same contents. A change of its names is none.
+// isSame reports whether a and b are the same file with unchanged contents. Names and link counts are ignored.
 func isSame(a, b *unix.Stat_t) bool {
 	return scan.IDOf(a) == scan.IDOf(b) && a.Size == b.Size && a.Mtim == b.Mtim
 }

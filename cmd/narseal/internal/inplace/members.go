@@ -15,27 +15,29 @@ import (
 	"narseal/macho"
 )
 
-// member is a file whose bundle may have to be sealed again. It is read where it lies until the first write, which makes
-// a copy. Copies of all bundles inside each other take their places together, those of the outer ones first: a run that is
-// killed meanwhile leaves the inner ones as they were, and so the next one still knows what the outer ones must have.
+// member is a file whose bundle may have to be sealed again. The first write creates a copy; until then, the file
+// itself is read. The copies for nested bundles get their names together, those of outer bundles first. If a run is
+// killed in between, the inner bundles are unchanged, so the next run can still determine the new seals of the outer
+// ones.
 type member struct {
 	r       *Repairer
 	entry   scan.Entry
-	inode   unix.Stat_t // when it was hashed
-	counted bool        // as repaired, for another reason
+	inode   unix.Stat_t // the file when it was hashed
+	counted bool        // already counted as repaired
 
 	file *scan.File // nil: not open
-	dir  *directory // of the copy
+	dir  *directory // the directory of the copy
 	next *replacement
 }
 
-// maxPending bounds the copies that wait, each of which is an open file. Past it, inner bundles do not wait for outer ones.
+// maxPending is the maximum number of pending copies, each of which is an open file. If there are more, inner bundles
+// do not wait for outer ones.
 const maxPending = 64
 
-// errChanged is a file that is no longer the one that was hashed.
+// errChanged means that a file is no longer the one that was hashed.
 var errChanged = errors.New("the file changed after it was read")
 
-// member is scan.Scanner's Member.
+// member implements Member of scan.Scanner.
 func (r *Repairer) member(res *scan.Result) macho.Image {
 	return &member{r: r, entry: res.Entry, inode: res.Inode, counted: r.current}
 }
@@ -84,7 +86,7 @@ func (m *member) open() error {
 	return nil
 }
 
-// copy makes the copy that the file is changed in.
+// copy creates the copy that receives the changes.
 func (m *member) copy() error {
 	if m.next != nil {
 		return nil
@@ -109,7 +111,7 @@ func (m *member) copy() error {
 	return errors.Join(err, m.r.dirs.leave(d))
 }
 
-// settled is scan.Scanner's Settled: it puts copies in their places when nothing in them can change any more.
+// settled implements Settled of scan.Scanner. It commits the copies once they can no longer change.
 func (r *Repairer) settled(holds bool) {
 	if len(r.members) == 0 {
 		return
@@ -131,7 +133,7 @@ func (r *Repairer) settled(holds bool) {
 	failed := false
 	for _, m := range pending {
 		if failed {
-			m.abort() // the files around it are as they were, or newer: the next run goes on
+			m.abort() // outer bundles are unchanged or already committed: the next run continues
 			continue
 		}
 		if err := m.commit(); err != nil {
@@ -142,7 +144,7 @@ func (r *Repairer) settled(holds bool) {
 	r.members = nil
 }
 
-// drop leaves what was not put in its place.
+// drop discards the copies that were not committed.
 func (r *Repairer) drop() {
 	for _, m := range r.members {
 		m.abort()
@@ -150,7 +152,7 @@ func (r *Repairer) drop() {
 	r.members = nil
 }
 
-// abort leaves the file as it was.
+// abort discards the copy and closes the file.
 func (m *member) abort() {
 	m.file.Close()
 	if m.next != nil {
@@ -160,7 +162,7 @@ func (m *member) abort() {
 	m.next, m.file, m.dir = nil, nil, nil
 }
 
-// commit puts the copy in the place of the file.
+// commit replaces the file with the copy.
 func (m *member) commit() error {
 	defer m.abort()
 	if linked, err := m.relink(); linked || err != nil {
@@ -197,7 +199,7 @@ func (m *member) done() {
 	}
 }
 
-// sealedLinks has the files with several names that were sealed again.
+// sealedLinks holds the files with several names that were changed to repair a seal.
 type sealedLinks map[scan.FileID]*group
 
 func (s *sealedLinks) add(m *member, now unix.Stat_t) {
@@ -207,7 +209,7 @@ func (s *sealedLinks) add(m *member, now unix.Stat_t) {
 	(*s)[scan.IDOf(&m.inode)] = &group{names: uint64(m.inode.Nlink), seen: 1, path: m.entry.Path(), now: now, first: &m.entry}
 }
 
-// relink makes the file another name of what took the place of its first name, if both become the same.
+// relink makes the file a hard link to the replacement of its first name, if their new contents are equal.
 func (m *member) relink() (bool, error) {
 	g := m.r.sealedLinks[scan.IDOf(&m.inode)]
 	if g == nil {
@@ -215,7 +217,7 @@ func (m *member) relink() (bool, error) {
 	}
 	other, err := g.first.Open()
 	if err != nil {
-		return false, nil // a file of its own then
+		return false, nil // then it becomes a separate file
 	}
 	defer other.Close()
 	if !isSame(&other.Inode, &g.now) || !equal(other, m.next, m.Size()) {
@@ -231,7 +233,7 @@ func (m *member) relink() (bool, error) {
 	return true, nil
 }
 
-// equal reports whether two files have the same first size bytes.
+// equal reports whether the first size bytes of two files are equal.
 func equal(a, b io.ReaderAt, size int64) bool {
 	const piece = 64 << 10
 	x, y := make([]byte, piece), make([]byte, piece)

@@ -14,16 +14,16 @@ import (
 	"narseal/macho"
 )
 
-// replacement is the copy of a file that is to take its place. It is a macho.Image.
+// replacement is a copy that will replace a file. It implements macho.Image.
 type replacement struct {
 	*atomicfile.Replacement
 	size int64
 }
 
-// Size is that of the file.
+// Size returns the size of the file.
 func (r *replacement) Size() int64 { return r.size }
 
-// replace puts a repaired copy in the place of a file in the directory d. now describes the copy.
+// replace replaces a file in the directory d with a repaired copy. now describes the copy.
 func (r *Repairer) replace(d *directory, f *scan.File, cfg macho.Config) (rep *macho.Report, now unix.Stat_t, err error) {
 	made, err := atomicfile.NewDir(d.File).Replace(r.Cleanup, f.Entry.Name, 0o600)
 	if err != nil {
@@ -55,7 +55,7 @@ func (r *Repairer) replace(d *directory, f *scan.File, cfg macho.Config) (rep *m
 	return rep, now, next.Commit()
 }
 
-// repairCopy repairs a copy, and checks what it holds then.
+// repairCopy repairs a copy, and then verifies it.
 func repairCopy(next *replacement, cfg macho.Config) (*macho.Report, error) {
 	rep, err := cfg.Repair(next)
 	if err != nil {
@@ -74,10 +74,10 @@ func repairCopy(next *replacement, cfg macho.Config) (*macho.Report, error) {
 	return rep, nil
 }
 
-// errReplaced is a name that now belongs to another file than the one that was repaired.
+// errReplaced means that the name now belongs to another file than the one that was repaired.
 var errReplaced = errors.New("another file has its name now")
 
-// sameFile returns an error unless the name of a file in its directory is still that of the file, as it was.
+// sameFile returns an error unless the file's name in its directory still refers to the unchanged file.
 func sameFile(f *scan.File) error {
 	st, err := f.Entry.Stat()
 	if err == nil && scan.StateOf(&st) != scan.StateOf(&f.Inode) {
@@ -86,8 +86,8 @@ func sameFile(f *scan.File) error {
 	return err
 }
 
-// inherit gives the copy what the file has besides its contents: owner, extended attributes, mode and modification
-// time. It is an error if owner or mode cannot be kept. Of the attributes it returns those that could not.
+// inherit gives the copy the file's owner, extended attributes, mode and modification time. It returns an error if it
+// cannot keep the owner, mode or time, and the names of the extended attributes that it could not keep.
 func (r *replacement) inherit(f *scan.File) (lost []string, err error) {
 	fd := int(r.Fd())
 	var st unix.Stat_t
@@ -119,7 +119,7 @@ func (r *replacement) inherit(f *scan.File) (lost []string, err error) {
 	return lost, nil
 }
 
-// copyData copies the first size bytes of a file to an empty one. Holes stay holes.
+// copyData copies the first size bytes of a file to an empty file. It preserves holes.
 func copyData(to, from *os.File, size int64) error {
 	for off := int64(0); off < size; {
 		data, end, err := scan.NextData(from, off, size)

@@ -11,10 +11,10 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// Stdin is the name of an input that is stdin.
+// Stdin is the name of the input that means stdin.
 const Stdin = "-"
 
-// Shown is the name of an input in messages.
+// Shown returns the name of an input for messages.
 func Shown(name string) string {
 	if name == Stdin {
 		return "stdin"
@@ -26,17 +26,18 @@ func Shown(name string) string {
 type Input struct {
 	io.Reader
 	Name string
-	// Info describes the file. It is nil where stdin is not a file.
+	// Info describes the file. It is nil if the input is not an *os.File.
 	Info fs.FileInfo
-	// MaxContents is the most that the decompressed contents can have, in bytes; 0: any number. More may be an error.
+	// MaxContents is the maximum size of the decompressed contents in bytes; 0: unlimited. Larger contents may be an
+	// error.
 	MaxContents int64
 
-	file     *os.File // nil as Info is
-	size     int64    // of what is no file, for the progress; 0 if it is not known
+	file     *os.File // nil if Info is nil
+	size     int64    // of an input that is not a file, for progress; 0 if unknown
 	progress *terminal.Progress
 }
 
-// Open opens the file with this name, or stdin. What is read of it is counted by p, which may be nil.
+// Open opens the file with this name, or stdin. Bytes that are read from it count as progress in p, which may be nil.
 func Open(name string, stdin io.Reader, p *terminal.Progress) (*Input, error) {
 	in := &Input{Name: name, Reader: stdin, progress: p}
 	if name == Stdin {
@@ -63,7 +64,8 @@ func Open(name string, stdin io.Reader, p *terminal.Progress) (*Input, error) {
 	return in, nil
 }
 
-// Wrap makes an input of something else than a file, of so many bytes or -1. Closing the input does not close it.
+// Wrap returns an input that reads from r. size is the number of bytes, or -1 if unknown. Closing the input does not
+// close r.
 func Wrap(name string, r io.Reader, size int64, p *terminal.Progress) *Input {
 	return &Input{Name: name, Reader: r, progress: p, size: max(size, 0)}
 }
@@ -81,7 +83,7 @@ func (in *Input) inspect() error {
 	return nil
 }
 
-// left returns how many bytes a regular file has from its current position on. It is 0 where that is not known.
+// left returns the number of bytes from the current position to the end, or 0 if that is unknown.
 func (in *Input) left() int64 {
 	if in.Info == nil || !in.Info.Mode().IsRegular() {
 		return in.size
@@ -93,10 +95,10 @@ func (in *Input) left() int64 {
 	return max(in.Info.Size()-at, 0)
 }
 
-// File is the file, or nil if there is none.
+// File returns the file, or nil if there is none.
 func (in *Input) File() *os.File { return in.file }
 
-// Rewind returns a reader of the whole file from its start, as it is.
+// Rewind returns a reader of the whole file from its start, without decompression.
 func (in *Input) Rewind() (io.Reader, error) {
 	if in.file == nil {
 		return nil, fmt.Errorf("input: %s cannot be read again", in.Name)

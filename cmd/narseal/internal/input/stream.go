@@ -13,23 +13,23 @@ import (
 	"narseal/nar/compression"
 )
 
-// A Stream is what an input holds, decompressed.
+// A Stream is the decompressed contents of an input.
 type Stream struct {
 	io.Reader
 	Format      nar.Format
 	Compression compression.Type
-	// Seekable is the stream where it can be read again from its start, else nil.
+	// Seekable is the stream if it can be read again from its start, else nil.
 	Seekable *nar.SectionReader
 
-	image    bool // it begins as a Mach-O file does
+	image    bool // it begins like a Mach-O file
 	progress *terminal.Progress
 	closers  []io.Closer
 }
 
-// sniffSize is how many bytes nar.Sniff needs.
+// sniffSize is the number of bytes that nar.Sniff needs.
 const sniffSize = 16
 
-// Stream determines what the input holds, and decompresses it. Closing the stream does not close the input.
+// Stream determines the format of the input, and decompresses it. Closing the stream does not close the input.
 func (in *Input) Stream() (*Stream, error) {
 	in.progress.Begin(in.left())
 	raw := in.progress.Count(in)
@@ -72,12 +72,12 @@ func readHead(r io.Reader) ([]byte, error) {
 	head := make([]byte, sniffSize)
 	n, err := io.ReadFull(r, head)
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = nil // a reader of the archive says what is missing
+		err = nil // the reader of the archive reports what is missing
 	}
 	return head[:n], err
 }
 
-// Spool copies the stream to a temporary file, unless it is seekable as it is.
+// Spool copies the stream to a temporary file, unless the stream is already seekable.
 func (s *Stream) Spool(reg *cleanup.Registry) error {
 	if s.Seekable != nil {
 		return nil
@@ -99,13 +99,13 @@ func (s *Stream) Spool(reg *cleanup.Registry) error {
 	return nil
 }
 
-// Count returns a reader of r that shows the progress of reading it, of so many bytes, from now on.
+// Count begins to show the progress of reading r, of size bytes, and returns a reader that counts it.
 func (s *Stream) Count(r io.Reader, size int64) io.Reader {
 	s.progress.Begin(size)
 	return s.progress.Count(r)
 }
 
-// Explain adds to an error about a stream that is not an archive what is expected.
+// Explain adds a hint to an error about a stream that is not an archive.
 func (s *Stream) Explain(err error) error {
 	var bad *nar.FormatError
 	if s.Format != nar.FormatUnknown || !errors.As(err, &bad) || bad.Op != "read" {
@@ -117,7 +117,7 @@ func (s *Stream) Explain(err error) error {
 	return terminal.Hint(err, "an archive is the output of nix-store --dump or nix-store --export, raw or compressed")
 }
 
-// Close releases what the stream needs, but not the input.
+// Close releases the stream's resources. It does not close the input.
 func (s *Stream) Close() error {
 	var errs []error
 	for _, c := range s.closers {
@@ -127,7 +127,7 @@ func (s *Stream) Close() error {
 	return errors.Join(errs...)
 }
 
-// FormatName is the stream's format in reports.
+// FormatName returns the stream's format for reports.
 func (s *Stream) FormatName() string {
 	switch s.Format {
 	case nar.FormatNAR:
@@ -138,10 +138,11 @@ func (s *Stream) FormatName() string {
 	return "unknown"
 }
 
-// Prefixed returns a reader of head, which was read from r before, and then of r.
+// Prefixed returns a reader of head, which was already read from r, followed by the rest of r.
 func Prefixed(head []byte, r io.Reader) io.Reader { return io.MultiReader(&prefix{head}, r) }
 
-// prefix reads bytes. Unlike bytes.Reader it has no WriteTo, which would keep MultiReader from passing on large reads.
+// prefix is a reader of bytes. Unlike bytes.Reader, it has no WriteTo method, which would keep MultiReader from passing
+// on large reads.
 type prefix struct{ b []byte }
 
 func (p *prefix) Read(b []byte) (int, error) {

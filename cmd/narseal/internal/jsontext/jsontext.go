@@ -13,9 +13,9 @@ import (
 	"unicode/utf8"
 )
 
-// String returns s as valid UTF-8 for a JSON string: s itself, with each byte that is not part of valid UTF-8 as
-// U+FFFD and two hexadecimal digits. U+FFFD itself is doubled, so that different strings stay different.
-// (encoding/json writes one U+FFFD for every such byte.)
+// String returns s as valid UTF-8 for a JSON string. It replaces each byte that is not part of valid UTF-8 with U+FFFD
+// and two hexadecimal digits, and doubles U+FFFD itself, so that different strings stay different. (encoding/json
+// writes one U+FFFD for every such byte.)
 func String(s string) string {
 	if !strings.ContainsRune(s, utf8.RuneError) { // which is also what an invalid byte decodes to
 		return s
@@ -39,8 +39,8 @@ func String(s string) string {
 	return b.String()
 }
 
-// Escape returns JSON with every character in it that cannot be printed as an escape: control characters, those that
-// change the direction of text, and those that are invisible. It returns src if there is none.
+// Escape returns the JSON text src with every unprintable character escaped: control characters, characters that change
+// the direction of text, and invisible ones. If there are none, it returns src itself.
 func Escape(src []byte) []byte {
 	i := plain(src)
 	for i < len(src) {
@@ -83,8 +83,8 @@ func appendEscape(dst []byte, r rune) []byte {
 	return append(dst, '\\', 'u', hexDigits[r>>12], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
 }
 
-// plain returns the number of bytes at the start of src, rounded down to a multiple of 8, that Escape keeps for sure: ASCII
-// other than DEL. Paths of megabytes are usually nothing else.
+// plain returns the number of bytes at the start of src, in multiples of 8, that Escape certainly keeps: ASCII other
+// than DEL. Long paths usually consist of nothing else.
 func plain(src []byte) int {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	n := 0
@@ -96,19 +96,19 @@ func plain(src []byte) int {
 	return n
 }
 
-// mustEscape reports whether a character outside of ASCII, or DEL, cannot be printed. Others are part of the syntax,
-// or encoding/json has escaped them.
+// mustEscape reports whether r, which is DEL or not ASCII, is unprintable. Other ASCII characters are part of the
+// syntax or already escaped by encoding/json.
 func mustEscape(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }
 
-// NewEncoder returns an encoder of one value per line. Strings in the values that may be invalid must have been passed
-// through [String].
+// NewEncoder returns an encoder that writes one value per line. Strings that may be invalid UTF-8 must be passed
+// through [String] first.
 func NewEncoder(w io.Writer) *json.Encoder {
 	e := json.NewEncoder(escapeWriter{w})
 	e.SetEscapeHTML(false)
 	return e
 }
 
-// escapeWriter escapes what an encoder writes, which is a whole value at a time.
+// escapeWriter escapes the output of an encoder. Each write must be a whole value.
 type escapeWriter struct{ w io.Writer }
 
 func (e escapeWriter) Write(p []byte) (int, error) {
@@ -118,7 +118,7 @@ func (e escapeWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// MarshalIndent is [json.MarshalIndent] with an indent of two blanks, and escapes as NewEncoder does.
+// MarshalIndent calls [json.MarshalIndent] with an indent of two spaces, and escapes the result like NewEncoder.
 func MarshalIndent(v any) ([]byte, error) {
 	b, err := json.MarshalIndent(v, "", "  ")
 	return Escape(b), err

@@ -7,30 +7,30 @@ import (
 	"unicode/utf8"
 )
 
-// A Writer writes JSON values, which may have long texts. Errors of writing are kept by the bufio.Writer. Strings in the values
-// that may be invalid must have been passed through [String].
+// A Writer writes JSON values that may contain long texts. The bufio.Writer keeps write errors. Strings that may be
+// invalid UTF-8 must be passed through [String] first.
 type Writer struct {
 	*bufio.Writer
-	// Newline begins each line but the first of a value, with two blanks for each level in it, as after json.MarshalIndent.
-	// If it is always empty, values stand in one line, and HTML is not escaped.
+	// Newline begins each line of a value except the first. Two spaces for each level follow it, as in the output of
+	// json.MarshalIndent. If Newline is empty, each value is written in one line and HTML is not escaped.
 	Newline string
 
 	line bytes.Buffer
 	enc  *json.Encoder // to line
 }
 
-// A Text is a text in pieces, none of which ends within a character.
+// A Text is a text in pieces. No piece ends within a character.
 type Text interface {
 	Pieces(func(piece string))
 }
 
-// HasText is a value with one text that is too long to be in memory as JSON, such as the path of a deep directory. In the
-// value stands Long in its place, before any text that is not trusted.
+// HasText is a value with one text that may be too long to hold in memory as JSON, such as the path of a deep
+// directory. The value has Long in place of the text, before any other string from the input.
 type HasText interface {
 	LongText() Text // or nil
 }
 
-// Long stands for a long text.
+// Long is the placeholder of a long text.
 const Long = "\x00"
 
 // encodedLong is Long as JSON.
@@ -54,7 +54,7 @@ func (w *Writer) Encode(v any) error {
 	return nil
 }
 
-// value writes JSON without blanks between its parts. It looks at the bytes of a string less often than [json.Indent].
+// value writes compact JSON with indentation. It is faster than [json.Indent], because it skips over strings.
 func (w *Writer) value(src []byte, text Text) {
 	depth := 0
 	for len(src) > 0 {

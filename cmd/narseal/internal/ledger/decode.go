@@ -9,16 +9,17 @@ import (
 	"narseal/macho"
 )
 
-// Limits of what is kept of a line. The lines that encode writes stay below them. Without them, a line of {}, or of
-// numbers, takes hundreds of times its length in memory.
+// Limits for the parts of a line that are kept. Lines that encode writes stay below them. Without these limits, a line
+// full of {} or numbers takes hundreds of times its length in memory.
 const (
 	maxSignatures  = 1 << 13
 	maxDirectories = 16 // of a signature
-	// shortList is the length of a list, in bytes, that is decoded at once: even as {},{},… it takes little memory.
+	// shortList is the maximum length of a list, in bytes, that is decoded at once. Even a list such as [{},{},…] takes
+	// little memory then.
 	shortList = 64 << 10
 )
 
-// A signatureList has the first signatures of a line, and counts the others.
+// A signatureList holds the first signatures of a line, and counts the others.
 type signatureList struct {
 	list    []Signature
 	omitted int64
@@ -41,7 +42,7 @@ func (l *signatureList) UnmarshalJSON(b []byte) error {
 	})
 }
 
-// UnmarshalJSON reads what is needed to count signatures.
+// UnmarshalJSON reads the fields that are needed to count signatures.
 func (s *Signature) UnmarshalJSON(b []byte) error {
 	var v struct {
 		Path, Arch, Signature, Reason string
@@ -56,7 +57,7 @@ func (s *Signature) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// A directoryList has CodeDirectories with the first of their stale pages and special slots.
+// A directoryList holds CodeDirectories, each with only its first stale page and first stale special slot.
 type directoryList []macho.CodeDirectory
 
 func (l *directoryList) UnmarshalJSON(b []byte) error {
@@ -77,7 +78,7 @@ func (l *directoryList) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// first is a list of numbers, of which only the first is kept.
+// first is a list of numbers that keeps only the first one.
 type first []int
 
 func (l *first) UnmarshalJSON(b []byte) error {
@@ -95,7 +96,7 @@ func (l *first) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// elements calls f for each element of a list, which may be null. f reads the element.
+// elements calls f for each element of a list, which may be null. f must read the element.
 func elements(b []byte, f func(*json.Decoder) error) error {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	start, err := dec.Token()
@@ -103,7 +104,7 @@ func elements(b []byte, f func(*json.Decoder) error) error {
 		return err
 	}
 	if start != json.Delim('[') {
-		return fmt.Errorf("%v in place of a list", start)
+		return fmt.Errorf("got %v, want a list", start)
 	}
 	for dec.More() {
 		if err := f(dec); err != nil {
@@ -114,7 +115,7 @@ func elements(b []byte, f func(*json.Decoder) error) error {
 	return err
 }
 
-// skipped is a value that is not kept.
+// skipped is a value that is read and discarded.
 type skipped struct{}
 
 func (*skipped) UnmarshalJSON([]byte) error { return nil }

@@ -10,8 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open opens the ledger in a file, or begins one. It locks the file until Close, and cuts off a last line that is not
-// complete.
+// Open opens the ledger in a file, or begins one. It locks the file until Close, and removes an incomplete last line.
 func Open(name string, o Options) (*Ledger, error) {
 	l := &Ledger{name: name, now: time.Now}
 	f, err := openFile(name)
@@ -24,7 +23,7 @@ func Open(name string, o Options) (*Ledger, error) {
 	return l, nil
 }
 
-// openFile opens a regular file that nobody else can write, and follows no symlink.
+// openFile opens and locks a regular file. It follows no symlink, and refuses a file that everybody can write.
 func openFile(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
 	if errors.Is(err, unix.ELOOP) {
@@ -49,7 +48,7 @@ func openFile(name string) (*os.File, error) {
 	return f, nil
 }
 
-// lock keeps other runs away, except on file systems that cannot lock.
+// lock keeps other runs away. On file systems without locks it does nothing.
 func lock(f *os.File) error {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	switch err {
@@ -61,7 +60,7 @@ func lock(f *os.File) error {
 	return err
 }
 
-// begin reads the file and makes it ready to be appended to.
+// begin reads the file and prepares it for appending.
 func (l *Ledger) begin(f *os.File, o *Options) error {
 	whole, err := l.load(f, o)
 	if err != nil {
@@ -91,11 +90,11 @@ func (l *Ledger) begin(f *os.File, o *Options) error {
 	return syncDir(filepath.Dir(f.Name()))
 }
 
-// syncDir makes the name of a new file last.
+// syncDir makes the name of a new file durable.
 func syncDir(name string) error {
 	d, err := os.Open(name)
 	if err != nil {
-		return nil // a directory that cannot be read can still be written
+		return nil // without read permission it cannot be synced
 	}
 	defer d.Close()
 	if err := d.Sync(); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
@@ -104,8 +103,8 @@ func syncDir(name string) error {
 	return nil
 }
 
-// syncInterval is how long lines may be in memory alone that are not durable. They are of paths that did not change:
-// to lose them costs time.
+// syncInterval limits how long lines may wait to be synced. They describe unchanged paths, so losing them only costs
+// time.
 const syncInterval = time.Second
 
 // A fileSink appends to a file.

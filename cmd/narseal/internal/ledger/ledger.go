@@ -13,17 +13,17 @@ import (
 	"narseal/cmd/narseal/internal/worklist"
 )
 
-// Options say what a ledger is of.
+// Options describe the work that a ledger records.
 type Options struct {
 	Command string // see Work
 	Options string
-	Shard   worklist.Shard // of whose paths earlier lines are remembered
+	Shard   worklist.Shard // only lines of its paths are remembered
 }
 
 func (o *Options) work() Work { return Work{Schema, o.Command, o.Options} }
 
-// A Ledger has the paths that earlier runs have finished, and takes those that this run finishes. One run at a time
-// writes it. A nil Ledger has no path, and takes none.
+// A Ledger records the paths that earlier runs finished, and those that this run finishes. Only one run at a time
+// writes it. A nil Ledger is empty and ignores new paths.
 type Ledger struct {
 	done table
 	name string // for messages
@@ -34,14 +34,14 @@ type Ledger struct {
 	now func() time.Time
 }
 
-// A sink is where lines go.
+// A sink stores lines.
 type sink interface {
-	// add appends whole lines. If they are durable, they are on the disk when it returns, as far as the sink can.
+	// add appends whole lines. If durable is set, it syncs them to disk before it returns, if the sink can.
 	add(lines []byte, durable bool) error
 	close() error
 }
 
-// load reads the lines of earlier runs, and returns how many bytes whole lines have.
+// load reads the lines of earlier runs, and returns the number of bytes in complete lines.
 func (l *Ledger) load(r io.Reader, o *Options) (whole int64, err error) {
 	want := o.work()
 	whole, err = Read(r, func(_ int, w Work) error {
@@ -60,7 +60,7 @@ func (l *Ledger) load(r io.Reader, o *Options) (whole int64, err error) {
 	return whole, err
 }
 
-// differs says what two works differ in.
+// differs returns an error that names the difference between two works.
 func differs(got, want Work) error {
 	if got.Command != want.Command {
 		return fmt.Errorf("a ledger of other work: of %q, this is %q", cut(got.Command, 100), want.Command)
@@ -74,17 +74,17 @@ func differs(got, want Work) error {
 	return fmt.Errorf("a ledger of other work: it has %q, this run %q", cut(got.Options, 1000), cut(want.Options, 1000))
 }
 
-// A State says what a ledger knows of a path.
+// A State is the state of a path in a ledger.
 type State int
 
 const (
-	New       State = iota // work on it
-	Unchanged              // finished: it stays as the cache has it
-	Changed                // finished: the cache still states what it was before
-	Result                 // finished: the cache states what the work has made of it
+	New       State = iota // not finished
+	Unchanged              // finished without a change
+	Changed                // finished and changed, but the cache still has the old NarHash
+	Result                 // finished and changed; the cache has the new NarHash
 )
 
-// Find says what the ledger knows of a path whose narinfo states this NarHash.
+// Find returns the state of a path whose narinfo has this NarHash.
 func (l *Ledger) Find(hashPart, narHash string) State {
 	if l == nil {
 		return New
@@ -111,7 +111,8 @@ func (l *Ledger) Find(hashPart, narHash string) State {
 	return New
 }
 
-// Add adds a path. What was changed is on the disk when Add returns. An error is returned again by every later call.
+// Add adds a path. The line of a changed path is durable when Add returns, if the sink supports that. After an error,
+// every later call returns the same error.
 func (l *Ledger) Add(line Line) error {
 	if l == nil {
 		return nil
@@ -130,7 +131,7 @@ func (l *Ledger) Add(line Line) error {
 	return l.err
 }
 
-// Close writes what is left, and lets another run write the ledger.
+// Close writes pending lines and releases the ledger for other runs.
 func (l *Ledger) Close() error {
 	if l == nil {
 		return nil

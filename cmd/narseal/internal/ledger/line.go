@@ -28,38 +28,38 @@ import (
 // Schema is the version of the format.
 const Schema = "narseal/1"
 
-// A Work says what is done to each path. Two runs of equal work come to the same result.
+// A Work describes what is done to each path. Two runs with equal Works have the same results.
 type Work struct {
 	Ledger  string `json:"ledger"` // Schema
 	Command string `json:"command"`
-	Options string `json:"options"` // all that decides what becomes of a path
+	Options string `json:"options"` // everything that affects the result
 }
 
-// Statuses of a Line that is not finished. The others are those of package binarycache.
+// Statuses of Lines that are not finished. The other statuses are those of package binarycache.
 const (
 	Missing = "missing"                  // the cache does not have the path
 	Failed  = string(binarycache.Failed) // see Line.Error
 )
 
-// A Line is one path.
+// A Line describes one path.
 type Line struct {
-	StorePath  string      `json:"storePath"` // the hash part alone if it is missing
+	StorePath  string      `json:"storePath"` // only the hash part if the path is missing
 	NarHash    string      `json:"narHash,omitempty"`
 	Status     string      `json:"status"`
-	NewNarHash string      `json:"newNarHash,omitempty"` // if it was changed
+	NewNarHash string      `json:"newNarHash,omitempty"` // if the path was changed
 	Signatures []Signature `json:"signatures"`           // those that are invalid or were repaired
 	Omitted    int64       `json:"omitted,omitempty"`    // signatures that are not listed
 	Error      string      `json:"error,omitempty"`
 	At         time.Time   `json:"at"`
 }
 
-// A Signature is one slice of an image, as verify --format json has it.
+// A Signature is one slice of an image, in the form of verify --format json.
 type Signature struct {
 	Path string `json:"path"` // in the store path
 	macho.Slice
 }
 
-// Finished reports whether a later run has nothing to do for the path.
+// Finished reports whether later runs can skip the path.
 func (l *Line) Finished() bool { return l.Status != Missing && l.Status != Failed }
 
 // Hash returns the hash part of the path.
@@ -74,16 +74,17 @@ func (l *Line) Hash() (worklist.Hash, error) {
 	return worklist.ParseHash(base)
 }
 
-// maxText bounds a ledger, in bytes after decompression: a server may send one line for ever. Tests lower it.
+// maxText is the maximum size of a ledger in bytes, after decompression, since a server may send data without end.
+// Tests lower it.
 var maxText int64 = 64 << 30
 
-// Limits of a line, in bytes: of what is read, and of what is written.
+// Maximum lengths of lines that are read and of lines that are written, in bytes.
 const (
 	maxLine    = 8 << 20
 	maxWritten = 1 << 20
 )
 
-// encode returns the line with its newline. What would make it too long is left out.
+// encode returns the line with its newline. It leaves out details that would make the line too long.
 func (l Line) encode() ([]byte, error) {
 	if l.Signatures == nil {
 		l.Signatures = []Signature{}
@@ -102,7 +103,7 @@ func (l Line) encode() ([]byte, error) {
 		}
 		list := make([]Signature, len(l.Signatures))
 		for i, s := range l.Signatures {
-			s.CodeDirectories = []macho.CodeDirectory{} // with the pages, of which there may be many
+			s.CodeDirectories = []macho.CodeDirectory{} // they may list many pages
 			list[i] = s
 		}
 		l.Signatures = list
@@ -122,7 +123,7 @@ type record struct {
 	Signatures signatureList `json:"signatures"`
 }
 
-// line returns the record as a path.
+// line returns the record as the Line of a path.
 func (r *record) line() *Line {
 	r.Line.Signatures = r.Signatures.list
 	r.Line.Omitted += r.Signatures.omitted
@@ -131,9 +132,9 @@ func (r *record) line() *Line {
 
 var errNoWork = errors.New(`not a ledger: it does not begin with {"ledger":"` + Schema + `", …}`)
 
-// Read calls work for each first line of a ledger and path for each other one, until the end or the first error, and
-// returns how many bytes whole lines have. Both get the number of the line. A line in the middle that was cut off by a
-// kill, and has the next one behind it, counts as the next one.
+// Read reads lines until the end or the first error, and returns the number of bytes in complete lines. It calls work
+// for each line that begins a ledger, and path for each other line, with the line's number. If a killed run left a
+// partial line that the next line continues, only the next line counts.
 func Read(r io.Reader, work func(int, Work) error, path func(int, *Line) error) (whole int64, err error) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	var long []byte
@@ -157,7 +158,7 @@ func Read(r io.Reader, work func(int, Work) error, path func(int, *Line) error) 
 	}
 }
 
-// readLine returns a line with its newline, or io.EOF and what there is without one.
+// readLine returns a line with its newline. At the end, it returns io.EOF and the rest that has no newline.
 func readLine(in *bufio.Reader, long *[]byte) ([]byte, error) {
 	b, err := in.ReadSlice('\n')
 	if err != bufio.ErrBufferFull {
@@ -201,10 +202,10 @@ func readRecord(b []byte, n int, work func(int, Work) error, path func(int, *Lin
 	return path(n, r.line())
 }
 
-// maxOmitted bounds the signatures that a line may leave out, so that the sum over all lines is a number.
+// maxOmitted limits the omitted signatures of a line, so that the sum over all lines does not overflow.
 const maxOmitted = 1 << 32
 
-// cut shortens text for a message or a line.
+// cut shortens text to n bytes.
 func cut(s string, n int) string {
 	if len(s) > n {
 		return s[:n] + "…"

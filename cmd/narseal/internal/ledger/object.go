@@ -12,13 +12,13 @@ import (
 	"narseal/nar/binarycache"
 )
 
-// putInterval is how often a ledger is written that lies in a store: what was not written when a run is killed is done
-// again by the next one.
+// putInterval is the time between two writes of a ledger in a store. After a killed run, the next run repeats the work
+// that was not written.
 const putInterval = time.Minute
 
-// OpenObject opens the ledger that is an object of a store, such as S3, or begins one. The object is written as a whole:
-// at once, then every minute, and by Close. If another run writes it meanwhile, that is an error where the store can
-// tell. file keeps the lines until Close.
+// OpenObject opens a ledger that is an object in a store, such as S3, or begins one. The object is always written as a
+// whole: immediately, then every minute, and by Close. If another run writes it in the meantime, that is an error, if
+// the store can detect it. file holds the lines until Close.
 func OpenObject(ctx context.Context, store binarycache.Store, object, name string, file binarycache.TempFile, o Options) (*Ledger, error) {
 	l := &Ledger{name: name, now: time.Now}
 	s := &objectSink{ctx: ctx, store: store, object: binarycache.Object{Name: object}, file: file}
@@ -43,7 +43,7 @@ func (l *Ledger) beginObject(s *objectSink, o *Options) error {
 		if err := errors.Join(err, body.Close()); err != nil {
 			return err
 		}
-		s.written = s.size // until there is more
+		s.written = s.size // there is nothing new to write
 	}
 	if s.size == 0 {
 		b, err := encode(o.work())
@@ -57,20 +57,20 @@ func (l *Ledger) beginObject(s *objectSink, o *Options) error {
 	return s.put(s.ctx)
 }
 
-// An objectSink keeps the lines in a file, and puts them as one object.
+// An objectSink collects lines in a file, and writes the file as one object.
 type objectSink struct {
 	ctx   context.Context
 	store binarycache.Store
 	file  binarycache.TempFile
 
 	mu   sync.Mutex
-	size int64 // of what is in file
+	size int64 // of the lines in file
 	err  error // of a put
 
 	putting sync.Mutex
 	object  binarycache.Object // as it was read or put
 	exists  bool
-	written int64 // bytes of it
+	written int64 // bytes of the object that were read or put
 
 	stop, stopped chan struct{}
 }
@@ -88,7 +88,7 @@ func (s *objectSink) add(lines []byte, _ bool) error {
 	return err
 }
 
-// putAgain puts the object from time to time.
+// putAgain calls put at every interval until the sink is closed.
 func (s *objectSink) putAgain(interval time.Duration) {
 	defer close(s.stopped)
 	tick := time.NewTicker(interval)
@@ -108,7 +108,7 @@ func (s *objectSink) putAgain(interval time.Duration) {
 	}
 }
 
-// put puts the object, if there is more of it than before.
+// put writes the object if lines were added since the last put.
 func (s *objectSink) put(ctx context.Context) error {
 	s.putting.Lock()
 	defer s.putting.Unlock()
@@ -138,7 +138,7 @@ func (s *objectSink) close() error {
 	err := s.err
 	s.mu.Unlock()
 	if err == nil {
-		// Also at the end of a run that is stopped.
+		// Write even if a signal stopped the run.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), putInterval)
 		defer cancel()
 		err = s.put(ctx)

@@ -11,28 +11,29 @@ import (
 	"narseal/cmd/narseal/internal/worklist"
 )
 
-// maxPaths bounds what a run remembers of a ledger. A shard counts its own paths only.
+// maxPaths is the maximum number of paths that a run remembers of a ledger. A shard counts only its own paths.
 const maxPaths = 1 << 24
 
-// digestSize is how much of a SHA-256 is remembered, in bytes. Nobody finds a NAR for 128 given bits.
+// digestSize is the number of bytes of a SHA-256 that are remembered. Finding another NAR with the same 128 bits is
+// infeasible.
 const digestSize = 16
 
 type digest [digestSize]byte
 
-// An entry takes 53 bytes.
+// An entry is the last line of a path. It takes 53 bytes.
 type entry struct {
 	hash     worklist.Hash
-	old, new digest // new: zeros if it was not changed
+	old, new digest // new is zero if the path was not changed
 	finished bool
 }
 
-// A table has the last line of each path.
+// A table holds the last line of each path.
 type table struct {
 	entries []entry
-	sorted  int // as many from the start are sorted, and each there once
+	sorted  int // the first sorted entries are in order and have no duplicates
 }
 
-// add adds a line, which replaces earlier ones of its path.
+// add adds a line, which replaces earlier lines of the same path.
 func (t *table) add(e *entry) error {
 	if n := len(t.entries); n == cap(t.entries) && n > 2*t.sorted {
 		t.compact()
@@ -54,14 +55,14 @@ func (t *table) compact() {
 	kept := t.entries[:0]
 	for i := range t.entries {
 		if i+1 < len(t.entries) && t.entries[i+1].hash == t.entries[i].hash {
-			continue // a later line counts
+			continue // a later line replaces it
 		}
 		kept = append(kept, t.entries[i])
 	}
 	t.entries, t.sorted = kept, len(kept)
 }
 
-// find is called when all lines are there.
+// find returns the entry of a path, or nil. compact must be called before.
 func (t *table) find(h worklist.Hash) *entry {
 	i := sort.Search(len(t.entries), func(i int) bool { return bytes.Compare(t.entries[i].hash[:], h[:]) >= 0 })
 	if i == len(t.entries) || t.entries[i].hash != h {
@@ -92,7 +93,7 @@ func newEntry(l *Line) (*entry, error) {
 	return e, nil
 }
 
-// parseDigest reads a SHA-256 as a ledger or a narinfo has it.
+// parseDigest parses a SHA-256 in the form of a ledger or a narinfo.
 func parseDigest(s string) (d digest, err error) {
 	h, err := nixhash.ParseAny(s, nil)
 	if err != nil {

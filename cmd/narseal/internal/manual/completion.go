@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// Shells are those for which there are completion scripts.
+// Shells lists the shells for which WriteCompletion can write a script.
 var Shells = []string{"bash", "zsh", "fish"}
 
-// WriteCompletion writes the script by which a shell completes the program's commands and options.
+// WriteCompletion writes the script that makes a shell complete the program's commands and options.
 func WriteCompletion(w io.Writer, shell string, program *Command) error {
 	all := completions(program)
 	switch shell {
@@ -26,13 +26,13 @@ func WriteCompletion(w io.Writer, shell string, program *Command) error {
 	return nil
 }
 
-// completed is what can follow a command, or the program's name.
+// completed describes what can follow a command, or the program's name.
 type completed struct {
 	words    []string // that lead to the command
 	commands []Item
 	options  []completedOption
 	args     valueKind
-	choices  []string // of the argument
+	choices  []string // words for the argument, if args is choiceValue
 }
 
 type completedOption struct {
@@ -41,17 +41,17 @@ type completedOption struct {
 	choices []string
 }
 
-// valueKind says what completes a value.
+// valueKind says how a value is completed.
 type valueKind int
 
 const (
 	noValue     valueKind = iota
-	freeValue             // nothing does
+	freeValue             // not completed
 	fileValue             // names of files and directories
 	choiceValue           // a few words
 )
 
-// completions lists the program and every command.
+// completions returns the completions of the program and of every command.
 func completions(program *Command) []*completed {
 	var all []*completed
 	for _, c := range program.All() {
@@ -66,7 +66,7 @@ func completions(program *Command) []*completed {
 	return append(all, helpCompletions(all)...)
 }
 
-// helpCompletions adds that help is followed by the names of commands. The first of all is the program.
+// helpCompletions makes names of commands follow help. The first element of all is the program.
 func helpCompletions(all []*completed) []*completed {
 	var more []*completed
 	for _, d := range all {
@@ -80,7 +80,7 @@ func helpCompletions(all []*completed) []*completed {
 	return more
 }
 
-// kindOf says what completes a value, by its name in the help.
+// kindOf derives the kind of a value from its name in the help.
 func kindOf(value string) (valueKind, []string) {
 	if value == "" {
 		return noValue, nil
@@ -96,7 +96,7 @@ func kindOf(value string) (valueKind, []string) {
 	return freeValue, nil
 }
 
-// names are the option's, as they are typed.
+// names returns the option's names with their dashes.
 func (o *completedOption) names() []string {
 	if o.Short == "" {
 		return []string{"--" + o.Long}

@@ -12,18 +12,18 @@ import (
 )
 
 const (
-	// helpWidth is the width of help that goes to no terminal, and maxHelpWidth that on a wide one: longer lines are hard
-	// to read.
+	// helpWidth is the width of help that is not written to a terminal. maxHelpWidth is the maximum width on a
+	// terminal, because longer lines are hard to read.
 	helpWidth    = 80
 	maxHelpWidth = 100
-	// textColumn is where the texts of options begin; a longer option has a line of its own.
+	// textColumn is the column of the texts of options. A longer option gets a line of its own.
 	textColumn = 28
-	// narrow is the width below which each text stands under its term, at narrowColumn.
+	// Below the width narrow, each text is printed under its term, at narrowColumn.
 	narrow       = 60
 	narrowColumn = 6
 )
 
-// WriteHelp writes the help of a command for a terminal. It reports no errors: nobody could act on them.
+// WriteHelp writes the help of a command for a terminal. It ignores write errors, since nothing can be done about them.
 func WriteHelp(out io.Writer, c *Command, style terminal.Style) {
 	p := newPage(c)
 	p.lists = append(p.lists, c.Notes...)
@@ -35,7 +35,7 @@ func WriteHelp(out io.Writer, c *Command, style terminal.Style) {
 	_ = h.Flush()
 }
 
-// helpWriter writes lines of at most so many columns.
+// helpWriter writes lines of at most width columns.
 type helpWriter struct {
 	*bufio.Writer
 	style terminal.Style
@@ -77,7 +77,7 @@ func (w *helpWriter) page(p *page) {
 	}
 }
 
-// column is where the texts of a list begin, so that the longest term fits.
+// column returns the column for the texts of a list that leaves room for its longest term.
 func (l *List) column() int {
 	column := 0
 	for _, i := range l.Items {
@@ -86,8 +86,8 @@ func (l *List) column() int {
 	return column
 }
 
-// wrapped writes text from the column first on, where the line already has at columns, with further lines indented, and
-// ends the last line.
+// wrapped writes wrapped text and ends the last line. The current line already has at columns; the text begins at the
+// column first, and its next lines at the column indent.
 func (w *helpWriter) wrapped(text string, at, first, indent int) {
 	fmt.Fprint(w, strings.Repeat(" ", max(first-at, 0)))
 	at = max(at, first)

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// A ManPage is a page of the manual.
+// A ManPage is a manual page.
 type ManPage struct {
 	File string // narseal-cache-verify.1
 	Data []byte
 }
 
-// ManPages returns the pages of the program and of each command. Every page can be read by itself: what holds for
-// all commands stands on each.
+// ManPages returns the manual pages of the program and of each command. Notes that apply to all commands are repeated
+// on each page.
 func ManPages(program *Command, version string, date time.Time) []ManPage {
 	var pages []ManPage
 	for _, c := range program.All() {
@@ -28,16 +28,16 @@ func ManPages(program *Command, version string, date time.Time) []ManPage {
 	return pages
 }
 
-// manName is the name of the page in the manual: narseal-cache-verify.
+// manName returns the name of the manual page, such as narseal-cache-verify.
 func (p *page) manName() string { return strings.ReplaceAll(p.name, " ", "-") }
 
-// program is the name of the program.
+// program returns the name of the program.
 func (p *page) program() string {
 	name, _, _ := strings.Cut(p.name, " ")
 	return name
 }
 
-// man is the page in the language of man(7), with the few macros that groff and mandoc have in common.
+// man returns the page in the language of man(7). It uses only macros that both groff and mandoc support.
 func (p *page) man(version string, date time.Time) []byte {
 	var b bytes.Buffer
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -89,7 +89,7 @@ func (p *page) man(version string, date time.Time) []byte {
 	return b.Bytes()
 }
 
-// manTerm is a term of a list: a command with its page, or an option with its value.
+// manTerm formats a term of a list: a command with its page, or an option with its value.
 func (l *List) manTerm(term string, p *page) string {
 	term = strings.TrimSpace(term)
 	if l.Heading == headingCommands {
@@ -108,7 +108,7 @@ func (l *List) manTerm(term string, p *page) string {
 	return s
 }
 
-// roffLiteral is s as it is: what users type, and copy from a page.
+// roffLiteral escapes text that users type or copy from the page, so that it is rendered literally.
 func roffLiteral(s string) string {
 	return literalEscapes.Replace(roffEscape(s))
 }
@@ -118,7 +118,7 @@ var literalEscapes = strings.NewReplacer("-", `\-`, "'", `\(aq`, "`", `\(ga`, "~
 // optionWord finds options in text.
 var optionWord = regexp.MustCompile(`(^|[ (])(--?[a-z][a-z-]*)`)
 
-// roffText is running text, with options in bold.
+// roffText formats running text, with options in bold.
 func roffText(s string) string {
 	s = roffEscape(s)
 	return optionWord.ReplaceAllStringFunc(s, func(m string) string {
@@ -127,7 +127,7 @@ func roffText(s string) string {
 	})
 }
 
-// roffEscape makes each rune of a line stand for itself.
+// roffEscape escapes special characters in a line.
 func roffEscape(s string) string {
 	var b strings.Builder
 	for i, r := range s {

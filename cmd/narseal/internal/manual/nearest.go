@@ -6,13 +6,13 @@ import (
 	"github.com/xrash/smetrics"
 )
 
-// Nearest returns the name that a user may have meant, empty if none is near.
+// Nearest returns the name that is most similar to given, or "" if none is similar.
 func Nearest(given string, names []string) string {
 	best, near := 0.7, ""
 	for _, n := range names {
 		likeness := smetrics.JaroWinkler(given, n, 0.7, 4)
 		if sorted(given) == sorted(n) {
-			likeness = 1 // letters that changed places
+			likeness = 1 // only the order of letters differs
 		}
 		if likeness > best {
 			best, near = likeness, n

@@ -4,31 +4,31 @@ package manual
 
 import "strings"
 
-// A Command is a command of the program, or with the name of the program alone the program.
+// A Command is a command of the program, or the program itself.
 type Command struct {
-	Name        string // as it is called: "narseal cache verify"
+	Name        string // in full: "narseal cache verify"
 	Summary     string // one line, lower case, no full stop
 	Synopsis    string // what follows the name in a call
 	Description string // see Describe
 	Arguments   string // the names of its arguments: "CACHE", "[INPUT...]", "bash|zsh|fish"
 	Options     []Option
 	Commands    []*Command
-	// Notes are lists that stand after the options, also on the manual pages of all commands that have no commands
-	// themselves: what holds for the whole program.
+	// Notes are lists that follow the options. Notes of the program are repeated on the manual pages of all commands
+	// without subcommands.
 	Notes []List
 }
 
 // An Option is an option of a command.
 type Option struct {
 	Long, Short string // without dashes; Short may be empty
-	Value       string // the name of its value, or its choices separated by bars; empty: it takes none
+	Value       string // the name of its value, or choices separated by bars; empty: it takes no value
 	Text        string
 	Default     string
-	Group       string // the heading under which it stands
+	Group       string // see Groups
 	Repeatable  bool
 }
 
-// A List is terms with what they mean, under a heading.
+// A List is a list of terms and their explanations, under a heading.
 type List struct {
 	Heading string
 	Items   []Item
@@ -36,13 +36,13 @@ type List struct {
 	options bool
 }
 
-// An Item is a term with what it means.
+// An Item is a term and its explanation.
 type Item struct{ Term, Text string }
 
-// Word is the last word of the command's name, by which its parent knows it.
+// Word returns the last word of the command's name.
 func (c *Command) Word() string { return c.Name[strings.LastIndexByte(c.Name, ' ')+1:] }
 
-// All returns the command and all below it.
+// All returns the command and all commands below it.
 func (c *Command) All() []*Command {
 	all := []*Command{c}
 	for _, sub := range c.Commands {
@@ -53,13 +53,13 @@ func (c *Command) All() []*Command {
 
 const headingCommands = "Commands"
 
-// page is a command as help and the manual show it.
+// page holds the texts of a command's help and manual page.
 type page struct {
 	name     string
 	summary  string
 	synopsis string
 	about    []string // paragraphs
-	examples []string // lines, the further ones of each example indented
+	examples []string // lines; continuation lines are indented
 	lists    []List
 }
 
@@ -73,8 +73,8 @@ func newPage(c *Command) *page {
 	return p
 }
 
-// Describe splits a description: paragraphs are separated by empty lines, and those that are indented by two blanks
-// are lines of examples.
+// Describe splits a description into paragraphs, which empty lines separate. Paragraphs that are indented by two spaces
+// consist of lines of examples.
 func Describe(s string) (paragraphs, examples []string) {
 	for _, par := range strings.Split(strings.Trim(s, "\n"), "\n\n") {
 		if strings.HasPrefix(par, " ") {
@@ -88,7 +88,7 @@ func Describe(s string) (paragraphs, examples []string) {
 	return paragraphs, examples
 }
 
-// items lists the command's commands.
+// items lists the subcommands.
 func (c *Command) items() []Item {
 	var items []Item
 	for _, sub := range c.Commands {
@@ -126,10 +126,10 @@ const (
 	Reports    = "Reports and messages"
 )
 
-// Groups are the groups of options, in the order in which help has them.
+// Groups lists the groups of options in the order of the help.
 var Groups = []string{Rules, StorePaths, Signatures, Packed, Selection, InOut, Resources, Reports}
 
-// term is an option as it is written: -o, --output FILE.
+// term returns an option with its names and value: -o, --output FILE.
 func (o *Option) term() string {
 	s := "    --" + o.Long
 	if o.Short != "" {

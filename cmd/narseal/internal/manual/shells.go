@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// shellQuote makes s one word of any shell here.
+// shellQuote quotes s as one word for bash, zsh and fish.
 func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func bashCompletion(w io.Writer, all []*completed) {
@@ -50,9 +50,9 @@ complete -o default -F _narseal narseal
 `)
 }
 
-// bash writes what completes the command: words, or nothing for the name of a file, which bash completes by itself.
+// bash writes the completion of the command. It offers words; the names of files are left to bash.
 func (d *completed) bash(w io.Writer) {
-	values := map[string][]string{} // patterns of options, by what completes their values
+	values := map[string][]string{} // options, by the shell code that completes their values
 	var order []string
 	var options []string
 	for _, o := range d.options {
@@ -92,7 +92,7 @@ func (d *completed) bash(w io.Writer) {
 	fmt.Fprint(w, "\t\tfi\n")
 }
 
-// shellLines is a word of bash that has a line for each word.
+// shellLines quotes words as one word of bash, with a line for each.
 func shellLines(words []string) string {
 	return "$'" + strings.Join(words, `\n`) + "'"
 }
@@ -110,7 +110,7 @@ fi
 `)
 }
 
-// zsh writes the function that completes the command.
+// zsh writes the completion function of the command.
 func (d *completed) zsh(w io.Writer) {
 	name := strings.Join(append([]string{"_narseal"}, d.words...), "_")
 	fmt.Fprintf(w, "%s() {\n", name)
@@ -146,7 +146,7 @@ func (d *completed) zsh(w io.Writer) {
 	fmt.Fprint(w, "}\n\n")
 }
 
-// zshText is text inside the brackets of a specification of _arguments.
+// zshText escapes text inside the brackets of a specification of _arguments.
 var zshText = strings.NewReplacer(`\`, `\\`, "[", `\[`, "]", `\]`, ":", `\:`)
 
 // zsh returns the option's specifications for _arguments, one per name.
@@ -208,7 +208,7 @@ func (d *completed) fish(w io.Writer) {
 	}
 	at := "__narseal_at"
 	if len(d.commands) > 0 {
-		at = "__narseal_only" // else its commands' are meant
+		at = "__narseal_only" // after a subcommand, its own options are completed
 	}
 	switch {
 	case d.args == choiceValue:
@@ -233,7 +233,7 @@ func (d *completed) fish(w io.Writer) {
 	}
 }
 
-// fishQuote makes s one word of fish, where a backslash in quotes is special.
+// fishQuote quotes s as one word for fish, where a backslash in quotes is special.
 func fishQuote(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(s) + "'"
 }

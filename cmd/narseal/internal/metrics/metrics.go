@@ -15,19 +15,19 @@ import (
 
 // Values are the numbers of a run so far.
 type Values struct {
-	Command string // labels of every sample
-	Shard   string // "" if it is the whole
+	Command string // a label of every sample, like Shard
+	Shard   string // "" without shards
 	Version string
 
-	Start, End time.Time // End: zero while the run goes on
-	Success    bool      // at the End: the exit status is 0
+	Start, End time.Time // End: zero during the run
+	Success    bool      // the exit status is 0; only valid with End
 
 	Paths             map[string]int64 // finished, by status
 	PathsFound        int64
 	Bytes, BytesFound int64 // of NARs
 	Slices            int64
 	Invalid, Repaired int64     // signatures
-	Newest, List      time.Time // of the input: its newest narinfo, and the list of paths; zero if not known
+	Newest, List      time.Time // times of the newest narinfo and of the list of paths; zero if unknown
 }
 
 // Write writes the values.
@@ -47,15 +47,15 @@ func (v *Values) Write(w io.Writer) error {
 		}
 		p.one("narseal_run_success", "gauge", "Whether the run ended with status 0.", success)
 	}
-	p.family("narseal_paths_total", "counter", "Store paths that are done, by how they ended.")
+	p.family("narseal_paths_total", "counter", "Finished store paths, by status.")
 	for _, status := range slices.Sorted(maps.Keys(v.Paths)) {
 		p.sample("narseal_paths_total", label("status", status), float64(v.Paths[status]))
 	}
-	p.one("narseal_paths_found", "gauge", "Store paths that were found so far, done or not.", float64(v.PathsFound))
+	p.one("narseal_paths_found", "gauge", "Store paths that were found so far, finished or not.", float64(v.PathsFound))
 	p.one("narseal_nar_bytes_total", "counter", "Bytes of NARs that were read.", float64(v.Bytes))
-	p.one("narseal_nar_bytes_found", "gauge", "Bytes of the NARs that are to be read, as far as is known.", float64(v.BytesFound))
+	p.one("narseal_nar_bytes_found", "gauge", "Bytes of the NARs to read, as far as they are known.", float64(v.BytesFound))
 	p.one("narseal_slices_total", "counter", "Slices of images that were verified.", float64(v.Slices))
-	p.one("narseal_invalid_signatures_total", "counter", "Slices whose signature is invalid, and was not repaired.", float64(v.Invalid))
+	p.one("narseal_invalid_signatures_total", "counter", "Slices whose signature is invalid and was not repaired.", float64(v.Invalid))
 	p.one("narseal_repaired_signatures_total", "counter", "Slices whose signature was repaired.", float64(v.Repaired))
 	if !v.Newest.IsZero() {
 		p.one("narseal_input_newest_timestamp_seconds", "gauge", "When the newest narinfo of the input was changed.", seconds(v.Newest))

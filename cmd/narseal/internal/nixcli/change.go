@@ -16,13 +16,13 @@ import (
 type Access int
 
 const (
-	// Direct is by a Nix that opens the database itself.
+	// Direct means that Nix opens the database itself.
 	Direct Access = iota + 1
-	// Daemon is by the Nix daemon, which repairs paths for the users that it trusts.
+	// Daemon means that the Nix daemon repairs paths, for users that it trusts.
 	Daemon
 )
 
-// An AccessError says that the user may not change the store.
+// An AccessError means that the user may not change the store.
 type AccessError struct {
 	Dir    string
 	Reason string
@@ -38,7 +38,7 @@ func (s *Store) Access(ctx context.Context) (Access, error) {
 		return 0, fmt.Errorf("there is no Nix store with the database %s/db", s.StateDir)
 	}
 	if s.remote == "daemon" {
-		// The daemon refuses this call to users that it does not trust, and has nothing to do for others.
+		// Without paths, this call does nothing, but the daemon refuses it to users that it does not trust.
 		_, err := s.output(ctx, "--realise", "--repair")
 		var failed *CommandError
 		if errors.As(err, &failed) {
@@ -47,7 +47,7 @@ func (s *Store) Access(ctx context.Context) (Access, error) {
 		return Daemon, err
 	}
 	for _, dir := range []string{s.StateDir, s.StateDir + "/db", s.RealDir} {
-		// A store that is mounted for reading alone is no obstacle: as root, Nix sees to that.
+		// As root, Nix can itself remount a read-only store.
 		if err := unix.Access(dir, unix.R_OK|unix.W_OK|unix.X_OK); err != nil && !(err == unix.EROFS && os.Geteuid() == 0) {
 			return 0, &AccessError{s.Dir, fmt.Sprintf("%s cannot be written: %v", dir, err)}
 		}
@@ -55,20 +55,20 @@ func (s *Store) Access(ctx context.Context) (Access, error) {
 	return Direct, nil
 }
 
-// writable is how Nix decides whether it opens the database itself or asks the daemon.
+// writable reports whether Nix would open the database itself instead of connecting to the daemon.
 func writable(dir string) bool { return unix.Access(dir, unix.R_OK|unix.W_OK) == nil }
 
-// A Cache is a binary cache in a directory, and who has signed what is in it.
+// A Cache is a binary cache in a directory, and the keys to trust for it.
 type Cache struct {
 	Dir  string
-	Keys string // public keys, with blanks between them
+	Keys string // public keys, separated by spaces
 }
 
-// ErrURL is the error of a cache whose directory Nix could not be told.
+// ErrURL is the error of a cache whose directory cannot be passed to Nix as a URL.
 var ErrURL = errors.New("the name of the directory has characters other than letters, digits and ._+/-")
 
-// Repair has Nix replace a valid path by the one that a cache has. It is not ended before Nix is, whatever happens. lock is
-// kept open by Nix.
+// Repair makes Nix replace a valid path with the one in a cache. It waits until Nix has ended, even if ctx is canceled.
+// Nix inherits the files in locks, so that the locks last as long as it runs.
 func (s *Store) Repair(ctx context.Context, a Access, base string, from Cache, locks []*os.File) error {
 	if strings.ContainsFunc(from.Dir, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._+/-", r))
@@ -84,12 +84,12 @@ func (s *Store) Repair(ctx context.Context, a Access, base string, from Cache, l
 		"--option", "trusted-public-keys", from.Keys,
 		"--option", "require-sigs", "true",
 		"--option", "substitute", "true",
-		// A path that is not available there must not be built instead.
+		// Nix must not build a path that the cache does not have.
 		"--option", "max-jobs", "0", "--option", "builders", "", "--option", "build-hook", "")...)
 }
 
-// Register has Nix take a path that is on disk with contents of this hash, SHA-256 in Nix's base 32, and of size NarSize:
-// it makes modes, owners and times what they must be. Nix does not read the contents.
+// Register makes Nix register the path that is on disk, with this NAR hash, a SHA-256 in Nix's base 32, and the size
+// p.NarSize. Nix sets modes, owners and times to the values that the store requires, but does not check the contents.
 func (s *Store) Register(ctx context.Context, p *Path, hash string, locks []*os.File) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n%s\n%d\n", s.Path(p.Base), hash, p.NarSize)
@@ -103,18 +103,18 @@ func (s *Store) Register(ctx context.Context, p *Path, hash string, locks []*os.
 	return s.change(ctx, strings.NewReader(b.String()), locks, "--register-validity", "--reregister", "--hash-given")
 }
 
-// Restore unpacks an archive to a new name.
+// Restore makes Nix unpack an archive to the new path to.
 func (s *Store) Restore(ctx context.Context, nar io.Reader, to string, locks []*os.File) error {
 	return s.change(ctx, nar, locks, "--restore", to)
 }
 
-// VerifyPath returns an error unless a path has the contents that Nix's database says.
+// VerifyPath makes Nix compare the contents of a path with its database, and returns an error if they differ.
 func (s *Store) VerifyPath(ctx context.Context, base string) error {
 	_, err := s.output(ctx, "--verify-path", s.Path(base))
 	return err
 }
 
-// change runs a command that must not be ended in the middle.
+// change runs a command that must not be interrupted.
 func (s *Store) change(ctx context.Context, stdin io.Reader, locks []*os.File, args ...string) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -18,21 +18,22 @@ import (
 	"narseal/nar/storepath"
 )
 
-// A Path is what Nix knows of a valid path.
+// A Path describes a valid path as registered in Nix's database.
 type Path struct {
 	Base    string // HASH-NAME
 	NarHash [sha256.Size]byte
 	NarSize int64
-	// Not known of the paths that All lists:
+	// Not set in the results of All:
 	Deriver    string   // a base name, or empty
 	References []string // base names
 }
 
-// maxReferences bounds the references of a path.
+// maxReferences is the maximum number of references of a path.
 const maxReferences = 1 << 20
 
-// dump reads Nix's registration of paths, of all if none is named: for each the path, its hash and size, the deriver, the
-// number of its references and these, one per line (makeValidityRegistration in Nix's src/libstore/store-api.cc).
+// dump reads the registration of paths, or of all paths if none is named, and calls each for every path. Nix prints,
+// one per line, the path, its hash and size, the deriver, the number of references and the references
+// (makeValidityRegistration in src/libstore/store-api.cc).
 func (s *Store) dump(ctx context.Context, each func(*Path), paths ...string) error {
 	return s.read(ctx, func(r io.Reader) error {
 		d := &registration{s: s, sc: lines(r)}
@@ -98,7 +99,7 @@ func (d *registration) next() (*Path, error) {
 	if p.Base, err = storepath.BaseIn(d.s.Dir, text); err != nil {
 		return nil, err
 	}
-	p.Base = strings.Clone(p.Base) // without the store directory, a hundred thousand times
+	p.Base = strings.Clone(p.Base) // so that memory does not hold the store directory for every path
 	if text, err = d.text(); err != nil {
 		return nil, err
 	}
@@ -132,14 +133,14 @@ func (d *registration) next() (*Path, error) {
 	return p, nil
 }
 
-// Provenance says what a path is trusted by, beyond being valid.
+// Provenance describes why Nix trusts a path, besides that it is valid.
 type Provenance struct {
 	ContentAddressed bool
 	Signatures       []string
 }
 
-// Provenance asks the program nix, whose commands are experimental. An error says no more than that it could not be found
-// out.
+// Provenance asks the program nix. Its commands are experimental, so an error only means that the provenance is
+// unknown.
 func (s *Store) Provenance(ctx context.Context, base string) (p Provenance, err error) {
 	program := filepath.Join(filepath.Dir(s.program), "nix")
 	if !exists(program) {
@@ -158,7 +159,7 @@ func (s *Store) Provenance(ctx context.Context, base string) (p Provenance, err 
 	return parseProvenance(out)
 }
 
-// parseProvenance reads the list of Nix up to 2.18, or the map of later versions, of one path.
+// parseProvenance parses the description of one path: a list in Nix up to 2.18, a map in later versions.
 func parseProvenance(out []byte) (p Provenance, err error) {
 	type info struct {
 		CA         json.RawMessage
@@ -172,7 +173,7 @@ func parseProvenance(out []byte) (p Provenance, err error) {
 	} else if err := json.Unmarshal(out, &byPath); err != nil {
 		return p, err
 	} else {
-		if nested, ok := byPath["info"]; ok { // with a version beside it
+		if nested, ok := byPath["info"]; ok { // newer versions nest it beside a version
 			byPath = nil
 			if err := json.Unmarshal(nested, &byPath); err != nil {
 				return p, err

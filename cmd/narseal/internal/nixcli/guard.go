@@ -9,8 +9,9 @@ import (
 	"narseal/nar/storepath"
 )
 
-// Inside says why the files of a path must not be replaced behind Nix's back: the path is in the store directory of a Nix
-// database, is or has such a directory, or is in the directory .links of a store. It is empty for any other path.
+// Inside returns the reason why files at a path must not be replaced without Nix: the path is, contains or is inside
+// the store directory of a Nix database, or is inside the directory .links of a store. For any other path, it returns
+// "".
 func Inside(path string, environ []string) string {
 	real, err := filepath.Abs(path)
 	if err != nil {
@@ -34,13 +35,13 @@ func Inside(path string, environ []string) string {
 	for _, store := range stores {
 		store = realOf(store)
 		if strings.HasPrefix(store, strings.TrimSuffix(real, "/")+"/") && isStore(store, environ) {
-			return "it has the Nix store " + store + ", whose database keeps the old hashes"
+			return "it contains the Nix store " + store + ", whose database keeps the old hashes"
 		}
 	}
 	return ""
 }
 
-// IsStore reports whether a directory is the store directory of a Nix database beside it.
+// IsStore reports whether dir is a store directory with a Nix database in ../var/nix.
 func IsStore(dir string) bool { return hasDatabase(besideStore(dir)) }
 
 // isStore reports whether a directory is the store directory of a Nix database.
@@ -57,7 +58,7 @@ func isStore(dir string, environ []string) bool {
 	return state != "" && hasDatabase(state) && realOf(own) == dir
 }
 
-// looksLikeStore reports whether a directory has a store path.
+// looksLikeStore reports whether a directory contains a store path or .links.
 func looksLikeStore(dir string) bool {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -76,5 +77,5 @@ func looksLikeStore(dir string) bool {
 	return false
 }
 
-// maxLook bounds how much of a directory is read to know it for a store, in hundreds of names.
+// maxLook limits the names that looksLikeStore reads, in hundreds.
 const maxLook = 10

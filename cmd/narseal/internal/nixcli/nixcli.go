@@ -1,7 +1,7 @@
 // Package nixcli runs Nix's commands on the store of this machine, and parses their output.
 //
-// It uses the program nix-store, whose options and output have been the same since Nix 2.0; if only the program nix is
-// installed, it runs that under the name nix-store, as Nix's own symlink does. Output is streamed and bounded.
+// It uses the program nix-store, whose options and output have been the same since Nix 2.0. If only the program nix is
+// installed, it runs that under the name nix-store, as Nix's own symlink does. Output is streamed and limited in size.
 package nixcli
 
 import (
@@ -25,28 +25,28 @@ import (
 
 // A Store is a Nix store on this machine, and the Nix that manages it.
 type Store struct {
-	// Dir is the store directory, as it is in store paths.
+	// Dir is the store directory as written in store paths.
 	Dir string
-	// RealDir is where that lies on this machine. It differs from Dir where NIX_REMOTE has a root.
+	// RealDir is the store directory on this machine. It differs from Dir if NIX_REMOTE sets a root.
 	RealDir string
-	// StateDir is where Nix keeps its database.
+	// StateDir is the directory of Nix's state, with the database in db.
 	StateDir string
 
-	remote  string   // NIX_REMOTE, or what it stands for: "", "local" or "daemon"
+	remote  string   // how Nix opens the store: "local" or "daemon"
 	program string   // the file of nix-store, or of nix
-	env     []string // of Nix's commands
+	env     []string // the environment of Nix's commands
 }
 
-// Options say which store is opened.
+// Options select the store to open.
 type Options struct {
-	// Dir is the store directory; empty: NIX_STORE_DIR, or else /nix/store. Unless NIX_STATE_DIR is set, the database of
-	// another directory is the one beside it, in ../var/nix.
+	// Dir is the store directory; empty: NIX_STORE_DIR, or else /nix/store. For another directory, the database is in
+	// ../var/nix, unless NIX_STATE_DIR is set.
 	Dir string
-	// Environ is the environment of Nix's commands, such as os.Environ.
+	// Environ is the environment of Nix's commands, in the form of os.Environ.
 	Environ []string
 }
 
-// Open finds the store and the Nix that manages it. It runs nothing that opens the database.
+// Open finds the store and the Nix that manages it. It does not open the database.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	env := environment(o.Environ)
 	s := &Store{Dir: storepath.DefaultDir, StateDir: defaultStateDir}
@@ -83,12 +83,12 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, s.find(ctx)
 }
 
-// Program is the file of the Nix that is run.
+// Program returns the file name of the Nix program.
 func (s *Store) Program() string { return s.program }
 
 const defaultStateDir = "/nix/var/nix"
 
-// besideStore is where the state of a store is, in the layout that Nix has by default.
+// besideStore returns the state directory of a store in Nix's default layout.
 func besideStore(dir string) string { return filepath.Join(filepath.Dir(dir), "var", "nix") }
 
 func hasDatabase(stateDir string) bool {
@@ -96,7 +96,7 @@ func hasDatabase(stateDir string) bool {
 	return err == nil
 }
 
-// environment is a list of variables as a map. The last one of a name counts.
+// environment returns a list of variables as a map. The last one of each name counts.
 func environment(list []string) map[string]string {
 	env := map[string]string{}
 	for _, kv := range list {
@@ -106,7 +106,7 @@ func environment(list []string) map[string]string {
 	return env
 }
 
-// setRemote reads NIX_REMOTE, as openStore in Nix's src/libstore/store-api.cc does.
+// setRemote interprets NIX_REMOTE like openStore in Nix's src/libstore/store-api.cc.
 func (s *Store) setRemote(remote string) error {
 	name, query, _ := strings.Cut(remote, "?")
 	switch {
@@ -154,7 +154,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// find looks up Nix on PATH, and where its installers put it.
+// find looks for Nix on PATH and in the directories of its installers.
 func (s *Store) find(ctx context.Context) error {
 	for _, name := range []string{"nix-store", "nix"} {
 		for _, file := range []string{name, "/nix/var/nix/profiles/default/bin/" + name, "/run/current-system/sw/bin/" + name} {
@@ -166,7 +166,7 @@ func (s *Store) find(ctx context.Context) error {
 			if name == "nix-store" {
 				return nil
 			}
-			// A script called nix may start nix whatever its own name is.
+			// A script called nix may ignore the name under which it is run.
 			if out, err := s.output(ctx, "--version"); err == nil && strings.HasPrefix(string(out), "nix-store ") {
 				return nil
 			}
@@ -175,27 +175,27 @@ func (s *Store) find(ctx context.Context) error {
 	return errors.New("neither nix-store nor nix is on PATH; narseal needs one of them to read and change the store")
 }
 
-// Bounds of what Nix's commands print, in bytes.
+// Limits for the output of Nix's commands, in bytes.
 const (
-	maxStderr = 16 << 10 // the end of it is kept
+	maxStderr = 16 << 10 // only the end is kept
 	maxLine   = 16 << 10 // a store path, hash or number
-	maxOutput = 16 << 20 // of a command whose output is read as a whole
+	maxOutput = 16 << 20 // output that is read as a whole
 )
 
-// command is a call of nix-store. It gets no terminal, and signals of the terminal do not reach it: what Nix has begun it
-// should end.
+// command returns a call of nix-store. The process has a group of its own, so that signals of the terminal do not
+// interrupt it.
 func (s *Store) command(ctx context.Context, args ...string) (*exec.Cmd, *tail) {
 	cmd := exec.CommandContext(ctx, s.program, args...)
 	cmd.Args[0] = "nix-store"
 	cmd.Env = s.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // and what it has started
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // and its child processes
 	stderr := &tail{limit: maxStderr}
 	cmd.Stderr = stderr
 	return cmd, stderr
 }
 
-// output runs nix-store and returns what it prints.
+// output runs nix-store and returns its output.
 func (s *Store) output(ctx context.Context, args ...string) ([]byte, error) {
 	var out []byte
 	err := s.read(ctx, func(r io.Reader) error {
@@ -208,7 +208,7 @@ func (s *Store) output(ctx context.Context, args ...string) ([]byte, error) {
 	return out, err
 }
 
-// read runs nix-store and has f read what it prints. If f does not read all, nix-store is ended.
+// read runs nix-store and calls f with its output. If f returns an error, nix-store is killed.
 func (s *Store) read(ctx context.Context, f func(io.Reader) error, args ...string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -234,10 +234,10 @@ func (s *Store) read(ctx context.Context, f func(io.Reader) error, args ...strin
 	return nil
 }
 
-// A CommandError is a command of Nix that failed.
+// A CommandError is the error of a Nix command.
 type CommandError struct {
 	Command string // with its first arguments
-	Stderr  string // the end of what it said
+	Stderr  string // the end of its messages
 	Err     error
 }
 
@@ -288,5 +288,5 @@ func lines(r io.Reader) *bufio.Scanner {
 	return sc
 }
 
-// isMissing reports whether a file is not there.
+// isMissing reports whether err means that a file does not exist.
 func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -15,10 +15,10 @@ import (
 	"narseal/nar/storepath"
 )
 
-// maxArguments is how many paths are given to one command, well below any system's limit.
+// maxArguments is the maximum number of paths for one command, well below any system's limit.
 const maxArguments = 256
 
-// All lists the valid paths of the store in the order of their names, without references and derivers.
+// All returns the valid paths of the store, sorted by name, without references and derivers.
 func (s *Store) All(ctx context.Context) ([]Path, error) {
 	var all []Path
 	err := s.dump(ctx, func(p *Path) {
@@ -29,7 +29,7 @@ func (s *Store) All(ctx context.Context) ([]Path, error) {
 	return all, err
 }
 
-// Info returns what Nix knows of valid paths, in the order of their names.
+// Info returns the registration of valid paths, sorted by name.
 func (s *Store) Info(ctx context.Context, bases ...string) ([]Path, error) {
 	var all []Path
 	for part := range slices.Chunk(bases, maxArguments) {
@@ -41,7 +41,7 @@ func (s *Store) Info(ctx context.Context, bases ...string) ([]Path, error) {
 	return slices.CompactFunc(all, func(a, b Path) bool { return a.Base == b.Base }), nil
 }
 
-// Invalid returns those of the names that are no valid paths.
+// Invalid returns those of bases that are not valid paths.
 func (s *Store) Invalid(ctx context.Context, bases ...string) ([]string, error) {
 	var invalid []string
 	for part := range slices.Chunk(bases, maxArguments) {
@@ -54,7 +54,7 @@ func (s *Store) Invalid(ctx context.Context, bases ...string) ([]string, error) 
 	return invalid, nil
 }
 
-// Closure returns paths and all that they refer to, in the order of their names.
+// Closure returns paths and everything that they refer to, directly or indirectly, sorted by name.
 func (s *Store) Closure(ctx context.Context, bases ...string) ([]string, error) {
 	var all []string
 	for part := range slices.Chunk(bases, maxArguments) {
@@ -68,11 +68,11 @@ func (s *Store) Closure(ctx context.Context, bases ...string) ([]string, error) 
 	return slices.Compact(all), nil
 }
 
-// maxLinks bounds the symlinks that lead to a store path.
+// maxLinks is the maximum number of symlinks that Base follows.
 const maxLinks = 40
 
-// Base returns the base name of the store path that a file is, or is in. Symlinks are followed until they lead into the
-// store, as Nix does: a store path may be a symlink itself.
+// Base returns the base name of the store path that is or contains a file. Like Nix, it follows symlinks only until
+// they lead into the store, since a store path may itself be a symlink.
 func (s *Store) Base(file string) (string, error) {
 	path, err := filepath.Abs(file)
 	for range maxLinks {
@@ -110,7 +110,7 @@ func (s *Store) Base(file string) (string, error) {
 	return "", fmt.Errorf("%s: %w", file, err)
 }
 
-// inStore returns the name in the store directory of what has a path, or is around it.
+// inStore returns the first name of a path below the store directory.
 func (s *Store) inStore(path string) (base string, ok bool) {
 	for _, dir := range []string{s.Dir, s.RealDir, realOf(s.RealDir)} {
 		if rest, ok := strings.CutPrefix(path, dir+"/"); ok {
@@ -128,10 +128,10 @@ func realOf(dir string) string {
 	return dir
 }
 
-// Path is the store path of a base name.
+// Path returns the store path with a base name.
 func (s *Store) Path(base string) string { return s.Dir + "/" + base }
 
-// Real is where a path lies on this machine.
+// Real returns the location of a path on this machine.
 func (s *Store) Real(base string) string { return filepath.Join(s.RealDir, base) }
 
 func (s *Store) paths(bases []string) []string {
@@ -158,12 +158,12 @@ func (s *Store) list(ctx context.Context, args ...string) (bases []string, err e
 	return bases, err
 }
 
-// Dump returns the archive of a path as it is on disk. Close returns an error if Nix could not read all of it.
+// Dump returns a NAR of a path's present contents. Close returns an error if Nix could not read all of them.
 func (s *Store) Dump(ctx context.Context, base string) (io.ReadCloser, error) {
 	return s.DumpFile(ctx, s.Real(base))
 }
 
-// DumpFile is Dump for any file or directory.
+// DumpFile returns a NAR of any file or directory, like Dump.
 func (s *Store) DumpFile(ctx context.Context, path string) (io.ReadCloser, error) {
 	args := []string{"--dump", path}
 	ctx, cancel := context.WithCancel(ctx)
@@ -179,7 +179,7 @@ func (s *Store) DumpFile(ctx context.Context, path string) (io.ReadCloser, error
 	return &dump{out, func() error {
 		defer cancel()
 		if _, err := out.Read(make([]byte, 1)); err != io.EOF {
-			cancel() // not all was read
+			cancel() // the caller did not read everything
 		}
 		if err := cmd.Wait(); err != nil {
 			return commandError(args, stderr, err)
@@ -195,7 +195,7 @@ type dump struct {
 
 func (d *dump) Close() error { return d.close() }
 
-// IsGone reports whether nothing lies where a path should be.
+// IsGone reports whether a path does not exist on disk.
 func (s *Store) IsGone(base string) bool {
 	_, err := os.Lstat(s.Real(base))
 	return isMissing(err)

@@ -30,25 +30,25 @@ const (
 )
 
 const (
-	// maxRows bounds the paths that the page lists.
+	// maxRows is the maximum number of paths on the page.
 	maxRows = 5000
-	// maxKeys bounds the file with the keys, in bytes.
+	// maxKeys is the maximum size of a small object, such as the file with the keys, in bytes.
 	maxKeys = 64 << 10
-	// maxTries is how often the page is made again because another run has written it meanwhile.
+	// maxTries is the maximum number of attempts to write an object that other runs write at the same time.
 	maxTries = 20
 )
 
-// A Page is what the page says besides what is in the overlay.
+// A Page holds the information for the page that is not in the overlay.
 type Page struct {
-	Input   string   // the cache that the overlay is of
-	Keys    []string // public keys, as nix.conf has them
+	Input   string   // the cache that the overlay extends
+	Keys    []string // public keys, in the form of nix.conf
 	Version string   // of narseal
 	Now     time.Time
-	Warn    func(string) // of narinfos that cannot be listed; may be nil
+	Warn    func(string) // called for narinfos that cannot be listed; may be nil
 }
 
-// Write writes both objects into an overlay. Of several runs that do this at once, the last has seen what all have
-// published. A store that cannot be listed is an error that wraps [errors.ErrUnsupported].
+// Write writes both objects into an overlay. If several runs do this at the same time, the last page lists the paths of
+// all of them. If the store cannot be listed, the error wraps [errors.ErrUnsupported].
 func Write(ctx context.Context, out binarycache.Store, p *Page) error {
 	keys, err := writeKeys(ctx, out, p.Keys)
 	if err != nil {
@@ -62,7 +62,7 @@ func Write(ctx context.Context, out binarycache.Store, p *Page) error {
 	}
 }
 
-// writeKeys adds keys to the file, and returns all that are in it.
+// writeKeys adds keys to the file, and returns all keys in it.
 func writeKeys(ctx context.Context, out binarycache.Store, keys []string) ([]string, error) {
 	for try := 1; ; try++ {
 		cond, text, err := read(ctx, out, KeysName)
@@ -111,7 +111,8 @@ func put(ctx context.Context, s binarycache.Store, name, kind string, b []byte, 
 	return s.Put(ctx, o, bytes.NewReader(b), c)
 }
 
-// write makes and writes the page, of what is there after the condition was taken.
+// write lists the overlay and writes the page. It gets the condition before it lists, so that Put fails if another run
+// writes the page in between.
 func (p *Page) write(ctx context.Context, out binarycache.Store, keys []string) error {
 	cond, err := p.mayWrite(ctx, out)
 	if err != nil {
@@ -129,14 +130,13 @@ func (p *Page) write(ctx context.Context, out binarycache.Store, keys []string) 
 	return err
 }
 
-// view is what the template gets.
-// mark is in every page that Write writes: it replaces no other.
+// mark is in every page of Write, which replaces no other pages.
 const mark = `<meta name="generator" content="narseal">`
 
-// markWithin is how many bytes of a page have the mark.
+// markWithin is the number of bytes at the start of a page that contain the mark.
 const markWithin = 4 << 10
 
-// mayWrite is the condition to write the page. It is an error if somebody else has one.
+// mayWrite returns the condition for writing the page. It returns ErrForeign if there is a page by somebody else.
 func (p *Page) mayWrite(ctx context.Context, out binarycache.Store) (binarycache.Condition, error) {
 	f, o, err := out.Open(ctx, PageName)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -153,9 +153,10 @@ func (p *Page) mayWrite(ctx context.Context, out binarycache.Store) (binarycache
 	return binarycache.Condition{Version: o.Version}, err
 }
 
-// ErrForeign is the error where a page is not Write's.
-var ErrForeign = errors.New("it is not by narseal and is kept")
+// ErrForeign is the error of Write if the overlay has a page that Write did not write.
+var ErrForeign = errors.New("narseal did not write it, so it is kept")
 
+// view holds the values for the template.
 type view struct {
 	*Page
 	Keys   []string
@@ -175,7 +176,7 @@ type row struct {
 	At        time.Time
 }
 
-// Date is for the template.
+// Date returns the date of the row. The template calls it, like the methods of view.
 func (r row) Date() string { return date(r.At) }
 
 func date(t time.Time) string {
@@ -185,16 +186,16 @@ func date(t time.Time) string {
 	return t.UTC().Format(time.DateOnly)
 }
 
-// More is for the template.
+// More returns the number of paths that have no row.
 func (v *view) More() int { return v.Count - len(v.Rows) }
 
-// Since is for the template.
+// Since returns the date of the oldest path.
 func (v *view) Since() string { return date(v.First) }
 
-// Updated is for the template.
+// Updated returns the time of the page.
 func (v *view) Updated() string { return v.Now.UTC().Format("2006-01-02 15:04 UTC") }
 
-// Hash is for the template: an example.
+// Hash returns the hash part of Example.
 func (v *view) Hash() string {
 	if len(v.Rows) == 0 {
 		return "HASH"
@@ -203,7 +204,7 @@ func (v *view) Hash() string {
 	return base[:storepath.HashLen]
 }
 
-// Example is for the template.
+// Example returns a store path for use in examples.
 func (v *view) Example() string {
 	if len(v.Rows) == 0 {
 		return "/nix/store/HASH-NAME"
@@ -211,7 +212,7 @@ func (v *view) Example() string {
 	return v.Rows[0].StorePath
 }
 
-// list finds what is in the overlay.
+// list lists the paths in the overlay.
 func (v *view) list(ctx context.Context, out binarycache.Store) error {
 	_, text, err := read(ctx, out, narinfo.CacheInfoName)
 	if err != nil {
@@ -270,10 +271,10 @@ var pageCSS string
 //go:embed page.js
 var pageJS string
 
-// page is parsed when it is wanted: most commands write none.
+// page is parsed on first use, since most commands do not write a page.
 var page = sync.OnceValue(func() *template.Template { return template.Must(template.New("page").Parse(pageHTML)) })
 
-// policy lets a browser run and load what is in the page, and nothing else.
+// policy lets a browser use only the script and style of the page, and load nothing.
 var policy = fmt.Sprintf("default-src 'none'; script-src 'sha256-%s'; style-src 'sha256-%s'; base-uri 'none'; form-action 'none'", hash(pageJS), hash(pageCSS))
 
 func hash(s string) string {

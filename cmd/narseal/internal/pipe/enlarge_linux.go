@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wantedSize is what Linux grants every process (fs.pipe-max-size). A pipe starts with 64 KiB; the larger buffer
-// speeds up a filter more than anything else it can do.
+// wantedSize is the size that Linux grants every process by default (fs.pipe-max-size). A new pipe has 64 KiB; a filter
+// with a larger buffer is much faster.
 const wantedSize = 1 << 20
 
 // Enlarge asks for a larger buffer if f is a pipe. A refusal costs only speed.

@@ -4,5 +4,5 @@ package pipe
 
 import "os"
 
-// Enlarge does nothing: pipes of this system grow by themselves.
+// Enlarge does nothing: on this system, pipes grow by themselves.
 func Enlarge(*os.File) {}

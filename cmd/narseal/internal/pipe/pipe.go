@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// hasReader reports whether f is something whose reader can go away.
+// hasReader reports whether f is a pipe or socket, whose reader can go away.
 func hasReader(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&(fs.ModeNamedPipe|fs.ModeSocket) != 0

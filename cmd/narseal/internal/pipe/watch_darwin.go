@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WatchReader calls gone once nobody can read what is written to f any more, even while the program waits for its
-// input. It watches pipes and sockets; nothing else has a reader that can go away. It uses a kqueue because poll(2)
-// of macOS does not report a hang-up to a caller that requests no events.
+// WatchReader calls gone when the reader of f goes away, even while the program waits for its input. It watches only
+// pipes and sockets: other files have no reader that can go away. It uses a kqueue because poll(2) of macOS does not
+// report a hang-up to a caller that requests no events.
 func WatchReader(f *os.File, gone func()) {
 	if !hasReader(f) {
 		return

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WatchReader calls gone once nobody can read what is written to f any more, even while the program waits for its
-// input. It watches pipes and sockets; nothing else has a reader that can go away.
+// WatchReader calls gone when the reader of f goes away, even while the program waits for its input. It watches only
+// pipes and sockets: other files have no reader that can go away.
 func WatchReader(f *os.File, gone func()) {
 	if !hasReader(f) {
 		return

@@ -12,31 +12,33 @@ import (
 // DefaultBudget is the size in bytes of a run's Budget. It holds a few hundred thousand slices.
 const DefaultBudget = 64 << 20
 
-// A Budget bounds what a run keeps of its input: one for all lists and reports together. What is kept counts with its
-// size in memory. When it is printed, its path counts with the whole length: paths of deep directories share in memory
-// what lies above, and repeat it in print. What does not fit is left out and counted.
+// A Budget limits the memory for what a run remembers of its input. All lists and reports of a run share one Budget.
+// Everything that is remembered is charged with its size in memory. A path that is printed is charged with its full
+// length: in memory, the paths of a deep directory share its name, but each printed path repeats it. Items that do not
+// fit are left out and counted.
 //
-// Of streams and directories, all paths that are printed also have a length in proportion to what was read: an archive
-// holds each name once, and its deep directories would be repeated for each file in them.
+// For streams and directories, the total length of printed paths is also limited in proportion to the bytes read. An
+// archive stores each name only once, while the printed paths repeat the names of deep directories for each file in
+// them.
 //
-// A nil Budget has no limit. Several goroutines may use a Budget at once.
+// A nil Budget has no limit. Several goroutines may use a Budget at the same time.
 type Budget struct {
 	left    atomic.Int64
-	limited atomic.Bool  // by paths
-	paths   atomic.Int64 // how many bytes of them may still be printed
+	limited atomic.Bool  // printed paths are limited
+	paths   atomic.Int64 // bytes of paths that may still be printed
 }
 
 const (
-	// freePaths is the length in bytes of paths that may be printed in any case, of all inputs together.
+	// freePaths is the total length of paths, in bytes, that may always be printed for all inputs together.
 	freePaths = 1 << 20
-	// pathRatio is how many bytes of paths may be printed for each byte that was read. An entry of an archive takes 112
-	// bytes and its contents, so that ordinary ones do not come near it.
+	// pathRatio is the number of bytes of paths that may be printed for each byte that is read. An entry of an archive
+	// takes 112 bytes and its contents, so ordinary archives stay far below the limit.
 	pathRatio = 1
-	// entryRead is what an entry of a directory counts for, in bytes.
+	// entryRead is the number of bytes for which an entry of a directory counts.
 	entryRead = 512
 )
 
-// Reader returns a reader of an input of which paths may be printed.
+// Reader returns a reader of r that allows for more paths to be printed as bytes are read.
 func (b *Budget) Reader(r io.Reader) io.Reader {
 	if b == nil {
 		return r
@@ -45,7 +47,7 @@ func (b *Budget) Reader(r io.Reader) io.Reader {
 	return &readBudget{r, b}
 }
 
-// limit makes paths count. What was printed before does not.
+// limit starts the limit for printed paths. Paths that were printed before do not count.
 func (b *Budget) limit() {
 	if b.limited.CompareAndSwap(false, true) {
 		b.paths.Add(freePaths)
@@ -63,7 +65,7 @@ func (r *readBudget) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Entry notes an entry of a directory, or an archive, of so many bytes.
+// Entry counts an entry of a directory, or an archive, of size bytes as read.
 func (b *Budget) Entry(size int64) {
 	if b != nil {
 		b.limit()
@@ -71,26 +73,30 @@ func (b *Budget) Entry(size int64) {
 	}
 }
 
-// TakePath is Take for a path that is printed.
+// TakePath charges a path that will be printed, and reports whether it fits.
 func (b *Budget) TakePath(p nar.Path) bool {
 	if b == nil {
 		return true
 	}
 	n := int64(p.Len())
-	if b.limited.Load() && n > freePath {
+	if b.limited.Load() {
 		if b.paths.Load() < n {
 			return false
 		}
 		n = encodedLength(p)
 	}
 	if b.limited.Load() && b.paths.Add(-n) < 0 {
-		b.paths.Add(n - int64(p.Len())) // the time to look at it is spent
+		b.paths.Add(n - int64(p.Len())) // charge for the time that encodedLength took
 		return false
 	}
 	return b.Take(p.Len())
 }
 
-// encodedLength is the most that a path takes in JSON, in bytes.
+// freePath is the maximum length of a path in JSON, in bytes, that is printed in any case. An entry of an archive takes
+// almost half as much.
+const freePath = 512
+
+// encodedLength returns the maximum length of a path in JSON, in bytes.
 func encodedLength(p nar.Path) (n int64) {
 	p.Pieces(func(piece string) {
 		if n += int64(len(piece)); !utf8.ValidString(piece) {
@@ -100,14 +106,14 @@ func encodedLength(p nar.Path) (n int64) {
 	return n
 }
 
-// NewBudget returns a Budget of this many bytes.
+// NewBudget returns a Budget with this number of bytes.
 func NewBudget(bytes int64) *Budget {
 	b := &Budget{}
 	b.left.Store(bytes)
 	return b
 }
 
-// Take charges n bytes, and reports whether there was room for them. If there was not, nothing is charged.
+// Take charges n bytes, and reports whether they fit. If they do not, it charges nothing.
 func (b *Budget) Take(n int) bool {
 	if b == nil {
 		return true
@@ -119,14 +125,15 @@ func (b *Budget) Take(n int) bool {
 	return false
 }
 
-// Give returns n bytes that Take charged, for what is no longer kept.
+// Give returns n bytes that Take charged and that are no longer in use.
 func (b *Budget) Give(n int) {
 	if b != nil {
 		b.left.Add(int64(n))
 	}
 }
 
-// Memory is what a slice takes in memory, in bytes. Its path shares the directories with others and is not counted.
+// Memory returns the size of a slice in memory, in bytes. It does not count the path, which shares most of its memory
+// with other paths.
 func Memory(s *macho.Slice) int {
 	n := sliceMemory + len(s.Reason)
 	for _, w := range s.Warnings {
@@ -148,7 +155,7 @@ func Memory(s *macho.Slice) int {
 	return n
 }
 
-// The sizes of what a list keeps, in bytes, rounded up: with the headers of slices and strings, and of a path's last name.
+// Sizes in memory, in bytes, rounded up. They include the headers of slices and strings, and the last name of a path.
 const (
 	sliceMemory     = 320
 	directoryMemory = 96

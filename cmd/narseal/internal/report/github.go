@@ -13,16 +13,17 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// GitHub lists slices for GitHub Actions: an annotation for each that is invalid or has a warning, and a summary of the job.
+// GitHub lists slices for GitHub Actions: an annotation for each slice that is invalid or has a warning, and a job
+// summary.
 //
 // Sources: docs.github.com, "Workflow commands for GitHub Actions"; for the escapes, actions/toolkit
 // packages/core/src/command.ts.
 type GitHub struct {
-	Quiet   bool // nothing but problems on stdout
+	Quiet   bool // print only problems to stdout
 	w       *bufio.Writer
 	summary string
 	rows    []githubRow
-	errors  []string // at most maxSummaryRows, the others are counted
+	errors  []string // at most maxSummaryRows; further ones are counted
 	more    struct{ rows, errors, omitted int64 }
 }
 
@@ -30,16 +31,18 @@ type githubRow struct{ name, arch, status, what string }
 
 const (
 	maxSummaryRows = 100
-	// maxAnnotated bounds the files of a bundle that an annotation names.
+	// maxAnnotated is the maximum number of files of a bundle that an annotation names.
 	maxAnnotated = 20
-	// maxSummary keeps a summary, in bytes, under the MiB that GitHub takes of a step.
+	// maxAnnotatedPath is the maximum length of the path of a file on disk that an annotation points to, in bytes.
+	maxAnnotatedPath = 1024
+	// maxSummary is the maximum size of a summary, in bytes. GitHub accepts 1 MiB per step.
 	maxSummary = 900 << 10
-	// maxSummaryError bounds the errors in a summary, in bytes each.
+	// maxSummaryError is the maximum length of each error in a summary, in bytes.
 	maxSummaryError = 4096
 )
 
-// NewGitHub returns a list that writes its annotations to w, and appends the summary to a file, the one that
-// GITHUB_STEP_SUMMARY names. With an empty name there is no summary.
+// NewGitHub returns a list that writes annotations to w, and appends the summary to the file that GITHUB_STEP_SUMMARY
+// names. If the name is empty, it writes no summary.
 func NewGitHub(w io.Writer, summary string) *GitHub {
 	return &GitHub{w: bufio.NewWriter(w), summary: summary}
 }
@@ -59,7 +62,7 @@ func (g *GitHub) Add(i *Item) {
 	file := i.Input
 	if i.OnDisk {
 		file = ""
-		if i.Path.Len() <= freePath {
+		if i.Path.Len() <= maxAnnotatedPath {
 			file = i.StorePath + i.Path.String()
 			if i.StorePath != "" {
 				file = strings.TrimSuffix(file, "/")
@@ -91,8 +94,7 @@ func (g *GitHub) Fail(err error) {
 	g.errors = append(g.errors, strings.Clone(text))
 }
 
-// annotate writes an error or a warning about a file, or about none where that is empty, stdin, or nothing that a log
-// should show.
+// annotate writes an error or a warning. It leaves out the file if that is empty, stdin, or not safe to show in a log.
 func (g *GitHub) annotate(level, file, title, message string) {
 	properties := "title=" + githubProperty(title)
 	if file != "" && file != "-" && terminal.IsHarmless(file) {
@@ -103,10 +105,10 @@ func (g *GitHub) annotate(level, file, title, message string) {
 		lines[i] = terminal.Harmless(line) // reasons may contain names
 	}
 	fmt.Fprintf(g.w, "::%s %s::%s\n", level, properties, githubData(strings.Join(lines, "\n")))
-	_ = g.w.Flush() // as it comes; End returns the error
+	_ = g.w.Flush() // print at once; End returns the error
 }
 
-// End writes the numbers, and the summary.
+// End writes the totals and the summary.
 func (g *GitHub) End(n *Tally) error {
 	if g.more.omitted > 0 {
 		fmt.Fprintln(g.w, omission(g.more.omitted))
@@ -189,7 +191,7 @@ var (
 	githubProperty = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C").Replace
 )
 
-// markdownText returns s for a cell of a table: what Markdown would act on, and the bar between cells, become HTML.
+// markdownText escapes s for a cell of a table. Markdown's special characters become HTML entities.
 func markdownText(s string) string {
 	s = html.EscapeString(terminal.Printable(s))
 	return markdownActive.Replace(s)

@@ -2,7 +2,7 @@ package report
 
 import "narseal/filter"
 
-// Inputs makes the report of a command that takes several inputs. With no report wanted it collects nothing.
+// Inputs builds the report of a command that takes several inputs. Without --report, it collects nothing.
 type Inputs struct {
 	wanted bool
 	budget *Budget
@@ -17,7 +17,7 @@ func NewInputs(command string, wanted bool, b *Budget) *Inputs {
 // Wanted reports whether a report was requested.
 func (r *Inputs) Wanted() bool { return r.wanted }
 
-// Begin begins the next input. What it returns collects nothing if no report is wanted.
+// Begin begins the next input. Without --report, the returned Input collects nothing.
 func (r *Inputs) Begin(name string) *Input {
 	in := &Input{Name: name}
 	if r.wanted {
@@ -27,7 +27,7 @@ func (r *Inputs) Begin(name string) *Input {
 	return in
 }
 
-// Report returns the report. A single input takes the place of the list.
+// Report returns the report. A single input is reported without a list.
 func (r *Inputs) Report() *Report {
 	rep := r.report
 	if len(rep.Inputs) == 1 {
@@ -52,7 +52,7 @@ func (in *Input) Change(c filter.Change) {
 	}
 }
 
-// AddArchive adds an archive of an export stream, with those of its slices that were kept.
+// AddArchive adds an archive of an export stream, with the slices that w holds.
 func (in *Input) AddArchive(storePath string, w *Waiting, res *filter.Result) {
 	if in.Archive == nil {
 		return
@@ -65,8 +65,8 @@ func (in *Input) AddArchive(storePath string, w *Waiting, res *filter.Result) {
 	in.EndArchive(a, storePath)
 }
 
-// BeginArchive adds an archive of an export stream, whose lists are bounded by b, if there is room for it. Else the
-// archive keeps nothing.
+// BeginArchive adds an archive of an export stream, whose lists are limited by b. If the archive does not fit, it is
+// counted as omitted and collects nothing.
 func (in *Input) BeginArchive(b *Budget) *Archive {
 	if !b.Take(archiveMemory) {
 		in.OmittedArchives++
@@ -77,7 +77,7 @@ func (in *Input) BeginArchive(b *Budget) *Archive {
 	return a
 }
 
-// EndArchive gives the archive that was added last its store path.
+// EndArchive sets the store path of the archive that was added last.
 func (in *Input) EndArchive(a *Archive, storePath string) {
 	last := len(in.Archives) - 1
 	switch {

@@ -10,7 +10,7 @@ import (
 	"narseal/nar"
 )
 
-// Write writes a JSON object, indented, whose fields are what f writes.
+// Write writes an indented JSON object. f writes its fields.
 func Write(w io.Writer, f func(*Object)) error {
 	o := &Object{w: &jsontext.Writer{Writer: bufio.NewWriter(w)}, newline: "\n"}
 	err := o.write(f)
@@ -20,7 +20,7 @@ func Write(w io.Writer, f func(*Object)) error {
 	return err
 }
 
-// WriteLine writes a JSON object in one line. Errors of writing are kept by w.
+// WriteLine writes a JSON object in one line. w keeps write errors.
 func WriteLine(w *bufio.Writer, f func(*Object)) error {
 	o := &Object{w: &jsontext.Writer{Writer: w}}
 	return o.write(f)
@@ -32,13 +32,13 @@ func (o *Object) write(f func(*Object)) error {
 	return o.err
 }
 
-// An Object writes the fields of a JSON object one after the other, in the form of json.MarshalIndent or, in one line,
-// of package jsontext. A long report is never in memory as a whole.
+// An Object writes the fields of a JSON object one after the other: indented like json.MarshalIndent, or in one line
+// like package jsontext. So a long report is never in memory as a whole.
 type Object struct {
 	w       *jsontext.Writer
-	newline string // with the indent; empty: all is in one line
+	newline string // with the indent; empty: everything in one line
 	fields  int
-	err     error // of encoding; the writer keeps its own
+	err     error // the first encoding error; the writer keeps write errors
 }
 
 // Field writes a field.
@@ -47,7 +47,7 @@ func (o *Object) Field(name string, value any) {
 	o.value(value)
 }
 
-// Text writes a field, of text that may hold any byte, unless it is empty.
+// Text writes a string field, unless it is empty. The value may contain any bytes.
 func (o *Object) Text(name, value string) {
 	if value != "" {
 		o.Field(name, jsontext.String(value))
@@ -64,7 +64,7 @@ func Objects[T any](o *Object, name string, list []T, f func(*Object, T)) {
 	o.list(name, len(list), func(i int) { o.braces(func(o *Object) { f(o, list[i]) }) })
 }
 
-// WriteElement writes an object as [Objects] writes it in a field of an object that [Write] writes.
+// WriteElement writes an object in the form of an element of a list that [Objects] writes in an object of [Write].
 func WriteElement(w io.Writer, f func(*Object)) error {
 	o := &Object{w: &jsontext.Writer{Writer: bufio.NewWriter(w)}, newline: deeper(deeper("\n"))}
 	o.braces(f)
@@ -74,7 +74,7 @@ func WriteElement(w io.Writer, f func(*Object)) error {
 	return o.err
 }
 
-// Elements writes a field that is a list of n objects. copy copies what [WriteElement] has written of one.
+// Elements writes a field that is a list of n objects. copy writes the text of object i, as written by [WriteElement].
 func Elements(o *Object, name string, n int, copy func(w io.Writer, i int) error) {
 	o.list(name, n, func(i int) {
 		if err := copy(o.w, i); err != nil && o.err == nil {
@@ -101,7 +101,7 @@ func (o *Object) list(name string, n int, element func(int)) {
 	o.text(outer + "]")
 }
 
-// braces writes an object at the place that was reached.
+// braces writes a nested object.
 func (o *Object) braces(f func(*Object)) {
 	inner := &Object{w: o.w, newline: deeper(o.newline)}
 	o.text("{")
@@ -135,7 +135,7 @@ func (o *Object) value(v any) {
 	}
 }
 
-// deeper is a newline with a deeper indent.
+// deeper returns newline with a deeper indent.
 func deeper(newline string) string {
 	if newline == "" {
 		return ""
@@ -149,21 +149,21 @@ func (o *Object) text(s string) { _, _ = o.w.WriteString(s) }
 type signatureFields struct {
 	Path string `json:"path"`
 	macho.Slice
-	NeedsSignature bool `json:"needsSignature,omitempty"` // but has none
+	NeedsSignature bool `json:"needsSignature,omitempty"` // but has no signature
 	longPath
 }
 
-// longPath is a path in place of a [jsontext.Long], or nil.
+// longPath holds the path that replaces a [jsontext.Long], or nil.
 type longPath struct{ text jsontext.Text }
 
 // LongText implements [jsontext.HasText].
 func (l longPath) LongText() jsontext.Text { return l.text }
 
-// maxText is the length of paths that are built to be printed, in bytes.
+// maxText is the maximum length of a path that is built as a string, in bytes. Longer paths are printed in pieces.
 const maxText = 64 << 10
 
-// PathText returns the text of a path for a field of a value. If it is long, that is [jsontext.Long], and long is what the
-// LongText of the value returns.
+// PathText returns the text of a path for a field of a value. For a long path, the text is [jsontext.Long], and the
+// value's LongText must return long.
 func PathText(p nar.Path) (text string, long jsontext.Text) {
 	if p.Len() > maxText {
 		return jsontext.Long, p
@@ -231,7 +231,7 @@ func (in *Input) fields(o *Object) {
 	}
 }
 
-// fitting returns the elements of a list whose paths the budget has room for, in the place of the list.
+// fitting removes the elements whose paths do not fit into the budget. It reuses the memory of the list.
 func fitting[T any](b *Budget, list []T, path func(*T) nar.Path) []T {
 	fit := list[:0]
 	for i := range list {
@@ -242,7 +242,7 @@ func fitting[T any](b *Budget, list []T, path func(*T) nar.Path) []T {
 	return fit
 }
 
-// Fields writes what the report says of an archive.
+// Fields writes the fields of an archive.
 func (a *Archive) Fields(o *Object) {
 	o.Text("storePath", a.StorePath)
 	o.Field("entries", a.Entries)

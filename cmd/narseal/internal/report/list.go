@@ -14,22 +14,22 @@ import (
 	"narseal/filter"
 )
 
-// A List prints slices as a command finds them. End returns the first error of writing.
+// A List prints slices as a command finds them. End returns the first write error.
 type List interface {
 	Add(*Item)
-	// Omit counts slices that were dropped before Add, for lack of room.
+	// Omit counts slices that did not fit into the budget, so that Add was not called.
 	Omit(n int64)
-	// Fail records an input that could not be read. The error is printed already.
+	// Fail records an input that could not be read. The error was already printed.
 	Fail(error)
 	End(*Tally) error
 }
 
 // Item is a slice to be listed.
 type Item struct {
-	Input     string // as the user gave it; "-" is stdin
+	Input     string // as given by the user; "-" is stdin
 	StorePath string // of the archive, in an export stream or a cache
-	OnDisk    bool   // the Path is that of a file, not of an entry in the input
-	InStore   string // the store path that a file on disk is in; empty if it is in none, or StorePath says it
+	OnDisk    bool   // Path is a file on disk, not an entry of an archive
+	InStore   string // the store path that contains a file on disk; empty if there is none or StorePath is set
 	filter.Signature
 }
 
@@ -37,7 +37,7 @@ type Item struct {
 func (i *Item) Name() string {
 	name := i.StorePath + i.Path.Short()
 	if i.StorePath != "" {
-		name = strings.TrimSuffix(name, "/") // of a store path that is a file
+		name = strings.TrimSuffix(name, "/") // the store path itself is the file
 	}
 	if !i.OnDisk && i.Input != "-" {
 		name = i.Input + ": " + name
@@ -50,10 +50,10 @@ func NewJSON(w io.Writer, b *Budget) List {
 	return &jsonLines{w: &jsontext.Writer{Writer: bufio.NewWriter(w)}, budget: b}
 }
 
-// TableOptions say how a list looks as a table.
+// TableOptions are the options of a table.
 type TableOptions struct {
-	All   bool // valid signatures, too
-	Quiet bool // nothing but problems
+	All   bool // list valid signatures, too
+	Quiet bool // print only problems
 	Style terminal.Style
 }
 
@@ -69,12 +69,8 @@ type jsonLines struct {
 	omitted int64
 }
 
-// freePath is how long a path may be that counts for nothing where it is printed at once: PATH_MAX of Linux. No program
-// can open a file by a longer one.
-const freePath = 4096
-
 func (l *jsonLines) Add(i *Item) {
-	if i.Path.Len() > freePath && !l.budget.TakePath(i.Path) {
+	if (i.Path.Len() > freePath || encodedLength(i.Path) > freePath) && !l.budget.TakePath(i.Path) {
 		l.omitted++
 		return
 	}
@@ -103,12 +99,12 @@ func (l *jsonLines) End(*Tally) error {
 	return l.w.Flush()
 }
 
-// omission says how many slices a list leaves out.
+// omission describes how many slices a list leaves out.
 func omission(n int64) string {
 	return fmt.Sprintf("%s left out: they would take more than %s of memory", Plural(n, "slice", "slices"), humanize.IBytes(DefaultBudget))
 }
 
-// Lists is several lists as one.
+// Lists combines several lists into one.
 type Lists []List
 
 // Add passes a slice to each list.
@@ -141,7 +137,7 @@ func (ls Lists) End(n *Tally) error {
 	return errors.Join(errs...)
 }
 
-// Waiting keeps the slices of an archive in an export stream, whose store path comes after it.
+// Waiting holds the slices of an archive in an export stream until its store path is known, which follows the archive.
 type Waiting struct {
 	budget  *Budget
 	list    []filter.Signature
@@ -149,10 +145,10 @@ type Waiting struct {
 	omitted int64
 }
 
-// NewWaiting returns an empty Waiting that b bounds.
+// NewWaiting returns an empty Waiting that b limits.
 func NewWaiting(b *Budget) *Waiting { return &Waiting{budget: b} }
 
-// Add keeps a slice, if there is room for it.
+// Add adds a slice, or counts it as omitted if it does not fit.
 func (w *Waiting) Add(s filter.Signature) {
 	n := Memory(&s.Slice)
 	if !w.budget.Take(n) {
@@ -163,7 +159,7 @@ func (w *Waiting) Add(s filter.Signature) {
 	w.list = append(w.list, s)
 }
 
-// Flush lists what was kept of an archive in an input, and is empty after that.
+// Flush passes the slices to list, and empties the Waiting.
 func (w *Waiting) Flush(list List, input, storePath string) {
 	for i := range w.list {
 		list.Add(&Item{Input: input, StorePath: storePath, Signature: w.list[i]})

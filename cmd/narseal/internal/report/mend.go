@@ -10,7 +10,8 @@ import (
 	"narseal/macho/bundle"
 )
 
-// A Mend collects how the invalid signatures that a run found can be repaired: by which commands, and how many by none.
+// A Mend collects the commands that repair the invalid signatures of a run, and counts signatures that no command
+// repairs.
 type Mend struct {
 	calls []mendCall
 	cms   int64 // slices that are signed by a certificate
@@ -18,13 +19,13 @@ type Mend struct {
 	none  int64 // slices that lack a signature
 }
 
-// A Repair is a command that repairs a signature, and its last operand, which may be empty.
+// A Repair is a command that repairs a signature, and its last operand, if any.
 type Repair struct {
 	Command string // for a shell, such as "narseal repair --in-place"
 	Operand string // not quoted
 }
 
-// mendCall is a command that repairs several operands at once.
+// mendCall is one call of a command with several operands.
 type mendCall struct {
 	command  string
 	operands []string // quoted
@@ -32,12 +33,13 @@ type mendCall struct {
 }
 
 const (
-	// maxMendOperands bounds the operands of a command, and maxMendCommands the commands.
+	// maxMendOperands is the maximum number of operands of a command, and maxMendCommands that of commands.
 	maxMendOperands = 20
 	maxMendCommands = 20
 )
 
-// MendStatus is the status of an invalid slice for Add. The seal of a bundle is repaired as a stale signature is.
+// MendStatus returns the status of an invalid slice for Add. An invalid seal of a bundle is repaired like a stale
+// signature.
 func MendStatus(s *macho.Slice) macho.Status {
 	switch {
 	case s.Status == macho.StatusBundle && s.Signature == "cms":
@@ -48,7 +50,7 @@ func MendStatus(s *macho.Slice) macho.Status {
 	return s.Status
 }
 
-// Add counts n invalid slices of a status. r repairs them, if anything can.
+// Add counts n invalid slices with a status. r is the command that repairs them, if the status can be repaired.
 func (m *Mend) Add(status macho.Status, n int64, r Repair) {
 	switch status {
 	case macho.StatusStale:
@@ -86,7 +88,7 @@ func (m *Mend) add(command, operand string) {
 	}
 }
 
-// sum adds what another Mend collected.
+// sum adds the contents of another Mend.
 func (m *Mend) sum(o *Mend) {
 	m.cms += o.cms
 	m.never += o.never
@@ -99,7 +101,7 @@ func (m *Mend) sum(o *Mend) {
 	}
 }
 
-// Commands returns the commands as a shell takes them.
+// Commands returns the commands, quoted for a shell.
 func (m *Mend) Commands() []string {
 	var all []string
 	for _, c := range m.calls {
@@ -108,7 +110,7 @@ func (m *Mend) Commands() []string {
 	return all
 }
 
-// Notes says what the commands leave.
+// Notes describes the signatures that the commands do not repair.
 func (m *Mend) Notes() []string {
 	var notes []string
 	if slices.ContainsFunc(m.calls, func(c mendCall) bool { return c.more }) {

@@ -1,4 +1,4 @@
-// Package report prints what the commands of narseal find: as text, JSON and annotations of GitHub Actions, and in the
+// Package report prints the results of narseal's commands: as text, JSON or annotations for GitHub Actions, and in the
 // files of --report.
 package report
 
@@ -10,12 +10,12 @@ import (
 // Schema is the version of the JSON that --report writes.
 const Schema = "narseal/1"
 
-// Report is what --report writes.
+// Report is the report of --report.
 type Report struct {
 	Schema  string
 	Command string
 	*Input
-	// Inputs take the place of Input where a command had several.
+	// Inputs replaces Input if a command had several inputs.
 	Inputs []*Input
 }
 
@@ -24,20 +24,20 @@ func New(command string) *Report {
 	return &Report{Schema: Schema, Command: command, Input: &Input{}}
 }
 
-// Input is what a command did with one input.
+// Input describes what a command did with one input.
 type Input struct {
-	// Name is the input's name as the user gave it, where there are several.
+	// Name is the input's name as given by the user. It is set only if there are several inputs.
 	Name  string
 	Input *Stream
-	// Output is nil if none was written, or the run failed.
+	// Output is nil if no output was written or the run failed.
 	Output *Stream
 	Error  string
-	// Archive is what the input held. An export stream has Archives instead.
+	// Archive describes the contents. An export stream has Archives instead.
 	*Archive
 	Archives []*Archive
-	// OmittedArchives counts those that the Budget had no room for.
+	// OmittedArchives counts archives that did not fit into the Budget.
 	OmittedArchives int64
-	// Totals count the rules in all Archives together.
+	// Totals counts the matches of each rule in all Archives together.
 	Totals []Rule
 }
 
@@ -55,19 +55,19 @@ type Archive struct {
 	// StorePath is set for the archives of an export stream.
 	StorePath string
 	Entries   Entries
-	// Rules are all rules of the run. In a cache, and in an export stream whose archives have listed MaxRules, they are
-	// those that matched.
+	// Rules lists all rules of the run. In a cache, and in an export stream once its archives have listed MaxRules
+	// rules, it lists only rules that matched.
 	Rules      []Rule
 	Changed    []filter.Change
 	Signatures []filter.Signature
-	// Omitted counts the changes, signatures and rules that matched, as far as the Budget had no room for them.
+	// Omitted counts changes, signatures and matched rules that did not fit into the Budget.
 	Omitted int64
 
 	budget *Budget
 	taken  int
 }
 
-// NewArchive returns an empty Archive whose lists are bounded by b.
+// NewArchive returns an empty Archive whose lists are limited by b.
 func NewArchive(b *Budget) *Archive { return &Archive{budget: b} }
 
 // Entries counts the entries of an archive.
@@ -77,25 +77,25 @@ type Entries struct {
 	Symlink   int64 `json:"symlink"`
 }
 
-// Rule says how often a rule matched.
+// Rule is a rule and the number of its matches.
 type Rule struct {
 	From  string `json:"from"`
 	To    string `json:"to"`
 	Count int64  `json:"count"`
 }
 
-// MaxRules bounds the rules that the archives of an export stream list whether they matched or not: with many archives
-// and many rules they would take far more memory than the stream.
+// MaxRules limits how many rules the archives of an export stream list regardless of matches. Without it, many archives
+// and many rules would take far more memory than the stream.
 const MaxRules = 1 << 20
 
-// AddSignature adds a slice, if there is room for it.
+// AddSignature adds a slice, or counts it as omitted if it does not fit.
 func (a *Archive) AddSignature(s filter.Signature) {
 	if a.take(Memory(&s.Slice)) {
 		a.Signatures = append(a.Signatures, s)
 	}
 }
 
-// AddChange adds a change, if there is room for it.
+// AddChange adds a change, or counts it as omitted if it does not fit.
 func (a *Archive) AddChange(c filter.Change) {
 	if a.take(changeMemory) {
 		a.Changed = append(a.Changed, c)
@@ -111,20 +111,20 @@ func (a *Archive) take(n int) bool {
 	return true
 }
 
-// Release drops the lists, and returns to the Budget what they took.
+// Release drops the lists, and returns their memory to the Budget.
 func (a *Archive) Release() {
 	a.Changed, a.Signatures = nil, nil
 	a.budget.Give(a.taken)
 	a.taken = 0
 }
 
-// Record makes cfg add what its next run finds.
+// Record makes cfg record the signatures and changes of its next run in the archive.
 func (a *Archive) Record(cfg *filter.Config) {
 	cfg.Signatures.Verify = true
 	cfg.Observer.Changed, cfg.Observer.Signature = a.AddChange, a.AddSignature
 }
 
-// Count sets the numbers that a run counted. Rules that did not match are listed if unused is set.
+// Count sets the numbers of entries and matches from a run. unused also lists rules that did not match.
 func (a *Archive) Count(set *rules.Set, res *filter.Result, unused bool) {
 	a.Entries = Entries{res.Regular, res.Directory, res.Symlink}
 	if a.Rules = Rules(set, res.Counts, unused); !unused && !a.budget.Take(ruleMemory*len(a.Rules)) {
@@ -133,7 +133,7 @@ func (a *Archive) Count(set *rules.Set, res *filter.Result, unused bool) {
 	}
 }
 
-// Rules lists rules with how often each matched, those that did not only if unused is set.
+// Rules lists rules and their numbers of matches. unused also lists rules that did not match.
 func Rules(set *rules.Set, counts []int64, unused bool) []Rule {
 	var list []Rule
 	for i, n := range counts {

@@ -9,7 +9,7 @@ import (
 	"narseal/macho"
 )
 
-// DescribeBundle returns a line for each file of the slice's bundle that does not match, up to most lines.
+// DescribeBundle returns a line for each file of the slice's bundle that does not match its seal, up to most lines.
 func DescribeBundle(s *macho.Slice, most int) []string {
 	if s.Bundle == nil {
 		return nil
@@ -46,10 +46,10 @@ func DescribeSlots(s *macho.Slice) []string {
 	return lines
 }
 
-// maxRuns bounds what is shown of a list of pages.
+// maxRuns is the maximum number of runs of pages that are shown.
 const maxRuns = 12
 
-// Runs shows rising numbers in short: 3, 7-9.
+// Runs formats ascending numbers as ranges: 3, 7-9.
 func Runs(list []int) string {
 	var b strings.Builder
 	shown := 0
@@ -74,7 +74,7 @@ func Runs(list []int) string {
 	return b.String()
 }
 
-// specialSlots shows the numbers of special slots, k standing for -k: -1, -3.
+// specialSlots formats the numbers of special slots, where k means slot -k: -1, -3.
 func specialSlots(list []int) string {
 	names := make([]string, len(list))
 	for i, k := range list {

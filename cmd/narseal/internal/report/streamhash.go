@@ -6,8 +6,7 @@ import (
 	"io"
 )
 
-// StreamHash computes the SHA-256 and the size of a stream, on another processor than the one that the stream passes
-// through.
+// StreamHash computes the SHA-256 and the size of a stream. It hashes on a goroutine of its own.
 type StreamHash struct {
 	size int64
 	full chan []byte
@@ -17,7 +16,7 @@ type StreamHash struct {
 
 const hashBuffers = 8
 
-// NewStreamHash returns the hash of an empty stream. Its goroutine ends in SRI.
+// NewStreamHash returns a StreamHash. Its goroutine runs until SRI is called.
 func NewStreamHash() *StreamHash {
 	h := &StreamHash{
 		full: make(chan []byte, hashBuffers),
@@ -38,14 +37,14 @@ func NewStreamHash() *StreamHash {
 	return h
 }
 
-// Write adds p, and never fails.
+// Write adds p to the stream. It never fails.
 func (h *StreamHash) Write(p []byte) (int, error) {
 	h.size += int64(len(p))
 	h.full <- append((<-h.free)[:0], p...)
 	return len(p), nil
 }
 
-// Size is the number of bytes that were written.
+// Size returns the number of bytes written.
 func (h *StreamHash) Size() int64 { return h.size }
 
 // SRI ends the stream and returns its hash as a subresource integrity string.
@@ -59,8 +58,8 @@ func SRI(sum [sha256.Size]byte) string {
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// Reader returns a reader of r that adds to h all that is read.
+// Reader returns a reader of r that adds everything that is read to h.
 func (h *StreamHash) Reader(r io.Reader) io.Reader { return io.TeeReader(r, h) }
 
-// Writer returns a writer to w that adds to h all that is written.
+// Writer returns a writer to w that adds everything that is written to h.
 func (h *StreamHash) Writer(w io.Writer) io.Writer { return io.MultiWriter(w, h) }

@@ -49,10 +49,10 @@ func (l *table) Add(i *Item) {
 	for _, warning := range i.Warnings {
 		l.indented("warning: " + terminal.Printable(warning))
 	}
-	_ = l.w.Flush() // as it comes; End returns the error
+	_ = l.w.Flush() // print at once; End returns the error
 }
 
-// indented writes what belongs to the line above.
+// indented writes details of the line above.
 func (l *table) indented(text string) {
 	for _, line := range l.Style.Wrap(text, 2) {
 		fmt.Fprintf(l.w, "  %s\n", line)
@@ -80,7 +80,7 @@ func (l *table) End(n *Tally) error {
 	return l.w.Flush()
 }
 
-// writeMend ends a verdict with how to repair what is invalid. A command has a line of its own, to be copied.
+// writeMend prints how to repair invalid signatures. Each command is on a line of its own, for copying.
 func writeMend(w io.Writer, m *Mend, style terminal.Style) {
 	for _, note := range m.Notes() {
 		for _, line := range style.Wrap(note, 0) {

@@ -10,21 +10,21 @@ import (
 	"narseal/macho"
 )
 
-// Tally counts what a command saw.
+// Tally counts what a command examined.
 type Tally struct {
 	Entries        Entries
 	Size           int64 // bytes in files
 	Images, Slices int64 // signed images, and their slices
-	Stale          int64 // slots, special ones included
+	Stale          int64 // slots, including special slots
 	Hashed         int64 // bytes
-	Invalid        int64 // slices with an invalid signature, or with none that need one
-	Unsigned       int64 // of these, slices with none
-	Failed         int64 // inputs, and names in directories, that could not be read
+	Invalid        int64 // slices with an invalid signature, or with a missing one
+	Unsigned       int64 // of these, slices with a missing signature
+	Failed         int64 // inputs and files in directories that could not be read
 	Skipped        int64 // paths of a cache that were not read, because a ledger has them
-	Mend           Mend  // how what is invalid can be repaired
+	Mend           Mend  // how invalid signatures can be repaired
 }
 
-// Sum adds what another Tally counted.
+// Sum adds the numbers of another Tally.
 func (n *Tally) Sum(o *Tally) {
 	n.Entries.Regular += o.Entries.Regular
 	n.Entries.Directory += o.Entries.Directory
@@ -61,7 +61,7 @@ func staleSlots(s *macho.Slice) int {
 	return n
 }
 
-// AddFile counts a name in a directory. The report is nil if the file is no signed image.
+// AddFile counts a name in a directory. rep is nil if it is not a signed image.
 func (n *Tally) AddFile(kind fs.FileMode, size int64, rep *macho.Report) {
 	switch kind {
 	case 0:
@@ -83,7 +83,7 @@ func (n *Tally) AddImage(rep *macho.Report) {
 	n.Hashed += rep.Hashed
 }
 
-// AddResult counts what a filter saw of an archive, but not its slices.
+// AddResult counts the entries and images of an archive, but not its slices.
 func (n *Tally) AddResult(res *filter.Result) {
 	n.Entries.Regular += res.Regular
 	n.Entries.Directory += res.Directory
@@ -103,7 +103,7 @@ func (n *Tally) String() string {
 		Plural(n.Stale, "stale slot", "stale slots"), humanize.IBytes(uint64(n.Hashed)), skipped, n.Verdict())
 }
 
-// Verdict says in a few words whether all is well.
+// Verdict returns the result in a few words.
 func (n *Tally) Verdict() string {
 	var s string
 	switch invalid := n.Invalid - n.Unsigned; {

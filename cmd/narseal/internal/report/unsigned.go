@@ -7,21 +7,21 @@ import (
 	"narseal/macho"
 )
 
-// Unsigned says what a slice counts as that needs a signature and has none.
+// Unsigned says how a slice counts that needs a signature but has none.
 type Unsigned int
 
 const (
-	// UnsignedFail counts it as invalid.
+	// UnsignedFail counts the slice as invalid.
 	UnsignedFail Unsigned = iota
-	// UnsignedWarn lists it with a warning.
+	// UnsignedWarn lists the slice with a warning.
 	UnsignedWarn
-	// UnsignedIgnore treats it like code that needs no signature.
+	// UnsignedIgnore treats the slice like code that needs no signature.
 	UnsignedIgnore
 )
 
 const reasonUnsigned = "on arm64, macOS runs no code without a signature"
 
-// Apply makes a slice what it counts as. A slice with a signature, or that needs none, stays as it is.
+// Apply changes a slice accordingly. A slice that has a signature, or needs none, stays unchanged.
 func (u Unsigned) Apply(s *macho.Slice) {
 	if s.Status != macho.StatusUnsigned || !s.NeedsSignature {
 		return

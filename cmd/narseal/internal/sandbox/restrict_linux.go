@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Restrict restricts all threads of the process to the policy, for good, as far as the kernel can. A kernel without
-// Landlock is no error: the status then says why nothing is restricted. An error means that the kernel has Landlock
-// and did not enforce the policy.
+// Restrict permanently restricts all threads of the process to the policy, as far as the kernel can. If the kernel has
+// no Landlock, Restrict returns a status with the reason, and no error. An error means that the kernel has Landlock but
+// did not enforce the policy.
 func Restrict(p Policy) (Status, error) {
 	abi, reason := kernelABI()
 	return restrict(p, abi, reason)
@@ -28,7 +28,7 @@ func restrict(p Policy, abi int, reason string) (Status, error) {
 	if len(p.Edit) > 0 && abi < referABI {
 		return Status{Reason: "Landlock ABI 1 does not allow hard links between directories, which the command makes"}, nil
 	}
-	// Package time reads the time zone when it is first needed, and takes UTC if it cannot.
+	// Package time reads the time zone when it is first needed, and silently uses UTC if it cannot.
 	_ = time.Local.String()
 
 	config := configs[min(abi, len(configs))-1]
@@ -38,7 +38,7 @@ func restrict(p Policy, abi int, reason string) (Status, error) {
 	g := grantsOf(p)
 	var rules []landlock.Rule
 	for _, path := range g.paths {
-		// A file that was removed meanwhile needs no rights.
+		// A file that was removed in the meantime needs no rights.
 		if r := g.rights[path] & config.HandledAccessFS; r != 0 {
 			rules = append(rules, landlock.PathAccess(r, path).IgnoreIfMissing())
 		}
@@ -49,11 +49,11 @@ func restrict(p Policy, abi int, reason string) (Status, error) {
 	return statusOf(p, g, min(abi, len(configs))), nil
 }
 
-// configs has all that the versions of the ABI can restrict, from version 1 on.
+// configs holds everything that each version of the ABI can restrict, from version 1 on.
 var configs = []landlock.Config{landlock.V1, landlock.V2, landlock.V3, landlock.V4, landlock.V5, landlock.V6,
 	landlock.V7, landlock.V8, landlock.V9, landlock.V10, landlock.V11}
 
-// kernelABI returns the version of the Landlock ABI, or 0 and why there is none.
+// kernelABI returns the version of the Landlock ABI, or 0 and the reason why there is none.
 func kernelABI() (abi int, reason string) {
 	n, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	switch errno {
@@ -69,8 +69,8 @@ func kernelABI() (abi int, reason string) {
 	if abi < signalABI {
 		return abi, ""
 	}
-	// Some kernels of ABI 6 also deny signals to other threads of the process (erratum 2): restrict nothing there that
-	// came with ABI 6. go-landlock does the same.
+	// Some kernels with ABI 6 also deny signals to other threads of the process (erratum 2). There, restrict only what
+	// ABI 5 can restrict, as go-landlock does.
 	const erratumSignals = 1 << 1
 	fixed, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_ERRATA)
 	if errno != 0 || fixed&erratumSignals == 0 {
@@ -91,20 +91,20 @@ const (
 	execute   access = unix.LANDLOCK_ACCESS_FS_EXECUTE
 	socket    access = unix.LANDLOCK_ACCESS_FS_RESOLVE_UNIX
 
-	// finish is what it takes to give a file a name: linkat of one without a name, which counts as being in the
-	// directory where it was opened, and rename of a hidden name in the same directory, which removes what is there.
+	// finish are the rights to give a file its name: by linkat of an unnamed file, which counts as being in the
+	// directory where it was opened, or by renaming a hidden file in the same directory, which removes the old file.
 	finish access = unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE
-	// temporary is also what it takes to open a file without a name (O_TMPFILE) for reading and writing.
+	// temporary also includes the rights to open an unnamed file (O_TMPFILE) for reading and writing.
 	temporary = finish | readFile | writeFile | unix.LANDLOCK_ACCESS_FS_TRUNCATE
 	create    = temporary | readDir
 	edit      = create | unix.LANDLOCK_ACCESS_FS_REFER
 	own       = create | unix.LANDLOCK_ACCESS_FS_MAKE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_DIR
 
-	// ofFiles are the rights that something else than a directory can have.
+	// ofFiles are the rights that apply to files other than directories.
 	ofFiles = readFile | writeFile | execute | socket | unix.LANDLOCK_ACCESS_FS_TRUNCATE | unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
 )
 
-// grants has rights by path. All paths existed when they were added.
+// grants holds rights by path. All paths existed when they were added.
 type grants struct {
 	paths  []string // in the order of the policy
 	rights map[string]access
@@ -121,7 +121,7 @@ func grantsOf(p Policy) *grants {
 	each([]string{p.Temp}, g.tree(temporary))
 	each(p.Execute, g.tree(execute|readFile|readDir))
 	if len(p.Execute) > 0 {
-		g.add(os.DevNull, readFile|writeFile) // package os/exec opens it in the place of stdin
+		g.add(os.DevNull, readFile|writeFile) // package os/exec opens it as stdin
 	}
 	each(p.Sockets, g.tree(socket))
 	if p.Network {
@@ -131,7 +131,7 @@ func grantsOf(p Policy) *grants {
 	return g
 }
 
-// each calls f for each path that is one.
+// each calls f for each path except "" and "-".
 func each(paths []string, f func(path string)) {
 	for _, p := range paths {
 		if p != "" && p != "-" {
@@ -140,7 +140,7 @@ func each(paths []string, f func(path string)) {
 	}
 }
 
-// add grants rights to what has the path, and only those that make sense there.
+// add grants rights on a path. It drops rights that do not apply to that type of file.
 func (g *grants) add(path string, rights access) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -162,8 +162,8 @@ func (g *grants) tree(rights access) func(string) {
 	return func(path string) { g.add(path, rights) }
 }
 
-// output returns a function that grants a directory the rights to replace a file in it, or to what is no regular file
-// the rights to open that.
+// output returns a function that grants the rights for an output: replace on its directory, or open on the output
+// itself if it exists and is not a regular file.
 func (g *grants) output(replace, open access) func(string) {
 	return func(path string) {
 		info, err := os.Stat(path)
@@ -202,7 +202,7 @@ func (g *grants) own(path string) {
 	g.add(path, own)
 }
 
-// parent is the directory that has a file: of a symlink to a file, the directory of that.
+// parent returns the directory of a file, after following symlinks.
 func parent(path string) string {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
@@ -210,24 +210,25 @@ func parent(path string) string {
 	return filepath.Dir(path)
 }
 
-// networkFiles returns what packages net and crypto/x509 read, and glibc in a program that is built with cgo.
+// networkFiles returns the files that packages net and crypto/x509 read, and those that glibc reads in a program built
+// with cgo.
 func networkFiles() []string {
 	files := []string{
 		"/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services", "/etc/protocols",
 		"/etc/host.conf", "/etc/gai.conf", "/etc/mdns.allow",
 		"/etc/ssl/certs", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem", "/etc/pki/tls/certs", "/etc/pki/tls/cacert.pem",
-		"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", // symlinks that lead elsewhere
+		"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", // symlinks to other directories
 		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
 		os.Getenv("SSL_CERT_FILE"),
 	}
-	// Whoever writes resolv.conf replaces it.
+	// resolv.conf is updated by replacing it, so its directory must be readable.
 	if dir := parent("/etc/resolv.conf"); dir != "/etc" {
 		files = append(files, dir)
 	}
 	return append(files, strings.Split(os.Getenv("SSL_CERT_DIR"), ":")...)
 }
 
-// networkSockets are those that glibc asks for names.
+// networkSockets are the directories of sockets that glibc uses to look up names.
 var networkSockets = []string{"/run/systemd/resolve", "/run/nscd"}
 
 func statusOf(p Policy, g *grants, abi int) Status {

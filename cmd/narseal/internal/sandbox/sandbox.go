@@ -1,8 +1,8 @@
 // Package sandbox removes the rights that the program does not need.
 //
-// A filter reads untrusted input. After [Restrict], the program can open only the files that its command line named, so
-// that a bug in a parser cannot make it read or write anything else. The Linux kernel enforces this by Landlock,
-// without privileges and until the process ends. On other systems Restrict changes nothing, and reports that.
+// A filter reads untrusted input. After [Restrict], the program can open only the files that its command line names, so
+// that a bug in a parser cannot make it read or write anything else. The Linux kernel enforces this with Landlock until
+// the process ends; no privileges are needed. On other systems, Restrict changes nothing and says so in its status.
 //
 // # What stays possible
 //
@@ -10,19 +10,19 @@
 // rights: stdin, stdout and stderr, and every file and directory that the caller opened. Therefore a command should
 // open its files first, and restrict itself before it reads the first byte of input.
 //
-// These are not restricted on any kernel:
+// No kernel restricts these:
 //
-//   - stat, access, readlink and chdir: which paths exist, and what they are, can be found out.
-//   - chmod, chown, setxattr, utime: a file's attributes can be changed by whoever may change them without Landlock.
+//   - stat, access, readlink and chdir: the program can find out which paths exist, and their types.
+//   - chmod, chown, setxattr, utime: the program can change the attributes of every file that the user may change.
 //   - flock and fcntl; ioctl on regular files, pipes and descriptors that were open before.
-//   - Pipes and sockets that are reached by /proc/self/fd.
+//   - Pipes and sockets, through /proc/self/fd.
 //   - Sockets other than TCP and UDP: MPTCP, SCTP, raw, netlink, vsock.
 //   - CPU time and memory.
 //
 // Changing mounts and tracing processes outside of the sandbox (ptrace, process_vm_readv, /proc/PID/mem) is denied on
 // every kernel with Landlock.
 //
-// The rest depends on the version of the kernel's Landlock ABI, which [Status] has:
+// The rest depends on the version of the kernel's Landlock ABI, see [Status]:
 //
 //	ABI  Linux  denied from this version on, unless it is granted
 //	 1   5.13   opening files for reading or writing, listing directories, executing programs; creating, removing,
@@ -38,14 +38,13 @@
 //	10          UDP: bind, connect and send
 //	11          nothing more
 //
-// What a version does not list is possible there. Below ABI 10, the program can still send UDP, and below 9 it can
-// connect to a daemon's socket, as far as the user can.
+// Before that version, these are possible. Below ABI 10, the program can still send UDP, and below ABI 9, it can
+// connect to the socket of a daemon if the user can.
 //
-// A right to a directory always extends to everything below it. So the directory of an output file is granted with
-// all its subdirectories.
+// A right on a directory always extends to everything below it. So the rights for an output file cover its directory
+// and all subdirectories.
 //
-// Restrict also sets no_new_privs: a program that is executed later gains nothing from setuid bits or file
-// capabilities.
+// Restrict also sets no_new_privs: programs that are executed later gain nothing from setuid bits or file capabilities.
 //
 // Sources: the kernel's Documentation/userspace-api/landlock.rst, include/uapi/linux/landlock.h and
 // security/landlock/fs.c; https://docs.kernel.org/userspace-api/landlock.html.
@@ -60,67 +59,67 @@ import (
 	"unicode/utf8"
 )
 
-// A Policy lists what a command needs beyond the descriptors that are open. Its zero value needs nothing.
+// A Policy lists the rights that a command needs besides its open descriptors. The zero value grants nothing.
 //
-// Paths are as the user gave them: symlinks are followed. Empty paths and "-", which is a standard stream, are
-// skipped, and so is what cannot be found, since opening it fails in any case.
+// Symlinks in paths are followed. Empty paths and "-", which means a standard stream, are skipped. So are paths that do
+// not exist, since opening them fails in any case.
 type Policy struct {
-	// Read has files, and directories with everything below them, to be read.
+	// Read lists files to read, and directories to read with everything below them.
 	Read []string
 
-	// Finish has output files that are already being written and have yet to get their names: the new file has no
-	// name or a hidden one, and its directory is open if it is to be synced. The directory of such a file gets the
-	// rights to create and to remove files, and none to open a file in it. Devices and FIFOs need nothing more.
+	// Finish lists output files that are already open and only need to get their names. The new file has no name or a
+	// hidden one, and its directory is already open if it will be synced. The directory of such a file gets the rights
+	// to create and remove files, but not to open them. Devices and FIFOs need no more rights.
 	Finish []string
 
-	// Create has output files that are created or replaced later. The directory of such a file gets the rights of
-	// Edit except for links between directories, so that the files in it can be read, too: prefer Finish. A device or
-	// a FIFO may be written.
+	// Create lists output files that are created or replaced later. The directory of such a file gets the rights of
+	// Edit, except for links between directories, so files in it can be read, too. Prefer Finish. Devices and FIFOs can
+	// be written.
 	Create []string
 
-	// Append has files that are opened for writing later, and not replaced. One that does not exist is created, by
-	// rights to its directory.
+	// Append lists files that are opened later to append to them. If such a file does not exist, its directory gets the
+	// rights to create and write files.
 	Append []string
 
-	// Edit has files that are replaced, and directories in which any file may be: the files are read, and new ones
-	// take their places. Where a file is named itself, this goes for its directory. Directories do not come or go.
+	// Edit lists files to read and replace, and directories in which every file may be read and replaced. For a file,
+	// the rights cover its directory. Directories can be neither created nor removed.
 	Edit []string
 
-	// Own has directories in which files and directories are read, created, replaced and removed. One that does not
-	// exist yet is granted by the nearest directory around it that does: create it first.
+	// Own lists directories in which files and directories are read, created, replaced and removed. If such a directory
+	// does not exist, its nearest existing parent gets the rights instead; create the directory first to avoid that.
 	Own []string
 
 	// Temp is the directory of temporary files, which are created, read and removed in it.
 	Temp string
 
-	// Execute has programs, and directories of programs and their libraries, that are run. The programs inherit the
-	// whole policy, which cannot be widened for them.
+	// Execute lists programs to run, and directories of programs and their libraries. The programs inherit the whole
+	// policy, which cannot be widened for them.
 	Execute []string
 
-	// Sockets has Unix sockets in the file system, and directories of such, to connect to.
+	// Sockets lists Unix sockets in the file system, or directories of sockets, to connect to.
 	Sockets []string
 
-	// Network says that the program connects to other machines. It can then open TCP connections and send UDP, but
-	// cannot accept TCP connections, and can read what names and certificates are looked up in. A resolv.conf in
-	// /etc that is replaced later is not read any more; one elsewhere is.
+	// Network allows connections to other machines. The program can then open TCP connections and send UDP, but not
+	// accept TCP connections. It can read the system's files for name lookup and certificates. If /etc/resolv.conf is a
+	// regular file and is replaced later, the new file cannot be read; if it is a symlink to another directory, it can.
 	Network bool
 }
 
-// A Status describes what Restrict enforces. The paths are those that have the right, such as the directory of an
-// output file.
+// A Status describes the restrictions in force. Read, Write, Create, Remove and Execute list the paths that have the
+// right, such as the directory of an output file.
 type Status struct {
 	// ABI is the version of Landlock whose restrictions are in force. It is 0 if there are none.
 	ABI int
-	// Reason says why there are no restrictions.
+	// Reason is the reason if there are no restrictions.
 	Reason string
 
 	Read, Write, Create, Remove, Execute []string
 
-	// Network says which connections are possible.
+	// Network describes which connections are possible.
 	Network string
 }
 
-// maxPaths bounds the paths that String shows of each right.
+// maxPaths is the maximum number of paths that String shows for each right.
 const maxPaths = 8
 
 // String describes the status in one line.
@@ -164,7 +163,7 @@ func (s Status) String() string {
 	return b.String()
 }
 
-// Versions of the Landlock ABI from which something can be restricted.
+// First versions of the Landlock ABI that can restrict links between directories, TCP, signals and UDP.
 const (
 	referABI  = 2
 	tcpABI    = 4
@@ -172,7 +171,7 @@ const (
 	udpABI    = 10
 )
 
-// printable quotes what a terminal would act on.
+// printable quotes text that has control characters or is not valid UTF-8.
 func printable(s string) string {
 	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return s

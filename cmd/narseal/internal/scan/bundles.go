@@ -10,7 +10,7 @@ import (
 	"narseal/nar"
 )
 
-// base is the last name in the path. Unlike Name, it is also that of the directory from which the walk began.
+// base returns the last name in the path. Unlike Name, it is also set for the directory where the walk began.
 func (e *Entry) base() string {
 	if e.Dir != nil {
 		return e.Name
@@ -18,7 +18,7 @@ func (e *Entry) base() string {
 	return rootName(e.root.String())
 }
 
-// rootName is the last name of the path of a directory, also of ".".
+// rootName returns the last name of the path of a directory, even if the path is ".".
 func rootName(path string) string {
 	if name := filepath.Base(path); name != "." && name != ".." && name != "/" {
 		return name
@@ -27,10 +27,10 @@ func rootName(path string) string {
 	return filepath.Base(path)
 }
 
-// shownPath is the path of what lies at inner in the root, as the user would write it.
+// shownPath returns the path of inner, which is relative to root, as the user would write it.
 func shownPath(root, inner string) nar.Path { return nar.NewPath(filepath.Join(root, inner)) }
 
-// isSealed reports whether a bundle may seal the file, so that it is to be hashed.
+// isSealed reports whether a bundle may seal the file, so that it must be hashed.
 func (r *Result) isSealed() bool {
 	return r.inBundle || bundle.IsSealedFile(r.Name) && r.Depth() > 0
 }
@@ -41,7 +41,7 @@ func (s *Scanner) hash(r *Result, f *File) error {
 	if r.late = !r.late && r.waits(f); r.late {
 		return nil
 	}
-	kept := bundle.IsSealedFile(r.Name) // of its contents, which are few
+	kept := bundle.IsSealedFile(r.Name) // its contents are kept; these files are small
 	if known := s.links.find(f).digest; known != nil && !kept {
 		r.digest, r.Inode = known, f.Inode
 		return nil
@@ -66,7 +66,7 @@ func (s *Scanner) hash(r *Result, f *File) error {
 	return nil
 }
 
-// reach tells the bundles that a name at this depth comes.
+// reach tells the Checker the depth of the next name.
 func (s *Scanner) reach(depth int) {
 	s.bundles.Reach(depth)
 	if s.bundles.Reseal == nil {
@@ -78,7 +78,7 @@ func (s *Scanner) reach(depth int) {
 	s.Settled(s.bundles.Holds(0))
 }
 
-// give gives the bundles the contents of a file that may have to change.
+// give passes the contents of a file that may have to change to the Checker.
 func (s *Scanner) give(r *Result) {
 	if s.Reseal == nil || !r.inBundle || r.digest == nil {
 		return
@@ -88,14 +88,14 @@ func (s *Scanner) give(r *Result) {
 	}
 }
 
-// largeKept is the size in bytes from which on a file whose contents are kept is read when its turn comes: many results
-// may wait for theirs.
+// largeKept is a size in bytes. A larger file whose contents are kept is read only when its turn comes, since many
+// results may be waiting at the same time.
 const largeKept = 64 << 10
 
-// waits reports whether the file is read when its turn comes.
+// waits reports whether the file is read only when its turn comes.
 func (r *Result) waits(f *File) bool { return bundle.IsSealedFile(r.Name) && f.Size() > largeKept }
 
-// hashLate is hash for a file that waited.
+// hashLate hashes a file that waited for its turn.
 func (s *Scanner) hashLate(r *Result) error {
 	f, err := r.Open()
 	if err != nil {
@@ -105,7 +105,7 @@ func (s *Scanner) hashLate(r *Result) error {
 	return s.hash(r, f)
 }
 
-// item is the result for the Checker of bundles.
+// item returns the result in the form of the Checker.
 func (r *Result) item() bundle.Item {
 	it := bundle.Item{Name: r.base(), Digest: r.digest}
 	switch r.Type.Type() {

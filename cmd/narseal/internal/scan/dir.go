@@ -13,23 +13,23 @@ import (
 )
 
 // A Dir is a directory in a tree that is walked. Everything in it is opened relative to its handle, which was itself
-// opened relative to that of the directory around it: whoever may write in the tree and puts a symlink in the place of
-// a directory leads nowhere.
+// opened relative to the handle of its parent. So a user who replaces a directory in the tree with a symlink cannot
+// redirect the walk.
 //
-// Only some handles are open at a time. One that was closed is opened again when it is needed, and is refused unless it
-// leads to the same directory. Several goroutines may use a Dir at once.
+// Only some handles are open at the same time. A closed one is opened again when it is needed, and it is an error if it
+// no longer leads to the same directory. Several goroutines may use a Dir at the same time.
 type Dir struct {
 	pool   *pool
 	parent *Dir     // nil at the root
 	name   string   // in parent, or of the root
 	path   nar.Path // as the user would write it
 	inner  nar.Path // from the root
-	depth  int      // directories around it
+	depth  int      // number of directories around it
 
 	id   FileID
 	file *os.File      // nil: closed
-	used int           // by Hold
-	idle *list.Element // in pool.idle: open and not used
+	used int           // number of Holds without a Release
+	idle *list.Element // in pool.idle: the directory is open and unused
 }
 
 // FileID identifies a file among all that exist at the same time.
@@ -39,24 +39,24 @@ type FileID struct{ dev, ino uint64 }
 func IDOf(st *unix.Stat_t) FileID { return FileID{uint64(st.Dev), uint64(st.Ino)} }
 
 const (
-	// MaxDepth bounds nested directories. PATH_MAX of Linux allows of no more in one path.
+	// MaxDepth is the maximum number of nested directories. PATH_MAX of Linux does not allow more in one path.
 	MaxDepth = 2048
-	// maxIdle bounds the handles that stay open while nobody uses them.
+	// maxIdle is the maximum number of unused handles that stay open.
 	maxIdle = 32
-	// anchorDepth is the distance in levels between directories around the current one that stay open: no more than so
-	// many have to be opened again to come back to one.
+	// anchorDepth is the distance in levels between parents of the current directory that stay open. So at most that
+	// many directories must be opened again to return to a closed one.
 	anchorDepth = 64
 )
 
-// pool has the open directories of walks.
+// pool holds the open directories of walks.
 type pool struct {
 	mu   sync.Mutex
-	idle list.List // of *Dir, the one used last in front
+	idle list.List // of *Dir, the most recently used first
 
-	opened int // how often a directory was opened
+	opened int // number of times that a directory was opened
 }
 
-// errMoved is a directory that is no longer the one that was there.
+// errMoved means that another directory took the place of a closed one.
 var errMoved = errors.New("another directory has its name now")
 
 // Hold opens the directory, unless it is open, and returns its handle, which stays open until Release.
@@ -82,7 +82,7 @@ func (d *Dir) Release() {
 	d.pool.rest(d)
 }
 
-// open opens the directory, and those around it for that.
+// open opens the directory and, if necessary, its parents.
 func (d *Dir) open() error {
 	var closed []*Dir // from d outwards
 	for at := d; at != nil && at.file == nil; at = at.parent {
@@ -97,7 +97,7 @@ func (d *Dir) open() error {
 	return nil
 }
 
-// openHere opens the directory relative to its parent, which is open, or the root by its name.
+// openHere opens the directory relative to its parent, which must be open. It opens the root by name.
 func (d *Dir) openHere() error {
 	if d.parent == nil {
 		return d.openRoot()
@@ -112,7 +112,7 @@ func (d *Dir) openHere() error {
 func (d *Dir) openRoot() error {
 	fd, err := openat(unix.AT_FDCWD, d.name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err == unix.EACCES {
-		// What is in it can be opened all the same.
+		// Without read permission, the files in it can still be opened.
 		fd, err = openat(unix.AT_FDCWD, d.name, openSearch|unix.O_DIRECTORY)
 	}
 	if err != nil {
@@ -121,7 +121,7 @@ func (d *Dir) openRoot() error {
 	return d.take(fd)
 }
 
-// take makes an open handle that of the directory, if it is the same.
+// take makes fd the handle of the directory, if it is the same directory as before.
 func (d *Dir) take(fd int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -139,7 +139,7 @@ func (d *Dir) take(fd int) error {
 	return nil
 }
 
-// rest keeps a directory open that nobody uses, and closes those that were not used for long.
+// rest puts an unused directory into the pool, and closes the least recently used ones.
 func (p *pool) rest(d *Dir) {
 	if d.used > 0 {
 		return
@@ -152,7 +152,7 @@ func (p *pool) rest(d *Dir) {
 	p.shrink(maxIdle)
 }
 
-// shrink closes directories that nobody uses, but the last few.
+// shrink closes the least recently used directories, so that to of them stay open.
 func (p *pool) shrink(to int) {
 	for p.idle.Len() > to {
 		last := p.idle.Back().Value.(*Dir)
@@ -162,19 +162,19 @@ func (p *pool) shrink(to int) {
 	}
 }
 
-// close closes all directories that nobody uses. They can still be opened again.
+// close closes all unused directories. They can be opened again.
 func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.shrink(0)
 }
 
-// Path is the directory's path as the user would write it.
+// Path returns the directory's path as the user would write it.
 func (d *Dir) Path() nar.Path { return d.path }
 
 func (d *Dir) failed(op string, err error) error { return pathError(op, d.path, err) }
 
-// child is a directory in d.
+// child returns the Dir of a directory in d.
 func (d *Dir) child(e *Entry) (*Dir, error) {
 	if d.depth == MaxDepth {
 		return nil, e.failed("open", fmt.Errorf("more than %d nested directories", MaxDepth))
@@ -182,7 +182,7 @@ func (d *Dir) child(e *Entry) (*Dir, error) {
 	return &Dir{pool: d.pool, parent: d, name: e.Name, path: e.Path(), inner: e.Inner(), depth: d.depth + 1}, nil
 }
 
-// newRoot returns the directory of this name, which may be a symlink, opened by Hold.
+// newRoot opens the directory called name, which may be a symlink, and holds it.
 func (p *pool) newRoot(name string, path nar.Path) (*Dir, error) {
 	d := &Dir{pool: p, name: name, path: path, inner: nar.NewPath("/")}
 	_, err := d.Hold()

@@ -8,8 +8,9 @@ import (
 	"narseal/nar"
 )
 
-// openSearch opens a directory that may be searched, not read.
+// openSearch is the flag that opens a directory for searching only.
 const openSearch = unix.O_PATH
 
-// handleName is by what package os looks up the kind of a file in a directory that does not say it.
+// handleName returns the name of a directory's handle. Package os uses it to look up the types of files that the
+// directory does not list.
 func handleName(fd int, _ nar.Path) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }

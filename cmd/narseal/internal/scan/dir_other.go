@@ -4,9 +4,9 @@ package scan
 
 import "narseal/nar"
 
-// openSearch opens a directory that may be searched, not read: O_EXEC of macOS' sys/fcntl.h.
+// openSearch is the flag that opens a directory for searching only: O_EXEC of macOS' sys/fcntl.h.
 const openSearch = 0x40000000
 
-// handleName is by what package os looks up the kind of a file in a directory that does not say it, as those of macOS
-// always do.
+// handleName returns the name of a directory's handle. Package os uses it to look up the types of files that the
+// directory does not list. Directories of macOS always list them.
 func handleName(_ int, path nar.Path) string { return path.Short() }

@@ -13,14 +13,14 @@ import (
 	"narseal/nar"
 )
 
-// A File is a regular file outside of any archive, open for reading. It is a macho.Image that cannot be written.
+// A File is a regular file on disk, open for reading. It is a macho.Image that cannot be written.
 type File struct {
 	*os.File
 	Entry *Entry
 	Inode unix.Stat_t // when it was opened
 }
 
-// State is what identifies a file and its contents: it changes if either does.
+// State identifies a file and its contents. It changes if either of them changes.
 type State struct {
 	id           FileID
 	size         int64
@@ -30,11 +30,11 @@ type State struct {
 // StateOf returns the state in the result of a stat.
 func StateOf(st *unix.Stat_t) State { return State{IDOf(st), st.Size, st.Mtim, st.Ctim} }
 
-// errNotRegular is a name that turned out to be something else than a file.
+// errNotRegular means that a name is no longer a regular file.
 var errNotRegular = errors.New("not a regular file")
 
-// Open opens the entry, which is to be a regular file. It follows no symlink, and waits for nobody if the entry is a
-// FIFO or a device by now.
+// Open opens the entry, which must be a regular file. It follows no symlink, and does not block if the entry has become
+// a FIFO or a device.
 func (e *Entry) Open() (*File, error) {
 	dir, err := e.Dir.Hold()
 	if err != nil {
@@ -43,7 +43,7 @@ func (e *Entry) Open() (*File, error) {
 	defer e.Dir.Release()
 	fd, err := openat(int(dir.Fd()), e.Name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err == unix.ELOOP || err == unix.ENXIO {
-		err = errNotRegular // a symlink, a socket or a FIFO by now
+		err = errNotRegular // it has become a symlink, a socket or a FIFO
 	}
 	if err != nil {
 		return nil, e.failed("open", err)
@@ -70,19 +70,19 @@ func ignoringEINTR(call func() (int, error)) (int, error) {
 	}
 }
 
-// Path is the file's path as the user would write it.
+// Path returns the file's path as the user would write it.
 func (f *File) Path() nar.Path { return f.Entry.Path() }
 
-// Size is that of the file when it was opened.
+// Size returns the size of the file when it was opened.
 func (f *File) Size() int64 { return f.Inode.Size }
 
-// WriteAt refuses: files are replaced, never written.
+// WriteAt returns an error: files are replaced, never written.
 func (f *File) WriteAt([]byte, int64) (int, error) {
 	return 0, f.Entry.failed("write", os.ErrPermission)
 }
 
-// Unchanged returns an error if the file changed since it was opened. What was read until now is of one state only if
-// it is nil.
+// Unchanged returns an error if the file changed since it was opened. If it returns nil, everything that was read until
+// now is consistent.
 func (f *File) Unchanged() error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
@@ -94,10 +94,11 @@ func (f *File) Unchanged() error {
 	return nil
 }
 
-// Wrap returns an error with the file's path in front.
+// Wrap adds the file's path to an error.
 func (f *File) Wrap(err error) error { return fmt.Errorf("%s: %w", f.Path().Short(), err) }
 
-// Verifier returns a Scan's Examine that verifies the image. With locate, the reports say where stale pages lie.
+// Verifier returns an Examine function for a Scanner that verifies the image. With locate, the reports also describe
+// the locations of stale pages.
 func Verifier(locate bool) func(f *File, cfg macho.Config) (*macho.Report, error) {
 	return func(f *File, cfg macho.Config) (*macho.Report, error) {
 		found, err := cfg.Verify(f)
@@ -116,8 +117,8 @@ func Verifier(locate bool) func(f *File, cfg macho.Config) (*macho.Report, error
 	}
 }
 
-// probe reports whether a file has a signature, well-formed or not. Of an image that has none it returns what
-// macho.UnsignedSlices wants.
+// probe reports whether a file has a signature, well-formed or not. For an image without one, it returns the prefix
+// that macho.UnsignedSlices needs.
 func (f *File) probe(buf []byte) (signed bool, prefix []byte, err error) {
 	size := f.Size()
 	prefix, err = f.prefix(buf, MachOPrefix)
@@ -142,13 +143,13 @@ func (f *File) probe(buf []byte) (signed bool, prefix []byte, err error) {
 }
 
 const (
-	// MachOPrefix is enough for macho.IsMachO to tell an image from a Java class, in bytes.
+	// MachOPrefix is the number of bytes that macho.IsMachO needs to tell an image from a Java class.
 	MachOPrefix  = 4096
-	loadCommands = 16 << 10 // covers those of nearly every image
+	loadCommands = 16 << 10 // enough for nearly every image
 	maxProbe     = 4 << 20
 )
 
-// prefix reads the first n bytes of the file, or all if it has fewer, into buf if they fit.
+// prefix reads the first n bytes of the file, or the whole file if it is shorter. It uses buf if they fit.
 func (f *File) prefix(buf []byte, n int64) ([]byte, error) {
 	n = min(n, f.Size())
 	if int64(cap(buf)) < n {
@@ -164,7 +165,7 @@ func (f *File) prefix(buf []byte, n int64) ([]byte, error) {
 	return nil, err
 }
 
-// Kind returns "directory" or, for a Mach-O image, "file". For everything else it returns an empty string.
+// Kind returns "directory" for a directory, "file" for a Mach-O image, and "" for everything else.
 func Kind(name string) (string, error) {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -192,7 +193,7 @@ func Kind(name string) (string, error) {
 	return "", nil
 }
 
-// withoutPath leaves out the path of an error that is printed with it.
+// withoutPath removes the path from an error, for messages that already contain it.
 func withoutPath(err error) error {
 	var p *os.PathError
 	if errors.As(err, &p) {

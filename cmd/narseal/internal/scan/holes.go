@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// A HoleReader reads a regular file from its start, and can skip its holes. It is a refs.SparseReader.
+// A HoleReader reads a regular file from its start, and can skip holes. It implements refs.SparseReader.
 type HoleReader struct {
 	f       *os.File
 	r       io.Reader // reads f
@@ -14,11 +14,11 @@ type HoleReader struct {
 	skipped func(n int64)
 
 	at   int64 // bytes read or skipped
-	data int64 // where the data that follow end, as far as that is known
+	data int64 // known end of the data at the current position
 }
 
-// NewHoleReader returns a reader of f, which has size bytes. It reads through r and calls skipped for what it does not
-// read.
+// NewHoleReader returns a reader of f, which has size bytes. It reads through r, and calls skipped with the number of
+// bytes that it skips.
 func NewHoleReader(f *os.File, size int64, r io.Reader, skipped func(n int64)) *HoleReader {
 	return &HoleReader{f: f, r: r, size: size, skipped: skipped}
 }
@@ -32,12 +32,12 @@ func (h *HoleReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Hole returns the length in bytes of the hole that is to be read next, or 0.
+// Hole returns the length in bytes of the hole at the current position, or 0.
 func (h *HoleReader) Hole() (int64, error) {
 	if h.at < h.data {
 		return 0, nil
 	}
-	if h.at >= h.size { // what was added meanwhile
+	if h.at >= h.size { // the file has grown
 		h.data = math.MaxInt64
 		return 0, nil
 	}
@@ -55,7 +55,7 @@ func (h *HoleReader) Hole() (int64, error) {
 	return 0, nil
 }
 
-// Skip passes over n bytes of a hole.
+// Skip skips n bytes of a hole.
 func (h *HoleReader) Skip(n int64) error {
 	h.at += n
 	h.skipped(n)

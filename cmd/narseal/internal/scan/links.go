@@ -8,8 +8,8 @@ import (
 	"narseal/macho/bundle"
 )
 
-// links remembers what was found of the last files with several names. Without it, a tree of hard links to one large
-// file would take as long as one with as many large files.
+// links remembers the results of the last files with several names. Without it, scanning many hard links to one large
+// file would take as long as scanning as many large files.
 type links struct {
 	mu    sync.Mutex
 	all   map[State]*linked
@@ -17,23 +17,23 @@ type links struct {
 	size  int
 }
 
-// linked is what was found of a file, for its other names.
+// linked holds the results of a file, for its other names.
 type linked struct {
-	report *macho.Report      // nil: it has none, or was not examined
-	digest *bundle.FileDigest // nil: it was not hashed
+	report *macho.Report      // nil: no report, or not examined
+	digest *bundle.FileDigest // nil: not hashed
 	size   int
 }
 
 const (
-	// minLinked is the size in bytes from which on a file is remembered. A smaller one is soon hashed again.
+	// minLinked is the minimum size in bytes of a file that is remembered. Smaller files are quick to hash again.
 	minLinked = 16 << 10
-	// maxLinked bounds the memory for what is remembered, in bytes.
+	// maxLinked is the maximum memory for remembered results, in bytes.
 	maxLinked = 8 << 20
 )
 
 func (l *links) remembers(f *File) bool { return f.Inode.Nlink > 1 && f.Size() >= minLinked }
 
-// find returns what is known of a file, or an empty linked.
+// find returns the remembered results of a file, or an empty linked.
 func (l *links) find(f *File) linked {
 	if !l.remembers(f) {
 		return linked{}
@@ -46,7 +46,7 @@ func (l *links) find(f *File) linked {
 	return linked{}
 }
 
-// note remembers what was found of a file.
+// note remembers the results of a file.
 func (l *links) note(f *File, report *macho.Report, digest *bundle.FileDigest) {
 	if l.remembers(f) && f.Unchanged() == nil {
 		l.remember(f, report, digest)
@@ -82,7 +82,7 @@ func (l *links) remember(f *File, report *macho.Report, digest *bundle.FileDiges
 	}
 }
 
-// cloneReport copies a report as far as others change it.
+// cloneReport copies the parts of a report that its receivers change.
 func cloneReport(r *macho.Report) *macho.Report {
 	c := &macho.Report{Slices: slices.Clone(r.Slices), Hashed: r.Hashed}
 	for i := range c.Slices {
@@ -91,7 +91,7 @@ func cloneReport(r *macho.Report) *macho.Report {
 	return c
 }
 
-// memoryOf is about how many bytes of memory a linked takes.
+// memoryOf estimates the size of a linked in memory, in bytes.
 func memoryOf(l *linked) int {
 	const fixed, each, digest = 512, 512, 2 << 10
 	n := fixed

@@ -11,18 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A listing goes through the names of a directory in the order of an archive. Of a large directory it holds the next names only, and
-// reads the directory again for those after them.
+// A listing iterates over the names of a directory in the order of an archive. For a large directory, it holds only the
+// next names, and reads the directory again for the names after them.
 type listing struct {
 	dir    *Dir
 	items  []name
-	next   int    // in items
-	last   string // name that was passed on, and
-	begun  bool   // whether there was one
-	more   bool   // names after the items
+	next   int    // index in items
+	last   string // the last name that was passed on
+	begun  bool   // a name was passed on
+	more   bool   // there are names after the items
 	size   int    // of items, in bytes of memory
-	signed bool   // the directory holds _CodeSignature
-	most   int    // that items may take, but while the directory is read
+	signed bool   // the directory contains _CodeSignature
+	most   int    // maximum size of items after the directory was read
 }
 
 type name struct {
@@ -31,16 +31,16 @@ type name struct {
 }
 
 const (
-	// maxNames is how much memory the names of one directory take after it was read, in bytes. While it is read, they take
-	// twice as much, and so do those of all directories around it.
+	// maxNames is the maximum memory for the names of one directory after it was read, in bytes. While it is read, they
+	// may take twice as much. So may those of all directories around it together.
 	maxNames    = 12 << 20
-	nameMemory  = 48 // besides the text
+	nameMemory  = 48 // for each name, besides its text
 	namesAtOnce = 1 << 10
 )
 
 func compareNames(a, b name) int { return cmp.Compare(a.text, b.text) }
 
-// fill reads the directory for the names after the last one. Names may come with an error.
+// fill reads the directory for the names after the last one. It may return both names and an error.
 func (l *listing) fill() error {
 	l.items, l.next, l.size, l.more = nil, 0, 0, false
 	dir, err := l.dir.Hold()
@@ -54,11 +54,11 @@ func (l *listing) fill() error {
 	}
 	f := os.NewFile(uintptr(fd), handleName(fd, l.dir.path))
 	defer f.Close()
-	// Both handles have one position.
-	if _, err := f.Seek(0, io.SeekStart); err != nil && !errors.Is(err, unix.EBADF) { // one that cannot be read
+	// Both handles share one file position.
+	if _, err := f.Seek(0, io.SeekStart); err != nil && !errors.Is(err, unix.EBADF) { // EBADF: opened for searching only
 		return l.readFailed(err)
 	}
-	bound := "" // with more: names from here on are left for later
+	bound := "" // if more is set: names from here on are left for later
 	for err == nil {
 		var list []fs.DirEntry
 		list, err = f.ReadDir(namesAtOnce)
@@ -84,7 +84,7 @@ func (l *listing) fill() error {
 	return nil
 }
 
-// cut drops all but the first names, and returns the first that it dropped.
+// cut keeps only the first names, and returns the first name that it dropped.
 func (l *listing) cut() (bound string) {
 	slices.SortFunc(l.items, compareNames)
 	keep := 0
@@ -106,8 +106,9 @@ func (l *listing) readFailed(err error) error {
 	return l.dir.failed("read", err)
 }
 
-// trim forgets the last of the names that were not passed on, so that the others take about this much memory. It forgets a
-// quarter of them at least, so that it is not needed for each directory in this one.
+// trim drops the last of the names that were not passed on yet, so that the others take at most size bytes of memory.
+// fill reads them again. It drops at least a quarter of them, so that it need not be called again for each directory in
+// this one.
 func (l *listing) trim(size int) {
 	left := l.items[l.next:]
 	size = min(size, l.size/4*3)
@@ -125,7 +126,7 @@ func (l *listing) trim(size int) {
 
 func (w *walker) most() int { return cmp.Or(w.maxNames, maxNames) }
 
-// enter reads the names of a directory, and makes room for them.
+// enter reads the names of a directory, and frees memory for them.
 func (w *walker) enter(d *Dir) (*listing, error) {
 	l := &listing{dir: d, most: w.most()}
 	err := l.fill()
@@ -135,7 +136,7 @@ func (w *walker) enter(d *Dir) (*listing, error) {
 	return l, err
 }
 
-// leave ends the directory that was entered last.
+// leave leaves the directory that was entered last.
 func (w *walker) leave() { w.open = w.open[:len(w.open)-1] }
 
 // next returns the next name of the directory that was entered last. ok is false after the last one.
@@ -154,8 +155,9 @@ func (w *walker) next(l *listing) (item name, ok bool, err error) {
 	return item, true, err
 }
 
-// makeRoom forgets names of directories around the current one if all take too much memory: of the outermost first, as they
-// are not needed soon. Each keeps some, or it would be read again for each directory in it.
+// makeRoom drops names of the directories around the current one if all names together take too much memory. It begins
+// with the outermost directories, whose names are needed last. Each directory keeps some names, since otherwise it
+// would be read again for each directory in it.
 func (w *walker) makeRoom() {
 	excess := -2 * w.most()
 	for _, l := range w.open {

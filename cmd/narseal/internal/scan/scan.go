@@ -14,38 +14,40 @@ import (
 	"narseal/nar"
 )
 
-// A Scanner looks at the signatures of files, many at a time. What it finds comes in the order of the walk, by one
-// goroutine. It reads files piece by piece.
+// A Scanner examines the signatures of files, many at the same time. One goroutine reports the results, in the order of
+// the walk. Files are read piece by piece.
 type Scanner struct {
 	Jobs int
-	// Examine says what is to be reported of a signed image. It runs on several goroutines at once. A report may come
-	// with an error.
+	// Examine returns the report of a signed image. Several goroutines call it at the same time. It may return both a
+	// report and an error.
 	Examine func(f *File, cfg macho.Config) (*macho.Report, error)
-	// ReadOnly says that Examine changes no file, and need not be called for each name of one.
+	// ReadOnly says that Examine changes no files, so that it need not be called for each name of a file with several
+	// names.
 	ReadOnly bool
-	// Unsigned reports slices that need a signature also of images where no slice has one.
+	// Unsigned also reports slices that need a signature in images without any signature.
 	Unsigned bool
 	// Found is called for each name.
 	Found func(*Result)
-	// Slice is called for each slice: at once, or if it seals files of its bundle when the bundle's directory ends.
+	// Slice is called for each slice: immediately, or, if it seals files of its bundle, at the end of the bundle's
+	// directory.
 	Slice func(path nar.Path, s macho.Slice)
-	// Fail is called with what could not be read.
+	// Fail is called with the error of each file or directory that could not be read.
 	Fail func(error)
-	// Entered, if not nil, is called before a name is waited for.
+	// Entered, if not nil, is called before the Scanner waits for the result of a name.
 	Entered func(*Entry)
-	// Opened, if not nil, is called for each directory before anything in it is examined, on another goroutine than the
-	// others.
+	// Opened, if not nil, is called for each directory before anything in it is examined. It is called by another
+	// goroutine than the functions above.
 	Opened func(*Dir)
-	// Skip, if not nil, reports whether a name in a directory is left out. The goroutine of Opened calls it.
+	// Skip, if not nil, reports whether to leave out a name in a directory. The goroutine that calls Opened calls it.
 	Skip func(*Entry) bool
 
-	// Reseal, if not nil, has the seals of bundles repaired. Member returns the contents of a file of a bundle that may then
-	// have to change. Settled is called after the bundles that are complete have changed; holds says that others, around
-	// them, may still do.
+	// Reseal, if not nil, makes the Scanner repair the seals of bundles. Member returns the contents of a file of a
+	// bundle that may have to change. Settled is called after complete bundles were changed; holds says that bundles
+	// around them may still change.
 	Reseal  *bundle.Reseal
 	Member  func(*Result) macho.Image
 	Settled func(holds bool)
-	// Bundles, if not nil, bounds the memory for bundles of all Scanners that have it.
+	// Bundles, if not nil, limits the memory for the bundles of all Scanners that share it.
 	Bundles *bundle.Pool
 
 	bundles bundle.Checker
@@ -55,31 +57,31 @@ type Scanner struct {
 	links   links
 }
 
-// Result is what a Scanner found of a name.
+// Result is what a Scanner found out about a name.
 type Result struct {
 	Entry
 	Size   int64         // of a file
-	Inode  unix.Stat_t   // of a file that is hashed: when it was
-	Report *macho.Report // nil if it is no signed image
+	Inode  unix.Stat_t   // of a hashed file, at that time
+	Report *macho.Report // nil if it is not a signed image
 
-	unsigned []macho.Slice      // that need a signature, of an image without any
-	inBundle bool               // a Scope found it
-	again    bool               // it was found before, a directory that turned out to be a bundle
-	late     bool               // it is hashed when its turn comes
-	digest   *bundle.FileDigest // of what a bundle may seal
+	unsigned []macho.Slice      // slices that need a signature, of an image without any
+	inBundle bool               // the Scope says that it is in a bundle
+	again    bool               // a directory that was already reported, and turned out to be a bundle
+	late     bool               // it is hashed only when its turn comes
+	digest   *bundle.FileDigest // of a file that a bundle may seal
 	err      error
 	done     chan struct{}
 }
 
 const (
-	// largeFile is the size from which on all processors hash one file. A smaller one takes one of them a few
-	// milliseconds.
+	// largeFile is the minimum size in bytes of a file that all processors hash together. A smaller file takes one of
+	// them a few milliseconds.
 	largeFile = 16 << 20
-	// maxAhead is how many names the walk may be ahead of what was reported.
+	// maxAhead is the maximum number of names by which the walk may be ahead of the reports.
 	maxAhead = 128
 )
 
-// Run scans a file, or a directory and all that lies in it.
+// Run scans a file, or a directory and everything below it.
 func (s *Scanner) Run(ctx context.Context, root string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -119,7 +121,7 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 			r := &Result{Entry: *e, inBundle: s.scope.Enter(e.Depth(), []byte(e.base()), e.Type.IsDir())}
 			err := put(r)
 			if err == nil && e.Type.IsRegular() {
-				todo <- r // has room: never more than order holds
+				todo <- r // does not block: todo has as much capacity as order
 			}
 			return err
 		}
@@ -150,7 +152,7 @@ func (s *Scanner) Run(ctx context.Context, root string) error {
 		s.report(r)
 	}
 	if ctx.Err() != nil {
-		s.bundles.Reseal = nil // what was found is not all
+		s.bundles.Reseal = nil // the results are incomplete
 	}
 	s.reach(0)
 	s.pool.close()
@@ -163,7 +165,7 @@ func (r *Result) isError() bool { return r.Entry == Entry{} }
 // inner is the text of Inner.
 func (r *Result) inner() string { return r.Inner().String() }
 
-// look opens a file and examines it.
+// look opens and examines a file.
 func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted, buf []byte) error {
 	f, err := r.Open()
 	if err != nil {
@@ -189,7 +191,7 @@ func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted
 	if err := s.examine(ctx, r, f, slots); err != nil || !r.isSealed() {
 		return err
 	}
-	// Examine may have put a repaired file in its place.
+	// Examine may have replaced the file with a repaired one.
 	now, err := r.Open()
 	if err != nil {
 		return err
@@ -226,7 +228,7 @@ func (s *Scanner) examine(ctx context.Context, r *Result, f *File, slots *semaph
 	return err
 }
 
-// report passes on what was found.
+// report calls the functions for a result.
 func (s *Scanner) report(r *Result) {
 	if r.late {
 		r.err = errors.Join(r.err, s.hashLate(r))

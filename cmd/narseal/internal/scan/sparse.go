@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NextData returns the next range of a file, at or after off, that holds data and is no hole. In a file system without
-// holes that is all of it. After the last data it returns size twice.
+// NextData returns the next range of data, not a hole, at or after off. On a file system without holes, it is the rest
+// of the file. After the last data, it returns size twice.
 func NextData(f *os.File, off, size int64) (from, to int64, err error) {
 	from, err = f.Seek(off, unix.SEEK_DATA)
 	switch {
@@ -32,19 +32,19 @@ func isErrno(err error, want unix.Errno) bool {
 	return ok && p.Err == want
 }
 
-// A sparsePool limits what the holes of all files of a walk cost together: they cost their owner nothing, and hashing
-// them as much as data.
+// A sparsePool limits the holes in all files of a walk together. Holes take no disk space, but hashing them takes as
+// much time as hashing data.
 type sparsePool struct{ excess atomic.Int64 }
 
 const (
-	// maxSparseness is how many times larger than its data a file may be.
+	// maxSparseness is the maximum ratio of a file's size to its data.
 	maxSparseness = 4
-	// maxExcess is by how many bytes all files together may be larger than that.
+	// maxExcess is the number of bytes by which all files together may exceed that.
 	maxExcess = 64 << 20
-	blockSize = 512 // of what stat counts
+	blockSize = 512 // unit of st_blocks
 )
 
-// check returns an error for a file that consists of holes for the most part, if the pool does not allow for it.
+// check returns an error for a file that consists mostly of holes, if the pool's allowance is used up.
 func (p *sparsePool) check(f *File) error {
 	size := f.Size()
 	if size <= f.Inode.Blocks*blockSize*maxSparseness {

@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// smallView is the most that is read and not mapped. Many small files verify 1.5 times as fast: to unmap one, the system
-// interrupts all CPUs.
+// smallView is the maximum number of bytes that are read instead of mapped. It makes verifying many small files 1.5
+// times as fast, because unmapping interrupts all CPUs.
 const smallView = 512 << 10
 
 var smallViews = sync.Pool{New: func() any { return new([smallView]byte) }}
 
-// View makes the file a macho.Viewer: it maps the bytes, unless they are few. Only Linux has it: macOS checks the pages of
-// a signed file that is mapped, and may kill the process that touches a stale one.
+// View implements macho.Viewer. It maps the bytes, unless they are few. Only Linux has it: macOS checks the mapped
+// pages of a signed file, and may kill a process that touches a stale one.
 func (f *File) View(off, n int64, look func([]byte) error) (err error) {
 	if n <= smallView {
 		return f.read(off, n, look)
@@ -27,7 +27,7 @@ func (f *File) View(off, n int64, look func([]byte) error) (err error) {
 	lead := off % int64(os.Getpagesize())
 	mapped, err := unix.Mmap(int(f.Fd()), off-lead, int(lead+n), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		// Some file systems cannot map, others lack the memory.
+		// Some file systems do not support mmap, or there is no memory for it.
 		return fmt.Errorf("%w: map: %w", errors.ErrUnsupported, err)
 	}
 	defer func() {
@@ -54,8 +54,8 @@ func (f *File) read(off, n int64, look func([]byte) error) error {
 	return fmt.Errorf("read: offset %d: %w", off+int64(m), err)
 }
 
-// faults calls look, which reads bytes that are mapped from an offset on, and returns an error if the system cannot read
-// them: it sends SIGBUS, for a disk that fails as for a file that was cut short.
+// faults calls look, which reads bytes that are mapped from offset off. If the system cannot read them, because the
+// disk fails or the file was truncated, it sends SIGBUS, and faults returns an error.
 func (f *File) faults(off int64, mapped []byte, look func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

@@ -10,16 +10,16 @@ import (
 	"narseal/nar"
 )
 
-// An Entry is a name that a walk came by.
+// An Entry is a name that a walk visits.
 type Entry struct {
-	Dir  *Dir // that it lies in; nil for the directory from which the walk began
+	Dir  *Dir // its directory; nil for the directory where the walk began
 	Name string
-	Type fs.FileMode // as in fs.DirEntry: what it was when its directory was read
+	Type fs.FileMode // as in fs.DirEntry, when its directory was read
 
-	root nar.Path // of the entry from which the walk began
+	root nar.Path // only of the entry where the walk began
 }
 
-// Path is the entry's path as the user would write it.
+// Path returns the entry's path as the user would write it.
 func (e *Entry) Path() nar.Path {
 	if e.root != (nar.Path{}) {
 		return e.root
@@ -27,7 +27,7 @@ func (e *Entry) Path() nar.Path {
 	return e.Dir.path.Join(e.Name)
 }
 
-// Inner is its path from the root of the walk: "/", "/bin", "/bin/sh".
+// Inner returns the entry's path from the root of the walk: "/", "/bin", "/bin/sh".
 func (e *Entry) Inner() nar.Path {
 	if e.root != (nar.Path{}) {
 		return nar.NewPath("/")
@@ -35,7 +35,7 @@ func (e *Entry) Inner() nar.Path {
 	return e.Dir.inner.Join(e.Name)
 }
 
-// Depth is the number of directories of the walk around the entry.
+// Depth returns the number of directories of the walk around the entry.
 func (e *Entry) Depth() int {
 	if e.root != (nar.Path{}) {
 		return 0
@@ -61,7 +61,7 @@ func (e *Entry) Readlink() (string, error) {
 	return string(b[:n]), nil
 }
 
-// Stat describes the entry as it is now. It follows no symlink.
+// Stat returns the present state of the entry. It follows no symlink.
 func (e *Entry) Stat() (st unix.Stat_t, err error) {
 	dir, err := e.Dir.Hold()
 	if err != nil {
@@ -74,14 +74,14 @@ func (e *Entry) Stat() (st unix.Stat_t, err error) {
 	return st, nil
 }
 
-// maxTarget bounds a symlink's target: PATH_MAX.
+// maxTarget is the maximum length of a symlink's target, in bytes: PATH_MAX of Linux.
 const maxTarget = 4096
 
 func (e *Entry) failed(op string, err error) error { return pathError(op, e.Path(), err) }
 
-// Walk calls each for path and, if it is a directory, for all that lies in it, in the order of an archive. It follows
-// path itself if that is a symlink, and no other symlink. What cannot be read goes to failed and is left out; an error
-// of each ends the walk. Entries can be opened until Walk returns.
+// Walk calls each for path and, if it is a directory, for everything below it, in the order of an archive. If path is a
+// symlink, Walk follows it, but no other symlink. Errors of reading are passed to failed, and what could not be read is
+// left out. An error of each ends the walk. Entries can be opened until Walk returns.
 func Walk(path string, each func(*Entry) error, failed func(error)) error {
 	w := &walker{pool: &pool{}, each: each, failed: failed, opened: func(*Dir) {}, wait: func() {}}
 	return w.walk(path)
@@ -92,16 +92,16 @@ type walker struct {
 	pool   *pool
 	each   func(*Entry) error
 	failed func(error)
-	opened func(*Dir) // called for each directory before its entries, and for that of a file
-	// signed, if not nil, is called for each directory that holds _CodeSignature before its entries.
+	opened func(*Dir) // called for each directory before its entries, or for the directory of a single file
+	// signed, if not nil, is called for each directory that contains _CodeSignature, before its entries.
 	signed func(*Entry) error
-	// skip, if not nil, reports whether an entry is left out.
+	// skip, if not nil, reports whether to leave an entry out.
 	skip func(*Entry) bool
 	wait func() // called before the directories are closed
 
-	maxNames int        // in place of the constant, if not 0
-	open     []*listing // of the directories around the current entry, the outermost first
-	reads    int        // how often a directory was read
+	maxNames int        // overrides the constant, if not 0
+	open     []*listing // directories around the current entry, the outermost first
+	reads    int        // number of times that a directory was read
 }
 
 func (w *walker) walk(path string) error {
@@ -125,10 +125,10 @@ func (w *walker) walk(path string) error {
 
 type rootEntry struct {
 	entry *Entry
-	dir   *Dir // the entry's, or the entry itself if it is a directory
+	dir   *Dir // the entry's directory, or the entry itself if it is a directory
 }
 
-// openEntry opens the directory from which a walk begins, or that of a file.
+// openEntry opens the directory where a walk begins, or the directory of a single file.
 func (p *pool) openEntry(path string) (rootEntry, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -140,7 +140,7 @@ func (p *pool) openEntry(path string) (rootEntry, error) {
 	}
 	e := &Entry{Type: info.Mode().Type(), root: nar.NewPath(path)}
 	if info.IsDir() {
-		// Names in the current directory come without it.
+		// Names in the current directory are shown without "./".
 		shown := nar.NewPath(filepath.Clean(path))
 		if shown.String() == "." {
 			shown = nar.Path{}
@@ -153,10 +153,10 @@ func (p *pool) openEntry(path string) (rootEntry, error) {
 	return rootEntry{e, d}, err
 }
 
-// dir goes through what lies in a directory, whose entry is e.
+// dir walks the directory d, whose entry is e.
 func (w *walker) dir(e *Entry, d *Dir) error {
 	if d.depth%anchorDepth == anchorDepth-1 {
-		if _, err := d.Hold(); err == nil { // else enter says so
+		if _, err := d.Hold(); err == nil { // enter returns the error
 			defer d.Release()
 		}
 	}

@@ -16,14 +16,15 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// apply has Nix take what is staged of a path, and forgets it when Nix's database and the contents agree.
+// apply replaces a path with its staged contents. When Nix's database and the contents agree, it removes the staged
+// files.
 func (r *repairRun) apply(ctx context.Context, g *staged) error {
 	ways := []func(context.Context, *staged) error{r.takeFromCache}
-	// Nix registers no path that is elsewhere than its name says.
+	// Nix cannot register a path whose location on disk differs from its name.
 	if r.access == nixcli.Direct && r.store.RealDir == r.store.Dir {
 		ways = append(ways, r.replace)
 		if r.essential[g.Base] {
-			ways = ways[1:] // Nix would remove what it needs itself
+			ways = ways[1:] // Nix would remove a path that it needs itself
 		}
 	}
 	var err error
@@ -47,18 +48,19 @@ func (r *repairRun) apply(ctx context.Context, g *staged) error {
 	if err != nil {
 		err = fmt.Errorf("%w (the repaired contents are kept in %s; narseal store repair tries again)", err, g.dir)
 		if r.essential[g.Base] {
-			err = terminal.Hint(err, "Nix needs this path itself; with another Nix first on PATH, which is not of this store, narseal store repair can have it replaced")
+			err = terminal.Hint(err, "Nix needs this path itself: put a Nix that is not in this store first on PATH, and run narseal store repair again")
 		}
 		return err
 	}
-	// Nix's database is on disk by now, and the contents may not be: keep what is staged until they are.
+	// Nix has synced its database, but perhaps not the contents. Keep the staged files until the contents are synced,
+	// too.
 	if err := syncAll(r.store.RealDir); err != nil {
 		return err
 	}
 	return r.staging.remove(g.Base)
 }
 
-// takeFromCache has Nix replace a path by the one that is staged as a cache. Nix removes the old contents first.
+// takeFromCache makes Nix replace a path with the one in the staged cache. Nix removes the old contents first.
 func (r *repairRun) takeFromCache(ctx context.Context, g *staged) error {
 	if err := r.checkSpace(g); err != nil {
 		return err
@@ -66,11 +68,11 @@ func (r *repairRun) takeFromCache(ctx context.Context, g *staged) error {
 	return r.store.Repair(ctx, r.access, g.Base, g.cache(), r.locks())
 }
 
-// spaceMargin is how much more space than that of an archive its contents may take, at least, in bytes.
+// spaceMargin is the minimum free space to require besides the size of the archive, in bytes.
 const spaceMargin = 4 << 20
 
-// checkSpace returns an error if a path's new contents may not fit into the store. Nix removes the old contents first, and
-// would leave nothing.
+// checkSpace returns an error if a path's new contents may not fit into the store. Nix removes the old contents first,
+// so that a failure would leave nothing.
 func (r *repairRun) checkSpace(g *staged) error {
 	info, err := os.Stat(g.nar())
 	if err != nil {
@@ -86,8 +88,8 @@ func (r *repairRun) checkSpace(g *staged) error {
 	return nil
 }
 
-// findEssential finds the paths without which Nix or this program do not start. These are replaced in one step: if the run
-// is killed, the next one can still complete it.
+// findEssential finds the paths that Nix or this program need to start. These are replaced in one step, so that the
+// next run can continue if this one is killed.
 func (r *repairRun) findEssential(ctx context.Context) error {
 	programs := []string{r.store.Program()}
 	if self, err := os.Executable(); err == nil {
@@ -101,7 +103,7 @@ func (r *repairRun) findEssential(ctx context.Context) error {
 		}
 		base, err := r.store.Base(real)
 		if err != nil {
-			continue // not from this store
+			continue // not in this store
 		}
 		closure, err := r.store.Closure(ctx, base)
 		if err != nil {
@@ -114,7 +116,7 @@ func (r *repairRun) findEssential(ctx context.Context) error {
 	return nil
 }
 
-// check returns an error unless a path has the contents that were staged, and Nix's database says so.
+// check returns an error unless a path has the staged contents and Nix's database has their hash.
 func (r *repairRun) check(ctx context.Context, g *staged) error {
 	ctx = context.WithoutCancel(ctx)
 	now, err := r.store.Info(ctx, g.Base)
@@ -127,10 +129,11 @@ func (r *repairRun) check(ctx context.Context, g *staged) error {
 	return r.store.VerifyPath(ctx, g.Base)
 }
 
-// replace puts the staged contents in the place of a path by itself, and has Nix register them. Until that is done, the
-// database has the old hash; what is staged stays, so that the next run can do it.
+// replace itself replaces a path with the staged contents, and then makes Nix register them. In between, the database
+// has the old hash. The staged files are kept until then, so that the next run can continue.
 //
-// Meanwhile no garbage is collected: the collector would take the new tree for garbage, and delete files of it.
+// Nix's garbage collector is kept from running in the meantime: it would treat the new tree as garbage and delete files
+// in it.
 func (r *repairRun) replace(ctx context.Context, g *staged) error {
 	collector, err := r.holdCollector(ctx)
 	if err != nil {
@@ -163,19 +166,19 @@ func (r *repairRun) replace(ctx context.Context, g *staged) error {
 		return err
 	}
 	if r.ownKeys {
-		r.fail(fmt.Errorf("%s: it was repaired, and is not signed: Nix did not take it from a cache", r.store.Path(g.Base)))
+		r.fail(fmt.Errorf("%s: it was repaired but not signed: Nix did not accept it from a cache", r.store.Path(g.Base)))
 	}
 	return nil
 }
 
-// holdCollector waits until Nix collects no garbage, and keeps it from beginning to, until the file is closed: Nix's
-// collector holds this lock exclusively (LocalStore::collectGarbage in its src/libstore/gc.cc).
+// holdCollector waits until Nix's garbage collector is not running, and keeps it from running until the returned file
+// is closed. The collector holds this lock exclusively (LocalStore::collectGarbage in src/libstore/gc.cc of Nix).
 func (r *repairRun) holdCollector(ctx context.Context) (*os.File, error) {
 	lock, err := os.OpenFile(filepath.Join(r.store.StateDir, "gc.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	err = waitLock(ctx, lock, unix.LOCK_SH, func() { r.Terminal.Warnf("waiting until Nix has collected its garbage") })
+	err = waitLock(ctx, lock, unix.LOCK_SH, func() { r.Terminal.Warnf("waiting for Nix's garbage collection to finish") })
 	if err != nil {
 		lock.Close()
 		return nil, err
@@ -183,7 +186,7 @@ func (r *repairRun) holdCollector(ctx context.Context) (*os.File, error) {
 	return lock, nil
 }
 
-// checkTree returns an error unless the archive of a file or directory has this hash.
+// checkTree returns an error unless the NAR of a file or directory has this hash.
 func (r *repairRun) checkTree(ctx context.Context, path, want string) error {
 	archive, err := r.store.DumpFile(ctx, path)
 	if err != nil {
@@ -195,7 +198,7 @@ func (r *repairRun) checkTree(ctx context.Context, path, want string) error {
 		return err
 	}
 	if got := hashText([sha256.Size]byte(sum.Sum(nil))); got != want {
-		return fmt.Errorf("the new contents have the hash %s before they are in their place, want %s: did somebody change %s?", got, want, path)
+		return fmt.Errorf("the new contents have the hash %s, want %s: did somebody change %s?", got, want, path)
 	}
 	return nil
 }

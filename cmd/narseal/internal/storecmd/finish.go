@@ -8,7 +8,7 @@ import (
 	"narseal/cmd/narseal/internal/nixcli"
 )
 
-// finish completes what an earlier run has staged.
+// finish completes the repairs that an earlier run staged.
 func (r *repairRun) finish(ctx context.Context) error {
 	bases, err := r.staging.entries()
 	if err != nil {
@@ -34,7 +34,7 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 	if err != nil {
 		return err
 	}
-	if len(invalid) > 0 { // collected as garbage since
+	if len(invalid) > 0 { // deleted by the garbage collector since then
 		return r.staging.remove(base)
 	}
 	now, err := r.store.Info(ctx, base)
@@ -43,7 +43,7 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 	}
 	hash := hashText(now[0].NarHash)
 	if hash != g.OldHash && r.store.VerifyPath(ctx, base) == nil {
-		// The other run has come to its end, or somebody has replaced the path since by something else.
+		// The earlier run completed the repair, or somebody has since replaced the path.
 		if hash == g.NewHash {
 			r.Terminal.Infof("%s: an earlier run replaced it", r.store.Path(base))
 			return errors.Join(r.addFinished(now[0]), r.staging.remove(base))
@@ -55,18 +55,18 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 	}
 	r.Terminal.Infof("%s: finished the repair that an earlier run began", r.store.Path(base))
 	if r.ownKeys && g.Keys != publicKeys(r.options.SecretKeys) {
-		r.fail(fmt.Errorf("%s: it was repaired, and is not signed by the key of this run: an earlier run had begun with another one", r.store.Path(base)))
+		r.fail(fmt.Errorf("%s: it was repaired but not signed with the key of this run: an earlier run began the repair with another key", r.store.Path(base)))
 	}
 	return r.addFinished(now[0])
 }
 
-// addFinished reports a path whose repair an earlier run had begun.
+// addFinished reports a path whose repair an earlier run began.
 func (r *repairRun) addFinished(p nixcli.Path) error {
 	r.rep.add(r.run, &pathFound{Path: p, status: finished})
 	return r.announce(p.Base)
 }
 
-// announce prints a path that was replaced.
+// announce prints a replaced path.
 func (r *repairRun) announce(base string) error {
 	if _, err := fmt.Fprintln(r.out, r.store.Path(base)); err != nil {
 		return fmt.Errorf("output: %w", err)

@@ -15,16 +15,16 @@ import (
 	"narseal/macho"
 )
 
-// Options are those of all commands on stores.
+// Options are the options that all commands on stores share.
 type Options struct {
 	command.Common
-	StoreDir string   // empty: that of Nix's environment
-	Paths    []string // as the user gives them; none: all valid paths
-	Closure  bool     // what the Paths refer to, too
-	Jobs     int      // paths to work on at a time
+	StoreDir string   // empty: as set by Nix's environment
+	Paths    []string // as given by the user; none: all valid paths
+	Closure  bool     // include everything that Paths refer to
+	Jobs     int      // the number of paths to process at the same time
 }
 
-// VerifyOptions are those of store verify.
+// VerifyOptions are the options of store verify.
 type VerifyOptions struct {
 	Options
 	List    command.ListOptions
@@ -32,12 +32,12 @@ type VerifyOptions struct {
 	Version string // of narseal, for the HTML report
 }
 
-// RepairOptions are those of store repair.
+// RepairOptions are the options of store repair.
 type RepairOptions struct {
 	Options
-	SecretKeys []signature.SecretKey // none: one is made for the run
+	SecretKeys []signature.SecretKey // none: a temporary one is generated
 	OnCMS      macho.CMSPolicy
-	State      string // the directory for what is staged; empty: beside Nix's database, or the user's own
+	State      string // the directory for staged paths; empty: beside Nix's database, or the user's own
 	DryRun     bool
 }
 
@@ -46,7 +46,7 @@ func (o *Options) open(ctx context.Context) (*nixcli.Store, error) {
 	return nixcli.Open(ctx, nixcli.Options{Dir: o.StoreDir, Environ: os.Environ()})
 }
 
-// inputs are what the report says that was looked at.
+// inputs returns the inputs for the report.
 func (o *Options) inputs(s *nixcli.Store) []string {
 	if len(o.Paths) > 0 {
 		return o.Paths
@@ -54,7 +54,7 @@ func (o *Options) inputs(s *nixcli.Store) []string {
 	return []string{s.Dir}
 }
 
-// list returns the valid paths to work on. What cannot be taken goes to fail.
+// list returns the valid paths to process. It passes the errors of other paths to fail.
 func (o *Options) list(ctx context.Context, s *nixcli.Store, fail func(error)) ([]nixcli.Path, error) {
 	if len(o.Paths) == 0 {
 		return s.All(ctx)
@@ -95,14 +95,14 @@ func (o *Options) list(ctx context.Context, s *nixcli.Store, fail func(error)) (
 	}
 	paths, err := s.Info(ctx, valid...)
 	for i := range paths {
-		paths[i].Deriver, paths[i].References = "", nil // there may be many; see Info
+		paths[i].Deriver, paths[i].References = "", nil // to save memory; Info returns them
 	}
 	return paths, err
 }
 
 var errNotValid = errors.New("not a valid path in Nix's database")
 
-// rightsError adds to an error of access what would help.
+// rightsError adds a hint to an AccessError.
 func rightsError(err error) error {
 	var access *nixcli.AccessError
 	if !errors.As(err, &access) {

@@ -23,22 +23,22 @@ import (
 type repairRun struct {
 	*run
 	options *RepairOptions
-	cfg     filter.Config // which each path gets a copy of
+	cfg     filter.Config // each path uses a copy
 	access  nixcli.Access
 	staging *staging        // nil in a dry run
-	waiting map[string]bool // in a dry run, the paths that an earlier run has staged
-	// essential has the paths that must be there at every moment.
+	waiting map[string]bool // in a dry run, the paths that an earlier run staged
+	// essential holds the paths that must exist at every moment.
 	essential map[string]bool
 	storeLock *os.File     // nil without direct access
-	ownKeys   bool         // the user has named keys
+	ownKeys   bool         // the user named keys
 	count     atomic.Int64 // paths that were changed
 	out       io.Writer
 	ended     chan struct{}
-	left      map[macho.Status]int // invalid slices that stay
+	left      map[macho.Status]int // invalid slices that were not repaired
 	missing   int64                // slices without a signature that need one
 }
 
-// Repair repairs the invalid signatures in valid paths, and has Nix take the result.
+// Repair repairs the invalid signatures in valid paths, and makes Nix import the results.
 func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	base, err := newRun(ctx, e, &o.Options, "repair")
 	if err != nil {
@@ -50,9 +50,9 @@ func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	r.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Verify: true, Unsigned: true, Jobs: 1}
 	r.cfg.Spill, r.cfg.Bundles = o.Spill(e), r.bundles
 	e.Cleanup.OnStop(func() string {
-		return fmt.Sprintf("%s changed, the others are as they were; the same command continues", report.Plural(r.count.Load(), "path", "paths"))
+		return fmt.Sprintf("%s changed, the others are unchanged; the same command continues", report.Plural(r.count.Load(), "path", "paths"))
 	})
-	// Nix's commands need rights that no policy can name, and inherit this one: see SECURITY.md.
+	// There is no sandbox: Nix's commands would inherit it, and need rights that no policy can grant. See SECURITY.md.
 	release, err := e.Cleanup.Hold(func() (func(), error) { return r.stop, nil })
 	if err != nil {
 		return err
@@ -70,10 +70,10 @@ func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	return r.outcome()
 }
 
-// patience is how long a run that is stopped waits for Nix to end what it does.
+// patience is how long a stopped run waits for a running Nix command.
 const patience = 30 * time.Second
 
-// stop waits until the run has ended: it begins nothing new, and a path that Nix is replacing should be complete.
+// stop waits until the run has ended, so that Nix can finish replacing a path. The run begins no further path.
 func (r *repairRun) stop() {
 	for _, wait := range []time.Duration{time.Second, patience} {
 		select {
@@ -88,7 +88,7 @@ func (r *repairRun) stop() {
 	r.Terminal.Warnf("Nix continues on its own; the next narseal store repair finishes the rest")
 }
 
-// work finishes what an earlier run has left, and repairs the paths.
+// work finishes the repairs of an earlier run, and then repairs the paths.
 func (r *repairRun) work(ctx context.Context) error {
 	defer func() {
 		if r.staging != nil {
@@ -113,7 +113,7 @@ func (r *repairRun) work(ctx context.Context) error {
 	return r.each(ctx, paths, r.path, r.done)
 }
 
-// begin makes sure of the rights, and prepares what is needed to change paths.
+// begin checks the user's rights, and takes the locks for changing paths.
 func (r *repairRun) begin(ctx context.Context) (err error) {
 	if r.options.DryRun {
 		if dir, err := stateDir(r.options.State, r.store); err == nil {
@@ -146,7 +146,7 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	return r.removeLeft()
 }
 
-// removeLeft removes the trees that a run which was killed has left in the store.
+// removeLeft removes the trees that a killed run left in the store.
 func (r *repairRun) removeLeft() error {
 	store, err := os.OpenRoot(r.store.RealDir)
 	if err != nil {
@@ -219,7 +219,7 @@ func (r *repairRun) done(f *pathFound) (err error) {
 	return err
 }
 
-// summary says in one line how the run ended.
+// summary describes in one line how the run ended.
 func (r *repairRun) summary() string {
 	word := "changed"
 	if r.options.DryRun {
@@ -228,7 +228,7 @@ func (r *repairRun) summary() string {
 	n := r.rep.counts
 	s := fmt.Sprintf("%s %s, %d unchanged", report.Plural(int64(n[changed]), "path", "paths"), word, n[unchanged])
 	if n[finished] > 0 {
-		s += fmt.Sprintf(", %d finished that an earlier run had begun", n[finished])
+		s += fmt.Sprintf(", %d finished from an earlier run", n[finished])
 	}
 	if n[failed] > 0 {
 		s += fmt.Sprintf(", %d failed", n[failed])
@@ -236,7 +236,7 @@ func (r *repairRun) summary() string {
 	return s
 }
 
-// advise says what can be done about the signatures that stay invalid.
+// advise warns about signatures that stay invalid, and says what to do about them.
 func (r *repairRun) advise() {
 	r.WarnUnsigned(r.missing, "narseal store verify")
 	if n := r.left[macho.StatusCMS]; n > 0 {

@@ -16,10 +16,10 @@ import (
 	"narseal/nar"
 )
 
-// path looks at a path, and repairs it if that is needed.
+// path scans a path, and repairs it if necessary.
 func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
 	if r.waiting[p.Base] {
-		return &pathFound{Path: *p, status: changed, warnings: []string{"an earlier run has not completed it, and this one would"}}
+		return &pathFound{Path: *p, status: changed, warnings: []string{"an earlier run has not completed its repair; a run without --dry-run would"}}
 	}
 	f := r.scan(ctx, p)
 	if f.status == failed {
@@ -45,7 +45,7 @@ func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
 	return f
 }
 
-// isWanted reports whether a path has a signature that a repair may make valid.
+// isWanted reports whether a path has a signature that may be repairable.
 func (r *repairRun) isWanted(f *pathFound) bool {
 	if f.omitted > 0 {
 		return f.tally.Invalid > 0
@@ -63,7 +63,7 @@ func (r *repairRun) isWanted(f *pathFound) bool {
 	return false
 }
 
-// repair replaces a path, or in a dry run finds out what would become of it.
+// repair replaces a path, or, in a dry run, finds out how it would change.
 func (r *repairRun) repair(ctx context.Context, f *pathFound) error {
 	if r.staging == nil {
 		out := sha256.New()
@@ -100,7 +100,7 @@ func (r *repairRun) repair(ctx context.Context, f *pathFound) error {
 	return nil
 }
 
-// losses says what a path loses by other contents.
+// losses describes what a path loses when its contents change.
 func (r *repairRun) losses(ctx context.Context, base string) (losses []string) {
 	p, err := r.store.Provenance(ctx, base)
 	if err != nil {
@@ -116,11 +116,11 @@ func (r *repairRun) losses(ctx context.Context, base string) (losses []string) {
 	return losses
 }
 
-// errModified is the error of a path that somebody has changed behind Nix's back.
-var errModified = errors.New("its contents are not those that Nix's database says")
+// errModified is the error of a path that was changed without Nix.
+var errModified = errors.New("its contents do not match Nix's database")
 
-// filter writes the repaired archive of a path, and puts what it finds in the place of what the scan found. It returns how
-// many slices were repaired.
+// filter writes the repaired archive of a path, and replaces the results of the scan with its own. It returns the
+// number of repaired slices.
 func (r *repairRun) filter(ctx context.Context, f *pathFound, w io.Writer) (repaired int64, err error) {
 	archive, err := r.store.Dump(ctx, f.Base)
 	if err != nil {
@@ -139,13 +139,13 @@ func (r *repairRun) filter(ctx context.Context, f *pathFound, w io.Writer) (repa
 		r.add(f, filter.Signature{Path: signature.Path, Slice: signature.Slice})
 	}
 	if closed := archive.Close(); err == nil || errors.Is(err, io.ErrUnexpectedEOF) && closed != nil {
-		err = closed // Nix says why
+		err = closed // Nix's error says why
 	}
 	if err == nil && [sha256.Size]byte(in.Sum(nil)) != f.NarHash {
 		path := r.store.Path(f.Base)
 		err = terminal.Hint(fmt.Errorf("%w: got %s, want %s", errModified, hashText([sha256.Size]byte(in.Sum(nil))), hashText(f.NarHash)),
 			"somebody has changed "+path+" without Nix. nix-store --repair-path "+path+
-				" brings back what it was; then narseal store repair repairs it")
+				" restores it; then narseal store repair repairs it")
 	}
 	return result.Repaired, err
 }

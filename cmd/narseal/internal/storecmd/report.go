@@ -6,16 +6,16 @@ import (
 	"narseal/cmd/narseal/internal/report"
 )
 
-// storeReport is what --report writes of a store.
+// storeReport is the report that --report writes about a store.
 type storeReport struct {
 	command, storeDir string
 	dryRun            bool
 	counts            map[string]int
 	paths             []*pathReport
-	omitted           int64 // paths for which there was no room
+	omitted           int64 // paths that did not fit into the budget
 }
 
-// pathMemory is what a path takes in memory beside its texts and signatures, in bytes, rounded up.
+// pathMemory is the size of a path in memory without its strings and signatures, in bytes, rounded up.
 const pathMemory = 512
 
 // pathReport is the part of one path.
@@ -26,7 +26,7 @@ type pathReport struct {
 	archive           *report.Archive
 }
 
-// add adds a path, and drops what was found of it if no report is wanted.
+// add adds a path. Without --report, it only counts the path and drops its results.
 func (rep *storeReport) add(r *run, f *pathFound) {
 	if rep.counts == nil {
 		rep.counts = map[string]int{}
@@ -54,7 +54,7 @@ func (rep *storeReport) add(r *run, f *pathFound) {
 	rep.paths = append(rep.paths, p)
 }
 
-// write writes the report piece by piece: it may be long.
+// write writes the report piece by piece, because it may be long.
 func (rep *storeReport) write(w io.Writer) error {
 	return report.Write(w, func(o *report.Object) {
 		o.Field("schema", report.Schema)

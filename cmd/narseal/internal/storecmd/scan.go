@@ -27,17 +27,17 @@ type run struct {
 	options  *Options
 	file     *command.ReportFile
 	rep      *storeReport
-	budget   *report.Budget // for what is kept of the paths
-	locate   bool           // find the regions of what is invalid
+	budget   *report.Budget // for what is remembered of the paths
+	locate   bool           // find the regions of invalid pages
 	caseHack bool           // names on disk may have Nix's suffix
 	jobs     int            // goroutines that scan a path
 	bundles  *bundle.Pool
-	// unsigned is what a slice counts as that needs a signature and has none.
+	// unsigned says how a slice counts that needs a signature but has none.
 	unsigned report.Unsigned
 	total    report.Tally
 }
 
-// newRun begins a run. Its report is opened.
+// newRun begins a run, and opens its report.
 func newRun(ctx context.Context, e *command.Env, o *Options, name string) (*run, error) {
 	store, err := o.open(ctx)
 	if err != nil {
@@ -54,32 +54,32 @@ func newRun(ctx context.Context, e *command.Env, o *Options, name string) (*run,
 	}, nil
 }
 
-// pathFound is what is known of a path that was looked at.
+// pathFound holds the results for a path.
 type pathFound struct {
 	nixcli.Path
 	status     string // see the constants
 	signatures []filter.Signature
-	omitted    int64 // signatures for which there was no room
+	omitted    int64 // signatures that did not fit into the budget
 	taken      int
 	missing    int64 // slices without a signature that need one
 	tally      report.Tally
 	errs       []error // at most maxErrors, and one that counts the rest
 	more       int     // errors
 	warnings   []string
-	newHash    string // of a path that changed, or would
+	newHash    string // of a path that changed or would change
 }
 
-// How a path ended.
+// Statuses of paths.
 const (
 	verified  = "verified"
 	unchanged = "unchanged"
 	changed   = "changed"
 	failed    = "failed"
-	gone      = "gone"     // while the run was at work
-	finished  = "finished" // what an earlier run had begun
+	gone      = "gone"     // deleted during the run
+	finished  = "finished" // its repair was begun by an earlier run
 )
 
-// add keeps a signature of a path, if there is room for it.
+// add adds a signature to a path, or counts it as omitted if it does not fit into the budget.
 func (r *run) add(f *pathFound, s filter.Signature) {
 	if s.Status.OK() && !s.OK() {
 		f.missing++
@@ -98,10 +98,10 @@ func (r *run) add(f *pathFound, s filter.Signature) {
 	f.signatures = append(f.signatures, s)
 }
 
-// maxErrors bounds the errors that are kept of a path.
+// maxErrors is the maximum number of errors that are kept for a path.
 const maxErrors = 100
 
-// fail keeps an error, if there is room for it.
+// fail keeps an error, or only counts it if there are too many.
 func (f *pathFound) fail(err error) {
 	if len(f.errs) < maxErrors {
 		f.errs = append(f.errs, err)
@@ -110,13 +110,13 @@ func (f *pathFound) fail(err error) {
 	}
 }
 
-// drop forgets the signatures.
+// drop drops the signatures and returns their memory to b.
 func (f *pathFound) drop(b *report.Budget) {
 	b.Give(f.taken)
 	f.signatures, f.omitted, f.taken, f.missing = nil, 0, 0, 0
 }
 
-// each calls work for every path, on several goroutines, and done for what it returns in the order of the paths.
+// each calls work for every path, on several goroutines, and then done with the results, in the order of the paths.
 func (r *run) each(ctx context.Context, paths []nixcli.Path, work func(context.Context, *nixcli.Path) *pathFound, done func(*pathFound) error) error {
 	p := r.Terminal.Progress()
 	var bytes int64
@@ -128,7 +128,7 @@ func (r *run) each(ctx context.Context, paths []nixcli.Path, work func(context.C
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	order := make(chan chan *pathFound, 4*r.options.Jobs) // what is found early waits here
+	order := make(chan chan *pathFound, 4*r.options.Jobs) // early results wait here
 	var workers errgroup.Group
 	workers.SetLimit(r.options.Jobs)
 	go func() {
@@ -200,7 +200,7 @@ func (r *run) scan(ctx context.Context, p *nixcli.Path) *pathFound {
 	return f
 }
 
-// inner is the path of a file in its store path, as Nix's archive has it.
+// inner returns the path of a file in its store path, as in Nix's archive of it.
 func (r *run) inner(path nar.Path, root string) nar.Path {
 	text := strings.TrimPrefix(path.String(), root)
 	if r.caseHack {
@@ -212,7 +212,7 @@ func (r *run) inner(path nar.Path, root string) nar.Path {
 	return nar.NewPath(text)
 }
 
-// caseHackSuffix is what Nix adds, with a number, to names on macOS that differ from others by case alone
+// caseHackSuffix is the suffix that Nix on macOS adds, with a number, to names that differ from others only by case
 // (caseHackSuffix in Nix's src/libutil/archive.cc).
 const caseHackSuffix = "~nix~case~hack~"
 
@@ -227,13 +227,13 @@ func withoutCaseHack(path string) string {
 	return strings.Join(names, "/")
 }
 
-// fail reports what could not be done.
+// fail reports an error.
 func (r *run) fail(err error) {
 	r.total.Failed++
 	r.Terminal.Error(err)
 }
 
-// outcome is how the command ends: an error outweighs an invalid signature.
+// outcome returns the error that the command ends with. Failures outweigh invalid signatures.
 func (r *run) outcome() error {
 	switch {
 	case r.total.Failed > 0:
@@ -244,7 +244,7 @@ func (r *run) outcome() error {
 	return nil
 }
 
-// missing is the error of a valid path of which nothing is there.
+// missing returns the error of a valid path that does not exist on disk.
 func missing(s *nixcli.Store, base string) error {
 	return fmt.Errorf("%s: valid in Nix's database, but missing: nix-store --repair-path %[1]s", s.Path(base))
 }

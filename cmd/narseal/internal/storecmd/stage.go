@@ -20,8 +20,8 @@ import (
 	"narseal/nar/storepath"
 )
 
-// staged is the replacement of one path: a binary cache of that path alone, and beside it what is needed to finish the
-// work without the path, which may be gone by then.
+// staged is the replacement of one path: a binary cache that contains only that path, and a record for completing the
+// repair even if the path itself no longer exists.
 //
 //	BASE/cache/nix-cache-info
 //	BASE/cache/HASH.narinfo
@@ -32,17 +32,17 @@ type staged struct {
 	record
 }
 
-// record is what is known of a staged path.
+// record describes a staged path.
 type record struct {
 	Base       string   `json:"base"`
 	OldHash    string   `json:"oldNarHash"` // sha256:…, in Nix's base 32
 	NewHash    string   `json:"newNarHash"`
 	Deriver    string   `json:"deriver"`
 	References []string `json:"references"`
-	Keys       string   `json:"keys"` // public, with blanks between them
+	Keys       string   `json:"keys"` // public keys, separated by spaces
 }
 
-// maxRecord bounds a record, in bytes.
+// maxRecord is the maximum size of a record, in bytes.
 const maxRecord = 64 << 20
 
 func (g *staged) cache() nixcli.Cache {
@@ -53,7 +53,7 @@ func (g *staged) nar() string { return filepath.Join(g.dir, "cache", narName(g.B
 
 func narName(base string) string { return "nar/" + base[:storepath.HashLen] + ".nar" }
 
-// load opens what an earlier run has staged.
+// load opens the staged replacement of an earlier run.
 func (st *staging) load(base string) (*staged, error) {
 	g := &staged{dir: filepath.Join(st.dir, base)}
 	f, err := os.Open(filepath.Join(g.dir, "record.json"))
@@ -65,12 +65,13 @@ func (st *staging) load(base string) (*staged, error) {
 		return nil, fmt.Errorf("state: %s: %w", f.Name(), err)
 	}
 	if g.Base != base {
-		return nil, fmt.Errorf("state: %s is of %q, want %q", f.Name(), g.Base, base)
+		return nil, fmt.Errorf("state: %s is the record of %q, want %q", f.Name(), g.Base, base)
 	}
 	return g, nil
 }
 
-// remove forgets what is staged of a path. What is left of it by a kill is not complete.
+// remove removes the staged replacement of a path. It renames it first, so that a partial removal is not mistaken for a
+// complete replacement.
 func (st *staging) remove(base string) error {
 	left := filepath.Join(st.dir, newPrefix+base)
 	err := os.Rename(filepath.Join(st.dir, base), left)
@@ -83,15 +84,15 @@ func (st *staging) remove(base string) error {
 	return nil
 }
 
-// errNothing is the error of a write that has nothing to stage.
+// errNothing is returned by a write function that has nothing to stage.
 var errNothing = errors.New("nothing to stage")
 
-// stage makes the replacement of a path from the archive that write writes. It is there completely and on disk, or not at
-// all.
+// stage creates the replacement of a path from the archive that write writes. The replacement is complete and synced,
+// or does not exist.
 func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.SecretKey, write func(io.Writer) error) (*staged, error) {
 	made := filepath.Join(st.dir, newPrefix+p.Base)
 	defer os.RemoveAll(made)
-	for _, dir := range []string{"nar", "realisations", "debuginfo", "log"} { // which Nix makes, if they are not there
+	for _, dir := range []string{"nar", "realisations", "debuginfo", "log"} { // Nix would create them if they were missing
 		if err := os.MkdirAll(filepath.Join(made, "cache", dir), 0o755); err != nil {
 			return nil, fmt.Errorf("state: %w", err)
 		}
@@ -142,7 +143,7 @@ func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.Secre
 	return g, syncDir(st.dir)
 }
 
-// create makes a file, whose contents are on disk then.
+// create creates a file and syncs it.
 func create(name string, write func(io.Writer) error) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
@@ -188,10 +189,10 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// hashText is a SHA-256 as narinfos have it.
+// hashText formats a SHA-256 as in narinfos.
 func hashText(h [sha256.Size]byte) string { return "sha256:" + nixbase32.EncodeToString(h[:]) }
 
-// narInfo writes the narinfo of a staged path. It has no CA: the contents are no longer those that it names.
+// narInfo is the narinfo of a staged path. It has no CA field, because the changed contents would not match it.
 type narInfo struct {
 	*record
 	storeDir string
@@ -211,7 +212,7 @@ func (n *narInfo) sign(keys []signature.SecretKey) (string, error) {
 	if n.Deriver != "" {
 		fmt.Fprintf(&b, "Deriver: %s\n", n.Deriver)
 	}
-	// What signatures sign: Nix's src/libstore/path-info.cc.
+	// The signed text, see src/libstore/path-info.cc of Nix.
 	fingerprint := fmt.Sprintf("1;%s;%s;%d;%s", path, n.NewHash, n.size, strings.Join(full, ","))
 	for _, key := range keys {
 		sig, err := key.Sign(rand.Reader, fingerprint)
@@ -232,7 +233,7 @@ func publicKeys(keys []signature.SecretKey) string {
 	return strings.Join(public, " ")
 }
 
-// runKey makes a key for one run. Nobody has it after that: it says where a path comes from, and vouches for nothing.
+// runKey generates a key for one run. It is not stored, so its signatures only tell where a path comes from.
 func runKey() ([]signature.SecretKey, error) {
 	key, _, err := signature.GenerateKeypair("narseal-store-repair-1", rand.Reader)
 	return []signature.SecretKey{key}, err

@@ -18,17 +18,18 @@ import (
 	"narseal/nar/storepath"
 )
 
-// A staging directory has the replacements of paths that Nix is to take, one directory for each path (see staged). Its
-// lock is held by the run, and by the Nix that the run starts: when both are gone, however that happened, the next run
-// finishes what it finds.
+// A staging directory holds the replacements of paths for Nix to import, one directory for each path (see staged). The
+// run, and each Nix command that it starts, hold its lock. When all of them have ended, for whatever reason, the next
+// run completes the staged repairs.
 //
-// Its contents become contents of the store. So it must belong to the user, and nobody else may be able to write to it.
+// Its contents become contents of the store, so it must belong to the user, and no other user may be able to write to
+// it.
 type staging struct {
 	dir  string
 	lock *os.File
 }
 
-// userState is where a user's state is who cannot write beside Nix's database.
+// userState returns the state directory of a user who cannot write beside Nix's database.
 func userState() (string, error) {
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "narseal"), nil
@@ -40,8 +41,8 @@ func userState() (string, error) {
 	return filepath.Join(home, ".local", "state", "narseal"), nil
 }
 
-// stateDir is the directory for staging. Beside Nix's database everybody finds it who may repair the store: sudo may or
-// may not set HOME.
+// stateDir returns the directory for staging. The default is beside Nix's database, where every user who may repair the
+// store finds it. It does not depend on HOME, which sudo may or may not set.
 func stateDir(named string, s *nixcli.Store) (string, error) {
 	if named != "" {
 		return filepath.Abs(named)
@@ -52,8 +53,8 @@ func stateDir(named string, s *nixcli.Store) (string, error) {
 	return userState()
 }
 
-// openStaging opens the staging directory of a store, and waits until no other run uses it. waiting is called if that
-// takes long.
+// openStaging opens the staging directory of a store, and waits until no other run uses it. It calls waiting if it has
+// to wait for long.
 func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func()) (*staging, error) {
 	st := &staging{dir: stagingDir(dir, s)}
 	for {
@@ -62,7 +63,7 @@ func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func(
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			continue // another run that ends removes what is empty
+			continue // another run, which has ended, removed the empty directory
 		}
 		if err != nil {
 			return nil, fmt.Errorf("state: %w", err)
@@ -78,7 +79,7 @@ func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func(
 	}
 }
 
-// open makes the directories, and opens the lock in them.
+// open creates the directories, and opens the lock in them.
 func (st *staging) open(dir string) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -96,7 +97,7 @@ func (st *staging) open(dir string) (err error) {
 	return err
 }
 
-// lockStore waits until no other run changes this store, whatever its staging directory, and returns the lock.
+// lockStore waits until no other run changes this store, even with another staging directory, and returns the lock.
 func (r *repairRun) lockStore(ctx context.Context) (*os.File, error) {
 	lock, err := os.OpenFile(filepath.Join(r.store.StateDir, "narseal.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -113,7 +114,7 @@ func (r *repairRun) warnWaiting() {
 	r.Terminal.Warnf("waiting for another narseal store repair, or for the Nix that it started, to finish")
 }
 
-// locks are held by every Nix that the run starts.
+// locks returns the locks that every Nix command of the run inherits.
 func (r *repairRun) locks() []*os.File {
 	if r.storeLock == nil {
 		return []*os.File{r.staging.lock}
@@ -121,7 +122,7 @@ func (r *repairRun) locks() []*os.File {
 	return []*os.File{r.staging.lock, r.storeLock}
 }
 
-// isNamed reports whether an open file still has its name. The run that held its lock before may have removed it.
+// isNamed reports whether an open file still has its name. The last run that held the lock may have removed it.
 func isNamed(f *os.File) bool {
 	open, err := f.Stat()
 	if err != nil {
@@ -131,7 +132,7 @@ func isNamed(f *os.File) bool {
 	return err == nil && os.SameFile(open, named)
 }
 
-// waitLock locks a file, and waits until others let it. waiting is called if that takes long.
+// waitLock locks a file, and waits while other processes hold the lock. It calls waiting if that takes long.
 func waitLock(ctx context.Context, f *os.File, how int, waiting func()) error {
 	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
@@ -151,17 +152,18 @@ func waitLock(ctx context.Context, f *os.File, how int, waiting func()) error {
 	}
 }
 
-// stagingDir is the staging directory of a store in a state directory.
+// stagingDir returns the staging directory of a store in a state directory.
 func stagingDir(dir string, s *nixcli.Store) string {
 	state := s.StateDir
 	if real, err := filepath.EvalSymlinks(state); err == nil {
-		state = real // it may be named in several ways
+		state = real // it may have several names
 	}
 	id := sha256.Sum256([]byte(s.Dir + "\n" + state))
 	return filepath.Join(dir, "store-"+hex.EncodeToString(id[:8]))
 }
 
-// waiting lists the paths for which an earlier run has staged replacements, as far as the user may know.
+// waiting returns the paths for which an earlier run staged replacements. It is empty if the user cannot read the
+// directory.
 func waiting(dir string, s *nixcli.Store) map[string]bool {
 	list, _ := os.ReadDir(stagingDir(dir, s))
 	bases := map[string]bool{}
@@ -183,14 +185,14 @@ func checkOwn(dir string) error {
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
 		return errors.New("not a directory")
 	case int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("it belongs to user %d, want %d: another user must not own what is staged", st.Uid, os.Geteuid())
+		return fmt.Errorf("it belongs to user %d, want %d: another user must not own the staged paths", st.Uid, os.Geteuid())
 	case st.Mode&0o022 != 0:
 		return fmt.Errorf("its mode is %#o: other users can write to it", st.Mode&0o7777)
 	}
 	return nil
 }
 
-// close gives up the lock. An empty directory is removed.
+// close releases the lock, and removes the directory if it is empty.
 func (st *staging) close() {
 	if left, err := os.ReadDir(st.dir); err == nil && len(left) == 1 {
 		_ = os.Remove(st.lock.Name())
@@ -200,10 +202,10 @@ func (st *staging) close() {
 	st.lock.Close()
 }
 
-// newPrefix begins the names of directories that are not complete.
+// newPrefix begins the names of incomplete directories.
 const newPrefix = ".new-"
 
-// entries lists what is staged completely, and removes the rest.
+// entries returns the paths with complete replacements, and removes incomplete ones.
 func (st *staging) entries() ([]string, error) {
 	list, err := os.ReadDir(st.dir)
 	if err != nil {

@@ -11,17 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// swapIn has restore make a new tree in a store directory, and exchanges it with the path base, which may be missing, if
-// check has no error. All but these two goes by handles of directories. The new tree has what Nix wants of a store path: mode 0444 or 0555, the time
-// 1, and the user as its owner (canonicalisePathMetaData in Nix's src/libstore). The old one is removed; processes that
-// have files of it open keep them.
+// swapIn calls restore to create a new tree in a store directory, and exchanges it with the path base, which may be
+// missing, unless check returns an error. Everything except restore and check uses handles of directories. The new tree
+// gets the metadata that Nix requires of a store path: mode 0444 or 0555, time 1, and the user as its owner
+// (canonicalisePathMetaData in Nix's src/libstore). The old tree is removed; processes can still use its files that
+// they have open.
 func swapIn(storeDir, base string, restore, check func(path string) error) (err error) {
 	store, err := os.OpenRoot(storeDir)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	// Nix takes a name that is no store path for garbage, if it is left here.
+	// If the temporary name is left behind, Nix collects it as garbage, since it is not a store path.
 	temp := leftPrefix + base
 	if err := removeTree(store, temp); err != nil {
 		return err
@@ -47,7 +48,7 @@ func swapIn(storeDir, base string, restore, check func(path string) error) (err 
 	}
 	err = exchange(int(dir.Fd()), temp, base)
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // Nix was cut between removing and restoring it
+	case errors.Is(err, fs.ErrNotExist): // Nix was interrupted after it removed the path and before it restored it
 		err = unix.Renameat(int(dir.Fd()), temp, int(dir.Fd()), base)
 	case errors.Is(err, errors.ErrUnsupported), err == unix.EINVAL:
 		if err = removeTree(store, base); err == nil {
@@ -60,7 +61,7 @@ func swapIn(storeDir, base string, restore, check func(path string) error) (err 
 	return dir.Sync()
 }
 
-// canonicalize gives a new tree the modes, owner and times that Nix wants, from the leaves up.
+// canonicalize gives a new tree the modes, owner and times that Nix requires, from the leaves up.
 func canonicalize(dir int, name string) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -124,13 +125,13 @@ func canonicalizeAll(dir int, name string) error {
 }
 
 const (
-	// leftPrefix begins the name of a tree beside the path whose place it is to take.
+	// leftPrefix begins the temporary name of a tree that will replace a path.
 	leftPrefix = ".narseal-"
-	// namesAtOnce is how many names of a directory are in memory.
+	// namesAtOnce is the number of names of a directory that are read at a time.
 	namesAtOnce = 1 << 10
 )
 
-// A leftError is an error of a path that was replaced, and whose old contents could not be removed.
+// A leftError means that a path was replaced, but its old contents could not be removed.
 type leftError struct {
 	path string
 	err  error
@@ -139,7 +140,7 @@ type leftError struct {
 func (e *leftError) Error() string { return fmt.Sprintf("%s is left: %v", e.path, e.err) }
 func (e *leftError) Unwrap() error { return e.err }
 
-// removeTree removes a path of the store, whose directories may not be written.
+// removeTree removes a path of the store, which may contain read-only directories.
 func removeTree(store *os.Root, name string) error {
 	info, err := store.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {

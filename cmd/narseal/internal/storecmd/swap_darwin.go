@@ -2,8 +2,8 @@ package storecmd
 
 import "golang.org/x/sys/unix"
 
-// exchange gives each of two names what the other one has, in one step.
+// exchange atomically exchanges the files of two names.
 func exchange(dir int, a, b string) error { return unix.RenameatxNp(dir, a, dir, b, unix.RENAME_SWAP) }
 
-// syncAll has everything written to disk.
+// syncAll syncs all file systems.
 func syncAll(string) error { return unix.Sync() }

@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// exchange gives each of two names what the other one has, in one step.
+// exchange atomically exchanges the files of two names.
 func exchange(dir int, a, b string) error {
 	return unix.Renameat2(dir, a, dir, b, unix.RENAME_EXCHANGE)
 }
 
-// syncAll writes to disk what is in the file system of a directory.
+// syncAll syncs the file system of a directory.
 func syncAll(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

@@ -38,7 +38,7 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 		e.Terminal.Warnf("%s: the store has no valid paths, so nothing is checked", r.store.Dir)
 	}
 	paths = r.complete(paths, fail)
-	// Nix is not needed any more.
+	// Nix is not needed from here on.
 	if err := e.Restrict(o.policy(r.store, paths)); err != nil {
 		return err
 	}
@@ -92,8 +92,8 @@ func (r *run) print(list report.List, f *pathFound) {
 	}
 }
 
-// complete leaves out paths of which nothing is there from the beginning, and those that a run of store repair has not
-// completed.
+// complete removes paths that do not exist on disk, and those whose repair by store repair is not complete, and reports
+// them.
 func (r *run) complete(paths []nixcli.Path, fail func(error)) []nixcli.Path {
 	var staged map[string]bool
 	if dir, err := stateDir("", r.store); err == nil {
@@ -113,10 +113,10 @@ func (r *run) complete(paths []nixcli.Path, fail func(error)) []nixcli.Path {
 	return there
 }
 
-// maxGrants bounds the paths that are named to the kernel. With more, it is the store.
+// maxGrants is the maximum number of paths in the policy. If there are more, it grants the whole store.
 const maxGrants = 64
 
-// policy is what verifying these paths needs. The reports are open.
+// policy returns the rights for verifying these paths. The reports are already open.
 func (o *VerifyOptions) policy(s *nixcli.Store, paths []nixcli.Path) sandbox.Policy {
 	p := sandbox.Policy{Read: []string{s.RealDir}, Finish: []string{o.HTML, o.Report}, Temp: os.TempDir()}
 	if len(paths) <= maxGrants {

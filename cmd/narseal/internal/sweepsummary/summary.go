@@ -1,5 +1,5 @@
-// Package sweepsummary adds up ledgers: which packages have invalid signatures, of which kind, and which could not be
-// repaired.
+// Package sweepsummary adds up ledgers: which packages have invalid signatures, of which kinds, and which of them could
+// not be repaired.
 package sweepsummary
 
 import (
@@ -19,27 +19,27 @@ import (
 	"narseal/nar/storepath"
 )
 
-// maxPaths bounds the paths of all ledgers, which take about 60 bytes each.
+// maxPaths is the maximum number of paths in all ledgers. Each takes about 60 bytes.
 const maxPaths = 1 << 24
 
-// A Summary is what ledgers come to. Of several lines of one path the last counts.
+// A Summary holds the totals of ledgers. If a path has several lines, the last one counts.
 type Summary struct {
 	Work     ledger.Work // of the ledgers
 	From, To time.Time   // of the first and the last line
 	Paths    map[string]int64
 	Repaired int64 // slices
 	Invalid  int64 // slices that were not repaired
-	Omitted  int64 // slices that are not counted by package and cause, for want of memory
+	Omitted  int64 // slices that are not counted by package and cause, to save memory
 
 	Packages   []Package
 	Causes     []Cause
 	Unrepaired []Problem
-	Changes    *Changes // nil: there is nothing to compare with
+	Changes    *Changes // nil without an earlier summary
 
 	affected int64 // paths with a slice that was invalid
 }
 
-// A Package is the paths of one name, whatever their version.
+// A Package is all paths with the same name, of all versions.
 type Package struct {
 	Name     string `json:"name"`
 	Paths    int64  `json:"paths"`
@@ -47,7 +47,7 @@ type Package struct {
 	Invalid  int64  `json:"invalid"`  // slices that were not repaired
 }
 
-// A Cause is why signatures were invalid, and who had made them.
+// A Cause is a kind of signature and the reason why such signatures were invalid.
 type Cause struct {
 	Signature string `json:"signature"` // linker-signed, adhoc, cms or none
 	Cause     string `json:"cause"`
@@ -56,7 +56,7 @@ type Cause struct {
 	Paths     int64  `json:"paths"`
 }
 
-// A Problem is a slice that was not repaired, or a path that failed.
+// A Problem is an invalid slice that was not repaired, or a path that failed.
 type Problem struct {
 	StorePath string `json:"storePath"`
 	Path      string `json:"path,omitempty"` // in the store path
@@ -66,7 +66,7 @@ type Problem struct {
 	Reason    string `json:"reason"`
 }
 
-// Changes are the store paths with invalid or repaired signatures against an earlier summary.
+// Changes compares the store paths with invalid or repaired signatures to those of an earlier summary.
 type Changes struct {
 	New  []string `json:"new"`
 	Gone []string `json:"gone"`
@@ -85,7 +85,7 @@ type Reader struct {
 	omitted int64
 }
 
-// broken is a path with an invalid or repaired signature, or that failed.
+// broken is a path that has an invalid or repaired signature or that failed.
 type broken struct {
 	storePath  string
 	err        string
@@ -96,12 +96,12 @@ type broken struct {
 	memory     int
 }
 
-// NewReader returns a Reader that takes from b the memory for what it keeps of broken paths.
+// NewReader returns a Reader that charges b for its memory of broken paths.
 func NewReader(b *report.Budget) *Reader {
 	return &Reader{budget: b, status: map[worklist.Hash]string{}, names: map[string]string{}, broken: map[worklist.Hash]*broken{}}
 }
 
-// Read reads a ledger, which may be compressed. All that a Reader reads must be of one work.
+// Read reads a ledger, which may be compressed. All ledgers of a Reader must record the same work.
 func (r *Reader) Read(in io.Reader) error {
 	dec, _, err := compression.Decompress(in)
 	if err != nil {
@@ -118,7 +118,7 @@ func (r *Reader) Read(in io.Reader) error {
 	return err
 }
 
-// maxStatuses bounds the different statuses: a ledger may have any text.
+// maxStatuses is the maximum number of different statuses, since a ledger may contain any text.
 const maxStatuses = 32
 
 func (r *Reader) add(_ int, l *ledger.Line) error {
@@ -181,7 +181,7 @@ func newBroken(l *ledger.Line) *broken {
 	return b
 }
 
-// Summary adds up what was read. before, if not nil, has read the ledgers to compare with.
+// Summary adds up the ledgers. before, if not nil, is the Reader of the ledgers to compare with.
 func (r *Reader) Summary(before *Reader) *Summary {
 	s := &Summary{From: r.from, To: r.to, Paths: map[string]int64{}, Omitted: r.omitted}
 	if r.work != nil {
@@ -230,7 +230,7 @@ func (r *Reader) Summary(before *Reader) *Summary {
 	return s
 }
 
-// maxCauses bounds the different causes: a reason may have numbers in it.
+// maxCauses is the maximum number of different causes, since reasons may contain numbers.
 const maxCauses = 1000
 
 func (b *broken) addCauses(causes map[[2]string]*Cause) {
@@ -258,7 +258,7 @@ func (b *broken) addCauses(causes map[[2]string]*Cause) {
 	}
 }
 
-// cause says why a slice was invalid.
+// cause returns the reason why a slice was invalid.
 func cause(s *macho.Slice) string {
 	var pages, special bool
 	for i := range s.CodeDirectories {
@@ -282,7 +282,7 @@ func cause(s *macho.Slice) string {
 	return strings.TrimSuffix(string(s.Status)+": "+reason, ": ")
 }
 
-// problems are what was not repaired.
+// problems returns the slices that were not repaired, and the error of the path.
 func (b *broken) problems() []Problem {
 	var list []Problem
 	if b.err != "" {
@@ -315,8 +315,8 @@ func (r *Reader) changes(before *Reader) *Changes {
 	return c
 }
 
-// packageName is the name of a store path without its version: up to a dash that no letter follows, as Nix's
-// parseDrvName has it.
+// packageName returns the name of a store path without its version. The version begins after a dash that is not
+// followed by a letter, as in Nix's parseDrvName.
 func packageName(path string) string {
 	name := path[strings.LastIndexByte(path, '/')+1:]
 	if len(name) > storepath.HashLen {
@@ -330,7 +330,7 @@ func packageName(path string) string {
 	return name
 }
 
-// total is the number of paths.
+// total returns the number of paths.
 func (s *Summary) total() (n int64) {
 	for _, k := range s.Paths {
 		n += k
@@ -338,5 +338,5 @@ func (s *Summary) total() (n int64) {
 	return n
 }
 
-// statuses are the statuses in their order.
+// statuses returns the statuses in alphabetical order.
 func (s *Summary) statuses() []string { return slices.Sorted(maps.Keys(s.Paths)) }

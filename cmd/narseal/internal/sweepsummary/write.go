@@ -15,10 +15,10 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
-// maxShown bounds each list of the text and of the HTML report.
+// maxShown is the maximum length of each list in the text and in the HTML report.
 const maxShown = 200
 
-// headline says in one line what the ledgers come to.
+// headline summarizes the ledgers in one line.
 func (s *Summary) headline() string {
 	text := fmt.Sprintf("%s, %d with invalid signatures", report.Plural(s.total(), "path", "paths"), s.affected)
 	if n := s.Paths[ledger.Failed]; n > 0 {
@@ -30,7 +30,7 @@ func (s *Summary) headline() string {
 	return text + fmt.Sprintf(": %s repaired, %d not", report.Plural(s.Repaired, "slice", "slices"), s.Invalid)
 }
 
-// WriteText writes the summary for people.
+// WriteText writes the summary as text.
 func (s *Summary) WriteText(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", s.headline())
@@ -82,7 +82,7 @@ func (s *Summary) WriteText(w io.Writer) error {
 	return err
 }
 
-// more reports whether a list is too long to be shown.
+// more reports whether a list is too long to be shown in full.
 func (s *Summary) more() bool {
 	c := s.Changes
 	return max(len(s.Causes), len(s.Packages), len(s.Unrepaired)) > maxShown || c != nil && max(len(c.New), len(c.Gone)) > maxShown
@@ -115,7 +115,7 @@ func (s *Summary) WriteJSON(w io.Writer) error {
 //go:embed summary.html
 var pageHTML string
 
-// page is parsed when it is wanted: most commands write none.
+// page is parsed on first use, since most commands do not write a page.
 var page = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("summary").Funcs(template.FuncMap{"text": terminal.Harmless}).Parse(pageHTML))
 })

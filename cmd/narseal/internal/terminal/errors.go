@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A UsageError is a call that cannot be right whatever the input holds.
+// A UsageError is the error of a call that is wrong for any input.
 type UsageError struct {
 	err  error
 	hint string
@@ -20,7 +20,7 @@ func Usage(hint, format string, args ...any) error {
 	return &UsageError{fmt.Errorf(format, args...), hint}
 }
 
-// A HintedError is an error with advice that is not about usage.
+// A HintedError is an error with a hint that is not about usage.
 type HintedError struct {
 	err  error
 	hint string
@@ -29,10 +29,10 @@ type HintedError struct {
 func (e *HintedError) Error() string { return e.err.Error() }
 func (e *HintedError) Unwrap() error { return e.err }
 
-// Hint returns err with advice.
+// Hint adds a hint to err.
 func Hint(err error, hint string) error { return &HintedError{err, hint} }
 
-// hint is what can be done about err; it may be empty.
+// hint returns the hint for err, or "".
 func (t *Terminal) hint(err error) string {
 	var usage *UsageError
 	var hinted *HintedError
@@ -50,7 +50,7 @@ func (t *Terminal) hint(err error) string {
 	return ""
 }
 
-// split returns the errors that errors.Join joined, each with the text that stands before all of them.
+// split returns the errors that errors.Join joined. It adds the text that wraps all of them to each.
 func split(err error) []error {
 	if inner := errors.Unwrap(err); inner != nil {
 		all := split(inner)
@@ -74,7 +74,7 @@ func split(err error) []error {
 		all = append(all, split(e)...)
 	}
 	if strings.Join(text, "\n") != err.Error() {
-		return []error{err} // by fmt.Errorf, in a sentence
+		return []error{err} // fmt.Errorf joined them in a sentence
 	}
 	return all
 }

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// eraseLine erases what follows the cursor in its line (ECMA-48 EL).
+// eraseLine erases the rest of the line after the cursor (ECMA-48 EL).
 const eraseLine = "\x1b[K"
 
-// draw shows how far the run is: on a terminal in one line, over the line before.
+// draw shows the progress: on a terminal, it overwrites the progress line.
 func (t *Terminal) draw(p *Progress) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -18,18 +18,18 @@ func (t *Terminal) draw(p *Progress) {
 	case p.width == nil:
 		t.logProgress(p)
 	default:
-		// The last column stays free: some terminals wrap when it is written.
+		// The last column stays free, because some terminals wrap when it is written.
 		fmt.Fprintf(t.stderr, "\r%s%s", p.line(p.width()-1), eraseLine)
 		t.drawn = true
 	}
 }
 
-// logProgress shows how far the run is where stderr is no terminal.
+// logProgress prints the progress if stderr is not a terminal.
 func (t *Terminal) logProgress(p *Progress) {
 	fmt.Fprintf(t.stderr, "narseal: progress: %s\n", p.line(logWidth))
 }
 
-// clear erases the line of progress.
+// clear erases the progress line.
 func (t *Terminal) clear() {
 	if t.drawn {
 		fmt.Fprintf(t.stderr, "\r%s", eraseLine)
@@ -37,11 +37,11 @@ func (t *Terminal) clear() {
 	}
 }
 
-// maxWriteWait is how long the end of the program waits for a write to stdout or stderr.
+// maxWriteWait limits how long the end of the program waits for a write to stdout or stderr.
 const maxWriteWait = 200 * time.Millisecond
 
-// EndProgress erases the line of progress, and shows none any more. It gives up if a write to Beside takes longer than a
-// moment: nobody may read what it writes, and the program must be able to end all the same.
+// EndProgress erases the progress line, and stops showing it. It gives up after maxWriteWait if a write to Beside
+// blocks, so that the program can end even if nobody reads its output.
 func (t *Terminal) EndProgress() {
 	for deadline := time.Now().Add(maxWriteWait); !t.mu.TryLock(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -61,8 +61,8 @@ func (t *Terminal) EndProgress() {
 	t.ended = true
 }
 
-// Beside returns a writer for data that may go to the terminal on which the line of progress stands: that is erased
-// before each write, and comes back when a line of data is complete.
+// Beside returns a writer for data that may go to the same terminal as the progress line. The progress line is erased
+// before each write, and drawn again when a line of data is complete.
 func (t *Terminal) Beside(w io.Writer) io.Writer {
 	if t.progress == nil {
 		return w

@@ -14,17 +14,17 @@ import (
 const (
 	progressDelay = time.Second
 	redrawEvery   = 200 * time.Millisecond
-	logEvery      = 10 * time.Second // where stderr is no terminal
+	logEvery      = 10 * time.Second // if stderr is not a terminal
 	logWidth      = 200
-	// fallbackWidth is assumed of a terminal that does not report its own.
+	// fallbackWidth is the assumed width of a terminal that does not report its width.
 	fallbackWidth = 80
 )
 
-// Progress shows how far a long run is: how much was read and how fast, how much is left, and the current entry. A nil
-// Progress shows nothing. The methods may be called by several goroutines at once.
+// Progress shows the progress of a long run: how much was read and how fast, how much is left, and the current entry. A
+// nil Progress shows nothing. Several goroutines may call the methods at the same time.
 type Progress struct {
 	t     *Terminal
-	width func() int // of the terminal; nil where stderr is none
+	width func() int // of the terminal; nil if stderr is not one
 	task  atomic.Pointer[task]
 	entry atomic.Pointer[string]
 	quit  chan struct{}
@@ -39,7 +39,7 @@ const (
 	Never  Mode = "never"
 )
 
-// Progress returns what shows the progress of the run, nil if none is shown.
+// Progress returns the Progress of the run, or nil if no progress is shown.
 func (t *Terminal) Progress() *Progress { return t.progress }
 
 func (t *Terminal) startProgress(mode Mode) {
@@ -81,20 +81,20 @@ func (p *Progress) run() {
 	}
 }
 
-// Begin starts a task of so many bytes; 0 where that is not known.
+// Begin starts a task of this many bytes; 0 means unknown.
 func (p *Progress) Begin(bytes int64) { p.BeginItems(0, bytes) }
 
-// BeginItems starts a task of so many items and bytes; 0 where that is not known.
+// BeginItems starts a task of this many items and bytes; 0 means unknown.
 func (p *Progress) BeginItems(items, bytes int64) {
 	if p == nil {
 		return
 	}
 	k := newTask(items, bytes)
-	_ = k.String() // the speed is measured from here on
+	_ = k.String() // starts measuring the speed
 	p.task.Store(k)
 }
 
-// SetTotals says how many items and bytes the task has, as far as that is known by now.
+// SetTotals sets the number of items and bytes of the task, as known so far.
 func (p *Progress) SetTotals(items, bytes int64) {
 	if p != nil {
 		k := p.task.Load()
@@ -110,21 +110,21 @@ func (p *Progress) Add(n int64) {
 	}
 }
 
-// AddItem counts an item that is done.
+// AddItem counts a finished item.
 func (p *Progress) AddItem() {
 	if p != nil {
 		p.task.Load().items.Increment()
 	}
 }
 
-// At names the current entry or item.
+// At sets the name of the current entry or item.
 func (p *Progress) At(name *string) {
 	if p != nil {
 		p.entry.Store(name)
 	}
 }
 
-// Count returns a reader that counts what is read from r. It passes reads on as they are.
+// Count returns a reader that counts the bytes read from r. It passes on reads unchanged.
 func (p *Progress) Count(r io.Reader) io.Reader {
 	if p == nil {
 		return r
@@ -143,7 +143,7 @@ func (c *countedReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// CountAt is Count for random access.
+// CountAt is like Count, for an io.ReaderAt.
 func (p *Progress) CountAt(r io.ReaderAt) io.ReaderAt {
 	if p == nil {
 		return r
@@ -162,8 +162,8 @@ func (c *countedReaderAt) ReadAt(b []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Follow returns a reader of r that finds out the current entry: it calls path, once that was given to entered, before
-// each read. So it costs nothing where entries are small, and an entry that takes long is shown.
+// Follow returns a reader of r that calls path before each read to show the current entry. path is set by calling
+// entered. Small entries, which need no read of their own, cost nothing.
 func (p *Progress) Follow(r io.Reader) (_ io.Reader, entered func(path func() string)) {
 	if p == nil {
 		return r, func(func() string) {}
@@ -186,7 +186,7 @@ func (f *followedReader) Read(b []byte) (int, error) {
 	return f.r.Read(b)
 }
 
-// line is how far the run is, in at most so many columns.
+// line describes the progress in at most width columns.
 func (p *Progress) line(width int) string {
 	s := p.task.Load().String()
 	name := p.entry.Load()
@@ -197,13 +197,13 @@ func (p *Progress) line(width int) string {
 	s += ": "
 	room := width - runewidth.StringWidth(s)
 	if cut := runewidth.StringWidth(shown) - room; cut > 0 {
-		// A path's end says more than its beginning.
+		// The end of a path is more useful than its beginning.
 		shown = runewidth.TruncateLeft(shown, cut+1, "…")
 	}
 	return runewidth.Truncate(s+shown, width, "…")
 }
 
-// task is something whose end may be known.
+// task is a task whose size may be known.
 type task struct {
 	items, bytes *pb.ProgressBar
 }
@@ -212,7 +212,7 @@ const (
 	countersElement = `{{counters . "%s of %s" "%[1]s"}}`
 	percentElement  = `{{percent . ", %.0f%%" ""}}`
 	speedElement    = `{{speed . ", %s/s" ", ? B/s"}}`
-	leftElement     = `{{rtime . ", %s left" ", %s" ""}}` // at the end, how long it took
+	leftElement     = `{{rtime . ", %s left" ", %s" ""}}` // at the end, the elapsed time
 	tookElement     = `{{rtime . "%.0s" ", %s" ""}}`
 )
 
@@ -233,7 +233,7 @@ func newTask(items, bytes int64) *task {
 	return &task{bar(items, ofItems), bar(bytes, ofBytes).Set(pb.Bytes, true)}
 }
 
-// finish makes String describe the task as a whole.
+// finish ends the task: String then describes all of it.
 func (k *task) finish() {
 	k.items.Finish()
 	k.bytes.Finish()
@@ -241,7 +241,7 @@ func (k *task) finish() {
 
 func (k *task) String() string {
 	for _, b := range []*pb.ProgressBar{k.items, k.bytes} {
-		// A file that grew: no time is left, rather than less than none.
+		// If the file grew, the remaining time is zero, not negative.
 		if total := b.Total(); total > 0 && b.Current() > total {
 			b.SetTotal(b.Current())
 		}

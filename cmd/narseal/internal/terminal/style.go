@@ -9,16 +9,16 @@ import (
 	"golang.org/x/term"
 )
 
-// A Style says how text looks on a stream: in color or not, and in lines of how many columns. The zero Style is that of a
-// file: no color, and lines of any length.
+// A Style describes how text looks on a stream: whether it has color, and the width of lines. The zero Style is for
+// files: no color, and lines of any length.
 type Style struct {
 	color bool
-	width int // 0: any
+	width int // 0: unlimited
 }
 
-// StyleOf returns the style of a stream of the program. A terminal gets color, unless NO_COLOR is set, CLICOLOR is 0 or TERM
-// is dumb. CLICOLOR_FORCE asks for it wherever the output goes. See no-color.org and bixense.com/clicolors. A writer around
-// the stream needs a method Unwrap.
+// StyleOf returns the style of a stream of the program. A terminal gets color, unless NO_COLOR is set, CLICOLOR is 0 or
+// TERM is dumb. CLICOLOR_FORCE asks for color on every stream. See no-color.org and bixense.com/clicolors. A writer
+// that wraps the stream needs a method Unwrap.
 func StyleOf(stream any) Style {
 	if w, ok := stream.(interface{ Unwrap() io.Writer }); ok {
 		return StyleOf(w.Unwrap())
@@ -57,7 +57,7 @@ func (s Style) paint(sgr, text string) string {
 	return "\x1b[" + sgr + "m" + text + "\x1b[0m"
 }
 
-// Verdict is text that says whether something is well.
+// Verdict colors the text of a good or bad result.
 func (s Style) Verdict(text string, good bool) string {
 	if good {
 		return s.paint(sgrGreen, text)
@@ -65,16 +65,16 @@ func (s Style) Verdict(text string, good bool) string {
 	return s.paint(sgrBold+";"+sgrRed, text)
 }
 
-// Faint is text that matters less.
+// Faint makes less important text faint.
 func (s Style) Faint(text string) string { return s.paint(sgrFaint, text) }
 
-// Command is text to be copied into a shell.
+// Command colors a command for a shell.
 func (s Style) Command(text string) string { return s.paint(sgrCyan, text) }
 
-// Heading is the heading of a list.
+// Heading makes the heading of a list bold.
 func (s Style) Heading(text string) string { return s.paint(sgrBold, text) }
 
-// kind is the kind of a message: error, warning, hint.
+// kind colors the kind of a message: error, warning, hint.
 func (s Style) kind(kind string) string {
 	switch kind {
 	case "error":
@@ -85,13 +85,14 @@ func (s Style) kind(kind string) string {
 	return s.paint(sgrCyan, kind)
 }
 
-// Width is the number of columns of a line, 0 if it may have any.
+// Width returns the number of columns of a line, or 0 if it is unlimited.
 func (s Style) Width() int { return s.width }
 
-// Fits reports whether text, without color, fits a line.
+// Fits reports whether text without color fits into a line.
 func (s Style) Fits(text string) bool { return s.width == 0 || runewidth.StringWidth(text) <= s.width }
 
-// Wrap breaks text between words, so that each line fits behind an indent. A longer word has a line of its own.
+// Wrap breaks text between words, so that each line fits after an indent. A word that is too long gets a line of its
+// own.
 func (s Style) Wrap(text string, indent int) []string {
 	if s.Fits(strings.Repeat(" ", indent) + text) {
 		return []string{text}

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/term"
 )
 
-// A Terminal writes messages to stderr, each in a line of its own. Its methods may be called by several goroutines at
-// once.
+// A Terminal writes messages to stderr, each on a line of its own. Several goroutines may call its methods at the same
+// time.
 type Terminal struct {
 	mu      sync.Mutex
 	stderr  io.Writer
@@ -22,43 +22,44 @@ type Terminal struct {
 	verbose bool
 	hints   []func(error) string
 	style   Style
-	mask    *strings.Replacer // what no message may contain; nil: nothing
+	mask    *strings.Replacer // removes secrets from messages; nil: there are none
 
-	progress *Progress // nil where none is shown
-	drawn    bool      // a line of progress stands on the terminal
-	midLine  bool      // an incomplete line of data stands there
-	ended    bool      // no line of progress may follow
+	progress *Progress // nil if no progress is shown
+	drawn    bool      // the progress line is on the terminal
+	midLine  bool      // an incomplete line of data is on the terminal
+	ended    bool      // the progress line must not be drawn again
 }
 
-// New returns a Terminal that writes to stderr. Each of hints says what can be done about errors of a package that
-// this one does not know; it returns the empty string for all others.
+// New returns a Terminal that writes to stderr. Each function in hints returns the hint for an error, or "" if it has
+// none. They know errors of packages that this package does not import.
 func New(stderr io.Writer, hints ...func(error) string) *Terminal {
 	return &Terminal{stderr: stderr, hints: hints, style: StyleOf(stderr)}
 }
 
-// Options say what a Terminal shows.
+// Options select what a Terminal shows.
 type Options struct {
 	Quiet    bool // no warnings
 	Verbose  bool // what was done
 	Progress Mode
 }
 
-// Configure sets the options, and begins to show progress if they ask for it. It is to be called once, before the
-// work.
+// Configure sets the options, and starts to show progress if they ask for it. It must be called at most once, before
+// the work begins.
 func (t *Terminal) Configure(o Options) {
 	t.quiet, t.verbose = o.Quiet, o.Verbose
 	t.startProgress(o.Progress)
 }
 
-// Mask replaces secrets in all messages: pairs of text and what replaces it. It is to be called once, before the work.
+// Mask replaces secrets in all messages. pairs are the arguments of [strings.NewReplacer]. It must be called at most
+// once, before the work begins.
 func (t *Terminal) Mask(pairs []string) {
 	if len(pairs) > 0 {
 		t.mask = strings.NewReplacer(pairs...)
 	}
 }
 
-// Error reports an error, or each of several that were joined, and what can be done about it. Work that was canceled is not
-// reported: the run ends for another reason.
+// Error prints an error, or each of several joined errors, and then hints. It skips errors of canceled work, because
+// the run then ends for another reason.
 func (t *Terminal) Error(err error) {
 	for _, e := range split(err) {
 		if errors.Is(e, context.Canceled) {
@@ -71,32 +72,32 @@ func (t *Terminal) Error(err error) {
 	}
 }
 
-// Errorf reports an error.
+// Errorf prints an error.
 func (t *Terminal) Errorf(format string, args ...any) { t.say("error", format, args...) }
 
-// Warnf reports what the user should know though the run goes on, unless it is to be quiet.
+// Warnf prints a warning, except with --quiet.
 func (t *Terminal) Warnf(format string, args ...any) {
 	if !t.quiet {
 		t.say("warning", format, args...)
 	}
 }
 
-// Infof reports what was done, if the user asked for that.
+// Infof prints what was done, only with --verbose.
 func (t *Terminal) Infof(format string, args ...any) {
 	if t.verbose {
 		t.line("narseal: %s", fmt.Sprintf(format, args...))
 	}
 }
 
-// Hintf says what can be done, unless the user wants no more than errors.
+// Hintf prints a hint, except with --quiet.
 func (t *Terminal) Hintf(format string, args ...any) {
 	if !t.quiet {
 		t.say("hint", format, args...)
 	}
 }
 
-// Stopped reports that a signal ends the run, and the state in which it leaves things, which may be empty. It does not
-// wait for a message that nobody reads.
+// Stopped reports that a signal ends the run, and the state that it leaves, which may be empty. It prints nothing if
+// another message blocks because nobody reads it.
 func (t *Terminal) Stopped(state string) {
 	if t.quiet || !t.mu.TryLock() {
 		return
@@ -114,7 +115,7 @@ func (t *Terminal) say(kind, format string, args ...any) {
 
 func (t *Terminal) line(format string, args ...any) { t.write("", fmt.Sprintf(format, args...)) }
 
-// write writes a line of a message after a prefix that is safe to print.
+// write writes a message on one line, after a prefix that is safe to print.
 func (t *Terminal) write(prefix, text string) {
 	if t.mask != nil {
 		text = t.mask.Replace(text)
@@ -126,7 +127,7 @@ func (t *Terminal) write(prefix, text string) {
 	fmt.Fprintln(t.stderr, prefix+Harmless(text))
 }
 
-// IsQuiet reports whether the user wants to see nothing but problems.
+// IsQuiet reports whether the user wants to see only problems.
 func (t *Terminal) IsQuiet() bool { return t.quiet }
 
 // IsTerminal reports whether a stream of the program is a terminal.
@@ -135,7 +136,7 @@ func IsTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// Stderr returns a writer for what goes to stderr as it is, such as help. See Beside.
+// Stderr returns a writer for text that goes to stderr unchanged, such as help. See Beside.
 func (t *Terminal) Stderr() io.Writer { return besideWriter{t.stderr, t} }
 
 // StderrIsTerminal reports whether stderr is a terminal.

@@ -20,8 +20,8 @@ func IsHarmless(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 }
 
-// Harmless returns s as one line that neither a terminal nor a reader of workflow logs interprets as a command: names
-// may contain any byte.
+// Harmless returns s as one line that neither a terminal nor a workflow runner interprets as a command, since names may
+// contain any byte.
 func Harmless(s string) string {
 	if IsHarmless(s) {
 		return s

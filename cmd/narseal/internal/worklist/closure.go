@@ -7,16 +7,17 @@ import (
 	"sync"
 )
 
-// MaxClosure bounds the paths of a closure, which take up to 40 bytes each, together with the paths outside that members
-// refer to.
+// MaxClosure is the maximum number of paths of a closure, including paths outside that members refer to. Each takes up
+// to 40 bytes.
 const MaxClosure = 1 << 22
 
-// Closure goes through the paths of roots and all that they refer to, directly or not, each once, and yields the hash
-// parts of those in shard. The first ones come at once, and the search goes on while they are worked on.
+// Closure visits the paths of roots and everything that they refer to, directly or indirectly, each once. It yields the
+// hash parts of those in shard. It yields the first ones immediately, and searches on while they are processed.
 //
-// references returns the base names that a path refers to; up to jobs calls run at the same time, and of as many the result
-// is in memory. It is called for the paths of all shards: no shard knows otherwise what the paths of another one lead to. An
-// error of it is yielded at the end, after everything that was found in spite of it. members gets the paths that are found.
+// references returns the base names that a path refers to. Up to jobs calls run at the same time, with up to as many
+// results in memory. It is called for the paths of all shards, since paths of other shards may lead to paths of this
+// one. If it returns an error, Closure finds as many other paths as it can, and yields the first error at the end. The
+// paths that are found are added to members.
 func Closure(ctx context.Context, roots *List, shard Shard, jobs int, references func(context.Context, Hash) ([]string, error), members *Members) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		c := &closure{members: members, shard: shard, yield: yield}
@@ -38,7 +39,7 @@ type closure struct {
 	yield   func(string, error) bool
 }
 
-// add notes a path, and reports whether the search goes on.
+// add adds a path, and reports whether the search continues.
 func (c *closure) add(h Hash) bool {
 	n, added := c.members.add(h)
 	if !added {
@@ -51,14 +52,14 @@ func (c *closure) add(h Hash) bool {
 	return !c.shard.Has(h) || c.yield(h.String(), nil)
 }
 
-// A found is what a path refers to.
+// A found is the result of a call of references.
 type found struct {
 	names []string
 	err   error
 }
 
-// search calls references for each member, in the order in which they are found. It returns the first error of that, and
-// whether the search has come to its end.
+// search calls references for each member, in the order in which they are found. It returns the first error, and
+// whether the search was completed.
 func (c *closure) search(ctx context.Context, jobs int, references func(context.Context, Hash) ([]string, error)) (failed error, ok bool) {
 	stopped, stop := context.WithCancel(ctx)
 	paths, results := make(chan Hash), make(chan found)
@@ -69,7 +70,7 @@ func (c *closure) search(ctx context.Context, jobs int, references func(context.
 		workers.Wait()
 	}()
 	for next, running, started := 0, 0, 0; ; {
-		var send chan<- Hash // nil: there is nothing to send
+		var send chan<- Hash // nil if there is nothing to send
 		h, more := c.members.at(next)
 		if more && running < jobs {
 			send = paths
@@ -104,7 +105,7 @@ func (c *closure) search(ctx context.Context, jobs int, references func(context.
 	}
 }
 
-// work calls references for paths until there are no more, or nobody wants the results.
+// work calls references for paths until there are no more or ctx ends.
 func work(ctx context.Context, paths <-chan Hash, results chan<- found, references func(context.Context, Hash) ([]string, error)) {
 	for h := range paths {
 		names, err := references(ctx, h)

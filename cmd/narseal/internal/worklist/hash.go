@@ -14,7 +14,7 @@ import (
 // hashSize is the size of a hash part in bytes: 32 characters of 5 bits.
 const hashSize = storepath.HashLen * 5 / 8
 
-// A Hash is the hash part of a store path. Its bytes have the order of the text.
+// A Hash is the hash part of a store path. Hashes sort like their texts.
 type Hash [hashSize]byte
 
 var values = func() (t [256]byte) {
@@ -29,7 +29,7 @@ func ParseHash(s string) (h Hash, err error) {
 	if err := storepath.CheckHash(s); err != nil {
 		return h, err
 	}
-	// 8 characters make 5 bytes.
+	// 8 characters encode 5 bytes.
 	for i := range storepath.HashLen / 8 {
 		var v uint64
 		for _, c := range []byte(s[8*i : 8*i+8]) {
@@ -42,7 +42,7 @@ func ParseHash(s string) (h Hash, err error) {
 	return h, nil
 }
 
-// String is the hash part as text.
+// String returns the hash part as text.
 func (h Hash) String() string {
 	var b [storepath.HashLen]byte
 	for i := range storepath.HashLen / 8 {
@@ -57,8 +57,8 @@ func (h Hash) String() string {
 	return string(b[:])
 }
 
-// A Shard is one of Count equal parts of the range of hash parts, in their order as text. Which shard a path is in
-// depends on its hash part alone. The zero Shard is the whole range.
+// A Shard is one of Count equal parts of the range of hash parts, ordered as text. The shard of a path depends only on
+// its hash part. The zero Shard is the whole range.
 type Shard struct{ Index, Count int }
 
 // Has reports whether a hash part is in the shard.
@@ -66,7 +66,7 @@ func (s Shard) Has(h Hash) bool {
 	if s.Count <= 1 {
 		return true
 	}
-	// The first 64 of 160 bits tell more shards apart than anybody has.
+	// The first 64 of 160 bits are enough for MaxShards shards.
 	part, _ := bits.Mul64(binary.BigEndian.Uint64(h[:]), uint64(s.Count))
 	return part == uint64(s.Index)
 }

@@ -15,19 +15,19 @@ import (
 	"narseal/nar/storepath"
 )
 
-// Limits of a list.
-// maxText bounds a list, in bytes after decompression: a server may send empty lines, or one path, for ever. The paths of
-// all of nixpkgs take a few hundred megabytes. Tests lower it.
+// Limits of a list. maxText is the maximum size of a list in bytes, after decompression, since a server may send empty
+// lines or one path without end. The paths of all of nixpkgs take a few hundred megabytes. Tests lower it.
 var maxText int64 = 4 << 30
 
 const (
-	// maxLine bounds a line, in bytes. A store path takes at most 4,340.
+	// maxLine is the maximum length of a line, in bytes. A store path takes at most 4,340.
 	maxLine = 1 << 16
-	// MaxPaths bounds the different paths of a run, which take 20 to 40 bytes each. A shard counts its own only.
+	// MaxPaths is the maximum number of different paths of a run. Each takes 20 to 40 bytes. A shard counts only its
+	// own paths.
 	MaxPaths = 1 << 26
 )
 
-// A LineError is a line that is no path.
+// A LineError is the error of a line that is not a path.
 type LineError struct {
 	Name string // of the list
 	Line int
@@ -40,16 +40,16 @@ func (e *LineError) Error() string {
 }
 func (e *LineError) Unwrap() error { return e.Err }
 
-// A List collects paths, each once. Its zero value is empty and takes the paths of all shards.
+// A List is a set of paths. Its zero value is empty and accepts the paths of all shards.
 type List struct {
-	Shard  Shard // of which paths are kept
-	Found  int   // paths of all shards that were read, some of them twice
+	Shard  Shard // only its paths are kept
+	Found  int   // paths of all shards that were read, including duplicates
 	hashes []Hash
-	sorted int // as many from the start are sorted, and each there once
+	sorted int // the first sorted hashes are in order and have no duplicates
 }
 
-// Read adds the paths of a list: one per line, as a store path, its base name or its hash part; # starts a comment.
-// The list may be compressed. It is read to its end: a list that was cut off, or has a line that is no path, is an error.
+// Read adds the paths of a list: one per line, as a store path, its base name or its hash part; # starts a comment. The
+// list may be compressed. It is read to its end. A truncated list, or a line that is not a path, is an error.
 func (l *List) Read(r io.Reader, name string) error {
 	in := bufio.NewReader(r)
 	if head, err := in.Peek(1); err == io.EOF && len(head) == 0 {
@@ -81,7 +81,7 @@ func (l *List) Read(r io.Reader, name string) error {
 		}
 		h, err := parsePath(string(text))
 		if err != nil && lines.Err() != nil {
-			break // the list ends in the middle of this line
+			break // the decompressed list ends in this line
 		}
 		if err != nil {
 			return &LineError{name, n, clip(string(text)), err}
@@ -130,7 +130,7 @@ func (l *List) Add(h Hash) error {
 		return nil
 	}
 	if n := len(l.hashes); n == cap(l.hashes) && n > 2*l.sorted {
-		l.compact() // a list that repeats itself does not grow
+		l.compact() // repeated paths do not use more memory
 	}
 	if len(l.hashes) >= MaxPaths {
 		if l.compact(); len(l.hashes) >= MaxPaths {
@@ -150,19 +150,19 @@ func (l *List) compact() {
 	l.sorted = len(l.hashes)
 }
 
-// Len is the number of paths.
+// Len returns the number of paths.
 func (l *List) Len() int {
 	l.compact()
 	return len(l.hashes)
 }
 
-// All goes through the paths in their order.
+// All returns the paths in order.
 func (l *List) All() iter.Seq[Hash] {
 	l.compact()
 	return slices.Values(l.hashes)
 }
 
-// clip shortens what comes from a file for a message.
+// clip shortens text from a file for a message.
 func clip(s string) string {
 	if len(s) > 300 {
 		return s[:300] + "…"
@@ -170,7 +170,7 @@ func clip(s string) string {
 	return s
 }
 
-// IsPath reports whether s names a path, as a line of a list does.
+// IsPath reports whether s names a path in the form of a line of a list.
 func IsPath(s string) bool {
 	_, err := parsePath(s)
 	return err == nil

@@ -7,14 +7,14 @@ import (
 	"sync"
 )
 
-// Members are the paths that a closure was found to have. The search believes what the cache says of references; a path
-// that is worked on is checked, and what it really refers to must be a member, too. A nil Members requires nothing.
+// Members holds the paths of a closure. The search trusts the references that the cache states. When a path is
+// processed, its narinfo is checked, and its references must then be members, too. A nil Members requires nothing.
 //
-// What the search could not find out of a path is doubted. If the path is worked on, that settles it: the path fails, is
-// missing, or what it refers to is required. Otherwise nobody knows what else belongs to the closure.
+// If the search cannot read the references of a path, the path is doubted. Processing it settles that: the path fails, is
+// missing, or its references are required. A doubt that is left means that more paths may belong to the closure.
 type Members struct {
 	mu      sync.Mutex
-	paths   *set     // that were found or are required
+	paths   *set     // paths that were found or are required
 	found   []uint32 // their numbers, in the order in which they were found
 	isFound numbers
 	doubted numbers
@@ -22,16 +22,16 @@ type Members struct {
 	doubts  []Doubt // the first ones, at most maxDoubts
 }
 
-// A Doubt is a path of which the search does not know what it refers to, and why.
+// A Doubt is a path whose references the search does not know, and why.
 type Doubt struct {
 	Hash   Hash
 	Reason string
 }
 
-// maxDoubts is how many Doubts Members remembers with their reasons. The others are counted.
+// maxDoubts bounds the Doubts that Members keeps with their reasons. All are counted.
 const maxDoubts = 1 << 10
 
-// numbers are the numbers of paths, a bit for each. The last bits may be missing.
+// numbers is a set of the numbers of paths, as bits. The last words may be missing.
 type numbers []uint64
 
 func (n *numbers) add(i int) {
@@ -43,11 +43,11 @@ func (n *numbers) add(i int) {
 
 func (n numbers) has(i int) bool { return i/64 < len(n) && n[i/64]&(1<<(i%64)) != 0 }
 
-// NewMembers returns Members without a path.
+// NewMembers returns empty Members.
 func NewMembers() *Members { return &Members{paths: newSet()} }
 
-// add notes a path that was found. It returns whether it was found for the first time, and how many paths there are with
-// those that are required.
+// add adds a path that was found. It returns whether it was found for the first time, and the number of all paths that
+// were found or are required.
 func (m *Members) add(h Hash) (n int, added bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -60,7 +60,7 @@ func (m *Members) add(h Hash) (n int, added bool) {
 	return m.paths.len(), true
 }
 
-// at returns the path that was found as number i, from 0, if there are as many.
+// at returns the path that was found as number i, from 0, if there is one.
 func (m *Members) at(i int) (Hash, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -70,8 +70,8 @@ func (m *Members) at(i int) (Hash, bool) {
 	return m.paths.at(int(m.found[i])), true
 }
 
-// Require notes what a member refers to: base names. It may be called while the search goes on, by many goroutines at
-// once.
+// Require records that these base names, the references of a member, must be members. Several goroutines may call it at
+// the same time, and during the search.
 func (m *Members) Require(references []string) error {
 	if m == nil {
 		return nil
@@ -90,7 +90,7 @@ func (m *Members) Require(references []string) error {
 	return nil
 }
 
-// Doubt notes why the search does not know what a path that it has found refers to.
+// Doubt records why the search does not know the references of a path.
 func (m *Members) Doubt(h Hash, reason string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,7 +104,7 @@ func (m *Members) Doubt(h Hash, reason string) {
 	}
 }
 
-// Settle notes that the work on a path has ended.
+// Settle records that a path was processed.
 func (m *Members) Settle(h Hash) {
 	if m == nil {
 		return
@@ -116,7 +116,7 @@ func (m *Members) Settle(h Hash) {
 	}
 }
 
-// Doubts returns the paths that are doubted and were not worked on, and how many there are: not all are listed.
+// Doubts returns the doubted paths that were not processed, and their number: only the first ones are listed.
 func (m *Members) Doubts() (list []Doubt, n int) {
 	if m == nil {
 		return nil, 0

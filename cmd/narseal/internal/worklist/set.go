@@ -2,8 +2,8 @@ package worklist
 
 import "hash/maphash"
 
-// A set of hash parts takes 25 to 30 bytes for each, and 5 more while it grows. It numbers them. A cache can choose them,
-// but not where they are put.
+// A set numbers hash parts. Each takes 25 to 30 bytes, and 5 more while the set grows. A cache chooses the hash parts,
+// but cannot choose their slots, since they are hashed with a random seed.
 type set struct {
 	chunks [][]Hash // in the order in which they were added; all but the last are full
 	used   int
@@ -18,10 +18,10 @@ const (
 
 func newSet() *set { return &set{slots: make([]uint32, minSlots), seed: maphash.MakeSeed()} }
 
-// at returns what was added as number i, from 0.
+// at returns the hash part that was added as number i, from 0.
 func (s *set) at(i int) Hash { return s.chunks[i/chunkSize][i%chunkSize] }
 
-// add adds h, and returns its number and whether it was not there.
+// add adds h, and returns its number and whether it is new.
 func (s *set) add(h Hash) (i int, added bool) {
 	slot := s.find(h)
 	if *slot != 0 {
@@ -46,7 +46,7 @@ func (s *set) index(h Hash) (i int, ok bool) {
 	return int(slot) - 1, slot != 0
 }
 
-// find returns the slot of h, or the free one where it belongs.
+// find returns the slot of h, or the free slot for it.
 func (s *set) find(h Hash) *uint32 {
 	for i := maphash.Bytes(s.seed, h[:]); ; i++ {
 		slot := &s.slots[i&uint64(len(s.slots)-1)]

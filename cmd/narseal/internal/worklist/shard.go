@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// MaxShards bounds the number of shards.
+// MaxShards is the maximum number of shards.
 const MaxShards = 1 << 20
 
-// variables are those by which a scheduler numbers the tasks of an array: the number of this task, that of the first one,
-// and how many there are.
+// variables holds the names of a scheduler's environment variables for the tasks of an array: the number of this task,
+// the number of the first task, and the number of tasks.
 type variables struct{ index, first, count string }
 
-// schedulers are Kubernetes (Indexed Job, which does not say how many tasks it has), AWS Batch (array job) and Slurm (job
-// array, whose first task need not be number 0).
+// schedulers lists Kubernetes (Indexed Job, which does not tell the number of tasks), AWS Batch (array job) and Slurm
+// (job array, whose first task need not be number 0).
 var schedulers = []variables{
 	{index: "JOB_COMPLETION_INDEX"},
 	{index: "AWS_BATCH_JOB_ARRAY_INDEX", count: "AWS_BATCH_JOB_ARRAY_SIZE"},
 	{index: "SLURM_ARRAY_TASK_ID", first: "SLURM_ARRAY_TASK_MIN", count: "SLURM_ARRAY_TASK_COUNT"},
 }
 
-// ParseShard reads I/N: shard I, from 0, of N. auto/N takes I from the scheduler that has started the program.
+// ParseShard parses I/N: shard I, from 0, of N. auto/N gets I from the scheduler that started the program.
 func ParseShard(s string, lookup func(string) (string, bool)) (Shard, error) {
 	index, count, ok := strings.Cut(s, "/")
 	if !ok {
@@ -47,7 +47,7 @@ func ParseShard(s string, lookup func(string) (string, bool)) (Shard, error) {
 	return Shard{i, n}, nil
 }
 
-// parseNumber reads a number of digits alone.
+// parseNumber parses a number that consists only of digits.
 func parseNumber(s string) (int, error) {
 	if s == "" || len(s) > 9 || strings.Trim(s, "0123456789") != "" {
 		return 0, strconv.ErrSyntax
@@ -55,7 +55,7 @@ func parseNumber(s string) (int, error) {
 	return strconv.Atoi(s)
 }
 
-// scheduled returns the number of this task of n, and for messages where it is from.
+// scheduled returns the number of this task of n, and, for messages, the name of the variable that it comes from.
 func scheduled(lookup func(string) (string, bool), n int) (index int, from string, err error) {
 	var names []string
 	for _, v := range schedulers {
@@ -82,8 +82,8 @@ func scheduled(lookup func(string) (string, bool), n int) (index int, from strin
 	return index, " (from " + strings.Join(names, ", ") + ")", nil
 }
 
-// task returns the number of this task of n, from 0. An array of another size is an error: its tasks have other numbers,
-// as when only those that failed are started again, or they are not all of the work.
+// task returns the number of this task of n, from 0. An array of another size is an error. For example, if only failed
+// tasks are started again, their numbers may differ, and they are not all of the work.
 func (v *variables) task(lookup func(string) (string, bool), n int) (int, error) {
 	number := func(name string, missing int) (int, error) {
 		text, ok := lookup(name)

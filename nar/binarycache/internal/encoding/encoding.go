@@ -14,40 +14,41 @@ import (
 	"narseal/nar/compression"
 )
 
-// Header is the attribute that says how an object is compressed.
+// Header is the attribute with the compression of an object.
 const Header = "Content-Encoding"
 
-// CheckNone returns an error if a client would decode a NAR with this header before it decompresses it as its narinfo says.
+// CheckNone returns an error if a client would decode a NAR because of this header, before it decompresses the NAR
+// according to its narinfo.
 func CheckNone(header string) error {
 	switch strings.ToLower(header) {
-	case "", "identity", "aws-chunked": // the last is of how it was uploaded
+	case "", "identity", "aws-chunked": // aws-chunked describes only the upload
 		return nil
 	}
-	return fmt.Errorf("it has a %s, which Nix decodes first: a NAR is compressed as its narinfo says", Header)
+	return fmt.Errorf("it has a %s, which Nix would decode: a NAR may be compressed only as its narinfo says", Header)
 }
 
-// An Encoding is how a narinfo or a listing is compressed in the store. A client that reads it over HTTP decompresses it
-// by the attribute, or by the magic number.
+// An Encoding is the compression of a narinfo or a listing in the store. A client that reads the object over HTTP
+// decompresses it according to the attribute or to the magic number.
 type Encoding string
 
-// Brotli has no magic number. The others are as package compression calls them.
+// Brotli has no magic number. Other encodings have the names of package compression.
 const (
 	Plain  Encoding = ""
 	Brotli Encoding = "br"
 )
 
 const (
-	// maxMemory is what decompressing one object may take, in bytes: xz -6 and zstd -19 take less. Narinfos are small, and
-	// a cache may have any number of them that ask for windows of 128 MiB.
+	// maxMemory is the maximum memory for decompressing one object, in bytes. xz -6 and zstd -19 need less. Narinfos
+	// are small, but a cache may have any number of them that request windows of 128 MiB.
 	maxMemory = 16 << 20
-	little    = 1 << 20 // is not counted
-	// allMemory is what all objects that are decompressed at the same time may take.
+	little    = 1 << 20 // up to this size, memory is not counted
+	// allMemory is the maximum memory for all objects that are decompressed at the same time.
 	allMemory = 32 << 20
 )
 
 var memory = semaphore.NewWeighted(allMemory)
 
-// limited is a reader that gives back what it took of memory.
+// limited is a reader that returns its memory when it is closed.
 type limited struct {
 	io.ReadCloser
 	taken int64
@@ -60,12 +61,12 @@ func (l *limited) Close() error {
 	return err
 }
 
-// NewReader decompresses an object of at most size bytes whose attribute is header. Closing the reader does not close r. It waits while other
-// readers take much memory.
+// NewReader returns a reader that decompresses an object of at most size bytes. header is the object's
+// Content-Encoding. NewReader waits while other readers use too much memory. Closing the reader does not close r.
 func NewReader(r io.Reader, header string, size int64) (io.ReadCloser, Encoding, error) {
 	switch lower := strings.ToLower(strings.TrimSpace(header)); lower {
 	case "", "identity", "zstd", "gzip", "x-gzip", "xz", "bzip2":
-		// The magic number is what counts: a proxy may have decompressed it, and left the header.
+		// The magic number decides, since a proxy may have decompressed the object and left the header.
 		var taken int64
 		dec, c, err := compression.DecompressWith(r, size, func(n int64) error {
 			if n > maxMemory {
@@ -75,7 +76,7 @@ func NewReader(r io.Reader, header string, size int64) (io.ReadCloser, Encoding,
 				return nil
 			}
 			taken = n
-			return memory.Acquire(context.Background(), n) // what others take ends soon
+			return memory.Acquire(context.Background(), n) // other readers return their memory soon
 		})
 		if err != nil {
 			memory.Release(taken)
@@ -92,7 +93,7 @@ func NewReader(r io.Reader, header string, size int64) (io.ReadCloser, Encoding,
 	}
 }
 
-// A brotliReader says of what its errors are, and that an end in the middle is none.
+// A brotliReader adds context to errors, and returns io.ErrUnexpectedEOF for a truncated stream.
 type brotliReader struct{ r *brotli.Reader }
 
 func (b *brotliReader) Read(p []byte) (int, error) {
@@ -117,7 +118,8 @@ func (e Encoding) Encode(text []byte) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// NewWriter compresses to w. What is compressed is small, and so are the window and the tables.
+// NewWriter returns a writer that compresses to w. It uses a small window and small tables, since the objects are
+// small.
 func (e Encoding) NewWriter(w io.Writer) (io.WriteCloser, error) {
 	o := compression.Options{Workers: 1}
 	switch c := compression.Type(e); c {
@@ -131,5 +133,5 @@ func (e Encoding) NewWriter(w io.Writer) (io.WriteCloser, error) {
 	return compression.Compress(w, compression.Type(e), o)
 }
 
-// ReadOnly reports whether Encode has no compressor for it.
+// ReadOnly reports whether there is no compressor for the encoding.
 func (e Encoding) ReadOnly() bool { return compression.Type(e).ReadOnly() }

@@ -9,22 +9,21 @@ import (
 	"strings"
 )
 
-// Limits of a listing (HASH.ls), so that reading one takes at most 4 MiB of memory, however large it is.
+// Limits for a listing (HASH.ls). With them, reading one takes at most 4 MiB of memory.
 const (
 	MaxSize   = 256 << 20 // bytes of its text
-	maxString = 32 << 10  // bytes of a string as it stands in the text: a target of 4,095 bytes, escaped
+	maxString = 32 << 10  // bytes of a string in the text, such as an escaped target of 4,095 bytes
 	maxName   = 255       // bytes of an entry's name
 	maxDepth  = 1 << 15   // open objects and arrays; a directory is two objects
 )
 
-// A renamer applies rules to the listing of a NAR while it passes. A listing is JSON and names each entry of a NAR
-// with its type, its size, its target and where in the NAR its contents begin:
+// A renamer applies rules to the listing of a NAR as a stream. A listing is JSON. It has the type, size, target and
+// contents' offset of each entry of a NAR:
 //
 //	{"version":1,"root":{"type":"directory","entries":{"NAME":{"type":"regular","size":3,"narOffset":400}, …}}}
 //
-// The rules change no length, so only strings change. Offsets would change if an entry moved to another place among its
-// siblings: that is the error moved, and also the one where the entries of a directory do not stand in the order of the
-// NAR, which is that of their names.
+// The rules do not change lengths, so only strings change. Offsets would change if an entry moved among its siblings.
+// In that case, moved is set, and also if the entries of a directory are not sorted by name, as they are in the NAR.
 type renamer struct {
 	r       *bufio.Reader
 	w       *bufio.Writer
@@ -35,14 +34,14 @@ type renamer struct {
 	moved   error
 }
 
-// A frame is an object or array whose end was not read yet.
+// A frame is an open object or array.
 type frame struct {
 	end  byte // '}' or ']'
 	role role
 	last [2]string
 }
 
-// A role says what a value of a listing is.
+// A role is the meaning of a value in a listing.
 type role byte
 
 const (
@@ -52,7 +51,7 @@ const (
 	isEntries // the entries of a directory
 )
 
-// Rename copies a listing from r to w with the rules applied, and says whether they changed anything.
+// Rename copies a listing from r to w with the rules applied, and reports whether they changed anything.
 func Rename(w io.Writer, r io.Reader, rename func(string) string) (changed bool, err error) {
 	l := &renamer{r: bufio.NewReader(r), w: bufio.NewWriter(w), rename: rename}
 	if err := l.run(); err != nil {
@@ -67,7 +66,7 @@ func Rename(w io.Writer, r io.Reader, rename func(string) string) (changed bool,
 	return l.changed, l.w.Flush()
 }
 
-// run reads one value and all that is in it.
+// run reads one value with all nested values.
 func (l *renamer) run() error {
 	if err := l.value(isTop); err != nil {
 		return err
@@ -144,7 +143,7 @@ func (l *renamer) value(role role) error {
 	}
 }
 
-// member reads what follows a comma.
+// member reads the next member or element after a comma.
 func (l *renamer) member() error {
 	if l.stack[len(l.stack)-1].end == ']' {
 		return l.value(isOther)
@@ -163,7 +162,7 @@ func (l *renamer) member() error {
 	return l.value(role)
 }
 
-// key reads a key, whose first quote was read, and its colon. It returns what the value is.
+// key reads a key, whose first quote was already read, and its colon. It returns the role of the value.
 func (l *renamer) key() (role, error) {
 	names, err := l.str()
 	if err != nil {
@@ -188,7 +187,7 @@ func (l *renamer) key() (role, error) {
 	return isOther, nil
 }
 
-// order compares a name, as it was and as it is now, with that of the entry before it.
+// order compares the old and the new name of an entry with those of the entry before it.
 func (l *renamer) order(f *frame, names [2]string) error {
 	if len(names[0]) > maxName {
 		return fmt.Errorf("a name of %d bytes, at most %d are allowed", len(names[0]), maxName)
@@ -203,7 +202,8 @@ func (l *renamer) order(f *frame, names [2]string) error {
 	return nil
 }
 
-// str reads a string, whose first quote was read, and writes it with the rules applied. It returns both.
+// str reads a string, whose first quote was already read, and writes it with the rules applied. It returns the old and
+// the new string.
 func (l *renamer) str() (names [2]string, err error) {
 	b := l.buf[:0]
 	defer func() { l.buf = b }()
@@ -219,7 +219,7 @@ func (l *renamer) str() (names [2]string, err error) {
 			return names, unexpected(c)
 		}
 		b = append(b, c)
-		if c == '\\' { // what follows does not end the string
+		if c == '\\' { // the next byte does not end the string
 			if c, err = l.r.ReadByte(); err != nil {
 				return names, err
 			}
@@ -257,7 +257,7 @@ func unquote(text string) (s string, err error) {
 	return s, err
 }
 
-// literal reads what begins with c and is no string, object or array.
+// literal reads a value that begins with c and is not a string, object or array.
 func (l *renamer) literal(c byte) error {
 	const longest = 40
 	b := []byte{c}
@@ -284,7 +284,7 @@ func (l *renamer) literal(c byte) error {
 	return nil
 }
 
-// isCount reports whether b is the usual form of a size or an offset. Most literals are.
+// isCount reports whether b is a size or an offset in its usual form, like most literals.
 func isCount(b []byte) bool {
 	for _, c := range b {
 		if c < '0' || c > '9' {
@@ -294,7 +294,7 @@ func isCount(b []byte) bool {
 	return b[0] != '0' || len(b) == 1
 }
 
-// token reads and writes the next byte that is no blank.
+// token reads and writes bytes up to the next one that is not white space, and returns that.
 func (l *renamer) token() (byte, error) {
 	for {
 		c, err := l.r.ReadByte()

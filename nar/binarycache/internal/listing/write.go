@@ -13,22 +13,22 @@ import (
 	"narseal/nar"
 )
 
-// A Style is the order in which the members of an object stand. Nix reads either.
+// A Style is the order of the members of an object. Nix accepts either.
 type Style bool
 
 const (
-	Sorted Style = false // by their names, as Nix has written them since 2.10
-	Older  Style = true  // the version first, as Nix wrote them before
+	Sorted Style = false // sorted by name, as written since Nix 2.10
+	Older  Style = true  // the version first, as written by older Nix
 )
 
-// StyleOf is the style of a listing that begins with text.
+// StyleOf returns the style of a listing that begins with text.
 func StyleOf(text []byte) Style {
 	const older = `{"version"`
 	return Style(len(text) >= len(older) && string(text[:len(older)]) == older)
 }
 
-// Write writes the listing of the NAR that r has, and reads that to its end. An entry whose name or target is not UTF-8
-// cannot be listed.
+// Write writes the listing of the NAR in r, and reads the NAR to its end. It returns an error if the name or target of
+// an entry is not UTF-8.
 func Write(w io.Writer, r io.Reader, style Style) error {
 	l := &writer{w: bufio.NewWriter(w), style: style}
 	if err := l.run(nar.NewReader(r)); err != nil {
@@ -38,10 +38,10 @@ func Write(w io.Writer, r io.Reader, style Style) error {
 }
 
 type writer struct {
-	w     *bufio.Writer // whose errors stick
+	w     *bufio.Writer // its errors are sticky
 	style Style
 	depth int  // of open directories
-	first bool // nothing is written in the innermost directory
+	first bool // no entry was written yet in the innermost directory
 }
 
 func (l *writer) run(r *nar.Reader) error {
@@ -90,7 +90,8 @@ func (l *writer) leave(depth int) {
 	}
 }
 
-// entry writes an entry, or the beginning of a directory. offset is that of a file's contents in the NAR, in bytes.
+// entry writes an entry, or the beginning of a directory. offset is the offset of a file's contents in the NAR, in
+// bytes.
 func (l *writer) entry(e *nar.Entry, offset int64) (err error) {
 	executable := ""
 	switch e.Type {
@@ -130,7 +131,7 @@ func (l *writer) entry(e *nar.Entry, offset int64) (err error) {
 
 var errNotUTF8 = errors.New("not UTF-8, which JSON needs")
 
-// string writes a string of JSON. As Nix does, it escapes only what it must.
+// string writes a JSON string. Like Nix, it escapes only the characters that require it.
 func (l *writer) string(s []byte) error {
 	if !utf8.Valid(s) {
 		return errNotUTF8
@@ -150,7 +151,7 @@ func (l *writer) string(s []byte) error {
 	return l.w.WriteByte('"')
 }
 
-// escape is a control character.
+// escape returns the escape sequence of a control character.
 func escape(c byte) string {
 	switch c {
 	case '\b':

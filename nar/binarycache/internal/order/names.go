@@ -8,7 +8,7 @@ import (
 	"narseal/nar/binarycache/internal/spill"
 )
 
-// Names maps NARs to their new names, if that is Wanted. Each takes about 60 bytes of memory; the rest is in a file.
+// Names maps NARs to their new names, if Wanted is set. Each takes about 60 bytes of memory; the rest is in a file.
 type Names struct {
 	mu     sync.Mutex
 	Wanted bool

@@ -1,4 +1,4 @@
-// Package order decides in which order narinfos are written.
+// Package order determines the order in which narinfos are written.
 package order
 
 import (
@@ -17,26 +17,26 @@ import (
 // An Order ensures that narinfos are written only after those that they refer to, among the paths of a run. It is for
 // runs that write narinfos with new names: to another cache, or for renamed paths.
 //
-//   - A worker that finds references to paths that no worker has begun does those first.
+//   - If a path refers to paths that no worker has begun, the worker processes those first.
 //   - If a path is done before its references, its narinfo is parked, and the worker continues with another path. So no
 //     worker waits for another: the one that finishes the last reference writes the narinfo.
 //   - A path that fails does not hold up the paths that refer to it: they are written, with a warning. They are no
 //     worse off than in a cache that never had the path.
 //   - Under rules, two paths may come to refer to each other. Narinfos that still wait at the end are written then.
 //
-// For each path, its hash and its progress are kept: about 50 bytes. A parked path also keeps the hashes of the
-// references that it waits for; its narinfo is in a spill buffer.
+// For each path, its hash and its progress are kept: about 50 bytes. A parked path takes about 150 more, however many
+// references it waits for: they are in a spill buffer, with its narinfo.
 type Order struct {
-	// Ahead says that workers may handle references before their turn, and Open that this includes those that were not
-	// listed.
+	// Ahead says that workers may process references before their turn. Open says that this includes paths that were
+	// not listed.
 	Ahead, Open bool
 
 	mu      sync.Mutex
 	over    bool // no path is parked any more
 	paths   map[Key]Progress
-	waiting map[Key][]*Parked // for a path
+	waiting map[Key][]*Parked // by the path that they wait for
 	parked  int
-	text    spill.Buffer // texts of the parked paths
+	text    spill.Buffer // texts and references of the parked paths
 }
 
 // New returns an Order. open returns a file for the texts of parked paths; it may be nil.
@@ -56,9 +56,9 @@ const (
 	unknown Progress = iota
 	listed
 	begun
-	begunListed // listed after the work on it had begun
-	Settled     // written, or found to be there, or left out
-	Absent      // not in the cache, as far as the run knows
+	begunListed // listed after the work on it began
+	Settled     // written, found to exist, or left out
+	Absent      // not in the cache, as far as is known
 	Failed
 )
 
@@ -68,9 +68,9 @@ func (p Progress) waitedFor() bool { return p == listed || p == begun || p == be
 // A Parked path waits for others.
 type Parked struct {
 	Key
-	refs   []Key // that are not Settled
-	offset int64 // of its text, in bytes
-	size   int
+	offset int64 // of its text, in bytes; its references follow the text
+	size   int   // of its text
+	refs   int   // number of references, from the first on, that may not be Settled
 }
 
 // KeyOf returns the Key in the name of a narinfo or in a base name.
@@ -85,7 +85,7 @@ func KeyOf(name string) (k Key) {
 // InfoName returns the name of the narinfo.
 func (k Key) InfoName() string { return nixbase32.EncodeToString(k[:]) + narinfo.Suffix }
 
-// List records that a path was listed, and reports whether to work on it: it may be done already.
+// List records that a path was listed, and reports whether it still needs work.
 func (o *Order) List(name string) bool {
 	if o == nil || !o.Ahead {
 		return true
@@ -155,20 +155,36 @@ func (o *Order) settle(k Key, p Progress) (ready []*Parked) {
 	return ready
 }
 
-// wait makes a path wait for the next of its references that is not settled. It returns false if there is none.
+// keysAtOnce is how many references are read at a time.
+const keysAtOnce = 64
+
+// wait makes a path wait for the last of its references that is not settled. It returns false if there is none, or if they
+// cannot be read: then its text cannot be read either.
 func (o *Order) wait(p *Parked) bool {
-	for len(p.refs) > 0 {
-		k := p.refs[len(p.refs)-1]
-		if o.paths[k].waitedFor() {
-			o.waiting[k] = append(o.waiting[k], p)
-			return true
+	var keys [keysAtOnce]Key
+	var b [keysAtOnce * len(Key{})]byte
+	for p.refs > 0 {
+		n := min(p.refs, keysAtOnce)
+		first := p.offset + int64(p.size) + int64(p.refs-n)*int64(len(Key{}))
+		if got, err := o.text.ReadAt(b[:n*len(Key{})], first); got < n*len(Key{}) && err != nil {
+			return false
 		}
-		p.refs = p.refs[:len(p.refs)-1]
+		for i := range n {
+			copy(keys[i][:], b[i*len(Key{}):])
+		}
+		for ; n > 0; n-- {
+			if k := keys[n-1]; o.paths[k].waitedFor() {
+				o.waiting[k] = append(o.waiting[k], p)
+				return true
+			}
+			p.refs--
+		}
 	}
 	return false
 }
 
-// Park parks a path, if it has to wait and Rest was not called before. text is what is needed to finish it.
+// Park parks a path if it has to wait and Rest was not called before, and reports whether it did. text is the data for
+// finishing the path; Park may append to it.
 func (o *Order) Park(k Key, refs []Key, text []byte) (bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -176,7 +192,10 @@ func (o *Order) Park(k Key, refs []Key, text []byte) (bool, error) {
 	if len(refs) == 0 || o.over {
 		return false, nil
 	}
-	p := &Parked{Key: k, refs: refs, offset: o.text.Size(), size: len(text)}
+	p := &Parked{Key: k, offset: o.text.Size(), size: len(text), refs: len(refs)}
+	for _, r := range refs {
+		text = append(text, r[:]...)
+	}
 	if _, err := o.text.Write(text); err != nil {
 		return false, err
 	}
@@ -235,7 +254,8 @@ func (o *Order) Failures(refs []Key) (names []string) {
 	return names
 }
 
-// Expect records paths that will be worked on later: in place, the renamed ones, after all others.
+// Expect records paths that will be processed later, such as renamed paths, which are written after all others in
+// place.
 func (o *Order) Expect(keys []Key) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// A body reads an object. If the connection breaks, it goes on where it was, with the same version of the object.
+// A body reads an object. If the connection breaks, it continues at the same offset, with the same version of the
+// object.
 type body struct {
 	ctx     context.Context
 	store   *Store
@@ -17,13 +18,13 @@ type body struct {
 	first   *Answer
 	now     io.ReadCloser
 	offset  int64    // in the object, in bytes
-	broken  int      // how often, without enough progress in between
-	bad     int      // how often in a row by what is not HTTP
-	since   int64    // bytes since it broke last
-	skip    int64    // bytes that come again, because the server knows no ranges
+	broken  int      // number of breaks without enough progress in between
+	bad     int      // number of breaks in a row by data that is not HTTP
+	since   int64    // bytes since the last break
+	skip    int64    // bytes that are sent again, because the server does not support ranges
 	skipped []byte   // a buffer for them
-	total   progress // of all bytes, those that come again included
-	recent  progress // of the last patience
+	total   progress // of all bytes, including those that are sent again
+	recent  progress // since the last patience was over
 	err     error
 }
 
@@ -51,7 +52,8 @@ const (
 	patience = 5 * time.Minute
 )
 
-// enough is the progress in bytes after which a break is forgiven. A server that sends little each time is given up.
+// enough is the progress in bytes after which an earlier break no longer counts. Reading fails if a server sends only a
+// little each time.
 const enough = 1 << 20
 
 func (b *body) Read(p []byte) (int, error) {
@@ -61,7 +63,7 @@ func (b *body) Read(p []byte) (int, error) {
 		switch {
 		case b.err != nil || again && err == nil:
 		case err == nil || n > 0:
-			return n, nil // the error comes again
+			return n, nil // the next Read returns the error again
 		case err == io.EOF && b.skip == 0 && (b.first.Size < 0 || b.offset == b.first.Size):
 			b.err = io.EOF
 			b.store.transport.note(b.kind, false)
@@ -113,7 +115,7 @@ func (b *body) fail(err error) error {
 	return b.store.fail("read", b.first.Name, fmt.Errorf("offset %d: %w", b.offset, err))
 }
 
-// resume goes on after the connection broke by why.
+// resume continues after the connection broke. why is the reason.
 func (b *body) resume(why error) error {
 	if err := b.ctx.Err(); err != nil {
 		return err

@@ -11,35 +11,35 @@ import (
 	"time"
 )
 
-// A conn is an error when nothing comes or goes for some time, or next to nothing for longer. Time in which nobody
-// reads from it does not count.
+// A conn fails if no byte is transferred for some time, or too few bytes for a longer time. Time in which nobody reads
+// from it does not count.
 type conn struct {
 	net.Conn
 	silence time.Duration
 	raw     syscall.RawConn // of Conn; nil if it has none
-	dry     atomic.Bool     // a read is an error at once: of what has been read, something may be left in a buffer
+	dry     atomic.Bool     // reads fail immediately, so that only buffered data is returned
 
 	mu     sync.Mutex
-	waited time.Duration // for the last bytes
+	waited time.Duration // time spent waiting for the last bytes
 	got    int
-	moved  time.Time // when the deadline for reading was set last
-	pushed time.Time // and that for writing
+	moved  time.Time // when the deadline for reading was last set
+	pushed time.Time // when the deadline for writing was last set
 }
 
-// A connection is too slow if it brings less than slowBytes in slowTime times the silence that is allowed.
+// A connection is too slow if it transfers less than slowBytes in slowTime times the allowed silence.
 const (
 	slowBytes = 1 << 10
 	slowTime  = 5
 )
 
-// A silentError is an error of a server that sends nothing.
+// A silentError is the error of a server that sends nothing.
 type silentError struct{ text string }
 
 func (e *silentError) Error() string   { return e.text }
 func (e *silentError) Timeout() bool   { return true }
 func (e *silentError) Temporary() bool { return true }
 
-// errDry is the error of a read while dry is set. TLS goes on after one that is temporary.
+// errDry is the error of a read while dry is set. It is temporary, so that TLS can continue after it.
 var errDry net.Error = &silentError{"no byte is wanted now"}
 
 func newConn(c net.Conn, silence time.Duration) *conn {
@@ -76,9 +76,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// moveDeadline allows another silence, or up to a sixteenth more: moving the deadline for each read and write takes 3 % of
-// the time with small objects. A write under way is also a sign of life for whoever reads. The opposite is not true: a server
-// may send for ever and take nothing.
+// moveDeadline allows another silence, or up to a sixteenth more, because moving the deadline for each read and write
+// takes 3 % of the time with small objects. A write that makes progress also shows a reader that the server is alive. The
+// opposite is not true: a server may send without end and take nothing.
 func (c *conn) moveDeadline(now time.Time, write bool) error {
 	slack := c.silence / 16
 	at := now.Add(c.silence + slack)
@@ -96,7 +96,7 @@ func (c *conn) moveDeadline(now time.Time, write bool) error {
 }
 
 func (c *conn) Write(p []byte) (int, error) {
-	// A large write may take longer than one silence without standing still.
+	// A large write may take longer than one silence although it makes progress.
 	done := 0
 	for {
 		if err := c.moveDeadline(time.Now(), true); err != nil {
@@ -105,7 +105,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		n, err := c.Conn.Write(p[done:min(len(p), done+writeSize)])
 		if done += n; err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				err = &silentError{fmt.Sprintf("the server has taken no byte for %s", c.silence)}
+				err = &silentError{fmt.Sprintf("the server has accepted no byte for %s", c.silence)}
 			}
 			return done, err
 		}
@@ -115,5 +115,5 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 }
 
-// writeSize is how much is written within one silence.
+// writeSize is the number of bytes that are written within one silence.
 const writeSize = 64 << 10

@@ -13,7 +13,7 @@ import (
 	"narseal/nar/binarycache/internal/stream"
 )
 
-// Content is the body of an object that is written, which may take several tries. It is known to be of its size.
+// Content is the body of an object that is written, which may take several tries. It has been read to check its size.
 type Content struct {
 	Size int64
 	Hash [sha256.Size]byte
@@ -23,7 +23,7 @@ type Content struct {
 	last *attempt
 }
 
-// measure reads a body, which must have size bytes.
+// measure reads a body, which must have size bytes, and returns it as Content.
 func measure(ctx context.Context, body io.ReadSeeker, size int64) (*Content, error) {
 	if size < 0 {
 		return nil, errors.New("the size must be known")
@@ -45,8 +45,8 @@ func measure(ctx context.Context, body io.ReadSeeker, size int64) (*Content, err
 	return c, nil
 }
 
-// Reader reads the body from its start. The reader that was returned before is of no use any more: package net/http may
-// go on reading it after its request has failed.
+// Reader returns a reader of the body from its start. It revokes the reader that it returned before, since package
+// net/http may continue to read that after its request has failed.
 func (c *Content) Reader() (io.Reader, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -60,8 +60,8 @@ func (c *Content) Reader() (io.Reader, error) {
 	return c.last, nil
 }
 
-// Parts calls f with the content in parts of size bytes, one after the other. A part of a body that is no [io.ReaderAt]
-// is kept in memory while f runs.
+// Parts calls f with parts of size bytes of the content, one after the other. If the body is not an [io.ReaderAt], each
+// part is held in memory while f runs.
 func (c *Content) Parts(ctx context.Context, size int64, f func(number int, part *Content) error) error {
 	whole, err := c.Reader()
 	if err != nil {
@@ -91,7 +91,7 @@ func (c *Content) Parts(ctx context.Context, size int64, f func(number int, part
 	return nil
 }
 
-// An attempt is a reader that can be taken away from whoever has it.
+// An attempt is a reader that can be revoked.
 type attempt struct {
 	mu   sync.Mutex
 	r    io.Reader // nil: revoked

@@ -15,29 +15,29 @@ import (
 	"unicode/utf8"
 )
 
-// A direct sends GET requests without a proxy, each by the goroutine that wants the answer. [http.Transport] hands each
-// request to two goroutines of its connection, which takes a third of the time with small objects. What is written and
-// read is net/http's, and all other requests are left to it.
+// A direct sends GET requests without a proxy, on the goroutine that waits for the response. [http.Transport] passes
+// each request to two goroutines of its connection, which takes a third of the time with small objects. Requests and
+// responses are still written and parsed by net/http, and all other requests are left to it.
 type direct struct {
 	dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	tls  *tls.Config
 
 	mu   sync.Mutex
-	idle []*link // the one that was used last is the last
+	idle []*link // the most recently used last
 }
 
 // A link is a connection to a server.
 type link struct {
 	net.Conn
-	raw          *conn // below TLS; nil if it is none of ours
+	raw          *conn // below TLS; nil if it is not a *conn
 	scheme, host string
 	in           headerLimit
 	r            *bufio.Reader
 	w            *bufio.Writer
-	since        time.Time // when its last answer ended; zero before
+	since        time.Time // when its last response ended; zero before the first
 }
 
-// quiet reports whether nothing has come since the last answer. It does not wait.
+// quiet reports whether no byte has arrived since the last response. It does not block.
 func (l *link) quiet() bool {
 	if l.raw == nil {
 		return true
@@ -53,21 +53,22 @@ func (l *link) quiet() bool {
 }
 
 const (
-	// maxRest is how long a link is kept for another request. In a run that is busy, that is soon. Servers end connections
-	// after 5 s and more, some with an unasked answer, which would be taken for that of the next request.
+	// maxRest is the maximum time that an idle link is kept. Servers close idle connections after 5 s or more, some
+	// with an unrequested response, which would be taken for the response to the next request. In a busy run, links are
+	// reused sooner.
 	maxRest = 4 * time.Second
 
 	maxLinkIdle      = maxIdle
-	maxInformational = 5 // answers of status 1xx, before the one that counts
+	maxInformational = 5 // responses with status 1xx before the final one
 	handshakeTimeout = 30 * time.Second
 	readBuffer       = 64 << 10
 	writeBuffer      = 4 << 10
 )
 
-// takes reports whether a request may be sent directly.
+// takes reports whether a request can be sent directly.
 func (d *direct) takes(req *http.Request) bool {
 	return req.Method == http.MethodGet && (req.Body == nil || req.Body == http.NoBody) &&
-		(req.URL.Scheme == "http" || req.URL.Scheme == "https") && isASCII(req.URL.Host) // else net/http encodes it for DNS
+		(req.URL.Scheme == "http" || req.URL.Scheme == "https") && isASCII(req.URL.Host) // net/http encodes other names for DNS
 }
 
 func isASCII(s string) bool {
@@ -79,7 +80,7 @@ func isASCII(s string) bool {
 	return true
 }
 
-// roundTrip sends a request. Like net/http, it tries again at once where a server has closed a link that was idle.
+// roundTrip sends a request. Like net/http, it immediately tries again if the server has closed an idle link.
 func (d *direct) roundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	l := d.get(req.URL)
@@ -107,8 +108,8 @@ func (d *direct) roundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// get returns a link to a server, or nil. It closes those that have rested for too long, or on which bytes came that
-// nobody asked for: they would be taken for the next answer.
+// get returns an idle link to a server, or nil. It closes links that were idle for too long, and links on which
+// unrequested bytes arrived, which would be taken for the next response.
 func (d *direct) get(u *url.URL) *link {
 	for {
 		l := d.take(u)
@@ -140,21 +141,21 @@ func (d *direct) put(l *link) {
 	d.prune()
 }
 
-// prune closes links that have rested for too long, and the oldest of too many. The caller holds mu.
+// prune closes links that were idle for too long, and the oldest if there are too many. The caller holds mu.
 func (d *direct) prune() {
 	n := max(0, len(d.idle)-maxLinkIdle)
 	for n < len(d.idle) && time.Since(d.idle[n].since) > maxRest {
 		n++
 	}
 	for _, l := range d.idle[:n] {
-		go l.Close() // over TLS, it says goodbye, and a server may not listen
+		go l.Close() // over TLS, closing sends an alert, which may block
 	}
 	if n > 0 {
 		d.idle = append(d.idle[:0], d.idle[n:]...)
 	}
 }
 
-// connect makes a link to a server.
+// connect opens a link to a server.
 func (d *direct) connect(ctx context.Context, u *url.URL) (*link, error) {
 	port := u.Port()
 	if port == "" {
@@ -188,7 +189,7 @@ func (d *direct) connect(ctx context.Context, u *url.URL) (*link, error) {
 	return l, nil
 }
 
-// exchange sends a request and reads the header of the answer. silent says that the server has not sent a byte. The
+// exchange sends a request and reads the header of the response. silent says that the server has not sent a byte. The
 // caller closes l after an error.
 func (d *direct) exchange(req *http.Request, l *link) (resp *http.Response, silent bool, err error) {
 	stop := context.AfterFunc(req.Context(), func() { l.Close() })
@@ -217,7 +218,7 @@ func (d *direct) exchange(req *http.Request, l *link) (resp *http.Response, sile
 	l.in.allow()
 	a := &answer{ReadCloser: resp.Body, direct: d, link: l, ctx: req.Context(), stop: stop, reuse: !resp.Close}
 	if resp.Body == http.NoBody {
-		// A server that sends a body with a status that has none would spoil the next answer.
+		// If a server sends a body with a status that allows none, the next response would be misread.
 		a.reuse = a.reuse && resp.ContentLength == 0 && resp.StatusCode != http.StatusNotModified && resp.StatusCode != http.StatusNoContent
 		a.end(io.EOF)
 	}
@@ -225,7 +226,7 @@ func (d *direct) exchange(req *http.Request, l *link) (resp *http.Response, sile
 	return resp, false, nil
 }
 
-// readHeader reads the header of an answer, and those of status 1xx before it.
+// readHeader reads the header of a response, and skips responses with status 1xx before it.
 func readHeader(req *http.Request, r *bufio.Reader) (resp *http.Response, err error) {
 	for n := 0; ; n++ {
 		if err = checkHeader(r); err == nil {
@@ -246,13 +247,13 @@ func readHeader(req *http.Request, r *bufio.Reader) (resp *http.Response, err er
 	}
 }
 
-// An answer is the body of a response. Read to its end, it gives the link back.
+// An answer is the body of a response. At its end, the link is returned for reuse.
 type answer struct {
 	io.ReadCloser
 	direct *direct
 	link   *link
 	ctx    context.Context
-	stop   func() bool // frees the link from the context
+	stop   func() bool // detaches the link from the context
 	reuse  bool
 
 	mu  sync.Mutex
@@ -276,14 +277,14 @@ func (a *answer) ended() error {
 	return a.err
 }
 
-// end notes why the body ends. Only after its last byte can the link be used again.
+// end records why the body ended. The link can be reused only after the last byte of the body.
 func (a *answer) end(err error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.err != nil {
 		return a.err
 	}
-	live := a.stop() // else the context has closed the link, or does
+	live := a.stop() // if false, the context closes the link
 	if err != io.EOF && a.ctx.Err() != nil {
 		err = a.ctx.Err()
 	}

@@ -1,6 +1,6 @@
-// Package remote is what the stores behind a network share: connections, retries, resumed downloads and conditional
-// writes. A store adds a [Backend], which sends one request at a time.
+// Package remote implements the common parts of stores on the network: connections, retries, resumed downloads and
+// conditional writes. A store adds a [Backend], which sends single requests.
 //
-// A server is not trusted. It can make a run fail, but nothing else: headers, error messages, redirects and retries are
-// bounded, and a server that sends nothing is not waited for.
+// Servers are not trusted. A server can only make a run fail: headers, error messages, redirects and retries are
+// limited, and requests to a server that sends nothing time out.
 package remote

@@ -15,22 +15,21 @@ import (
 	"unicode"
 )
 
-// An Error is why a server has not done what it was asked for.
+// An Error says why a request to a server failed.
 type Error struct {
-	Status int    // of HTTP; 0 if there was no answer
-	Code   string // of S3, such as "SlowDown"
-	Text   string // what the server says, as far as it says more than Status
-	Err    error  // why there was no answer
-	Advice string // what the user can do; may be empty
+	Status int    // HTTP status; 0 if there was no response
+	Code   string // error code of S3, such as "SlowDown"
+	Text   string // message of the server, if it says more than Status
+	Err    error  // why there was no response
+	Advice string // a hint for the user; may be empty
 
-	// Absent says that the object is missing, as far as the server says anything about it.
+	// Absent says that the object may be missing.
 	Absent bool
 	// Denied says that the server does not accept the credentials, or that there are none.
 	Denied bool
-	// Again says that another try may go well although the status does not say so.
+	// Again says that another try may succeed, regardless of Status.
 	Again bool
-	// Malformed says that there was an answer that makes no sense. It may have been damaged on its way; one that comes
-	// again was not.
+	// Malformed says that the response makes no sense. It may have been damaged in transit, but not if it comes again.
 	Malformed bool
 }
 
@@ -56,19 +55,20 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Hint is what the user can do about the error; it may be empty.
+// Hint returns a hint for the user, or "".
 func (e *Error) Hint() string { return e.Advice }
 
-// Is makes the error fs.ErrNotExist, fs.ErrPermission, or both: a server may refuse what is missing.
+// Is reports whether the error matches fs.ErrNotExist or fs.ErrPermission. It may match both, since a server may deny
+// access to a missing object.
 func (e *Error) Is(target error) bool {
 	return target == fs.ErrNotExist && e.Absent || target == fs.ErrPermission && e.Denied
 }
 
-// precondition reports whether the server has refused a request for its condition.
+// precondition reports whether the server refused a request because its condition was false.
 func (e *Error) precondition() bool { return e.Status == http.StatusPreconditionFailed }
 
-// Network is the error of a request without an answer. What package net/http says of the URL is left out: it may hold
-// credentials.
+// Network returns the error of a request without a response. It leaves out the URL in errors of package net/http, which
+// may contain credentials.
 func Network(err error) error {
 	var u *url.Error
 	for errors.As(err, &u) {
@@ -99,28 +99,28 @@ func Network(err error) error {
 		if errors.As(err, &expired) && expired.Reason == x509.Expired {
 			e.Advice = "the certificate has expired, or the clock of this machine is wrong"
 		} else if errors.As(err, &hostname) {
-			e.Advice = "the certificate is of another host: is the URL right, and the proxy?"
+			e.Advice = "the certificate is for another host: are the URL and the proxy right?"
 		}
 	case errors.As(err, &record), plain:
 		e.Again, e.Advice = false, "the server does not speak TLS on this port: is it http:// (for S3: ?scheme=http)?"
 	case errors.As(err, &op) && op.Op == "proxyconnect":
-		e.Advice = "the environment names a proxy: is it right, and running (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)?"
+		e.Advice = "the environment names a proxy: is it right, and is it running (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)?"
 	case errors.As(err, &unknown) && unknown.IsNotFound:
 		e.Again, e.Advice = false, "is the host's name right, and does it need a proxy (HTTPS_PROXY)?"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e.Advice = "no server listens there: are the host and the port right, and does the server run?"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		e.Advice = "there is no way to the host: is this machine on the network, and does it need a proxy (HTTPS_PROXY)?"
+		e.Advice = "the host is unreachable: is this machine on the network, and does it need a proxy (HTTPS_PROXY)?"
 	case errors.As(err, &op) && op.Op == "dial" && op.Timeout():
-		e.Advice = "the host does not answer: is its name right, and does a firewall or a missing proxy (HTTPS_PROXY) stand between?"
+		e.Advice = "the host does not answer: is its name right? Is there a firewall, or is a proxy needed (HTTPS_PROXY)?"
 	}
 	return e
 }
 
-// ProxyAdvice is for an answer of a proxy that wants to know who asks.
+// ProxyAdvice is the hint for a response of a proxy that requires a user name and a password.
 const ProxyAdvice = "the proxy wants a user name and a password: HTTPS_PROXY or HTTP_PROXY may have them, as http://USER:PASSWORD@HOST:PORT"
 
-// proxyAnswer is the error of a proxy that does not connect to the server.
+// proxyAnswer returns the error of a proxy that does not connect to the server.
 func proxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil
@@ -132,7 +132,7 @@ func proxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Resp
 	return e
 }
 
-// Clip makes what a server says fit for a message.
+// Clip makes text from a server fit for a message.
 func Clip(s string) string {
 	const most = 300
 	s = strings.Map(func(r rune) rune {

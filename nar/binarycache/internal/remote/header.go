@@ -8,7 +8,7 @@ import (
 	"math"
 )
 
-// headerLimit bounds what is read until the header of an answer ends.
+// headerLimit limits the bytes that are read until the header of a response ends.
 type headerLimit struct {
 	r    io.Reader
 	left int64
@@ -23,15 +23,15 @@ func (h *headerLimit) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// allow lifts the bound: what comes is a body.
+// allow lifts the limit for the body.
 func (h *headerLimit) allow() { h.left = math.MaxInt64 }
 
-// maxHeaderLines is how many lines the header of an answer may have. Each takes a hundred bytes of memory, however short it
-// is.
+// maxHeaderLines is the maximum number of lines in the header of a response. Even a short line takes a hundred bytes of
+// memory.
 const maxHeaderLines = 256
 
-// checkHeader waits until a header is in the buffer of r, and returns an error if it has too many lines. What else is wrong
-// with it is left to package net/http.
+// checkHeader waits until a header is in the buffer of r, and returns an error if it has too many lines. Package
+// net/http checks everything else.
 func checkHeader(r *bufio.Reader) error {
 	lines := 0
 	for seen := 0; ; {

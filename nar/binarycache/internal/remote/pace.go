@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// A pace keeps a distance between requests. There is none until the server asks for less; then it is twice what it was,
-// and shrinks with each request that goes well.
+// A pace keeps a minimum time between requests. There is none until the server asks for fewer requests. Each time it
+// does, the time is doubled; each successful request shortens it.
 type pace struct {
 	mu       sync.Mutex
 	gap      time.Duration // between requests
-	usual    time.Duration // the average one while nothing holds them back
+	usual    time.Duration // the average time between unlimited requests
 	last     time.Time     // request
 	next     time.Time     // when the next one may be sent
 	slowedAt time.Time
@@ -20,11 +20,11 @@ type pace struct {
 const (
 	minGap    = 500 * time.Microsecond
 	maxGap    = time.Second
-	maxPause  = time.Minute            // that a server can ask for
-	slowEvery = 500 * time.Millisecond // what one burst of refusals counts for
+	maxPause  = time.Minute            // the longest pause that a server can ask for
+	slowEvery = 500 * time.Millisecond // refusals within this time count once
 )
 
-// wait waits for a request's turn.
+// wait waits until the next request may be sent.
 func (p *pace) wait(ctx context.Context) error {
 	p.mu.Lock()
 	now := time.Now()
@@ -46,7 +46,7 @@ func (p *pace) wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// slow makes the distance larger, and the next request wait as long as the server says.
+// slow increases the time between requests, and makes the next request wait as long as the server asks.
 func (p *pace) slow(pause time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -61,7 +61,7 @@ func (p *pace) slow(pause time.Duration) {
 	p.gap = min(max(2*p.gap, 2*p.usual, minGap), maxGap)
 }
 
-// ok makes the distance smaller.
+// ok decreases the time between requests.
 func (p *pace) ok() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -4,5 +4,5 @@ package remote
 
 import "syscall"
 
-// pending cannot be told here.
+// pending returns false: this system cannot tell.
 func pending(syscall.RawConn) bool { return false }

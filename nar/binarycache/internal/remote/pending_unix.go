@@ -4,7 +4,7 @@ package remote
 
 import "syscall"
 
-// pending reports whether a connection has bytes that nobody has read, or has ended. It does not wait.
+// pending reports whether a connection has unread bytes or has ended. It does not block.
 func pending(c syscall.RawConn) bool {
 	var b [1]byte
 	var err error

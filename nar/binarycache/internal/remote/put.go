@@ -16,8 +16,8 @@ import (
 	"narseal/nar/binarycache"
 )
 
-// Put writes an object. The body is read to its end before the first byte is sent: one that fails, or has another size,
-// is not sent at all.
+// Put writes an object. It reads the body to its end before it sends the first byte. If reading fails, or the size
+// differs, it sends nothing.
 func (s *Store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (binarycache.Version, error) {
 	if err := CheckName("put", o.Name); err != nil {
 		return "", err
@@ -32,21 +32,21 @@ func (s *Store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 	return v, nil
 }
 
-// An objectError is of one object, which the server does not take while it takes others: for its name, its size, its
-// contents. It wraps fs.ErrInvalid, as [binarycache.Store] wants it.
+// An objectError means that the server refuses only this object, for its name, size or contents, and accepts others. It
+// wraps fs.ErrInvalid, as [binarycache.Store] requires.
 type objectError struct{ error }
 
 func (e *objectError) Unwrap() error        { return e.error }
 func (e *objectError) Is(target error) bool { return target == fs.ErrInvalid }
 
-// isOfObject reports whether an error of Put is of this object alone: whether the server takes another one in the same
-// directory now. A status does not say: 403 may be of a virus scanner, 504 of an upload that takes too long.
+// isOfObject reports whether an error of Put concerns only this object, by trying whether the server accepts another
+// one in the same directory. The status does not tell: 403 may come from a virus scanner, and 504 from a slow upload.
 func (s *Store) isOfObject(ctx context.Context, name string, err error) bool {
 	var e *Error
 	if ctx.Err() != nil || !errors.As(err, &e) || e.Status == 0 && e.Err == nil {
 		return false
 	}
-	// The name is always the same, so that no more than one is left over where none can be deleted.
+	// The name is always the same, so that at most one object is left over if it cannot be deleted.
 	s.trying.Lock()
 	defer s.trying.Unlock()
 	o, content, err := newProbe(ctx, path.Join(path.Dir(name), s.small))
@@ -80,7 +80,8 @@ func (s *Store) put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 		tries := 0
 		err = s.transport.retry(ctx, putting.of(o.Name), func() (err error) {
 			if tries++; tries > 1 && c != wanted {
-				// What the server does not check may have changed meanwhile: a server that is busy is waited for.
+				// Check again what the server does not check, since it may have changed while a busy server was waited
+				// for.
 				if err := s.recheck(ctx, o.Name, wanted); err != nil {
 					return err
 				}
@@ -95,7 +96,8 @@ func (s *Store) put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 		if tries == 1 {
 			break
 		}
-		// Perhaps an earlier try has written the object, and its answer was lost; or only a part of it, before it broke off.
+		// An earlier try may have written the object although its response was lost, or only a part of it before the
+		// connection broke.
 		there, whole, part, err := s.compare(ctx, o.Name, content)
 		if err != nil || whole {
 			return there, err
@@ -114,10 +116,11 @@ func (s *Store) put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 	return "", binarycache.ErrChanged
 }
 
-// maxBroken is how often an object is written over a part of it.
+// maxBroken is the maximum number of times that a partial object is overwritten.
 const maxBroken = 4
 
-// recheck checks a condition before another try. Its error is that of a server that does so itself.
+// recheck checks a condition before another try. It returns the same error as a server that checks the condition
+// itself.
 func (s *Store) recheck(ctx context.Context, name string, c binarycache.Condition) error {
 	o, err := s.backend.Head(ctx, name)
 	missing := errors.Is(err, fs.ErrNotExist)
@@ -130,7 +133,7 @@ func (s *Store) recheck(ctx context.Context, name string, c binarycache.Conditio
 	return nil
 }
 
-// compare reports whether an object has this content, or only the first bytes of it.
+// compare reports whether an object has this content, or only the beginning of it.
 func (s *Store) compare(ctx context.Context, name string, c *Content) (v binarycache.Version, whole, part bool, err error) {
 	r, o, err := s.Open(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -153,7 +156,7 @@ func (s *Store) compare(ctx context.Context, name string, c *Content) (v binaryc
 
 var errOther = errors.New("other contents")
 
-// A same takes only the bytes that r has.
+// A same accepts only the bytes that r has.
 type same struct{ r io.Reader }
 
 func (s *same) Write(p []byte) (int, error) {
@@ -166,10 +169,10 @@ func (s *same) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// lookFirst is from how many bytes on it is worth a request to see whether an object is there before it is sent.
+// lookFirst is a size in bytes. Before a larger new object is sent, a request checks whether it already exists.
 const lookFirst = 1 << 20
 
-// check returns what of a condition the server checks, and checks the rest.
+// check returns the part of a condition that the server checks, and checks the rest itself.
 func (s *Store) check(ctx context.Context, name string, size int64, c binarycache.Condition) (binarycache.Condition, error) {
 	if c == (binarycache.Condition{}) {
 		return c, nil
@@ -202,34 +205,34 @@ func (s *Store) check(ctx context.Context, name string, size int64, c binarycach
 	return c, nil
 }
 
-// abilities are what a server does with conditions and attributes.
+// abilities describes a server's support for conditions and attributes.
 type abilities struct {
 	ifNew, ifMatch bool
-	encoding       bool // it keeps Content-Encoding
+	encoding       bool // it stores Content-Encoding
 }
 
-// ProbePrefix begins the names of the objects by which abilities are found out. No part of a cache has such a name.
+// ProbePrefix begins the names of test objects. No object of a cache has such a name.
 const ProbePrefix = "narseal-probe-"
 
-// IsProbe reports whether a name is one that a run gives such an object.
+// IsProbe reports whether name is the name of a test object.
 func IsProbe(name string) bool {
 	digits, ok := strings.CutPrefix(name, ProbePrefix)
 	_, err := hex.DecodeString(digits)
 	return ok && err == nil && len(digits) == 2*probeBytes
 }
 
-// probeBytes is how many random bytes the name of a probe has, in hexadecimal.
+// probeBytes is the number of random bytes in the name of a test object, in hexadecimal.
 const probeBytes = 8
 
 const probeText = "narseal writes this to see whether the server checks If-Match and If-None-Match. It can be deleted.\n"
 
-// contentEncoding is the attribute without which a compressed object is not what it was.
+// contentEncoding is the attribute without which clients cannot decode a compressed object.
 const contentEncoding = "Content-Encoding"
 
 // noVersion is a version that no object has.
 const noVersion = binarycache.Version("00000000000000000000000000000000")
 
-// abilities finds out what the server does with conditions.
+// abilities finds out what the server supports, with a test object.
 func (s *Store) abilities(ctx context.Context) (abilities, error) {
 	s.probing.Lock()
 	defer s.probing.Unlock()
@@ -240,7 +243,7 @@ func (s *Store) abilities(ctx context.Context) (abilities, error) {
 	var e *Error
 	switch {
 	case errors.As(err, &e) && e.Denied:
-		s.warn(fmt.Sprintf("%s: whether the server checks If-Match could not be tried: %v; "+
+		s.warn(fmt.Sprintf("%s: could not test whether the server checks If-Match: %v; "+
 			"what another program writes at the same moment may be lost", s.backend.URL(""), err))
 	case err != nil:
 		return can, err
@@ -252,7 +255,7 @@ func (s *Store) abilities(ctx context.Context) (abilities, error) {
 		if !can.ifMatch {
 			ignored = append(ignored, "If-Match")
 		}
-		s.warn(fmt.Sprintf("%s: the server ignores %s: narseal looks right before it writes, "+
+		s.warn(fmt.Sprintf("%s: the server ignores %s: narseal checks right before it writes, "+
 			"but what another program writes at the same moment may be lost", s.backend.URL(""), strings.Join(ignored, " and ")))
 	}
 	s.can = &can
@@ -265,7 +268,7 @@ func probeName() string {
 	return ProbePrefix + hex.EncodeToString(b)
 }
 
-// newProbe returns a small object.
+// newProbe returns a small test object.
 func newProbe(ctx context.Context, name string) (binarycache.Object, *Content, error) {
 	o := binarycache.Object{Name: name, Size: int64(len(probeText)), Attributes: map[string]string{"Content-Type": "text/plain"}}
 	content, err := measure(ctx, strings.NewReader(probeText), o.Size)
@@ -273,13 +276,13 @@ func newProbe(ctx context.Context, name string) (binarycache.Object, *Content, e
 }
 
 func (s *Store) deleteProbe(ctx context.Context, name string) {
-	ctx = context.WithoutCancel(ctx) // the run may have ended meanwhile
+	ctx = context.WithoutCancel(ctx) // the run may already have ended
 	err := s.transport.retry(ctx, deleting.of(name), func() error { return s.backend.Delete(ctx, name, binarycache.Condition{}) })
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return
 	}
 	if _, warned := s.left.LoadOrStore(name, true); !warned {
-		s.warn(fmt.Sprintf("%s: it was for a test, and is left over: %v", s.backend.URL(name), err))
+		s.warn(fmt.Sprintf("%s: this test object is left over, since it could not be deleted: %v", s.backend.URL(name), err))
 	}
 }
 
@@ -289,7 +292,7 @@ func (s *Store) probe(ctx context.Context) (can abilities, err error) {
 		return can, err
 	}
 	o.Attributes[contentEncoding] = "br"
-	// refused writes under a condition, and reports whether it is not true.
+	// refused writes with a condition, and reports whether the server refused it.
 	refused := func(c binarycache.Condition) (v binarycache.Version, no bool, err error) {
 		err = s.transport.retry(ctx, putting.of(o.Name), func() (err error) {
 			v, err = s.backend.Put(ctx, o, content, c)
@@ -323,7 +326,7 @@ func (s *Store) probe(ctx context.Context) (can abilities, err error) {
 	}
 	can.encoding = now.Attributes[contentEncoding] == "br"
 	if can.ifMatch = can.ifMatch && now.Version != ""; can.ifMatch {
-		// And it knows its own versions.
+		// The server must also accept the present version.
 		_, no, err := refused(binarycache.Condition{Version: now.Version})
 		if err != nil {
 			return can, err
@@ -333,7 +336,7 @@ func (s *Store) probe(ctx context.Context) (can abilities, err error) {
 	return can, nil
 }
 
-// unknown reports whether a server does not know a header.
+// unknown reports whether a server does not support a header.
 func unknown(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && (e.Status == 400 || e.Status == 501)

@@ -52,7 +52,7 @@ func TestObjectThatBreaksServer(t *testing.T) {
 			"500 for all":         {&Error{Status: 500}, "none", false},
 			"403 for all":         {&Error{Status: 403, Denied: true}, "none", false},
 			"reset for all":       {Network(io.ErrUnexpectedEOF), "none", false},
-			"it was not stored":   {&Error{Text: "the server has taken it, and does not have it"}, "probe", false},
+			"it was not stored":   {&Error{Text: "the server accepted the object but does not have it"}, "probe", false},
 			"another directory":   {&Error{Status: 403}, ".narinfo", false},
 			"not of the server":   {io.ErrClosedPipe, "probe", false},
 			"the run has ended":   {context.Canceled, "probe", false},

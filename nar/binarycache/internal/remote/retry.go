@@ -12,19 +12,19 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// Limits of trying again.
+// Limits for retries.
 const (
 	maxTries   = 10
-	firstTries = 3              // until a server has answered once: the URL may be wrong
-	badTries   = 2              // of which all get an answer that makes no sense
-	manyFailed = 8              // requests in a row, after all their tries: the next ones get firstTries
-	tooMany    = 4 * manyFailed // the next ones are not sent at all, so that a run ends
+	firstTries = 3              // until a server has responded once, since the URL may be wrong
+	badTries   = 2              // if all responses make no sense
+	manyFailed = 8              // after this many failed requests in a row, requests get firstTries
+	tooMany    = 4 * manyFailed // after this many, requests are not sent at all, so that the run ends
 	firstWait  = 100 * time.Millisecond
 	maxWait    = 30 * time.Second
 )
 
-// A kind is what a request is for. Requests that fail in a row are counted for all kinds together, and for each: of some
-// servers, narinfos come from a cache, and the server that has the NARs is down.
+// A kind is the kind of a request. Requests that fail in a row are counted for all kinds together and for each kind:
+// narinfos may come from a CDN while the server behind it, which has the NARs, is down.
 type kind int
 
 const (
@@ -62,7 +62,7 @@ type failures struct {
 	of  [kinds]atomic.Int32
 }
 
-// tries returns how often a request is tried at most: not at all after too many failures. n is how many there are.
+// tries returns how often a request is tried at most: 0 after too many failures. n is their number.
 func (t *Transport) tries(k kind) (most int, n int32) {
 	all, own := t.failed.all.Load(), t.failed.of[k].Load()
 	switch n = max(all, own); {
@@ -74,7 +74,7 @@ func (t *Transport) tries(k kind) (most int, n int32) {
 	return maxTries, n
 }
 
-// note counts a request that has failed after all its tries, or has gone well.
+// note counts a request that has failed after all its tries, or has succeeded.
 func (t *Transport) note(k kind, failed bool) {
 	if failed {
 		t.failed.all.Add(1)
@@ -85,8 +85,8 @@ func (t *Transport) note(k kind, failed bool) {
 	t.failed.of[k].Store(0)
 }
 
-// Retry calls f until it goes well, or another try makes no sense. It waits between the tries, longer each time and at
-// random, so that many clients do not come back all at once.
+// Retry calls f until it succeeds, or another try makes no sense. Between tries it waits for a random time that becomes
+// longer, so that many clients do not return at the same time.
 func (t *Transport) Retry(ctx context.Context, f func() error) error { return t.retry(ctx, anyKind, f) }
 
 // retry is Retry for requests of a kind.
@@ -98,7 +98,7 @@ func (t *Transport) retry(ctx context.Context, k kind, f func() error) error {
 	return err
 }
 
-// try is retry, but leaves it to the caller to note that the request has gone well.
+// try is like retry, but the caller notes that the request has succeeded.
 func (t *Transport) try(ctx context.Context, k kind, f func() error) error {
 	bad := 0
 	for try := 1; ; try++ {
@@ -133,13 +133,13 @@ func backoff(ctx context.Context, try int) error {
 	return sleep(ctx, most/4+rand.N(most))
 }
 
-// malformed reports whether an answer made no sense.
+// malformed reports whether a response made no sense.
 func malformed(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Malformed
 }
 
-// again reports whether another try may go well.
+// again reports whether another try may succeed.
 func again(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) {

@@ -20,15 +20,15 @@ import (
 	"syscall"
 )
 
-// secrets holds what requests have sent to show who asks, so that a server which sends it back does not bring it into a
-// message. The zero value is ready to use.
+// secrets holds the credentials that requests have sent, so that they do not get into a message if a server sends them
+// back. The zero value is ready to use.
 type secrets struct {
 	mu    sync.Mutex
 	kinds []*secretsOf
 }
 
-// secretsOf are the secrets of one kind. A new one displaces only older ones of its kind: a token that is renewed every hour
-// does not displace a password.
+// secretsOf holds the secrets of one kind. A new secret displaces only older ones of its kind, so that a token that is
+// renewed every hour does not displace a password.
 type secretsOf struct {
 	kind string
 	last string // that was added
@@ -43,10 +43,11 @@ const (
 	ofContainer = "container"
 )
 
-// serviceTokens are the headers that show the services who give credentials who asks.
+// serviceTokens are the headers with the tokens for services that give credentials.
 var serviceTokens = [...]string{"X-Amz-Sso_bearer_token", "X-Aws-Ec2-Metadata-Token"}
 
-// maxSecrets is how many forms of the secrets of one kind are kept: of credentials that are renewed, the latest count.
+// maxSecrets is the maximum number of forms of secrets of one kind that are kept. If credentials are renewed, the latest
+// ones are kept.
 const maxSecrets = 64
 
 // note adds the secrets of a request.
@@ -63,15 +64,15 @@ func (s *secrets) note(h http.Header) {
 	if authorization == "" {
 		return
 	}
-	if !strings.Contains(authorization, " ") { // as the service of a container wants it
+	if !strings.Contains(authorization, " ") { // as for the credential service of a container
 		s.add(ofContainer, authorization)
 	}
-	if encoded, basic := strings.CutPrefix(authorization, "Basic "); basic { // a signature is good for one request
+	if encoded, basic := strings.CutPrefix(authorization, "Basic "); basic { // other schemes have a signature for only one request
 		s.noteBasic(ofServer, encoded)
 	}
 }
 
-// noteBasic adds a user name and password as they are sent.
+// noteBasic adds a user name and password in the forms in which they are sent.
 func (s *secrets) noteBasic(kind, encoded string) {
 	all := []string{encoded}
 	if b, err := base64.StdEncoding.DecodeString(encoded); err == nil {
@@ -81,7 +82,7 @@ func (s *secrets) noteBasic(kind, encoded string) {
 	s.add(kind, all...)
 }
 
-// add adds secrets, unless the first is the one of its kind that was added last.
+// add adds secrets, unless the first one is the last of its kind that was added.
 func (s *secrets) add(kind string, secrets ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,7 +98,7 @@ func (s *secrets) add(kind string, secrets ...string) {
 	for _, secret := range secrets {
 		for _, form := range forms(secret) {
 			if len(form) < 4 || slices.Contains(k.all, form) {
-				continue // a short one would be found everywhere
+				continue // a short one would match everywhere
 			}
 			if len(k.all) == maxSecrets {
 				k.all = k.all[1:]
@@ -107,7 +108,7 @@ func (s *secrets) add(kind string, secrets ...string) {
 	}
 }
 
-// forms returns a secret as it is in URLs, in HTML and between quotes, in small letters.
+// forms returns a secret in the forms of URLs, HTML and quoted strings, in lower case.
 func forms(secret string) []string {
 	quoted := strconv.Quote(secret)
 	all := []string{secret, strings.TrimRight(secret, "="), url.QueryEscape(secret), url.PathEscape(secret), html.EscapeString(secret), quoted[1 : len(quoted)-1]}
@@ -117,7 +118,8 @@ func forms(secret string) []string {
 	return all
 }
 
-// toLower makes ASCII letters small, so that each byte stays in its place. A host's name, for one, has no capitals.
+// toLower converts only ASCII letters to lower case, so that offsets do not change. A server may change the case, for
+// example in the name of a host.
 func toLower(s string) string {
 	b := []byte(s)
 	for i, c := range b {
@@ -128,7 +130,7 @@ func toLower(s string) string {
 	return string(b)
 }
 
-// Hide replaces the secrets that requests have sent in what a server says.
+// Hide replaces secrets that requests have sent in text from a server.
 func (t *Transport) Hide(text string) string {
 	t.secrets.mu.Lock()
 	defer t.secrets.mu.Unlock()
@@ -154,18 +156,18 @@ func (t *Transport) Hide(text string) string {
 
 const hidden = "(hidden)"
 
-// maxAttribute is how long an attribute may be, in bytes.
+// maxAttribute is the maximum length of an attribute, in bytes.
 const maxAttribute = 256
 
-// TakesAttribute reports whether an object may have an attribute of this value: one that is short, can be written to every
-// server, and has nothing that requests have sent to show who asks. Any other is dropped.
+// TakesAttribute reports whether an object may have an attribute with this value: it must be short, be accepted by
+// every server, and contain no secret of a request. Other attributes are dropped.
 func (t *Transport) TakesAttribute(v string) bool {
 	return v != "" && len(v) <= maxAttribute && t.Hide(v) == v &&
 		!strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-// A hiddenError is an error whose text shows nothing that requests have sent to show who asks, wherever it is from: a host's
-// name that a server has redirected to, a certificate, an answer.
+// A hiddenError is an error whose text hides the secrets of requests. They may come from the target of a redirect, a
+// certificate or a response.
 type hiddenError struct {
 	err       error
 	transport *Transport
@@ -174,7 +176,7 @@ type hiddenError struct {
 func (e *hiddenError) Error() string { return e.transport.Hide(e.err.Error()) }
 func (e *hiddenError) Unwrap() error { return e.err }
 
-// Hint is that of the error below.
+// Hint returns the hint of the wrapped error.
 func (e *hiddenError) Hint() string {
 	var below interface{ Hint() string }
 	if errors.As(e.err, &below) {
@@ -183,12 +185,12 @@ func (e *hiddenError) Hint() string {
 	return ""
 }
 
-// Fail returns an error with the operation and the name of what it was for. Every error of a store goes through it.
+// Fail adds an operation and a name to an error, and hides secrets. Every error of a store goes through it.
 func (t *Transport) Fail(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: name, Err: &hiddenError{err, t}}
 }
 
-// Noting returns a transport that sends requests by rt, and whose secrets Hide knows.
+// Noting returns a transport that sends requests with rt, and notes their secrets for Hide.
 func (t *Transport) Noting(rt http.RoundTripper) http.RoundTripper { return &noting{t, rt} }
 
 type noting struct {
@@ -208,7 +210,8 @@ func (t *Transport) Note(kind, secret string) {
 	}
 }
 
-// badAnswers are what package net/http says of answers that are not HTTP, before what it quotes of them.
+// badAnswers lists the beginnings of package net/http's errors about responses that are not HTTP, before what they
+// quote.
 var badAnswers = []string{
 	"malformed HTTP response", "malformed HTTP status code", "malformed HTTP version", "malformed MIME header", "bad Content-Length",
 	"invalid Content-Length", "unsupported transfer encoding", "too many transfer encodings", "malformed chunked encoding",
@@ -216,13 +219,13 @@ var badAnswers = []string{
 	"http chunk length too large", "too many trailer bytes",
 }
 
-// A badAnswer is an answer that is not HTTP.
+// A badAnswer is the error of a response that is not HTTP.
 type badAnswer struct{ text string }
 
 func (e *badAnswer) Error() string { return e.text }
 
-// quotesNothing returns an error that repeats nothing of an answer: it may hold what the request said to show who asks. Errors
-// of the network, of TLS, and of ends and timeouts do not quote.
+// quotesNothing returns an error that quotes nothing from a response, which may contain the request's credentials.
+// Errors of the network and of TLS, ends and timeouts do not quote responses.
 func quotesNothing(err error) error {
 	var (
 		own     *Error

@@ -13,51 +13,55 @@ import (
 	"narseal/nar/binarycache"
 )
 
-// A Backend sends the requests of a store. Each method makes one try. Its errors are of type *[Error], or of the context.
+// A Backend sends the requests of a store. Each method makes a single try. Errors are of type *[Error], or those of the
+// context.
 type Backend interface {
-	// URL is what an object is called in messages. It holds no credentials.
+	// URL returns the name of an object for messages, without credentials.
 	URL(name string) string
 
-	// Get reads an object from its byte from on. Before is the answer with the earlier bytes, or nil: what is read then is
-	// of the same version, or there is an error. The server may begin at the first byte all the same.
+	// Get reads an object from offset from on. If before is not nil, it is the Answer with the earlier bytes, and Get
+	// returns an error if the object now has another version. The server may ignore from and begin at the first byte;
+	// see Answer.From.
 	Get(ctx context.Context, name string, from int64, before *Answer) (*Answer, error)
 
 	// Head describes an object.
 	Head(ctx context.Context, name string) (binarycache.Object, error)
 
-	// Put writes an object. The condition is sent to the server, who may ignore it.
+	// Put writes an object. The condition is sent to the server, which may ignore it.
 	Put(ctx context.Context, o binarycache.Object, body *Content, c binarycache.Condition) (binarycache.Version, error)
 
 	// Delete deletes an object.
 	Delete(ctx context.Context, name string, c binarycache.Condition) error
 }
 
-// An Answer is what a server sends of an object.
+// An Answer is a response with an object.
 type Answer struct {
-	binarycache.Object // of the whole object
+	binarycache.Object // describes the whole object
 
-	From  int64 // where Body begins in the object, in bytes
+	From  int64 // offset of Body in the object, in bytes
 	Body  io.ReadCloser
-	Since string // Last-Modified, if it tells one version from another; for the Backend
-	// Young is an ETag that a change within the same second would not change; for the Backend.
+	Since string // Last-Modified, if it tells versions apart; for the Backend
+	// Young is an ETag that may stay the same if the object changes within the same second; for the Backend.
 	Young binarycache.Version
 }
 
-// A Store is a [binarycache.Store] but for List. What it reads is of one version, also if the connection breaks: then it
-// goes on where it was. An object of up to 256 KiB is read whole before Open returns.
+// A Store implements [binarycache.Store] except for List. If the connection breaks, reading continues at the same
+// offset, and fails if the object now has another version. Open reads an object of up to 256 KiB completely before it
+// returns.
 //
-// Where the server honours them, conditions are checked by it in one step with the change: this is tried once, with an
-// object that is deleted again. Where it does not, they are checked right before, and Warnings says so.
+// If the server supports conditions, it checks them atomically with the change. The Store finds that out once, with a
+// test object that it deletes again. If the server does not support them, the Store checks them right before the
+// change, and Warnings says so.
 type Store struct {
 	backend   Backend
 	transport *Transport
 
 	probing sync.Mutex
-	can     *abilities // nil: not known yet
+	can     *abilities // nil: not yet known
 
 	trying sync.Mutex
-	small  string   // the name of the object by which isOfObject finds out what the server takes
-	left   sync.Map // the probes that could not be deleted
+	small  string   // the name of the test object of isOfObject
+	left   sync.Map // test objects that could not be deleted
 
 	mu       sync.Mutex
 	warnings []string
@@ -68,7 +72,7 @@ func NewStore(b Backend, t *Transport) *Store {
 	return &Store{backend: b, transport: t, small: probeName()}
 }
 
-// Warnings returns what the user should know of the store, and did not get yet.
+// Warnings returns the warnings about the store that were not returned yet.
 func (s *Store) Warnings() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,12 +102,12 @@ func CheckName(op, name string) error {
 // maxName is S3's limit for keys, in bytes.
 const maxName = 1024
 
-// fail gives an error the name of the operation and of the object.
+// fail adds the operation and the name of the object to an error.
 func (s *Store) fail(op, name string, err error) error {
 	return s.transport.Fail(op, s.backend.URL(name), err)
 }
 
-// maxWhole is the size of objects that are read whole by Open, in bytes.
+// maxWhole is the maximum size of objects that Open reads completely, in bytes.
 const maxWhole = 256 << 10
 
 // Open opens an object.
@@ -144,11 +148,11 @@ func (s *Store) Open(ctx context.Context, name string) (io.ReadCloser, binarycac
 
 // readWhole reads a small object.
 func readWhole(a *Answer) ([]byte, error) {
-	// One byte more: the end has to be seen for the connection to be used again.
+	// Read one more byte, because the connection can be reused only after its end was seen.
 	b := make([]byte, a.Size+1)
 	switch n, err := io.ReadFull(a.Body, b); {
 	case err == nil:
-		return nil, &Error{Text: "the server has sent more than it said", Again: true, Malformed: true}
+		return nil, &Error{Text: "the server has sent more than it announced", Again: true, Malformed: true}
 	case int64(n) == a.Size && (err == io.ErrUnexpectedEOF || err == io.EOF):
 		return b[:n:n], nil
 	case err == io.EOF:
@@ -158,7 +162,7 @@ func readWhole(a *Answer) ([]byte, error) {
 	}
 }
 
-// memory is an object that was read whole.
+// memory is an object that was read completely.
 type memory struct{ *bytes.Reader }
 
 func (memory) Close() error { return nil }
@@ -204,7 +208,7 @@ func (s *Store) delete(ctx context.Context, name string, c binarycache.Condition
 	tries := 0
 	err = s.transport.retry(ctx, deleting.of(name), func() error {
 		if tries++; tries > 1 {
-			// An earlier try may have done it, and somebody else may have put another there since.
+			// An earlier try may have deleted the object, and another writer may have put a new one since then.
 			now, err := s.backend.Head(ctx, name)
 			if err != nil {
 				return err
@@ -221,7 +225,7 @@ func (s *Store) delete(ctx context.Context, name string, c binarycache.Condition
 	case e.precondition():
 		return binarycache.ErrChanged
 	case e.Absent && !e.Denied && tries > 1:
-		return nil // an earlier try has done it, and its answer was lost
+		return nil // an earlier try deleted it, and its response was lost
 	}
 	return err
 }

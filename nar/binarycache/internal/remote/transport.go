@@ -19,29 +19,29 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// Limits of a connection.
+// Limits for connections.
 const (
-	silence   = 60 * time.Second // without a byte, in either direction
-	idle      = 30 * time.Second // between requests
-	maxHeader = 64 << 10         // bytes of an answer's header
-	maxIdle   = 256              // connections that are kept for each server
+	silence   = 60 * time.Second // maximum time without a byte in either direction
+	idle      = 30 * time.Second // maximum time between requests
+	maxHeader = 64 << 10         // bytes of a response's header
+	maxIdle   = 256              // idle connections that are kept for each server
 	maxCAFile = 16 << 20
 )
 
-// A Transport sends requests to servers. It speaks HTTP/1.1 only: with HTTP/2, a reader that pauses would look like a
-// server that is silent, and one broken connection would break every request.
+// A Transport sends requests to servers. It uses only HTTP/1.1: with HTTP/2, a reader that pauses would look like a
+// silent server, and one broken connection would break every request.
 type Transport struct {
 	direct   direct
-	base     http.Transport // for what direct does not take
+	base     http.Transport // for requests that direct does not take
 	pace     pace
 	silence  time.Duration
-	answered atomic.Bool // a server has answered once
+	answered atomic.Bool // a server has responded at least once
 	failed   failures
 	secrets  secrets
 }
 
-// NewTransport returns a Transport that uses the proxies of the environment. The first of these environment variables
-// that is set names a file of the certificates to trust, in place of the system's.
+// NewTransport returns a Transport that uses the proxies of the environment. The first environment variable in
+// caVariables that is set names a file of certificates to trust instead of the system's.
 func NewTransport(caVariables ...string) (*Transport, error) {
 	pool, err := certificates(caVariables)
 	if err != nil {
@@ -73,14 +73,14 @@ func NewTransport(caVariables ...string) (*Transport, error) {
 		MaxIdleConns:           maxIdle,
 		MaxIdleConnsPerHost:    maxIdle,
 		MaxResponseHeaderBytes: maxHeader,
-		DisableCompression:     true, // objects are passed on as they are
+		DisableCompression:     true, // objects are passed on unchanged
 		ReadBufferSize:         64 << 10,
 		WriteBufferSize:        64 << 10,
 	}
 	return t, nil
 }
 
-// proxy is [http.ProxyFromEnvironment], whose errors would show the proxy's password.
+// proxy calls [http.ProxyFromEnvironment] and replaces its errors, which may contain the proxy's password.
 func (t *Transport) proxy(req *http.Request) (p *url.URL, err error) {
 	if p, err = http.ProxyFromEnvironment(req); err != nil {
 		return nil, errors.New("the environment names a proxy that is not a URL: see HTTP_PROXY and HTTPS_PROXY")
@@ -92,7 +92,7 @@ func (t *Transport) proxy(req *http.Request) (p *url.URL, err error) {
 	return p, nil
 }
 
-// certificates reads the file that the first of these variables names.
+// certificates reads the file that the first of these variables names. It returns nil if none is set.
 func certificates(variables []string) (*x509.CertPool, error) {
 	for _, v := range variables {
 		name := os.Getenv(v)
@@ -117,7 +117,7 @@ func certificates(variables []string) (*x509.CertPool, error) {
 	return nil, nil // the system's
 }
 
-// RoundTrip sends one request, when the server is ready for it.
+// RoundTrip sends one request, after waiting for the pace that the server asks for.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := t.pace.wait(req.Context()); err != nil {
 		return nil, err
@@ -128,7 +128,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	t.answered.Store(true)
-	resp.Header.Del("Set-Cookie") // else a client may collect them
+	resp.Header.Del("Set-Cookie") // otherwise a client may store cookies
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		t.pace.slow(retryAfter(resp.Header.Get("Retry-After"), time.Now()))
@@ -140,7 +140,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// send sends a request directly, if it can be.
+// send sends a request directly if possible.
 func (t *Transport) send(req *http.Request) (*http.Response, error) {
 	if t.direct.takes(req) {
 		if proxy, err := t.proxy(req); err != nil || proxy == nil {
@@ -153,8 +153,8 @@ func (t *Transport) send(req *http.Request) (*http.Response, error) {
 	return t.base.RoundTrip(req)
 }
 
-// CheckEnd returns an error if nobody can tell the end of an answer from a connection that was cut off: it has neither a
-// length nor chunks. A NAR may have such an answer, since its hash is compared.
+// CheckEnd returns an error if the end of a response cannot be told from a broken connection, because it has neither a
+// length nor chunks. NARs are exempt, since their hashes are checked.
 func CheckEnd(resp *http.Response, name string) error {
 	if resp.ContentLength >= 0 || len(resp.TransferEncoding) > 0 || narinfo.IsNAR(name) {
 		return nil
@@ -162,7 +162,7 @@ func CheckEnd(resp *http.Response, name string) error {
 	return &Error{Text: "the server does not say where the object ends: an answer needs a Content-Length, or chunks"}
 }
 
-// retryAfter is how long a server wants to be left alone, in seconds or up to a time.
+// retryAfter parses a Retry-After header, which is a number of seconds or a time.
 func retryAfter(s string, now time.Time) time.Duration {
 	if n, err := strconv.Atoi(s); err == nil {
 		return time.Duration(min(max(n, 0), 3600)) * time.Second

@@ -1,4 +1,4 @@
-// Package repeats bounds the work on NARs that several narinfos name.
+// Package repeats limits the work on NARs that several narinfos refer to.
 package repeats
 
 import (
@@ -7,20 +7,20 @@ import (
 	"sync"
 )
 
-// Store paths with equal contents have one NAR, which is read again for each of them. A cache of a few KB could have a NAR
-// of gigabytes read thousands of times. So what is read again is at most maxRatio times what the files of the cache have,
-// and Free.
+// Store paths with equal contents share a NAR, which is read again for each of them. A cache of a few KB could make a
+// run read a NAR of gigabytes thousands of times. So at most Free bytes are read again, plus maxRatio times the size of
+// the cache's files.
 const (
 	Free     = 1 << 30 // bytes
 	maxRatio = 1000
 )
 
-// remembered is how many NARs are remembered at most. A cache in which more lie between two narinfos of one NAR is no
-// longer small.
+// remembered is the maximum number of NARs that are remembered. A cache with more NARs between two narinfos of the same
+// NAR is no longer small.
 const remembered = 1 << 15
 
-// NARs remembers the NARs that were read, in 512 KiB of memory. The zero NARs has none. Its methods may be called by several
-// goroutines at once.
+// NARs remembers the NARs that were read, in 512 KiB of memory. The zero value is empty. Several goroutines may call
+// its methods at the same time.
 type NARs struct {
 	mu    sync.Mutex
 	seed  maphash.Seed
@@ -31,8 +31,8 @@ type NARs struct {
 
 type entry struct{ url, path uint64 } // hashes
 
-// Add must be called before the NAR of a path is read, for each path and URL. size is that of the file, negative if it is not
-// known. Add returns an error if the NAR was read for another path, and must not be read again.
+// Add must be called for each path and URL before the NAR of the path is read. size is the size of the file in bytes,
+// or negative if unknown. Add returns an error if the NAR was already read for another path and must not be read again.
 func (n *NARs) Add(url, path string, narSize, size int64) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

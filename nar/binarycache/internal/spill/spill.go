@@ -1,4 +1,4 @@
-// Package spill keeps data in memory up to a limit, and then in a file that the caller opens.
+// Package spill stores data in memory up to a limit, and beyond that in a file that the caller opens.
 package spill
 
 import (
@@ -6,11 +6,11 @@ import (
 	"io"
 )
 
-// Memory is the number of bytes up to which a Buffer stays in memory.
+// Memory is the maximum number of bytes of a Buffer in memory.
 const Memory = 4 << 20
 
-// A Buffer keeps what is written to it, in memory up to Memory bytes and then in a File, and can be read at any
-// place. Its zero value keeps everything in memory.
+// A Buffer stores the data written to it, in memory up to Memory bytes and beyond that in a File, and can be read at
+// any offset. Its zero value stores everything in memory.
 type Buffer struct {
 	Open func() (File, error) // nil: memory only
 
@@ -26,7 +26,7 @@ type File interface {
 	io.Closer
 }
 
-// Size is the number of bytes that were written.
+// Size returns the number of bytes written.
 func (s *Buffer) Size() int64 { return s.size }
 
 func (s *Buffer) Write(p []byte) (int, error) {
@@ -61,7 +61,7 @@ func (s *Buffer) ReadAt(p []byte, off int64) (int, error) {
 		return n, err
 	}
 	if off < 0 || off > int64(len(s.mem)) {
-		return 0, errors.New("read outside of what was spilled")
+		return 0, errors.New("read outside of the spilled data")
 	}
 	n := copy(p, s.mem[off:])
 	if n < len(p) {
@@ -70,13 +70,13 @@ func (s *Buffer) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// Reset forgets what was written.
+// Reset drops all data.
 func (s *Buffer) Reset() {
 	s.Close()
 	s.mem, s.size = s.mem[:0], 0
 }
 
-// Close frees the file. The Buffer can be written again.
+// Close closes the file. The Buffer can be written again.
 func (s *Buffer) Close() error {
 	if s.file == nil {
 		return nil

@@ -1,4 +1,4 @@
-// Package stream has the readers of a cache's objects: bounded, measured, counted, and stopped when a run is.
+// Package stream provides readers for the objects of a cache that limit, measure, count, and end with the run.
 package stream
 
 import (
@@ -13,13 +13,13 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// A Meter takes the size and SHA-256 of what passes.
+// A Meter computes the size and SHA-256 of the data written to it.
 type Meter struct {
 	n    int64
 	hash hash.Hash
 }
 
-// NewMeter returns a Meter of nothing.
+// NewMeter returns an empty Meter.
 func NewMeter() *Meter { return &Meter{hash: sha256.New()} }
 
 func (m *Meter) Write(p []byte) (int, error) {
@@ -27,17 +27,17 @@ func (m *Meter) Write(p []byte) (int, error) {
 	return m.hash.Write(p)
 }
 
-// N is the number of bytes so far.
+// N returns the number of bytes so far.
 func (m *Meter) N() int64 { return m.n }
 
-// Sum is what has passed so far.
+// Sum returns the size and hash of the data so far.
 func (m *Meter) Sum() narinfo.Sum {
 	s := narinfo.Sum{Size: m.n}
 	m.hash.Sum(s.Hash[:0])
 	return s
 }
 
-// Bound returns a reader of r that returns tooLong where there is more than limit bytes.
+// Bound returns a reader of r that returns tooLong if there are more than limit bytes.
 func Bound(r io.Reader, limit int64, tooLong error) io.Reader {
 	return &boundedReader{r, limit, tooLong}
 }
@@ -71,8 +71,8 @@ func (c *Counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// BoundRatio returns a reader of r, which decompresses packed, that returns an error where more than free bytes have come
-// and more than ratio for each byte of packed.
+// BoundRatio returns a reader of r, which decompresses packed. It returns an error if there are more than free bytes
+// and more than ratio bytes for each byte of packed.
 func BoundRatio(r io.Reader, packed *Counter, free, ratio int64) io.Reader {
 	return &ratioReader{r, packed, free, ratio, 0}
 }
@@ -92,9 +92,9 @@ func (b *ratioReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A SameContent is an error, instead of io.EOF, unless it is read as what it was before.
+// A SameContent is a reader that returns an error instead of io.EOF if its data differs from an earlier read.
 type SameContent struct {
-	Err error // of reading, as opposed to one of the store that it is written to
+	Err error // read error, to tell it from an error of the store that is written to
 
 	ctx     context.Context
 	file    *io.SectionReader
@@ -103,7 +103,7 @@ type SameContent struct {
 	changed error
 }
 
-// Same returns a SameContent of what was want before. Its error for other contents is changed.
+// Same returns a SameContent of at, whose data had the sum want before. changed is the error for other data.
 func Same(ctx context.Context, at io.ReaderAt, want narinfo.Sum, changed error) *SameContent {
 	return &SameContent{ctx: ctx, file: io.NewSectionReader(at, 0, want.Size), want: want, meter: NewMeter(), changed: changed}
 }
@@ -127,7 +127,7 @@ func (c *SameContent) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Seek goes back to the start only: in between, nothing can be said of the contents.
+// Seek supports only seeking to the start, since the data can only be checked as a whole.
 func (c *SameContent) Seek(offset int64, whence int) (int64, error) {
 	if offset != 0 || whence != io.SeekStart {
 		return 0, errors.New("seek: only to the start")
@@ -136,7 +136,7 @@ func (c *SameContent) Seek(offset int64, whence int) (int64, error) {
 	return c.file.Seek(0, io.SeekStart)
 }
 
-// BoundWriter returns a writer to w that returns tooLong where more than limit bytes are written.
+// BoundWriter returns a writer to w that returns tooLong if more than limit bytes are written.
 func BoundWriter(w io.Writer, limit int64, tooLong error) io.Writer {
 	return &boundedWriter{w, limit, tooLong}
 }
@@ -154,7 +154,7 @@ func (b *boundedWriter) Write(p []byte) (int, error) {
 	return b.w.Write(p)
 }
 
-// WithContext returns a reader of r that stops when its context does.
+// WithContext returns a reader of r that returns the error of ctx when ctx ends.
 func WithContext(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
 
 type contextReader struct {
@@ -169,7 +169,8 @@ func (r contextReader) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-// Count counts what is read of a body of size bytes, once, however often it is read.
+// Count returns a reader of body that calls count with the number of bytes read, but counts each of its size bytes only
+// once.
 func Count(body io.ReadSeeker, size int64, count func(int)) io.ReadSeeker {
 	c := &countedBody{ReadSeeker: body, count: count}
 	c.left.Store(size)
@@ -197,7 +198,7 @@ func (c *countedBody) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// countedBodyAt is of a body that is read at any place, as in parts.
+// countedBodyAt is a countedBody that can also be read at any offset, for uploads in parts.
 type countedBodyAt struct {
 	*countedBody
 	at io.ReaderAt
