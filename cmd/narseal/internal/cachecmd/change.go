@@ -48,11 +48,11 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string, m 
 	if err != nil {
 		return err
 	}
-	o.warnUnchecked(e.Terminal, from)
 	plan, err := o.plan(ctx, e, from)
 	if err != nil {
 		return err
 	}
+	o.warnUnchecked(e.Terminal, from)
 	r, err := newRun(e, &o.Options, from.Name, name, m)
 	if err != nil {
 		return err
