@@ -56,9 +56,8 @@ func parse(s string) (*address, error) {
 		value := values[len(values)-1]
 		switch name {
 		case "region":
-			if a.region = value; value == "" {
-				err = errors.New("region: it is empty")
-			}
+			a.region = value
+			err = checkRegion(value)
 		case "profile":
 			a.profile = value
 		case "storage-class":
@@ -81,6 +80,17 @@ func parse(s string) (*address, error) {
 		}
 	}
 	return a, a.setEndpoint(scheme, endpoint)
+}
+
+// checkRegion returns an error for text that cannot be a region, such as eu-west-1: what is appended to a URL ends up there.
+func checkRegion(s string) error {
+	if s == "" {
+		return errors.New("region: it is empty")
+	}
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" || len(s) > 64 {
+		return fmt.Errorf("region: got %q, want a name such as eu-west-1", remote.Clip(s))
+	}
+	return nil
 }
 
 func (a *address) setLookup(style string) error {
