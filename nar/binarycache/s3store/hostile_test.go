@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -213,51 +212,36 @@ func TestWrongKeys(t *testing.T) {
 	}
 }
 
-// What killed runs have left is deleted in each directory of the cache, and nothing that a run may still need.
+// What killed runs have left is deleted, and nothing that a run may still need.
 func TestClean(t *testing.T) {
-	at := func(age time.Duration) time.Time { return time.Now().UTC().Add(-age) }
-	for _, ignores := range []bool{false, true} { // the prefix
-		var mu sync.Mutex
-		objects := map[string]time.Time{}
-		var left []string
-		for _, dir := range []string{"", "nar/", "log/", "realisations/", "debuginfo/"} {
-			objects[dir+"narseal-probe-0123456789abcdef"] = at(25 * time.Hour)
-			objects[dir+"narseal-probe-0123456789abcde0"] = at(2 * time.Hour)
-			for _, name := range []string{"narseal-probe-0123456789abcde2", "narseal-probe-notes", "narseal-probe-0123456789abcdef0", "00000000000000000000000000000000.narinfo"} {
-				objects[dir+name] = at(25 * time.Hour)
-				left = append(left, dir+name)
+	// A server that ignores the prefix lists the cache, too.
+	const old, others = "narseal-probe-0123456789abcdef", `<Contents><Key>00000000000000000000000000000000.narinfo</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>` +
+		`<Contents><Key>nix-cache-info</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>` +
+		`<Contents><Key>narseal-probe-notes</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>`
+	var mu sync.Mutex
+	deleted := map[string]int{}
+	s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodGet:
+			dir, ok := strings.CutSuffix(r.URL.Query().Get("prefix"), "narseal-probe-")
+			if !ok || dir != "" && dir != "nar/" && dir != "log/" && dir != "realisations/" && dir != "debuginfo/" {
+				t.Errorf("prefix %q", r.URL.Query().Get("prefix"))
 			}
-			objects[dir+"narseal-probe-0123456789abcde2"] = at(time.Minute)
-		}
-		s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			at := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
+			fmt.Fprintf(w, `<ListBucketResult>`+others+`<Contents><Key>`+dir+old+`</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>`+
+				`<Contents><Key>narseal-probe-0123456789abcde2</Key><LastModified>%s</LastModified></Contents></ListBucketResult>`, at)
+		case http.MethodHead:
+			w.Header().Set("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT")
+		case http.MethodDelete:
 			mu.Lock()
-			defer mu.Unlock()
-			name := strings.TrimPrefix(r.URL.Path, "/cache/")
-			switch r.Method {
-			case http.MethodGet:
-				fmt.Fprint(w, `<ListBucketResult>`)
-				for name, at := range objects {
-					rest, ok := strings.CutPrefix(name, r.URL.Query().Get("prefix"))
-					if ignores || ok && !strings.Contains(rest, "/") {
-						fmt.Fprintf(w, `<Contents><Key>%s</Key><LastModified>%s</LastModified></Contents>`, name, at.Format("2006-01-02T15:04:05.000Z"))
-					}
-				}
-				fmt.Fprint(w, `</ListBucketResult>`)
-			case http.MethodHead:
-				w.Header().Set("Last-Modified", objects[name].Format(http.TimeFormat))
-			case http.MethodDelete:
-				delete(objects, name)
-				w.WriteHeader(http.StatusNoContent)
-			}
-		})
-		err := s.Clean(t.Context())
-		mu.Lock()
-		got := slices.Sorted(maps.Keys(objects))
-		mu.Unlock()
-		slices.Sort(left)
-		if err != nil || !slices.Equal(got, left) {
-			t.Errorf("ignores the prefix %v: %v, left %q, want %q", ignores, err, got, left)
+			deleted[r.URL.Path]++
+			mu.Unlock()
+			w.WriteHeader(http.StatusNoContent)
 		}
+	})
+	want := map[string]int{"/cache/" + old: 1, "/cache/nar/" + old: 1, "/cache/log/" + old: 1, "/cache/realisations/" + old: 1, "/cache/debuginfo/" + old: 1}
+	if err := s.Clean(t.Context()); err != nil || !maps.Equal(deleted, want) {
+		t.Errorf("deleted %v, %v", deleted, err)
 	}
 }
 

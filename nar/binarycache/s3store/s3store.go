@@ -136,29 +136,26 @@ func (s *Store) List(ctx context.Context, dir string) iter.Seq2[binarycache.Obje
 // leftOver is the age from which a probe is no longer needed by its run.
 const leftOver = time.Hour
 
-// probed lists the directories of a cache, in each of which there may be test objects.
-var probed = []string{"", "nar/", "log/", "realisations/", "debuginfo/"}
-
-// Clean deletes the test objects that killed runs left behind.
+// Clean deletes the test objects that killed runs left behind, wherever a run may put them.
 func (s *Store) Clean(ctx context.Context) error {
-	for _, dir := range probed {
-		if err := s.cleanDir(ctx, s.bucket.prefix+dir); errors.Is(err, fs.ErrPermission) {
-			return nil // the objects are harmless
-		} else if err != nil {
+	for _, dir := range []string{"", "nar/", "log/", "realisations/", "debuginfo/"} {
+		if err := s.clean(ctx, s.bucket.prefix+dir); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// cleanDir deletes the test objects whose names begin with prefix, which ends with a slash or is empty.
-func (s *Store) cleanDir(ctx context.Context, prefix string) error {
-	page, err := s.page(ctx, prefix+remote.ProbePrefix, "")
+func (s *Store) clean(ctx context.Context, dir string) error {
+	page, err := s.page(ctx, dir+remote.ProbePrefix, "")
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // the objects are harmless
+	}
 	if err != nil {
 		return s.bucket.transport.Fail("clean", s.bucket.URL(""), err)
 	}
 	for i := range page.Contents {
-		o, ok := listed(&page.Contents[i], s.bucket.prefix, prefix)
+		o, ok := listed(&page.Contents[i], s.bucket.prefix, dir)
 		if !ok || !remote.IsProbe(path.Base(o.Name)) || time.Since(o.ModTime) < leftOver { // a server may ignore the prefix
 			continue
 		}
