@@ -50,13 +50,12 @@ func (l *Ledger) load(r io.Reader, o *Options) (whole int64, err error) {
 		}
 		return nil
 	}, func(_ int, line *Line) error {
-		e, err := newEntry(line)
-		if err != nil || !o.Shard.Has(e.hash) {
+		h, e, err := newEntry(line)
+		if err != nil || !o.Shard.Has(h) {
 			return err
 		}
-		return l.done.add(e)
+		return l.done.add(h, e)
 	})
-	l.done.compact()
 	return whole, err
 }
 

@@ -19,8 +19,8 @@ import (
 	"narseal/nar/storepath"
 )
 
-// maxPaths is the maximum number of paths in all ledgers. Each takes about 60 bytes.
-const maxPaths = 1 << 24
+// maxPaths is the maximum number of paths in all ledgers. Each takes up to 40 bytes. Tests lower it.
+var maxPaths = 1 << 24
 
 // A Summary holds the totals of ledgers. If a path has several lines, the last one counts.
 type Summary struct {
@@ -79,8 +79,9 @@ type Reader struct {
 	work    *ledger.Work
 	from    time.Time
 	to      time.Time
-	status  map[worklist.Hash]string // the strings are shared
-	names   map[string]string        // of statuses
+	paths   *worklist.Set // nil for ledgers of an earlier sweep
+	status  []byte        // of paths, by their number: the number of a name
+	names   []string
 	broken  map[worklist.Hash]*broken
 	omitted int64
 }
@@ -98,7 +99,12 @@ type broken struct {
 
 // NewReader returns a Reader that charges b for its memory of broken paths.
 func NewReader(b *report.Budget) *Reader {
-	return &Reader{budget: b, status: map[worklist.Hash]string{}, names: map[string]string{}, broken: map[worklist.Hash]*broken{}}
+	return &Reader{budget: b, paths: worklist.NewSet(), broken: map[worklist.Hash]*broken{}}
+}
+
+// NewEarlier returns a Reader for the ledgers of an earlier sweep, to compare with. It remembers only broken paths.
+func NewEarlier(b *report.Budget) *Reader {
+	return &Reader{budget: b, broken: map[worklist.Hash]*broken{}}
 }
 
 // Read reads a ledger, which may be compressed. All ledgers of a Reader must record the same work.
@@ -132,18 +138,9 @@ func (r *Reader) add(_ int, l *ledger.Line) error {
 	if l.At.After(r.to) {
 		r.to = l.At
 	}
-	if _, there := r.status[h]; !there && len(r.status) == maxPaths {
-		return fmt.Errorf("more than %d paths", maxPaths)
+	if err := r.count(h, l.Status); err != nil {
+		return err
 	}
-	name, there := r.names[l.Status]
-	if !there {
-		if len(r.names) == maxStatuses {
-			return fmt.Errorf("more than %d different statuses", maxStatuses)
-		}
-		name = strings.Clone(l.Status)
-		r.names[name] = name
-	}
-	r.status[h] = name
 	if old := r.broken[h]; old != nil {
 		r.budget.Give(old.memory)
 		r.omitted -= old.omitted
@@ -163,6 +160,31 @@ func (r *Reader) add(_ int, l *ledger.Line) error {
 	}
 	r.omitted += b.omitted
 	r.broken[h] = b
+	return nil
+}
+
+// count records the status of a path, which replaces an earlier one.
+func (r *Reader) count(h worklist.Hash, status string) error {
+	if r.paths == nil {
+		return nil
+	}
+	name := slices.Index(r.names, status)
+	if name < 0 {
+		if len(r.names) == maxStatuses {
+			return fmt.Errorf("more than %d different statuses", maxStatuses)
+		}
+		name = len(r.names)
+		r.names = append(r.names, strings.Clone(status))
+	}
+	i, added := r.paths.Add(h)
+	if !added {
+		r.status[i] = byte(name)
+		return nil
+	}
+	if i == maxPaths {
+		return fmt.Errorf("more than %d paths", maxPaths)
+	}
+	r.status = append(r.status, byte(name))
 	return nil
 }
 
@@ -188,7 +210,7 @@ func (r *Reader) Summary(before *Reader) *Summary {
 		s.Work = *r.work
 	}
 	for _, status := range r.status {
-		s.Paths[status]++
+		s.Paths[r.names[status]]++
 	}
 	packages, causes := map[string]*Package{}, map[[2]string]*Cause{}
 	for _, b := range r.broken {

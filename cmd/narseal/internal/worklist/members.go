@@ -14,7 +14,7 @@ import (
 // missing, or its references are required. A doubt that is left means that more paths may belong to the closure.
 type Members struct {
 	mu      sync.Mutex
-	paths   *set     // paths that were found or are required
+	paths   *Set     // paths that were found or are required
 	found   []uint32 // their numbers, in the order in which they were found
 	isFound numbers
 	doubted numbers
@@ -44,20 +44,20 @@ func (n *numbers) add(i int) {
 func (n numbers) has(i int) bool { return i/64 < len(n) && n[i/64]&(1<<(i%64)) != 0 }
 
 // NewMembers returns empty Members.
-func NewMembers() *Members { return &Members{paths: newSet()} }
+func NewMembers() *Members { return &Members{paths: NewSet()} }
 
 // add adds a path that was found. It returns whether it was found for the first time, and the number of all paths that
 // were found or are required.
 func (m *Members) add(h Hash) (n int, added bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i, _ := m.paths.add(h)
+	i, _ := m.paths.Add(h)
 	if m.isFound.has(i) {
-		return m.paths.len(), false
+		return m.paths.Len(), false
 	}
 	m.isFound.add(i)
 	m.found = append(m.found, uint32(i))
-	return m.paths.len(), true
+	return m.paths.Len(), true
 }
 
 // at returns the path that was found as number i, from 0, if there is one.
@@ -83,7 +83,7 @@ func (m *Members) Require(references []string) error {
 		if err != nil {
 			return err
 		}
-		if _, added := m.paths.add(h); added && m.paths.len() > MaxClosure {
+		if _, added := m.paths.Add(h); added && m.paths.Len() > MaxClosure {
 			return fmt.Errorf("closure: more than %d paths, with those outside that it refers to", MaxClosure)
 		}
 	}
@@ -94,7 +94,7 @@ func (m *Members) Require(references []string) error {
 func (m *Members) Doubt(h Hash, reason string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i, _ := m.paths.add(h)
+	i, _ := m.paths.Add(h)
 	if m.doubted.has(i) {
 		return
 	}
@@ -111,7 +111,7 @@ func (m *Members) Settle(h Hash) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if i, ok := m.paths.index(h); ok {
+	if i, ok := m.paths.Index(h); ok {
 		m.settled.add(i)
 	}
 }
@@ -131,7 +131,7 @@ func (m *Members) Doubts() (list []Doubt, n int) {
 		n += bits.OnesCount64(left)
 	}
 	for _, d := range m.doubts {
-		if i, ok := m.paths.index(d.Hash); ok && !m.settled.has(i) {
+		if i, ok := m.paths.Index(d.Hash); ok && !m.settled.has(i) {
 			list = append(list, d)
 		}
 	}
@@ -145,7 +145,7 @@ func (m *Members) Err() error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n := m.paths.len() - len(m.found)
+	n := m.paths.Len() - len(m.found)
 	if n == 0 {
 		return nil
 	}

@@ -2,9 +2,9 @@ package worklist
 
 import "hash/maphash"
 
-// A set numbers hash parts. Each takes 25 to 30 bytes, and 5 more while the set grows. A cache chooses the hash parts,
+// A Set numbers hash parts. Each takes 25 to 30 bytes, and 5 more while the set grows. A cache chooses the hash parts,
 // but cannot choose their slots, since they are hashed with a random seed.
-type set struct {
+type Set struct {
 	chunks [][]Hash // in the order in which they were added; all but the last are full
 	used   int
 	slots  []uint32 // a power of 2 of them: places in chunks, from 1; 0: free
@@ -16,13 +16,14 @@ const (
 	chunkSize = 1 << 12
 )
 
-func newSet() *set { return &set{slots: make([]uint32, minSlots), seed: maphash.MakeSeed()} }
+// NewSet returns an empty Set.
+func NewSet() *Set { return &Set{slots: make([]uint32, minSlots), seed: maphash.MakeSeed()} }
 
 // at returns the hash part that was added as number i, from 0.
-func (s *set) at(i int) Hash { return s.chunks[i/chunkSize][i%chunkSize] }
+func (s *Set) at(i int) Hash { return s.chunks[i/chunkSize][i%chunkSize] }
 
-// add adds h, and returns its number and whether it is new.
-func (s *set) add(h Hash) (i int, added bool) {
+// Add adds h, and returns its number and whether it is new.
+func (s *Set) Add(h Hash) (i int, added bool) {
 	slot := s.find(h)
 	if *slot != 0 {
 		return int(*slot) - 1, false
@@ -40,14 +41,14 @@ func (s *set) add(h Hash) (i int, added bool) {
 	return s.used - 1, true
 }
 
-// index returns the number of h, if it was added.
-func (s *set) index(h Hash) (i int, ok bool) {
+// Index returns the number of h, if it was added.
+func (s *Set) Index(h Hash) (i int, ok bool) {
 	slot := *s.find(h)
 	return int(slot) - 1, slot != 0
 }
 
 // find returns the slot of h, or the free slot for it.
-func (s *set) find(h Hash) *uint32 {
+func (s *Set) find(h Hash) *uint32 {
 	for i := maphash.Bytes(s.seed, h[:]); ; i++ {
 		slot := &s.slots[i&uint64(len(s.slots)-1)]
 		if *slot == 0 || s.at(int(*slot)-1) == h {
@@ -56,11 +57,12 @@ func (s *set) find(h Hash) *uint32 {
 	}
 }
 
-func (s *set) grow() {
+func (s *Set) grow() {
 	s.slots = make([]uint32, 2*len(s.slots))
 	for i := range s.used {
 		*s.find(s.at(i)) = uint32(i + 1)
 	}
 }
 
-func (s *set) len() int { return s.used }
+// Len returns the number of hash parts.
+func (s *Set) Len() int { return s.used }

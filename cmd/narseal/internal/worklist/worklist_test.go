@@ -300,18 +300,18 @@ func TestListShards(t *testing.T) {
 
 func TestSet(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
-	s, want := newSet(), map[Hash]bool{}
+	s, want := NewSet(), map[Hash]bool{}
 	for range 20_000 {
 		var h Hash
 		h[r.IntN(hashSize)] = byte(r.IntN(256)) // many twice, and all zeros
 		h[r.IntN(hashSize)] = byte(r.IntN(4))
-		if i, added := s.add(h); added == want[h] || s.at(i) != h {
+		if i, added := s.Add(h); added == want[h] || s.at(i) != h {
 			t.Fatalf("%x: new: %v", h, !want[h])
 		}
 		want[h] = true
 	}
-	if s.len() != len(want) {
-		t.Errorf("%d, want %d", s.len(), len(want))
+	if s.Len() != len(want) {
+		t.Errorf("%d, want %d", s.Len(), len(want))
 	}
 	if len(s.slots) > 4*len(want)+minSlots {
 		t.Errorf("%d slots for %d", len(s.slots), len(want))
@@ -424,8 +424,8 @@ func TestSetMemory(t *testing.T) {
 	if each := (heap() - before) / n; each > 40 {
 		t.Errorf("%d bytes for each path", each)
 	}
-	if m.paths.len() != n+2 {
-		t.Errorf("%d paths", m.paths.len())
+	if m.paths.Len() != n+2 {
+		t.Errorf("%d paths", m.paths.Len())
 	}
 }
 
