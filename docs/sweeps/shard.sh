@@ -3,7 +3,8 @@
 #
 # The environment says what to sweep:
 #   CACHE         the cache to read, such as https://cache.nixos.org
-#   TRUSTED_KEYS  its public keys, separated by spaces; a path that none of them has signed is not signed by KEY
+#   TRUSTED_KEYS  its public keys, separated by spaces: KEY signs only what one of them has signed. With "none", KEY signs
+#                 whatever CACHE sends, and so whatever anybody sends who can change it, or the connection to it
 #   OVERLAY       the cache to write, such as s3://overlay?region=eu-west-1
 #   KEY           the file with the secret key
 #   LIST          the file with the store paths, or its URL
@@ -14,7 +15,7 @@ set -uo pipefail
 
 part=$1
 if [ -z "${TRUSTED_KEYS:-}" ]; then
-	echo "shard.sh: TRUSTED_KEYS is not set: the public keys of $CACHE, such as cache.nixos.org-1:…" >&2
+	echo "shard.sh: set TRUSTED_KEYS to the public keys of $CACHE, such as cache.nixos.org-1:…, or to none" >&2
 	exit 2
 fi
 state=${STATE:-./sweep}
@@ -23,14 +24,15 @@ if [ "$index" = auto ]; then
 	slurm=${SLURM_ARRAY_TASK_ID:+$((SLURM_ARRAY_TASK_ID - ${SLURM_ARRAY_TASK_MIN:-0}))}
 	index=${JOB_COMPLETION_INDEX:-${AWS_BATCH_JOB_ARRAY_INDEX:-$slurm}}
 fi
-query=
 case $state in
-*://*\?*) query="?${state#*\?}" state=${state%%\?*} ;;
-*://*) ;;
-*) mkdir -p "$state" ;;
+*://*\?*) ledger="${state%%\?*}" query="?${state#*\?}" ;;
+*://*) ledger=$state query= ;;
+*) mkdir -p "$state" && ledger=$state query= || exit 1 ;;
 esac
-args=(--overlay --output "$OVERLAY" --secret-key-file "$KEY" --trusted-public-keys "$TRUSTED_KEYS" --paths "$LIST" --shard "$part"
-	--ledger "${state%/}/ledger-$index.jsonl$query")
+args=(--overlay --output "$OVERLAY" --secret-key-file "$KEY" --paths "$LIST" --shard "$part" --ledger "${ledger%/}/ledger-$index.jsonl$query")
+if [ "$TRUSTED_KEYS" != none ]; then
+	args+=(--trusted-public-keys "$TRUSTED_KEYS")
+fi
 if [ -n "${METRICS:-}" ]; then
 	args+=(--metrics "$METRICS/narseal-$index.prom")
 fi

@@ -56,8 +56,11 @@ func parse(s string) (*address, error) {
 		value := values[len(values)-1]
 		switch name {
 		case "region":
-			a.region = value
-			err = checkRegion(value)
+			if a.region = value; value == "" {
+				err = errors.New("region: it is empty")
+			} else if strings.Trim(value, regionLetters) != "" {
+				err = fmt.Errorf("region %q: want a name such as eu-west-1", remote.Clip(value))
+			}
 		case "profile":
 			a.profile = value
 		case "storage-class":
@@ -80,17 +83,6 @@ func parse(s string) (*address, error) {
 		}
 	}
 	return a, a.setEndpoint(scheme, endpoint)
-}
-
-// checkRegion returns an error for text that cannot be a region, such as eu-west-1: what is appended to a URL ends up there.
-func checkRegion(s string) error {
-	if s == "" {
-		return errors.New("region: it is empty")
-	}
-	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" || len(s) > 64 {
-		return fmt.Errorf("region: got %q, want a name such as eu-west-1", remote.Clip(s))
-	}
-	return nil
 }
 
 func (a *address) setLookup(style string) error {
@@ -155,3 +147,7 @@ func (a *address) url() string {
 	text, _ := url.QueryUnescape(q.Encode()) // for display
 	return s + "?" + text
 }
+
+// regionLetters are the characters of regions. A region is in a header, and a URL that was put together wrongly, as
+// s3://b/DIR?region=R/NAME, must not look right.
+const regionLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."

@@ -318,6 +318,7 @@ func TestURLs(t *testing.T) {
 		"s3://bucket?hunter=2":                    "unknown parameter hunter",
 		"s3://bucket:1":                           "?endpoint=",
 		"s3://bucket?region=":                     "region: it is empty",
+		"s3://bucket/l?region=eu-west-1/x.jsonl":  `region "eu-west-1/x.jsonl": want a name`,
 	} {
 		_, err := s3store.New(url, s3store.Options{})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
