@@ -110,3 +110,66 @@ func TestClosureOfSomePaths(t *testing.T) {
 		})
 	}
 }
+
+// Without trusted keys, no shard can know that a cache has hidden a reference from it. What each shard has found is in its
+// report and its ledger, and cache summary fails if that is not the same.
+func TestClosuresOfShards(t *testing.T) {
+	dep, root := strings.Repeat("1", 32), strings.Repeat("z", 32) // in shard 0/2 and 1/2
+	data := nartest.Tree(nartest.File("x"))
+	objects, err := cachetest.Objects(cachetest.Path{Base: dep + "-dep", NAR: data}, cachetest.Path{Base: root + "-root", NAR: data, References: []string{dep + "-dep"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const hides, lacks, honest = "hides the reference", "lacks the path", "is honest"
+	var now string // what the cache does
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text := objects[strings.TrimPrefix(r.URL.Path, "/")]
+		if r.URL.Path == "/"+root+".narinfo" && now == hides {
+			text = strings.Replace(text, "References: "+dep+"-dep", "References: ", 1)
+		}
+		if text == "" || r.URL.Path == "/"+root+".narinfo" && now == lacks {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprint(w, text)
+	}))
+	defer server.Close()
+	dir := t.TempDir()
+	ledger := func(i int) string { return filepath.Join(dir, fmt.Sprintf("ledger-%d", i)) }
+	shard := func(i, want int) string {
+		t.Helper()
+		report := filepath.Join(dir, "report")
+		status, stdout, stderr := narseal(t, []byte(root+"\n"), "cache", "verify", "--closure", "--paths", "-", "--shard", fmt.Sprintf("%d/2", i),
+			"--ledger", ledger(i), "--report", report, server.URL)
+		if status != want {
+			t.Errorf("shard %d, the cache %s: status %d, want %d\n%s%s", i, now, status, want, stdout, stderr)
+		}
+		b, err := os.ReadFile(report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(strings.Fields(string(b)), "")
+	}
+	summary := func(want int, says string) {
+		t.Helper()
+		status, stdout, stderr := narseal(t, nil, "cache", "summary", ledger(0), ledger(1))
+		if status != want || !strings.Contains(stdout+stderr, says) {
+			t.Errorf("the cache %s: status %d, want %d and %q\n%s%s", now, status, want, says, stdout, stderr)
+		}
+	}
+	now = honest
+	whole := shard(1, statusDone)
+	now = hides
+	if part := shard(0, statusDone); !strings.Contains(part, `"closure":{"paths":1,`) || !strings.Contains(whole, `"closure":{"paths":2,`) {
+		t.Errorf("reports:\n%s\n%s", whole, part)
+	}
+	summary(statusError, "0/2 found 1 path, 1/2 found 2 paths")
+	now = lacks
+	if part := shard(0, statusError); !strings.Contains(part, `"unknown":["`+root+`"]`) {
+		t.Errorf("report:\n%s", part)
+	}
+	summary(statusError, "shard 0/2 does not know what "+root+" refers to")
+	now = honest
+	shard(0, statusDone)
+	summary(statusDone, "closure of 2 paths\n")
+}

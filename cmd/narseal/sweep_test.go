@@ -314,7 +314,7 @@ func (s *sweep) ledgers() (paths map[string]int, statuses map[string]int) {
 			paths[l.StorePath]++
 			statuses[l.Status]++
 			return nil
-		})
+		}, nil)
 		f.Close()
 		if err != nil {
 			s.t.Errorf("%s: %v", name, err)

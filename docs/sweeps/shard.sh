@@ -27,7 +27,7 @@ fi
 case $state in
 *://*\?*) ledger="${state%%\?*}" query="?${state#*\?}" ;;
 *://*) ledger=$state query= ;;
-*) mkdir -p "$state" && ledger=$state query= || exit 1 ;;
+*) mkdir -p "$state" || exit 1; ledger=$state query= ;;
 esac
 args=(--overlay --output "$OVERLAY" --secret-key-file "$KEY" --paths "$LIST" --shard "$part" --ledger "${ledger%/}/ledger-$index.jsonl$query")
 if [ "$TRUSTED_KEYS" != none ]; then

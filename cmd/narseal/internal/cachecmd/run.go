@@ -108,7 +108,7 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 	}
 	sum, err := work(ctx)
 	if err == nil {
-		err = checkClosure(r.members)
+		err = r.checkClosure()
 	}
 	err = errors.Join(err, r.ledger.Close())
 	close(ended)

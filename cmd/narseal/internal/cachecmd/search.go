@@ -10,6 +10,7 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
+	"narseal/cmd/narseal/internal/ledger"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/worklist"
 	"narseal/nar/binarycache"
@@ -72,10 +73,21 @@ func (s *search) storeDir(ctx context.Context) (string, error) {
 // maxNamedDoubts bounds the paths that an error names.
 const maxNamedDoubts = 10
 
-// checkClosure returns an error if more paths may belong to a closure than were found.
-func checkClosure(m *worklist.Members) error {
-	err := m.Err()
-	list, n := m.Doubts()
+// checkClosure returns an error if more paths may belong to the closure of a run than were found. The report and the ledger
+// get what the run knows of it.
+func (r *run) checkClosure() error {
+	if r.members == nil {
+		return nil
+	}
+	list, n := r.members.Doubts()
+	paths, digest := r.members.Digest()
+	c := &ledger.Closure{Shard: r.rep.shard, Paths: paths, Digest: report.SRI(digest), Unknown: make([]string, len(list))}
+	for i, d := range list {
+		c.Unknown[i] = d.Hash.String()
+	}
+	r.rep.closure = c
+	err := r.members.Err()
+	err = errors.Join(err, r.ledger.AddClosure(*c, c.Shard == "" && n == 0))
 	if n == 0 {
 		return err
 	}

@@ -34,7 +34,8 @@ type Summary struct {
 	Packages   []Package
 	Causes     []Cause
 	Unrepaired []Problem
-	Changes    *Changes // nil without an earlier summary
+	Closures   *Closures // nil: no closure was searched in shards
+	Changes    *Changes  // nil without an earlier summary
 
 	affected int64 // paths with a slice that was invalid
 }
@@ -84,6 +85,8 @@ type Reader struct {
 	names   []string
 	broken  map[worklist.Hash]*broken
 	omitted int64
+
+	closures map[worklist.Shard]searched
 }
 
 // broken is a path that has an invalid or repaired signature or that failed.
@@ -120,7 +123,7 @@ func (r *Reader) Read(in io.Reader) error {
 		}
 		r.work = &w
 		return nil
-	}, r.add)
+	}, r.add, r.addClosure)
 	return err
 }
 
@@ -209,6 +212,7 @@ func (r *Reader) Summary(before *Reader) *Summary {
 	if r.work != nil {
 		s.Work = *r.work
 	}
+	s.Closures = r.compareClosures()
 	for _, status := range r.status {
 		s.Paths[r.names[status]]++
 	}

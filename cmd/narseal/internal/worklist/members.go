@@ -1,8 +1,11 @@
 package worklist
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"math/bits"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -136,6 +139,23 @@ func (m *Members) Doubts() (list []Doubt, n int) {
 		}
 	}
 	return list, n
+}
+
+// Digest returns the number of paths that were found, and the SHA-256 of their hash parts in order. The search has ended.
+func (m *Members) Digest() (n int, sum [sha256.Size]byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	found := slices.Clone(m.found)
+	slices.SortFunc(found, func(i, j uint32) int {
+		a, b := m.paths.at(int(i)), m.paths.at(int(j))
+		return bytes.Compare(a[:], b[:])
+	})
+	h := sha256.New()
+	for _, i := range found {
+		p := m.paths.at(int(i))
+		h.Write(p[:])
+	}
+	return len(found), [sha256.Size]byte(h.Sum(nil))
 }
 
 // Err returns an error if a path that is required was not found.

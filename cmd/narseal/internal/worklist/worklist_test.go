@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/big"
@@ -641,4 +642,33 @@ func FuzzList(f *testing.F) {
 			t.Errorf("%q becomes %q: %v", text, hashes(&again), err)
 		}
 	})
+}
+
+// The digest of a closure depends on its paths alone, however they were found.
+func TestDigest(t *testing.T) {
+	r := rand.New(rand.NewPCG(15, 16))
+	for range 20 {
+		paths := make([]Hash, r.IntN(300))
+		for i := range paths {
+			paths[i] = mustParse(t, randomHash(r))
+		}
+		m := NewMembers()
+		for _, h := range paths {
+			if r.IntN(3) == 0 {
+				m.Doubt(h, "x")
+			}
+			m.add(h)
+		}
+		_ = m.Require([]string{hash1 + "-x"}) // which was not found
+		order := fmt.Sprint(m.found)
+		n, got := m.Digest()
+		var all []byte
+		slices.SortFunc(paths, func(a, b Hash) int { return strings.Compare(a.String(), b.String()) })
+		for _, h := range paths {
+			all = append(all, h[:]...)
+		}
+		if n != len(paths) || got != sha256.Sum256(all) || fmt.Sprint(m.found) != order {
+			t.Errorf("%d paths: got %d, %x", len(paths), n, got)
+		}
+	}
 }
