@@ -17,18 +17,24 @@ func markBroken(all []*slice, out []Slice) {
 			out[i].Status, out[i].Reason = StatusMalformed, s.fault
 		case code && !s.thin && !s.archive:
 			out[i].Status, out[i].Reason = StatusMalformed, "the slice is not a Mach-O image"
+		case s.inTable && s.thin && s.commands.fault != "" && s.commands.maybeLoadable():
+			// The record ends too early, or the slice is damaged: it cannot be loaded, and may have had a signature.
+			out[i].Status, out[i].Reason = StatusMalformed, s.commands.fault
 		}
 	}
 }
 
-// isCut reports whether a file is the start of a fat image of programs or libraries whose slices are all gone.
+// isCut reports whether a file is the start of a fat image of programs or libraries whose slices are all gone. One of them is
+// for a processor of Macs.
 func isCut(all []*slice) bool {
+	mac := false
 	for _, s := range all {
-		if s.thin || s.archive || s.fault == "" || s.cpu[0] != cpuARM64 && s.cpu[0] != cpuX8664 {
+		if s.thin || s.archive || s.fault == "" {
 			return false
 		}
+		mac = mac || s.cpu[0] == cpuARM64 || s.cpu[0] == cpuX8664
 	}
-	return len(all) > 0
+	return mac
 }
 
 // recordDiffers reports whether the record of a slice in a fat table names another architecture than its header. The

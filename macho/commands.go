@@ -200,6 +200,9 @@ func (c *commands) loadable() bool {
 	return false
 }
 
+// maybeLoadable is loadable for a header that may be incomplete.
+func (c *commands) maybeLoadable() bool { return c.fileType == 0 || c.loadable() }
+
 // readSections looks for the section __TEXT,__info_plist in a segment command, and for the segment's protection.
 func (s *slice) readSections(src source, order binary.ByteOrder, is64 bool, pos int64, size uint32) error {
 	header, record := segmentSizes(is64)

@@ -21,7 +21,7 @@ type Scope struct {
 var suffixes = map[string]bool{
 	"app": true, "appex": true, "bundle": true, "component": true, "driver": true, "dext": true, "framework": true, "kext": true,
 	"mdimporter": true, "pkg": true, "plugin": true, "prefPane": true, "qlgenerator": true, "saver": true, "service": true,
-	"systemextension": true, "vst": true, "vst3": true, "wdgt": true, "xctest": true, "xpc": true, "action": true, "clap": true,
+	"systemextension": true, "vst": true, "vst3": true, "wdgt": true, "xcframework": true, "xctest": true, "xpc": true, "action": true, "clap": true,
 	"colorPicker": true, "ibplugin": true, "fs": true, "mailbundle": true, "slideSaver": true, "webplugin": true,
 }
 
@@ -72,6 +72,10 @@ func (s *Scope) stays(depth int, name []byte, directory bool) bool {
 		// Directories that contain several bundles, which are better checked separately.
 		several := directory && (string(name) == "Applications" || string(name) == "Library")
 		usual := len(name) > 0 && (name[0] >= 'A' || name[0] == '.')
+		switch known.Name(string(name)) {
+		case contentsName, supportFiles, wrapperDir, wrapperLink:
+			return true
+		}
 		return s.plist || string(name) <= "Resources" && usual && !several
 	case 2:
 		s.plist = s.plist || s.resources && !directory && string(name) == infoPlistName

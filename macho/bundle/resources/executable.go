@@ -38,7 +38,11 @@ func MainExecutable(infoPlist []byte) (name string, clear bool) {
 	return strings.Clone(name), len(names) == 1
 }
 
-// executables returns the values of keys that name an executable, including keys for one platform or product.
+// maxName is how much of a list gives the name of an executable, in bytes. A file name has 255 characters at most.
+const maxName = 4 << 10
+
+// executables returns the values of keys that name an executable. The value of a key for one platform or product is nil:
+// such a key makes the name unclear, so that no more keys are read.
 func executables(infoPlist []byte) (map[string]any, error) {
 	names := map[string]any{}
 	if bytes.HasPrefix(infoPlist, []byte("bplist")) {
@@ -51,8 +55,10 @@ func executables(infoPlist []byte) (map[string]any, error) {
 			return nil, errors.New("not a dictionary")
 		}
 		for key, value := range dict {
-			if isExecutableKey(key) {
+			if is, plain := isExecutableKey(key); plain {
 				names[key] = value
+			} else if is {
+				names[key] = nil
 			}
 		}
 		return names, nil
@@ -67,25 +73,42 @@ func executables(infoPlist []byte) (map[string]any, error) {
 			return err
 		}
 		from := w.at
-		w.lax = !isExecutableKey(key)
-		if err := w.skip(start); err != nil || !isExecutableKey(key) {
+		is, plain := isExecutableKey(key)
+		w.lax = !is
+		if err := w.skip(start); err != nil || !is {
 			return err
 		}
 		raw := infoPlist[from:w.InputOffset()]
-		if _, twice := names[key]; twice || len(raw) > maxValue {
+		_, twice := names[key]
+		switch {
+		case twice, len(raw) > maxName:
 			return errors.New("not a name")
+		case !plain || start != "string":
+			names[key] = nil
+			if key == oldExecutableKey {
+				return nil // it may not count
+			}
+			return errUnclear
 		}
 		names[key], err = decode(raw)
 		return err
 	})
+	if err == errUnclear {
+		return names, nil
+	}
 	if err == nil {
 		err = w.end()
 	}
 	return names, err
 }
 
-func isExecutableKey(key string) bool {
-	key, _, _ = strings.Cut(key, "-")
-	key, _, _ = strings.Cut(key, "~")
-	return key == executableKey || key == oldExecutableKey || key == widgetKey
+// errUnclear ends the reading of a list in which the executable has several names, or none that is a string.
+var errUnclear = errors.New("unclear")
+
+// isExecutableKey reports whether a key names an executable, and whether it does so on every platform, for every product.
+func isExecutableKey(key string) (is, plain bool) {
+	base, _, _ := strings.Cut(key, "-")
+	base, _, _ = strings.Cut(base, "~")
+	is = base == executableKey || base == oldExecutableKey || base == widgetKey
+	return is, is && base == key
 }

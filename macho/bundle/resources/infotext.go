@@ -11,17 +11,38 @@ import (
 // newInfoWalk returns an xmlWalk over an Info.plist, and its text as UTF-8. These files may be written by hand. If
 // Apple's parser accepts a text, newInfoWalk converts it to one that the decoder accepts.
 func newInfoWalk(data []byte) ([]byte, *xmlWalk) {
-	text := bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // a byte order mark
-	wide, ok := fromUTF16(data)
-	if ok {
-		text = wide
+	text, marked := bytes.CutPrefix(data, []byte("\xef\xbb\xbf")) // a byte order mark
+	if wide, ok := fromUTF16(data); ok {
+		text, marked = wide, true
+	}
+	if !marked && !isUTF8(text) {
+		text = nil
 	}
 	text = plainComments(text)
 	w := newXMLWalk(text, nil)
-	if ok {
-		w.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil }
-	}
+	w.info = true
+	w.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil }
 	return text, w
+}
+
+// isUTF8 reports whether Apple's parser takes a text without a byte order mark for UTF-8 (encodingForXMLData): it looks for a
+// declaration at the start only, and knows no spaces in it.
+func isUTF8(text []byte) bool {
+	declared, ok := bytes.CutPrefix(text, []byte("<?xml"))
+	end := bytes.IndexAny(declared, "?>")
+	if !ok || end < 0 {
+		return true
+	}
+	at := bytes.Index(declared[:end], []byte("encoding="))
+	if at < 0 {
+		return true
+	}
+	value := declared[at+len("encoding="):]
+	if value[0] != '"' && value[0] != '\'' {
+		return true
+	}
+	name, _, ok := bytes.Cut(value[1:], value[:1])
+	return !ok || bytes.EqualFold(name, []byte("UTF-8")) || bytes.EqualFold(name, []byte("US-ASCII")) && isASCII(string(text))
 }
 
 // fromUTF16 converts text with a byte order mark of UTF-16 to UTF-8.

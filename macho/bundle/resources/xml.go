@@ -88,14 +88,15 @@ func (w *xmlWalk) start() (string, error) {
 func (w *xmlWalk) root() (string, error) {
 	start, err := w.start()
 	if err == nil && start == "plist" {
+		w.wrapped = true
 		start, err = w.start()
 	}
 	return start, err
 }
 
-// end reads the rest after the only value.
+// end reads the rest after the only value. Apple's parser reads an Info.plist only up to the end of the list.
 func (w *xmlWalk) end() error {
-	for {
+	for !w.info || w.wrapped {
 		t, err := w.next()
 		switch {
 		case err == io.ErrUnexpectedEOF:
@@ -106,7 +107,11 @@ func (w *xmlWalk) end() error {
 		if _, ok := t.(xml.EndElement); !ok {
 			return fmt.Errorf("offset %d: a second value", w.at)
 		}
+		if w.info {
+			break
+		}
 	}
+	return nil
 }
 
 // value reads a value.

@@ -20,6 +20,8 @@ type xmlWalk struct {
 	inside  bool  // the root has begun
 	prolog  bool  // something precedes the root
 	doctype bool
+	info    bool // the list is an Info.plist
+	wrapped bool // the value is in <plist>
 	lax     bool // accept all values that Apple's parser accepts; they are not used
 }
 
@@ -52,7 +54,7 @@ func (w *xmlWalk) token() (xml.Token, error) {
 			why = "an unusual comment"
 		}
 	case xml.ProcInst:
-		if w.prolog || w.inside || !xmlDeclaration().Match(raw) {
+		if !w.info && (w.prolog || w.inside || !xmlDeclaration().Match(raw)) { // in any place, both end at ?>
 			why = "an unusual processing instruction"
 		}
 	case xml.Directive:
@@ -69,8 +71,8 @@ func (w *xmlWalk) token() (xml.Token, error) {
 	return t, nil
 }
 
-// xmlDeclaration matches the declaration of UTF-8, and of UTF-16, which the decoder refuses unless a walk accepts it.
-var xmlDeclaration = lazyRegexp(`^<\?xml\s+version\s*=\s*["']1\.0["'](\s+encoding=["'](?i:utf-(8|16))["'])?(\s+standalone=["'](yes|no)["'])?\s*\?>$`)
+// xmlDeclaration matches the declaration of UTF-8.
+var xmlDeclaration = lazyRegexp(`^<\?xml\s+version\s*=\s*["']1\.0["'](\s+encoding=["'](?i:utf-8)["'])?(\s+standalone=["'](yes|no)["'])?\s*\?>$`)
 
 // spaces are the characters that Apple's parser skips between elements.
 const spaces = " \t\r\n"
@@ -100,7 +102,7 @@ func (w *xmlWalk) contents(l *level, end int64) string {
 	ok := true
 	switch l.element {
 	case "integer":
-		ok = integerText().Match(raw) || w.lax && laxIntegerText().Match(raw)
+		ok = (integerText().Match(raw) || w.lax && laxIntegerText().Match(raw)) && fits64(raw)
 	case "real":
 		ok = realText().Match(raw) || w.lax && laxRealText().Match(raw)
 	case "date":
@@ -116,6 +118,20 @@ func (w *xmlWalk) contents(l *level, end int64) string {
 		return fmt.Sprintf("<%s> has the text %.20q", l.element, raw)
 	}
 	return ""
+}
+
+// fits64 reports whether Apple's parser reads an integer, an unsigned or a signed one of 64 bits. It refuses a list that has
+// any other, even as a value that nobody uses.
+func fits64(raw []byte) bool {
+	text := strings.TrimLeft(string(raw), spaces)
+	digits, negative := strings.CutPrefix(text, "-")
+	digits = strings.TrimLeft(strings.TrimPrefix(digits, "+"), spaces)
+	base := 10
+	if hex, isHex := strings.CutPrefix(strings.ToLower(digits), "0x"); isHex {
+		digits, base = hex, 16
+	}
+	n, err := strconv.ParseUint(digits, base, 64)
+	return err == nil && (!negative || n <= 1<<63)
 }
 
 // plainReferences reports whether parsers agree on all numeric character references.

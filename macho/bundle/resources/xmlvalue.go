@@ -11,6 +11,9 @@ import (
 // elements lists the elements of values in a property list.
 var elements = []string{"dict", "array", "key", "string", "data", "date", "integer", "real", "true", "false"}
 
+// maxInfoLevels bounds how deep the values of an Info.plist may be nested. Apple's parser reads a few more.
+const maxInfoLevels = 256
+
 // skip reads the rest of an element. It refuses anything that Apple's parser does not accept, or that parsers read
 // differently.
 func (w *xmlWalk) skip(element string) error {
@@ -30,8 +33,8 @@ func (w *xmlWalk) skip(element string) error {
 		why := ""
 		switch t := t.(type) {
 		case xml.StartElement:
-			if len(stack) == maxLevels {
-				return fmt.Errorf("offset %d: more than %d levels", w.InputOffset(), maxLevels)
+			if len(stack) >= maxLevels && !(w.info && len(stack) < maxInfoLevels) {
+				return fmt.Errorf("offset %d: more than %d levels", w.InputOffset(), len(stack))
 			}
 			why = l.child(t.Name)
 			stack = append(stack, level{element: t.Name.Local, from: w.InputOffset()})

@@ -110,6 +110,7 @@ func TestOpen(t *testing.T) {
 		{store: "/nix/store", real: "/nix/store", state: "/nix/var/nix", env: []string{"NIX_REMOTE=daemon"}, remote: "daemon"},
 		{store: "/nix/store", real: "/nix/store", state: "/nix/var/nix", env: []string{"NIX_REMOTE=unix:///x"}, remote: "daemon"},
 		{store: "/nix/store", real: "/r/nix/store", state: "/r/nix/var/nix", env: []string{"NIX_REMOTE=local?root=/r"}, remote: "local"},
+		{store: "/x/store", real: "/r/nix/store", state: "/r/nix/var/nix", env: []string{"NIX_STORE_DIR=/x/store", "NIX_REMOTE=local?root=/r"}, remote: "local"},
 		{store: "/nix/store", real: "/r/nix/store", state: "/r/nix/var/nix", env: []string{"NIX_REMOTE=/r"}, remote: "local"},
 		{store: "/nix/store", real: "/q", state: "/p", env: []string{"NIX_REMOTE=local?real=/q&state=/p"}, remote: "local"},
 		{store: root + "/store", real: root + "/store", state: root + "/var/nix", dir: root + "/store/", added: "NIX_STATE_DIR=" + root + "/var/nix"},
@@ -171,7 +172,7 @@ esac`)
 	if _, err := s.output(ctx, "--silent"); !errors.As(err, &failed) || !strings.Contains(err.Error(), "exit status 7") {
 		t.Errorf("%v", err)
 	}
-	if _, err := s.All(ctx); err == nil || !strings.Contains(err.Error(), "line 1") {
+	if err := s.All(ctx, func(*Path) error { return nil }); err == nil || !strings.Contains(err.Error(), "line 1") {
 		t.Errorf("a registration that does not end: %v", err)
 	}
 	for base, ok := range map[string]bool{"ok": true, "bad": false} {

@@ -16,15 +16,56 @@ import (
 	"narseal/nar"
 )
 
-// path scans a path, and repairs it if necessary.
+// path scans a path, and repairs it if necessary. If another Nix has replaced the path meanwhile, it starts again.
 func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
+	for tries := 0; ; tries++ {
+		f := r.tryPath(ctx, p)
+		now := r.replaced(ctx, f)
+		if now == nil || tries >= maxReplaced {
+			return f
+		}
+		r.Terminal.Infof("%s: somebody has replaced it by Nix meanwhile, trying again", r.store.Path(p.Base))
+		r.Terminal.Progress().Add(-max(p.NarSize, f.tally.Size))
+		f.drop(r.budget)
+		p = now
+	}
+}
+
+// maxReplaced is how often a run starts again with a path.
+const maxReplaced = 3
+
+// replaced returns what Nix's database has of a failed path, if that has changed since f.Path was read. It waits a while if
+// a Nix may be replacing the path: the new contents are there before they are registered.
+func (r *repairRun) replaced(ctx context.Context, f *pathFound) *nixcli.Path {
+	for tries := 0; f.status == failed && !f.kept; tries++ {
+		now, err := r.store.Info(ctx, f.Base)
+		if err != nil || len(now) != 1 {
+			return nil
+		}
+		if now[0].NarHash != f.NarHash {
+			return &now[0]
+		}
+		if !r.settle(ctx, f, tries) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (r *repairRun) tryPath(ctx context.Context, p *nixcli.Path) *pathFound {
 	if r.waiting[p.Base] {
 		return &pathFound{Path: *p, status: changed, warnings: []string{"an earlier run has not completed its repair; a run without --dry-run would"}}
+	}
+	if command := r.elsewhere[p.Base]; command != "" {
+		return &pathFound{Path: *p, status: failed, errs: []error{incompleteError(r.store, p.Base, command)}}
+	}
+	if r.unfinished[p.Base] {
+		return &pathFound{Path: *p, status: failed} // and said why
 	}
 	f := r.scan(ctx, p)
 	if f.status == failed {
 		if invalid, err := r.store.Invalid(ctx, p.Base); err == nil && len(invalid) > 0 {
-			f.status, f.errs = gone, nil
+			f.disappear(r.budget)
 		} else if r.store.IsGone(p.Base) {
 			f.errs = []error{missing(r.store, p.Base)}
 		}
@@ -36,7 +77,7 @@ func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
 	}
 	if err := r.repair(ctx, f); err != nil {
 		if invalid, e := r.store.Invalid(ctx, p.Base); e == nil && len(invalid) > 0 {
-			f.status, f.errs = gone, nil
+			f.disappear(r.budget)
 			return f
 		}
 		f.status = failed
@@ -74,18 +115,27 @@ func (r *repairRun) repair(ctx context.Context, f *pathFound) error {
 		}
 		return err
 	}
+	if err := r.essentialError(f.Base); err != nil {
+		return err
+	}
 	info, err := r.store.Info(ctx, f.Base)
 	if err != nil || len(info) != 1 {
 		return errors.Join(err, errNotValid)
 	}
 	out := sha256.New()
-	g, err := r.staging.stage(&info[0], r.store.Dir, r.options.SecretKeys, func(w io.Writer) error {
+	release, err := r.space.reserve(ctx, true, func(uint64) room { return room{uint64(f.NarSize) + spareBytes, spareInodes} })
+	if err != nil {
+		return err
+	}
+	g, err := r.staging.stage(&info[0], r.store.Dir, r.options.SecretKeys, func(w io.Writer) (int64, error) {
 		repaired, err := r.filter(ctx, f, io.MultiWriter(w, out))
 		if err == nil && repaired == 0 {
 			err = errNothing
 		}
-		return err
+		e := &f.tally.Entries
+		return e.Regular + e.Directory + e.Symlink, err
 	})
+	release()
 	if err == errNothing {
 		return nil
 	}
@@ -94,6 +144,8 @@ func (r *repairRun) repair(ctx context.Context, f *pathFound) error {
 	}
 	f.warnings = r.losses(ctx, f.Base)
 	if err := r.apply(ctx, g); err != nil {
+		var other *otherError
+		f.kept = !errors.As(err, &other)
 		return err
 	}
 	f.status, f.newHash = changed, report.SRI([sha256.Size]byte(out.Sum(nil)))
