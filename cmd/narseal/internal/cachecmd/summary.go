@@ -55,7 +55,7 @@ func Summary(ctx context.Context, e *command.Env, o *SummaryOptions) error {
 		return err
 	}
 	if len(o.Against) > 0 {
-		before = sweepsummary.NewEarlier(budget)
+		before = sweepsummary.NewReader(budget).OnlyBroken()
 		if err := o.read(ctx, e, before, o.Against); err != nil {
 			return err
 		}

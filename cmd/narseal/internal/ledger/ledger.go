@@ -51,11 +51,11 @@ func (l *Ledger) load(r io.Reader, o *Options) (whole int64, err error) {
 		}
 		return nil
 	}, func(_ int, line *Line) error {
-		h, e, err := newEntry(line)
-		if err != nil || !o.Shard.Has(h) {
+		e, err := newEntry(line)
+		if err != nil || !o.Shard.Has(e.hash) {
 			return err
 		}
-		return l.done.add(h, e)
+		return l.done.add(e)
 	}, func(int, *Closure) error {
 		l.closures = true
 		return nil

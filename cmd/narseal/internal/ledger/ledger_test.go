@@ -203,8 +203,8 @@ func TestConcatenated(t *testing.T) {
 	o := repairOf(t)
 	o.Shard = worklist.Shard{Index: 0, Count: 2}
 	l = open(t, name, o)
-	if l.Find(hashOf(path1), sri(1)) != Unchanged || l.done.paths.Len() != 2 {
-		t.Errorf("a shard remembers %d paths, want 2", l.done.paths.Len())
+	if l.Find(hashOf(path1), sri(1)) != Unchanged || l.done.hashes.Len() != 2 {
+		t.Errorf("a shard remembers %d paths, want 2", l.done.hashes.Len())
 	}
 }
 

@@ -19,7 +19,8 @@ import (
 	"narseal/nar/storepath"
 )
 
-// maxPaths is the maximum number of paths in all ledgers. Each takes up to 40 bytes. Tests lower it.
+// maxPaths is the maximum number of paths in all ledgers. Each takes 26 to 31 bytes, and 5 more while the table grows.
+// Tests lower it.
 var maxPaths = 1 << 24
 
 // A Summary holds the totals of ledgers. If a path has several lines, the last one counts.
@@ -80,9 +81,9 @@ type Reader struct {
 	work    *ledger.Work
 	from    time.Time
 	to      time.Time
-	paths   *worklist.Set // nil for ledgers of an earlier sweep
-	status  []byte        // of paths, by their number: the number of a name
-	names   []string
+	paths   *worklist.Set
+	status  worklist.Chunks[uint8] // of each path, by its number: its place in names
+	names   []string               // of statuses
 	broken  map[worklist.Hash]*broken
 	omitted int64
 
@@ -105,9 +106,10 @@ func NewReader(b *report.Budget) *Reader {
 	return &Reader{budget: b, paths: worklist.NewSet(), broken: map[worklist.Hash]*broken{}}
 }
 
-// NewEarlier returns a Reader for the ledgers of an earlier sweep, to compare with. It remembers only broken paths.
-func NewEarlier(b *report.Budget) *Reader {
-	return &Reader{budget: b, broken: map[worklist.Hash]*broken{}}
+// OnlyBroken makes r forget all paths but the broken ones, for a Reader to compare with.
+func (r *Reader) OnlyBroken() *Reader {
+	r.paths = nil
+	return r
 }
 
 // Read reads a ledger, which may be compressed. All ledgers of a Reader must record the same work.
@@ -141,7 +143,7 @@ func (r *Reader) add(_ int, l *ledger.Line) error {
 	if l.At.After(r.to) {
 		r.to = l.At
 	}
-	if err := r.count(h, l.Status); err != nil {
+	if err := r.note(h, l.Status); err != nil {
 		return err
 	}
 	if old := r.broken[h]; old != nil {
@@ -163,31 +165,6 @@ func (r *Reader) add(_ int, l *ledger.Line) error {
 	}
 	r.omitted += b.omitted
 	r.broken[h] = b
-	return nil
-}
-
-// count records the status of a path, which replaces an earlier one.
-func (r *Reader) count(h worklist.Hash, status string) error {
-	if r.paths == nil {
-		return nil
-	}
-	name := slices.Index(r.names, status)
-	if name < 0 {
-		if len(r.names) == maxStatuses {
-			return fmt.Errorf("more than %d different statuses", maxStatuses)
-		}
-		name = len(r.names)
-		r.names = append(r.names, strings.Clone(status))
-	}
-	i, added := r.paths.Add(h)
-	if !added {
-		r.status[i] = byte(name)
-		return nil
-	}
-	if i == maxPaths {
-		return fmt.Errorf("more than %d paths", maxPaths)
-	}
-	r.status = append(r.status, byte(name))
 	return nil
 }
 
@@ -213,8 +190,8 @@ func (r *Reader) Summary(before *Reader) *Summary {
 		s.Work = *r.work
 	}
 	s.Closures = r.compareClosures()
-	for _, status := range r.status {
-		s.Paths[r.names[status]]++
+	for i := range r.status.Len() {
+		s.Paths[r.names[*r.status.At(i)]]++
 	}
 	packages, causes := map[string]*Package{}, map[[2]string]*Cause{}
 	for _, b := range r.broken {

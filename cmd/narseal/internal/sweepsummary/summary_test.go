@@ -182,7 +182,7 @@ func TestSummaryMemory(t *testing.T) {
 	for name, most := range map[string]uint64{"now": 40, "earlier": 1} {
 		r := NewReader(report.NewBudget(1 << 20))
 		if name == "earlier" {
-			r = NewEarlier(report.NewBudget(1 << 20))
+			r = NewReader(report.NewBudget(1 << 20)).OnlyBroken()
 		}
 		line := ledger.Line{StorePath: strings.Repeat("0", 32), Status: "verified"}
 		before := heap()

@@ -114,7 +114,7 @@ func (m *Members) Settle(h Hash) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if i, ok := m.paths.Index(h); ok {
+	if i, ok := m.paths.Number(h); ok {
 		m.settled.add(i)
 	}
 }
@@ -134,7 +134,7 @@ func (m *Members) Doubts() (list []Doubt, n int) {
 		n += bits.OnesCount64(left)
 	}
 	for _, d := range m.doubts {
-		if i, ok := m.paths.Index(d.Hash); ok && !m.settled.has(i) {
+		if i, ok := m.paths.Number(d.Hash); ok && !m.settled.has(i) {
 			list = append(list, d)
 		}
 	}

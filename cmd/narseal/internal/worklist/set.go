@@ -5,9 +5,9 @@ import "hash/maphash"
 // A Set numbers hash parts. Each takes 25 to 30 bytes, and 5 more while the set grows. A cache chooses the hash parts,
 // but cannot choose their slots, since they are hashed with a random seed.
 type Set struct {
-	chunks [][]Hash // in the order in which they were added; all but the last are full
-	used   int
-	slots  []uint32 // a power of 2 of them: places in chunks, from 1; 0: free
+	hashes Chunks[Hash] // in the order in which they were added
+	used   int          // how many there are
+	slots  []uint32     // a power of 2 of them: numbers of hashes, from 1; 0: free
 	seed   maphash.Seed
 }
 
@@ -20,7 +20,7 @@ const (
 func NewSet() *Set { return &Set{slots: make([]uint32, minSlots), seed: maphash.MakeSeed()} }
 
 // at returns the hash part that was added as number i, from 0.
-func (s *Set) at(i int) Hash { return s.chunks[i/chunkSize][i%chunkSize] }
+func (s *Set) at(i int) Hash { return *s.hashes.At(i) }
 
 // Add adds h, and returns its number and whether it is new.
 func (s *Set) Add(h Hash) (i int, added bool) {
@@ -28,23 +28,13 @@ func (s *Set) Add(h Hash) (i int, added bool) {
 	if *slot != 0 {
 		return int(*slot) - 1, false
 	}
-	if s.used%chunkSize == 0 {
-		s.chunks = append(s.chunks, make([]Hash, 0, chunkSize))
-	}
-	last := &s.chunks[len(s.chunks)-1]
-	*last = append(*last, h)
+	s.hashes.Append(h)
 	s.used++
 	*slot = uint32(s.used)
 	if s.used > len(s.slots)/5*4 {
 		s.grow()
 	}
 	return s.used - 1, true
-}
-
-// Index returns the number of h, if it was added.
-func (s *Set) Index(h Hash) (i int, ok bool) {
-	slot := *s.find(h)
-	return int(slot) - 1, slot != 0
 }
 
 // find returns the slot of h, or the free slot for it.
@@ -66,3 +56,34 @@ func (s *Set) grow() {
 
 // Len returns the number of hash parts.
 func (s *Set) Len() int { return s.used }
+
+// Number returns the number of h, if it was added.
+func (s *Set) Number(h Hash) (i int, ok bool) {
+	slot := *s.find(h)
+	return int(slot) - 1, slot != 0
+}
+
+// Chunks is a list whose memory grows with its length: nothing is copied, so that no garbage of the same size is left.
+type Chunks[T any] struct {
+	chunks [][]T // all but the last are full
+}
+
+// Append adds an element.
+func (c *Chunks[T]) Append(v T) {
+	if n := len(c.chunks); n == 0 || len(c.chunks[n-1]) == chunkSize {
+		c.chunks = append(c.chunks, make([]T, 0, chunkSize))
+	}
+	last := &c.chunks[len(c.chunks)-1]
+	*last = append(*last, v)
+}
+
+// At returns an element, from 0.
+func (c *Chunks[T]) At(i int) *T { return &c.chunks[i/chunkSize][i%chunkSize] }
+
+// Len returns the number of elements.
+func (c *Chunks[T]) Len() int {
+	if len(c.chunks) == 0 {
+		return 0
+	}
+	return (len(c.chunks)-1)*chunkSize + len(c.chunks[len(c.chunks)-1])
+}

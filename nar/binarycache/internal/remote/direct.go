@@ -173,16 +173,9 @@ func (d *direct) connect(ctx context.Context, u *url.URL) (*link, error) {
 		raw = nil
 	}
 	if u.Scheme == "https" {
-		config := d.tls.Clone()
-		config.ServerName = u.Hostname()
-		secure := tls.Client(c, config)
-		ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-		defer cancel()
-		if err := secure.HandshakeContext(ctx); err != nil {
-			c.Close()
+		if c, err = handshake(ctx, c, d.tls, u.Hostname()); err != nil {
 			return nil, err
 		}
-		c = secure
 	}
 	l := &link{Conn: c, raw: raw, scheme: u.Scheme, host: u.Host, in: headerLimit{r: c}}
 	l.r, l.w = bufio.NewReaderSize(&l.in, readBuffer), bufio.NewWriterSize(c, writeBuffer)

@@ -44,7 +44,7 @@ func checkHeader(r *bufio.Reader) error {
 			}
 			line := bytes.TrimSuffix(b[seen:seen+at], []byte("\r"))
 			if lines++; lines > maxHeaderLines {
-				return fmt.Errorf("server response headers exceeded %d lines", maxHeaderLines)
+				return errHeaderLines
 			}
 			if len(line) == 0 {
 				return nil

@@ -48,14 +48,14 @@ func NewTransport(caVariables ...string) (*Transport, error) {
 		return nil, err
 	}
 	t := &Transport{silence: silence}
-	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
-	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := dialer.DialContext(ctx, network, addr)
+	plain := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	dial := dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := plain.DialContext(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
 		return newConn(c, t.silence), nil
-	}
+	})
 	config := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	t.direct = direct{dial: dial, tls: config}
 	protocols := new(http.Protocols)
@@ -63,7 +63,8 @@ func NewTransport(caVariables ...string) (*Transport, error) {
 	t.base = http.Transport{
 		Proxy:                  t.proxy,
 		OnProxyConnectResponse: proxyAnswer,
-		DialContext:            dial,
+		DialContext:            dial.bounded(),
+		DialTLSContext:         dial.overTLS(config).bounded(),
 		Protocols:              protocols,
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    handshakeTimeout,
