@@ -53,6 +53,8 @@ func TestClosureOfSomePaths(t *testing.T) {
 		{"honest, shard", full, full, []string{"--shard", "0/2"}, statusError, "-dep: nar: read"},
 		{"hidden, shard", hidden, hidden, []string{"--shard", "0/2"}, statusError, root + ": not signed by a trusted key"},
 		{"damaged, shard", "x", "x", []string{"--shard", "0/2"}, statusError, root + ".narinfo: line 1"},
+		{"refused, shard", "forbidden", "forbidden", []string{"--shard", "0/2"}, statusError, root + ".narinfo: 400 Bad Request"},
+		{"refused, the shard's own", "forbidden", "forbidden", []string{"--shard", "1/2"}, statusError, root + ".narinfo: 400 Bad Request"},
 		{"missing once, shard", "", full, []string{"--shard", "0/2"}, statusError, root + ": the cache does not have it"},
 		{"missing, shard", "", "", []string{"--shard", "0/2"}, statusError, root + ": the cache does not have it"},
 		{"honest, other shard", full, full, []string{"--shard", "1/2"}, statusDone, ""},
@@ -87,6 +89,10 @@ func TestClosureOfSomePaths(t *testing.T) {
 				}
 				if text == "" {
 					http.NotFound(w, r)
+					return
+				}
+				if text == "forbidden" {
+					http.Error(w, "no", http.StatusBadRequest)
 					return
 				}
 				w.Header().Set("Last-Modified", at.Format(http.TimeFormat))

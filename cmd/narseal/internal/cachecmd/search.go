@@ -17,8 +17,8 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// A search reads the references of the paths of a closure. It doubts a path whose narinfo is missing or damaged, or is not
-// signed by a trusted key. Processing the path settles that; but another shard may process it, or --since leave it out.
+// A search reads the references of the paths of a closure. It doubts a path whose narinfo is missing, damaged, not signed by a
+// trusted key, or cannot be read. Processing the path settles that; but another shard may process it, or --since leave it out.
 type search struct {
 	store   binarycache.Store
 	trusted []signature.PublicKey
@@ -43,6 +43,9 @@ func (s *search) references(ctx context.Context, h worklist.Hash) ([]string, err
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.members.Doubt(h, "the cache does not have it")
+		return nil, nil
+	case errors.As(err, &store) && ctx.Err() == nil: // processing the path may still succeed
+		s.members.Doubt(h, err.Error())
 		return nil, nil
 	case errors.As(err, &store):
 		return nil, err
