@@ -113,3 +113,37 @@ exec `+nix+` "$@"
 	}
 	s.clean("after")
 }
+
+// What a run has staged while the database had another name, as by a bind mount in a container, is not passed over in silence,
+// in whatever state directory it is.
+func TestStoreStateOfOtherName(t *testing.T) {
+	s := newNixStore(t)
+	_, _, _, tool := s.fill()
+	state, path := t.TempDir(), s.get("PATH")
+	s.set("PATH", unableNix(t, s.tool("nix-store"), "--repair-path|--restore")+":"+path)
+	s.want(1, "store", "repair", "--state", state, tool)
+	s.set("PATH", path)
+	staged, err := filepath.Glob(state + "/store-*")
+	if err != nil || len(staged) != 1 {
+		t.Fatalf("%q, %v", staged, err)
+	}
+	if err := os.Rename(staged[0], state+"/store-0123456789abcdef"); err != nil {
+		t.Fatal(err)
+	}
+	want := tool + ": perhaps its repair is not complete: " + state + "/store-0123456789abcdef has staged it"
+	for _, args := range [][]string{{"verify"}, {"repair", "--dry-run"}, {"repair", "--dry-run", "--state", state}, {"repair", "--state", state}} {
+		if _, _, stderr := s.narseal(append([]string{"store"}, args...)...); strings.Count(stderr, want) != 1 {
+			t.Errorf("%q: %s", args, stderr)
+		}
+	}
+	s.want(0, "store", "repair")
+	if _, stderr := s.want(0, "store", "verify"); !strings.Contains(stderr, want) {
+		t.Errorf("after another run: %s", stderr)
+	}
+	if err := os.RemoveAll(state + "/store-0123456789abcdef/" + filepath.Base(tool)); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr := s.want(0, "store", "repair", "--state", state); strings.Contains(stderr, "perhaps") {
+		t.Errorf("nothing is staged: %s", stderr)
+	}
+}

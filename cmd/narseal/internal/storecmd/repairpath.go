@@ -37,7 +37,7 @@ const maxReplaced = 3
 // replaced returns what Nix's database has of a failed path, if that has changed since f.Path was read. It waits a while if
 // a Nix may be replacing the path: the new contents are there before they are registered.
 func (r *repairRun) replaced(ctx context.Context, f *pathFound) *nixcli.Path {
-	for tries := 0; f.status == failed && !f.kept; tries++ {
+	for tries := 0; f.status == failed && !f.staged; tries++ {
 		now, err := r.store.Info(ctx, f.Base)
 		if err != nil || len(now) != 1 {
 			return nil
@@ -144,8 +144,7 @@ func (r *repairRun) repair(ctx context.Context, f *pathFound) error {
 	}
 	f.warnings = r.losses(ctx, f.Base)
 	if err := r.apply(ctx, g); err != nil {
-		var other *otherError
-		f.kept = !errors.As(err, &other)
+		f.staged = true
 		return err
 	}
 	f.status, f.newHash = changed, report.SRI([sha256.Size]byte(out.Sum(nil)))
