@@ -51,10 +51,11 @@ func newSweepFile(t *testing.T, program string) *sweepFile {
 		if i%8 == 0 {
 			tree["image"] = nartest.Exec(image)
 		}
-		if err := cachetest.Write(filepath.Join(f.dir, "cache"), cachetest.Path{Base: base, NAR: nartest.Tree(tree)}); err != nil {
+		path := cachetest.Path{Base: base, NAR: nartest.Tree(tree)}
+		cachetest.Sign(t, &path, upstream.String())
+		if err := cachetest.Write(filepath.Join(f.dir, "cache"), path); err != nil {
 			t.Fatal(err)
 		}
-		sign(t, filepath.Join(f.dir, "cache", base[:32]+".narinfo"), upstream)
 		fmt.Fprintf(&list, "/nix/store/%s\n", base)
 	}
 	f.write("list", list.String())
@@ -63,25 +64,6 @@ func newSweepFile(t *testing.T, program string) *sweepFile {
 	f.env = map[string]string{"CACHE": f.dir + "/cache", "OVERLAY": f.dir + "/overlay", "LIST": f.dir + "/list", "STATE": f.dir + "/state", "RETRY_WAIT": "0",
 		"TRUSTED_KEYS": public.String()}
 	return f
-}
-
-// sign signs a narinfo without references.
-func sign(t *testing.T, name string, key signature.SecretKey) {
-	t.Helper()
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	value := func(key string) string {
-		return regexp.MustCompile(`(?m)^` + key + `: (.*)$`).FindStringSubmatch(string(b))[1]
-	}
-	sig, err := key.Sign(nil, fmt.Sprintf("1;%s;%s;%s;", value("StorePath"), value("NarHash"), value("NarSize")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, fmt.Appendf(b, "Sig: %s\n", sig), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // shard.sh signs nothing whose signature is not checked, unless that is said, and gives each shard a ledger of its own, also
@@ -195,16 +177,70 @@ func (l nameValues) env() map[string]string {
 	return env
 }
 
+func buildNarseal(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "narseal")
+	if out, err := exec.Command(nartest.Tool(t, "go"), "build", "-o", program, "narseal/cmd/narseal").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return program
+}
+
+// publishedKey is what https://cache.nixos.org signs with: nix.conf(5) has it as the default of trusted-public-keys.
+const publishedKey = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
+
+// checkKeys checks that a file that sweeps cache.nixos.org trusts its key.
+func checkKeys(t *testing.T, env map[string]string) {
+	t.Helper()
+	if env["CACHE"] != "https://cache.nixos.org" || env["TRUSTED_KEYS"] != publishedKey {
+		t.Errorf("the cache is %q, the trusted keys are %q", env["CACHE"], env["TRUSTED_KEYS"])
+	}
+}
+
+// The overlay's key signs nothing that no key of the cache has signed, and shard.sh does not run without such keys.
+func TestSweepTrust(t *testing.T) {
+	nartest.Tool(t, "bash")
+	f := newSweepFile(t, buildNarseal(t))
+	forged := "0a" + strings.Repeat("0", 30) // which has a broken image
+	name := filepath.Join(f.dir, "cache", forged+".narinfo")
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write("cache/"+forged+".narinfo", regexp.MustCompile("Sig: .*").ReplaceAllString(string(b), "Sig: test-1:"+strings.Repeat("A", 86)+"=="))
+	shard := func(want int, says string) {
+		t.Helper()
+		cmd := exec.Command("bash", shardScript(t), "0/1")
+		cmd.Dir, cmd.Env = f.dir, append(os.Environ(), "PATH="+filepath.Dir(f.program)+":"+os.Getenv("PATH"), "KEY="+f.dir+"/key")
+		for name, value := range f.env {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+		out, err := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != want || !strings.Contains(string(out), says) {
+			t.Errorf("status %d, want %d and %q: %v\n%s", got, want, says, err, out)
+		}
+	}
+	keys := f.env["TRUSTED_KEYS"]
+	f.env["TRUSTED_KEYS"] = ""
+	shard(2, "set TRUSTED_KEYS")
+	if _, err := os.Stat(f.env["OVERLAY"]); err == nil {
+		t.Error("there is an overlay")
+	}
+	f.env["TRUSTED_KEYS"] = keys
+	shard(1, forged+"-p0: not signed by a trusted key")
+	infos, err := filepath.Glob(f.dir + "/overlay/*.narinfo")
+	if err != nil || len(infos) != f.broken-1 || slices.Contains(infos, f.dir+"/overlay/"+forged+".narinfo") {
+		t.Errorf("the overlay: %v, %q", err, infos)
+	}
+}
+
 // The commands of the files in docs/sweeps for Kubernetes, AWS Batch and GitHub Actions sweep a cache, with the variables that
 // the schedulers set. TestSweep of cmd/narseal has GNU parallel and Slurm themselves run theirs.
 func TestSweepFiles(t *testing.T) {
 	for _, tool := range []string{"bash", "sha256sum", "tar", "zstd"} {
 		nartest.Tool(t, tool)
 	}
-	program := filepath.Join(t.TempDir(), "narseal")
-	if out, err := exec.Command(nartest.Tool(t, "go"), "build", "-o", program, "narseal/cmd/narseal").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	program := buildNarseal(t)
 	t.Run("kubernetes", func(t *testing.T) { sweepKubernetes(newSweepFile(t, program)) })
 	t.Run("aws-batch", func(t *testing.T) { sweepAWSBatch(newSweepFile(t, program)) })
 	t.Run("github-actions", func(t *testing.T) { sweepGitHub(newSweepFile(t, program)) })
@@ -228,6 +264,7 @@ func sweepKubernetes(f *sweepFile) {
 		f.t.Fatal(err)
 	}
 	container := job.Spec.Template.Spec.Containers[0]
+	checkKeys(f.t, container.Env.env())
 	f.env["KEY"] = f.dir + "/key"
 	for i := range job.Spec.Completions {
 		f.run(replaceAll(container.Command, "/shard.sh", shardScript(f.t)), container.Env.env(), map[string]string{"JOB_COMPLETION_INDEX": strconv.Itoa(i)})
@@ -262,6 +299,7 @@ func sweepAWSBatch(f *sweepFile) {
 		f.t.Fatal(err)
 	}
 	c := definition.ContainerProperties
+	checkKeys(f.t, c.Environment.env())
 	command := replaceAll(replaceAll(c.Command, "/shard.sh", shardScript(f.t)), "/tmp/key", f.dir+"/job-key")
 	for i := range size {
 		f.run(command, c.Environment.env(), map[string]string{
@@ -301,6 +339,7 @@ func sweepGitHub(f *sweepFile) {
 	if err := yaml.Unmarshal(readSweepFile(f.t, "github-actions.yml"), &workflow); err != nil {
 		f.t.Fatal(err)
 	}
+	checkKeys(f.t, workflow.Env)
 	f.write("stubs/curl", curlStub)
 	f.write("stubs/aws", awsStub)
 	f.write(".github/workflows/shard.sh", string(readSweepFile(f.t, "shard.sh")))

@@ -20,7 +20,9 @@ func cacheSummaryCommand(p *process) *cli.Command {
 		Description: `LEDGER is a file that --ledger has written, compressed or not, the URL of an object, or
 - for stdin. The summary lists the packages with invalid signatures, the number of
 slices by signature and cause, and what could not be repaired. If a path has several
-lines, the last one counts. The exit status is 0 whatever the ledgers contain.
+lines, the last one counts. The exit status is 1 if shards have searched the same closure
+(--closure) and found different ones, or could not read it, and 0 whatever else the
+ledgers contain.
 
   narseal cache summary --against yesterday.jsonl ledger-*.jsonl`,
 		Flags: join([]cli.Flag{

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,8 +18,8 @@ import (
 )
 
 // Each shard searches the closure for itself, and so does a run with --since. A cache that hides a reference from such a
-// search, in the narinfo of a path on which only another run works, does not get its broken dependency past all of them: the
-// signature of that narinfo is checked, and that it is missing is said, or refused if it is there later.
+// search, in the narinfo of a path on which only another run works, does not get its broken dependency past all of them: that
+// narinfo must be there and, with trusted keys, signed, or the run fails and its report names the path.
 func TestClosureOfSomePaths(t *testing.T) {
 	dep, root := strings.Repeat("1", 32), strings.Repeat("z", 32) // in shard 0/2 and 1/2
 	data := nartest.Tree(nartest.File("x"))
@@ -49,14 +51,19 @@ func TestClosureOfSomePaths(t *testing.T) {
 		says   string
 	}{
 		{"honest, shard", full, full, []string{"--shard", "0/2"}, statusError, "-dep: nar: read"},
-		{"hidden, shard", hidden, hidden, []string{"--shard", "0/2"}, statusError, "closure: /nix/store/" + root + "-root: not signed by a trusted key"},
-		{"damaged, shard", "x", "x", []string{"--shard", "0/2"}, statusError, "closure: " + root},
-		{"missing once, shard", "", full, []string{"--shard", "0/2"}, statusError, "closure: the cache did not have " + root + " when it was asked first"},
-		{"missing, shard", "", "", []string{"--shard", "0/2"}, statusDone, "the cache does not have 1 path of the closure on which this run does not work"},
+		{"hidden, shard", hidden, hidden, []string{"--shard", "0/2"}, statusError, root + ": not signed by a trusted key"},
+		{"damaged, shard", "x", "x", []string{"--shard", "0/2"}, statusError, root + ".narinfo: line 1"},
+		{"refused, shard", "forbidden", "forbidden", []string{"--shard", "0/2"}, statusError, root + ".narinfo: 400 Bad Request"},
+		{"refused, the shard's own", "forbidden", "forbidden", []string{"--shard", "1/2"}, statusError, root + ".narinfo: 400 Bad Request"},
+		{"missing once, shard", "", full, []string{"--shard", "0/2"}, statusError, root + ": the cache does not have it"},
+		{"missing, shard", "", "", []string{"--shard", "0/2"}, statusError, root + ": the cache does not have it"},
 		{"honest, other shard", full, full, []string{"--shard", "1/2"}, statusDone, ""},
 		{"missing, the shard's own", "", "", []string{"--shard", "1/2"}, statusDone, "the cache does not have 1 path of --paths"},
+		{"missing, all", "", "", nil, statusDone, "the cache does not have 1 path of --paths"},
 		{"honest, since", full, full, []string{"--since", "2026-01-01T00:00:00Z"}, statusError, "-dep: nar: read"},
 		{"hidden, since", hidden, hidden, []string{"--since", "2026-01-01T00:00:00Z"}, statusError, "not signed by a trusted key"},
+		{"missing, since", "", "", []string{"--since", "2026-01-01T00:00:00Z"}, statusDone, "the cache does not have 1 path of --paths"},
+		{"missing when read, since", "", "", []string{"--since", "2026-01-01T00:00:00Z", "--verbose"}, statusError, root + ": the cache does not have it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var asked atomic.Int64
@@ -67,7 +74,10 @@ func TestClosureOfSomePaths(t *testing.T) {
 					text = "StoreDir: /nix/store\n"
 				case "/" + root + ".narinfo":
 					text, at = c.root, time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
-					if r.Method == http.MethodGet && asked.Add(1) > 1 || r.Method == http.MethodHead && asked.Load() > 0 {
+					switch {
+					case r.Method == http.MethodHead && strings.HasPrefix(c.name, "missing when read"):
+						text = full // which is old: nothing is read again
+					case r.Method == http.MethodGet && asked.Add(1) > 1 || r.Method == http.MethodHead && asked.Load() > 0:
 						text = c.later
 					}
 				case "/" + dep + ".narinfo":
@@ -81,15 +91,91 @@ func TestClosureOfSomePaths(t *testing.T) {
 					http.NotFound(w, r)
 					return
 				}
+				if text == "forbidden" {
+					http.Error(w, "no", http.StatusBadRequest)
+					return
+				}
 				w.Header().Set("Last-Modified", at.Format(http.TimeFormat))
 				fmt.Fprint(w, text)
 			}))
 			defer server.Close()
-			args := append([]string{"cache", "verify", "--closure", "--trusted-public-keys", public, "--paths", "-"}, c.args...)
-			status, _, stderr := narseal(t, []byte(root+"\n"), append(args, server.URL)...)
-			if status != c.status || !strings.Contains(stderr, c.says) || c.says == "" && stderr != "" {
-				t.Errorf("status %d, want %d and %q:\n%s", status, c.status, c.says, stderr)
+			for _, command := range []string{"verify", "repair --dry-run"} {
+				asked.Store(0)
+				file := filepath.Join(t.TempDir(), "report")
+				args := append([]string{"cache"}, strings.Fields(command)...)
+				args = append(args, "--closure", "--trusted-public-keys", public, "--report", file, "--paths", "-")
+				status, _, stderr := narseal(t, []byte(root+"\n"), append(append(args, c.args...), server.URL)...)
+				if status != c.status || !strings.Contains(stderr, c.says) || c.says == "" && stderr != "" {
+					t.Errorf("%s: status %d, want %d and %q:\n%s", command, status, c.status, c.says, stderr)
+				}
+				b, err := os.ReadFile(file)
+				if isClosure := strings.Contains(stderr, "error: closure: "); err != nil || isClosure && !strings.Contains(string(b), c.says) {
+					t.Errorf("%s: the report lacks %q: %v\n%s", command, c.says, err, b)
+				}
 			}
 		})
 	}
+}
+
+// Without trusted keys, no shard can know that a cache has hidden a reference from it. What each shard has found is in its
+// report and its ledger, and cache summary fails if that is not the same.
+func TestClosuresOfShards(t *testing.T) {
+	dep, root := strings.Repeat("1", 32), strings.Repeat("z", 32) // in shard 0/2 and 1/2
+	data := nartest.Tree(nartest.File("x"))
+	objects, err := cachetest.Objects(cachetest.Path{Base: dep + "-dep", NAR: data}, cachetest.Path{Base: root + "-root", NAR: data, References: []string{dep + "-dep"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const hides, lacks, honest = "hides the reference", "lacks the path", "is honest"
+	var now string // what the cache does
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text := objects[strings.TrimPrefix(r.URL.Path, "/")]
+		if r.URL.Path == "/"+root+".narinfo" && now == hides {
+			text = strings.Replace(text, "References: "+dep+"-dep", "References: ", 1)
+		}
+		if text == "" || r.URL.Path == "/"+root+".narinfo" && now == lacks {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprint(w, text)
+	}))
+	defer server.Close()
+	dir := t.TempDir()
+	ledger := func(i int) string { return filepath.Join(dir, fmt.Sprintf("ledger-%d", i)) }
+	shard := func(i, want int) string {
+		t.Helper()
+		report := filepath.Join(dir, "report")
+		status, stdout, stderr := narseal(t, []byte(root+"\n"), "cache", "verify", "--closure", "--paths", "-", "--shard", fmt.Sprintf("%d/2", i),
+			"--ledger", ledger(i), "--report", report, server.URL)
+		if status != want {
+			t.Errorf("shard %d, the cache %s: status %d, want %d\n%s%s", i, now, status, want, stdout, stderr)
+		}
+		b, err := os.ReadFile(report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(strings.Fields(string(b)), "")
+	}
+	summary := func(want int, says string) {
+		t.Helper()
+		status, stdout, stderr := narseal(t, nil, "cache", "summary", ledger(0), ledger(1))
+		if status != want || !strings.Contains(stdout+stderr, says) {
+			t.Errorf("the cache %s: status %d, want %d and %q\n%s%s", now, status, want, says, stdout, stderr)
+		}
+	}
+	now = honest
+	whole := shard(1, statusDone)
+	now = hides
+	if part := shard(0, statusDone); !strings.Contains(part, `"closure":{"paths":1,`) || !strings.Contains(whole, `"closure":{"paths":2,`) {
+		t.Errorf("reports:\n%s\n%s", whole, part)
+	}
+	summary(statusError, "0/2 found 1 path, 1/2 found 2 paths")
+	now = lacks
+	if part := shard(0, statusError); !strings.Contains(part, `"unknown":["`+root+`"]`) {
+		t.Errorf("report:\n%s", part)
+	}
+	summary(statusError, "shard 0/2 does not know what "+root+" refers to")
+	now = honest
+	shard(0, statusDone)
+	summary(statusDone, "closure of 2 paths\n")
 }

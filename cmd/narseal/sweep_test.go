@@ -54,6 +54,8 @@ func sweepDelay(t testing.TB, ms int) time.Duration {
 // A sweptCache is a synthetic cache behind HTTP. Its paths are zeros but for a number, and some hold a damaged image.
 type sweptCache struct {
 	url     string
+	key     string // which signs its paths, secret
+	public  string
 	mu      sync.RWMutex // of objects
 	objects map[string]string
 	list    string // file with the store paths
@@ -67,6 +69,7 @@ type sweptCache struct {
 func newSweptCache(t testing.TB, paths, broken, size int) *sweptCache {
 	t.Helper()
 	c := &sweptCache{objects: map[string]string{}, delay: sweepDelay(t, 0)}
+	c.key, c.public = cachetest.Key(t)
 	image := golden(t, "A/ents-arm64")
 	image[200] ^= 1
 	r := rand.New(rand.NewPCG(1, uint64(paths)))
@@ -89,7 +92,9 @@ func newSweptCache(t testing.TB, paths, broken, size int) *sweptCache {
 				if i < broken {
 					dir["image"] = nartest.Exec(image)
 				}
-				objects, err := cachetest.Objects(cachetest.Path{Base: bases[i], NAR: nartest.Tree(dir)})
+				path := cachetest.Path{Base: bases[i], NAR: nartest.Tree(dir)}
+				cachetest.Sign(t, &path, c.key)
+				objects, err := cachetest.Objects(path)
 				if err != nil {
 					t.Error(err)
 					return
@@ -172,8 +177,8 @@ func newSweep(t testing.TB, c *sweptCache, key string, shards int) *sweep {
 	t.Helper()
 	dir := t.TempDir()
 	s := &sweep{t: t, cache: c, state: filepath.Join(dir, "state"), out: filepath.Join(dir, "overlay"), shards: shards}
-	s.env = append(os.Environ(), "CACHE="+c.url, "OVERLAY="+s.out, "KEY="+key, "LIST="+c.list, "STATE="+s.state,
-		"SHARDS="+strconv.Itoa(shards), "RETRY_WAIT=0.1", "TRUSTED_KEYS=none", "OPTIONS="+os.Getenv("NARSEAL_SWEEP_OPTIONS"))
+	s.env = append(os.Environ(), "CACHE="+c.url, "OVERLAY="+s.out, "KEY="+key, "TRUSTED_KEYS="+c.public, "LIST="+c.list, "STATE="+s.state,
+		"SHARDS="+strconv.Itoa(shards), "RETRY_WAIT=0.1", "OPTIONS="+os.Getenv("NARSEAL_SWEEP_OPTIONS"))
 	return s
 }
 
@@ -309,7 +314,7 @@ func (s *sweep) ledgers() (paths map[string]int, statuses map[string]int) {
 			paths[l.StorePath]++
 			statuses[l.Status]++
 			return nil
-		})
+		}, nil)
 		f.Close()
 		if err != nil {
 			s.t.Errorf("%s: %v", name, err)
@@ -369,7 +374,9 @@ func TestSweep(t *testing.T) {
 	}
 
 	// The next day, one path is new.
-	objects, err := cachetest.Objects(cachetest.Path{Base: strings.Repeat("z", 32) + "-new", NAR: nartest.Tree(nartest.File("new"))})
+	path := cachetest.Path{Base: strings.Repeat("z", 32) + "-new", NAR: nartest.Tree(nartest.File("new"))}
+	cachetest.Sign(t, &path, c.key)
+	objects, err := cachetest.Objects(path)
 	if err != nil {
 		t.Fatal(err)
 	}

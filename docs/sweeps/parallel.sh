@@ -5,5 +5,5 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 shards=${SHARDS:-16}
-export CACHE OVERLAY KEY LIST STATE
+export CACHE OVERLAY KEY TRUSTED_KEYS LIST STATE
 seq 0 $((shards - 1)) | parallel --jobs "${JOBS:-100%}" --retries 3 --line-buffer --tagstring 'shard {}' "$here/shard.sh" "{}/$shards"

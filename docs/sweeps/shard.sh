@@ -2,19 +2,22 @@
 # Sweeps one shard: shard.sh PART, where PART is I/N, or auto/N under a scheduler that numbers its tasks.
 #
 # The environment says what to sweep:
-#   CACHE    the cache to read, such as https://cache.nixos.org
-#   OVERLAY  the cache to write, such as s3://overlay?region=eu-west-1
-#   KEY      the file with the secret key
-#   TRUSTED_KEYS  the public keys of CACHE: only paths that one of them has signed are repaired and signed with KEY. "none" signs
-#            whatever CACHE sends, so that whoever can change it, or the connection to it, has your key sign for them
-#   LIST     the file with the store paths, or its URL
-#   STATE    a directory for the ledgers, or the URL of one in S3, such as s3://state/ledgers?region=eu-west-1
-#            (default: ./sweep)
-#   METRICS  a directory for metrics, such as that of node_exporter's textfile collector (optional)
-#   OPTIONS  more options, such as --max-age 48h (optional)
+#   CACHE         the cache to read, such as https://cache.nixos.org
+#   TRUSTED_KEYS  its public keys, separated by spaces: KEY signs only what one of them has signed. With "none", KEY signs
+#                 whatever CACHE sends, and so whatever anybody sends who can change it, or the connection to it
+#   OVERLAY       the cache to write, such as s3://overlay?region=eu-west-1
+#   KEY           the file with the secret key
+#   LIST          the file with the store paths, or its URL
+#   STATE         a directory for the ledgers, or its URL, such as s3://state/ledgers?region=eu-west-1 (default: ./sweep)
+#   METRICS       a directory for metrics, such as that of node_exporter's textfile collector (optional)
+#   OPTIONS       more options, such as --max-age 48h (optional)
 set -uo pipefail
 
 part=$1
+if [ -z "${TRUSTED_KEYS:-}" ]; then
+	echo "shard.sh: set TRUSTED_KEYS to the public keys of $CACHE, such as cache.nixos.org-1:…, or to none" >&2
+	exit 2
+fi
 state=${STATE:-./sweep}
 index=${part%/*}
 if [ "$index" = auto ]; then
@@ -22,19 +25,14 @@ if [ "$index" = auto ]; then
 	index=${JOB_COMPLETION_INDEX:-${AWS_BATCH_JOB_ARRAY_INDEX:-$slurm}}
 fi
 case $state in
-*://*\?*) ledger="${state%%\?*}/ledger-$index.jsonl?${state#*\?}" ;;
-*://*) ledger="$state/ledger-$index.jsonl" ;;
-*) mkdir -p "$state" && ledger="$state/ledger-$index.jsonl" ;;
+*://*\?*) ledger="${state%%\?*}" query="?${state#*\?}" ;;
+*://*) ledger=$state query= ;;
+*) mkdir -p "$state" || exit 1; ledger=$state query= ;;
 esac
-args=(--overlay --output "$OVERLAY" --secret-key-file "$KEY" --paths "$LIST" --shard "$part" --ledger "$ledger")
-case ${TRUSTED_KEYS:-} in
-"")
-	echo "shard.sh: set TRUSTED_KEYS to the public keys of $CACHE, or to none" >&2
-	exit 2
-	;;
-none) ;;
-*) args+=(--trusted-public-keys "$TRUSTED_KEYS") ;;
-esac
+args=(--overlay --output "$OVERLAY" --secret-key-file "$KEY" --paths "$LIST" --shard "$part" --ledger "${ledger%/}/ledger-$index.jsonl$query")
+if [ "$TRUSTED_KEYS" != none ]; then
+	args+=(--trusted-public-keys "$TRUSTED_KEYS")
+fi
 if [ -n "${METRICS:-}" ]; then
 	args+=(--metrics "$METRICS/narseal-$index.prom")
 fi

@@ -52,6 +52,7 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string, m 
 	if err != nil {
 		return err
 	}
+	o.warnUnchecked(e.Terminal, from)
 	r, err := newRun(e, &o.Options, from.Name, name, m)
 	if err != nil {
 		return err
@@ -70,9 +71,6 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string, m 
 		e.Cleanup.OnStop(func() string {
 			return fmt.Sprintf("the cache is valid, with %s changed; the same command continues", report.Plural(r.changed.Load(), "path", "paths"))
 		})
-	}
-	if len(o.SecretKeys) > 0 && len(o.TrustedKeys) == 0 && from.Dir == "" && bo.Output != nil && !o.DryRun {
-		e.Terminal.Warnf("%s: the secret key signs paths whose own signatures are not checked: see --trusted-public-keys", from.Name)
 	}
 	bo.Filter, bo.TempFile = r.filter, func() (binarycache.TempFile, error) { return r.cfg.Spill.Open() }
 	return r.recorded(ctx, &o.Options, o.ledgerWork(name), func() error {

@@ -32,6 +32,13 @@ func (o *ChangeOptions) checkOverlay() error {
 	return nil
 }
 
+// warnUnchecked warns that the secret keys sign whatever another cache sends. A directory is the user's own.
+func (o *ChangeOptions) warnUnchecked(t *terminal.Terminal, from *cachestore.Cache) {
+	if len(o.SecretKeys) > 0 && len(o.TrustedKeys) == 0 && o.Output != "" && from.Dir == "" && !o.DryRun {
+		t.Warnf("--secret-key-file signs what changes, and the signatures of the input are not checked: --trusted-public-keys KEYS checks them")
+	}
+}
+
 // publicKeys returns the public keys of the secret keys.
 func (o *ChangeOptions) publicKeys() []string {
 	var keys []string

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/nixhash"
 
+	"narseal/cmd/narseal/internal/ledger"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/nar/binarycache"
 )
@@ -20,6 +21,7 @@ type cacheReport struct {
 	shard         string
 	age           *age
 	err           string
+	closure       *ledger.Closure // nil without one
 	summary       binarycache.Summary
 	paths         pathReports
 }
@@ -85,12 +87,24 @@ func (r *cacheReport) write(w io.Writer) error {
 			o.Field("input", newInputAge(r.age, time.Now()))
 		}
 		o.Text("error", r.err)
+		if r.closure != nil {
+			o.Field("closure", newClosure(r.closure))
+		}
 		o.Field("summary", r.summary.Paths)
 		o.Field("pruned", r.summary.Pruned)
 		o.Field("others", r.summary.Others)
 		r.paths.write(o, "paths")
 	})
 }
+
+// closure is what a run knows of the closure that it has searched: see ledger.Closure.
+type closure struct {
+	Paths   int      `json:"paths"`
+	Digest  string   `json:"digest"`
+	Unknown []string `json:"unknown"`
+}
+
+func newClosure(c *ledger.Closure) closure { return closure{c.Paths, c.Digest, c.Unknown} }
 
 // inputAge is the age of the input, as JSON.
 type inputAge struct {

@@ -47,7 +47,6 @@ type run struct {
 	age    age            // of the input
 
 	members *worklist.Members // of a closure; nil without one
-	search  *search           // for the closure
 	stop    func(error)       // ends the run
 
 	invalid bool // a path with an invalid signature was passed on or refused
@@ -109,7 +108,7 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 	}
 	sum, err := work(ctx)
 	if err == nil {
-		err = r.members.Err()
+		err = r.checkClosure()
 	}
 	err = errors.Join(err, r.ledger.Close())
 	close(ended)
@@ -123,7 +122,6 @@ func (r *run) outcome(o *Options, invalid bool) error {
 	if r.absent > 0 {
 		r.Terminal.Warnf("the cache does not have %s of --paths; --verbose lists them", report.Plural(r.absent, "path", "paths"))
 	}
-	r.search.warn()
 	if len(r.rep.summary.Paths) == 0 && o.whole() {
 		r.Terminal.Warnf("%s has no paths: there is no narinfo in it", r.name)
 	}
@@ -245,6 +243,9 @@ func (r *run) done(res binarycache.Result) {
 	r.meters.measure(&res, f)
 	r.mu.Unlock()
 	r.record(res, f)
+	if h, err := worklist.ParseHash(hashPartOf(res.Info)); err == nil {
+		r.members.Settle(h)
+	}
 
 	name := cmp.Or(res.StorePath, res.Info)
 	if res.Status == binarycache.Skipped {

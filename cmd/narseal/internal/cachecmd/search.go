@@ -5,97 +5,105 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
+	"strings"
 	"sync"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
-	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/ledger"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/worklist"
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/narinfo"
 )
 
-// A search is the search for the paths of a closure. Members checks what it believes of a path that this run works on. A path
-// on which another shard works, or which --since leaves out, is not checked by this run: its narinfo must be signed by a
-// trusted key, if there are any, and one that is missing is counted.
+// A search reads the references of the paths of a closure. It doubts a path whose narinfo is missing, damaged, not signed by a
+// trusted key, or cannot be read. Processing the path settles that; but another shard may process it, or --since leave it out.
 type search struct {
-	env      *command.Env
-	store    binarycache.Store
-	trusted  []signature.PublicKey
-	isWorked func(worklist.Hash) bool // whether this run works on a path, or the user leaves it out
-	storeDir func() (string, error)   // of the cache
+	store   binarycache.Store
+	trusted []signature.PublicKey
+	members *worklist.Members
 
-	mu      sync.Mutex
-	missing int
-	again   []worklist.Hash // some of them, which are asked for again at the end
+	mu  sync.Mutex
+	dir string // the store directory of the cache; empty until it is read
 }
 
-// maxAgain is how many missing paths are asked for again. Each takes 20 bytes.
-const maxAgain = 1 << 16
-
-func (o *Options) newSearch(e *command.Env, s binarycache.Store) *search {
-	return &search{env: e, store: s, trusted: o.TrustedKeys,
-		isWorked: func(h worklist.Hash) bool { return o.Since.IsZero() && o.Shard.Has(h) || o.Exclude[h.String()] },
-		storeDir: sync.OnceValues(func() (string, error) { return binarycache.StoreDir(context.Background(), s) }),
-	}
+func (o *Options) newSearch(s binarycache.Store) *search {
+	return &search{store: s, trusted: o.TrustedKeys, members: worklist.NewMembers()}
 }
 
-// references returns what a path refers to, by its narinfo.
+// references returns the references that the narinfo of a path lists.
 func (s *search) references(ctx context.Context, h worklist.Hash) ([]string, error) {
-	if s.isWorked(h) { // it fails, or is missing, when it is worked on
-		return binarycache.References(ctx, s.store, h.String())
-	}
-	dir, err := s.storeDir()
+	dir, err := s.storeDir(ctx)
 	if err != nil {
 		return nil, err
 	}
-	n, err := binarycache.Info(ctx, s.store, h.String()+narinfo.Suffix, dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		s.env.Terminal.Infof("%v: the cache does not have it", h)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.missing++; len(s.again) < maxAgain {
-			s.again = append(s.again, h)
-		}
+	n, err := binarycache.Info(ctx, s.store, narinfo.Name(h.String()), dir)
+	var store *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.members.Doubt(h, "the cache does not have it")
 		return nil, nil
-	}
-	if err == nil && len(s.trusted) > 0 && !n.SignedBy(s.trusted) {
-		err = fmt.Errorf("%s: %w", n.StorePath, binarycache.ErrUntrusted)
-	}
-	if err != nil {
+	case errors.As(err, &store) && ctx.Err() == nil: // processing the path may still succeed
+		s.members.Doubt(h, err.Error())
+		return nil, nil
+	case errors.As(err, &store):
 		return nil, err
+	case err != nil: // the narinfo is damaged; the references that it lists are processed
+		names, failed := binarycache.References(ctx, s.store, h.String())
+		if failed == nil {
+			s.members.Doubt(h, err.Error())
+		}
+		return names, failed
+	case len(s.trusted) > 0 && !n.SignedBy(s.trusted):
+		s.members.Doubt(h, binarycache.ErrUntrusted.Error())
 	}
 	return n.References, nil
 }
 
-// check goes through the paths of a closure. At the end, a path that was missing must still be.
-func (s *search) check(ctx context.Context, paths iter.Seq2[string, error]) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		for h, err := range paths {
-			if !yield(h, err) {
-				return
-			}
-		}
-		for _, h := range s.again {
-			if _, err := s.store.Stat(ctx, h.String()+narinfo.Suffix); errors.Is(err, fs.ErrNotExist) {
-				continue
-			} else if err != nil {
-				yield("", fmt.Errorf("closure: %w", err))
-			} else {
-				yield("", fmt.Errorf("closure: the cache did not have %v when it was asked first, and has it now: what that refers to was not found", h))
-			}
-			return
-		}
+// storeDir returns the store directory of the cache.
+func (s *search) storeDir(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir != "" {
+		return s.dir, nil
 	}
+	var err error
+	s.dir, err = binarycache.StoreDir(ctx, s.store)
+	return s.dir, err
 }
 
-// warn says how many paths are missing.
-func (s *search) warn() {
-	if s == nil || s.missing == 0 {
-		return
+// maxNamedDoubts bounds the paths that an error names.
+const maxNamedDoubts = 10
+
+// checkClosure returns an error if more paths may belong to the closure of a run than were found. The report and the ledger
+// get what the run knows of it.
+func (r *run) checkClosure() error {
+	if r.members == nil {
+		return nil
 	}
-	s.env.Terminal.Warnf("the cache does not have %s of the closure on which this run does not work: what they refer to is not known; --verbose lists them",
-		report.Plural(int64(s.missing), "path", "paths"))
+	list, n := r.members.Doubts()
+	paths, digest := r.members.Digest()
+	c := &ledger.Closure{Shard: r.rep.shard, Paths: paths, Digest: report.SRI(digest), Unknown: make([]string, len(list))}
+	for i, d := range list {
+		c.Unknown[i] = d.Hash.String()
+	}
+	r.rep.closure = c
+	err := r.members.Err()
+	err = errors.Join(err, r.ledger.AddClosure(*c, c.Shard == "" && n == 0))
+	if n == 0 {
+		return err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "closure: the references of %s that this run does not process are not known:", report.Plural(int64(n), "path", "paths"))
+	for i, d := range list[:min(len(list), maxNamedDoubts)] {
+		if i > 0 {
+			b.WriteString(";")
+		}
+		fmt.Fprintf(&b, " %v: %s", d.Hash, d.Reason)
+	}
+	if n > maxNamedDoubts {
+		fmt.Fprintf(&b, "; and %d more", n-maxNamedDoubts)
+	}
+	return errors.Join(errors.New(b.String()), err)
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
@@ -42,7 +43,6 @@ type plan struct {
 	selected func(hash string) bool   // selects from a listed cache; nil: all
 	listed   time.Time                // when the oldest list was last changed; zero if unknown
 	members  *worklist.Members        // of the closure; nil without one
-	search   *search                  // for the closure
 }
 
 // plan reads the lists, before any path is processed.
@@ -73,12 +73,13 @@ func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Ca
 			p.listed = at
 		}
 	}
-	if list.Found == 0 {
-		e.Terminal.Warnf("--paths: no path in %s", report.Plural(int64(len(o.Lists)), "list", "lists"))
+	if err := o.checkFound(e, list); err != nil {
+		return nil, err
 	}
 	if o.Closure {
-		p.members, p.search = worklist.NewMembers(), o.newSearch(e, cache.Store)
-		p.hashes = p.search.check(ctx, worklist.Closure(ctx, list, o.Shard, 2*o.Jobs, p.search.references, p.members))
+		search := o.newSearch(cache.Store)
+		p.members = search.members
+		p.hashes = worklist.Closure(ctx, list, o.Shard, 2*o.Jobs, search.references, p.members)
 		return p, nil
 	}
 	p.hashes = func(yield func(string, error) bool) {
@@ -89,6 +90,20 @@ func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Ca
 		}
 	}
 	return p, nil
+}
+
+// checkFound returns an error if there is no path in the lists: a program that has failed leaves an empty file, compressed
+// or not. A pipe may be empty.
+func (o *Options) checkFound(e *command.Env, list *worklist.List) error {
+	if list.Found > 0 {
+		return nil
+	}
+	text := "--paths: no path in " + report.Plural(int64(len(o.Lists)), "list", "lists")
+	if slices.Contains(o.Lists, command.Stream) {
+		e.Terminal.Warnf("%s", text)
+		return nil
+	}
+	return terminal.Hint(errors.New(text), "was the list written completely? --paths - reads a list that may be empty")
 }
 
 // readList reads one list into list, and returns when the named file or object was last changed.

@@ -77,7 +77,7 @@ func Summary(ctx context.Context, e *command.Env, o *SummaryOptions) error {
 	if err := write(e.List()); err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
-	return nil
+	return s.Err()
 }
 
 // read reads ledgers into r, one after the other.

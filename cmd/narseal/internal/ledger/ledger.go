@@ -25,8 +25,9 @@ func (o *Options) work() Work { return Work{Schema, o.Command, o.Options} }
 // A Ledger records the paths that earlier runs finished, and those that this run finishes. Only one run at a time
 // writes it. A nil Ledger is empty and ignores new paths.
 type Ledger struct {
-	done table
-	name string // for messages
+	done     table
+	closures bool   // there is a line of a Closure
+	name     string // for messages
 
 	mu  sync.Mutex
 	out sink
@@ -55,6 +56,9 @@ func (l *Ledger) load(r io.Reader, o *Options) (whole int64, err error) {
 			return err
 		}
 		return l.done.add(e)
+	}, func(int, *Closure) error {
+		l.closures = true
+		return nil
 	})
 	return whole, err
 }
@@ -116,15 +120,20 @@ func (l *Ledger) Add(line Line) error {
 	if l == nil {
 		return nil
 	}
+	line.At = l.now().UTC().Truncate(time.Second)
+	b, err := line.encode()
+	return l.write(b, err, line.NewNarHash != "")
+}
+
+// write writes a line, if it was encoded without an error.
+func (l *Ledger) write(line []byte, err error, durable bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil || l.out == nil {
 		return cmp.Or(l.err, l.named(os.ErrClosed))
 	}
-	line.At = l.now().UTC().Truncate(time.Second)
-	b, err := line.encode()
 	if err == nil {
-		err = l.out.add(b, line.NewNarHash != "")
+		err = l.out.add(line, durable)
 	}
 	l.err = l.named(err)
 	return l.err

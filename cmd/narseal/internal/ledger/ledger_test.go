@@ -294,7 +294,7 @@ func TestLongLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := Read(f, func(int, Work) error { return nil }, func(_ int, l *Line) error { got = l; return nil }); err != nil {
+	if _, err := Read(f, func(int, Work) error { return nil }, func(_ int, l *Line) error { got = l; return nil }, nil); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(contents(t, name)); n > maxWritten+200 || int(got.Omitted)+len(got.Signatures) != 2000 || len(got.Signatures) < 100 {
@@ -418,7 +418,7 @@ func TestEndlessLedger(t *testing.T) {
 	defer func() { maxText = old }()
 	maxText = 1 << 20
 	line := `{"ledger":"narseal/1","command":"c","options":"o"}` + "\n"
-	_, err := Read(&repeated{line: line}, func(int, Work) error { return nil }, func(int, *Line) error { return nil })
+	_, err := Read(&repeated{line: line}, func(int, Work) error { return nil }, func(int, *Line) error { return nil }, nil)
 	if err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes") {
 		t.Errorf("one line for ever: %v", err)
 	}

@@ -4,7 +4,11 @@
 //
 //	{"ledger":"narseal/1","command":"cache repair","options":"…"}
 //
-// Every other line describes a path. Ledgers of the same work can be concatenated; their first lines then recur. If a
+// Every other line describes a path, or what a run knows of the closure that it has searched (see [Closure])
+//
+//	{"closure":{"shard":"0/16","paths":…,"digest":"sha256-…","unknown":[],"at":"…"}}
+//
+// which later runs ignore. Ledgers of the same work can be concatenated; their first lines then recur. If a
 // path has several lines, the last one counts. A truncated last line is ignored.
 package ledger
 
@@ -120,6 +124,7 @@ func encode(v any) ([]byte, error) {
 type record struct {
 	Work
 	Line
+	closureLine
 	Signatures signatureList `json:"signatures"`
 }
 
@@ -135,7 +140,7 @@ var errNoWork = errors.New(`not a ledger: it does not begin with {"ledger":"` + 
 // Read reads lines until the end or the first error, and returns the number of bytes in complete lines. It calls work
 // for each line that begins a ledger, and path for each other line, with the line's number. If a killed run left a
 // partial line that the next line continues, only the next line counts.
-func Read(r io.Reader, work func(int, Work) error, path func(int, *Line) error) (whole int64, err error) {
+func Read(r io.Reader, work func(int, Work) error, path func(int, *Line) error, closure func(int, *Closure) error) (whole int64, err error) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	var long []byte
 	for n := 1; ; n++ {
@@ -147,7 +152,7 @@ func Read(r io.Reader, work func(int, Work) error, path func(int, *Line) error) 
 			return whole, nil
 		}
 		if err == nil {
-			err = readRecord(b, n, work, path)
+			err = readRecord(b, n, work, path, closure)
 		}
 		if err != nil {
 			return whole, fmt.Errorf("line %d: %w", n, err)
@@ -176,11 +181,11 @@ func readLine(in *bufio.Reader, long *[]byte) ([]byte, error) {
 	return *long, err
 }
 
-func readRecord(b []byte, n int, work func(int, Work) error, path func(int, *Line) error) error {
+func readRecord(b []byte, n int, work func(int, Work) error, path func(int, *Line) error, closure func(int, *Closure) error) error {
 	var r record
 	err := json.Unmarshal(b, &r)
 	if err != nil {
-		at := max(bytes.LastIndex(b, []byte(`{"storePath":`)), bytes.LastIndex(b, []byte(`{"ledger":`)))
+		at := max(bytes.LastIndex(b, []byte(`{"storePath":`)), bytes.LastIndex(b, []byte(`{"ledger":`)), bytes.LastIndex(b, []byte(`{"closure":`)))
 		if at > 0 {
 			r = record{}
 			err = json.Unmarshal(b[at:], &r)
@@ -195,6 +200,11 @@ func readRecord(b []byte, n int, work func(int, Work) error, path func(int, *Lin
 		return fmt.Errorf("a ledger of the version %q, want %q", cut(r.Ledger, 100), Schema)
 	case r.Ledger != "":
 		return work(n, r.Work)
+	case r.Closure != nil:
+		if err := r.Closure.check(); err != nil || closure == nil {
+			return err
+		}
+		return closure(n, r.Closure)
 	}
 	if r.Omitted < 0 || r.Omitted > maxOmitted {
 		return fmt.Errorf("omitted: %d is out of range", r.Omitted)

@@ -8,8 +8,9 @@ import (
 	"narseal/cmd/narseal/internal/worklist"
 )
 
-// maxPaths is the maximum number of paths that a run remembers of a ledger. A shard counts only its own paths.
-const maxPaths = 1 << 24
+// maxPaths is the maximum number of paths that a run remembers of a ledger. A shard counts only its own paths. Tests
+// lower it.
+var maxPaths = 1 << 24
 
 // digestSize is the number of bytes of a SHA-256 that are remembered. Finding another NAR with the same 128 bits is
 // infeasible.

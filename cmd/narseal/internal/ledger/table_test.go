@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
 
 	"narseal/cmd/narseal/internal/worklist"
@@ -67,5 +68,19 @@ func TestTableMemory(t *testing.T) {
 	}
 	if table.find(worklist.Hash{}) == nil {
 		t.Error("the first path is not there")
+	}
+}
+
+// More paths than a run remembers are an error, and lines of the paths that it has are none.
+func TestTableIsFull(t *testing.T) {
+	old := maxPaths
+	defer func() { maxPaths = old }()
+	maxPaths = 2
+	var tab table
+	for i, h := range []byte{1, 2, 1, 2, 3} {
+		err := tab.add(&entry{hash: worklist.Hash{h}})
+		if (err == nil) != (h < 3) || err != nil && !strings.Contains(err.Error(), "more than 2 paths") {
+			t.Errorf("%d: %v", i, err)
+		}
 	}
 }

@@ -20,7 +20,8 @@ import (
 )
 
 // maxPaths is the maximum number of paths in all ledgers. Each takes 26 to 31 bytes, and 5 more while the table grows.
-const maxPaths = 1 << 24
+// Tests lower it.
+var maxPaths = 1 << 24
 
 // A Summary holds the totals of ledgers. If a path has several lines, the last one counts.
 type Summary struct {
@@ -34,7 +35,8 @@ type Summary struct {
 	Packages   []Package
 	Causes     []Cause
 	Unrepaired []Problem
-	Changes    *Changes // nil without an earlier summary
+	Closures   *Closures // nil: no closure was searched in shards
+	Changes    *Changes  // nil without an earlier summary
 
 	affected int64 // paths with a slice that was invalid
 }
@@ -84,6 +86,8 @@ type Reader struct {
 	names   []string               // of statuses
 	broken  map[worklist.Hash]*broken
 	omitted int64
+
+	closures map[worklist.Shard]searched
 }
 
 // broken is a path that has an invalid or repaired signature or that failed.
@@ -121,7 +125,7 @@ func (r *Reader) Read(in io.Reader) error {
 		}
 		r.work = &w
 		return nil
-	}, r.add)
+	}, r.add, r.addClosure)
 	return err
 }
 
@@ -164,31 +168,6 @@ func (r *Reader) add(_ int, l *ledger.Line) error {
 	return nil
 }
 
-// note records the status of a path.
-func (r *Reader) note(h worklist.Hash, status string) error {
-	if r.paths == nil {
-		return nil
-	}
-	name := slices.Index(r.names, status)
-	if name < 0 {
-		if len(r.names) == maxStatuses {
-			return fmt.Errorf("more than %d different statuses", maxStatuses)
-		}
-		name = len(r.names)
-		r.names = append(r.names, strings.Clone(status))
-	}
-	i, there := r.paths.Number(h)
-	if !there {
-		if r.paths.Len() == maxPaths {
-			return fmt.Errorf("more than %d paths", maxPaths)
-		}
-		i, _ = r.paths.Add(h)
-		r.status.Append(0)
-	}
-	*r.status.At(i) = uint8(name)
-	return nil
-}
-
 func newBroken(l *ledger.Line) *broken {
 	b := &broken{storePath: strings.Clone(l.StorePath), err: strings.Clone(l.Error), signatures: l.Signatures, omitted: l.Omitted}
 	b.memory = 256 + len(b.storePath) + len(b.err)
@@ -210,6 +189,7 @@ func (r *Reader) Summary(before *Reader) *Summary {
 	if r.work != nil {
 		s.Work = *r.work
 	}
+	s.Closures = r.compareClosures()
 	for i := range r.status.Len() {
 		s.Paths[r.names[*r.status.At(i)]]++
 	}

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"unicode"
 
+	"narseal/cmd/narseal/internal/ledger"
 	"narseal/cmd/narseal/internal/report"
 )
 
@@ -163,6 +166,51 @@ func TestTextIsPrintable(t *testing.T) {
 		}
 		if i := strings.IndexFunc(b.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
 			t.Errorf("in the HTML: %q", b.String()[i:min(i+40, b.Len())])
+		}
+	}
+}
+
+// A path takes what SECURITY.md says in the ledgers that are added up, and nothing in those of an earlier sweep.
+func TestSummaryMemory(t *testing.T) {
+	const n = 1 << 18 * 4 / 5 // where the set is as large as it gets for its paths, and one more path makes it larger
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for name, most := range map[string]uint64{"now": 40, "earlier": 1} {
+		r := NewReader(report.NewBudget(1 << 20))
+		if name == "earlier" {
+			r = NewReader(report.NewBudget(1 << 20)).OnlyBroken()
+		}
+		line := ledger.Line{StorePath: strings.Repeat("0", 32), Status: "verified"}
+		before := heap()
+		for i := range n + 2 {
+			line.StorePath = fmt.Sprintf("%08d", i) + strings.Repeat("0", 24)
+			if err := r.add(i, &line); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if after := heap(); after > before && (after-before)/n > most {
+			t.Errorf("%s: %d bytes for each path", name, (after-before)/n)
+		}
+		want := map[string]int64{"verified": n + 2}
+		if name == "earlier" {
+			want = map[string]int64{}
+		}
+		if got := r.Summary(nil).Paths; !maps.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	old := maxPaths
+	defer func() { maxPaths = old }()
+	maxPaths = 2
+	r := NewReader(report.NewBudget(1 << 20))
+	for i, digit := range []string{"1", "2", "1", "3"} {
+		err := r.add(i, &ledger.Line{StorePath: strings.Repeat(digit, 32), Status: "verified"})
+		if (err == nil) != (digit != "3") || err != nil && err.Error() != "more than 2 paths" {
+			t.Errorf("%s: %v", digit, err)
 		}
 	}
 }

@@ -40,6 +40,12 @@ func (s *Summary) WriteText(w io.Writer) error {
 	for _, status := range s.statuses() {
 		fmt.Fprintf(&b, "  %d %s\n", s.Paths[status], terminal.Printable(status))
 	}
+	if c := s.Closures; c != nil {
+		fmt.Fprintf(&b, "closure of %s\n", report.Plural(int64(c.Paths), "path", "paths"))
+		for _, text := range c.Problems {
+			fmt.Fprintf(&b, "  %s\n", terminal.Printable(text))
+		}
+	}
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	if len(s.Causes) > 0 {
 		fmt.Fprint(t, "\nSIGNATURE\tREPAIRED\tNOT\tPATHS\tCAUSE\n")
@@ -106,6 +112,9 @@ func (s *Summary) WriteJSON(w io.Writer) error {
 		report.Values(o, "packages", s.Packages, func(p *Package) any { return p })
 		report.Values(o, "causes", s.Causes, func(c *Cause) any { return c })
 		report.Values(o, "unrepaired", s.Unrepaired, func(p *Problem) any { return p })
+		if s.Closures != nil {
+			o.Field("closure", s.Closures)
+		}
 		if s.Changes != nil {
 			o.Field("changes", s.Changes)
 		}

@@ -1,18 +1,50 @@
 package worklist
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"fmt"
+	"math/bits"
+	"slices"
+	"strings"
 	"sync"
 )
 
 // Members holds the paths of a closure. The search trusts the references that the cache states. When a path is
 // processed, its narinfo is checked, and its references must then be members, too. A nil Members requires nothing.
+//
+// If the search cannot read the references of a path, the path is doubted. Processing it settles that: the path fails, is
+// missing, or its references are required. A doubt that is left means that more paths may belong to the closure.
 type Members struct {
 	mu      sync.Mutex
 	paths   *Set     // paths that were found or are required
 	found   []uint32 // their numbers, in the order in which they were found
-	isFound []uint64 // a bit for each number; the last ones may be missing
+	isFound numbers
+	doubted numbers
+	settled numbers
+	doubts  []Doubt // the first ones, at most maxDoubts
 }
+
+// A Doubt is a path whose references the search does not know, and why.
+type Doubt struct {
+	Hash   Hash
+	Reason string
+}
+
+// maxDoubts bounds the Doubts that Members keeps with their reasons. All are counted.
+const maxDoubts = 1 << 10
+
+// numbers is a set of the numbers of paths, as bits. The last words may be missing.
+type numbers []uint64
+
+func (n *numbers) add(i int) {
+	for len(*n) <= i/64 {
+		*n = append(*n, 0)
+	}
+	(*n)[i/64] |= 1 << (i % 64)
+}
+
+func (n numbers) has(i int) bool { return i/64 < len(n) && n[i/64]&(1<<(i%64)) != 0 }
 
 // NewMembers returns empty Members.
 func NewMembers() *Members { return &Members{paths: NewSet()} }
@@ -23,19 +55,12 @@ func (m *Members) add(h Hash) (n int, added bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	i, _ := m.paths.Add(h)
-	if m.wasFound(i) {
+	if m.isFound.has(i) {
 		return m.paths.Len(), false
 	}
-	for len(m.isFound) <= i/64 {
-		m.isFound = append(m.isFound, 0)
-	}
-	m.isFound[i/64] |= 1 << (i % 64)
+	m.isFound.add(i)
 	m.found = append(m.found, uint32(i))
 	return m.paths.Len(), true
-}
-
-func (m *Members) wasFound(i int) bool {
-	return i/64 < len(m.isFound) && m.isFound[i/64]&(1<<(i%64)) != 0
 }
 
 // at returns the path that was found as number i, from 0, if there is one.
@@ -68,6 +93,71 @@ func (m *Members) Require(references []string) error {
 	return nil
 }
 
+// Doubt records why the search does not know the references of a path.
+func (m *Members) Doubt(h Hash, reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i, _ := m.paths.Add(h)
+	if m.doubted.has(i) {
+		return
+	}
+	m.doubted.add(i)
+	if len(m.doubts) < maxDoubts {
+		m.doubts = append(m.doubts, Doubt{h, strings.Clone(clip(reason))})
+	}
+}
+
+// Settle records that a path was processed.
+func (m *Members) Settle(h Hash) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i, ok := m.paths.Number(h); ok {
+		m.settled.add(i)
+	}
+}
+
+// Doubts returns the doubted paths that were not processed, and their number: only the first ones are listed.
+func (m *Members) Doubts() (list []Doubt, n int) {
+	if m == nil {
+		return nil, 0
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.doubted {
+		left := m.doubted[i]
+		if i < len(m.settled) {
+			left &^= m.settled[i]
+		}
+		n += bits.OnesCount64(left)
+	}
+	for _, d := range m.doubts {
+		if i, ok := m.paths.Number(d.Hash); ok && !m.settled.has(i) {
+			list = append(list, d)
+		}
+	}
+	return list, n
+}
+
+// Digest returns the number of paths that were found, and the SHA-256 of their hash parts in order. The search has ended.
+func (m *Members) Digest() (n int, sum [sha256.Size]byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	found := slices.Clone(m.found)
+	slices.SortFunc(found, func(i, j uint32) int {
+		a, b := m.paths.at(int(i)), m.paths.at(int(j))
+		return bytes.Compare(a[:], b[:])
+	})
+	h := sha256.New()
+	for _, i := range found {
+		p := m.paths.at(int(i))
+		h.Write(p[:])
+	}
+	return len(found), [sha256.Size]byte(h.Sum(nil))
+}
+
 // Err returns an error if a path that is required was not found.
 func (m *Members) Err() error {
 	if m == nil {
@@ -80,7 +170,7 @@ func (m *Members) Err() error {
 		return nil
 	}
 	one := 0
-	for m.wasFound(one) {
+	for m.isFound.has(one) {
 		one++
 	}
 	return fmt.Errorf("closure: %d paths, such as %v, were not checked: when the closure was searched, the cache did not say that it refers to them", n, m.paths.at(one))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/big"
@@ -589,6 +590,45 @@ func TestMembersRandom(t *testing.T) {
 	}
 }
 
+// A path is doubted until the work on it has ended, whatever comes first.
+func TestDoubts(t *testing.T) {
+	m := NewMembers()
+	var want []Doubt
+	n := maxDoubts + 300
+	for i := range 3 * n {
+		h := Hash{1: byte(i >> 8), 19: byte(i)}
+		m.add(h)
+		reason := strings.Repeat(fmt.Sprint(i), 1000)
+		if i%3 == 0 {
+			m.Settle(h)
+		}
+		m.Doubt(h, reason)
+		m.Doubt(h, "again")
+		if i%3 == 1 {
+			m.Settle(h)
+		}
+		if i%3 == 2 {
+			want = append(want, Doubt{h, clip(reason)})
+		}
+	}
+	list, got := m.Doubts()
+	if got != n || len(list) != maxDoubts/3 || !slices.Equal(list, want[:len(list)]) {
+		t.Errorf("%d doubts, %d are listed, want %d", got, len(list), n)
+	}
+	m.Settle(Hash{7}) // which is none of them
+	for _, d := range want {
+		m.Settle(d.Hash)
+	}
+	if list, got := m.Doubts(); got != 0 || len(list) != 0 {
+		t.Errorf("all are settled: %d, %v", got, list)
+	}
+	var none *Members
+	none.Settle(Hash{})
+	if list, n := none.Doubts(); n != 0 || len(list) != 0 {
+		t.Error(list, n)
+	}
+}
+
 func FuzzList(f *testing.F) {
 	f.Add([]byte(sampleList))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -602,4 +642,33 @@ func FuzzList(f *testing.F) {
 			t.Errorf("%q becomes %q: %v", text, hashes(&again), err)
 		}
 	})
+}
+
+// The digest of a closure depends on its paths alone, however they were found.
+func TestDigest(t *testing.T) {
+	r := rand.New(rand.NewPCG(15, 16))
+	for range 20 {
+		paths := make([]Hash, r.IntN(300))
+		for i := range paths {
+			paths[i] = mustParse(t, randomHash(r))
+		}
+		m := NewMembers()
+		for _, h := range paths {
+			if r.IntN(3) == 0 {
+				m.Doubt(h, "x")
+			}
+			m.add(h)
+		}
+		_ = m.Require([]string{hash1 + "-x"}) // which was not found
+		order := fmt.Sprint(m.found)
+		n, got := m.Digest()
+		var all []byte
+		slices.SortFunc(paths, func(a, b Hash) int { return strings.Compare(a.String(), b.String()) })
+		for _, h := range paths {
+			all = append(all, h[:]...)
+		}
+		if n != len(paths) || got != sha256.Sum256(all) || fmt.Sprint(m.found) != order {
+			t.Errorf("%d paths: got %d, %x", len(paths), n, got)
+		}
+	}
 }
