@@ -31,15 +31,15 @@ func markBroken(all []*slice, out []Slice) {
 }
 
 // isCut reports whether a file is the start of a fat image whose slices are all gone: none is an image or a library, and
-// the record of a known architecture describes bytes that are not there, or too few for an image.
+// a record for a processor of Macs describes bytes that are not there, or too few for an image.
 func isCut(all []*slice) bool {
 	gone := false
 	for _, s := range all {
 		if s.thin || s.archive {
 			return false
 		}
-		_, known := architectures[[2]uint32{s.cpu[0], anySubtype}]
-		gone = gone || known && s.inTable && (s.fault != "" || s.size < shortHeader)
+		isMac := s.cpu[0] == cpuARM64 || s.cpu[0] == cpuX8664
+		gone = gone || isMac && s.inTable && (s.fault != "" || s.size < shortHeader)
 	}
 	return gone
 }
