@@ -3,6 +3,8 @@ package nar
 import (
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // A Path is the path of an entry in an archive, or in a tree of files. Paths share the names of common directories, so
@@ -82,18 +84,27 @@ func (p Path) Pieces(f func(piece string)) {
 // MarshalText returns the text.
 func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// Short returns the text for display: for a long path only the end, which is more informative. The cost does not depend
-// on the length of the text.
+// Short returns the text for display: for a path of more than 1,024 bytes only the end, which is more informative, and for
+// one that has to be escaped the end of a path of more than 256 bytes. The cost does not depend on the length of the text.
 func (p Path) Short() string {
-	if p.Len() <= maxShort {
-		return p.String()
+	end := p.end(maxShort)
+	if !utf8.ValidString(end) || strings.ContainsFunc(end, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		end = p.end(maxShort / len(`\xff`))
 	}
-	end := p.tail(maxShort)
-	return "…" + end[max(strings.IndexByte(end, '/'), 0):] // whole names
+	return end
 }
 
-// maxShort is PATH_MAX on Linux: no program can open a file by a longer path.
-const maxShort = 4096
+// maxShort is PATH_MAX on macOS: no program there can open a file by a longer path.
+const maxShort = 1024
+
+// end returns the text, or the whole names in its last n bytes if it is longer.
+func (p Path) end(n int) string {
+	if p.Len() <= n {
+		return p.String()
+	}
+	end := p.tail(n)
+	return "…" + end[max(strings.IndexByte(end, '/'), 0):]
+}
 
 // tail returns the last n bytes of the text, or all of it.
 func (p Path) tail(n int) string {

@@ -77,16 +77,23 @@ func TestPathJoin(t *testing.T) {
 	}
 }
 
-// A long path is shown by its end.
+// A long path is shown by its end, and a shorter one if it has to be escaped.
 func TestPathShort(t *testing.T) {
-	p := nar.NewPath("/")
-	for p.Len() <= 10_000 {
-		if whole := p.String(); len(whole) <= 4096 && p.Short() != whole {
-			t.Fatalf("%d bytes are shown as %q", len(whole), p.Short())
-		} else if end := whole[max(len(whole)-4096, 0):]; len(whole) > 4096 && p.Short() != "…"+end[strings.IndexByte(end, '/'):] {
-			t.Fatalf("%d bytes are shown as %q", len(whole), p.Short())
+	for letter, most := range map[string]int{"x": 1024, "\xff": 256, "\x1b": 256, "\u202e": 256} {
+		p := nar.NewPath("/")
+		for p.Len() <= 3000 {
+			whole := p.String()
+			if len(whole) <= most && p.Short() != whole {
+				t.Fatalf("%d bytes are shown as %q", len(whole), p.Short())
+			}
+			if len(whole) > most {
+				end := whole[len(whole)-most:]
+				if p.Short() != "…"+end[strings.IndexByte(end, '/'):] && len(whole) > 1024 {
+					t.Fatalf("%d bytes are shown as %q", len(whole), p.Short())
+				}
+			}
+			p = p.Join(strings.Repeat(letter, p.Len()%47+1))
 		}
-		p = p.Join(strings.Repeat("x", p.Len()%97+1))
 	}
 }
 

@@ -33,9 +33,9 @@ stderr; the exit status is then 3.
 
 With --in-place, PATH is a file, or a directory, which is searched recursively. A file
 that needs repair is replaced with a new one, which keeps mode, owner, time and
-attributes; no backup is kept. Hard links among the PATHs stay linked to each other; links
-outside keep the old contents. Symlinks in directories are not followed. Repaired files
-are listed on stdout. Paths in a Nix store with a database are refused: use narseal store
+attributes; no backup is kept. Hard links among the PATHs stay linked to each other, unless
+the run is interrupted between them; links outside keep the old contents. Symlinks in
+directories are not followed. Repaired files are listed on stdout. Paths in a Nix store with a database are refused: use narseal store
 repair, which updates the database, too.
 
   narseal repair --in-place ./Some.app`,

@@ -21,7 +21,7 @@ func isOldTar(head []byte) bool {
 		return false
 	}
 	want := int64(end-at) * ' ' // the checksum field counts as spaces
-	signed := want              // as some programs add up bytes
+	signed := want              // some programs add up signed bytes
 	for i, b := range head[:size] {
 		if i < at || i >= end {
 			want += int64(b)
@@ -35,9 +35,9 @@ func isOldTar(head []byte) bool {
 // such as a program that unpacks it (APPNOTE.TXT 4.3.16).
 type zipTail struct {
 	size  int64
-	at    int64  // offset of the last record plus 1; 0: there is none
+	at    int64  // offset of the last end record plus 1; 0: there is none
 	entry int64  // offset of the last directory entry plus 1; 0: there is none
-	tail  []byte // the last bytes, fewer than a record and the locator before it
+	tail  []byte // the last bytes, too few for a record and the bytes before it that search needs
 }
 
 var errPrefixedZip = errors.New("a zip file that begins with something else is not searched")
@@ -61,7 +61,8 @@ func (z *zipTail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// search looks for records and directory entries in b. The first byte of b is at offset base.
+// search looks for signatures of directory entries, and for whole end records, in b. The first byte of b is at offset
+// base.
 func (z *zipTail) search(b []byte, base int64) {
 	for i := 0; ; i++ {
 		next := bytes.Index(b[i:], []byte("PK"))
@@ -81,8 +82,8 @@ func (z *zipTail) search(b []byte, base int64) {
 	}
 }
 
-// isEnd reports whether a record at this offset can be that of a zip file with members: whether an entry of its directory
-// is where it says. Readers of zip files look at little more.
+// isEnd reports whether a record at offset at can be the end record of a zip file with members: there must be an entry
+// in the directory that it locates. Programs that read zip files check little more.
 func (z *zipTail) isEnd(b []byte, at int64, zip64 bool) bool {
 	count, size, offset := le16(b[10:]), int64(le32(b[12:])), le32(b[16:])
 	if zip64 && (count == 0xffff || size == 0xffffffff || offset == 0xffffffff) {
@@ -92,7 +93,7 @@ func (z *zipTail) isEnd(b []byte, at int64, zip64 bool) bool {
 	return entry >= 0 && at-size <= entry && entry <= at-zipEntrySize
 }
 
-// skip passes over n zeros.
+// skip skips n zeros.
 func (z *zipTail) skip(n int64) {
 	z.size += n
 	z.tail = z.tail[:0]

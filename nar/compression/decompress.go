@@ -95,11 +95,12 @@ func decompressWith(r io.Reader, size, free int64, take func(int64) error) (dec 
 	if err != nil {
 		return nil, "", 0, err
 	}
-	d.fitSmall()
+	fitted := d.fitSmall()
 	window, err := d.window()
 	if err != nil {
 		return nil, "", 0, err
 	}
+	window = max(window, fitted)
 	if d.format == Zstd || d.format == Xz {
 		window = max(window, free)
 	}

@@ -56,6 +56,9 @@ func (d *decompressor) window() (int64, error) {
 	case Xz:
 		head, err := d.peek(xzFirstBlock + maxXzHeader)
 		window := xzDictionary(head)
+		if len(head) > xzFirstBlock && head[xzFirstBlock] == 0 {
+			window = maxXzDictionary // a stream without contents: nobody knows what follows
+		}
 		if bits, ok := xzDictionaryBits(d.size); ok {
 			window = min(window, dictionarySize(bits))
 		}
@@ -104,14 +107,10 @@ func (d *decompressor) zstdWindow() (int64, error) {
 			at += int64(h.HeaderSize) + int64(h.SkippableSize)
 			continue
 		}
-		window := h.WindowSize
-		if h.SingleSegment {
-			window = h.FrameContentSize
-		}
 		if d.size >= 0 && h.HasFCS && h.FrameContentSize > uint64(d.size) {
 			return 0, d.wrap(fmt.Errorf("a frame of %d bytes, want at most %d", h.FrameContentSize, d.size))
 		}
-		return int64(max(freeWindow, min(window, maxZstdWindow))), nil
+		return max(freeWindow, min(frameWindow(h), maxZstdWindow)), nil
 	}
 	return maxZstdWindow, nil // the frame is too far away
 }

@@ -184,3 +184,37 @@ func decode(b []byte) ([]byte, error) {
 	defer dec.Close()
 	return io.ReadAll(io.LimitReader(dec, usualWindow))
 }
+
+// Later streams and frames of a small stream, and what follows a stream without contents, may have larger windows than the
+// first.
+func TestLargerLater(t *testing.T) {
+	large := contentOf(6 << 20)
+	run := func(data []byte, tool string, args ...string) []byte {
+		cmd := exec.Command(nartest.Tool(t, tool), append(args, "-c")...)
+		cmd.Stdin = bytes.NewReader(data)
+		packed, err := cmd.Output()
+		if err != nil {
+			t.Fatal(tool, args, err)
+		}
+		return packed
+	}
+	zeros := make([]byte, 20<<20)
+	for name, c := range map[string]struct{ packed, data []byte }{
+		"frames":           {append(run([]byte("x"), "zstd", "-1"), run(zeros, "zstd", "-1", "--long=27")...), append([]byte("x"), zeros...)},
+		"streams":          {append(run([]byte("x"), "xz", "-0"), run(zeros, "xz", "-9")...), append([]byte("x"), zeros...)},
+		"an empty stream":  {append(run(nil, "xz", "-0"), run(large, "xz", "-6")...), large},
+		"two of them":      {append(bytes.Repeat(run(nil, "xz", "-0"), 2), run(large, "xz", "-6")...), large},
+		"only empty":       {bytes.Repeat(run(nil, "xz", "-0"), 2), nil},
+		"an empty one, -9": {append(run(nil, "xz", "-0"), run(zeros, "xz", "-9")...), zeros},
+	} {
+		for _, size := range []int64{-1, int64(len(c.data))} {
+			if size >= 0 && strings.HasSuffix(name, "s") {
+				continue // an error: it is not known how much memory they take
+			}
+			got, _, err := sized(bytes.NewReader(c.packed), size)
+			if err != nil || !bytes.Equal(got, c.data) {
+				t.Errorf("%s, size %d: got %d bytes, %v, want %d", name, size, len(got), err, len(c.data))
+			}
+		}
+	}
+}

@@ -9,29 +9,43 @@ import (
 )
 
 // fitSmall handles a stream that is in the buffer as a whole: it lowers its windows and dictionaries to the size that
-// the contents need. A few bytes may request 128 MiB, and allocating that takes longer than everything else.
-func (d *decompressor) fitSmall() {
+// the contents need. A few bytes may request 128 MiB, and allocating that takes longer than everything else. It returns
+// the largest of them, or 0 if it changed nothing.
+func (d *decompressor) fitSmall() (largest int64) {
 	if d.size >= 0 || d.format != Zstd && d.format != Xz {
-		return
+		return 0
 	}
 	stream, err := d.buffered.Peek(inputBuffer)
 	if err != io.EOF {
-		return
+		return 0
 	}
 	blocks, most := zstdContents, int64(0)
 	if d.format == Xz {
 		blocks = xzContents
 	}
 	if most = blocks(stream); most < 0 || most > maxZstdWindow {
-		return
+		return 0
 	}
 	d.size = max(most, freeWindow)
 	if d.format == Zstd {
 		(&zstdWindows{most: uint64(d.size)}).pass(stream)
-		return
+		eachZstdFrame(stream, func(h zstd.Header) { largest = max(largest, min(frameWindow(h), maxZstdWindow)) }, func() {})
+		return largest
 	}
 	bits, _ := xzDictionaryBits(d.size)
-	eachXzBlock(stream, func(header []byte) { lowerDictionary(header, bits) }, func(int64) {})
+	eachXzBlock(stream, func(header []byte) {
+		lowerDictionary(header, bits)
+		largest = max(largest, xzBlockDictionary(header))
+	}, func(int64) {})
+	return largest
+}
+
+// frameWindow returns the window of a frame, in bytes.
+func frameWindow(h zstd.Header) int64 {
+	if h.SingleSegment {
+		return int64(min(h.FrameContentSize, 1<<62))
+	}
+	return int64(min(h.WindowSize, 1<<62))
 }
 
 // maxZstdBlock is the maximum size of the contents of a block, in bytes (RFC 8878, 3.1.1.2.4).
@@ -40,22 +54,32 @@ const maxZstdBlock = 128 << 10
 // zstdContents returns the maximum size of a stream's contents in bytes, judging by the sizes of its blocks, or -1 if
 // the stream is damaged.
 func zstdContents(b []byte) (most int64) {
+	if !eachZstdFrame(b, func(zstd.Header) {}, func() { most += maxZstdBlock }) {
+		return -1
+	}
+	return most
+}
+
+// eachZstdFrame calls frame for each frame of a stream that is not skippable, and block for each of its blocks. It
+// reports whether the frames are complete.
+func eachZstdFrame(b []byte, frame func(zstd.Header), block func()) bool {
 	for len(b) > 0 {
 		var h zstd.Header
 		if h.Decode(b) != nil || h.HeaderSize > len(b) {
-			return -1
+			return false
 		}
 		b = b[h.HeaderSize:]
 		if h.Skippable {
 			if uint64(h.SkippableSize) > uint64(len(b)) {
-				return -1
+				return false
 			}
 			b = b[h.SkippableSize:]
 			continue
 		}
+		frame(h)
 		for last := false; !last; {
 			if len(b) < 3 {
-				return -1
+				return false
 			}
 			word := uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16
 			last = word&1 == 1
@@ -64,16 +88,16 @@ func zstdContents(b []byte) (most int64) {
 				size = 1
 			}
 			if size > len(b)-3 {
-				return -1
+				return false
 			}
 			b = b[3+size:]
-			most += maxZstdBlock
+			block()
 		}
 		if h.HasCheckSum {
 			b = b[min(4, len(b)):]
 		}
 	}
-	return most
+	return true
 }
 
 // xzContents returns the size of a stream's contents in bytes, judging by the sizes of its chunks, or -1 if the stream

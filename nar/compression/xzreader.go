@@ -60,6 +60,9 @@ func splittable(head []byte) bool {
 	}
 	switch xz.CheckID(head[7]) {
 	case xz.CheckNone, xz.CheckCRC32, xz.CheckCRC64, xz.CheckSHA256:
+		if len(head) > xzHeaderSize && head[xzHeaderSize] == 0 {
+			return true // an index: there are no blocks
+		}
 		_, ok := parseXzBlock(head[xzHeaderSize:])
 		return ok
 	}

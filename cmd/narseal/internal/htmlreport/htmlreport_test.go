@@ -87,7 +87,7 @@ func TestMarksAreBounded(t *testing.T) {
 // Rows count against the run's budget, and long paths are shown by their end.
 func TestRowsAreBudgeted(t *testing.T) {
 	var out bytes.Buffer
-	h := newReport(&out, report.NewBudget(10_000))
+	h := newReport(&out, report.NewBudget(3_000))
 	path := nar.NewPath("/")
 	for range 16_000 {
 		path = path.Join(strings.Repeat("d", 255))

@@ -79,7 +79,7 @@ func (b *Budget) TakePath(p nar.Path) bool {
 		return true
 	}
 	n := int64(p.Len())
-	if b.limited.Load() && n > freePath {
+	if b.limited.Load() {
 		if b.paths.Load() < n {
 			return false
 		}
@@ -91,6 +91,10 @@ func (b *Budget) TakePath(p nar.Path) bool {
 	}
 	return b.Take(p.Len())
 }
+
+// freePath is the maximum length of a path in JSON, in bytes, that is printed in any case. An entry of an archive takes
+// almost half as much.
+const freePath = 512
 
 // encodedLength returns the maximum length of a path in JSON, in bytes.
 func encodedLength(p nar.Path) (n int64) {

@@ -33,6 +33,8 @@ const (
 	maxSummaryRows = 100
 	// maxAnnotated is the maximum number of files of a bundle that an annotation names.
 	maxAnnotated = 20
+	// maxAnnotatedPath is the maximum length of the path of a file on disk that an annotation points to, in bytes.
+	maxAnnotatedPath = 1024
 	// maxSummary is the maximum size of a summary, in bytes. GitHub accepts 1 MiB per step.
 	maxSummary = 900 << 10
 	// maxSummaryError is the maximum length of each error in a summary, in bytes.
@@ -60,7 +62,7 @@ func (g *GitHub) Add(i *Item) {
 	file := i.Input
 	if i.OnDisk {
 		file = ""
-		if i.Path.Len() <= freePath {
+		if i.Path.Len() <= maxAnnotatedPath {
 			file = i.StorePath + i.Path.String()
 			if i.StorePath != "" {
 				file = strings.TrimSuffix(file, "/")

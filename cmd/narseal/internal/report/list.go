@@ -69,12 +69,8 @@ type jsonLines struct {
 	omitted int64
 }
 
-// freePath is the maximum length of a path that is printed without charging the budget: PATH_MAX of Linux. Programs
-// cannot open files by longer paths.
-const freePath = 4096
-
 func (l *jsonLines) Add(i *Item) {
-	if i.Path.Len() > freePath && !l.budget.TakePath(i.Path) {
+	if (i.Path.Len() > freePath || encodedLength(i.Path) > freePath) && !l.budget.TakePath(i.Path) {
 		l.omitted++
 		return
 	}
