@@ -3,25 +3,52 @@ package resources
 import (
 	"bytes"
 	"encoding/binary"
-	"io"
+	"errors"
+	"slices"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// newInfoWalk returns an xmlWalk over an Info.plist, and its text as UTF-8. These files may be written by hand. If
-// Apple's parser accepts a text, newInfoWalk converts it to one that the decoder accepts.
-func newInfoWalk(data []byte) ([]byte, *xmlWalk) {
-	text := bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // a byte order mark
-	wide, ok := fromUTF16(data)
-	if ok {
-		text = wide
+// infoText returns the text of an Info.plist in XML as UTF-8. It knows the encodings in which people write them, and finds
+// out which one it is as CoreFoundation does (encodingForXMLData).
+func infoText(data []byte) ([]byte, error) {
+	if text, ok := bytes.CutPrefix(data, []byte("\xef\xbb\xbf")); ok { // a byte order mark
+		return text, nil
 	}
-	text = plainComments(text)
-	w := newXMLWalk(text, nil)
-	if ok {
-		w.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil }
+	if text, ok := fromUTF16(data); ok {
+		return text, nil
 	}
-	return text, w
+	if bytes.IndexByte(data[:min(len(data), 2)], 0) >= 0 {
+		return nil, errors.New("text of an unknown encoding")
+	}
+	switch name := declaredEncoding(data); {
+	case strings.EqualFold(name, "utf-8"), name == "":
+	case (strings.EqualFold(name, "us-ascii") || strings.EqualFold(name, "iso-8859-1")) && !slices.ContainsFunc(data, func(b byte) bool { return b >= utf8.RuneSelf }):
+	default:
+		return nil, errors.New("text of another encoding")
+	}
+	return data, nil
+}
+
+// declaredEncoding returns the name of the encoding that a text declares for CoreFoundation.
+func declaredEncoding(data []byte) string {
+	if !bytes.HasPrefix(data, []byte("<?xml")) {
+		return ""
+	}
+	declaration := data[len("<?xml"):]
+	_, after, found := bytes.Cut(declaration, []byte("encoding="))
+	if end := bytes.IndexAny(declaration, "?>"); !found || 0 <= end && end < len(declaration)-len(after) {
+		return ""
+	}
+	if len(after) == 0 || after[0] != '"' && after[0] != '\'' {
+		return ""
+	}
+	name, _, found := bytes.Cut(after[1:min(len(after), 64)], after[:1])
+	if !found || len(name) == 0 {
+		return "unknown"
+	}
+	return string(name)
 }
 
 // fromUTF16 converts text with a byte order mark of UTF-16 to UTF-8.
@@ -35,7 +62,7 @@ func fromUTF16(data []byte) (text []byte, ok bool) {
 	case !bytes.HasPrefix(data, []byte("\xfe\xff")):
 		return nil, false
 	}
-	text = make([]byte, 0, len(data))
+	text = make([]byte, 0, len(data)/2*3) // a unit of two bytes takes three, or two take four
 	for data = data[2:]; len(data) > 0; data = data[2:] {
 		r := rune(order.Uint16(data))
 		if utf16.IsSurrogate(r) {
@@ -50,43 +77,4 @@ func fromUTF16(data []byte) (text []byte, ok bool) {
 		text = utf8.AppendRune(text, r)
 	}
 	return text, true
-}
-
-// plainComments replaces double hyphens inside comments, which XML forbids but Apple's parser allows.
-func plainComments(text []byte) []byte {
-	copied := false
-	for at := 0; ; {
-		begin := bytes.Index(text[at:], []byte("<!"))
-		if begin < 0 {
-			return text
-		}
-		at += begin
-		end := "-->"
-		switch {
-		case bytes.HasPrefix(text[at:], []byte("<!--")):
-			at += len("<!--")
-		case bytes.HasPrefix(text[at:], []byte("<![CDATA[")):
-			end = "]]>"
-		default:
-			at += len("<!")
-			continue
-		}
-		length := bytes.Index(text[at:], []byte(end))
-		if length < 0 {
-			return text
-		}
-		inside := text[at : at+length]
-		if end == "-->" && !bytes.HasPrefix(inside, []byte("->")) && (bytes.Contains(inside, []byte("--")) || bytes.HasSuffix(inside, []byte("-"))) {
-			if !copied {
-				text, copied = bytes.Clone(text), true
-				inside = text[at : at+length]
-			}
-			for i := range inside {
-				if inside[i] == '-' {
-					inside[i] = ' '
-				}
-			}
-		}
-		at += length + len(end)
-	}
 }

@@ -20,7 +20,6 @@ type xmlWalk struct {
 	inside  bool  // the root has begun
 	prolog  bool  // something precedes the root
 	doctype bool
-	lax     bool // accept all values that Apple's parser accepts; they are not used
 }
 
 func newXMLWalk(data []byte, add func(table, key string, value any) error) *xmlWalk {
@@ -69,8 +68,8 @@ func (w *xmlWalk) token() (xml.Token, error) {
 	return t, nil
 }
 
-// xmlDeclaration matches the declaration of UTF-8, and of UTF-16, which the decoder refuses unless a walk accepts it.
-var xmlDeclaration = lazyRegexp(`^<\?xml\s+version\s*=\s*["']1\.0["'](\s+encoding=["'](?i:utf-(8|16))["'])?(\s+standalone=["'](yes|no)["'])?\s*\?>$`)
+// xmlDeclaration matches the declaration of UTF-8.
+var xmlDeclaration = lazyRegexp(`^<\?xml\s+version\s*=\s*["']1\.0["'](\s+encoding=["'](?i:utf-8)["'])?(\s+standalone=["'](yes|no)["'])?\s*\?>$`)
 
 // spaces are the characters that Apple's parser skips between elements.
 const spaces = " \t\r\n"
@@ -84,14 +83,14 @@ type level struct {
 
 func (l *level) isContainer() bool { return l.element == "dict" || l.element == "array" }
 
-// The contents of values that all parsers accept, and (lax) those that Apple's parser accepts.
+// The contents of values that all parsers accept, and (lax) those that Apple's parser accepts. isInteger knows the size of
+// integers.
 var (
-	laxIntegerText = lazyRegexp(`^[ \t\r\n]*[+-]?[ \t\r\n]*(0[xX][0-9a-fA-F]+|[0-9]+)$`)
-	laxRealText    = lazyRegexp(`^((?i:nan|[+-]?inf|[+-]?infinity)|[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?)$`)
-	integerText    = lazyRegexp(`^[ \t\r\n]*[+-]?[0-9]+$`)
-	realText       = lazyRegexp(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
-	dateText       = lazyRegexp(`^-?[0-9]+-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`)
-	dataText       = lazyRegexp(`^[A-Za-z0-9+/= \t\r\n]*$`)
+	laxRealText = lazyRegexp(`^((?i:nan|[+-]?inf|[+-]?infinity)|[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?)$`)
+	integerText = lazyRegexp(`^[ \t\r\n]*[+-]?[0-9]+$`)
+	realText    = lazyRegexp(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
+	dateText    = lazyRegexp(`^-?[0-9]+-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`)
+	dataText    = lazyRegexp(`^[A-Za-z0-9+/= \t\r\n]*$`)
 )
 
 // contents returns the reason why the contents of an element, which end at offset end, are not allowed, or "".
@@ -100,9 +99,9 @@ func (w *xmlWalk) contents(l *level, end int64) string {
 	ok := true
 	switch l.element {
 	case "integer":
-		ok = integerText().Match(raw) || w.lax && laxIntegerText().Match(raw)
+		ok = integerText().Match(raw) && isInteger(raw)
 	case "real":
-		ok = realText().Match(raw) || w.lax && laxRealText().Match(raw)
+		ok = realText().Match(raw)
 	case "date":
 		ok = dateText().Match(raw)
 	case "data":

@@ -41,7 +41,7 @@ func (w *xmlWalk) skip(element string) error {
 			}
 			stack = stack[:len(stack)-1]
 		case xml.CharData:
-			why = l.text(w.data[w.at:w.InputOffset()], w.lax)
+			why = l.text(w.data[w.at:w.InputOffset()])
 		default:
 			if !l.isContainer() {
 				why = "a comment in a value"
@@ -70,10 +70,10 @@ func (l *level) child(name xml.Name) string {
 
 // text returns the reason why text is not allowed in a string or a container, or "". contents checks other elements. A
 // carriage return in a key, as in Icon\r, is handled by dict.
-func (l *level) text(raw []byte, lax bool) string {
+func (l *level) text(raw []byte) string {
 	switch l.element {
 	case "string":
-		if bytes.ContainsRune(raw, '\r') && !lax {
+		if bytes.ContainsRune(raw, '\r') {
 			return "a carriage return in a string"
 		}
 	case "array", "dict":
