@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 	"go.yaml.in/yaml/v3"
 
 	"narseal/nar/binarycache/cachetest"
@@ -38,6 +39,10 @@ func newSweepFile(t *testing.T, program string) *sweepFile {
 		t.Fatal(err)
 	}
 	image[200] ^= 1
+	upstream, public, err := signature.GenerateKeypair("upstream-1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var list strings.Builder
 	for i := range f.paths {
 		// The hash parts are spread over the whole range, so that each of 16 shards has two or three.
@@ -49,13 +54,57 @@ func newSweepFile(t *testing.T, program string) *sweepFile {
 		if err := cachetest.Write(filepath.Join(f.dir, "cache"), cachetest.Path{Base: base, NAR: nartest.Tree(tree)}); err != nil {
 			t.Fatal(err)
 		}
+		sign(t, filepath.Join(f.dir, "cache", base[:32]+".narinfo"), upstream)
 		fmt.Fprintf(&list, "/nix/store/%s\n", base)
 	}
 	f.write("list", list.String())
 	f.key, _ = cachetest.Key(t)
 	f.write("key", f.key)
-	f.env = map[string]string{"CACHE": f.dir + "/cache", "OVERLAY": f.dir + "/overlay", "LIST": f.dir + "/list", "STATE": f.dir + "/state", "RETRY_WAIT": "0"}
+	f.env = map[string]string{"CACHE": f.dir + "/cache", "OVERLAY": f.dir + "/overlay", "LIST": f.dir + "/list", "STATE": f.dir + "/state", "RETRY_WAIT": "0",
+		"TRUSTED_KEYS": public.String()}
 	return f
+}
+
+// sign signs a narinfo without references.
+func sign(t *testing.T, name string, key signature.SecretKey) {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := func(key string) string {
+		return regexp.MustCompile(`(?m)^` + key + `: (.*)$`).FindStringSubmatch(string(b))[1]
+	}
+	sig, err := key.Sign(nil, fmt.Sprintf("1;%s;%s;%s;", value("StorePath"), value("NarHash"), value("NarSize")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, fmt.Appendf(b, "Sig: %s\n", sig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// shard.sh signs nothing whose signature is not checked, unless that is said, and gives each shard a ledger of its own, also
+// where the URL of their directory has parameters.
+func TestShardScript(t *testing.T) {
+	bash := nartest.Tool(t, "bash")
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/narseal", []byte("#!/bin/sh\necho \"$@\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ keys, state, want, not string }{
+		{"", "s3://b/l", "shard.sh: set TRUSTED_KEYS", "cache repair"},
+		{"none", "s3://b/l", "--ledger s3://b/l/ledger-3.jsonl C", "--trusted"},
+		{"a:1 b:2", "s3://b/l?region=eu-west-1&profile=x", "--ledger s3://b/l/ledger-3.jsonl?region=eu-west-1&profile=x --trusted-public-keys a:1 b:2 C", "set"},
+		{"none", dir + "/a?b", "--ledger " + dir + "/a?b/ledger-3.jsonl C", "set"},
+	} {
+		cmd := exec.Command(bash, shardScript(t), "3/8")
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "CACHE=C", "OVERLAY=O", "KEY=K", "LIST=L", "STATE="+c.state, "TRUSTED_KEYS="+c.keys)
+		out, err := cmd.CombinedOutput()
+		if (err == nil) != (c.keys != "") || !strings.Contains(string(out), c.want) || strings.Contains(string(out), c.not) {
+			t.Errorf("%+v: %v: got %s", c, err, out)
+		}
+	}
 }
 
 func (f *sweepFile) write(name, text string) {

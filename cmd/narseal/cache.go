@@ -55,6 +55,18 @@ func (o *cacheOptions) begin(p *process, c *cli.Context, to *cachecmd.Options, r
 	return env, nil
 }
 
+// action is f, whose metrics say that it has failed, wherever it does.
+func (o *cacheOptions) action(p *process, to *cachecmd.Options, f cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		err := f(c)
+		if err != nil && to.Metrics != "" {
+			to.Version = versionString()
+			to.NoteFailure(o.common.env(p), c.Command.Name)
+		}
+		return err
+	}
+}
+
 func cacheVerifyCommand(p *process) *cli.Command {
 	var (
 		o     cachecmd.VerifyOptions
@@ -66,14 +78,14 @@ func cacheVerifyCommand(p *process) *cli.Command {
 		ArgsUsage:   "CACHE",
 		Description: aboutCaches + "\n  narseal cache verify ./cache",
 		Flags:       join([]cli.Flag{formatOption(&o.List), allOption(&o.List), unsignedOption(&o.List)}, cache.flags(&o.Options)),
-		Action: func(c *cli.Context) error {
+		Action: cache.action(p, &o.Options, func(c *cli.Context) error {
 			env, err := cache.begin(p, c, &o.Options)
 			if err != nil {
 				return err
 			}
 			o.List.Summary = os.Getenv("GITHUB_STEP_SUMMARY")
 			return cachecmd.Verify(c.Context, env, &o)
-		},
+		}),
 	}
 }
 
@@ -94,7 +106,7 @@ faster.
 
   narseal cache repair --secret-key-file ./key ./cache`,
 		Flags: join([]cli.Flag{onCMSOption(&o.OnCMS, "keep")}, change.flags(&o), cache.flags(&o.Options)),
-		Action: func(c *cli.Context) error {
+		Action: cache.action(p, &o.Options, func(c *cli.Context) error {
 			env, err := cache.begin(p, c, &o.Options)
 			if err != nil {
 				return err
@@ -103,7 +115,7 @@ faster.
 				return err
 			}
 			return cachecmd.Repair(c.Context, env, &o)
-		},
+		}),
 	}
 }
 
@@ -136,7 +148,7 @@ that --state names.
 			boolean(&o.Rename, "rename", manual.Rules, "rename the store paths on the left side of a rule, instead of leaving them out"),
 			texts(&leave, "exclude", manual.Selection, "leave out this `HASH` or store path; repeatable"),
 		}, change.flags(&o), cache.flags(&o.Options)),
-		Action: func(c *cli.Context) (err error) {
+		Action: cache.action(p, &o.Options, func(c *cli.Context) (err error) {
 			if o.Rules, err = rules.compile(p.stdin, c.Args().First()); err != nil {
 				return err
 			}
@@ -154,6 +166,6 @@ that --state names.
 				return err
 			}
 			return cachecmd.Rewrite(c.Context, env, &o)
-		},
+		}),
 	}
 }

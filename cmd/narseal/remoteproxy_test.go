@@ -164,7 +164,7 @@ func TestRemoteProxies(t *testing.T) {
 				t.Errorf("wrong password: status %d\n%s", status, out)
 			}
 			status, out = withEnv(t, append(env, c.proxy+"=http://user:hunter2@127.0.0.1:1"), list, args...)
-			if status != 1 || strings.Contains(out, "hunter") || !strings.Contains(out, "is it right, and running") {
+			if status != 1 || strings.Contains(out, "hunter") || !strings.Contains(out, "is it right, and is it running") {
 				t.Errorf("no proxy: status %d\n%s", status, out)
 			}
 			status, out = withEnv(t, append(env, c.proxy+"=http://user:hunter2@%zz"), list, args...)

@@ -173,7 +173,7 @@ func newSweep(t testing.TB, c *sweptCache, key string, shards int) *sweep {
 	dir := t.TempDir()
 	s := &sweep{t: t, cache: c, state: filepath.Join(dir, "state"), out: filepath.Join(dir, "overlay"), shards: shards}
 	s.env = append(os.Environ(), "CACHE="+c.url, "OVERLAY="+s.out, "KEY="+key, "LIST="+c.list, "STATE="+s.state,
-		"SHARDS="+strconv.Itoa(shards), "RETRY_WAIT=0.1", "OPTIONS="+os.Getenv("NARSEAL_SWEEP_OPTIONS"))
+		"SHARDS="+strconv.Itoa(shards), "RETRY_WAIT=0.1", "TRUSTED_KEYS=none", "OPTIONS="+os.Getenv("NARSEAL_SWEEP_OPTIONS"))
 	return s
 }
 

@@ -5,8 +5,11 @@
 #   CACHE    the cache to read, such as https://cache.nixos.org
 #   OVERLAY  the cache to write, such as s3://overlay?region=eu-west-1
 #   KEY      the file with the secret key
+#   TRUSTED_KEYS  the public keys of CACHE: only paths that one of them has signed are repaired and signed with KEY. "none" signs
+#            whatever CACHE sends, so that whoever can change it, or the connection to it, has your key sign for them
 #   LIST     the file with the store paths, or its URL
-#   STATE    a directory for the ledgers, or the URL of one in S3 (default: ./sweep)
+#   STATE    a directory for the ledgers, or the URL of one in S3, such as s3://state/ledgers?region=eu-west-1
+#            (default: ./sweep)
 #   METRICS  a directory for metrics, such as that of node_exporter's textfile collector (optional)
 #   OPTIONS  more options, such as --max-age 48h (optional)
 set -uo pipefail
@@ -18,8 +21,20 @@ if [ "$index" = auto ]; then
 	slurm=${SLURM_ARRAY_TASK_ID:+$((SLURM_ARRAY_TASK_ID - ${SLURM_ARRAY_TASK_MIN:-0}))}
 	index=${JOB_COMPLETION_INDEX:-${AWS_BATCH_JOB_ARRAY_INDEX:-$slurm}}
 fi
-case $state in *://*) ;; *) mkdir -p "$state" ;; esac
-args=(--overlay --output "$OVERLAY" --secret-key-file "$KEY" --paths "$LIST" --shard "$part" --ledger "$state/ledger-$index.jsonl")
+case $state in
+*://*\?*) ledger="${state%%\?*}/ledger-$index.jsonl?${state#*\?}" ;;
+*://*) ledger="$state/ledger-$index.jsonl" ;;
+*) mkdir -p "$state" && ledger="$state/ledger-$index.jsonl" ;;
+esac
+args=(--overlay --output "$OVERLAY" --secret-key-file "$KEY" --paths "$LIST" --shard "$part" --ledger "$ledger")
+case ${TRUSTED_KEYS:-} in
+"")
+	echo "shard.sh: set TRUSTED_KEYS to the public keys of $CACHE, or to none" >&2
+	exit 2
+	;;
+none) ;;
+*) args+=(--trusted-public-keys "$TRUSTED_KEYS") ;;
+esac
 if [ -n "${METRICS:-}" ]; then
 	args+=(--metrics "$METRICS/narseal-$index.prom")
 fi

@@ -19,14 +19,9 @@ func without(attributes map[string]string, name string) map[string]string {
 // typed returns an object to be written with the content type that Nix gives to objects of its name. Its other
 // attributes are those of the object that it replaces.
 func typed(o Object) Object {
-	kind := narinfo.ContentType(o.Name)
-	if kind == "" {
-		return o
+	if kind := narinfo.ContentType(o.Name); kind != "" {
+		o.Attributes = without(o.Attributes, contentType)
+		o.Attributes[contentType] = kind
 	}
-	o.Attributes = maps.Clone(o.Attributes)
-	if o.Attributes == nil {
-		o.Attributes = map[string]string{}
-	}
-	o.Attributes[contentType] = kind
 	return o
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 
 	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/narinfo"
@@ -61,7 +60,15 @@ func loadCacheInfo(ctx context.Context, s Store) (*cacheInfo, error) {
 	if err != nil {
 		return &cacheInfo{&narinfo.CacheInfo{Text: b}, o}, fmt.Errorf("%s: %w", narinfo.CacheInfoName, err)
 	}
-	o.Attributes = maps.Clone(o.Attributes)
-	delete(o.Attributes, encoding.Header) // it is written without compression
+	o.Attributes = without(o.Attributes, encoding.Header) // it is written without compression
 	return &cacheInfo{c, o}, nil
+}
+
+// StoreDir reads the store directory of a cache.
+func StoreDir(ctx context.Context, s Store) (string, error) {
+	c, err := loadCacheInfo(ctx, s)
+	if err != nil {
+		return "", err
+	}
+	return c.StoreDir, nil
 }

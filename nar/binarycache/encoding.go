@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 
 	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/compression"
@@ -54,7 +53,6 @@ func putText(ctx context.Context, s Store, o Object, text []byte, e encoding.Enc
 			return v, err
 		}
 	}
-	o.Attributes = maps.Clone(o.Attributes)
-	delete(o.Attributes, encoding.Header)
+	o.Attributes = without(o.Attributes, encoding.Header)
 	return put(text)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 
 	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/listing"
@@ -110,8 +109,7 @@ func (l *listingWork) renameText(ctx context.Context, f io.Reader) (changed bool
 	packed := &stream.Counter{R: stream.WithContext(ctx, f)}
 	dec, e, err := decodeReader(packed, l.object, l.limit)
 	if err != nil {
-		l.object.Attributes = maps.Clone(l.object.Attributes)
-		delete(l.object.Attributes, encoding.Header) // the new listing will have none
+		l.object.Attributes = without(l.object.Attributes, encoding.Header) // the new listing will have none
 		return false, l.listingError(ctx, err)
 	}
 	defer dec.Close()
@@ -169,6 +167,7 @@ func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, 
 		_, err = l.putNew(ctx, o, body)
 	} else {
 		_, err = l.run.out.Put(ctx, typed(o), body(), c)
+		err = asOutput(err)
 	}
 	switch {
 	case o.Attributes[encoding.Header] != "" && errors.Is(err, errors.ErrUnsupported):
@@ -176,7 +175,7 @@ func (l *listingWork) put(ctx context.Context, name string, c Condition) (bool, 
 	case errors.Is(err, ErrConflict):
 		return false, nil
 	}
-	return true, asOutput(err)
+	return true, err
 }
 
 // putPlain writes the new listing to a store that does not keep a Content-Encoding.
@@ -193,8 +192,7 @@ func (l *listingWork) putPlain(ctx context.Context, o Object, c Condition) (bool
 	}
 	p := *l
 	p.out = text
-	p.object.Attributes = maps.Clone(o.Attributes)
-	delete(p.object.Attributes, encoding.Header)
+	p.object.Attributes = without(o.Attributes, encoding.Header)
 	return p.put(ctx, o.Name, c)
 }
 

@@ -16,12 +16,10 @@ func (r *run) next(n *narinfo.Info, content narinfo.Sum, res *Result) (*narinfo.
 	next.Set("StorePath", dir+r.rename(n.Base), "")
 	if len(n.References) > 0 {
 		refs := make([]string, len(n.References))
-		moved := false
 		for i, ref := range n.References {
 			refs[i] = r.rename(ref)
-			moved = moved || refs[i] != ref
 		}
-		if moved {
+		if !slices.Equal(refs, n.References) {
 			slices.Sort(refs)
 			next.Set("References", strings.Join(slices.Compact(refs), " "), "NarSize")
 		}

@@ -155,6 +155,9 @@ func (r *run) unpark(ctx context.Context, p *order.Parked, res *Result) (t task,
 	if err := json.Unmarshal(b, text); err != nil {
 		return t, err
 	}
+	if text.Out != text.Name {
+		t.renamedInfo = &renamedInfo{out: text.Out} // it is not to wait for the others again
+	}
 	*res = text.Result
 	if err = r.publishParked(ctx, text, res); errors.Is(err, ErrChanged) {
 		*res = Result{Info: t.name}
@@ -181,7 +184,7 @@ func (r *run) publishParked(ctx context.Context, text *parkedText, res *Result) 
 	if _, err := r.out.Stat(ctx, w.next.URL); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", w.next.URL, ErrChanged)
 	} else if err != nil {
-		return asOutput(err)
+		return err
 	}
 	return r.publish(ctx, w, res)
 }

@@ -2,6 +2,7 @@ package binarycache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 
 	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/order"
+	"narseal/nar/binarycache/internal/realisation"
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
@@ -26,7 +28,7 @@ import (
 // links from a build ID to a NAR and a file in it (debuginfo/ID). They are copied to an Output, and updated:
 //
 //   - A realisation names a store path. If the path is renamed, the realisation names the new path, and signatures by
-//     the secret keys replace the others.
+//     the secret keys replace the others. With TrustedKeys, one of them must have signed it.
 //   - A debuginfo names a NAR. If the NAR has a new name, the debuginfo gets it. A debuginfo whose NAR is missing is
 //     not written.
 //   - A log has the name of a derivation, which the rules may rename.
@@ -42,6 +44,7 @@ type others struct {
 	nars order.Names
 	seen sync.Map // whether NARs and narinfos are in the output; cleared when there are maxSeen
 	n    int      // of seen
+	err  error    // see failed
 
 	addressed atomic.Bool // the run has a content-addressed path, so that there may be realisations
 }
@@ -52,8 +55,6 @@ const (
 	maxLog    = 1 << 30
 	maxSeen   = 1 << 14
 	maxWarned = 3 // of a directory
-
-	maxOtherName = 255 // what directories allow
 )
 
 // ofSome reports whether the run works only on some paths of the cache, which the caller selects by name or by time.
@@ -98,7 +99,7 @@ func (o *others) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return o.err
 }
 
 // earlier records the names of NARs that earlier runs have changed.
@@ -117,6 +118,14 @@ func (o *others) earlier(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// failed keeps the first error of reading the output for the end of the run: the other objects are still written.
+func (o *others) failed(err error) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.err = cmp.Or(o.err, err)
+	return err
+}
+
 // each works on the objects of a directory, several at a time.
 func (o *others) each(ctx context.Context, dir string, work func(ctx context.Context, listed Object) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -127,7 +136,7 @@ func (o *others) each(ctx context.Context, dir string, work func(ctx context.Con
 	for range max(1, o.Jobs) {
 		workers.Go(func() {
 			for listed := range objects {
-				err := checkOther(listed.Name)
+				err := narinfo.CheckObjectName(listed.Name)
 				if err == nil {
 					err = work(ctx, listed)
 				}
@@ -162,15 +171,6 @@ func (o *others) each(ctx context.Context, dir string, work func(ctx context.Con
 		o.warn(fmt.Sprintf("%d more objects of %s are left out", n, dir))
 	}
 	return context.Cause(ctx)
-}
-
-// checkOther returns an error unless every store can have an object of this name.
-func checkOther(name string) error {
-	base := path.Base(name)
-	if !fs.ValidPath(name) || strings.HasPrefix(base, ".") || len(base) > maxOtherName {
-		return errors.New("not a name that every store can have")
-	}
-	return nil
 }
 
 // selects reports whether this run works on the object with this hash part.
@@ -208,7 +208,7 @@ func (o *others) log(ctx context.Context, listed Object) error {
 func (o *others) copy(ctx context.Context, listed Object, to string, limit int64) error {
 	there, err := o.out.Stat(ctx, to)
 	if err == nil && (there.Size < 0 || there.Size >= listed.Size) || err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return asOutput(err)
+		return o.failed(err)
 	}
 	f, object, err := o.in.Open(ctx, listed.Name)
 	if err != nil {
@@ -236,7 +236,7 @@ func (o *others) copy(ctx context.Context, listed Object, to string, limit int64
 	if err == nil {
 		o.written()
 	}
-	return asOutput(err)
+	return err
 }
 
 // replace writes a JSON object whose members have changed to the output, or in place.
@@ -280,7 +280,7 @@ func (o *others) isThere(ctx context.Context, name string) (bool, error) {
 	}
 	_, err := o.out.Stat(ctx, name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, asOutput(err)
+		return false, o.failed(err)
 	}
 	o.mu.Lock()
 	if o.n++; o.n > maxSeen {
@@ -341,13 +341,9 @@ func (o *others) realisation(ctx context.Context, listed Object) error {
 	if err != nil {
 		return err
 	}
-	var outPath string
-	if err := json.Unmarshal(members["outPath"], &outPath); err != nil {
-		return fmt.Errorf("outPath: %w", err)
-	}
-	dir, base := path.Split(outPath) // later versions of Nix might write the whole path
-	if err := storepath.CheckBaseName(base); err != nil {
-		return fmt.Errorf("outPath %q: %w", outPath, err)
+	dir, base, err := realisation.OutPath(listed.Name, members)
+	if err != nil {
+		return err
 	}
 	if o.Exclude != nil && (o.Exclude(base[:storepath.HashLen]) || o.Exclude(base)) {
 		return nil // it stays, or is left out like its path
@@ -357,7 +353,7 @@ func (o *others) realisation(ctx context.Context, listed Object) error {
 	}
 	to := o.run.rename(base)
 	if err := storepath.CheckBaseName(to); err != nil {
-		return fmt.Errorf("outPath %q after the rules: %w", outPath, err)
+		return fmt.Errorf("outPath %q after the rules: %w", dir+base, err)
 	}
 	there, err := o.isThere(ctx, narinfo.Name(to))
 	if err != nil {
@@ -373,16 +369,20 @@ func (o *others) realisation(ctx context.Context, listed Object) error {
 		return err
 	}
 	next["dependentRealisations"] = json.RawMessage(o.run.rename(string(members["dependentRealisations"])))
-	if to == base && string(next["dependentRealisations"]) == string(members["dependentRealisations"]) {
-		if o.inPlace {
-			return nil
-		}
+	same := to == base && string(next["dependentRealisations"]) == string(members["dependentRealisations"])
+	if same && o.inPlace {
+		return nil
+	}
+	if err := realisation.CheckTrust(members, o.TrustedKeys); err != nil {
+		return err
+	}
+	if same {
 		return o.copy(ctx, listed, listed.Name, maxOther)
 	}
 	if members["dependentRealisations"] == nil {
 		delete(next, "dependentRealisations")
 	}
-	if next["signatures"], err = narinfo.SignRealisation(next, o.SecretKeys); err != nil {
+	if next["signatures"], err = realisation.Sign(next, o.SecretKeys); err != nil {
 		return err
 	}
 	return o.replace(ctx, object, e, next)

@@ -33,15 +33,15 @@ func withOthers(t testing.TB) map[string]string {
 	app, lib, fine := hash("a")+"-app", hash("l")+"-lib", hash("f")+"-fine"
 	files := objects(t, member{base: app, nar: nar("broken " + lib), refs: []string{lib}}, member{base: lib, nar: nar(lib)}, member{base: fine, nar: nar("fine")})
 	url := func(c string) string { return line(files[hash(c)+".narinfo"], "URL") }
-	realisation := func(out, deps string) string {
-		return `{"dependentRealisations":{` + deps + `},"id":"` + drvID + `!out","outPath":"` + out + `","signatures":["k:abc"]}`
+	realisation := func(output, out, deps string) string {
+		return `{"dependentRealisations":{` + deps + `},"id":"` + drvID + "!" + output + `","outPath":"` + out + `","signatures":["k:abc"]}`
 	}
 	maps.Copy(files, map[string]string{
 		"log/" + hash("d") + "-app.drv":         "a log that names " + lib,
-		"realisations/" + drvID + "!out.doi":    realisation(lib, ""),
-		"realisations/" + drvID + "!doc.doi":    realisation(fine, `"`+drvID+`!out":"`+lib+`"`),
-		"realisations/" + drvID + "!man.doi":    realisation(fine, ""),
-		"realisations/" + drvID + "!gone.doi":   realisation(hash("g")+"-gone", ""),
+		"realisations/" + drvID + "!out.doi":    realisation("out", lib, ""),
+		"realisations/" + drvID + "!doc.doi":    realisation("doc", fine, `"`+drvID+`!out":"`+lib+`"`),
+		"realisations/" + drvID + "!man.doi":    realisation("man", fine, ""),
+		"realisations/" + drvID + "!gone.doi":   realisation("gone", hash("g")+"-gone", ""),
 		"realisations/" + drvID + "!broken.doi": "{",
 		"debuginfo/" + buildID:                  `{"archive":"../` + url("a") + `","member":"lib/debug/x","more":1}`,
 		"debuginfo/" + buildID2:                 `{"archive":"../` + url("f") + `","member":"lib/debug/y"}`,
@@ -296,7 +296,7 @@ func TestOthersOfListInPlace(t *testing.T) {
 		t.Errorf("%+v, %v", sum, err)
 	}
 	name := "realisations/" + drvID + "!out.doi"
-	// As Nix signs it: see TestSignRealisation.
+	// As Nix signs it: see TestSign in internal/realisation.
 	text := `{"dependentRealisations":{},"id":"` + drvID + `!out","outPath":"` + hash("0") + `-lib"`
 	sig, err := key.Sign(nil, text+"}")
 	if err != nil {
@@ -353,5 +353,85 @@ func TestOthersAreNotRead(t *testing.T) {
 	}}
 	if sum, err := binarycache.Rewrite(t.Context(), h, binarycache.RewriteOptions{}); err != nil || sum.Others != 0 {
 		t.Errorf("%+v, %v", sum, err)
+	}
+}
+
+// With trusted keys, a realisation that none of them has signed is not written, and the secret keys do not sign it. One whose
+// ID is not that of its name never is.
+func TestUntrustedRealisations(t *testing.T) {
+	files := withOthers(t)
+	trusted, public := keyPair(t, "trusted-1")
+	other, _ := keyPair(t, "other-1")
+	own, _ := keyPair(t, "own-1")
+	sign := func(key signature.SecretKey, text string) string {
+		sig, err := key.Sign(nil, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sig.String()
+	}
+	for name, text := range files {
+		if strings.HasSuffix(name, ".narinfo") {
+			var refs []string
+			for _, ref := range strings.Fields(line(text, "References")) {
+				refs = append(refs, "/nix/store/"+ref)
+			}
+			fingerprint := fmt.Sprintf("1;%s;%s;%s;%s", line(text, "StorePath"), line(text, "NarHash"), line(text, "NarSize"), strings.Join(refs, ","))
+			files[name] += "Sig: " + sign(trusted, fingerprint) + "\nCA: fixed:r:sha256:1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s\n"
+		}
+	}
+	body := func(output, out string) string {
+		return `{"dependentRealisations":{},"id":"` + drvID + "!" + output + `","outPath":"` + out + `"`
+	}
+	lib, fine := hash("l")+"-lib", hash("f")+"-fine"
+	for name := range files {
+		if strings.HasPrefix(name, "realisations/") {
+			delete(files, name)
+		}
+	}
+	realisations := map[string]string{ // of a path that is renamed, and of one that stays
+		"good":     body("good", lib) + `,"signatures":["` + sign(other, body("good", lib)+"}") + `","` + sign(trusted, body("good", lib)+"}") + `"]}`,
+		"same":     body("same", fine) + `,"signatures":["` + sign(trusted, body("same", fine)+"}") + `"]}`,
+		"none":     body("none", lib) + `,"signatures":[]}`,
+		"nonesame": body("nonesame", fine) + `}`,
+		"other":    body("other", lib) + `,"signatures":["` + sign(other, body("other", lib)+"}") + `"]}`,
+		"own":      body("own", lib) + `,"signatures":["` + sign(own, body("own", lib)+"}") + `"]}`,
+		"moved":    body("moved", lib) + `,"signatures":["` + sign(trusted, body("moved", fine)+"}") + `"]}`,
+		"garbage":  body("garbage", lib) + `,"signatures":["` + strings.Repeat(sign(other, "")+`","`, 100) + sign(trusted, body("garbage", lib)+"}") + `"]}`,
+		"name":     body("good", lib) + `,"signatures":["` + sign(trusted, body("good", lib)+"}") + `"]}`,
+		"noid":     `{"outPath":"` + lib + `","signatures":[]}`,
+	}
+	for output, text := range realisations {
+		files["realisations/"+drvID+"!"+output+".doi"] = text
+	}
+	for _, inPlace := range []bool{false, true} {
+		for _, trusting := range []bool{false, true} {
+			in, out := cachetest.NewMemory(files), cachetest.NewMemory(nil)
+			o := binarycache.RewriteOptions{Output: out, SecretKeys: []signature.SecretKey{own}}
+			if inPlace {
+				o.Output, out = nil, in
+			}
+			want := []string{"good", "moved", "none", "other", "own", "garbage"}
+			if trusting {
+				o.TrustedKeys = []signature.PublicKey{public}
+				want = []string{"good"}
+			}
+			replacing(&o, hash("l"), hash("0"))
+			if _, err := binarycache.Rewrite(t.Context(), in, o); err != nil {
+				t.Fatal(err)
+			}
+			for output, before := range realisations {
+				after, there := out.Objects()["realisations/"+drvID+"!"+output+".doi"]
+				text := body(output, hash("0")+"-lib") + "}"
+				signed := there && strings.Contains(after, sign(own, text)) && strings.HasPrefix(after, strings.TrimSuffix(text, "}"))
+				if signed != slices.Contains(want, output) {
+					t.Errorf("in place %v, trusted keys %v: %s is signed: %v: %s", inPlace, trusting, output, signed, after)
+				}
+				same := output == "same" || output == "nonesame" && !trusting
+				if !signed && there != (inPlace || same) || !signed && there && after != before {
+					t.Errorf("in place %v, trusted keys %v: %s is there: %v: %s", inPlace, trusting, output, there, after)
+				}
+			}
+		}
 	}
 }

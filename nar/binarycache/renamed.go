@@ -13,6 +13,7 @@ import (
 	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/narinfo"
+	"narseal/nar/storepath"
 )
 
 // errLater is returned for a path whose narinfo gets another name: it waits until all paths are known.
@@ -32,6 +33,7 @@ type renamed struct {
 	seen  map[string]bool // names that do not change, if the paths of the run are listed by the caller
 	names map[string]int  // how many paths want a name
 	moved map[string]bool // names that are left
+	known bool            // all paths are: none is added any more
 }
 
 // renamedInfo is a narinfo that waits.
@@ -43,24 +45,26 @@ type renamedInfo struct {
 	size     int
 }
 
-// add keeps a narinfo for later.
+// add keeps a narinfo for later, and returns errLater.
 func (n *renamed) add(name, out string, o Object, e encoding.Encoding, b []byte) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.names == nil {
 		n.names, n.moved = map[string]int{}, map[string]bool{}
 	}
-	if n.moved[name] {
-		return nil // it was read again
+	if n.known { // the path had another name when it was read first
+		return fmt.Errorf("%s: %w", name, ErrChanged)
 	}
 	info := &renamedInfo{object: o, encoding: e, out: out, offset: n.text.Size(), size: len(b)}
 	if _, err := n.text.Write(b); err != nil {
 		return err
 	}
 	n.list = append(n.list, task{name: name, renamedInfo: info})
+	if !n.moved[name] { // else the caller has listed it twice
+		n.names[out]++
+	}
 	n.moved[name] = true
-	n.names[out]++
-	return nil
+	return errLater
 }
 
 // keeps records a name that does not change.
@@ -75,6 +79,7 @@ func (n *renamed) keeps(name string) {
 
 // tasks iterates over the waiting narinfos, in the order of their old names.
 func (n *renamed) tasks() iter.Seq[task] {
+	n.known = true
 	slices.SortFunc(n.list, func(a, b task) int { return strings.Compare(a.name, b.name) })
 	return slices.Values(n.list)
 }
@@ -113,4 +118,24 @@ func (r *run) checkName(ctx context.Context, t *task, n *narinfo.Info) error {
 		return fmt.Errorf("%s: %w: the path of %s keeps it", n.StorePath, ErrConflict, t.out)
 	}
 	return nil
+}
+
+// rename applies the rules to a base name, or to a text with several.
+func (r *run) rename(s string) string {
+	if r.Rename == nil {
+		return s
+	}
+	return r.Rename(s)
+}
+
+// moved returns the name that the rules give to a narinfo, and whether it is another one.
+func (r *run) moved(n *narinfo.Info) (string, bool) {
+	out := n.Base
+	if r.out != nil {
+		out = r.rename(out)
+	}
+	if len(out) < storepath.HashLen {
+		return "", true
+	}
+	return narinfo.Name(out), narinfo.Name(out) != narinfo.Name(n.Base)
 }

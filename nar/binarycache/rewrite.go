@@ -34,7 +34,7 @@ import (
 // writes them. If one of those fails, the narinfo is written with a warning, so that the rest of the cache can be used.
 //
 // The listing of the store, the reading of narinfos and the work on NARs overlap. Each narinfo is read once. Memory
-// grows with the number of paths that change or are renamed and, with an Output, by about 50 bytes for each path.
+// grows with the number of paths that change or are renamed and, with an Output, by about 50 bytes for each path, and 150 more for one that waits for its references.
 //
 // Logs, realisations and debuginfos are copied to an Output, unless it is an Overlay. If Hashes or Since select the
 // paths of the run, only realisations are. If an object that they name has a new name, they are changed, in place too;
@@ -100,7 +100,7 @@ func (r *run) rewriteAgain(ctx context.Context, t *task, res *Result) error {
 func (r *run) rewriteOnce(ctx context.Context, t *task, again bool, res *Result) error {
 	w, err := r.open(ctx, t, again, res)
 	if w != nil {
-		defer w.planned.end()
+		defer w.planned.End()
 	}
 	if err != nil || res.Status == Excluded {
 		return err
@@ -165,7 +165,7 @@ type pathWork struct {
 	next     *narinfo.Info // the new narinfo
 	file     *narFile
 
-	planned  planned
+	planned  stream.Planned
 	replaced *Object // the narinfo in an overlay that this path replaces
 
 	sum  narinfo.Sum // of the file
@@ -183,7 +183,7 @@ func (r *run) expectedUpload(n *narinfo.Info) int64 {
 // open reads a task's narinfo, or returns errLater.
 func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*pathWork, error) {
 	w := &pathWork{name: t.name}
-	w.planned.run = r
+	w.planned.Announce = func(n int64) { r.plan(0, n) }
 	var err error
 	if t.renamedInfo != nil && !again {
 		w.object, w.encoding = t.object, t.encoding
@@ -210,18 +210,12 @@ func (r *run) open(ctx context.Context, t *task, again bool, res *Result) (*path
 	case t.renamedInfo != nil && w.out != t.out:
 		return nil, fmt.Errorf("%s: %w, to another path", t.name, ErrChanged)
 	case t.renamedInfo != nil && !again:
-		w.planned.all = w.info.NarSize + r.expectedUpload(w.info) // announced when it was found
+		w.planned.Is(w.info.NarSize + r.expectedUpload(w.info)) // announced when it was found
 	default:
-		if t.maybe && !again {
-			r.plan(1, 0)
-		}
-		w.planned.add(w.info.NarSize + r.expectedUpload(w.info))
+		w.planned.Add(w.info.NarSize + r.expectedUpload(w.info))
 	}
 	if moved && t.renamedInfo == nil {
-		if err := r.renamed.add(t.name, w.out, w.object, w.encoding, w.text); err != nil {
-			return nil, err
-		}
-		return nil, errLater
+		return nil, r.renamed.add(t.name, w.out, w.object, w.encoding, w.text)
 	}
 	if !moved && r.Hashes != nil && r.Rename != nil && !r.inPlace {
 		r.renamed.keeps(t.name)
@@ -249,9 +243,9 @@ func (r *run) filter(ctx context.Context, w *pathWork, dst io.Writer) (out narin
 	defer c.Close()
 	switch {
 	case w.pass.Again:
-		c.progress = w.planned.count(r.Written)
+		c.progress = w.planned.Count(r.Written)
 	case !w.pass.Retry:
-		c.progress = w.planned.count(r.Read)
+		c.progress = w.planned.Count(r.Read)
 	}
 	m := stream.NewMeter()
 	if dst == nil {
@@ -332,7 +326,7 @@ func (r *run) isOwn(n *narinfo.Info) bool {
 
 // checkFinished checks a NAR of the output, and lets Filter inspect it.
 func (r *run) checkFinished(ctx context.Context, w *pathWork, n *narinfo.Info, res *Result) error {
-	err := r.inspectNAR(ctx, r.out, n, w.planned.count(r.Read), func(nar io.Reader) error {
+	err := r.inspectNAR(ctx, r.out, n, w.planned.Count(r.Read), func(nar io.Reader) error {
 		if r.Filter == nil {
 			return nil
 		}

@@ -31,9 +31,10 @@ type run struct {
 	renamed  renamed
 	order    *order.Order // nil if narinfos may be written in any order
 	others   others
-	mu       sync.Mutex // for summary, found, bytes and the callbacks
+	mu       sync.Mutex // for summary, found, left, bytes and the callbacks
 	summary  Summary
 	found    int   // paths
+	left     int   // those that have no result yet
 	bytes    int64 // of the NARs whose narinfos were read
 	canceled context.CancelCauseFunc
 	windows  *semaphore.Weighted
@@ -134,8 +135,14 @@ func (r *run) run(ctx context.Context) error {
 	if r.Planned != nil {
 		r.Planned(r.found, r.bytes)
 	}
-	if err := context.Cause(ctx); err != nil || !others {
+	if err := context.Cause(ctx); err != nil {
 		return err
+	}
+	if r.left != 0 {
+		return fmt.Errorf("%d paths were found, and %d have a result: this is an error in narseal", r.found, r.found-r.left)
+	}
+	if !others {
+		return nil
 	}
 	return r.others.finish(ctx)
 }
@@ -213,7 +220,7 @@ func (r *run) isOld(ctx context.Context, name string) bool {
 func (r *run) plan(paths int, bytes int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.found += paths
+	r.found, r.left = r.found+paths, r.left+paths
 	r.bytes += bytes
 	if r.Planned != nil {
 		r.Planned(r.found, r.bytes)
@@ -240,8 +247,16 @@ func (r *run) do(ctx context.Context, t task) {
 		err = r.work(ctx, &t, &res)
 	}
 	if t.maybe && (res.Status == Excluded || res.StorePath == "" && errors.Is(err, fs.ErrNotExist)) {
-		r.finishParked(ctx, r.order.Settle(order.KeyOf(t.name), order.Absent))
+		ready, ok := r.order.Leave(order.KeyOf(t.name))
+		if r.finishParked(ctx, ready); !ok {
+			t.maybe = false
+			r.plan(1, 0)
+			r.do(ctx, t)
+		}
 		return
+	}
+	if t.maybe {
+		r.plan(1, 0)
 	}
 	r.finishParked(ctx, r.finish(ctx, &t, &res, err))
 }
@@ -276,6 +291,7 @@ func (r *run) report(res *Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.summary.Paths[res.Status]++
+	r.left--
 	if r.Done != nil {
 		r.Done(*res)
 	}
@@ -367,24 +383,4 @@ func (r *run) checkTrust(n *narinfo.Info) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", n.StorePath, ErrUntrusted)
-}
-
-// rename applies the rules to a base name, or to a text with several.
-func (r *run) rename(s string) string {
-	if r.Rename == nil {
-		return s
-	}
-	return r.Rename(s)
-}
-
-// moved returns the name that the rules give to a narinfo, and whether it is another one.
-func (r *run) moved(n *narinfo.Info) (string, bool) {
-	out := n.Base
-	if r.out != nil {
-		out = r.rename(out)
-	}
-	if len(out) < storepath.HashLen {
-		return "", true
-	}
-	return narinfo.Name(out), narinfo.Name(out) != narinfo.Name(n.Base)
 }

@@ -25,7 +25,7 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 	case res.NarHash != res.NewHash:
 		made := &spill.Buffer{Open: r.TempFile}
 		defer made.Close()
-		w.planned.add(w.info.NarSize) // it is read again
+		w.planned.Add(w.info.NarSize) // it is read again
 		if err := r.makeNAR(ctx, w, content, made, res); err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 		}
 		nar = upload{w.next.URL, w.sum.Size, func() io.ReadSeeker { return w.file.content(ctx, w.sum) }}
 	}
-	w.planned.add(nar.size - r.expectedUpload(w.info))
+	w.planned.Add(nar.size - r.expectedUpload(w.info))
 	shared, err := r.upload(ctx, w, &nar)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 	}
 	// The NAR existed before. Another program may have deleted it meanwhile, because no narinfo named it.
 	if _, err := r.out.Stat(ctx, nar.name); !errors.Is(err, fs.ErrNotExist) {
-		return asOutput(err)
+		return err
 	}
 	_, err = r.upload(ctx, w, &nar)
 	return err
@@ -87,7 +87,7 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 		return false, nil
 	}
 	first := u.body()
-	body := w.planned.countBody(first, u.size)
+	body := w.planned.CountBody(first, u.size, r.Written)
 	shared, err = r.putNew(ctx, Object{Name: u.name, Size: u.size, Attributes: without(w.file.attributes, encoding.Header)}, func() io.ReadSeeker {
 		b := body
 		body = u.body()
@@ -99,15 +99,16 @@ func (r *run) upload(ctx context.Context, w *pathWork, u *upload) (shared bool, 
 	if errors.Is(err, ErrConflict) {
 		return false, fmt.Errorf("%s: %w than the %s that belongs there", w.next.StorePath, err, w.info.URL)
 	}
-	return shared, asOutput(err)
+	return shared, err
 }
 
 // putNew puts an object, unless an identical one exists: then shared is true. One that has only the first bytes of it is left
-// from an upload that broke off, and is replaced; any other is a conflict.
+// from an upload that broke off, and is replaced; any other is a conflict. That what is there cannot be read is an error of this
+// object alone.
 func (r *run) putNew(ctx context.Context, o Object, body func() io.ReadSeeker) (shared bool, err error) {
 	for c := (Condition{New: true}); ; {
 		if _, err = r.out.Put(ctx, typed(o), body(), c); !errors.Is(err, fs.ErrExist) {
-			return false, err
+			return false, asOutput(err)
 		}
 		got, version, err := sumOf(ctx, r.out, o.Name, o.Size)
 		if err != nil {

@@ -56,7 +56,7 @@ func (s *server) check(ctx context.Context, name string, c *remote.Content) (bin
 	now, err := s.Head(ctx, name)
 	var e *remote.Error
 	if errors.As(err, &e) && e.Absent {
-		return "", &remote.Error{Text: "the server accepted the object but does not have it"}
+		return "", &remote.Error{Err: errors.New("the server accepted the object but does not have it")}
 	}
 	if err != nil {
 		return "", err
@@ -69,7 +69,7 @@ func (s *server) check(ctx context.Context, name string, c *remote.Content) (bin
 			return "", err // somebody else's
 		}
 	}
-	return "", &remote.Error{Text: fmt.Sprintf("the server accepted %d bytes but has %d", c.Size, now.Size),
+	return "", &remote.Error{Err: fmt.Errorf("the server accepted %d bytes but has %d", c.Size, now.Size),
 		Advice: "the server's disk may be full, or a proxy may truncate uploads; delete the object before the next run"}
 }
 

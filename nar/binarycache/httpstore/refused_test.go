@@ -59,6 +59,38 @@ func TestRefusedObject(t *testing.T) {
 	}
 }
 
+// The same for a server that accepts the object and loses it, or a part of it.
+func TestOneObjectIsLost(t *testing.T) {
+	for _, keep := range []int{0, 1} {
+		objects := map[string]int{}
+		s := open(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			n, there := objects[r.URL.Path]
+			switch {
+			case r.Method == http.MethodPut && !strings.HasSuffix(r.URL.Path, ".nar"):
+				objects[r.URL.Path] = len(b)
+				w.WriteHeader(201)
+			case r.Method == http.MethodPut:
+				if keep > 0 {
+					objects[r.URL.Path] = keep
+				}
+				w.WriteHeader(201)
+			case !there:
+				w.WriteHeader(404)
+			case r.Method == http.MethodDelete:
+				delete(objects, r.URL.Path)
+				w.WriteHeader(204)
+			default:
+				w.Header().Set("Content-Length", strconv.Itoa(n))
+			}
+		}).URL)
+		_, err := s.Put(t.Context(), binarycache.Object{Name: "nar/x.nar", Size: 9}, strings.NewReader("some text"), binarycache.Condition{})
+		if !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%d bytes kept: got %v", keep, err)
+		}
+	}
+}
+
 // A server that lets nothing be deleted gets one object of this kind, and the user one warning.
 func TestRefusedObjects(t *testing.T) {
 	left := map[string]int64{}

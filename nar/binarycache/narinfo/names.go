@@ -1,6 +1,7 @@
 package narinfo
 
 import (
+	"errors"
 	"io/fs"
 	"path"
 	"slices"
@@ -119,4 +120,16 @@ func ContentType(name string) string {
 		return "application/x-nix-nar"
 	}
 	return ""
+}
+
+// maxBase is how long the last element of a name may be in every directory, in bytes.
+const maxBase = 255
+
+// CheckObjectName returns an error unless every store can have an object of this name.
+func CheckObjectName(name string) error {
+	base := path.Base(name)
+	if !fs.ValidPath(name) || strings.HasPrefix(base, ".") || len(base) > maxBase {
+		return errors.New("not a name that every store can have")
+	}
+	return nil
 }

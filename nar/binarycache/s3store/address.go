@@ -58,6 +58,8 @@ func parse(s string) (*address, error) {
 		case "region":
 			if a.region = value; value == "" {
 				err = errors.New("region: it is empty")
+			} else if strings.Trim(value, regionLetters) != "" {
+				err = fmt.Errorf("region %q: want a name such as eu-west-1", remote.Clip(value))
 			}
 		case "profile":
 			a.profile = value
@@ -145,3 +147,7 @@ func (a *address) url() string {
 	text, _ := url.QueryUnescape(q.Encode()) // for display
 	return s + "?" + text
 }
+
+// regionLetters are the characters of regions. A region is in a header, and a URL that was put together wrongly, as
+// s3://b/DIR?region=R/NAME, must not look right.
+const regionLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."

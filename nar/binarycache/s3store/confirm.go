@@ -13,14 +13,15 @@ import (
 	"narseal/nar/binarycache/narinfo"
 )
 
-// confirm returns the version of an object that was put, or an error if the server does not have it. An ETag that is
-// the MD5 of the contents is sufficient. If it is not, as with encryption and uploads in parts, confirm asks the server
-// for the size. It always does so for a NAR, before a narinfo refers to it.
+// confirm returns the version of an object that was put, or an error if the server does not have it. It asks the server
+// for the size of a NAR, before a narinfo refers to it, and for that of a narinfo or nix-cache-info, without which the
+// cache looks complete to nobody but the run. For any other object, an ETag that is the MD5 of the contents is
+// sufficient. If it is not, as with encryption and uploads in parts, confirm asks as well.
 func (b *bucket) confirm(ctx context.Context, name string, c *remote.Content, tag string) (binarycache.Version, error) {
 	if tag == "" {
 		return "", b.explain(&pageError{"an answer to PUT without an ETag"})
 	}
-	if c.Size <= narinfo.MaxSize && !narinfo.IsNAR(name) {
+	if c.Size <= narinfo.MaxSize && !narinfo.IsNAR(name) && !narinfo.IsName(name) && name != narinfo.CacheInfoName {
 		if same, err := isMD5(c, tag); err != nil || same {
 			return binarycache.Version(tag), err
 		}
@@ -29,7 +30,7 @@ func (b *bucket) confirm(ctx context.Context, name string, c *remote.Content, ta
 	var e *remote.Error
 	switch {
 	case errors.As(err, &e) && e.Absent && !e.Denied:
-		return "", &remote.Error{Text: "the server accepted the object but does not have it"}
+		return "", &remote.Error{Err: errors.New("the server accepted the object but does not have it")}
 	case errors.As(err, &e) && e.Denied: // a user with the right to write may lack the right to read
 		return binarycache.Version(tag), nil
 	case err != nil:
@@ -37,7 +38,7 @@ func (b *bucket) confirm(ctx context.Context, name string, c *remote.Content, ta
 	case now.Size < 0, now.Size == c.Size, !narinfo.IsNAR(name) && now.Version != binarycache.Version(tag): // in the last case, it is another writer's object
 		return binarycache.Version(tag), nil
 	}
-	return "", &remote.Error{Text: fmt.Sprintf("the server accepted %d bytes but has %d", c.Size, now.Size),
+	return "", &remote.Error{Err: fmt.Errorf("the server accepted %d bytes but has %d", c.Size, now.Size),
 		Advice: "the server's disk may be full, or a proxy may truncate uploads; delete the object before the next run"}
 }
 

@@ -26,7 +26,8 @@ func answering(t *testing.T, f http.HandlerFunc) *s3store.Store {
 
 // A Put is an error where the answer is not one of S3, or the server does not have all of it afterwards.
 func TestPutIsConfirmed(t *testing.T) {
-	const nar, info = "nar/x.nar", "x.narinfo"
+	// What is kept is less than the object by which the store finds out whether the server takes others.
+	const nar, info, hash = "nar/x.nar", "x.narinfo", "00000000000000000000000000000000"
 	content := strings.Repeat("content", 100)
 	tag := func(s string) string { return fmt.Sprintf(`"%x"`, md5.Sum([]byte(s))) }
 	for name, c := range map[string]struct {
@@ -41,11 +42,14 @@ func TestPutIsConfirmed(t *testing.T) {
 		"encrypted":                 {nar, content, `"00000000000000000000000000000000"`, "", ""},
 		"an encrypted narinfo":      {info, content, `"00000000000000000000000000000000"`, "", ""},
 		"in parts":                  {nar, content, `"00000000000000000000000000000000-2"`, "", ""},
-		"a part":                    {nar, content[:100], tag(content[:100]), "", "700 bytes but has 100"},
-		"a part of a narinfo":       {info, content[:100], tag(content[:100]), "", "700 bytes but has 100"},
-		"a part, and the right tag": {nar, content[:100], tag(content), "", "700 bytes but has 100"},
+		"a part":                    {nar, content[:50], tag(content[:50]), "", "700 bytes but has 50"},
+		"a part of a narinfo":       {info, content[:50], tag(content[:50]), "", "700 bytes but has 50"},
+		"a part, and the right tag": {nar, content[:50], tag(content), "", "700 bytes but has 50"},
 		"nothing":                   {nar, "", tag(content), "", "does not have it"},
 		"nothing of a narinfo":      {info, "", `"x"`, "", "does not have it"},
+		"no narinfo, the right tag": {hash + ".narinfo", "", tag(content), "", "does not have it"},
+		"no cache, the right tag":   {"nix-cache-info", "", tag(content), "", "does not have it"},
+		"a narinfo":                 {hash + ".narinfo", content, tag(content), "", ""},
 		"no tag":                    {nar, content, "", "", "without an ETag"},
 		"no tag of a narinfo":       {info, content, "", "", "without an ETag"},
 		"a login page":              {nar, "", "", "<html>log in</html>", "not of S3"},
@@ -86,6 +90,43 @@ func TestPutIsConfirmed(t *testing.T) {
 				t.Errorf("version %q, want %s", v, c.tag)
 			}
 		})
+	}
+}
+
+// A server that loses one object, and keeps others, does not end the run.
+func TestOneObjectIsLost(t *testing.T) {
+	for _, keep := range []int{0, 1} {
+		objects := map[string]string{}
+		s := answering(t, func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			switch {
+			case r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".nar"):
+				if keep > 0 {
+					objects[r.URL.Path] = string(b[:keep])
+				}
+			case r.Method == http.MethodPut:
+				objects[r.URL.Path] = string(b)
+			case r.Method == http.MethodDelete:
+				delete(objects, r.URL.Path)
+				w.WriteHeader(http.StatusNoContent)
+			}
+			kept, ok := objects[r.URL.Path]
+			if r.Method == http.MethodPut {
+				kept, ok = string(b), true
+			}
+			if !ok && r.Method == http.MethodHead {
+				w.WriteHeader(http.StatusNotFound)
+			}
+			w.Header().Set("ETag", fmt.Sprintf(`"%x"`, md5.Sum([]byte(kept))))
+			w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+			if r.Method == http.MethodHead {
+				w.Header().Set("Content-Length", fmt.Sprint(len(kept)))
+			}
+		})
+		_, err := s.Put(t.Context(), binarycache.Object{Name: "nar/x.nar", Size: 9}, strings.NewReader("some text"), binarycache.Condition{})
+		if !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%d bytes kept: got %v", keep, err)
+		}
 	}
 }
 

@@ -121,7 +121,7 @@ func (p *provider) search(cc *credentials.CredContext) (credentials.Provider, cr
 	case err != nil && (named || !noProfile(err)):
 		return nil, v, fmt.Errorf("profile %s: %w", envOr("AWS_PROFILE", "default"), err)
 	}
-	p.transport.Note(os.Getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN"))
+	p.transport.Note("AWS_CONTAINER_AUTHORIZATION_TOKEN", os.Getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN"))
 	p.noteFile(os.Getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"))
 	if os.Getenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") != "" || os.Getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI") != "" {
 		iam := &credentials.IAM{Client: p.client}
@@ -165,7 +165,7 @@ func (p *provider) noteFile(name string) {
 	}
 	defer f.Close()
 	if b, err := io.ReadAll(io.LimitReader(f, maxToken)); err == nil {
-		p.transport.Note(string(b))
+		p.transport.Note("file "+name, string(b))
 	}
 }
 

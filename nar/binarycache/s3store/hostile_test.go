@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -216,27 +218,30 @@ func TestClean(t *testing.T) {
 	const old, others = "narseal-probe-0123456789abcdef", `<Contents><Key>00000000000000000000000000000000.narinfo</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>` +
 		`<Contents><Key>nix-cache-info</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>` +
 		`<Contents><Key>narseal-probe-notes</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>`
-	var deleted atomic.Value
+	var mu sync.Mutex
+	deleted := map[string]int{}
 	s := fake(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
 		case http.MethodGet:
-			if got := r.URL.Query().Get("prefix"); got != "narseal-probe-" {
-				t.Errorf("prefix %q", got)
+			dir, ok := strings.CutSuffix(r.URL.Query().Get("prefix"), "narseal-probe-")
+			if !ok || dir != "" && dir != "nar/" && dir != "log/" && dir != "realisations/" && dir != "debuginfo/" {
+				t.Errorf("prefix %q", r.URL.Query().Get("prefix"))
 			}
 			at := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
-			fmt.Fprintf(w, `<ListBucketResult>`+others+`<Contents><Key>`+old+`</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>`+
+			fmt.Fprintf(w, `<ListBucketResult>`+others+`<Contents><Key>`+dir+old+`</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified></Contents>`+
 				`<Contents><Key>narseal-probe-0123456789abcde2</Key><LastModified>%s</LastModified></Contents></ListBucketResult>`, at)
 		case http.MethodHead:
 			w.Header().Set("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT")
 		case http.MethodDelete:
-			if old := deleted.Swap(r.URL.Path); old != nil {
-				t.Errorf("%s is deleted, too", old)
-			}
+			mu.Lock()
+			deleted[r.URL.Path]++
+			mu.Unlock()
 			w.WriteHeader(http.StatusNoContent)
 		}
 	})
-	if err := s.Clean(t.Context()); err != nil || deleted.Load() != "/cache/"+old {
-		t.Errorf("deleted %v, %v", deleted.Load(), err)
+	want := map[string]int{"/cache/" + old: 1, "/cache/nar/" + old: 1, "/cache/log/" + old: 1, "/cache/realisations/" + old: 1, "/cache/debuginfo/" + old: 1}
+	if err := s.Clean(t.Context()); err != nil || !maps.Equal(deleted, want) {
+		t.Errorf("deleted %v, %v", deleted, err)
 	}
 }
 
@@ -313,6 +318,7 @@ func TestURLs(t *testing.T) {
 		"s3://bucket?hunter=2":                    "unknown parameter hunter",
 		"s3://bucket:1":                           "?endpoint=",
 		"s3://bucket?region=":                     "region: it is empty",
+		"s3://bucket/l?region=eu-west-1/x.jsonl":  `region "eu-west-1/x.jsonl": want a name`,
 	} {
 		_, err := s3store.New(url, s3store.Options{})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {

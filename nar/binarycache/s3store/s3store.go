@@ -136,9 +136,18 @@ func (s *Store) List(ctx context.Context, dir string) iter.Seq2[binarycache.Obje
 // leftOver is the age from which a probe is no longer needed by its run.
 const leftOver = time.Hour
 
-// Clean deletes the test objects that killed runs left behind.
+// Clean deletes the test objects that killed runs left behind, wherever a run may put them.
 func (s *Store) Clean(ctx context.Context) error {
-	page, err := s.page(ctx, s.bucket.prefix+remote.ProbePrefix, "")
+	for _, dir := range []string{"", "nar/", "log/", "realisations/", "debuginfo/"} {
+		if err := s.clean(ctx, s.bucket.prefix+dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) clean(ctx context.Context, dir string) error {
+	page, err := s.page(ctx, dir+remote.ProbePrefix, "")
 	if errors.Is(err, fs.ErrPermission) {
 		return nil // the objects are harmless
 	}
@@ -146,8 +155,8 @@ func (s *Store) Clean(ctx context.Context) error {
 		return s.bucket.transport.Fail("clean", s.bucket.URL(""), err)
 	}
 	for i := range page.Contents {
-		o, ok := listed(&page.Contents[i], s.bucket.prefix, s.bucket.prefix)
-		if !ok || !remote.IsProbe(o.Name) || time.Since(o.ModTime) < leftOver { // a server may ignore the prefix
+		o, ok := listed(&page.Contents[i], s.bucket.prefix, dir)
+		if !ok || !remote.IsProbe(path.Base(o.Name)) || time.Since(o.ModTime) < leftOver { // a server may ignore the prefix
 			continue
 		}
 		if err := s.Delete(ctx, o.Name, binarycache.Condition{}); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {

@@ -24,15 +24,15 @@ import (
 func Repair(ctx context.Context, e *command.Env, o *ChangeOptions) error {
 	change := *o
 	change.Rules, change.Repair = nil, filter.RepairAll
-	return change.run(ctx, e, "repair")
+	return o.measured(e, "repair", func(m *meters) error { return change.run(ctx, e, "repair", m) })
 }
 
 // Rewrite applies rules to a cache, and repairs the signatures that this breaks.
 func Rewrite(ctx context.Context, e *command.Env, o *ChangeOptions) error {
-	return o.run(ctx, e, "rewrite")
+	return o.measured(e, "rewrite", func(m *meters) error { return o.run(ctx, e, "rewrite", m) })
 }
 
-func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) error {
+func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string, m *meters) error {
 	from, err := o.open(ctx, o.Cache)
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 	if err != nil {
 		return err
 	}
-	r, err := newRun(e, &o.Options, from.Name, name)
+	r, err := newRun(e, &o.Options, from.Name, name, m)
 	if err != nil {
 		return err
 	}
@@ -70,6 +70,9 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string) er
 		e.Cleanup.OnStop(func() string {
 			return fmt.Sprintf("the cache is valid, with %s changed; the same command continues", report.Plural(r.changed.Load(), "path", "paths"))
 		})
+	}
+	if len(o.SecretKeys) > 0 && len(o.TrustedKeys) == 0 && from.Dir == "" && bo.Output != nil && !o.DryRun {
+		e.Terminal.Warnf("%s: the secret key signs paths whose own signatures are not checked: see --trusted-public-keys", from.Name)
 	}
 	bo.Filter, bo.TempFile = r.filter, func() (binarycache.TempFile, error) { return r.cfg.Spill.Open() }
 	return r.recorded(ctx, &o.Options, o.ledgerWork(name), func() error {

@@ -30,6 +30,8 @@ type Options struct {
 	Ledger  string        // a file, or the URL of an object
 	Metrics string        // a file
 	MaxAge  time.Duration // the maximum age of the input; 0: any
+
+	measuring bool // metrics are written
 }
 
 // VerifyOptions are the options of cache verify.
@@ -61,7 +63,9 @@ type ChangeOptions struct {
 
 // options returns the options for package binarycache for a planned run.
 func (o *Options) options(p *plan, r *run) binarycache.Options {
-	r.age.listed, r.members = p.listed, p.members
+	r.mu.Lock()
+	r.age.listed, r.members, r.search = p.listed, p.members, p.search
+	r.mu.Unlock()
 	return binarycache.Options{TrustedKeys: o.TrustedKeys, Hashes: p.hashes, Select: p.selected, Since: o.Since, Jobs: o.Jobs, Done: r.done}
 }
 

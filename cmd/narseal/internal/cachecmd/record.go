@@ -1,19 +1,15 @@
 package cachecmd
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"time"
 
 	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/cachestore"
-	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/jsontext"
 	"narseal/cmd/narseal/internal/ledger"
-	"narseal/cmd/narseal/internal/metrics"
 	"narseal/cmd/narseal/internal/sandbox"
 	"narseal/filter"
 	"narseal/macho"
@@ -44,22 +40,13 @@ func (r *run) openLedger(ctx context.Context, o *Options, work ledger.Options) e
 	return err
 }
 
-// recorded calls f with an open ledger for work, and writes metrics meanwhile.
+// recorded calls f with an open ledger for work.
 func (r *run) recorded(ctx context.Context, o *Options, work ledger.Options, f func() error) error {
 	if err := r.openLedger(ctx, o, work); err != nil {
 		return err
 	}
 	defer r.ledger.Close() // if run did not close it
-	end, err := r.beginMetrics(o)
-	if err != nil {
-		return err
-	}
-	outcome := f()
-	if err := end(outcome); err != nil {
-		r.Terminal.Error(err)
-		return cmp.Or(outcome, command.ErrFailed)
-	}
-	return outcome
+	return f()
 }
 
 // grantRecords adds the rights for writing the ledger and the metrics to a policy.
@@ -169,83 +156,4 @@ func ledgerSignatures(list []filter.Signature) (kept []ledger.Signature, omitted
 		kept = append(kept, ledger.Signature{Path: jsontext.String(s.Path.String()), Slice: s.Slice})
 	}
 	return kept, omitted
-}
-
-// metricsInterval is the time between two writes of the file of --metrics.
-const metricsInterval = 15 * time.Second
-
-// meters are the numbers for --metrics.
-type meters struct {
-	file string
-	metrics.Values
-}
-
-// beginMetrics writes the file once, as a check, and then at every metricsInterval until the returned function is
-// called.
-func (r *run) beginMetrics(o *Options) (end func(error) error, err error) {
-	if o.Metrics == "" {
-		return func(error) error { return nil }, nil
-	}
-	r.meters = &meters{file: o.Metrics, Values: metrics.Values{
-		Command: "cache " + r.rep.command, Shard: o.shardName(), Version: o.Version, Start: time.Now(), Paths: map[string]int64{},
-	}}
-	if err := r.writeMetrics(); err != nil {
-		return nil, err
-	}
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(metricsInterval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-tick.C:
-				if err := r.writeMetrics(); err != nil {
-					r.Terminal.Warnf("%v", err)
-				}
-			}
-		}
-	}()
-	return func(outcome error) error {
-		close(stop)
-		<-stopped
-		r.mu.Lock()
-		r.meters.End, r.meters.Success = time.Now(), outcome == nil
-		r.mu.Unlock()
-		return r.writeMetrics()
-	}, nil
-}
-
-// writeMetrics replaces the file.
-func (r *run) writeMetrics() error {
-	out, err := atomicfile.Create(r.Cleanup, r.meters.file)
-	if err == nil {
-		r.mu.Lock()
-		r.meters.Newest, r.meters.List, r.meters.Bytes = r.age.newest, r.age.listed, r.read.Load()
-		err = r.meters.Write(out)
-		r.mu.Unlock()
-		if err == nil {
-			err = out.Commit()
-		}
-		out.Abort()
-	}
-	if err != nil {
-		return fmt.Errorf("metrics: %w", err)
-	}
-	return nil
-}
-
-// measure counts a finished path. The caller holds run.mu.
-func (m *meters) measure(res *binarycache.Result, f *pathFound) {
-	if m == nil {
-		return
-	}
-	m.Paths[string(res.Status)]++
-	if f != nil && res.Err == nil {
-		m.Slices += f.tally.Slices
-		m.Invalid += f.tally.Invalid
-		m.Repaired += f.result.Repaired
-	}
 }

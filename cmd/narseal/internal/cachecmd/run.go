@@ -47,6 +47,7 @@ type run struct {
 	age    age            // of the input
 
 	members *worklist.Members // of a closure; nil without one
+	search  *search           // for the closure
 	stop    func(error)       // ends the run
 
 	invalid bool // a path with an invalid signature was passed on or refused
@@ -62,19 +63,20 @@ type run struct {
 }
 
 // newRun begins a run of a command on a cache, and opens its report.
-func newRun(e *command.Env, o *Options, cache, name string) (*run, error) {
+func newRun(e *command.Env, o *Options, cache, name string, m *meters) (*run, error) {
 	file, err := e.OpenReport(o.Report)
 	if err != nil {
 		return nil, err
 	}
 	r := &run{
-		Env: e, name: cache, file: file, rep: &cacheReport{command: name, cache: cache},
+		Env: e, name: cache, meters: m, file: file, rep: &cacheReport{command: name, cache: cache},
 		budget: report.NewBudget(report.DefaultBudget), found: map[string]*pathFound{},
 	}
 	r.cfg.Spill, r.cfg.Bundles = o.Spill(e), bundle.NewPool(bundle.DefaultPool)
 	r.rep.paths.open = r.cfg.Spill.Open
 	r.rep.shard = o.shardName()
 	r.rep.age = &r.age
+	m.of(r)
 	r.cfg.Signatures.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)
 	return r, nil
 }
@@ -86,7 +88,7 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 	p.BeginItems(1, 1) // until Planned is called
 	o.Planned = func(paths int, bytes int64) {
 		p.SetTotals(int64(paths), bytes)
-		r.plan(paths, bytes)
+		r.meters.plan(paths, bytes)
 	}
 	o.Read = func(n int) {
 		p.Add(int64(n))
@@ -121,6 +123,7 @@ func (r *run) outcome(o *Options, invalid bool) error {
 	if r.absent > 0 {
 		r.Terminal.Warnf("the cache does not have %s of --paths; --verbose lists them", report.Plural(r.absent, "path", "paths"))
 	}
+	r.search.warn()
 	if len(r.rep.summary.Paths) == 0 && o.whole() {
 		r.Terminal.Warnf("%s has no paths: there is no narinfo in it", r.name)
 	}
@@ -329,16 +332,6 @@ func (r *run) add(res binarycache.Result, f *pathFound) {
 		r.budget.Give(report.Memory(&s.Slice))
 		r.WarnInvalid(res.StorePath+s.Path.Short(), &s.Slice)
 	}
-}
-
-// plan records the amount of work for --metrics.
-func (r *run) plan(paths int, bytes int64) {
-	if r.meters == nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.meters.PathsFound, r.meters.BytesFound = int64(paths), bytes
 }
 
 // hashPartOf returns the hash part in the name of a narinfo.

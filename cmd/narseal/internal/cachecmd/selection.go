@@ -15,9 +15,9 @@ import (
 
 	"narseal/cmd/narseal/internal/cachestore"
 	"narseal/cmd/narseal/internal/command"
+	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/cmd/narseal/internal/worklist"
-	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/narinfo"
 )
 
@@ -42,6 +42,7 @@ type plan struct {
 	selected func(hash string) bool   // selects from a listed cache; nil: all
 	listed   time.Time                // when the oldest list was last changed; zero if unknown
 	members  *worklist.Members        // of the closure; nil without one
+	search   *search                  // for the closure
 }
 
 // plan reads the lists, before any path is processed.
@@ -72,9 +73,12 @@ func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Ca
 			p.listed = at
 		}
 	}
+	if list.Found == 0 {
+		e.Terminal.Warnf("--paths: no path in %s", report.Plural(int64(len(o.Lists)), "list", "lists"))
+	}
 	if o.Closure {
-		p.members = worklist.NewMembers()
-		p.hashes = worklist.Closure(ctx, list, o.Shard, 2*o.Jobs, references(cache.Store), p.members)
+		p.members, p.search = worklist.NewMembers(), o.newSearch(e, cache.Store)
+		p.hashes = p.search.check(ctx, worklist.Closure(ctx, list, o.Shard, 2*o.Jobs, p.search.references, p.members))
 		return p, nil
 	}
 	p.hashes = func(yield func(string, error) bool) {
@@ -146,13 +150,6 @@ func (p *plan) skip(skip func(context.Context, *narinfo.Info) (bool, error)) fun
 			return false, err
 		}
 		return skip(ctx, n)
-	}
-}
-
-// references returns a function that reads the references of a path from its narinfo.
-func references(s binarycache.Store) func(context.Context, worklist.Hash) ([]string, error) {
-	return func(ctx context.Context, h worklist.Hash) ([]string, error) {
-		return binarycache.References(ctx, s, h.String())
 	}
 }
 

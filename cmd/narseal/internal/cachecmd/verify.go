@@ -16,6 +16,10 @@ import (
 
 // Verify checks every NAR of a cache against its narinfo, and reports every signature.
 func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
+	return o.measured(e, "verify", func(m *meters) error { return o.verify(ctx, e, m) })
+}
+
+func (o *VerifyOptions) verify(ctx context.Context, e *command.Env, m *meters) error {
 	cache, err := o.open(ctx, o.Cache)
 	if err != nil {
 		return err
@@ -24,7 +28,7 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 	if err != nil {
 		return err
 	}
-	r, err := newRun(e, &o.Options, cache.Name, "verify")
+	r, err := newRun(e, &o.Options, cache.Name, "verify", m)
 	if err != nil {
 		return err
 	}

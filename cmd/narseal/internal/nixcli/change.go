@@ -26,6 +26,8 @@ const (
 type AccessError struct {
 	Dir    string
 	Reason string
+	// Owner is the user who may, as sudo -u takes it, if the store is without a daemon and another user's.
+	Owner string
 }
 
 func (e *AccessError) Error() string {
@@ -42,17 +44,34 @@ func (s *Store) Access(ctx context.Context) (Access, error) {
 		_, err := s.output(ctx, "--realise", "--repair")
 		var failed *CommandError
 		if errors.As(err, &failed) {
-			return 0, &AccessError{s.Dir, "the Nix daemon refuses: " + strings.TrimPrefix(failed.Stderr, "error: ")}
+			return 0, &AccessError{Dir: s.Dir, Reason: "the Nix daemon refuses: " + strings.TrimPrefix(failed.Stderr, "error: ")}
 		}
 		return Daemon, err
 	}
 	for _, dir := range []string{s.StateDir, s.StateDir + "/db", s.RealDir} {
 		// As root, Nix can itself remount a read-only store.
 		if err := unix.Access(dir, unix.R_OK|unix.W_OK|unix.X_OK); err != nil && !(err == unix.EROFS && os.Geteuid() == 0) {
-			return 0, &AccessError{s.Dir, fmt.Sprintf("%s cannot be written: %v", dir, err)}
+			return 0, &AccessError{Dir: s.Dir, Reason: fmt.Sprintf("%s cannot be written: %v", dir, err)}
 		}
 	}
-	return Direct, nil
+	return Direct, s.checkOwner()
+}
+
+// checkOwner returns an error if Nix's database belongs to another user than this one. The paths that Nix replaces would
+// belong to this user, and their owner could not remove them any more.
+func (s *Store) checkOwner() error {
+	var st unix.Stat_t
+	db := s.StateDir + "/db"
+	if err := unix.Stat(db, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: db, Err: err}
+	}
+	if int(st.Uid) == os.Geteuid() {
+		return nil
+	}
+	return &AccessError{
+		Dir: s.Dir, Owner: fmt.Sprintf("#%d", st.Uid),
+		Reason: fmt.Sprintf("%s belongs to user %d, who could not remove what user %d repairs", db, st.Uid, os.Geteuid()),
+	}
 }
 
 // writable reports whether Nix would open the database itself instead of connecting to the daemon.

@@ -34,7 +34,7 @@ const maxReferences = 1 << 20
 // dump reads the registration of paths, or of all paths if none is named, and calls each for every path. Nix prints,
 // one per line, the path, its hash and size, the deriver, the number of references and the references
 // (makeValidityRegistration in src/libstore/store-api.cc).
-func (s *Store) dump(ctx context.Context, each func(*Path), paths ...string) error {
+func (s *Store) dump(ctx context.Context, each func(*Path) error, paths ...string) error {
 	return s.read(ctx, func(r io.Reader) error {
 		d := &registration{s: s, sc: lines(r)}
 		for {
@@ -45,7 +45,9 @@ func (s *Store) dump(ctx context.Context, each func(*Path), paths ...string) err
 			if err != nil {
 				return fmt.Errorf("line %d: %w", d.line, err)
 			}
-			each(p)
+			if err := each(p); err != nil {
+				return err
+			}
 		}
 	}, append([]string{"--dump-db"}, paths...)...)
 }

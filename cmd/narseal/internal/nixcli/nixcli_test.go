@@ -171,7 +171,7 @@ esac`)
 	if _, err := s.output(ctx, "--silent"); !errors.As(err, &failed) || !strings.Contains(err.Error(), "exit status 7") {
 		t.Errorf("%v", err)
 	}
-	if _, err := s.All(ctx); err == nil || !strings.Contains(err.Error(), "line 1") {
+	if err := s.All(ctx, func(*Path) error { return nil }); err == nil || !strings.Contains(err.Error(), "line 1") {
 		t.Errorf("a registration that does not end: %v", err)
 	}
 	for base, ok := range map[string]bool{"ok": true, "bad": false} {

@@ -15,25 +15,23 @@ import (
 	"narseal/nar/storepath"
 )
 
-// maxArguments is the maximum number of paths for one command, well below any system's limit.
-const maxArguments = 256
+// MaxArguments is the maximum number of paths for one command, well below any system's limit.
+const MaxArguments = 256
 
-// All returns the valid paths of the store, sorted by name, without references and derivers.
-func (s *Store) All(ctx context.Context) ([]Path, error) {
-	var all []Path
-	err := s.dump(ctx, func(p *Path) {
+// All calls each for every valid path of the store, without references and deriver, while Nix lists them. Nix sorts them by
+// name.
+func (s *Store) All(ctx context.Context, each func(*Path) error) error {
+	return s.dump(ctx, func(p *Path) error {
 		p.Deriver, p.References = "", nil
-		all = append(all, *p)
+		return each(p)
 	})
-	slices.SortFunc(all, func(a, b Path) int { return strings.Compare(a.Base, b.Base) })
-	return all, err
 }
 
 // Info returns the registration of valid paths, sorted by name.
 func (s *Store) Info(ctx context.Context, bases ...string) ([]Path, error) {
 	var all []Path
-	for part := range slices.Chunk(bases, maxArguments) {
-		if err := s.dump(ctx, func(p *Path) { all = append(all, *p) }, s.paths(part)...); err != nil {
+	for part := range slices.Chunk(bases, MaxArguments) {
+		if err := s.dump(ctx, func(p *Path) error { all = append(all, *p); return nil }, s.paths(part)...); err != nil {
 			return nil, err
 		}
 	}
@@ -44,7 +42,7 @@ func (s *Store) Info(ctx context.Context, bases ...string) ([]Path, error) {
 // Invalid returns those of bases that are not valid paths.
 func (s *Store) Invalid(ctx context.Context, bases ...string) ([]string, error) {
 	var invalid []string
-	for part := range slices.Chunk(bases, maxArguments) {
+	for part := range slices.Chunk(bases, MaxArguments) {
 		found, err := s.list(ctx, append([]string{"--check-validity", "--print-invalid"}, s.paths(part)...)...)
 		if err != nil {
 			return nil, err
@@ -57,15 +55,17 @@ func (s *Store) Invalid(ctx context.Context, bases ...string) ([]string, error) 
 // Closure returns paths and everything that they refer to, directly or indirectly, sorted by name.
 func (s *Store) Closure(ctx context.Context, bases ...string) ([]string, error) {
 	var all []string
-	for part := range slices.Chunk(bases, maxArguments) {
+	for part := range slices.Chunk(bases, MaxArguments) {
 		found, err := s.list(ctx, append([]string{"--query", "--requisites"}, s.paths(part)...)...)
 		if err != nil {
 			return nil, err
 		}
+		// The parts have much in common.
 		all = append(all, found...)
+		slices.Sort(all)
+		all = slices.Compact(all)
 	}
-	slices.Sort(all)
-	return slices.Compact(all), nil
+	return all, nil
 }
 
 // maxLinks is the maximum number of symlinks that Base follows.

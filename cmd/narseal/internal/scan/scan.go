@@ -61,6 +61,7 @@ type Scanner struct {
 type Result struct {
 	Entry
 	Size   int64         // of a file
+	Mode   uint32        // of a file, as stat has it
 	Inode  unix.Stat_t   // of a hashed file, at that time
 	Report *macho.Report // nil if it is not a signed image
 
@@ -172,7 +173,7 @@ func (s *Scanner) look(ctx context.Context, r *Result, slots *semaphore.Weighted
 		return err
 	}
 	defer f.Close()
-	r.Size = f.Size()
+	r.Size, r.Mode = f.Size(), uint32(f.Inode.Mode)
 	signed, prefix, err := f.probe(buf)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
@@ -54,11 +55,38 @@ func (o *Options) inputs(s *nixcli.Store) []string {
 	return []string{s.Dir}
 }
 
-// list returns the valid paths to process. It passes the errors of other paths to fail.
-func (o *Options) list(ctx context.Context, s *nixcli.Store, fail func(error)) ([]nixcli.Path, error) {
+// list calls each for every valid path to process, without references and deriver. It passes the errors of other paths to
+// fail.
+func (o *Options) list(ctx context.Context, s *nixcli.Store, fail func(error), each func(*nixcli.Path) error) error {
 	if len(o.Paths) == 0 {
-		return s.All(ctx)
+		return s.All(ctx, each)
 	}
+	bases, err := o.valid(ctx, s, fail)
+	if err != nil || len(bases) == 0 {
+		return err
+	}
+	if o.Closure {
+		if bases, err = s.Closure(ctx, bases...); err != nil {
+			return err
+		}
+	}
+	slices.Sort(bases)
+	for part := range slices.Chunk(slices.Compact(bases), nixcli.MaxArguments) {
+		paths, err := s.Info(ctx, part...)
+		if err != nil {
+			return err
+		}
+		for i := range paths {
+			if err := each(&paths[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// valid returns the valid ones of the paths that the user named.
+func (o *Options) valid(ctx context.Context, s *nixcli.Store, fail func(error)) ([]string, error) {
 	var bases []string
 	for _, file := range o.Paths {
 		base, err := s.Base(file)
@@ -79,25 +107,7 @@ func (o *Options) list(ctx context.Context, s *nixcli.Store, fail func(error)) (
 			fail(fmt.Errorf("%s: %w", s.Path(base), errNotValid))
 		}
 	}
-	valid := bases[:0]
-	for _, base := range bases {
-		if !lost[base] {
-			valid = append(valid, base)
-		}
-	}
-	if len(valid) == 0 {
-		return nil, nil
-	}
-	if o.Closure {
-		if valid, err = s.Closure(ctx, valid...); err != nil {
-			return nil, err
-		}
-	}
-	paths, err := s.Info(ctx, valid...)
-	for i := range paths {
-		paths[i].Deriver, paths[i].References = "", nil // to save memory; Info returns them
-	}
-	return paths, err
+	return slices.DeleteFunc(bases, func(base string) bool { return lost[base] }), nil
 }
 
 var errNotValid = errors.New("not a valid path in Nix's database")
@@ -107,6 +117,9 @@ func rightsError(err error) error {
 	var access *nixcli.AccessError
 	if !errors.As(err, &access) {
 		return err
+	}
+	if access.Owner != "" {
+		return terminal.Hint(err, "run it as that user: sudo -u '"+access.Owner+"' narseal store repair …; --dry-run needs no privileges")
 	}
 	return terminal.Hint(err, "run it as root with NIX_REMOTE empty (sudo env NIX_REMOTE= narseal store repair …), "+
 		"as a user in trusted-users of the daemon's nix.conf, or as the owner of a single-user store; --dry-run needs no privileges")

@@ -106,8 +106,9 @@ func (r *repairRun) work(ctx context.Context) error {
 			return err
 		}
 	}
-	paths, err := r.options.list(ctx, r.store, r.fail)
-	if err != nil {
+	paths := newPathList(r.options.Spill(r.Env).Open)
+	defer paths.close()
+	if err := r.options.list(ctx, r.store, r.fail, paths.add); err != nil {
 		return err
 	}
 	return r.each(ctx, paths, r.path, r.done)

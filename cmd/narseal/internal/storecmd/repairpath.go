@@ -24,7 +24,7 @@ func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
 	f := r.scan(ctx, p)
 	if f.status == failed {
 		if invalid, err := r.store.Invalid(ctx, p.Base); err == nil && len(invalid) > 0 {
-			f.status, f.errs = gone, nil
+			f.disappear(r.budget)
 		} else if r.store.IsGone(p.Base) {
 			f.errs = []error{missing(r.store, p.Base)}
 		}
@@ -36,7 +36,7 @@ func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
 	}
 	if err := r.repair(ctx, f); err != nil {
 		if invalid, e := r.store.Invalid(ctx, p.Base); e == nil && len(invalid) > 0 {
-			f.status, f.errs = gone, nil
+			f.disappear(r.budget)
 			return f
 		}
 		f.status = failed

@@ -34,6 +34,7 @@ type run struct {
 	bundles  *bundle.Pool
 	// unsigned says how a slice counts that needs a signature but has none.
 	unsigned report.Unsigned
+	pauses   int32 // used up by settle
 	total    report.Tally
 }
 
@@ -116,35 +117,39 @@ func (f *pathFound) drop(b *report.Budget) {
 	f.signatures, f.omitted, f.taken, f.missing = nil, 0, 0, 0
 }
 
+// disappear drops everything that was found in a path that is no longer valid.
+func (f *pathFound) disappear(b *report.Budget) {
+	f.drop(b)
+	f.status, f.errs, f.warnings, f.tally = gone, nil, nil, report.Tally{}
+}
+
 // each calls work for every path, on several goroutines, and then done with the results, in the order of the paths.
-func (r *run) each(ctx context.Context, paths []nixcli.Path, work func(context.Context, *nixcli.Path) *pathFound, done func(*pathFound) error) error {
+func (r *run) each(ctx context.Context, paths *pathList, work func(context.Context, *nixcli.Path) *pathFound, done func(*pathFound) error) error {
 	p := r.Terminal.Progress()
-	var bytes int64
-	for i := range paths {
-		bytes += paths[i].NarSize
-	}
-	p.BeginItems(int64(len(paths)), max(bytes, 1))
-	r.jobs = max(1, r.options.Jobs/max(1, len(paths)))
+	p.BeginItems(int64(paths.count), max(paths.bytes, 1))
+	r.jobs = max(1, r.options.Jobs/max(1, paths.count))
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	order := make(chan chan *pathFound, 4*r.options.Jobs) // early results wait here
 	var workers errgroup.Group
 	workers.SetLimit(r.options.Jobs)
+	var unread error
 	go func() {
 		defer close(order)
-		for i := range paths {
+		unread = paths.each(func(path *nixcli.Path) error {
 			found := make(chan *pathFound, 1)
 			select {
 			case order <- found:
 			case <-ctx.Done():
-				return
+				return ctx.Err()
 			}
 			workers.Go(func() error {
-				found <- work(ctx, &paths[i])
+				found <- work(ctx, path)
 				return nil
 			})
-		}
+			return nil
+		})
 	}()
 	var first error
 	for found := range order {
@@ -157,29 +162,64 @@ func (r *run) each(ctx context.Context, paths []nixcli.Path, work func(context.C
 	}
 	_ = workers.Wait()
 	if first == nil {
+		first = unread
+	}
+	if first == nil {
 		first = ctx.Err()
 	}
 	return first
 }
 
-// scan verifies the images of a path on disk.
+// scan verifies the images of a path on disk, and compares its size with Nix's database. What looks incomplete is looked at
+// again for a while: Nix may be removing or replacing it.
 func (r *run) scan(ctx context.Context, p *nixcli.Path) *pathFound {
+	for tries := 0; ; tries++ {
+		f := r.look(ctx, p)
+		if !r.settle(ctx, f, tries) {
+			r.Terminal.Progress().Add(max(0, p.NarSize-f.tally.Size))
+			return f
+		}
+		r.Terminal.Progress().Add(-f.tally.Size)
+		f.drop(r.budget)
+	}
+}
+
+func (r *run) look(ctx context.Context, p *nixcli.Path) *pathFound {
 	real := r.store.Real(p.Base)
 	shown := r.store.Path(p.Base)
-	progress := r.Terminal.Progress()
-	progress.At(&shown)
+	r.Terminal.Progress().At(&shown)
 	f := &pathFound{Path: *p, status: verified}
+	var size archiveSize
 	// A store path may be a symlink, usually to another store path, which is checked on its own.
-	if info, err := os.Lstat(real); err == nil && info.Mode().Type() == fs.ModeSymlink {
+	if target, err := os.Readlink(real); err == nil {
 		f.tally.AddFile(fs.ModeSymlink, 0, nil)
-		progress.Add(p.NarSize)
-		return f
+		size.bytes = longWordSize + symlinkSize(target)
+	} else {
+		r.lookInto(ctx, f, real, &size)
 	}
+	if f.more > 0 {
+		f.errs = append(f.errs, fmt.Errorf("%s: %s", shown, report.Plural(int64(f.more), "more error", "more errors")))
+	}
+	if err := r.errIncomplete(p, size); err != nil && len(f.errs) == 0 {
+		f.fail(err)
+	}
+	if len(f.errs) > 0 {
+		f.status = failed
+	}
+	return f
+}
+
+// lookInto scans a file or a directory.
+func (r *run) lookInto(ctx context.Context, f *pathFound, real string, size *archiveSize) {
+	progress := r.Terminal.Progress()
 	s := &scan.Scanner{
 		Jobs: r.jobs, Bundles: r.bundles,
 		Examine: scan.Verifier(r.locate), ReadOnly: true, Unsigned: r.unsigned != report.UnsignedIgnore,
 		Found: func(res *scan.Result) {
 			f.tally.AddFile(res.Type, res.Size, res.Report)
+			if err := size.add(res); err != nil {
+				f.fail(err)
+			}
 			progress.Add(res.Size)
 		},
 		Slice: func(path nar.Path, slice macho.Slice) {
@@ -190,14 +230,6 @@ func (r *run) scan(ctx context.Context, p *nixcli.Path) *pathFound {
 	if err := s.Run(ctx, real); err != nil {
 		f.fail(err)
 	}
-	if f.more > 0 {
-		f.errs = append(f.errs, fmt.Errorf("%s: %s", shown, report.Plural(int64(f.more), "more error", "more errors")))
-	}
-	progress.Add(max(0, p.NarSize-f.tally.Size))
-	if len(f.errs) > 0 {
-		f.status = failed
-	}
-	return f
 }
 
 // inner returns the path of a file in its store path, as in Nix's archive of it.

@@ -30,21 +30,22 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 		r.fail(err)
 		list.Fail(err)
 	}
-	paths, err := o.list(ctx, r.store, fail)
-	if err != nil {
+	paths := newPathList(o.Spill(e).Open)
+	defer paths.close()
+	if err := o.listComplete(ctx, r, paths, fail); err != nil {
 		return err
 	}
-	if len(o.Paths) == 0 && len(paths) == 0 {
-		e.Terminal.Warnf("%s: the store has no valid paths, so nothing is checked", r.store.Dir)
-	}
-	paths = r.complete(paths, fail)
 	// Nix is not needed from here on.
-	if err := e.Restrict(o.policy(r.store, paths)); err != nil {
+	policy, err := o.policy(r.store, paths)
+	if err == nil {
+		err = e.Restrict(policy)
+	}
+	if err != nil {
 		return err
 	}
 	err = r.each(ctx, paths, r.scan, func(f *pathFound) error {
 		if f.status == failed && r.store.IsGone(f.Base) {
-			f.status, f.errs = gone, nil
+			f.disappear(r.budget)
 			e.Terminal.Warnf("%s: it disappeared during the run", r.store.Path(f.Base))
 		}
 		for _, err := range f.errs {
@@ -92,41 +93,47 @@ func (r *run) print(list report.List, f *pathFound) {
 	}
 }
 
-// complete removes paths that do not exist on disk, and those whose repair by store repair is not complete, and reports
-// them.
-func (r *run) complete(paths []nixcli.Path, fail func(error)) []nixcli.Path {
+// listComplete lists the paths to verify. It leaves out and reports those that do not exist on disk, and those whose repair by
+// store repair is not complete.
+func (o *VerifyOptions) listComplete(ctx context.Context, r *run, paths *pathList, fail func(error)) error {
 	var staged map[string]bool
 	if dir, err := stateDir("", r.store); err == nil {
 		staged = waiting(dir, r.store)
 	}
-	there := paths[:0]
-	for _, p := range paths {
+	valid := 0
+	err := o.list(ctx, r.store, fail, func(p *nixcli.Path) error {
+		valid++
 		switch {
 		case staged[p.Base]:
 			fail(fmt.Errorf("%s: its repair is not complete; unless another run is working on it, narseal store repair finishes it", r.store.Path(p.Base)))
 		case r.store.IsGone(p.Base):
 			fail(missing(r.store, p.Base))
 		default:
-			there = append(there, p)
+			return paths.add(p)
 		}
+		return nil
+	})
+	if err == nil && len(o.Paths) == 0 && valid == 0 {
+		r.Terminal.Warnf("%s: the store has no valid paths, so nothing is checked", r.store.Dir)
 	}
-	return there
+	return err
 }
 
 // maxGrants is the maximum number of paths in the policy. If there are more, it grants the whole store.
 const maxGrants = 64
 
 // policy returns the rights for verifying these paths. The reports are already open.
-func (o *VerifyOptions) policy(s *nixcli.Store, paths []nixcli.Path) sandbox.Policy {
+func (o *VerifyOptions) policy(s *nixcli.Store, paths *pathList) (sandbox.Policy, error) {
 	p := sandbox.Policy{Read: []string{s.RealDir}, Finish: []string{o.HTML, o.Report}, Temp: os.TempDir()}
-	if len(paths) <= maxGrants {
-		p.Read = nil
-		for i := range paths {
-			p.Read = append(p.Read, s.Real(paths[i].Base))
-		}
-	}
 	if o.List.Format == "github" {
 		p.Append = []string{o.List.Summary}
 	}
-	return p
+	if paths.count > maxGrants {
+		return p, nil
+	}
+	p.Read = nil
+	return p, paths.each(func(path *nixcli.Path) error {
+		p.Read = append(p.Read, s.Real(path.Base))
+		return nil
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"path"
 	"slices"
 	"strings"
 
@@ -42,6 +43,7 @@ func (e *LineError) Unwrap() error { return e.Err }
 // A List is a set of paths. Its zero value is empty and accepts the paths of all shards.
 type List struct {
 	Shard  Shard // only its paths are kept
+	Found  int   // paths of all shards that were read, including duplicates
 	hashes []Hash
 	sorted int // the first sorted hashes are in order and have no duplicates
 }
@@ -51,6 +53,9 @@ type List struct {
 func (l *List) Read(r io.Reader, name string) error {
 	in := bufio.NewReader(r)
 	if head, err := in.Peek(1); err == io.EOF && len(head) == 0 {
+		if isPacked(name) {
+			return fmt.Errorf("%s: %w: the list is empty, and its name is that of a compressed file", name, io.ErrUnexpectedEOF)
+		}
 		return nil
 	}
 	dec, _, err := compression.Decompress(in)
@@ -81,6 +86,7 @@ func (l *List) Read(r io.Reader, name string) error {
 		if err != nil {
 			return &LineError{name, n, clip(string(text)), err}
 		}
+		l.Found++
 		if err := l.Add(h); err != nil {
 			return fmt.Errorf("%s:%d: %w", name, n, err)
 		}
@@ -92,6 +98,12 @@ func (l *List) Read(r io.Reader, name string) error {
 		return fmt.Errorf("%s:%d: %w", name, n+1, err)
 	}
 	return nil
+}
+
+// isPacked reports whether a file or URL has the name of a compressed file. No such file is empty: the smallest has 9 bytes.
+func isPacked(name string) bool {
+	name, _, _ = strings.Cut(name, "?")
+	return slices.Contains([]string{".xz", ".zst", ".zstd", ".gz", ".bz2"}, strings.ToLower(path.Ext(name)))
 }
 
 // parsePath returns the hash part of a store path, a base name or a hash part.

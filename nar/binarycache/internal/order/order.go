@@ -24,18 +24,19 @@ import (
 //     worse off than in a cache that never had the path.
 //   - Under rules, two paths may come to refer to each other. Narinfos that still wait at the end are written then.
 //
-// For each path, its hash and its progress are kept: about 50 bytes. A parked path also keeps the hashes of the
-// references that it waits for; its narinfo is in a spill buffer.
+// For each path, its hash and its progress are kept: about 50 bytes. A parked path takes about 150 more, however many
+// references it waits for: they are in a spill buffer, with its narinfo.
 type Order struct {
 	// Ahead says that workers may process references before their turn. Open says that this includes paths that were
 	// not listed.
 	Ahead, Open bool
 
 	mu      sync.Mutex
+	over    bool // no path is parked any more
 	paths   map[Key]Progress
 	waiting map[Key][]*Parked // by the path that they wait for
 	parked  int
-	text    spill.Buffer // texts of the parked paths
+	text    spill.Buffer // texts and references of the parked paths
 }
 
 // New returns an Order. open returns a file for the texts of parked paths; it may be nil.
@@ -55,17 +56,21 @@ const (
 	unknown Progress = iota
 	listed
 	begun
-	Settled // written, found to exist, or left out
-	Absent  // not in the cache, as far as is known
+	begunListed // listed after the work on it began
+	Settled     // written, found to exist, or left out
+	Absent      // not in the cache, as far as is known
 	Failed
 )
+
+// waitedFor reports whether the work on a path is still to come, or is going on.
+func (p Progress) waitedFor() bool { return p == listed || p == begun || p == begunListed }
 
 // A Parked path waits for others.
 type Parked struct {
 	Key
-	refs   []Key // references that are not Settled
-	offset int64 // of its text, in bytes
-	size   int
+	offset int64 // of its text, in bytes; its references follow the text
+	size   int   // of its text
+	refs   int   // number of references, from the first on, that may not be Settled
 }
 
 // KeyOf returns the Key in the name of a narinfo or in a base name.
@@ -87,9 +92,13 @@ func (o *Order) List(name string) bool {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if k := KeyOf(name); o.paths[k] == unknown || o.paths[k] == Absent {
+	k := KeyOf(name)
+	switch o.paths[k] {
+	case unknown, Absent:
 		o.paths[k] = listed
 		return true
+	case begun:
+		o.paths[k] = begunListed
 	}
 	return false
 }
@@ -102,11 +111,26 @@ func (o *Order) Begin(k Key) (ok, wasListed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	p := o.paths[k]
-	if p == listed || p == unknown && o.Open {
+	switch {
+	case p == listed:
+		o.paths[k] = begunListed
+		return true, true
+	case p == unknown && o.Open:
 		o.paths[k] = begun
-		return true, p == listed
+		return true, false
 	}
 	return false, false
+}
+
+// Leave records that a path to which another one refers is not in the cache, and returns the parked paths that no longer
+// have to wait. If the path has been listed since the work on it began, ok is false: it needs a result.
+func (o *Order) Leave(k Key) (ready []*Parked, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.paths[k] == begunListed {
+		return nil, false
+	}
+	return o.settle(k, Absent), true
 }
 
 // Settle records how the work on a path ended, and returns the parked paths that no longer have to wait.
@@ -116,6 +140,10 @@ func (o *Order) Settle(k Key, p Progress) (ready []*Parked) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.settle(k, p)
+}
+
+func (o *Order) settle(k Key, p Progress) (ready []*Parked) {
 	o.paths[k] = p
 	waiting := o.waiting[k]
 	delete(o.waiting, k)
@@ -127,28 +155,47 @@ func (o *Order) Settle(k Key, p Progress) (ready []*Parked) {
 	return ready
 }
 
-// wait makes a path wait for the next of its references that is not settled. It returns false if there is none.
+// keysAtOnce is how many references are read at a time.
+const keysAtOnce = 64
+
+// wait makes a path wait for the last of its references that is not settled. It returns false if there is none, or if they
+// cannot be read: then its text cannot be read either.
 func (o *Order) wait(p *Parked) bool {
-	for len(p.refs) > 0 {
-		k := p.refs[len(p.refs)-1]
-		if s := o.paths[k]; s == listed || s == begun {
-			o.waiting[k] = append(o.waiting[k], p)
-			return true
+	var keys [keysAtOnce]Key
+	var b [keysAtOnce * len(Key{})]byte
+	for p.refs > 0 {
+		n := min(p.refs, keysAtOnce)
+		first := p.offset + int64(p.size) + int64(p.refs-n)*int64(len(Key{}))
+		if got, err := o.text.ReadAt(b[:n*len(Key{})], first); got < n*len(Key{}) && err != nil {
+			return false
 		}
-		p.refs = p.refs[:len(p.refs)-1]
+		for i := range n {
+			copy(keys[i][:], b[i*len(Key{}):])
+		}
+		for ; n > 0; n-- {
+			if k := keys[n-1]; o.paths[k].waitedFor() {
+				o.waiting[k] = append(o.waiting[k], p)
+				return true
+			}
+			p.refs--
+		}
 	}
 	return false
 }
 
-// Park parks a path if it has to wait, and reports whether it did. text is the data for finishing the path.
+// Park parks a path if it has to wait and Rest was not called before, and reports whether it did. text is the data for
+// finishing the path; Park may append to it.
 func (o *Order) Park(k Key, refs []Key, text []byte) (bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	refs = slices.DeleteFunc(slices.Clone(refs), func(k Key) bool { return o.paths[k] != listed && o.paths[k] != begun })
-	if len(refs) == 0 {
+	refs = slices.DeleteFunc(slices.Clone(refs), func(k Key) bool { return !o.paths[k].waitedFor() })
+	if len(refs) == 0 || o.over {
 		return false, nil
 	}
-	p := &Parked{Key: k, refs: refs, offset: o.text.Size(), size: len(text)}
+	p := &Parked{Key: k, offset: o.text.Size(), size: len(text), refs: len(refs)}
+	for _, r := range refs {
+		text = append(text, r[:]...)
+	}
 	if _, err := o.text.Write(text); err != nil {
 		return false, err
 	}
@@ -179,13 +226,14 @@ func (o *Order) Close() error {
 	return o.text.Close()
 }
 
-// Rest returns the paths that still wait at the end.
+// Rest returns the paths that still wait at the end. After it, no path is parked: nobody would take it.
 func (o *Order) Rest() (list []*Parked) {
 	if o == nil {
 		return nil
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.over = true
 	for _, waiting := range o.waiting {
 		list = append(list, waiting...)
 	}

@@ -2,8 +2,12 @@ package order
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"os"
 	"runtime"
 	"testing"
+
+	"narseal/nar/binarycache/internal/spill"
 )
 
 // Of a path that is done, little is kept.
@@ -30,6 +34,47 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%d bytes a path", each)
 	} else {
 		t.Logf("%d bytes a path", each)
+	}
+}
+
+// Of a path that waits, little is kept in memory, however many references it has.
+func TestParkedMemory(t *testing.T) {
+	const n = 2000
+	o := New(true, false, func() (spill.File, error) { return os.CreateTemp(t.TempDir(), "") })
+	defer o.Close()
+	keys := make([]Key, n)
+	for i := range keys {
+		keys[i] = KeyOf(fmt.Sprintf("%032d.narinfo", i))
+	}
+	o.Expect(keys)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for _, k := range keys {
+		if ok, err := o.Park(k, keys, []byte("text of "+k.InfoName())); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if each := (int64(after.HeapInuse) - int64(before.HeapInuse) - spill.Memory) / n; each > 400 {
+		t.Errorf("%d bytes for each path with %d references", each, n)
+	}
+	// They are ready when all that they wait for are settled, in any order.
+	ready := map[Key]bool{}
+	for i, at := range rand.Perm(n) {
+		for _, p := range o.Settle(keys[at], Settled) {
+			if b, err := o.Take(p); err != nil || string(b) != "text of "+p.InfoName() {
+				t.Fatalf("got %q, %v", b, err)
+			}
+			ready[p.Key] = true
+		}
+		if i < n-1 && len(ready) > 0 {
+			t.Fatalf("%d are ready after %d of %d", len(ready), i+1, n)
+		}
+	}
+	if len(ready) != n {
+		t.Errorf("%d are ready, want %d", len(ready), n)
 	}
 }
 

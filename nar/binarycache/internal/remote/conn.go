@@ -22,7 +22,8 @@ type conn struct {
 	mu     sync.Mutex
 	waited time.Duration // time spent waiting for the last bytes
 	got    int
-	moved  time.Time // when the deadline was last set
+	moved  time.Time // when the deadline for reading was last set
+	pushed time.Time // when the deadline for writing was last set
 }
 
 // A connection is too slow if it transfers less than slowBytes in slowTime times the allowed silence.
@@ -56,7 +57,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, errDry
 	}
 	start := time.Now()
-	if err := c.moveDeadline(start); err != nil {
+	if err := c.moveDeadline(start, false); err != nil {
 		return 0, err
 	}
 	n, err := c.Conn.Read(p)
@@ -76,24 +77,29 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 // moveDeadline allows another silence, or up to a sixteenth more, because moving the deadline for each read and write
-// takes 3 % of the time with small objects. A write that makes progress also shows that the server is alive, so both
-// directions share the deadline.
-func (c *conn) moveDeadline(now time.Time) error {
+// takes 3 % of the time with small objects. A write that makes progress also shows a reader that the server is alive. The
+// opposite is not true: a server may send without end and take nothing.
+func (c *conn) moveDeadline(now time.Time, write bool) error {
 	slack := c.silence / 16
+	at := now.Add(c.silence + slack)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now.Sub(c.moved) < slack {
-		return nil
+	if write && now.Sub(c.pushed) >= slack {
+		c.pushed, c.moved = now, now
+		return c.SetDeadline(at)
 	}
-	c.moved = now
-	return c.SetDeadline(now.Add(c.silence + slack))
+	if !write && now.Sub(c.moved) >= slack {
+		c.moved = now
+		return c.SetReadDeadline(at)
+	}
+	return nil
 }
 
 func (c *conn) Write(p []byte) (int, error) {
 	// A large write may take longer than one silence although it makes progress.
 	done := 0
 	for {
-		if err := c.moveDeadline(time.Now()); err != nil {
+		if err := c.moveDeadline(time.Now(), true); err != nil {
 			return done, err
 		}
 		n, err := c.Conn.Write(p[done:min(len(p), done+writeSize)])

@@ -78,7 +78,7 @@ func (s *Store) put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 	}
 	for again := 0; ; again++ {
 		tries := 0
-		err = s.transport.Retry(ctx, func() (err error) {
+		err = s.transport.retry(ctx, putting.of(o.Name), func() (err error) {
 			if tries++; tries > 1 && c != wanted {
 				// Check again what the server does not check, since it may have changed while a busy server was waited
 				// for.
@@ -277,7 +277,7 @@ func newProbe(ctx context.Context, name string) (binarycache.Object, *Content, e
 
 func (s *Store) deleteProbe(ctx context.Context, name string) {
 	ctx = context.WithoutCancel(ctx) // the run may already have ended
-	err := s.transport.Retry(ctx, func() error { return s.backend.Delete(ctx, name, binarycache.Condition{}) })
+	err := s.transport.retry(ctx, deleting.of(name), func() error { return s.backend.Delete(ctx, name, binarycache.Condition{}) })
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -294,7 +294,7 @@ func (s *Store) probe(ctx context.Context) (can abilities, err error) {
 	o.Attributes[contentEncoding] = "br"
 	// refused writes with a condition, and reports whether the server refused it.
 	refused := func(c binarycache.Condition) (v binarycache.Version, no bool, err error) {
-		err = s.transport.Retry(ctx, func() (err error) {
+		err = s.transport.retry(ctx, putting.of(o.Name), func() (err error) {
 			v, err = s.backend.Put(ctx, o, content, c)
 			return err
 		})

@@ -72,6 +72,48 @@ func TestSilence(t *testing.T) {
 		t.Errorf("nothing is taken: %v", err)
 	}
 
+	// Also from one that sends meanwhile.
+	c, other = connected(t, silence)
+	done := make(chan error, 1)
+	go func(c *conn, other net.Conn) {
+		for {
+			if _, err := other.Write(make([]byte, 100)); err != nil {
+				return
+			}
+			time.Sleep(silence / 5)
+		}
+	}(c, other)
+	go io.Copy(io.Discard, c)
+	go func(c *conn) {
+		_, err := c.Write(make([]byte, 64<<20))
+		done <- err
+	}(c)
+	select {
+	case err := <-done:
+		if !errors.As(err, &quiet) {
+			t.Errorf("nothing is taken, while the server sends: %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("nothing is taken, while the server sends: a write does not end")
+	}
+
+	// And whoever waits for the answer to a large write is not too early.
+	c, other = connected(t, 10*silence)
+	go func(other net.Conn) {
+		b := make([]byte, 1<<20)
+		for range 20 {
+			time.Sleep(silence)
+			if _, err := io.ReadFull(other, b); err != nil {
+				return
+			}
+		}
+		other.Write([]byte{1})
+	}(other)
+	go c.Write(make([]byte, 20<<20))
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Errorf("the answer to a large write: %v", err)
+	}
+
 	// Whoever takes his time with what has come is not the server's fault.
 	c, other = connected(t, silence)
 	if _, err := other.Write(make([]byte, 4)); err != nil {

@@ -23,25 +23,31 @@ import (
 // secrets holds the credentials that requests have sent, so that they do not get into a message if a server sends them
 // back. The zero value is ready to use.
 type secrets struct {
-	mu   sync.Mutex
-	last [ofService + len(serviceTokens)]string // the last one that was added, for each purpose
+	mu    sync.Mutex
+	kinds []*secretsOf
+}
+
+// secretsOf holds the secrets of one kind. A new secret displaces only older ones of its kind, so that a token that is
+// renewed every hour does not displace a password.
+type secretsOf struct {
+	kind string
+	last string // that was added
 	all  []string
 }
 
-// Purposes of secrets.
+// Kinds of secrets; others are the names of headers and environment variables.
 const (
-	ofServer = iota
-	ofProxy
-	ofToken
-	ofBody
-	ofService // and on
+	ofServer    = "server"
+	ofProxy     = "proxy"
+	ofToken     = "token"
+	ofContainer = "container"
 )
 
 // serviceTokens are the headers with the tokens for services that give credentials.
 var serviceTokens = [...]string{"X-Amz-Sso_bearer_token", "X-Aws-Ec2-Metadata-Token"}
 
-// maxSecrets is the maximum number of forms of secrets that are kept. If credentials are renewed, the latest ones are
-// kept.
+// maxSecrets is the maximum number of forms of secrets of one kind that are kept. If credentials are renewed, the latest
+// ones are kept.
 const maxSecrets = 64
 
 // note adds the secrets of a request.
@@ -50,16 +56,16 @@ func (s *secrets) note(h http.Header) {
 	if token != "" {
 		s.add(ofToken, token)
 	}
-	for i, name := range serviceTokens {
+	for _, name := range serviceTokens {
 		if token := h.Get(name); token != "" {
-			s.add(ofService+i, token)
+			s.add(name, token)
 		}
 	}
 	if authorization == "" {
 		return
 	}
 	if !strings.Contains(authorization, " ") { // as for the credential service of a container
-		s.add(ofToken, authorization)
+		s.add(ofContainer, authorization)
 	}
 	if encoded, basic := strings.CutPrefix(authorization, "Basic "); basic { // other schemes have a signature for only one request
 		s.noteBasic(ofServer, encoded)
@@ -67,32 +73,37 @@ func (s *secrets) note(h http.Header) {
 }
 
 // noteBasic adds a user name and password in the forms in which they are sent.
-func (s *secrets) noteBasic(of int, encoded string) {
+func (s *secrets) noteBasic(kind, encoded string) {
 	all := []string{encoded}
 	if b, err := base64.StdEncoding.DecodeString(encoded); err == nil {
 		_, password, _ := strings.Cut(string(b), ":")
 		all = append(all, string(b), password)
 	}
-	s.add(of, all...)
+	s.add(kind, all...)
 }
 
-// add adds secrets, unless the first one is the last that was added.
-func (s *secrets) add(of int, secrets ...string) {
+// add adds secrets, unless the first one is the last of its kind that was added.
+func (s *secrets) add(kind string, secrets ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.last[of] == secrets[0] {
+	i := slices.IndexFunc(s.kinds, func(k *secretsOf) bool { return k.kind == kind })
+	if i < 0 {
+		i, s.kinds = len(s.kinds), append(s.kinds, &secretsOf{kind: kind})
+	}
+	k := s.kinds[i]
+	if k.last == secrets[0] {
 		return
 	}
-	s.last[of] = secrets[0]
+	k.last = secrets[0]
 	for _, secret := range secrets {
 		for _, form := range forms(secret) {
-			if len(form) < 4 || slices.Contains(s.all, form) {
+			if len(form) < 4 || slices.Contains(k.all, form) {
 				continue // a short one would match everywhere
 			}
-			if len(s.all) == maxSecrets {
-				s.all = s.all[1:]
+			if len(k.all) == maxSecrets {
+				k.all = k.all[1:]
 			}
-			s.all = append(s.all, form)
+			k.all = append(k.all, form)
 		}
 	}
 }
@@ -123,19 +134,21 @@ func toLower(s string) string {
 func (t *Transport) Hide(text string) string {
 	t.secrets.mu.Lock()
 	defer t.secrets.mu.Unlock()
-	if len(t.secrets.all) == 0 {
+	if len(t.secrets.kinds) == 0 {
 		return text
 	}
 	lower := toLower(text)
-	for _, secret := range t.secrets.all {
-		for at := 0; ; at += len(hidden) {
-			i := strings.Index(lower[at:], secret)
-			if i < 0 {
-				break
+	for _, k := range t.secrets.kinds {
+		for _, secret := range k.all {
+			for at := 0; ; at += len(hidden) {
+				i := strings.Index(lower[at:], secret)
+				if i < 0 {
+					break
+				}
+				at += i
+				text = text[:at] + hidden + text[at+len(secret):]
+				lower = lower[:at] + hidden + lower[at+len(secret):]
 			}
-			at += i
-			text = text[:at] + hidden + text[at+len(secret):]
-			lower = lower[:at] + hidden + lower[at+len(secret):]
 		}
 	}
 	return text
@@ -190,10 +203,10 @@ func (n *noting) RoundTrip(req *http.Request) (*http.Response, error) {
 	return n.rt.RoundTrip(req)
 }
 
-// Note adds a secret that is not in a header.
-func (t *Transport) Note(secret string) {
+// Note adds a secret that is not in a header. kind is where it is from.
+func (t *Transport) Note(kind, secret string) {
 	if secret = strings.TrimSpace(secret); secret != "" {
-		t.secrets.add(ofBody, secret)
+		t.secrets.add(kind, secret)
 	}
 }
 

@@ -2,11 +2,13 @@ package remote
 
 import (
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -54,4 +56,54 @@ func TestFailHides(t *testing.T) {
 	if got := tr.Hide("a Password that differs"); got != "a Password that differs" {
 		t.Errorf("got %q", got)
 	}
+}
+
+// However often a secret of one kind is renewed, those of the other kinds stay hidden, and so does the latest of its own.
+func TestRenewedSecrets(t *testing.T) {
+	send := map[string]func(tr *Transport, secret string){
+		"server": func(tr *Transport, s string) {
+			req := newRequest()
+			req.SetBasicAuth("joe", s)
+			tr.secrets.note(req.Header)
+		},
+		"proxy": func(tr *Transport, s string) {
+			tr.secrets.noteBasic(ofProxy, base64.StdEncoding.EncodeToString([]byte("joe:"+s)))
+		},
+		"session token": func(tr *Transport, s string) { sendHeader(tr, "X-Amz-Security-Token", s) },
+		"container":     func(tr *Transport, s string) { sendHeader(tr, "Authorization", s) },
+		"SSO":           func(tr *Transport, s string) { sendHeader(tr, "X-Amz-Sso_bearer_token", s) },
+		"instance":      func(tr *Transport, s string) { sendHeader(tr, "X-Aws-Ec2-Metadata-Token", s) },
+		"variable":      func(tr *Transport, s string) { tr.Note("VARIABLE", s) },
+		"file":          func(tr *Transport, s string) { tr.Note("file /token", s) },
+	}
+	for renewed, renew := range send {
+		var tr Transport
+		for kind, once := range send {
+			once(&tr, "secret/of/"+strings.ReplaceAll(kind, " ", "-"))
+		}
+		last := ""
+		for i := range 200 {
+			last = fmt.Sprintf("t/+=<\"%d-of-%s==", i, renewed)
+			renew(&tr, last)
+		}
+		for kind := range send {
+			secret := "secret/of/" + strings.ReplaceAll(kind, " ", "-")
+			if kind == renewed {
+				secret = last
+			}
+			for _, text := range []string{secret, url.QueryEscape(secret)} {
+				if got := tr.Hide("x " + text + " y"); got != "x (hidden) y" {
+					t.Errorf("the %s is renewed: %s: got %q", renewed, kind, got)
+				}
+			}
+		}
+	}
+}
+
+func newRequest() *http.Request { return &http.Request{Header: http.Header{}} }
+
+func sendHeader(tr *Transport, name, value string) {
+	req := newRequest()
+	req.Header.Set(name, value)
+	tr.secrets.note(req.Header)
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -119,6 +120,62 @@ func TestSlowBody(t *testing.T) {
 				t.Errorf("%d bytes/s: %d bytes, %v, after %s", speed, n, err, time.Since(start))
 			}
 		}
+		time.Sleep(time.Hour)
+	})
+}
+
+// A changing backend breaks off the first answer, and sends the object from its start on in the others, slowly.
+type changing struct {
+	slow
+	breakAt int64
+	gets    int
+}
+
+func (c *changing) Get(ctx context.Context, name string, from int64, before *Answer) (*Answer, error) {
+	if c.gets++; c.gets == 1 {
+		body := io.MultiReader(strings.NewReader(strings.Repeat("x", int(c.breakAt))), iotest.ErrReader(errors.New("reset")))
+		return &Answer{Object: binarycache.Object{Name: name, Size: c.size}, Body: io.NopCloser(body)}, nil
+	}
+	a, err := c.slow.Get(ctx, name, 0, before)
+	a.From = 0
+	return a, err
+}
+
+// What comes again, because a server knows no ranges, counts as well, and so does a body that becomes slow.
+func TestSlowAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for speed, ok := range map[int64]bool{2000: true, 5: false} {
+			for _, breakAt := range []int64{1 << 19, 1<<23 - 1<<15} {
+				b := &changing{slow: slow{size: 1 << 23, speed: speed}, breakAt: breakAt}
+				r, _, err := NewStore(b, &Transport{}).Open(t.Context(), "x")
+				if err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				n, err := io.Copy(io.Discard, r)
+				if r.Close(); (err == nil) != ok || ok && n != b.size || !ok && (time.Since(start) > 2*patience+time.Minute || n != breakAt) {
+					t.Errorf("%d bytes/s after %d: %d bytes, %v, after %s", speed, breakAt, n, err, time.Since(start))
+				}
+				time.Sleep(2 * time.Hour)
+			}
+		}
+		r, w := io.Pipe()
+		s := NewStore(nil, &Transport{})
+		b := &body{ctx: t.Context(), store: NewStore(&slow{}, s.transport), first: &Answer{Object: binarycache.Object{Size: 1 << 30}}, now: r}
+		go func() {
+			w.Write(make([]byte, 1<<29)) // at once
+			for {
+				if _, err := io.WriteString(w, "x"); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}()
+		start := time.Now()
+		if n, err := io.Copy(io.Discard, b); err == nil || time.Since(start) > 2*patience+time.Minute {
+			t.Errorf("%d bytes, %v, after %s", n, err, time.Since(start))
+		}
+		b.Close()
 		time.Sleep(time.Hour)
 	})
 }

@@ -117,7 +117,8 @@ func (s *Store) Open(ctx context.Context, name string) (io.ReadCloser, binarycac
 	}
 	var a *Answer
 	var whole []byte
-	err := s.transport.Retry(ctx, func() (err error) {
+	k := getting.of(name)
+	err := s.transport.try(ctx, k, func() (err error) {
 		if a, err = s.backend.Get(ctx, name, 0, nil); err != nil {
 			return err
 		}
@@ -139,9 +140,10 @@ func (s *Store) Open(ctx context.Context, name string) (io.ReadCloser, binarycac
 		return nil, binarycache.Object{}, s.fail("open", name, err)
 	}
 	if a.Size >= 0 && a.Size <= maxWhole {
+		s.transport.note(k, false)
 		return memory{bytes.NewReader(whole)}, a.Object, nil
 	}
-	return &body{ctx: ctx, store: s, first: a, now: a.Body}, a.Object, nil
+	return &body{ctx: ctx, store: s, kind: k, first: a, now: a.Body}, a.Object, nil
 }
 
 // readWhole reads a small object.
@@ -177,7 +179,7 @@ func (s *Store) Stat(ctx context.Context, name string) (o binarycache.Object, er
 }
 
 func (s *Store) head(ctx context.Context, name string) (o binarycache.Object, err error) {
-	err = s.transport.Retry(ctx, func() (err error) {
+	err = s.transport.retry(ctx, describing.of(name), func() (err error) {
 		o, err = s.backend.Head(ctx, name)
 		return err
 	})
@@ -204,7 +206,7 @@ func (s *Store) delete(ctx context.Context, name string, c binarycache.Condition
 		return binarycache.ErrChanged
 	}
 	tries := 0
-	err = s.transport.Retry(ctx, func() error {
+	err = s.transport.retry(ctx, deleting.of(name), func() error {
 		if tries++; tries > 1 {
 			// An earlier try may have deleted the object, and another writer may have put a new one since then.
 			now, err := s.backend.Head(ctx, name)

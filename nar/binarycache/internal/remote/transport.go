@@ -35,8 +35,8 @@ type Transport struct {
 	base     http.Transport // for requests that direct does not take
 	pace     pace
 	silence  time.Duration
-	answered atomic.Bool  // a server has responded at least once
-	failed   atomic.Int32 // requests in a row that failed after all tries
+	answered atomic.Bool // a server has responded at least once
+	failed   failures
 	secrets  secrets
 }
 

@@ -1,4 +1,4 @@
-package narinfo
+package realisation
 
 import (
 	"encoding/json"
@@ -9,7 +9,7 @@ import (
 
 // The signatures are those that Nix has made: nix copy --to file://…?secret-key=… of a content-addressed derivation that
 // depends on two others, for 2.34 of one alone. The keys were made for this test.
-func TestSignRealisation(t *testing.T) {
+func TestSign(t *testing.T) {
 	for name, c := range map[string]struct{ key, realisation string }{
 		"2.8": {"k-1:R+IwNwiOBlFTCeUZrgGojhZeIC5U1YePwH7YKxbTO5kfw6vZHL8VQDPQ1skH3279YfUVw03nUuXqxdfRyyDp3Q==",
 			`{"dependentRealisations":{"sha256:d957f7675e25e7addb171a6d7167573468223744a9c5130c449c83d1e7105d6c!out":"16fg9mfhhvchiz4zcsnqigs8m5kvxl1q-dep2","sha256:ee5fc62374a6b7060615f39f1d33dd3c99e49cdaef9f58cb3f09cbce776afb80!out":"m9478dsha9hvvk951vsfpngf12lwscbd-dep"},"id":"sha256:efbca7384ee4d53382df87dec7f0047979d977e2d0417a2956cb23b3ad8468fa!out","outPath":"9d58k6s2ar9ja14a2fi69i285i83fwqw-ca","signatures":["k-1:ZMrL3FHoOsRXNVkmV/xZRsQNhYLNje+Bx8gevk4DKHmyNIgZurHgwqpVVuGpbJZ7dcjcyo1APOP+Rg3Eg+GIAw=="]}`},
@@ -27,21 +27,21 @@ func TestSignRealisation(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := string(members["signatures"])
-		if got, err := SignRealisation(members, []signature.SecretKey{key}); err != nil || string(got) != want {
+		if got, err := Sign(members, []signature.SecretKey{key}); err != nil || string(got) != want {
 			t.Errorf("Nix %s: got %s, %v, want %s", name, got, err, want)
 		}
 		if string(members["dependentRealisations"]) == "{}" {
 			delete(members, "dependentRealisations") // older ones have none
-			if got, err := SignRealisation(members, []signature.SecretKey{key}); err != nil || string(got) != want {
+			if got, err := Sign(members, []signature.SecretKey{key}); err != nil || string(got) != want {
 				t.Errorf("Nix %s, without dependentRealisations: got %s, %v, want %s", name, got, err, want)
 			}
 		}
-		if got, err := SignRealisation(members, nil); err != nil || string(got) != "[]" {
+		if got, err := Sign(members, nil); err != nil || string(got) != "[]" {
 			t.Errorf("without a key: %s, %v", got, err)
 		}
 		for _, other := range []string{`[]`, `{"a":{"outPath":"b"}}`} {
 			members["dependentRealisations"] = json.RawMessage(other)
-			if got, err := SignRealisation(members, []signature.SecretKey{key}); err != nil || string(got) != "[]" {
+			if got, err := Sign(members, []signature.SecretKey{key}); err != nil || string(got) != "[]" {
 				t.Errorf("dependentRealisations %s: %s, %v", other, got, err)
 			}
 		}
