@@ -35,24 +35,48 @@ func TestBrokenTable(t *testing.T) {
 			}
 			return int(binary.BigEndian.Uint32(whole[8+20*i+8:]))
 		}
+		sized := func(i, n int) []byte { // with n bytes in the record of slice i
+			data := bytes.Clone(whole)
+			if fat64 {
+				binary.BigEndian.PutUint64(data[8+32*i+16:], uint64(n))
+			} else {
+				binary.BigEndian.PutUint32(data[8+20*i+12:], uint32(n))
+			}
+			return data
+		}
+		beside := func(cpu uint32, data []byte) []byte {
+			return machotest.Fat(fat64, false, machotest.Slice{CPU: cpu, Sub: 3, Data: data}, machotest.Slice{CPU: arm64, Data: arm})
+		}
+		armOnly := machotest.Fat(fat64, false, machotest.Slice{CPU: arm64, Data: arm})
 		bare := machotest.Unsigned(intel)
 		object := machotest.Unsigned(build(x8664, 3, 1))
 		for name, c := range map[string]struct {
 			data []byte
 			want string
 		}{
-			"whole":                      {whole, program + " " + program},
-			"cut in the second slice":    {whole[:len(whole)-1], program + " malformed"},
-			"cut between the slices":     {whole[:at(1)-1], program + " malformed"},
-			"cut in the first slice":     {whole[:at(0)+100], "malformed malformed"},
-			"cut before the slices":      {whole[:at(0)-1], "malformed malformed"},
-			"no bytes":                   {fat(intel, nil), program + " malformed"},
-			"other bytes":                {fat(intel, bytes.Repeat([]byte("x"), 20_000)), program + " malformed"},
-			"a static library":           {fat(intel, []byte("!<arch>\n")), program + " unsigned"},
-			"unsigned, cut":              {fat(bare, arm)[:at(0)+len(bare)], "unsigned malformed"},
-			"bitcode beside objects":     {fat(object, []byte("BC\xc0\xde....")), "unsigned unsigned"},
-			"libraries, cut":             {fat([]byte("!<arch>\n"), bytes.Repeat([]byte("!<arch>\n"), 9))[:at(0)+20], ""},
-			"unsigned Intel, other file": {machotest.Fat(fat64, false, machotest.Slice{CPU: x8664, Sub: 3, Data: bare}, machotest.Slice{CPU: 7, Data: nil}), "unsigned unsigned"},
+			"whole":                       {whole, program + " " + program},
+			"cut in the second slice":     {whole[:len(whole)-1], program + " malformed"},
+			"cut between the slices":      {whole[:at(1)-1], program + " malformed"},
+			"cut in the first slice":      {whole[:at(0)+100], "malformed malformed"},
+			"cut before the slices":       {whole[:at(0)-1], "malformed malformed"},
+			"cut behind a table of i386":  {beside(7, intel)[:at(0)-1], "malformed malformed"},
+			"cut behind a table of armv7": {beside(12, intel)[:at(0)-1], "malformed malformed"},
+			"cut behind a table of i386 and Intel": {machotest.Fat(fat64, false, machotest.Slice{CPU: 7, Sub: 3, Data: intel},
+				machotest.Slice{CPU: x8664, Sub: 3, Data: intel})[:at(0)-1], "malformed malformed"},
+			"cut behind a table for no Mac": {machotest.Fat(fat64, false, machotest.Slice{CPU: 7, Sub: 3, Data: intel},
+				machotest.Slice{CPU: 12, Data: arm})[:at(0)-1], ""},
+			"arm64 has 0 bytes": {sized(1, 0), program + " malformed"}, "arm64 has 3 bytes": {sized(1, 3), program + " malformed"},
+			"arm64 has 20 bytes": {sized(1, 20), program + " malformed"}, "arm64 has 100 bytes": {sized(1, 100), program + " malformed"},
+			"Intel has 0 bytes": {sized(0, 0), "malformed " + program}, "Intel has 48 bytes": {sized(0, 48), "malformed " + program},
+			"arm64 alone, cut in its header":   {armOnly[:len(armOnly)-len(arm)+20], "malformed"},
+			"arm64 alone, cut in its commands": {armOnly[:len(armOnly)-len(arm)+100], "malformed"},
+			"no bytes":                         {fat(intel, nil), program + " malformed"},
+			"other bytes":                      {fat(intel, bytes.Repeat([]byte("x"), 20_000)), program + " malformed"},
+			"a static library":                 {fat(intel, []byte("!<arch>\n")), program + " unsigned"},
+			"unsigned, cut":                    {fat(bare, arm)[:at(0)+len(bare)], "unsigned malformed"},
+			"bitcode beside objects":           {fat(object, []byte("BC\xc0\xde....")), "unsigned unsigned"},
+			"libraries, cut":                   {fat([]byte("!<arch>\n"), bytes.Repeat([]byte("!<arch>\n"), 9))[:at(0)+20], ""},
+			"unsigned Intel, other file":       {machotest.Fat(fat64, false, machotest.Slice{CPU: x8664, Sub: 3, Data: bare}, machotest.Slice{CPU: 7, Data: nil}), "unsigned unsigned"},
 		} {
 			var got []string
 			for _, s := range mustVerify(t, macho.Bytes(c.data)).Slices {

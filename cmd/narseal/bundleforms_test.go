@@ -78,12 +78,12 @@ func sealList(files, links map[string]string) string {
 // seal puts the sealed files, the list, the Info.plist and the main executable into a form. A script has its signature
 // in files.
 func (f *bundleForm) seal(script bool) {
-	files := map[string]string{"Resources/a": "resource a", "Resources/b": "resource b", "z": "behind the list"}
+	files := map[string]string{"Files/a": "resource a", "Files/b": "resource b", "z": "behind the list"}
 	for path, text := range files {
 		f.put(path, nartest.File(text))
 	}
-	f.put("Resources/link", nartest.Symlink("a"))
-	list := sealList(files, map[string]string{"Resources/link": "a"})
+	f.put("Files/link", nartest.Symlink("a"))
+	list := sealList(files, map[string]string{"Files/link": "a"})
 	info := infoFor(filepath.Base(f.main))
 	f.put(f.info, info)
 	signature := nartest.Dir{"CodeResources": nartest.File(list)}
@@ -160,16 +160,16 @@ func detachedDirectory(hashType byte, text string, special map[int]string) strin
 func bundleForms() []*bundleForm {
 	contents := func(name string) *bundleForm {
 		return &bundleForm{name: name, base: name + "/Contents", main: "MacOS/Main", info: "Info.plist",
-			tree: nartest.Dir{name: nartest.Dir{"Contents": nartest.Dir{"MacOS": nartest.Dir{}, "Resources": nartest.Dir{}}}}}
+			tree: nartest.Dir{name: nartest.Dir{"Contents": nartest.Dir{"MacOS": nartest.Dir{}, "Resources": nartest.Dir{}, "Files": nartest.Dir{}}}}}
 	}
 	flat := func() *bundleForm {
-		return &bundleForm{name: "flat", base: "Flat.app", main: "Main", info: "Info.plist", tree: nartest.Dir{"Flat.app": nartest.Dir{"Resources": nartest.Dir{}}}}
+		return &bundleForm{name: "flat", base: "Flat.app", main: "Main", info: "Info.plist", tree: nartest.Dir{"Flat.app": nartest.Dir{"Files": nartest.Dir{}}}}
 	}
 	forms := []*bundleForm{contents("App.app"), contents("Driver.kext"), flat(), {
 		name: "framework", base: "Lib.framework/Versions/A", main: "Lib", info: "Resources/Info.plist",
 		tree: nartest.Dir{"Lib.framework": nartest.Dir{
 			"Lib": nartest.Symlink("Versions/Current/Lib"), "Resources": nartest.Symlink("Versions/Current/Resources"),
-			"Versions": nartest.Dir{"A": nartest.Dir{"Resources": nartest.Dir{}}, "Current": nartest.Symlink("A")},
+			"Versions": nartest.Dir{"A": nartest.Dir{"Resources": nartest.Dir{}, "Files": nartest.Dir{}}, "Current": nartest.Symlink("A")},
 		}},
 	}}
 	for _, f := range forms {
@@ -207,11 +207,11 @@ func longer(text string) string { return text + "\n" }
 func bundleChanges(f *bundleForm) []bundleChange {
 	all := []bundleChange{
 		{"nothing", func(*bundleForm) {}, ""},
-		{"a resource", func(f *bundleForm) { f.edit("Resources/a", strings.ToUpper) }, "Resources/a: changed"},
+		{"a resource", func(f *bundleForm) { f.edit("Files/a", strings.ToUpper) }, "Files/a: changed"},
 		{"a resource behind the list", func(f *bundleForm) { f.edit("z", strings.ToUpper) }, "z: changed"},
-		{"a missing resource", func(f *bundleForm) { f.remove("Resources/b") }, "Resources/b: missing"},
-		{"an added file", func(f *bundleForm) { f.put("Resources/c", nartest.File("")) }, "Resources/c: added"},
-		{"a symlink", func(f *bundleForm) { f.put("Resources/link", nartest.Symlink("b")) }, "Resources/link: symlink changed"},
+		{"a missing resource", func(f *bundleForm) { f.remove("Files/b") }, "Files/b: missing"},
+		{"an added file", func(f *bundleForm) { f.put("Files/c", nartest.File("")) }, "Files/c: added"},
+		{"a symlink", func(f *bundleForm) { f.put("Files/link", nartest.Symlink("b")) }, "Files/link: symlink changed"},
 		{"Info.plist", func(f *bundleForm) { f.edit(f.info, longer) }, "Info.plist: changed"},
 		{"no Info.plist", func(f *bundleForm) { f.remove(f.info) }, "Info.plist: missing"},
 		{"the list", func(f *bundleForm) { f.edit("_CodeSignature/CodeResources", longer) }, "_CodeSignature/CodeResources: changed"},

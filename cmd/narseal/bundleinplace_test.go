@@ -134,7 +134,7 @@ func TestInPlaceBundles(t *testing.T) {
 func TestInPlaceBundleForms(t *testing.T) {
 	for _, f := range bundleForms() {
 		top := t.TempDir()
-		f.edit("Resources/a", strings.ToUpper)
+		f.edit("Files/a", strings.ToUpper)
 		f.edit("z", strings.ToUpper)
 		f.edit(f.info, longer)
 		restoreTree(t, top, f.tree)
@@ -147,8 +147,8 @@ func TestInPlaceBundleForms(t *testing.T) {
 		}
 		// What the generator makes of the changed files.
 		f.put("_CodeSignature/CodeResources", nartest.File(sealList(map[string]string{
-			"Resources/a": "RESOURCE A", "Resources/b": "resource b", "z": "BEHIND THE LIST",
-		}, map[string]string{"Resources/link": "a"})))
+			"Files/a": "RESOURCE A", "Files/b": "resource b", "z": "BEHIND THE LIST",
+		}, map[string]string{"Files/link": "a"})))
 		f.sign()
 		if got := readTree(t, top); o.status != statusDone || !reflect.DeepEqual(got, f.tree) {
 			t.Errorf("%s: status %d, not what the generator makes: %s%s", f.name, o.status, o.stdout, o.stderr)
@@ -176,7 +176,7 @@ func TestInPlaceBundleLeft(t *testing.T) {
 // Modes, modification times and hard links are kept, in directories that may not be written.
 func TestInPlaceBundleAttributes(t *testing.T) {
 	f := bundleForms()[0]
-	f.edit("Resources/a", strings.ToUpper)
+	f.edit("Files/a", strings.ToUpper)
 	top := t.TempDir()
 	restoreTree(t, top, f.tree)
 	base := filepath.Join(top, f.base)

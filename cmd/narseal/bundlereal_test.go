@@ -95,10 +95,8 @@ func TestRealBundlesInPlace(t *testing.T) {
 				if err != nil || !d.Type().IsRegular() || d.Name() == name || strings.Contains(path, "_CodeSignature") {
 					return err
 				}
-				data := readFile(t, path)
-				data[len(data)/2] ^= 1
 				n++
-				return os.WriteFile(path, data, 0)
+				return os.WriteFile(path, changeReal(t, d.Name(), readFile(t, path)), 0)
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -51,7 +51,7 @@ func TestNestedScript(t *testing.T) {
 func TestBundleWithoutExecutable(t *testing.T) {
 	build := func() *bundleForm {
 		f := &bundleForm{base: "Data.bundle/Contents", main: "MacOS/Main", info: "Info.plist",
-			tree: nartest.Dir{"Data.bundle": nartest.Dir{"Contents": nartest.Dir{"MacOS": nartest.Dir{}, "Resources": nartest.Dir{}}}}}
+			tree: nartest.Dir{"Data.bundle": nartest.Dir{"Contents": nartest.Dir{"MacOS": nartest.Dir{}, "Files": nartest.Dir{}}}}}
 		f.seal(true)
 		f.remove("MacOS")
 		info := "<plist><dict><key>CFBundleName</key><string>Data</string></dict></plist>"
@@ -67,8 +67,8 @@ func TestBundleWithoutExecutable(t *testing.T) {
 	f.edit("Info.plist", strings.ToUpper)
 	testBundle(t, f.tree, "Info.plist: changed; Info.plist: changed")
 	f = build()
-	f.edit("Resources/a", strings.ToUpper)
-	testBundle(t, f.tree, "Resources/a: changed")
+	f.edit("Files/a", strings.ToUpper)
+	testBundle(t, f.tree, "Files/a: changed")
 }
 
 // A script of more pages than are kept is not checked, and so never valid.

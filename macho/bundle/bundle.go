@@ -110,6 +110,11 @@ type openBundle struct {
 	files         []resources.File // files to compare with the list
 	sealed        sealed
 	found         map[string]*resources.File // by path; nil: there is no file
+	places        layout
+	mains         mains  // in files
+	inner         string // the base that was compared: Contents, or a version in Versions
+	isVersion     bool   // it is a version
+	mainInMacOS   bool   // the main executable, a script, lies in the root's MacOS
 }
 
 type waitingSlice struct {
@@ -223,7 +228,8 @@ func IsSealedFile[T string | []byte](name T) bool {
 // completes all bundles.
 func (c *Checker) Reach(depth int) {
 	c.memory.share.pool = c.Pool
-	for n := len(c.open); n > 0 && c.open[n-1].depth >= depth; n-- {
+	for len(c.open) > 0 && c.open[len(c.open)-1].depth >= depth { // enclose and lift may open more
+		n := len(c.open)
 		last := c.open[n-1]
 		c.open[n-1] = nil
 		c.open = c.open[:n-1]
@@ -240,6 +246,7 @@ func (c *Checker) Reach(depth int) {
 		c.setNames(last)
 		c.reseal(last)
 		last.compare(c)
+		c.enclose(last)
 		last.releaseAll(c)
 		c.memory.working(0)
 	}
@@ -351,6 +358,7 @@ func (b *openBundle) compare(c *Checker) {
 	}
 	b.compareScript(c)
 	b.compareElsewhere(c)
+	b.compareBeside(c)
 }
 
 // name adds files to the report's list of files that do not match.

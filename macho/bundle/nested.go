@@ -6,44 +6,61 @@ import (
 	"narseal/macho/bundle/resources"
 )
 
-// platformInfoPlist is the name of an Info.plist that CFBundle prefers on macOS.
-const platformInfoPlist = "Info-macos.plist"
-
-// Names that occur in other forms of bundles.
-const (
-	supportFiles   = "Support Files"
-	currentVersion = "Versions/Current"
-)
-
-// nestedCode returns the slices of the main executable of a nested bundle.
-func nestedCode(files []resources.File, at int) []resources.Code {
-	if f, _ := nestedFile(files, at); f != nil {
-		return f.Code
-	}
-	return nil
+// mainFile is the main executable of a nested bundle: a file, or nil. why is the reason if it is unclear which one CFBundle
+// finds.
+type mainFile struct {
+	file *resources.File
+	why  string
 }
 
-// nestedFile returns the main executable of a nested bundle, or nil. If it is unclear which one CFBundle finds, why is
-// the reason.
+func (m mainFile) code() []resources.Code {
+	if m.file == nil {
+		return nil
+	}
+	return m.file.Code
+}
+
+// mains finds them among the files of a bundle, each once: names take time to compare.
+type mains struct {
+	files []resources.File
+	found map[int]mainFile
+}
+
+func (m *mains) at(i int) mainFile {
+	main, ok := m.found[i]
+	if !ok {
+		if m.found == nil {
+			m.found = map[int]mainFile{}
+		}
+		main.file, main.why = nestedFile(m.files, i)
+		m.found[i] = main
+	}
+	return main
+}
+
+func (m *mains) code(i int) []resources.Code { return m.at(i).code() }
+
+// nestedFile returns the main executable of the nested bundle at an index, or nil. If it is unclear which one CFBundle
+// finds, why is the reason.
 func nestedFile(files []resources.File, at int) (f *resources.File, why string) {
 	root := files[at].Path
-	end := at + 1
-	for end < len(files) && strings.HasPrefix(files[end].Path, root+"/") {
-		end++
-	}
-	n := &nested{inside: files[at+1 : end], base: root, dir: root}
-	if why := n.locate(root); why != "" {
+	n, form, why := locate(files[at+1:], root)
+	if why != "" {
 		return nil, why
 	}
-	info := n.find(n.base + "/" + infoPlistName)
-	if other := n.find(n.base + resourcesDir + "/" + infoPlistName); n.base == n.dir && other != nil {
-		info = other // a bundle without Contents has its Info.plist there, or else in its base
+	l := layoutOf(n.inside, len(n.base)+1)
+	path := n.base + "/" + infoPlistName
+	if form == resourcesForm {
+		path = n.base + resourcesDir + "/" + infoPlistName
 	}
+	if other, _ := l.otherInfo(strings.TrimSuffix(path[len(n.base)+1:], infoPlistName)); other != nil {
+		return nil, "its Info.plist may be read in several ways"
+	}
+	info := n.find(path)
 	name, _, _ := cutLast(root[strings.LastIndexByte(root, '/')+1:], ".")
 	if info != nil {
-		dir, _ := splitPath(info.Path)
 		switch {
-		case info.Kind != resources.Regular || info.Unclear || n.find(dir+"/"+platformInfoPlist) != nil:
+		case info.Unclear:
 			return nil, "its Info.plist may be read in several ways"
 		case info.Executable != "":
 			name = info.Executable
@@ -52,24 +69,31 @@ func nestedFile(files []resources.File, at int) (f *resources.File, why string) 
 	if !isFileName(name) {
 		return nil, "its Info.plist names an executable in another directory"
 	}
-	if f = n.find(n.dir + "/" + name); f == nil {
-		f = spelled(n.inside, 0, n.dir+"/"+name)
+	path = name
+	if form == contentsForm {
+		path = executablesIn + "/" + name
 	}
-	for _, dir := range []string{n.base, n.base + executablesDir} {
-		if other := n.find(dir + "/" + name); other != nil && other != f && (f == nil || dir != n.base) {
-			return nil, "it may have several main executables"
-		}
+	if f = n.find(n.base + "/" + path); f == nil {
+		f = spelled(n.inside, 0, n.base+"/"+path)
 	}
 	if f == nil {
-		f = info // in a bundle without an executable, Info.plist is signed
+		for _, path := range []string{"/" + name, executablesDir + "/" + name} {
+			if n.find(n.base+path) != nil {
+				return nil, "it may have several main executables"
+			}
+		}
+		return info, "" // in a bundle without an executable, Info.plist is signed
+	}
+	if l.executables(form, n.inside, len(n.base)+1, f.Path[len(n.base)+1:], name) != "" {
+		return nil, "it may have several main executables"
 	}
 	return f, ""
 }
 
 // nested is a bundle in a bundle.
 type nested struct {
-	inside    []resources.File
-	base, dir string // directories of the list's paths and of the main executable
+	inside []resources.File // the files in base
+	base   string           // directory of the list's paths
 }
 
 func (n *nested) find(path string) *resources.File {
@@ -81,30 +105,44 @@ func (n *nested) find(path string) *resources.File {
 	return nil
 }
 
-// locate finds the base of the bundle (BundleDiskRep::setup), or returns the reason why it is unclear.
-func (n *nested) locate(root string) string {
-	contents, support := n.find(root+contentsDir), n.find(root+"/"+supportFiles)
-	current := n.find(root + "/" + currentVersion)
-	switch {
-	case contents != nil && contents.Kind == resources.Directory:
-		n.base = root + contentsDir
-		n.dir = n.base + executablesDir
-	case contents != nil || support != nil:
-		return "it has a form that is not known"
-	case current != nil:
+// below returns the files of a directory from those that begin in it.
+func below(files []resources.File, dir string) []resources.File {
+	from := 0
+	for from < len(files) && !strings.HasPrefix(files[from].Path, dir+"/") {
+		from++
+	}
+	end := from
+	for end < len(files) && strings.HasPrefix(files[end].Path, dir+"/") {
+		end++
+	}
+	return files[from:end]
+}
+
+// locate finds the base of a bundle (BundleDiskRep::setup) and its form there, or returns the reason why they are unclear.
+func locate(files []resources.File, root string) (n *nested, f form, why string) {
+	n = &nested{inside: below(files, root), base: root}
+	l := layoutOf(n.inside, len(root)+1)
+	if f, why = l.form(strings.HasSuffix(root, frameworkSuffix)); why != "" {
+		return nil, f, why
+	}
+	switch f {
+	case contentsForm:
+		n.base += contentsDir
+	case versionsForm:
+		current := l[currentVersion][0].file
 		version := strings.TrimPrefix(strings.TrimSuffix(current.Link, "/"), "./")
-		if current.Kind != resources.Symlink || !isFileName(version) {
-			return "its Versions/Current is not the name of a version"
+		if !l.only(currentVersion, resources.Symlink) || !isFileName(version) {
+			return nil, f, "its Versions/Current is not the name of a version"
 		}
-		n.base = root + "/Versions/" + version
-		n.dir = n.base
+		n.base += "/Versions/" + version
 	}
-	if n.base == n.dir {
-		if r := n.find(n.base + resourcesDir); r != nil && r.Kind != resources.Directory {
-			return "its Resources are not a directory"
+	n.inside = below(n.inside, n.base)
+	if f == versionsForm {
+		if f, why = layoutOf(n.inside, len(n.base)+1).form(false); why == "" && f != flatForm && f != resourcesForm {
+			why = unknownForm
 		}
 	}
-	return ""
+	return n, f, why
 }
 
 // isFileName reports whether name is the name of a file, not a path.

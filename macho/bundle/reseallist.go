@@ -21,10 +21,10 @@ func (r *resealer) list(main *waitingSlice) ([]byte, *FileDigest) {
 	files := r.tree.in(r.b.depth)
 	r.memory.working(len(d.kept) + listMemory(len(d.kept)))
 	data := bytes.Clone(d.kept)
-	u := &resources.Update{Files: files, All: r.Reseal.All, Resumed: r.Reseal.Resumed, Nested: func(i int) *resources.File {
-		f, _ := nestedFile(files, i)
-		return f
-	}}
+	nested := &mains{files: files}
+	u := &resources.Update{
+		Files: files, All: r.Reseal.All, Resumed: r.Reseal.Resumed, Nested: func(i int) *resources.File { return nested.at(i).file },
+	}
 	changed, err := u.Apply(data)
 	if err != nil {
 		r.b.refused = "its list of resources cannot be changed: " + err.Error()
@@ -36,7 +36,7 @@ func (r *resealer) list(main *waitingSlice) ([]byte, *FileDigest) {
 		}
 		return nil, nil
 	}
-	if r.Reseal.All && !d.Touched && !r.isNeeded(changed, files, main) {
+	if r.Reseal.All && !d.Touched && !r.isNeeded(changed, nested, main) {
 		r.updated = 0
 		return nil, d
 	}
@@ -61,8 +61,8 @@ func (r *resealer) list(main *waitingSlice) ([]byte, *FileDigest) {
 // isNeeded reports whether a change repairs a problem that a comparison with the present list finds, or is for a file
 // that the caller has changed. A valid bundle is not sealed again only to change entries that nothing reads, because
 // its executable may be signed by a certificate.
-func (r *resealer) isNeeded(changed map[string]bool, files []resources.File, main *waitingSlice) bool {
-	read := false
+func (r *resealer) isNeeded(changed map[string]bool, nested *mains, main *waitingSlice) bool {
+	files, read := nested.files, false
 	for i := range files {
 		is, ok := changed[files[i].Path]
 		if read = read || is; ok && files[i].Touched {
@@ -81,7 +81,7 @@ func (r *resealer) isNeeded(changed map[string]bool, files []resources.File, mai
 	}
 	problems := list.Check(&resources.Bundle{
 		Executable: r.b.executable(main), HashTypes: r.b.hashTypes(main), Files: files,
-		Nested: func(i int) []resources.Code { return nestedCode(files, i) },
+		Nested: nested.code,
 	})
 	return len(problems) > resources.MaxProblems || slices.ContainsFunc(problems, func(p resources.Problem) bool {
 		return changed[p.Path] && resources.CanUpdate(p.Problem)

@@ -21,7 +21,7 @@ type Scope struct {
 var suffixes = map[string]bool{
 	"app": true, "appex": true, "bundle": true, "component": true, "driver": true, "dext": true, "framework": true, "kext": true,
 	"mdimporter": true, "pkg": true, "plugin": true, "prefPane": true, "qlgenerator": true, "saver": true, "service": true,
-	"systemextension": true, "vst": true, "vst3": true, "wdgt": true, "xctest": true, "xpc": true, "action": true, "clap": true,
+	"systemextension": true, "vst": true, "vst3": true, "wdgt": true, "xcframework": true, "xctest": true, "xpc": true, "action": true, "clap": true,
 	"colorPicker": true, "ibplugin": true, "fs": true, "mailbundle": true, "slideSaver": true, "webplugin": true,
 }
 

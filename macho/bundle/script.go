@@ -85,7 +85,7 @@ func (s *script) find() {
 	if strings.HasSuffix(s.root, contentsDir) {
 		s.main = inMacOS
 	} else if _, ok := found[inMacOS]; ok && s.root == "" {
-		s.main = inMacOS
+		s.main, s.mainInMacOS = inMacOS, true
 	}
 	i, ok := found[s.main]
 	if !ok {
@@ -163,8 +163,15 @@ func (s *script) compare() {
 		s.problem(signaturePath(directoryName), "missing")
 	}
 	s.compareFiles(all)
-	if _, _, why := s.executableName(s.c); why != "" && s.slice.Bundle == nil {
+	name, _, why := s.executableName(s.c)
+	if why != "" && s.slice.Bundle == nil {
 		s.problem(infoPlistName, "not checked: "+why)
+	}
+	if _, why = s.form(s.c); why == "" && s.at >= 0 {
+		why = s.executables(s.c, s.main, name)
+	}
+	if why != "" {
+		s.problem(codeResourcesPath, "not checked: "+why)
 	}
 	if s.at >= 0 {
 		t.files[s.at].Code = []resources.Code{codeOf(&s.slice)}

@@ -180,8 +180,7 @@ func (s *sealed) run(c *Checker, b *openBundle, executable string) {
 	}
 	s.done = b.list.Compare(&resources.Bundle{
 		HashTypes: s.types, Files: b.files,
-		Nested:  func(i int) []resources.Code { return nestedCode(b.files, i) },
-		Unclear: func(i int) string { _, why := nestedFile(b.files, i); return why },
+		Nested: b.mains.code, Unclear: func(i int) string { return b.mains.at(i).why },
 	})
 }
 
@@ -195,5 +194,6 @@ func (b *openBundle) parse(c *Checker) {
 	if d.kept != nil {
 		c.drop(d)
 		b.files = c.tree.in(b.depth)
+		b.mains.files = b.files
 	}
 }

@@ -13,9 +13,11 @@ func (b *openBundle) isBase(c *Checker) bool {
 	if b.root != "" {
 		return strings.HasSuffix(b.root, contentsDir)
 	}
+	if isBundleName([]byte(c.RootName)) {
+		return c.RootName == contentsName
+	}
 	b.look(c)
-	return c.RootName == contentsName || c.RootName == "" && b.contents.macOS ||
-		slices.ContainsFunc(b.slices, func(w waitingSlice) bool { return w.above })
+	return b.mainInMacOS || c.RootName == "" && b.contents.macOS || slices.ContainsFunc(b.slices, func(w waitingSlice) bool { return w.above })
 }
 
 // info returns the Info.plist that CFBundle uses, and its path relative to the root.
@@ -63,8 +65,8 @@ func (b *openBundle) compareStored(c *Checker, w *waitingSlice) {
 		s.Touched = s.Touched || touched
 		b.name(s, macho.Resource{Path: path, Problem: problem})
 	}
-	if sealsInfoPlist(s) {
-		b.comparePlatform(c, s)
+	if sealsInfoPlist(s) || sealsResources(s) {
+		b.compareOtherInfo(c, s)
 	}
 	if !changed[slotInfoPlist] {
 		b.compareNamed(c, s)
@@ -76,18 +78,19 @@ func sealsInfoPlist(s *macho.Slice) bool {
 	return slices.ContainsFunc(s.External, func(e macho.SpecialSlot) bool { return e.K == slotInfoPlist })
 }
 
-// comparePlatform reports an Info.plist that CFBundle prefers on macOS.
-func (b *openBundle) comparePlatform(c *Checker, s *macho.Slice) {
-	if !c.CheckResources || !c.tree.platform || !b.inScope(&c.tree) {
+// compareOtherInfo reports a file that macOS may take instead of the Info.plist.
+func (b *openBundle) compareOtherInfo(c *Checker, s *macho.Slice) {
+	if !c.CheckResources || !c.tree.otherInfo || !b.inScope(&c.tree) {
 		return
 	}
-	_, path := b.info(c)
-	dir, _ := splitPath("/" + path)
-	path = strings.TrimPrefix(dir+"/"+platformInfoPlist, "/")
-	if f := b.file(c, path); f != nil {
-		const why = "not checked: macOS prefers it to Info.plist"
-		mark(s, path+": "+why, b.touched(c))
-		b.name(s, macho.Resource{Path: path, Problem: why})
+	dir := ""
+	if f, _ := b.form(c); f == resourcesForm {
+		dir = resourcesName + "/"
+	}
+	if e, why := b.layout(c).otherInfo(dir); e != nil {
+		why = "not checked: " + why
+		mark(s, e.path+": "+why, b.touched(c))
+		b.name(s, macho.Resource{Path: e.path, Problem: why})
 	}
 }
 
@@ -95,6 +98,10 @@ func (b *openBundle) comparePlatform(c *Checker, s *macho.Slice) {
 // reports a main executable in another directory.
 func (b *openBundle) compareNamed(c *Checker, s *macho.Slice) {
 	name, _, why := b.executableName(c)
+	if why == "" && b.codeResources == nil && sealsInfoPlist(s) && b.inScope(&c.tree) && c.tree.full == "" {
+		_, why = b.form(c)
+		name = ""
+	}
 	if !c.CheckResources || why == "" || name != "" && (b.codeResources != nil || sealsResources(s)) || c.tree.full != "" && sealsResources(s) {
 		return
 	}
@@ -191,9 +198,6 @@ func (b *openBundle) compareElsewhere(c *Checker) {
 	c.Script(b.root+"/"+codeResourcesPath, s)
 }
 
-// otherForms lists the names that CFBundle looks for before it treats a directory as a flat bundle.
-var otherForms = []string{contentsName, supportFiles, currentVersion}
-
 // elsewhere returns the reason why the main executable may be at another place, or "".
 func (b *openBundle) elsewhere(c *Checker) string {
 	info, _ := b.info(c)
@@ -204,10 +208,9 @@ func (b *openBundle) elsewhere(c *Checker) string {
 	if why != "" || !b.inScope(&c.tree) || c.tree.full != "" {
 		return ""
 	}
-	for _, form := range otherForms {
-		if !b.isBase(c) && b.file(c, form) != nil {
-			return "it has a form that is not known"
-		}
+	_, why = b.form(c)
+	if why != "" {
+		return why
 	}
 	path, inMacOS := b.spelled(c, name), b.spelled(c, executablesDir[1:]+"/"+name)
 	if b.isBase(c) {
@@ -220,20 +223,20 @@ func (b *openBundle) elsewhere(c *Checker) string {
 			continue
 		}
 		if b.executable(w) == path {
-			return ""
+			return b.executables(c, path, name)
 		}
 		others = others || info != nil || !sealsInfoPlist(&w.slice) // a missing Info.plist is reported elsewhere
 	}
-	f := b.file(c, path)
+	file := b.file(c, path)
 	switch {
 	case others && (named || isBundleName([]byte(b.directoryName()))):
 		return "the executable that seals it is not the main one"
-	case f != nil && f.Kind == resources.Symlink:
+	case file != nil && file.Kind == resources.Symlink:
 		return "the main executable is a symlink"
-	case c.tree.stray && f == nil:
+	case c.tree.stray && file == nil:
 		return "the main executable is not at its place"
 	case c.tree.stray && path != inMacOS && b.file(c, inMacOS) != nil:
-		return "there may be several main executables"
+		return severalExecutables
 	}
 	return ""
 }

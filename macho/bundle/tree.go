@@ -41,9 +41,9 @@ type tree struct {
 	hashes  []resources.CodeHash // of the CodeDirectories of the next file
 	adhoc   bool                 // the next file was made ad-hoc signed
 	// touched is set if the caller has changed a file, even one beyond a limit.
-	touched  bool
-	platform bool // there is an Info.plist for macOS only
-	stray    bool // there is an executable that seals a list, but no list at the usual place
+	touched   bool
+	otherInfo bool // there is a file that may be taken for an Info.plist
+	stray     bool // there is an executable that seals a list, but no list at the usual place
 	// Some slices of the next file seal a list (sealing), and some do not (unsealing). partly holds the numbers of
 	// files with both.
 	sealing, unsealing bool
@@ -159,7 +159,7 @@ func (c *Checker) AddItem(depth int, it Item) {
 		f.Unclear = it.Name == infoPlistName && !it.Digest.isClear
 	}
 	c.addScript(&it, path)
-	t.platform = t.platform || it.Name == platformInfoPlist
+	t.otherInfo = t.otherInfo || mayBeInfo(&it)
 	if sealing && unsealing {
 		if t.partly == nil {
 			t.partly = map[int]bool{}

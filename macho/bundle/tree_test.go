@@ -23,6 +23,7 @@ func TestScope(t *testing.T) {
 		{0, "", true, false}, {1, "A.app", false, false}, {1, "B.app", true, true}, {2, "x", false, true}, {2, "y.framework", true, true},
 		{3, "z", false, true}, {2, "zz", false, true}, {1, "C", true, false}, {2, "Contents", true, true}, {3, "x", false, true},
 		{2, "Docs", true, false}, {2, "Versions", true, true}, {1, "hello-1.2", true, false}, {1, "app", true, false},
+		{1, "X.xcframework", true, true}, {2, "_CodeSignature", true, true},
 	} {
 		if got := s.Enter(e.depth, []byte(e.name), e.dir); got != e.want {
 			t.Errorf("entry %d, %q: %v", i, e.name, got)

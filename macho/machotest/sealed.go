@@ -28,7 +28,7 @@ type SealedBundle struct {
 	Fat        bool   // the main executable has a slice for x86_64 too
 	Info       string // contents of Info.plist, to which Build adds the name of the executable
 	// Files are the others by path from the base: a string for contents, a Link, an Image for a library, or a
-	// *SealedBundle.
+	// *SealedBundle. In a flat bundle, those in Resources lie in Files: with Resources, it would not be flat.
 	Files map[string]any
 
 	FilesOnly  bool                    // the list has no files2 and rules2, and the signature no other digests than SHA-1, as the list
@@ -54,6 +54,9 @@ func (b *SealedBundle) Build() (tree Tree, cdhashes [][]byte) {
 	code := map[string][][]byte{} // nested code by path
 	inside := map[string]bool{}   // paths in it
 	for path, v := range b.Files {
+		if in, ok := strings.CutPrefix(path, "Resources/"); ok && b.Form == "flat" {
+			path = "Files/" + in
+		}
 		switch v := v.(type) {
 		case string:
 			base[path] = TreeFile{Data: []byte(v)}

@@ -118,6 +118,11 @@ func (c *check) file(i int, f *File) bool {
 	if isExcluded(f.Path, "") {
 		return false
 	}
+	if f.Kind == Symlink && isDSStore(f.Path) {
+		c.seen[f.Path] = true
+		c.report(f.Path, "a symlink, which no bundle may have under this name", f.Touched)
+		return false
+	}
 	r, clear := c.find(f.Path, f.Kind == Directory)
 	switch {
 	case f.Kind == Directory && !hasDot(f.Path), r == nil && clear:
@@ -145,6 +150,14 @@ func (c *check) file(i int, f *File) bool {
 		}
 	}
 	return false
+}
+
+// isDSStore reports whether a path is one of a file of the Finder. ResourceBuilder::scan refuses a bundle with a symlink of
+// this name before it looks at any rule.
+func isDSStore(path string) bool {
+	const name = ".DS_Store"
+	last := path[strings.LastIndexByte(path, '/')+1:]
+	return len(last) == len(name) && strings.EqualFold(last, name)
 }
 
 // nested describes how nested code violates its requirement. It returns "" if it does not.

@@ -3,7 +3,8 @@ package resources
 import (
 	"bytes"
 	"errors"
-	"strings"
+
+	"narseal/macho/internal/infoplist"
 )
 
 const (
@@ -25,7 +26,7 @@ func Executable(infoPlist []byte) string {
 // MainExecutable returns the name of the main executable that an Info.plist gives, or an empty string. clear is false if
 // CFBundle may find another one in it.
 //
-// Of all values, only the name is decoded. The rest is only read through, so that it takes no memory.
+// It decodes only the name. The other values take no memory.
 func MainExecutable(infoPlist []byte) (name string, clear bool) {
 	var n names
 	read := n.readXML
@@ -50,94 +51,41 @@ type names struct {
 	others bool    // it has a key that counts on one platform or for one product only, or that names a widget
 }
 
-// add records a key. text returns its value as a string, or nil if it is none.
-func (n *names) add(key string, text func() (*string, error)) error {
-	switch {
-	case key == executableKey:
-		name, err := text()
-		if err != nil {
-			return err
-		}
-		if n.plain && (name == nil || n.name == nil || *name != *n.name) {
-			return errors.New("it names two executables")
-		}
-		n.name, n.plain = name, true
-	case key == oldExecutableKey:
-		n.old = true
-	default:
+// add records a key. text returns its value, if that is a string.
+func (n *names) add(key string, text func() (s string, is bool, err error)) error {
+	if key != executableKey && key != oldExecutableKey {
 		n.others = true
-	}
-	return nil
-}
-
-func isExecutableKey(key string) bool {
-	key, _, _ = strings.Cut(key, "-")
-	key, _, _ = strings.Cut(key, "~")
-	return key == executableKey || key == oldExecutableKey || key == widgetKey
-}
-
-var (
-	errNoDictionary = errors.New("not a dictionary")
-	errLongName     = errors.New("the name of the executable is too long")
-)
-
-func (n *names) readXML(infoPlist []byte) error {
-	text, err := infoText(infoPlist)
-	if err != nil {
-		return err
-	}
-	x := &infoXML{text: text}
-	element, empty, inPlist, err := x.root()
-	if err != nil || element != "dict" {
-		return errNoDictionary
-	}
-	for !empty {
-		key, ok, err := x.key()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
-		}
-		if err := n.readValue(x, key); err != nil {
-			return err
-		}
-	}
-	return x.end(inPlist)
-}
-
-// readValue reads the value of a key.
-func (n *names) readValue(x *infoXML, key []byte) error {
-	element, empty, end, err := x.open(false)
-	if err != nil {
-		return err
-	}
-	if end {
-		return x.problem("a key without a value")
-	}
-	from := x.at
-	if err := x.value(element, empty); err != nil {
-		return err
-	}
-	// The first character of an executableKey may be a reference, too.
-	if len(key) < len(widgetKey) || bytes.IndexByte([]byte("CNM&<"), key[0]) < 0 {
 		return nil
 	}
-	if key := plainText(key); isExecutableKey(key) {
-		return n.add(key, func() (*string, error) {
-			name := ""
-			switch raw := x.text[from:x.at]; {
-			case element != "string":
-				return nil, nil
-			case len(raw) > maxName:
-				return nil, errLongName
-			case !empty:
-				name = plainText(raw[:bytes.LastIndexByte(raw, '<')])
-			}
-			return &name, nil
-		})
+	name, is, err := text()
+	switch {
+	case err != nil:
+		return err
+	case key == oldExecutableKey:
+		n.old = true
+		return nil
+	case n.plain:
+		return errors.New("it names two executables")
+	}
+	if n.plain = true; is {
+		n.name = &name
 	}
 	return nil
+}
+
+func isExecutableKey(key []byte) bool {
+	key, _, _ = bytes.Cut(key, []byte("-"))
+	key, _, _ = bytes.Cut(key, []byte("~"))
+	return string(key) == executableKey || string(key) == oldExecutableKey || string(key) == widgetKey
+}
+
+func (n *names) readXML(infoPlist []byte) error {
+	return infoplist.Dictionary(infoPlist, func(key []byte, text func(int) (string, bool, error)) error {
+		if !isExecutableKey(key) {
+			return nil
+		}
+		return n.add(string(key), func() (string, bool, error) { return text(maxName) })
+	})
 }
 
 func (n *names) readBinary(infoPlist []byte) error {
@@ -147,35 +95,22 @@ func (n *names) readBinary(infoPlist []byte) error {
 	}
 	kind, size, at, err := c.object(c.top)
 	if err != nil || kind != 0xd {
-		return errNoDictionary
+		return infoplist.ErrNoDictionary
 	}
 	for i := range size {
 		key, _, err := c.string(at, i)
-		if err != nil {
-			return err
-		}
-		if !isExecutableKey(key) {
+		if errors.Is(err, infoplist.ErrLong) || err == nil && !isExecutableKey([]byte(key)) {
 			continue
 		}
-		err = n.add(key, func() (*string, error) {
-			name, ok, err := c.string(at, size+i)
-			switch {
-			case err != nil || !ok:
-				return nil, err
-			case name == tooLong:
-				return nil, errLongName
-			}
-			return &name, nil
-		})
+		if err == nil {
+			err = n.add(key, func() (string, bool, error) { return c.string(at, size+i) })
+		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
-
-// tooLong stands for a string that is not decoded. It is no name of a file.
-const tooLong = "/"
 
 // string returns the string to which a reference refers, of those at an offset. ok is false if that is none.
 func (c *binaryCheck) string(at, reference uint64) (s string, ok bool, err error) {
@@ -185,7 +120,7 @@ func (c *binaryCheck) string(at, reference uint64) (s string, ok bool, err error
 	case err != nil || kind != 0x5 && kind != 0x6:
 		return "", false, err
 	case n > maxName:
-		return tooLong, true, nil
+		return "", true, infoplist.ErrLong
 	}
 	s, ok = c.text(kind, n, from)
 	return s, ok, nil

@@ -2,6 +2,8 @@ package resources
 
 import (
 	"encoding/binary"
+	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -81,5 +83,29 @@ func TestBinaryListMemory(t *testing.T) {
 	}).AllocedBytesPerOp()
 	if got > int64(len(list)) {
 		t.Errorf("%d bytes are allocated for a list of %d", got, len(list))
+	}
+}
+
+// An Info.plist that names many executables takes no more memory than one with other keys, but for the keys.
+func TestManyExecutables(t *testing.T) {
+	allocated := func(key string) int64 {
+		var s strings.Builder
+		s.WriteString("<plist><dict>")
+		for i := range 17 {
+			fmt.Fprintf(&s, "<key>%s%d</key><array>%s</array>", key, i, strings.Repeat("<dict/>", 8500))
+		}
+		s.WriteString("</dict></plist>")
+		data := []byte(s.String())
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		MainExecutable(data)
+		runtime.ReadMemStats(&after)
+		return int64(after.TotalAlloc - before.TotalAlloc)
+	}
+	other := allocated("a")
+	for _, key := range []string{"CFBundleExecutable-", "NSExecutable~", "MainHTML-"} {
+		if n := allocated(key); n > other+4096 {
+			t.Errorf("%s allocates %d bytes, other keys %d", key, n, other)
+		}
 	}
 }

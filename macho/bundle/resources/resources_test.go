@@ -220,6 +220,15 @@ func TestCheck(t *testing.T) {
 			return slices.Insert(f, 2, File{Path: "Frameworks/A.bundle", Kind: Directory}, File{Path: "Frameworks/A.bundle/x", Sums: other})
 		}, "Frameworks/A.bundle: added"},
 		{"added and omitted", set("Resources/.DS_Store", func(f *File) { f.Sums = other }), ""},
+		{"a symlink .DS_Store", set("Resources/.DS_Store", func(f *File) { f.Kind, f.Link = Symlink, "a.txt" }),
+			"Resources/.DS_Store: a symlink, which no bundle may have under this name"},
+		{"a sealed symlink .ds_store", func(f []File, l dict) []File {
+			l["files2"].(dict)["zz/.ds_store"] = dict{"symlink": "a.txt"}
+			return append(f, File{Path: "zz", Kind: Directory}, File{Path: "zz/.ds_store", Kind: Symlink, Link: "a.txt"})
+		}, "zz/.ds_store: a symlink, which no bundle may have under this name"},
+		{"a symlink .DS_Store in nested code", func(f []File, l dict) []File {
+			return slices.Insert(f, 3, File{Path: "Frameworks/N.framework/.DS_Store", Kind: Symlink, Link: "N"})
+		}, ""}, // its own list is compared with it
 		{"a newline in a name", func(f []File, _ dict) []File { return append(f, File{Path: "zz\n.DS_Store", Sums: other}) }, "zz\n.DS_Store: added"},
 		{"not sealed", set("Info.plist", func(f *File) { f.Sums = other }), ""},
 		{"main executable", set("MacOS/A", func(f *File) { f.Sums = other }), ""},

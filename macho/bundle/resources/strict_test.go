@@ -233,7 +233,8 @@ func TestStrictXML(t *testing.T) {
 		}
 	}
 	for _, s := range []string{
-		"<string/>", "<real>1.5</real>", "<real>-1e3</real>", "<integer>-4</integer>", "<date>2020-01-01T00:00:00Z</date>", "<data>\r\nAAAA\r\n</data>", "<true/>",
+		"<string/>", "<real>1.5</real>", "<real>-1e3</real>", "<integer>-4</integer>", "<integer>18446744073709551615</integer>",
+		"<integer>-9223372036854775808</integer>", "<integer>+0000000000000000000000018446744073709551615</integer>", "<date>2020-01-01T00:00:00Z</date>", "<data>\r\nAAAA\r\n</data>", "<true/>",
 		"<array>\r\n<dict>\r\n<key>a</key>\r\n<false/></dict></array>", "<!-- x --><array><!-- y --></array>",
 	} {
 		if _, err := Parse(list("<string>x</string>", s, "")); err != nil {
@@ -248,6 +249,8 @@ func TestStrictXML(t *testing.T) {
 		"<data/>", "<data>A&#65;AA</data>", "<data><![CDATA[AAAA]]></data>", "<data>AA*A</data>", "<date/>", "<date>2020-01-01</date>", "<string>&#xD800;</string>",
 		"<string>&#56320;</string>", "<string>&#00000000065;</string>", `<string a="></string><key>b</key><string c=">x</string>`, `<string a='>'>x</string>`,
 		"<!---><string>x</string><!-- -->", "<?x?><string>x</string>", "<array>\u00a0</array>", "<array>&#32;</array>", "<array><![CDATA[ ]]></array>",
+		"<integer>18446744073709551616</integer>", "<integer>-9223372036854775809</integer>", "<integer>" + strings.Repeat("9", 100) + "</integer>",
+		"<array><integer>99999999999999999999</integer></array>",
 		"<x:string>x</x:string>", `<string xmlns="x">x</string>`, "<dict><key>a<!-- x --></key><true/></dict>", "<string>&x;</string>",
 	} {
 		for _, data := range [][]byte{list(s, "<string/>", ""), list("<string>x</string>", s, "")} {
@@ -319,6 +322,20 @@ func TestMainExecutable(t *testing.T) {
 		{"<!---- a -- b ---->" + info("<!-- -- --->"), "A", true}, {info("<key>x</key><string><![CDATA[<!-- --]]></string>"), "A", true},
 		{info("<!---><key>x</key><true/><!-- -->"), "", false}, {info("<key>x</key><string>a<!-- b --></string>"), "", false},
 		{info("<key>x</key><integer>1F</integer>"), "", false}, {info("<key>MainHTML</key><string>x.html</string>"), "A", false},
+		{info("<key>x</key><integer>18446744073709551616</integer>"), "", false}, {info("<key>x</key><integer>0x10000000000000000</integer>"), "", false},
+		{info("<key>x</key><integer>0xFFFFFFFFFFFFFFFF</integer>"), "A", true}, {info("<key>x</key><integer>-0X8000000000000001</integer>"), "", false},
+		{info("<key>x</key><integer>\n- 0x8000000000000000</integer>"), "A", true},
+		{"<?xml version = \"1.0\" encoding = \"latin1\" ?>" + info(""), "A", true}, {"<!-- x -->\n<?xml version=\"1.0\" encoding=\"UTF-8\"?>" + info(""), "A", true},
+		{"<?xml version=\"1.0\"?><?x y='>' ?><!DOCTYPE plist>" + info("<?z?><key>x</key><array><?z?></array>"), "A", true},
+		{"<?xml version='1.0' encoding='us-ascii'?>" + info(""), "A", true}, {"<?xml version='1.0' encoding='us-ascii'?>" + info("<!-- \u00e9 -->"), "", false},
+		{info("") + "\x00 <dict> & x", "A", true}, {"<dict><key>CFBundleExecutable</key><string>A</string></dict></dict>x", "A", true},
+		{"<plist><dict><key>CFBundleExecutable</key><string>A</string></dict>x</plist>", "", false},
+		{"<plist><dict><key>CFBundleExecutable</key><string>A</string></dict><dict/></plist>", "", false},
+		{info("<key>CFBundleExecutable</key><string>&#65;</string>"), "", false}, {info("<key>CFBundleExecutable</key><string>B</string>"), "", false},
+		{info("<key>x</key>" + strings.Repeat("<array>", 100) + strings.Repeat("</array>", 100)), "A", true},
+		{info("<key>x</key>" + strings.Repeat("<array>", 1000) + strings.Repeat("</array>", 1000)), "", false}, {info("<key>x</key><string><?y?></string>"), "", false},
+		{info("<key>CFBundleExecutable-x</key><array/>"), "", false}, {info("<key>NSExecutable</key><array><dict/></array>"), "A", true},
+		{info("<key>NSExecutable</key><string>" + strings.Repeat("x", 5000) + "</string>"), "", false},
 		{info("<key>NSExecutable</key><string>B</string>"), "A", true}, {info("<key>x</key><string b=\">\"/>"), "", false},
 		{wide("\xff\xfe", `<?xml version="1.0" encoding="UTF-16"?>`+info("<!-- \U0001F600 -->")), "A", true}, {wide("\xfe\xff", info("")), "A", true},
 		{wide("", info("")), "", false}, {wide("\xff\xfe", info(""))[:101], "", false}, {wide("\xff\xfe", info("")) + "\x00\xd8", "", false},

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"narseal/macho/internal/infoplist"
 )
 
 // xmlWalk reads a property list token by token. Apple's parser (CFPropertyList.c) is not an XML parser: for example, it
@@ -83,10 +85,8 @@ type level struct {
 
 func (l *level) isContainer() bool { return l.element == "dict" || l.element == "array" }
 
-// The contents of values that all parsers accept, and (lax) those that Apple's parser accepts. isInteger knows the size of
-// integers.
+// The contents of values that all parsers accept. infoplist.IsInteger checks the size of integers.
 var (
-	laxRealText = lazyRegexp(`^((?i:nan|[+-]?inf|[+-]?infinity)|[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?)$`)
 	integerText = lazyRegexp(`^[ \t\r\n]*[+-]?[0-9]+$`)
 	realText    = lazyRegexp(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
 	dateText    = lazyRegexp(`^-?[0-9]+-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`)
@@ -99,7 +99,7 @@ func (w *xmlWalk) contents(l *level, end int64) string {
 	ok := true
 	switch l.element {
 	case "integer":
-		ok = integerText().Match(raw) && isInteger(raw)
+		ok = integerText().Match(raw) && infoplist.IsInteger(raw)
 	case "real":
 		ok = realText().Match(raw)
 	case "date":

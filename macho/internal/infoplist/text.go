@@ -1,4 +1,4 @@
-package resources
+package infoplist
 
 import (
 	"bytes"
@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// infoText returns the text of an Info.plist in XML as UTF-8. It knows the encodings in which people write them, and finds
+// utf8Text returns the text of an Info.plist in XML as UTF-8. It knows the encodings in which people write them, and finds
 // out which one it is as CoreFoundation does (encodingForXMLData).
-func infoText(data []byte) ([]byte, error) {
+func utf8Text(data []byte) ([]byte, error) {
 	if text, ok := bytes.CutPrefix(data, []byte("\xef\xbb\xbf")); ok { // a byte order mark
 		return text, nil
 	}

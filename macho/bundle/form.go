@@ -1,0 +1,81 @@
+package bundle
+
+import (
+	"strings"
+
+	"narseal/macho"
+)
+
+// layout returns the layout of the directory of a complete bundle.
+func (b *openBundle) layout(c *Checker) layout {
+	if b.places == nil {
+		from, cut := c.tree.from(b.depth)
+		b.places = layoutOf(c.tree.files[from:], cut)
+	}
+	return b.places
+}
+
+// form returns the form of a complete bundle. why says why it may not be the one that was compared.
+func (b *openBundle) form(c *Checker) (f form, why string) {
+	l := b.layout(c)
+	if b.isBase(c) {
+		return contentsForm, l.otherList()
+	}
+	f, why = l.form(false)
+	switch {
+	case f != flatForm && f != resourcesForm:
+		return f, unknownForm
+	case why == "":
+		why = l.otherList()
+	}
+	return f, why
+}
+
+// executables says why CFBundle may find another main executable than the one at a path.
+func (b *openBundle) executables(c *Checker, path, name string) string {
+	f, _ := b.form(c)
+	from, cut := c.tree.from(b.depth)
+	return b.layout(c).executables(f, c.tree.files[from:], cut, path, name)
+}
+
+// enclose opens the bundle whose Contents or version b is: what lies beside them may give it another form. The caller has
+// compared b.
+func (c *Checker) enclose(b *openBundle) {
+	sealing := b.codeResources != nil || b.scripted
+	for i := range b.slices {
+		sealing = sealing || len(b.slices[i].slice.External) > 0
+	}
+	dir, name := splitPath(b.root)
+	outer, isVersion := strings.CutSuffix(dir, "/Versions")
+	if name == contentsName {
+		outer = dir
+	}
+	if !c.CheckResources || c.Script == nil || !sealing || name != contentsName && !isVersion || !b.inScope(&c.tree) || c.tree.full != "" {
+		return
+	}
+	if o := c.at(outer); o != nil {
+		o.inner = b.root[len(outer)+1:]
+		o.isVersion = name != contentsName
+	}
+}
+
+// compareBeside reports a bundle of which CFBundle may find another part than the inner one that was compared.
+func (b *openBundle) compareBeside(c *Checker) {
+	if b.inner == "" || !b.inScope(&c.tree) {
+		return
+	}
+	why := c.tree.full
+	if why == "" {
+		_, name := splitPath(b.root)
+		f, _ := b.layout(c).form(strings.HasSuffix(name, frameworkSuffix) || b.root == "" && (c.RootName == "" || strings.HasSuffix(c.RootName, frameworkSuffix)))
+		if f == contentsForm && !b.isVersion || b.isVersion && (f == versionsForm || f == flatForm || f == resourcesForm) {
+			return
+		}
+		why = "what lies beside gives the bundle a form that is not known"
+	}
+	path := b.inner + "/" + codeResourcesPath
+	s := macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "none"}
+	mark(&s, "not checked: "+why, b.touched(c))
+	b.name(&s, macho.Resource{Path: path, Problem: "not checked: " + why})
+	c.Script(b.root+"/"+path, s)
+}
