@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"narseal/macho/machotest"
 	"narseal/nar/nartest"
 )
 
@@ -19,7 +20,7 @@ const (
 	notFlat  = "_CodeSignature/CodeResources: not checked: it has a form that is not known"
 	noPlist  = "_CodeSignature/CodeResources: not checked: its Info.plist is not in Resources, where macOS looks for it"
 	several  = "_CodeSignature/CodeResources: not checked: there may be several main executables"
-	besideIt = "Contents/_CodeSignature/CodeResources: not checked: what lies beside gives the bundle a form that is not known"
+	besideIt = "Contents/_CodeSignature/CodeResources: not checked: entries beside it may give the bundle another form"
 )
 
 // layoutTests are bundles that CFBundle may take for one of another form, and those that it does not.
@@ -107,10 +108,59 @@ func TestLayouts(t *testing.T) {
 		top := t.TempDir()
 		restoreTree(t, top, f.tree)
 		check("directory", invoke(nil, "verify", "--format", "json", top))
+		if test.problem == besideIt {
+			root := dirAt(f.tree, strings.SplitN(f.base, "/", 2)[0])
+			check("archive of the bundle", invoke(strings.NewReader(string(nartest.Tree(root))), "verify", "--format", "json"))
+		}
 		check("bundle", invoke(nil, "verify", "--format", "json", filepath.Join(top, strings.SplitN(f.base, "/", 2)[0])))
 		o := invoke(strings.NewReader(archive), "repair")
 		if o.status != want || o.stdout != archive {
 			t.Errorf("%s, %s: a repair ends with %d and changes %v", test.form, test.name, o.status, o.stdout != archive)
+		}
+	}
+}
+
+// The same is true of a bundle that another one contains as nested code.
+func TestNestedLayouts(t *testing.T) {
+	const at = "Frameworks/F.bundle"
+	evil := nartest.Exec("#!/bin/sh\n")
+	infos := nartest.Dir{"Info.plist": infoFor("Evil"), "Evil": evil}
+	for _, test := range []struct {
+		form, name, why string
+		node            nartest.Node
+	}{
+		{"flat", "Other", "", infos},
+		{"flat", "MacOS", "it may have several main executables", nartest.Dir{"Good": evil}},
+		{"flat", "macos", "it may have several main executables", nartest.Dir{"GOOD": evil}},
+		{"flat", "gOOD", "it may have several main executables", evil},
+		{"flat", "MacOS", "it may have several main executables", nartest.Symlink("Other")},
+		{"flat", "Resources", "its Info.plist is not in Resources, where macOS looks for it", nartest.Dir{"x": evil}},
+		{"flat", "Resources", "its Resources are not a directory", nartest.Symlink("Other")},
+		{"flat", "resources", "it has a form that is not known", infos}, {"flat", "contents", "it has a form that is not known", infos},
+		{"flat", "SUPPORT FILES", "it has a form that is not known", infos},
+		{"flat", "info-macos.plist", "its Info.plist may be read in several ways", infoFor("Evil")},
+		{"flat", "info.plist", "its Info.plist may be read in several ways", infoFor("Evil")},
+		{"flat", "versions", "its Versions/Current is not the name of a version", nartest.Dir{"current": nartest.Symlink("A"), "A": infos}},
+		{"contents", "contents", "it has a form that is not known", infos},
+		{"contents", "Resources", "", infos},
+		{"framework", "Contents", "it may have several main executables", infos},
+		{"framework", "contents", "it has a form that is not known", infos},
+		{"framework", "versions", "its Versions/Current is not the name of a version", nartest.Dir{"Current": nartest.Symlink("A")}},
+	} {
+		code := machotest.Image{Directories: []machotest.Directory{{PageShift: 12}}}
+		inner := &machotest.SealedBundle{Form: test.form, Executable: "Good", Image: code, Info: string(infoFor("Good"))}
+		outer := &machotest.SealedBundle{Form: "contents", Executable: "App", Info: string(infoFor("App")), Files: map[string]any{at: inner}}
+		tree := nartest.Dir{"App.app": treeOf(outer)}
+		verify := func() string {
+			return bundleProblems(t, invoke(strings.NewReader(string(nartest.Tree(tree))), "verify", "--format", "json").stdout)
+		}
+		if got := verify(); got != "" {
+			t.Fatalf("%s: %s", test.form, got)
+		}
+		dirAt(tree, "App.app/Contents/"+at)[test.name] = test.node
+		got := verify()
+		if want := at + ": nested code not checked: " + test.why; strings.Contains(got, at+": ") != (test.why != "") || test.why != "" && !strings.Contains(got, want) {
+			t.Errorf("%s with %s: %s; want %s", test.form, test.name, got, want)
 		}
 	}
 }

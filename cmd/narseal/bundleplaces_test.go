@@ -157,7 +157,7 @@ func TestNestedExecutable(t *testing.T) {
 		at      = "Frameworks/F.framework"
 		changed = at + ": nested code changed"
 		other   = at + ": nested code not checked: "
-		beside  = "Versions/A/_CodeSignature/CodeResources: not checked: what lies beside gives the bundle a form that is not known; "
+		beside  = "Versions/A/_CodeSignature/CodeResources: not checked: entries beside it may give the bundle another form; "
 		several = other + "its Info.plist may be read in several ways; Resources/Info.plist: not checked: Info.plist may be read in several ways"
 	)
 	build := func(info string, inBase string) nartest.Dir {

@@ -112,9 +112,9 @@ type openBundle struct {
 	found         map[string]*resources.File // by path; nil: there is no file
 	places        layout
 	mains         mains  // in files
-	inner         string // the base that was compared: Contents, or a version in Versions
-	isVersion     bool   // it is a version
-	mainInMacOS   bool   // the main executable, a script, lies in the root's MacOS
+	inner         string // the Contents or version that was compared, a relative path
+	isVersion     bool   // inner is a version
+	mainInMacOS   bool   // the main executable, a script, is in MacOS of the root
 }
 
 type waitingSlice struct {

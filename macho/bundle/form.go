@@ -15,7 +15,7 @@ func (b *openBundle) layout(c *Checker) layout {
 	return b.places
 }
 
-// form returns the form of a complete bundle. why says why it may not be the one that was compared.
+// form returns the form of a complete bundle. why is the reason if it may not be the form that was compared.
 func (b *openBundle) form(c *Checker) (f form, why string) {
 	l := b.layout(c)
 	if b.isBase(c) {
@@ -31,15 +31,15 @@ func (b *openBundle) form(c *Checker) (f form, why string) {
 	return f, why
 }
 
-// executables says why CFBundle may find another main executable than the one at a path.
+// executables returns the reason why CFBundle may find another main executable than the one at path, or "".
 func (b *openBundle) executables(c *Checker, path, name string) string {
 	f, _ := b.form(c)
 	from, cut := c.tree.from(b.depth)
 	return b.layout(c).executables(f, c.tree.files[from:], cut, path, name)
 }
 
-// enclose opens the bundle whose Contents or version b is: what lies beside them may give it another form. The caller has
-// compared b.
+// enclose opens the bundle whose Contents or version is b, which has been compared. Entries beside b may give that bundle
+// another form.
 func (c *Checker) enclose(b *openBundle) {
 	sealing := b.codeResources != nil || b.scripted
 	for i := range b.slices {
@@ -59,7 +59,7 @@ func (c *Checker) enclose(b *openBundle) {
 	}
 }
 
-// compareBeside reports a bundle of which CFBundle may find another part than the inner one that was compared.
+// compareBeside reports a bundle in which CFBundle may not use the Contents or the version that was compared.
 func (b *openBundle) compareBeside(c *Checker) {
 	if b.inner == "" || !b.inScope(&c.tree) {
 		return
@@ -71,7 +71,7 @@ func (b *openBundle) compareBeside(c *Checker) {
 		if f == contentsForm && !b.isVersion || b.isVersion && (f == versionsForm || f == flatForm || f == resourcesForm) {
 			return
 		}
-		why = "what lies beside gives the bundle a form that is not known"
+		why = "entries beside it may give the bundle another form"
 	}
 	path := b.inner + "/" + codeResourcesPath
 	s := macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "none"}

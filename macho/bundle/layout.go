@@ -5,15 +5,15 @@ import (
 	"narseal/macho/internal/spelling"
 )
 
-// A form is a place of a bundle's Info.plist and of its main executable.
+// A form says where the Info.plist and the main executable of a bundle are.
 type form int
 
 const (
-	flatForm      form = iota // both in the directory itself; the executable may lie in MacOS
+	flatForm      form = iota // both in the directory itself, or the executable in MacOS
 	resourcesForm             // Resources/Info.plist, and the executable in the directory
 	contentsForm              // Contents/Info.plist, and the executable in Contents/MacOS
 	versionsForm              // as one of the other forms in the directory that Versions/Current names
-	otherForm                 // one that is not compared
+	otherForm                 // a form that is not compared
 )
 
 const (
@@ -33,22 +33,22 @@ const (
 	executablesIn  = "MacOS"
 )
 
-// known has all of them.
+// known holds these names.
 var known = spelling.NewTable(
 	contentsName, resourcesName, supportFiles, currentVersion, wrapperDir, wrapperLink, executablesIn, codeResourcesDir[1:], codeResourcesPath,
 	infoPlistName, macInfoPlist, phoneInfoPlist, resourcesName+"/"+infoPlistName, resourcesName+"/"+macInfoPlist, resourcesName+"/"+phoneInfoPlist,
 )
 
-// A layout is what lies in the directory of a bundle under such names, as macOS finds it: its usual file systems ignore
-// case and the form of Unicode, and CFBundle ignores case on any.
+// A layout holds the entries of a bundle's directory that macOS may find under such names. The usual file systems of macOS
+// ignore case and the form of Unicode, and CFBundle ignores case on all file systems.
 type layout map[string][]entry
 
 type entry struct {
-	path string // from the directory
+	path string // relative to the directory
 	file *resources.File
 }
 
-// layoutOf returns the layout of the directory with these files. The first cut bytes of their paths do not count.
+// layoutOf returns the layout of the directory with these files. The first cut bytes of their paths are ignored.
 func layoutOf(files []resources.File, cut int) layout {
 	l := layout{}
 	for i := range files {
@@ -62,13 +62,13 @@ func layoutOf(files []resources.File, cut int) layout {
 
 func (l layout) has(name string) bool { return len(l[name]) > 0 }
 
-// only reports whether one entry has a name, is of this kind, and is spelled exactly so.
+// only reports whether exactly one entry may be found under a name, and has this name and this kind.
 func (l layout) only(name string, kind resources.Kind) bool {
 	return len(l[name]) == 1 && l[name][0].path == name && l[name][0].file.Kind == kind
 }
 
 // form returns the form of the bundle (BundleDiskRep::setup in Security.framework, _CFBundleGetBundleVersionForURL in
-// CFBundle). why says why it is unclear what lies where.
+// CFBundle). why is the reason if it is unclear.
 func (l layout) form(isFramework bool) (f form, why string) {
 	switch {
 	case l.has(wrapperDir) && l.has(wrapperLink), l.has(supportFiles) && !l.has(contentsName):
@@ -93,8 +93,8 @@ func (l layout) form(isFramework bool) (f form, why string) {
 	return resourcesForm, ""
 }
 
-// otherInfo returns an entry of a directory, "" or "Resources/", that macOS or iOS may take instead of the Info.plist there,
-// and says why.
+// otherInfo returns an entry of a directory, "" or "Resources/", that macOS or iOS may use instead of the Info.plist there,
+// and the reason.
 func (l layout) otherInfo(dir string) (e *entry, why string) {
 	for _, kind := range []struct{ name, why string }{
 		{macInfoPlist, "macOS prefers it to Info.plist"}, {phoneInfoPlist, "iOS prefers it to Info.plist"},
@@ -113,7 +113,7 @@ func (l layout) otherInfo(dir string) (e *entry, why string) {
 	return nil, ""
 }
 
-// mayBeInfo reports whether an item may be taken for an Info.plist that it is not.
+// mayBeInfo reports whether macOS or iOS may use an item as an Info.plist, although it is none.
 func mayBeInfo(it *Item) bool {
 	switch known.Name(it.Name) {
 	case macInfoPlist, phoneInfoPlist:
@@ -124,7 +124,7 @@ func mayBeInfo(it *Item) bool {
 	return false
 }
 
-// otherList says why macOS may find another list of resources.
+// otherList returns the reason why macOS may find another list of resources, or "".
 func (l layout) otherList() string {
 	for _, name := range []string{codeResourcesDir[1:], codeResourcesPath} {
 		for _, e := range l[name] {
@@ -136,11 +136,11 @@ func (l layout) otherList() string {
 	return ""
 }
 
-// severalExecutables is why a main executable is unclear.
+// severalExecutables is a reason why the main executable is unclear.
 const severalExecutables = "there may be several main executables"
 
-// executables says why CFBundle may find another main executable than the file at a path from the directory of a bundle.
-// name is the file's own.
+// executables returns the reason why CFBundle may find another main executable than the file at path, or "". The path is
+// relative to the directory of the bundle, and name is its last element.
 func (l layout) executables(f form, files []resources.File, cut int, path, name string) string {
 	inMacOS := executablesIn + "/" + name
 	n := alike(files, cut, path)

@@ -105,17 +105,14 @@ func (n *nested) find(path string) *resources.File {
 	return nil
 }
 
-// below returns the files of a directory from those that begin in it.
+// below returns the files in a directory. The given files are in depth-first order and begin with them.
 func below(files []resources.File, dir string) []resources.File {
-	from := 0
-	for from < len(files) && !strings.HasPrefix(files[from].Path, dir+"/") {
-		from++
-	}
-	end := from
-	for end < len(files) && strings.HasPrefix(files[end].Path, dir+"/") {
+	prefix := dir + "/"
+	end := 0
+	for end < len(files) && strings.HasPrefix(files[end].Path, prefix) {
 		end++
 	}
-	return files[from:end]
+	return files[:end]
 }
 
 // locate finds the base of a bundle (BundleDiskRep::setup) and its form there, or returns the reason why they are unclear.
@@ -135,6 +132,10 @@ func locate(files []resources.File, root string) (n *nested, f form, why string)
 			return nil, f, "its Versions/Current is not the name of a version"
 		}
 		n.base += "/Versions/" + version
+	}
+	prefix := n.base + "/"
+	for len(n.inside) > 0 && !strings.HasPrefix(n.inside[0].Path, prefix) {
+		n.inside = n.inside[1:]
 	}
 	n.inside = below(n.inside, n.base)
 	if f == versionsForm {

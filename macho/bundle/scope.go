@@ -72,6 +72,10 @@ func (s *Scope) stays(depth int, name []byte, directory bool) bool {
 		// Directories that contain several bundles, which are better checked separately.
 		several := directory && (string(name) == "Applications" || string(name) == "Library")
 		usual := len(name) > 0 && (name[0] >= 'A' || name[0] == '.')
+		switch known.Name(string(name)) {
+		case contentsName, supportFiles, wrapperDir, wrapperLink:
+			return true
+		}
 		return s.plist || string(name) <= "Resources" && usual && !several
 	case 2:
 		s.plist = s.plist || s.resources && !directory && string(name) == infoPlistName

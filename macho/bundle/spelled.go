@@ -44,7 +44,7 @@ func (b *openBundle) spelled(c *Checker, path string) string {
 	return path
 }
 
-// alike returns how many entries macOS may find at a path.
+// alike returns the number of entries that macOS may find at path.
 func alike(files []resources.File, cut int, path string) (n int) {
 	want := spelling.Of(path)
 	for i := range files {

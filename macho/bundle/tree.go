@@ -42,7 +42,7 @@ type tree struct {
 	adhoc   bool                 // the next file was made ad-hoc signed
 	// touched is set if the caller has changed a file, even one beyond a limit.
 	touched   bool
-	otherInfo bool // there is a file that may be taken for an Info.plist
+	otherInfo bool // there is an item for which mayBeInfo is true
 	stray     bool // there is an executable that seals a list, but no list at the usual place
 	// Some slices of the next file seal a list (sealing), and some do not (unsealing). partly holds the numbers of
 	// files with both.

@@ -45,6 +45,8 @@ func TestScopeOfRoot(t *testing.T) {
 		{"0 Info.plist", ""},
 		{"Applications/ Applications/A.app/ Info.plist", "Applications/A.app/"},
 		{"Contents/ share/ share/A.app/", "Contents/ share/A.app/"},
+		{"Contents/ Contents/x WrappedBundle Wrapper/ Wrapper/E.app/", "Contents/ Contents/x WrappedBundle Wrapper/ Wrapper/E.app/"},
+		{"Contents/ Contents/x Support WrappedBundle", "Contents/ Contents/x"},
 	} {
 		var s bundle.Scope
 		s.EnterRoot()

@@ -1,4 +1,5 @@
-// Package spelling compares paths as macOS does.
+// Package spelling compares paths as the file systems of macOS do. It assumes that two paths are the same file if HFS+ or
+// APFS may do so.
 package spelling
 
 import (
@@ -11,11 +12,11 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// A Path is what the file systems of macOS compare of a path: HFS+ and APFS ignore case and the form of Unicode, and HFS+
-// some characters. Two paths with one spelling are one path to one of them.
+// A Path is the spelling of a path. Both file systems ignore case and the form of Unicode, and HFS+ ignores some
+// characters. Two paths with the same spelling may be the same file.
 type Path struct {
 	letters string
-	marks   []accent // for Matches, which reads many names
+	marks   []accent // a buffer for Matches
 }
 
 // Of returns the spelling of a path.
@@ -29,7 +30,7 @@ func Of(path string) *Path {
 	return s
 }
 
-// Matches reports whether a path has this spelling. It reads only as much of the path as it has to.
+// Matches reports whether a path has this spelling. It reads the path only up to the first difference.
 func (s *Path) Matches(path string) bool {
 	left := s.letters
 	for r := range letters(path, &s.marks) {
@@ -55,11 +56,11 @@ func isIgnored(r rune) bool {
 	return 0x200c <= r && r <= 0x200f || 0x202a <= r && r <= 0x202e || 0x206a <= r && r <= 0x206f || r == 0xfeff
 }
 
-// noText is the first of 256 characters that are given to no text; they stand for bytes that are not UTF-8.
+// noText is the first of 256 characters that represent bytes that are not UTF-8. They are not used in texts.
 const noText = 0x10ff00
 
-// letters yields the characters of the spelling of a path: those of the canonical decomposition, without case. It keeps marks
-// since the last other character in a buffer.
+// letters yields the characters of the spelling of a path: its canonical decomposition without case. It collects the
+// marks since the last other character in a buffer.
 func letters(path string, marks *[]accent) iter.Seq[rune] {
 	return func(yield func(rune) bool) {
 		*marks = (*marks)[:0]
@@ -129,14 +130,14 @@ func letters(path string, marks *[]accent) iter.Seq[rune] {
 	}
 }
 
-// ligatures are the characters that are several ones without case, to APFS.
+// ligatures holds the characters that APFS folds to several characters.
 var ligatures = map[rune]string{
 	'\u00df': "SS", '\u1e9e': "SS", '\u0149': "\u02bcN", '\u0587': "\u0535\u0552", '\ufb00': "FF", '\ufb01': "FI", '\ufb02': "FL",
 	'\ufb03': "FFI", '\ufb04': "FFL", '\ufb05': "ST", '\ufb06': "ST", '\ufb13': "\u0544\u0546", '\ufb14': "\u0544\u0535",
 	'\ufb15': "\u0544\u053b", '\ufb16': "\u054e\u0546", '\ufb17': "\u0544\u053d",
 }
 
-// Syllables of Hangul, which are decomposed by rule.
+// Syllables of Hangul, which are decomposed by a rule.
 const (
 	firstSyllable, syllables = 0xac00, 11172
 	firstL, firstV, firstT   = 0x1100, 0x1161, 0x11a7
@@ -150,7 +151,7 @@ func hangul(r rune, yield func(rune) bool) bool {
 	return yield(firstL+r/(vowels*finals)) && yield(firstV+r/finals%vowels) && (r%finals == 0 || yield(firstT+r%finals))
 }
 
-// withoutCase returns the first of the characters that differ from r in case only.
+// withoutCase returns the lowest of the characters that differ from r only in case.
 func withoutCase(r rune) rune {
 	if r < utf8.RuneSelf {
 		if 'a' <= r && r <= 'z' {
@@ -171,7 +172,7 @@ type Table struct {
 	longest int
 }
 
-// NewTable returns a table of names.
+// NewTable returns a table of these names.
 func NewTable(names ...string) *Table {
 	t := &Table{names: map[string]string{}}
 	for _, name := range names {
@@ -187,7 +188,8 @@ func NewTable(names ...string) *Table {
 	return t
 }
 
-// Name returns the name for which macOS takes a path, or an empty string. Nothing that is decomposed has letters of ASCII.
+// Name returns the name with the spelling of a path, or "". Characters that have a decomposition have no letters of ASCII
+// alone in it, so that they are in no name.
 func (t *Table) Name(path string) string {
 	text := make([]byte, 0, 64)
 	for _, r := range path {
