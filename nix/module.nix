@@ -1,5 +1,5 @@
 # A module for NixOS and nix-darwin. It installs narseal. On request it copies each build to a
-# cache, if all of its signatures are valid, and verifies or repairs the system when it is activated:
+# cache, if all signatures in its closure are valid, and verifies or repairs the system when it is activated:
 #
 #   imports = [ ./nix/module.nix ];      # or narseal.nixosModules.default, narseal.darwinModules.default
 #   programs.narseal.enable = true;
@@ -65,8 +65,8 @@ in
       default = null;
       example = "s3://my-cache";
       description = ''
-        Where Nix copies each build, unless a signature in it is invalid. Nix runs the copy as
-        root, with root's credentials.
+        Where Nix copies each build with its closure, unless a signature in that is invalid. Nix runs
+        the copy as root, with root's credentials.
       '';
     };
 

@@ -1,6 +1,7 @@
 #!/bin/sh
-# A post-build hook for Nix. It copies what was built to a cache if all signatures in it are
-# valid, and names it in the build's log if not. In nix.conf of the machine that builds:
+# A post-build hook for Nix. It copies what was built to a cache, with all that it refers to, if all
+# signatures in these paths are valid, and names it in the build's log if not. In nix.conf of the
+# machine that builds:
 #
 #   post-build-hook = /path/to/post-build-hook.sh
 #
@@ -18,9 +19,9 @@ set -eu
 : "${OUT_PATHS:?is not set}"
 
 status=0
-# If nix-store fails, its stream is incomplete, which is an error for narseal.
+# nix copy copies the closure, so a dependency counts as much as the path itself.
 # shellcheck disable=SC2086 # one word per path
-nix-store --export $OUT_PATHS | narseal verify >&2 || status=$?
+narseal store verify --closure -- $OUT_PATHS >&2 || status=$?
 case $status in
 0) ;;
 3)

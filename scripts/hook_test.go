@@ -10,7 +10,8 @@ import (
 )
 
 // TestPostBuildHook builds with the hook, as a script and as the module sets it up. A path whose
-// signatures are valid is copied to the cache, another one is not, and both builds succeed.
+// signatures are valid is copied to the cache, another one is not, nor is one that refers to it: it would bring the
+// other one along. All builds succeed.
 func TestPostBuildHook(t *testing.T) { nartest.EachNix(t, testPostBuildHook) }
 
 func testPostBuildHook(t *testing.T) {
@@ -29,15 +30,19 @@ func testPostBuildHook(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v: %s", err, stderr)
 			}
-			broken, stderr, err := b.build(`runCommandLocal "broken" { } "sed s/aaaaaa/bbbbbb/ ${goldens}/lld-arm64 >$out"`,
-				"--option", "post-build-hook", hook)
-			if err != nil {
-				t.Fatalf("%v: %s", err, stderr)
+			want := map[string]bool{good: true}
+			const brokenExpr = `(runCommandLocal "broken" { } "sed s/aaaaaa/bbbbbb/ ${goldens}/lld-arm64 >$out")`
+			for _, expr := range []string{brokenExpr, `runCommandLocal "dependent" { } "echo ${` + brokenExpr + `} >$out"`} {
+				path, stderr, err := b.build(expr, "--option", "post-build-hook", hook)
+				if err != nil {
+					t.Fatalf("%v: %s", err, stderr)
+				}
+				if !strings.Contains(stderr, "not copied to file://"+cache+": "+path) {
+					t.Errorf("the log of %s, which is or needs a broken binary: %s", path, stderr)
+				}
+				want[path] = false
 			}
-			if !strings.Contains(stderr, "not copied to file://"+cache+": "+broken) {
-				t.Errorf("the log of a binary that is broken: %s", stderr)
-			}
-			for path, want := range map[string]bool{good: true, broken: false} {
+			for path, want := range want {
 				_, err := os.Stat(filepath.Join(cache, filepath.Base(path)[:32]+".narinfo"))
 				if there := err == nil; there != want {
 					t.Errorf("%s is in the cache: %v, want %v", path, there, want)

@@ -35,10 +35,12 @@ func nixes(t *testing.T, test func(t *testing.T, s *nixStore)) {
 	nartest.EachNix(t, func(t *testing.T) { test(t, newNixStore(t)) })
 }
 
-func newNixStore(t *testing.T) *nixStore {
+func newNixStore(t *testing.T) *nixStore { return nixStoreIn(t, t.TempDir()) }
+
+func nixStoreIn(t *testing.T, dir string) *nixStore {
 	t.Helper()
 	nartest.Tool(t, "nix-store")
-	dir, err := filepath.EvalSymlinks(t.TempDir())
+	dir, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -544,41 +546,6 @@ func TestStoreSandbox(t *testing.T) {
 	}
 }
 
-// What is staged by somebody else never becomes contents of the store.
-func TestStoreStateOfOthers(t *testing.T) {
-	s := newNixStore(t)
-	s.fill()
-	before := s.rows()
-	state := t.TempDir()
-	if err := os.Chmod(state, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	if _, stderr := s.want(1, "store", "repair", "--state", state); !strings.Contains(stderr, "other users can write to it") {
-		t.Errorf("a directory that all can write: %s", stderr)
-	}
-	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(t.TempDir(), link); err != nil {
-		t.Fatal(err)
-	}
-	if _, stderr := s.want(1, "store", "repair", "--state", link); !strings.Contains(stderr, "not a directory") {
-		t.Errorf("a symlink: %s", stderr)
-	}
-	if os.Geteuid() == 0 {
-		if err := os.Chmod(state, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chown(state, 1, 1); err != nil {
-			t.Fatal(err)
-		}
-		if _, stderr := s.want(1, "store", "repair", "--state", state); !strings.Contains(stderr, "it belongs to user 1, want 0") {
-			t.Errorf("another user's directory: %s", stderr)
-		}
-	}
-	if !reflect.DeepEqual(s.rows(), before) {
-		t.Error("the store has changed")
-	}
-}
-
 // repair --in-place leaves a store alone.
 func TestInPlaceRefusesStores(t *testing.T) {
 	s := newNixStore(t)
@@ -1014,28 +981,4 @@ func TestStoreEmpty(t *testing.T) {
 	if _, stderr := s.want(3, "store", "verify"); strings.Contains(stderr, "no valid paths") {
 		t.Errorf("a warning: %s", stderr)
 	}
-}
-
-// What Nix itself needs is never gone, not even while it is replaced: who is cut then could not complete it.
-func TestStoreOfNixItself(t *testing.T) {
-	s := newNixStore(t)
-	lib, nix := s.path("c", "lib"), s.path("d", "nix")
-	stale, _ := rewritten(t, "lld-arm64")
-	log := filepath.Join(t.TempDir(), "log")
-	script := "#!/bin/sh\necho \"$@\" >>" + log + "\nexec " + s.tool("nix-store") + " \"$@\"\n"
-	s.nix(exportOf([]closurePath{
-		{path: lib, tree: nartest.Dir{"x": nartest.Exec(stale)}},
-		{path: nix, refs: []string{lib}, tree: nartest.Dir{"x": nartest.Exec(stale), "bin": nartest.Dir{"nix-store": nartest.Exec([]byte(script))}}},
-	}), "nix-store", "--import")
-	path := s.get("PATH")
-	s.set("PATH", nix+"/bin:"+path)
-	if out, stderr := s.want(0, "store", "repair"); out != lib+"\n"+nix+"\n" {
-		t.Errorf("%s%s", out, stderr)
-	}
-	if calls := string(readFile(t, log)); strings.Contains(calls, "--repair-path") || strings.Count(calls, "--register-validity") != 2 {
-		t.Errorf("it called nix-store with\n%s", calls)
-	}
-	s.set("PATH", path)
-	s.clean("after")
-	s.want(0, "store", "verify")
 }

@@ -131,7 +131,8 @@ func (s *Store) setRemote(remote string) error {
 		return fmt.Errorf("NIX_REMOTE %s: %w", remote, err)
 	}
 	if root := parameters.Get("root"); root != "" {
-		s.RealDir, s.StateDir = filepath.Join(root, s.Dir), filepath.Join(root, defaultStateDir)
+		// Whatever the store directory is called: LocalFSStoreConfig in Nix's src/libstore/local-fs-store.hh.
+		s.RealDir, s.StateDir = filepath.Join(root, storepath.DefaultDir), filepath.Join(root, defaultStateDir)
 	}
 	if real := parameters.Get("real"); real != "" {
 		s.RealDir = real
@@ -172,10 +173,13 @@ func (s *Store) find(ctx context.Context) error {
 			}
 		}
 	}
-	return errors.New("neither nix-store nor nix is on PATH; narseal needs one of them to read and change the store")
+	return ErrNoNix
 }
 
-// Limits for the output of Nix's commands, in bytes.
+// ErrNoNix is the error of a machine without Nix. Open returns a Store with it, on which no command can be run.
+var ErrNoNix = errors.New("neither nix-store nor nix is on PATH; narseal needs one of them to read and change the store")
+
+// Bounds of what Nix's commands print, in bytes.
 const (
 	maxStderr = 16 << 10 // only the end is kept
 	maxLine   = 16 << 10 // a store path, hash or number

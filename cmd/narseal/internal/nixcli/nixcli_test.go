@@ -110,6 +110,7 @@ func TestOpen(t *testing.T) {
 		{store: "/nix/store", real: "/nix/store", state: "/nix/var/nix", env: []string{"NIX_REMOTE=daemon"}, remote: "daemon"},
 		{store: "/nix/store", real: "/nix/store", state: "/nix/var/nix", env: []string{"NIX_REMOTE=unix:///x"}, remote: "daemon"},
 		{store: "/nix/store", real: "/r/nix/store", state: "/r/nix/var/nix", env: []string{"NIX_REMOTE=local?root=/r"}, remote: "local"},
+		{store: "/x/store", real: "/r/nix/store", state: "/r/nix/var/nix", env: []string{"NIX_STORE_DIR=/x/store", "NIX_REMOTE=local?root=/r"}, remote: "local"},
 		{store: "/nix/store", real: "/r/nix/store", state: "/r/nix/var/nix", env: []string{"NIX_REMOTE=/r"}, remote: "local"},
 		{store: "/nix/store", real: "/q", state: "/p", env: []string{"NIX_REMOTE=local?real=/q&state=/p"}, remote: "local"},
 		{store: root + "/store", real: root + "/store", state: root + "/var/nix", dir: root + "/store/", added: "NIX_STATE_DIR=" + root + "/var/nix"},

@@ -121,6 +121,16 @@ func (s *Store) inStore(path string) (base string, ok bool) {
 	return "", false
 }
 
+// BaseOnDisk returns the base name of the store path in which a file really lies, when all symlinks are followed.
+func (s *Store) BaseOnDisk(file string) (base string, ok bool) {
+	rest, ok := strings.CutPrefix(realOf(file), strings.TrimSuffix(realOf(s.RealDir), "/")+"/")
+	if !ok {
+		return "", false
+	}
+	base, _, _ = strings.Cut(rest, "/")
+	return base, storepath.CheckBaseName(base) == nil
+}
+
 func realOf(dir string) string {
 	if real, err := filepath.EvalSymlinks(dir); err == nil {
 		return real

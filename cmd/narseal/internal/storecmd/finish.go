@@ -19,6 +19,7 @@ func (r *repairRun) finish(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+			r.unfinished[base] = true
 			r.fail(fmt.Errorf("%s: finish the repair that an earlier run began: %w", r.store.Path(base), err))
 		}
 	}
@@ -46,22 +47,34 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 		// The earlier run completed the repair, or somebody has since replaced the path.
 		if hash == g.NewHash {
 			r.Terminal.Infof("%s: an earlier run replaced it", r.store.Path(base))
+			r.checkKeys(g)
 			return errors.Join(r.addFinished(now[0]), r.staging.remove(base))
 		}
 		return r.staging.remove(base)
 	}
 	if err := r.apply(ctx, g); err != nil {
+		var other *otherError
+		if errors.As(err, &other) && !other.valid {
+			r.Terminal.Infof("%s: it disappeared during the run", r.store.Path(base))
+			return nil
+		}
 		return err
 	}
 	r.Terminal.Infof("%s: finished the repair that an earlier run began", r.store.Path(base))
-	if r.ownKeys && g.Keys != publicKeys(r.options.SecretKeys) {
-		r.fail(fmt.Errorf("%s: it was repaired but not signed with the key of this run: an earlier run began the repair with another key", r.store.Path(base)))
-	}
+	r.checkKeys(g)
 	return r.addFinished(now[0])
 }
 
-// addFinished reports a path whose repair an earlier run began.
+// checkKeys reports a path that an earlier run has signed, and not by the keys of this one.
+func (r *repairRun) checkKeys(g *staged) {
+	if r.ownKeys && g.Keys != publicKeys(r.options.SecretKeys) {
+		r.fail(fmt.Errorf("%s: it was repaired, and is not signed by the key of this run: an earlier run had begun with another one", r.store.Path(g.Base)))
+	}
+}
+
+// addFinished reports a path whose repair an earlier run had begun.
 func (r *repairRun) addFinished(p nixcli.Path) error {
+	r.count.Add(1)
 	r.rep.add(r.run, &pathFound{Path: p, status: finished})
 	return r.announce(p.Base)
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/macho"
-	"narseal/nar/storepath"
 )
 
 // repairRun is one call of Repair.
@@ -26,9 +24,14 @@ type repairRun struct {
 	cfg     filter.Config // each path uses a copy
 	access  nixcli.Access
 	staging *staging        // nil in a dry run
-	waiting map[string]bool // in a dry run, the paths that an earlier run staged
-	// essential holds the paths that must exist at every moment.
+	waiting map[string]bool // in a dry run, the paths that an earlier run has staged
+	// elsewhere has the paths that runs with other state directories have staged, and the commands that finish them.
+	elsewhere map[string]string
+	// unfinished has the paths that an earlier run has staged, and this one could not finish either.
+	unfinished map[string]bool
+	// essential has the paths that must be there at every moment.
 	essential map[string]bool
+	space     *space
 	storeLock *os.File     // nil without direct access
 	ownKeys   bool         // the user named keys
 	count     atomic.Int64 // paths that were changed
@@ -41,11 +44,17 @@ type repairRun struct {
 // Repair repairs the invalid signatures in valid paths, and makes Nix import the results.
 func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	base, err := newRun(ctx, e, &o.Options, "repair")
+	if errors.Is(err, nixcli.ErrNoNix) && !o.DryRun {
+		if err = bringBackNix(ctx, e, o, err); err == nil {
+			base, err = newRun(ctx, e, &o.Options, "repair")
+		}
+	}
 	if err != nil {
 		return err
 	}
 	defer base.file.Abort()
-	r := &repairRun{run: base, options: o, out: e.List(), ended: make(chan struct{}), left: map[macho.Status]int{}}
+	r := &repairRun{run: base, options: o, out: e.List(), ended: make(chan struct{}), left: map[macho.Status]int{}, unfinished: map[string]bool{}}
+	r.space = newSpace(r.store.RealDir)
 	r.rep.dryRun, r.unsigned = o.DryRun, report.UnsignedWarn
 	r.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Verify: true, Unsigned: true, Jobs: 1}
 	r.cfg.Spill, r.cfg.Bundles = o.Spill(e), r.bundles
@@ -95,6 +104,9 @@ func (r *repairRun) work(ctx context.Context) error {
 			r.staging.close()
 		}
 		if r.storeLock != nil {
+			if err := note(r.store, ""); err != nil {
+				r.Terminal.Warnf("state: %v", err)
+			}
 			r.storeLock.Close()
 		}
 	}()
@@ -117,9 +129,11 @@ func (r *repairRun) work(ctx context.Context) error {
 // begin checks the user's rights, and takes the locks for changing paths.
 func (r *repairRun) begin(ctx context.Context) (err error) {
 	if r.options.DryRun {
-		if dir, err := stateDir(r.options.State, r.store); err == nil {
-			r.waiting = waiting(dir, r.store)
+		dir, err := stateDir(r.options.State, r.store)
+		if err == nil {
+			r.waiting, _ = waiting(dir, r.store)
 		}
+		r.findElsewhere(dir)
 		return nil
 	}
 	if r.access, err = r.store.Access(ctx); err != nil {
@@ -138,44 +152,27 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if r.staging, err = openStaging(ctx, dir, r.store, r.warnWaiting); err != nil || r.access != nixcli.Direct {
+	if r.staging, err = openStaging(ctx, dir, r.store, r.warnWaiting); err != nil {
 		return err
 	}
-	if r.storeLock, err = r.lockStore(ctx); err != nil {
+	dir = filepath.Dir(r.staging.dir)
+	if r.access != nixcli.Direct {
+		r.findElsewhere(dir)
+		return nil
+	}
+	if r.storeLock, err = lockStore(ctx, r.store, r.warnWaiting); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	return r.removeLeft()
+	r.findElsewhere(dir)
+	if err := note(r.store, dir); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return removeLeft(r.Env, r.store)
 }
 
-// removeLeft removes the trees that a killed run left in the store.
-func (r *repairRun) removeLeft() error {
-	store, err := os.OpenRoot(r.store.RealDir)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	dir, err := store.Open(".")
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	for {
-		names, err := dir.Readdirnames(namesAtOnce)
-		for _, name := range names {
-			if base, ok := strings.CutPrefix(name, leftPrefix); !ok || storepath.CheckBaseName(base) != nil {
-				continue
-			}
-			if err := removeTree(store, name); err != nil {
-				r.Terminal.Warnf("%v", &leftError{filepath.Join(r.store.RealDir, name), err})
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
+// findElsewhere finds what runs with other state directories have not completed.
+func (r *repairRun) findElsewhere(used string) {
+	r.elsewhere = incomplete(r.store, used, func(err error) { r.Terminal.Warnf("%v", err) })
 }
 
 // done reports a path.

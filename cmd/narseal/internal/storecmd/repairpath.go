@@ -21,6 +21,12 @@ func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
 	if r.waiting[p.Base] {
 		return &pathFound{Path: *p, status: changed, warnings: []string{"an earlier run has not completed its repair; a run without --dry-run would"}}
 	}
+	if command := r.elsewhere[p.Base]; command != "" {
+		return &pathFound{Path: *p, status: failed, errs: []error{incompleteError(r.store, p.Base, command)}}
+	}
+	if r.unfinished[p.Base] {
+		return &pathFound{Path: *p, status: failed} // and said why
+	}
 	f := r.scan(ctx, p)
 	if f.status == failed {
 		if invalid, err := r.store.Invalid(ctx, p.Base); err == nil && len(invalid) > 0 {
@@ -74,18 +80,27 @@ func (r *repairRun) repair(ctx context.Context, f *pathFound) error {
 		}
 		return err
 	}
+	if err := r.essentialError(f.Base); err != nil {
+		return err
+	}
 	info, err := r.store.Info(ctx, f.Base)
 	if err != nil || len(info) != 1 {
 		return errors.Join(err, errNotValid)
 	}
 	out := sha256.New()
-	g, err := r.staging.stage(&info[0], r.store.Dir, r.options.SecretKeys, func(w io.Writer) error {
+	release, err := r.space.reserve(ctx, true, func(uint64) room { return room{uint64(f.NarSize) + spareBytes, spareInodes} })
+	if err != nil {
+		return err
+	}
+	g, err := r.staging.stage(&info[0], r.store.Dir, r.options.SecretKeys, func(w io.Writer) (int64, error) {
 		repaired, err := r.filter(ctx, f, io.MultiWriter(w, out))
 		if err == nil && repaired == 0 {
 			err = errNothing
 		}
-		return err
+		e := &f.tally.Entries
+		return e.Regular + e.Directory + e.Symlink, err
 	})
+	release()
 	if err == errNothing {
 		return nil
 	}

@@ -155,6 +155,9 @@ func (r *run) each(ctx context.Context, paths *pathList, work func(context.Conte
 	for found := range order {
 		f := <-found
 		p.AddItem()
+		if ctx.Err() != nil && f.status == failed {
+			continue // because the run is stopped
+		}
 		if err := done(f); err != nil && first == nil {
 			first = err
 			cancel()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 	"github.com/nix-community/go-nix/pkg/nixbase32"
+	"golang.org/x/sys/unix"
 
 	"narseal/cmd/narseal/internal/nixcli"
 	"narseal/nar/storepath"
@@ -28,7 +30,7 @@ import (
 //	BASE/cache/nar/HASH.nar
 //	BASE/record.json
 type staged struct {
-	dir string
+	in *staging
 	record
 }
 
@@ -39,24 +41,47 @@ type record struct {
 	NewHash    string   `json:"newNarHash"`
 	Deriver    string   `json:"deriver"`
 	References []string `json:"references"`
-	Keys       string   `json:"keys"` // public keys, separated by spaces
+	Entries    int64    `json:"entries"` // files, directories and symlinks
+	Keys       string   `json:"keys"`    // public, with blanks between them
 }
 
 // maxRecord is the maximum size of a record, in bytes.
 const maxRecord = 64 << 20
 
 func (g *staged) cache() nixcli.Cache {
-	return nixcli.Cache{Dir: filepath.Join(g.dir, "cache"), Keys: g.Keys}
+	return nixcli.Cache{Dir: filepath.Join(g.dir(), "cache"), Keys: g.Keys}
 }
 
-func (g *staged) nar() string { return filepath.Join(g.dir, "cache", narName(g.Base)) }
+// dir is the directory as Nix and the user are told it.
+func (g *staged) dir() string { return filepath.Join(g.in.dir, g.Base) }
+
+// openNAR opens the archive.
+func (g *staged) openNAR() (*os.File, error) {
+	return g.in.root.OpenFile(filepath.Join(g.Base, "cache", narName(g.Base)), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+}
 
 func narName(base string) string { return "nar/" + base[:storepath.HashLen] + ".nar" }
 
-// load opens the staged replacement of an earlier run.
+// load opens the staged replacement of an earlier run. All of its files must belong to an owner.
 func (st *staging) load(base string) (*staged, error) {
-	g := &staged{dir: filepath.Join(st.dir, base)}
-	f, err := os.Open(filepath.Join(g.dir, "record.json"))
+	err := fs.WalkDir(st.root.FS(), base, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			err = st.owners.checkFile(info)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", filepath.Join(st.dir, name), err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	g := &staged{in: st}
+	f, err := st.root.OpenFile(filepath.Join(base, "record.json"), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
@@ -73,10 +98,9 @@ func (st *staging) load(base string) (*staged, error) {
 // remove removes the staged replacement of a path. It renames it first, so that a partial removal is not mistaken for a
 // complete replacement.
 func (st *staging) remove(base string) error {
-	left := filepath.Join(st.dir, newPrefix+base)
-	err := os.Rename(filepath.Join(st.dir, base), left)
+	err := st.root.Rename(base, newPrefix+base)
 	if err == nil {
-		err = os.RemoveAll(left)
+		err = st.root.RemoveAll(newPrefix + base)
 	}
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
@@ -87,25 +111,25 @@ func (st *staging) remove(base string) error {
 // errNothing is returned by a write function that has nothing to stage.
 var errNothing = errors.New("nothing to stage")
 
-// stage creates the replacement of a path from the archive that write writes. The replacement is complete and synced,
-// or does not exist.
-func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.SecretKey, write func(io.Writer) error) (*staged, error) {
-	made := filepath.Join(st.dir, newPrefix+p.Base)
-	defer os.RemoveAll(made)
+// stage creates the replacement of a path from the archive that write writes. write returns the number of entries. The
+// replacement is complete and synced, or does not exist.
+func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.SecretKey, write func(io.Writer) (int64, error)) (*staged, error) {
+	made := newPrefix + p.Base
+	defer st.root.RemoveAll(made)
 	for _, dir := range []string{"nar", "realisations", "debuginfo", "log"} { // Nix would create them if they were missing
-		if err := os.MkdirAll(filepath.Join(made, "cache", dir), 0o755); err != nil {
+		if err := st.root.MkdirAll(filepath.Join(made, "cache", dir), 0o755); err != nil {
 			return nil, fmt.Errorf("state: %w", err)
 		}
 	}
-	g := &staged{dir: filepath.Join(st.dir, p.Base), record: record{
+	g := &staged{in: st, record: record{
 		Base: p.Base, OldHash: hashText(p.NarHash), Deriver: p.Deriver, References: p.References,
 	}}
 	n := &narInfo{storeDir: storeDir, record: &g.record}
 	h := sha256.New()
-	err := create(filepath.Join(made, "cache", narName(p.Base)), func(w io.Writer) error {
+	err := st.create(filepath.Join(made, "cache", narName(p.Base)), func(w io.Writer) error {
 		counted := &counter{w: io.MultiWriter(w, h)}
-		err := write(counted)
-		n.size = counted.n
+		entries, err := write(counted)
+		g.Entries, n.size = entries, counted.n
 		return err
 	})
 	if err != nil {
@@ -125,7 +149,7 @@ func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.Secre
 		"cache/" + p.Base[:storepath.HashLen] + ".narinfo": text,
 		"record.json": string(rec),
 	} {
-		if err := create(filepath.Join(made, name), func(w io.Writer) error {
+		if err := st.create(filepath.Join(made, name), func(w io.Writer) error {
 			_, err := io.WriteString(w, content)
 			return err
 		}); err != nil {
@@ -133,19 +157,19 @@ func (st *staging) stage(p *nixcli.Path, storeDir string, keys []signature.Secre
 		}
 	}
 	for _, dir := range []string{"cache/nar", "cache", "."} {
-		if err := syncDir(filepath.Join(made, dir)); err != nil {
+		if err := st.sync(filepath.Join(made, dir)); err != nil {
 			return nil, err
 		}
 	}
-	if err := os.Rename(made, g.dir); err != nil {
+	if err := st.root.Rename(made, p.Base); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
-	return g, syncDir(st.dir)
+	return g, st.sync(".")
 }
 
 // create creates a file and syncs it.
-func create(name string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+func (st *staging) create(name string, write func(io.Writer) error) error {
+	f, err := st.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
@@ -166,8 +190,9 @@ func create(name string, write func(io.Writer) error) error {
 	return nil
 }
 
-func syncDir(name string) error {
-	f, err := os.Open(name)
+// sync syncs a directory.
+func (st *staging) sync(name string) error {
+	f, err := st.root.Open(name)
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}

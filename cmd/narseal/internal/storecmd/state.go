@@ -25,8 +25,10 @@ import (
 // Its contents become contents of the store, so it must belong to the user, and no other user may be able to write to
 // it.
 type staging struct {
-	dir  string
-	lock *os.File
+	dir    string // its name, without symlinks
+	root   *os.Root
+	lock   *os.File
+	owners owners
 }
 
 // userState returns the state directory of a user who cannot write beside Nix's database.
@@ -53,153 +55,112 @@ func stateDir(named string, s *nixcli.Store) (string, error) {
 	return userState()
 }
 
+// maxTries is how often a run tries to open a staging directory that is missing: another run may just have removed it.
+const maxTries = 100
+
 // openStaging opens the staging directory of a store, and waits until no other run uses it. It calls waiting if it has
 // to wait for long.
 func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func()) (*staging, error) {
-	st := &staging{dir: stagingDir(dir, s)}
-	for {
-		err := st.open(dir)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			continue // another run, which has ended, removed the empty directory
-		}
+	for tries := 1; ; tries++ {
+		st, err := makeStaging(dir, s)
 		if err != nil {
-			return nil, fmt.Errorf("state: %w", err)
+			// Another run, which has ended, may have removed the empty directory.
+			again := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist)
+			if !again || tries == maxTries {
+				return nil, fmt.Errorf("state: %w", err)
+			}
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(10 * time.Millisecond):
+			}
+			continue
 		}
 		if err := waitLock(ctx, st.lock, unix.LOCK_EX, waiting); err != nil {
-			st.lock.Close()
+			st.release()
 			return nil, fmt.Errorf("state: %w", err)
 		}
-		if isNamed(st.lock) {
+		if st.isNamed() {
 			return st, nil
 		}
-		st.lock.Close()
+		st.release()
+		tries = 0 // it is this run that was late
 	}
 }
 
-// open creates the directories, and opens the lock in them.
-func (st *staging) open(dir string) (err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := checkOwn(dir); err != nil {
-		return fmt.Errorf("%s: %w", dir, err)
-	}
-	if err := os.Mkdir(st.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if err := checkOwn(st.dir); err != nil {
-		return fmt.Errorf("%s: %w", st.dir, err)
-	}
-	st.lock, err = os.OpenFile(filepath.Join(st.dir, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	return err
-}
-
-// lockStore waits until no other run changes this store, even with another staging directory, and returns the lock.
-func (r *repairRun) lockStore(ctx context.Context) (*os.File, error) {
-	lock, err := os.OpenFile(filepath.Join(r.store.StateDir, "narseal.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+// makeStaging creates the directories, and opens the last one and its lock.
+func makeStaging(dir string, s *nixcli.Store) (*staging, error) {
+	o := newOwners()
+	real, err := o.secureDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := waitLock(ctx, lock, unix.LOCK_EX, r.warnWaiting); err != nil {
-		lock.Close()
+	st := &staging{dir: stagingDir(real, s), owners: o}
+	if err := os.Mkdir(st.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	return lock, nil
-}
-
-func (r *repairRun) warnWaiting() {
-	r.Terminal.Warnf("waiting for another narseal store repair, or for the Nix that it started, to finish")
-}
-
-// locks returns the locks that every Nix command of the run inherits.
-func (r *repairRun) locks() []*os.File {
-	if r.storeLock == nil {
-		return []*os.File{r.staging.lock}
+	if err := o.checkDir(st.dir, false); err != nil {
+		return nil, err
 	}
-	return []*os.File{r.staging.lock, r.storeLock}
+	if st.root, err = os.OpenRoot(st.dir); err != nil {
+		return nil, err
+	}
+	st.lock, err = st.root.OpenFile("lock", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		st.root.Close()
+		return nil, err
+	}
+	return st, nil
 }
 
-// isNamed reports whether an open file still has its name. The last run that held the lock may have removed it.
-func isNamed(f *os.File) bool {
-	open, err := f.Stat()
+// isNamed reports whether the lock still has its name. The run that held it before may have removed it.
+func (st *staging) isNamed() bool {
+	open, err := st.lock.Stat()
 	if err != nil {
 		return false
 	}
-	named, err := os.Lstat(f.Name())
+	named, err := st.root.Lstat("lock")
 	return err == nil && os.SameFile(open, named)
 }
 
-// waitLock locks a file, and waits while other processes hold the lock. It calls waiting if that takes long.
-func waitLock(ctx context.Context, f *os.File, how int, waiting func()) error {
-	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
-		if err == nil {
-			return nil
-		}
-		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			return fmt.Errorf("lock %s: %w", f.Name(), err)
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if waiting != nil && time.Since(begin) > time.Second {
-			waiting()
-			waiting = nil
-		}
-	}
-}
-
-// stagingDir returns the staging directory of a store in a state directory.
+// stagingDir is the staging directory of a store in a state directory.
 func stagingDir(dir string, s *nixcli.Store) string {
-	state := s.StateDir
-	if real, err := filepath.EvalSymlinks(state); err == nil {
-		state = real // it may have several names
+	state := ""
+	if !isDefault(dir, s) { // which is of this database alone, and may have several names, as by bind mounts
+		state = s.StateDir
+		if real, err := filepath.EvalSymlinks(state); err == nil {
+			state = real
+		}
 	}
 	id := sha256.Sum256([]byte(s.Dir + "\n" + state))
 	return filepath.Join(dir, "store-"+hex.EncodeToString(id[:8]))
 }
 
-// waiting returns the paths for which an earlier run staged replacements. It is empty if the user cannot read the
-// directory.
-func waiting(dir string, s *nixcli.Store) map[string]bool {
-	list, _ := os.ReadDir(stagingDir(dir, s))
+// waiting returns the paths for which an earlier run staged replacements.
+func waiting(dir string, s *nixcli.Store) (map[string]bool, error) {
+	list, err := os.ReadDir(stagingDir(dir, s))
 	bases := map[string]bool{}
 	for _, e := range list {
 		if e.IsDir() && storepath.CheckBaseName(e.Name()) == nil {
 			bases[e.Name()] = true
 		}
 	}
-	return bases
+	return bases, err
 }
 
-// checkOwn returns an error if another user can write to a directory.
-func checkOwn(dir string) error {
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return err
-	}
-	switch {
-	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return errors.New("not a directory")
-	case int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("it belongs to user %d, want %d: another user must not own the staged paths", st.Uid, os.Geteuid())
-	case st.Mode&0o022 != 0:
-		return fmt.Errorf("its mode is %#o: other users can write to it", st.Mode&0o7777)
-	}
-	return nil
-}
-
-// close releases the lock, and removes the directory if it is empty.
+// close gives up the lock. An empty directory is removed.
 func (st *staging) close() {
-	if left, err := os.ReadDir(st.dir); err == nil && len(left) == 1 {
-		_ = os.Remove(st.lock.Name())
+	if left, err := fs.ReadDir(st.root.FS(), "."); err == nil && len(left) == 1 {
+		_ = st.root.Remove("lock")
 		_ = os.Remove(st.dir)
 		_ = os.Remove(filepath.Dir(st.dir))
 	}
+	st.release()
+}
+
+func (st *staging) release() {
 	st.lock.Close()
+	st.root.Close()
 }
 
 // newPrefix begins the names of incomplete directories.
@@ -207,7 +168,7 @@ const newPrefix = ".new-"
 
 // entries returns the paths with complete replacements, and removes incomplete ones.
 func (st *staging) entries() ([]string, error) {
-	list, err := os.ReadDir(st.dir)
+	list, err := fs.ReadDir(st.root.FS(), ".")
 	if err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
@@ -215,7 +176,7 @@ func (st *staging) entries() ([]string, error) {
 	for _, e := range list {
 		switch name := e.Name(); {
 		case strings.HasPrefix(name, newPrefix):
-			if err := os.RemoveAll(filepath.Join(st.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := st.root.RemoveAll(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, fmt.Errorf("state: %w", err)
 			}
 		case e.IsDir() && storepath.CheckBaseName(name) == nil:

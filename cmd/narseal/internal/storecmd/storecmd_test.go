@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/nixcli"
@@ -55,23 +58,28 @@ func TestStage(t *testing.T) {
 	st := newStaging(t)
 	path := &nixcli.Path{Base: base, Deriver: base + ".drv", References: []string{base}}
 	failed := errors.New("failed")
-	if _, err := st.stage(path, "/s", keys, func(w io.Writer) error {
+	if _, err := st.stage(path, "/s", keys, func(w io.Writer) (int64, error) {
 		_, _ = io.WriteString(w, "half")
-		return failed
+		return 0, failed
 	}); err != failed {
 		t.Errorf("%v", err)
 	}
 	if bases, err := st.entries(); err != nil || len(bases) > 0 {
 		t.Errorf("%q, %v", bases, err)
 	}
-	g, err := st.stage(path, "/s", keys, func(w io.Writer) error {
+	g, err := st.stage(path, "/s", keys, func(w io.Writer) (int64, error) {
 		_, err := io.WriteString(w, "contents")
-		return err
+		return 3, err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := os.ReadFile(g.nar()); err != nil || string(b) != "contents" {
+	nar, err := g.openNAR()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nar.Close()
+	if b, err := io.ReadAll(nar); err != nil || string(b) != "contents" {
 		t.Errorf("%q, %v", b, err)
 	}
 	// A run that is killed leaves this.
@@ -84,11 +92,11 @@ func TestStage(t *testing.T) {
 	}
 	again, err := st.load(base)
 	if err != nil || again.NewHash != g.NewHash || again.OldHash != g.OldHash || again.Keys != g.Keys || again.Keys == "" ||
-		again.Deriver != path.Deriver || len(again.References) != 1 {
+		again.Deriver != path.Deriver || len(again.References) != 1 || again.Entries != 3 {
 		t.Errorf("%+v, %v", again, err)
 	}
 	for _, text := range []string{"", "{}", "x", `{"base":"` + base + `y"}`} {
-		if err := os.WriteFile(filepath.Join(g.dir, "record.json"), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(g.dir(), "record.json"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := st.load(base); err == nil {
@@ -210,6 +218,89 @@ func TestSwapIn(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(store, base, "bin/x")); err != nil {
 		t.Errorf("after a failure: %v", err)
 	}
+}
+
+// Where a file system cannot exchange two names, a path is never gone: it has another name for a moment, and gets its own
+// back if the run is killed then, or the new tree is not there.
+func TestPlaceWithoutExchange(t *testing.T) {
+	dir := t.TempDir()
+	store, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	open, err := store.Open(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	write := func(name, text string) {
+		t.Helper()
+		if err := store.Mkdir(name, 0o755); err == nil {
+			err = store.WriteFile(name+"/x", []byte(text), 0o644)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Chmod(name, 0o555); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(what, text string, names ...string) {
+		t.Helper()
+		if got, err := store.ReadFile(base + "/x"); err != nil || string(got) != text {
+			t.Errorf("%s: %q, %v, want %q", what, got, err, text)
+		}
+		list, err := os.ReadDir(dir)
+		if err != nil || len(list) != len(names)+1 {
+			t.Errorf("%s: %v, %v, want also %q", what, list, err, names)
+		}
+		for _, name := range names {
+			if _, err := store.Lstat(name); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	}
+	write(base, "old")
+	write(oldPrefix+base, "left")
+	for _, cannot := range []error{unix.EINVAL, unix.ENOSYS, unix.ENOTSUP} {
+		synced := false
+		p := &placer{store, open, func(int, string, string) error {
+			if !synced {
+				t.Error("the contents are not on disk")
+			}
+			return cannot
+		}, func() error {
+			synced = true
+			return nil
+		}}
+		if err := p.place(base); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%v, without a new tree: %v", cannot, err)
+		}
+		want("without a new tree", "old")
+		write(leftPrefix+base, "new")
+		if err := p.place(base); err != nil {
+			t.Errorf("%v: %v", cannot, err)
+		}
+		want("replaced", "new", leftPrefix+base)
+		if err := removeTree(store, base); err != nil {
+			t.Fatal(err)
+		}
+		// What a run leaves that is killed between the renames.
+		if err := store.Rename(leftPrefix+base, oldPrefix+base); err != nil {
+			t.Fatal(err)
+		}
+		write(leftPrefix+base, "new")
+		s := &nixcli.Store{Dir: dir, RealDir: dir}
+		if err := removeLeft(nil, s); err != nil {
+			t.Error(err)
+		}
+		want("killed", "old")
+	}
+	write(oldPrefix+base, "left")
+	if err := removeLeft(nil, &nixcli.Store{Dir: dir, RealDir: dir}); err != nil {
+		t.Error(err)
+	}
+	want("killed after the renames", "old")
 }
 
 // What is kept of the paths, their errors and their signatures is bounded, and what is left out is counted.

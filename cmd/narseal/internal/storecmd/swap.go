@@ -46,19 +46,48 @@ func swapIn(storeDir, base string, restore, check func(path string) error) (err 
 	if err := check(filepath.Join(storeDir, temp)); err != nil {
 		return err
 	}
-	err = exchange(int(dir.Fd()), temp, base)
+	p := &placer{store, dir, exchange, func() error { return syncAll(storeDir) }}
+	return p.place(base)
+}
+
+// placer gives a new tree the name of the path whose place it takes.
+type placer struct {
+	store    *os.Root
+	dir      *os.File // the same
+	exchange func(dir int, a, b string) error
+	sync     func() error // writes the contents to disk
+}
+
+// place exchanges a path with the tree beside it, which has the name with leftPrefix then. Where a file system cannot, the
+// path gets another name for the moment: see oldPrefix. The contents are on disk before: without Nix, nobody could bring them
+// back after a power cut.
+func (p *placer) place(base string) error {
+	dir := int(p.dir.Fd())
+	temp, old := leftPrefix+base, oldPrefix+base
+	rename := func(from, to string) error { return unix.Renameat(dir, from, dir, to) }
+	if err := p.sync(); err != nil {
+		return err
+	}
+	err := p.exchange(dir, temp, base)
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // Nix was interrupted after it removed the path and before it restored it
-		err = unix.Renameat(int(dir.Fd()), temp, int(dir.Fd()), base)
+	case errors.Is(err, fs.ErrNotExist): // Nix was cut between removing and restoring it
+		err = rename(temp, base)
 	case errors.Is(err, errors.ErrUnsupported), err == unix.EINVAL:
-		if err = removeTree(store, base); err == nil {
-			err = unix.Renameat(int(dir.Fd()), temp, int(dir.Fd()), base)
+		if err = removeTree(p.store, old); err != nil {
+			return err
 		}
+		if err = rename(base, old); err != nil {
+			break
+		}
+		if err = rename(temp, base); err != nil {
+			return fmt.Errorf("rename: %w", errors.Join(err, rename(old, base)))
+		}
+		err = rename(old, temp)
 	}
 	if err != nil {
 		return fmt.Errorf("rename: %w", err)
 	}
-	return dir.Sync()
+	return p.dir.Sync()
 }
 
 // canonicalize gives a new tree the modes, owner and times that Nix requires, from the leaves up.
@@ -127,7 +156,10 @@ func canonicalizeAll(dir int, name string) error {
 const (
 	// leftPrefix begins the temporary name of a tree that will replace a path.
 	leftPrefix = ".narseal-"
-	// namesAtOnce is the number of names of a directory that are read at a time.
+	// oldPrefix begins the name of a path between two renames, where there is no way to exchange two names in one step. If
+	// the run is killed there, the next one gives it its name back.
+	oldPrefix = ".narseal-old-"
+	// namesAtOnce is how many names of a directory are in memory.
 	namesAtOnce = 1 << 10
 )
 

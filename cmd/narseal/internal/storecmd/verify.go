@@ -96,16 +96,13 @@ func (r *run) print(list report.List, f *pathFound) {
 // listComplete lists the paths to verify. It leaves out and reports those that do not exist on disk, and those whose repair by
 // store repair is not complete.
 func (o *VerifyOptions) listComplete(ctx context.Context, r *run, paths *pathList, fail func(error)) error {
-	var staged map[string]bool
-	if dir, err := stateDir("", r.store); err == nil {
-		staged = waiting(dir, r.store)
-	}
+	staged := incomplete(r.store, "", func(err error) { r.Terminal.Warnf("%v", err) })
 	valid := 0
 	err := o.list(ctx, r.store, fail, func(p *nixcli.Path) error {
 		valid++
 		switch {
-		case staged[p.Base]:
-			fail(fmt.Errorf("%s: its repair is not complete; unless another run is working on it, narseal store repair finishes it", r.store.Path(p.Base)))
+		case staged[p.Base] != "":
+			fail(incompleteError(r.store, p.Base, staged[p.Base]))
 		case r.store.IsGone(p.Base):
 			fail(missing(r.store, p.Base))
 		default:

@@ -1,0 +1,121 @@
+package storecmd
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"narseal/cmd/narseal/internal/nixcli"
+)
+
+// A run with --state leaves a note beside Nix's database, so that runs without it know where incomplete repairs are. A
+// user of the daemon cannot write there.
+
+// notePath returns the file of the note: a JSON list of state directories. narseal.lock protects it.
+func notePath(s *nixcli.Store) string { return filepath.Join(s.StateDir, "narseal.states") }
+
+// maxNote is the maximum size of the note, in bytes.
+const maxNote = 1 << 20
+
+// noted returns the state directories in the note.
+func noted(s *nixcli.Store) (dirs []string) {
+	f, err := os.OpenFile(notePath(s), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if json.NewDecoder(io.LimitReader(f, maxNote)).Decode(&dirs) != nil {
+		return nil
+	}
+	return slices.DeleteFunc(dirs, func(dir string) bool { return !filepath.IsAbs(dir) })
+}
+
+// note writes the note: all state directories with staged paths, and the one in use, if it is not the default.
+func note(s *nixcli.Store, used string) error {
+	before := noted(s)
+	var dirs []string
+	for _, dir := range append(slices.Clone(before), used) {
+		staged, err := waiting(dir, s)
+		unknown := err != nil && !errors.Is(err, fs.ErrNotExist)
+		if dir != "" && !isDefault(dir, s) && (dir == used || unknown || len(staged) > 0) && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	if slices.Equal(dirs, before) {
+		return nil
+	}
+	if len(dirs) == 0 {
+		return os.Remove(notePath(s))
+	}
+	text, err := json.Marshal(dirs)
+	if err != nil {
+		return err
+	}
+	temp := notePath(s) + ".new"
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err = f.Write(append(text, '\n')); err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(temp, notePath(s))
+}
+
+// isDefault reports whether a state directory is the one beside Nix's database, whatever its name is.
+func isDefault(dir string, s *nixcli.Store) bool {
+	if filepath.Base(dir) != "narseal" {
+		return false
+	}
+	around, err := os.Stat(filepath.Dir(dir))
+	if err != nil {
+		return false
+	}
+	state, err := os.Stat(s.StateDir)
+	return err == nil && os.SameFile(around, state)
+}
+
+// incomplete returns the paths for which a run has staged replacements, and the command that finishes each. It leaves out
+// the state directory used, as that of this run.
+func incomplete(s *nixcli.Store, used string, warn func(error)) map[string]string {
+	commands := map[string]string{}
+	own, err := stateDir("", s)
+	if err != nil {
+		own = ""
+	}
+	for _, dir := range append(noted(s), own, filepath.Join(s.StateDir, "narseal")) {
+		if dir == "" || dir == used || isDefault(dir, s) && isDefault(used, s) {
+			continue
+		}
+		command := "narseal store repair"
+		if dir != own && isDefault(dir, s) {
+			command = "sudo env NIX_REMOTE= " + command
+		} else if dir != own {
+			command += " --state " + dir
+		}
+		staged, err := waiting(dir, s)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			warn(fmt.Errorf("the state of an earlier run cannot be read, so it is not known whether its repairs are complete: %w", err))
+		}
+		for base := range staged {
+			commands[base] = command
+		}
+	}
+	return commands
+}
+
+// incompleteError is the error of a path that another run, which is at work or was killed, has not completed.
+func incompleteError(s *nixcli.Store, base, command string) error {
+	return fmt.Errorf("%s: its repair is not complete; unless another run is working on it, %s finishes it", s.Path(base), command)
+}
