@@ -9,13 +9,18 @@ import (
 	"strings"
 
 	"howett.net/plist"
+
+	"narseal/macho/internal/infoplist"
 )
 
 // walkXML calls add for each table, with an empty key, and then for each of its entries. It decodes only single
 // entries, because the parser needs many times the memory of its input.
 func walkXML(data []byte, add func(table, key string, value any) error) error {
 	second := false
-	err := walkTables(data, func(table string) bool { second = second || table == "files2"; return false }, nil)
+	err := infoplist.Dictionary(data, func(key []byte, _ func(int) (string, bool, error)) error {
+		second = second || string(key) == "files2"
+		return nil
+	})
 	if err != nil {
 		return err
 	}
@@ -134,6 +139,9 @@ func (w *xmlWalk) entry(table, key string) error {
 	raw := w.data[from:w.InputOffset()]
 	if len(raw) > maxValue {
 		return fmt.Errorf("%s: %.100q has a value of %d bytes, more than %d", table, key, len(raw), maxValue)
+	}
+	if name == "true" || name == "false" { // as in most rules
+		return w.add(table, key, name == "true")
 	}
 	if err := uniqueKeys(raw); err != nil {
 		return fmt.Errorf("%s: %.100q: %w", table, key, err)
