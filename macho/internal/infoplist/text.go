@@ -24,7 +24,7 @@ func utf8Text(data []byte) ([]byte, error) {
 	}
 	switch name := declaredEncoding(data); {
 	case strings.EqualFold(name, "utf-8"), name == "":
-	case (strings.EqualFold(name, "us-ascii") || strings.EqualFold(name, "iso-8859-1")) && !slices.ContainsFunc(data, func(b byte) bool { return b >= utf8.RuneSelf }):
+	case strings.EqualFold(name, "us-ascii") && !slices.ContainsFunc(data, func(b byte) bool { return b >= utf8.RuneSelf }):
 	default:
 		return nil, errors.New("text of another encoding")
 	}
