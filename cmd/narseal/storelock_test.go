@@ -74,7 +74,7 @@ func TestStoreWaitsForNix(t *testing.T) {
 			}
 			writeFile(s.t, path, []byte("other"))
 			s.nix([]byte(path+"\n\n0\n"), "nix-store", "--register-validity", "--reregister")
-		}, "somebody has replaced it meanwhile", 1},
+		}, "somebody has replaced it by Nix meanwhile, trying again", 0},
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := newNixStore(t)

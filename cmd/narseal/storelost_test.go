@@ -83,3 +83,67 @@ func TestStoreOfAnotherUser(t *testing.T) {
 	s.want(0, "store", "repair")
 	s.clean("after")
 }
+
+// A path that Nix replaces while store repair works on it is looked at again, and not taken for one that somebody has changed
+// without Nix: a run through the daemon has no lock in common with others.
+func TestStoreReplacedMeanwhile(t *testing.T) {
+	s := newNixStore(t)
+	_, _, app, tool := s.fill()
+	_, repaired := rewritten(t, "lld-arm64")
+	bin, nix := t.TempDir(), s.tool("nix-store")
+	writeFile(t, bin+"/new", repaired)
+	// Nix puts the contents in place first, and registers them later.
+	writeFile(t, bin+"/nix-store", []byte(`#!/bin/sh
+if [ "$1 $2" = "--dump `+tool+`" ] && mkdir `+bin+`/once 2>/dev/null; then
+	cp `+bin+`/new `+bin+`/made && chmod 555 `+bin+`/made && mv -f `+bin+`/made `+tool+`
+	(sleep 0.3; `+nix+` --dump-db `+tool+` | sed 2,3d | `+nix+` --register-validity --reregister) >/dev/null 2>&1 &
+fi
+exec `+nix+` "$@"
+`))
+	if err := os.Chmod(bin+"/nix-store", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.set("PATH", bin+":"+s.get("PATH"))
+	out, stderr := s.want(0, "store", "repair", "-v")
+	if out != app+"\n" || !strings.Contains(stderr, tool+": somebody has replaced it by Nix meanwhile, trying again") {
+		t.Errorf("%s%s", out, stderr)
+	}
+	if _, err := os.Stat(bin + "/once"); err != nil {
+		t.Error(err)
+	}
+	s.clean("after")
+}
+
+// What a run has staged while the database had another name, as by a bind mount in a container, is not passed over in silence,
+// in whatever state directory it is.
+func TestStoreStateOfOtherName(t *testing.T) {
+	s := newNixStore(t)
+	_, _, _, tool := s.fill()
+	state, path := t.TempDir(), s.get("PATH")
+	s.set("PATH", unableNix(t, s.tool("nix-store"), "--repair-path|--restore")+":"+path)
+	s.want(1, "store", "repair", "--state", state, tool)
+	s.set("PATH", path)
+	staged, err := filepath.Glob(state + "/store-*")
+	if err != nil || len(staged) != 1 {
+		t.Fatalf("%q, %v", staged, err)
+	}
+	if err := os.Rename(staged[0], state+"/store-0123456789abcdef"); err != nil {
+		t.Fatal(err)
+	}
+	want := tool + ": perhaps its repair is not complete: " + state + "/store-0123456789abcdef has staged it"
+	for _, args := range [][]string{{"verify"}, {"repair", "--dry-run"}, {"repair", "--dry-run", "--state", state}, {"repair", "--state", state}} {
+		if _, _, stderr := s.narseal(append([]string{"store"}, args...)...); strings.Count(stderr, want) != 1 {
+			t.Errorf("%q: %s", args, stderr)
+		}
+	}
+	s.want(0, "store", "repair")
+	if _, stderr := s.want(0, "store", "verify"); !strings.Contains(stderr, want) {
+		t.Errorf("after another run: %s", stderr)
+	}
+	if err := os.RemoveAll(state + "/store-0123456789abcdef/" + filepath.Base(tool)); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr := s.want(0, "store", "repair", "--state", state); strings.Contains(stderr, "perhaps") {
+		t.Errorf("nothing is staged: %s", stderr)
+	}
+}

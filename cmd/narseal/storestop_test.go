@@ -74,7 +74,7 @@ func TestStoreStopped(t *testing.T) {
 func TestStoreCollected(t *testing.T) {
 	s := newNixStore(t)
 	_, _, app, tool := s.fill()
-	s.set("PATH", s.between("--dump", "case $2 in "+tool+") $nix --delete --ignore-liveness "+tool+" >/dev/null ;; esac")+":"+s.get("PATH"))
+	s.set("PATH", s.between("--dump-db", "case $2 in "+tool+") $nix --delete --ignore-liveness "+tool+" >/dev/null ;; esac")+":"+s.get("PATH"))
 	out, stderr := s.want(0, "store", "repair", "-v")
 	if out != app+"\n" || !strings.Contains(stderr, tool+": it disappeared during the run") || strings.Contains(stderr, "cannot be repaired") {
 		t.Errorf("%s%s", out, stderr)

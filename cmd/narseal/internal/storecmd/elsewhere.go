@@ -9,10 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/cmd/narseal/internal/report"
+	"narseal/nar/storepath"
 )
 
 // A run with --state leaves a note beside Nix's database, so that runs without it know where incomplete repairs are. A
@@ -44,7 +47,7 @@ func note(s *nixcli.Store, used string) error {
 	for _, dir := range append(slices.Clone(before), used) {
 		staged, err := waiting(dir, s)
 		unknown := err != nil && !errors.Is(err, fs.ErrNotExist)
-		if dir != "" && !isDefault(dir, s) && (dir == used || unknown || len(staged) > 0) && !slices.Contains(dirs, dir) {
+		if dir != "" && !isDefault(dir, s) && (dir == used || unknown || len(staged) > 0 || len(others(dir, s)) > 0) && !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
 		}
 	}
@@ -94,7 +97,13 @@ func incomplete(s *nixcli.Store, used string, warn func(error)) map[string]strin
 	if err != nil {
 		own = ""
 	}
-	for _, dir := range append(noted(s), own, filepath.Join(s.StateDir, "narseal")) {
+	dirs := append(noted(s), own, filepath.Join(s.StateDir, "narseal"))
+	for _, dir := range slices.Compact(slices.Sorted(slices.Values(append(dirs, used)))) {
+		if dir != "" {
+			warnOthers(dir, s, warn)
+		}
+	}
+	for _, dir := range dirs {
 		if dir == "" || dir == used || isDefault(dir, s) && isDefault(used, s) {
 			continue
 		}
@@ -102,7 +111,7 @@ func incomplete(s *nixcli.Store, used string, warn func(error)) map[string]strin
 		if dir != own && isDefault(dir, s) {
 			command = "sudo env NIX_REMOTE= " + command
 		} else if dir != own {
-			command += " --state " + dir
+			command += " --state " + report.Quote(dir)
 		}
 		staged, err := waiting(dir, s)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -113,6 +122,35 @@ func incomplete(s *nixcli.Store, used string, warn func(error)) map[string]strin
 		}
 	}
 	return commands
+}
+
+// others returns the staging directories of other stores in a state directory that have staged a path which this store has,
+// too, and that path. It may be the same store, whose database had another name during that run, as in a container.
+func others(dir string, s *nixcli.Store) map[string]string {
+	found := map[string]string{}
+	own := stagingDir(dir, s)
+	stores, _ := os.ReadDir(dir)
+	for _, store := range stores {
+		other := filepath.Join(dir, store.Name())
+		if !strings.HasPrefix(store.Name(), "store-") || other == own {
+			continue
+		}
+		list, _ := os.ReadDir(other)
+		for _, e := range list {
+			if base := e.Name(); e.IsDir() && storepath.CheckBaseName(base) == nil && !s.IsGone(base) {
+				found[other] = base
+				break
+			}
+		}
+	}
+	return found
+}
+
+func warnOthers(dir string, s *nixcli.Store, warn func(error)) {
+	for other, base := range others(dir, s) {
+		warn(fmt.Errorf("%s: perhaps its repair is not complete: %s has staged it for a store with another database. If that is "+
+			"this one, narseal store repair finishes it with the NIX_STATE_DIR of that run", s.Path(base), other))
+	}
 }
 
 // incompleteError is the error of a path that another run, which is at work or was killed, has not completed.

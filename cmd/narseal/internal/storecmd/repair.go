@@ -118,9 +118,9 @@ func (r *repairRun) work(ctx context.Context) error {
 			return err
 		}
 	}
-	paths := newPathList(r.options.Spill(r.Env).Open)
-	defer paths.close()
-	if err := r.options.list(ctx, r.store, r.fail, paths.add); err != nil {
+	paths := nixcli.NewPathList(r.options.Spill(r.Env).Open)
+	defer paths.Close()
+	if err := r.options.list(ctx, r.store, r.fail, paths.Add); err != nil {
 		return err
 	}
 	return r.each(ctx, paths, r.path, r.done)
@@ -200,7 +200,9 @@ func (r *repairRun) done(f *pathFound) (err error) {
 		case s.Status == macho.StatusRepaired:
 			repaired++
 		case !s.Status.OK():
-			r.left[s.Status]++
+			if f.status != failed { // which has another reason
+				r.left[s.Status]++
+			}
 			name := report.Item{StorePath: path, OnDisk: true, Signature: *s}
 			r.WarnInvalid(name.Name(), &s.Slice)
 		}

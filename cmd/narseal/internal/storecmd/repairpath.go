@@ -16,8 +16,43 @@ import (
 	"narseal/nar"
 )
 
-// path scans a path, and repairs it if necessary.
+// path scans a path, and repairs it if necessary. If another Nix has replaced the path meanwhile, it starts again.
 func (r *repairRun) path(ctx context.Context, p *nixcli.Path) *pathFound {
+	for tries := 0; ; tries++ {
+		f := r.tryPath(ctx, p)
+		now := r.replaced(ctx, f)
+		if now == nil || tries >= maxReplaced {
+			return f
+		}
+		r.Terminal.Infof("%s: somebody has replaced it by Nix meanwhile, trying again", r.store.Path(p.Base))
+		r.Terminal.Progress().Add(-max(p.NarSize, f.tally.Size))
+		f.drop(r.budget)
+		p = now
+	}
+}
+
+// maxReplaced is how often a run starts again with a path.
+const maxReplaced = 3
+
+// replaced returns what Nix's database has of a failed path, if that has changed since f.Path was read. It waits a while if
+// a Nix may be replacing the path: the new contents are there before they are registered.
+func (r *repairRun) replaced(ctx context.Context, f *pathFound) *nixcli.Path {
+	for tries := 0; f.status == failed && !f.staged; tries++ {
+		now, err := r.store.Info(ctx, f.Base)
+		if err != nil || len(now) != 1 {
+			return nil
+		}
+		if now[0].NarHash != f.NarHash {
+			return &now[0]
+		}
+		if !r.settle(ctx, f, tries) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (r *repairRun) tryPath(ctx context.Context, p *nixcli.Path) *pathFound {
 	if r.waiting[p.Base] {
 		return &pathFound{Path: *p, status: changed, warnings: []string{"an earlier run has not completed its repair; a run without --dry-run would"}}
 	}
@@ -109,6 +144,7 @@ func (r *repairRun) repair(ctx context.Context, f *pathFound) error {
 	}
 	f.warnings = r.losses(ctx, f.Base)
 	if err := r.apply(ctx, g); err != nil {
+		f.staged = true
 		return err
 	}
 	f.status, f.newHash = changed, report.SRI([sha256.Size]byte(out.Sum(nil)))

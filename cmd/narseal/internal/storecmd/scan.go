@@ -68,6 +68,7 @@ type pathFound struct {
 	more       int     // errors
 	warnings   []string
 	newHash    string // of a path that changed or would change
+	staged     bool   // it failed after its replacement was staged
 }
 
 // Statuses of paths.
@@ -124,10 +125,10 @@ func (f *pathFound) disappear(b *report.Budget) {
 }
 
 // each calls work for every path, on several goroutines, and then done with the results, in the order of the paths.
-func (r *run) each(ctx context.Context, paths *pathList, work func(context.Context, *nixcli.Path) *pathFound, done func(*pathFound) error) error {
+func (r *run) each(ctx context.Context, paths *nixcli.PathList, work func(context.Context, *nixcli.Path) *pathFound, done func(*pathFound) error) error {
 	p := r.Terminal.Progress()
-	p.BeginItems(int64(paths.count), max(paths.bytes, 1))
-	r.jobs = max(1, r.options.Jobs/max(1, paths.count))
+	p.BeginItems(int64(paths.Len()), max(paths.Bytes(), 1))
+	r.jobs = max(1, r.options.Jobs/max(1, paths.Len()))
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -137,7 +138,7 @@ func (r *run) each(ctx context.Context, paths *pathList, work func(context.Conte
 	var unread error
 	go func() {
 		defer close(order)
-		unread = paths.each(func(path *nixcli.Path) error {
+		unread = paths.Each(func(path *nixcli.Path) error {
 			found := make(chan *pathFound, 1)
 			select {
 			case order <- found:
@@ -192,11 +193,11 @@ func (r *run) look(ctx context.Context, p *nixcli.Path) *pathFound {
 	shown := r.store.Path(p.Base)
 	r.Terminal.Progress().At(&shown)
 	f := &pathFound{Path: *p, status: verified}
-	var size archiveSize
+	var size scan.ArchiveSize
 	// A store path may be a symlink, usually to another store path, which is checked on its own.
 	if target, err := os.Readlink(real); err == nil {
 		f.tally.AddFile(fs.ModeSymlink, 0, nil)
-		size.bytes = longWordSize + symlinkSize(target)
+		size = scan.SymlinkArchive(target)
 	} else {
 		r.lookInto(ctx, f, real, &size)
 	}
@@ -213,14 +214,14 @@ func (r *run) look(ctx context.Context, p *nixcli.Path) *pathFound {
 }
 
 // lookInto scans a file or a directory.
-func (r *run) lookInto(ctx context.Context, f *pathFound, real string, size *archiveSize) {
+func (r *run) lookInto(ctx context.Context, f *pathFound, real string, size *scan.ArchiveSize) {
 	progress := r.Terminal.Progress()
 	s := &scan.Scanner{
 		Jobs: r.jobs, Bundles: r.bundles,
 		Examine: scan.Verifier(r.locate), ReadOnly: true, Unsigned: r.unsigned != report.UnsignedIgnore,
 		Found: func(res *scan.Result) {
 			f.tally.AddFile(res.Type, res.Size, res.Report)
-			if err := size.add(res); err != nil {
+			if err := size.Add(res); err != nil {
 				f.fail(err)
 			}
 			progress.Add(res.Size)
@@ -239,27 +240,12 @@ func (r *run) lookInto(ctx context.Context, f *pathFound, real string, size *arc
 func (r *run) inner(path nar.Path, root string) nar.Path {
 	text := strings.TrimPrefix(path.String(), root)
 	if r.caseHack {
-		text = withoutCaseHack(text)
+		text = scan.WithoutCaseHack(text)
 	}
 	if text == "" {
 		text = "/"
 	}
 	return nar.NewPath(text)
-}
-
-// caseHackSuffix is the suffix that Nix on macOS adds, with a number, to names that differ from others only by case
-// (caseHackSuffix in Nix's src/libutil/archive.cc).
-const caseHackSuffix = "~nix~case~hack~"
-
-func withoutCaseHack(path string) string {
-	if !strings.Contains(path, caseHackSuffix) {
-		return path
-	}
-	names := strings.Split(path, "/")
-	for i, name := range names {
-		names[i], _, _ = strings.Cut(name, caseHackSuffix)
-	}
-	return strings.Join(names, "/")
 }
 
 // fail reports an error.

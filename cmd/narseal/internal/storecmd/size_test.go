@@ -13,7 +13,10 @@ import (
 	"narseal/cmd/narseal/internal/nixcli"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/terminal"
+	"narseal/filter"
+	"narseal/macho"
 	"narseal/macho/bundle"
+	"narseal/nar"
 	"narseal/nar/nartest"
 )
 
@@ -131,5 +134,43 @@ func TestSettle(t *testing.T) {
 	r.pauses = 0
 	if f := r.scan(ctx, p); f.status != failed || r.pauses > 1 {
 		t.Errorf("after the run was stopped: %s, %d pauses", f.status, r.pauses)
+	}
+}
+
+// What fails because the run is stopped is not reported, and neither are signatures of a path that disappeared.
+func TestStoppedAndGone(t *testing.T) {
+	r := newSizeRun(t.TempDir())
+	r.options = &Options{Jobs: 2}
+	paths := nixcli.NewPathList(nil)
+	defer paths.Close()
+	for i := range 20 {
+		p := nixcli.Path{Base: base, NarSize: int64(i)}
+		if err := paths.Add(&p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var reported []*pathFound
+	err := r.each(ctx, paths, func(ctx context.Context, p *nixcli.Path) *pathFound {
+		f := &pathFound{Path: *p, status: unchanged}
+		if p.NarSize >= 5 {
+			cancel()
+			<-ctx.Done()
+			f.status, f.errs = failed, []error{ctx.Err()}
+		}
+		return f
+	}, func(f *pathFound) error {
+		reported = append(reported, f)
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) || len(reported) != 5 {
+		t.Errorf("%d paths are reported, want 5; %v", len(reported), err)
+	}
+
+	f := &pathFound{status: verified}
+	r.add(f, filter.Signature{Path: nar.NewPath("/x"), Slice: macho.Slice{Status: macho.StatusStale}})
+	f.disappear(r.budget)
+	if r.total.Sum(&f.tally); f.status != gone || r.total.Invalid != 0 || len(f.signatures) > 0 {
+		t.Errorf("a path that disappeared: %+v", f)
 	}
 }

@@ -70,7 +70,7 @@ func (st *staging) load(base string) (*staged, error) {
 		}
 		info, err := d.Info()
 		if err == nil {
-			err = st.owners.checkFile(info)
+			err = st.owners.CheckFile(info)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", filepath.Join(st.dir, name), err)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/cmd/narseal/internal/ownership"
 	"narseal/nar/storepath"
 )
 
@@ -28,7 +29,7 @@ type staging struct {
 	dir    string // its name, without symlinks
 	root   *os.Root
 	lock   *os.File
-	owners owners
+	owners ownership.Owners
 }
 
 // userState returns the state directory of a user who cannot write beside Nix's database.
@@ -90,8 +91,8 @@ func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func(
 
 // makeStaging creates the directories, and opens the last one and its lock.
 func makeStaging(dir string, s *nixcli.Store) (*staging, error) {
-	o := newOwners()
-	real, err := o.secureDir(dir)
+	o := ownership.Own()
+	real, err := o.MakeDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func makeStaging(dir string, s *nixcli.Store) (*staging, error) {
 	if err := os.Mkdir(st.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	if err := o.checkDir(st.dir, false); err != nil {
+	if err := o.CheckDir(st.dir, false); err != nil {
 		return nil, err
 	}
 	if st.root, err = os.OpenRoot(st.dir); err != nil {

@@ -30,8 +30,8 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 		r.fail(err)
 		list.Fail(err)
 	}
-	paths := newPathList(o.Spill(e).Open)
-	defer paths.close()
+	paths := nixcli.NewPathList(o.Spill(e).Open)
+	defer paths.Close()
 	if err := o.listComplete(ctx, r, paths, fail); err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (r *run) print(list report.List, f *pathFound) {
 
 // listComplete lists the paths to verify. It leaves out and reports those that do not exist on disk, and those whose repair by
 // store repair is not complete.
-func (o *VerifyOptions) listComplete(ctx context.Context, r *run, paths *pathList, fail func(error)) error {
+func (o *VerifyOptions) listComplete(ctx context.Context, r *run, paths *nixcli.PathList, fail func(error)) error {
 	staged := incomplete(r.store, "", func(err error) { r.Terminal.Warnf("%v", err) })
 	valid := 0
 	err := o.list(ctx, r.store, fail, func(p *nixcli.Path) error {
@@ -106,7 +106,7 @@ func (o *VerifyOptions) listComplete(ctx context.Context, r *run, paths *pathLis
 		case r.store.IsGone(p.Base):
 			fail(missing(r.store, p.Base))
 		default:
-			return paths.add(p)
+			return paths.Add(p)
 		}
 		return nil
 	})
@@ -120,16 +120,16 @@ func (o *VerifyOptions) listComplete(ctx context.Context, r *run, paths *pathLis
 const maxGrants = 64
 
 // policy returns the rights for verifying these paths. The reports are already open.
-func (o *VerifyOptions) policy(s *nixcli.Store, paths *pathList) (sandbox.Policy, error) {
+func (o *VerifyOptions) policy(s *nixcli.Store, paths *nixcli.PathList) (sandbox.Policy, error) {
 	p := sandbox.Policy{Read: []string{s.RealDir}, Finish: []string{o.HTML, o.Report}, Temp: os.TempDir()}
 	if o.List.Format == "github" {
 		p.Append = []string{o.List.Summary}
 	}
-	if paths.count > maxGrants {
+	if paths.Len() > maxGrants {
 		return p, nil
 	}
 	p.Read = nil
-	return p, paths.each(func(path *nixcli.Path) error {
+	return p, paths.Each(func(path *nixcli.Path) error {
 		p.Read = append(p.Read, s.Real(path.Base))
 		return nil
 	})

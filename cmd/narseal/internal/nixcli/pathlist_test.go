@@ -1,4 +1,4 @@
-package storecmd
+package nixcli
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"testing"
 
-	"narseal/cmd/narseal/internal/nixcli"
 	"narseal/filter/spill"
 )
 
@@ -18,29 +17,29 @@ func openTemp(t *testing.T) func() (spill.File, error) {
 	return func() (spill.File, error) { return os.CreateTemp(dir, "") }
 }
 
-func testPath(i int) nixcli.Path {
-	return nixcli.Path{Base: fmt.Sprintf("%032d-package", i), NarHash: [32]byte{byte(i), byte(i >> 8), 31: 1}, NarSize: int64(i) << 20}
+func testPath(i int) Path {
+	return Path{Base: fmt.Sprintf("%032d-package", i), NarHash: [32]byte{byte(i), byte(i >> 8), 31: 1}, NarSize: int64(i) << 20}
 }
 
 // A list gives back what was added, several times, whether it is in memory or in a file.
 func TestPathList(t *testing.T) {
 	for _, n := range []int{0, 1, 1000, 100_000} {
-		l := newPathList(openTemp(t))
+		l := NewPathList(openTemp(t))
 		for i := range n {
 			p := testPath(i)
-			if err := l.add(&p); err != nil {
+			if err := l.Add(&p); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for range 2 {
 			i := 0
-			if err := l.each(func(p *nixcli.Path) error {
+			if err := l.Each(func(p *Path) error {
 				if want := testPath(i); p.Base != want.Base || p.NarHash != want.NarHash || p.NarSize != want.NarSize {
 					t.Fatalf("%d: %+v, want %+v", i, p, want)
 				}
 				i++
 				return nil
-			}); err != nil || i != n || l.count != n {
+			}); err != nil || i != n || l.Len() != n {
 				t.Fatalf("%d of %d: %v", i, n, err)
 			}
 		}
@@ -48,17 +47,17 @@ func TestPathList(t *testing.T) {
 			t.Errorf("%d bytes are in memory", l.records.Memory())
 		}
 		stop := errors.New("stop")
-		if err := l.each(func(*nixcli.Path) error { return stop }); n > 0 && err != stop {
+		if err := l.Each(func(*Path) error { return stop }); n > 0 && err != stop {
 			t.Error(err)
 		}
-		l.close()
+		l.Close()
 	}
 	full := errors.New("no space left")
-	l := newPathList(func() (spill.File, error) { return nil, full })
+	l := NewPathList(func() (spill.File, error) { return nil, full })
 	var err error
 	for i := 0; i < 100_000 && err == nil; i++ {
 		p := testPath(i)
-		err = l.add(&p)
+		err = l.Add(&p)
 	}
 	if !errors.Is(err, full) {
 		t.Errorf("without a file: %v", err)
@@ -78,19 +77,18 @@ exec awk 'BEGIN { for (i = 0; i < %d; i++) {
 	}
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	t.Setenv("NIX_REMOTE", "local")
-	o := &Options{}
-	s, err := nixcli.Open(context.Background(), nixcli.Options{Environ: os.Environ()})
+	s, err := Open(context.Background(), Options{Environ: os.Environ()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newPathList(openTemp(t))
-	defer l.close()
+	l := NewPathList(openTemp(t))
+	defer l.Close()
 	before := heap()
-	if err := o.list(context.Background(), s, func(err error) { t.Error(err) }, l.add); err != nil {
+	if err := s.All(context.Background(), l.Add); err != nil {
 		t.Fatal(err)
 	}
-	if grown := heap() - before; l.count != n || grown > 2*listMemory {
-		t.Errorf("%d of %d paths take %d bytes of memory, want at most %d", l.count, n, grown, 2*listMemory)
+	if grown := heap() - before; l.Len() != n || grown > 2*listMemory {
+		t.Errorf("%d of %d paths take %d bytes of memory, want at most %d", l.Len(), n, grown, 2*listMemory)
 	}
 }
 

@@ -1,4 +1,4 @@
-package storecmd
+package nixcli
 
 import (
 	"bufio"
@@ -7,18 +7,17 @@ import (
 	"fmt"
 	"io"
 
-	"narseal/cmd/narseal/internal/nixcli"
 	"narseal/filter/spill"
 	"narseal/nar/storepath"
 )
 
-// A pathList has the paths of a run, in the order in which they were added, without their references and derivers. It is read
+// A PathList has the paths of a run, in the order in which they were added, without their references and derivers. It is read
 // when Nix is no longer needed, or changes the database. A large one is in a temporary file: its memory is bounded.
-type pathList struct {
+type PathList struct {
 	records *spill.Buffer
 	batch   []byte // records to be added
 	count   int
-	bytes   int64 // of all archives
+	bytes   int64
 }
 
 const (
@@ -27,15 +26,22 @@ const (
 	batchSize  = 64 << 10
 )
 
-// newPathList returns an empty list. open opens a file for a large one.
-func newPathList(open func() (spill.File, error)) *pathList {
-	return &pathList{records: spill.NewBuffer(spill.Options{Memory: listMemory, Open: open})}
+// NewPathList returns an empty list. open opens a file for a large one.
+func NewPathList(open func() (spill.File, error)) *PathList {
+	return &PathList{records: spill.NewBuffer(spill.Options{Memory: listMemory, Open: open})}
 }
 
-func (l *pathList) close() { l.records.Close() }
+// Close frees what the list keeps.
+func (l *PathList) Close() { l.records.Close() }
 
-// add adds a path.
-func (l *pathList) add(p *nixcli.Path) error {
+// Len returns the number of paths.
+func (l *PathList) Len() int { return l.count }
+
+// Bytes returns the size of all their archives.
+func (l *PathList) Bytes() int64 { return l.bytes }
+
+// Add adds a path.
+func (l *PathList) Add(p *Path) error {
 	l.batch = binary.AppendUvarint(l.batch, uint64(len(p.Base)))
 	l.batch = append(l.batch, p.Base...)
 	l.batch = append(l.batch, p.NarHash[:]...)
@@ -48,14 +54,14 @@ func (l *pathList) add(p *nixcli.Path) error {
 	return l.flush()
 }
 
-func (l *pathList) flush() error {
+func (l *PathList) flush() error {
 	err := l.records.Append(l.batch, listMemory)
 	l.batch = l.batch[:0]
 	return err
 }
 
-// each calls f for every path, until f returns an error.
-func (l *pathList) each(f func(*nixcli.Path) error) error {
+// Each calls f for every path, until f returns an error.
+func (l *PathList) Each(f func(*Path) error) error {
 	if err := l.flush(); err != nil {
 		return err
 	}
@@ -75,7 +81,7 @@ func (l *pathList) each(f func(*nixcli.Path) error) error {
 	return nil
 }
 
-func readPath(r *bufio.Reader) (*nixcli.Path, error) {
+func readPath(r *bufio.Reader) (*Path, error) {
 	n, err := binary.ReadUvarint(r)
 	if err != nil {
 		return nil, err
@@ -87,7 +93,7 @@ func readPath(r *bufio.Reader) (*nixcli.Path, error) {
 	if _, err := io.ReadFull(r, base); err != nil {
 		return nil, err
 	}
-	p := &nixcli.Path{Base: string(base)}
+	p := &Path{Base: string(base)}
 	if _, err := io.ReadFull(r, p.NarHash[:]); err != nil {
 		return nil, err
 	}

@@ -1,4 +1,5 @@
-package storecmd
+// Package ownership checks who can change or replace a directory and what is in it.
+package ownership
 
 import (
 	"errors"
@@ -14,15 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// owners are the users who may own what becomes contents of a store: the user of this process, and root.
-type owners []uint32
+// Owners are the users who may own what a program relies on.
+type Owners []uint32
 
-func newOwners() owners { return owners{uint32(os.Geteuid()), 0} }
+// Own returns the user of this process, and root.
+func Own() Owners { return Owners{uint32(os.Geteuid()), 0} }
 
-// secureDir makes a directory and those around it, as far as they are missing, and returns its name without symlinks. It
-// returns an error if a user who is no owner can replace the directory, or one around it, now or later: what sshd calls
-// strict modes. The check goes from the root down: below a directory that is secure, no name changes.
-func (o owners) secureDir(dir string) (string, error) {
+// MakeDir creates a directory and its missing parents, and returns its name without symlinks. It returns an error if any
+// other user can replace the directory or one around it, now or later, as sshd does with StrictModes. It checks from the
+// root down: in a directory that passed, no other user can change a name.
+func (o Owners) MakeDir(dir string) (string, error) {
 	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
 		return "", fmt.Errorf("%s: %w", dir, errNoDir)
 	}
@@ -36,12 +38,12 @@ func (o owners) secureDir(dir string) (string, error) {
 	}
 	around = append(around, "/")
 	for _, at := range slices.Backward(around) {
-		if err := o.checkDir(at, true); err != nil {
+		if err := o.CheckDir(at, true); err != nil {
 			return "", err
 		}
 	}
 	// What is there is the directory itself, unless some are missing.
-	if err := o.checkDir(real, len(missing) > 0); err != nil {
+	if err := o.CheckDir(real, len(missing) > 0); err != nil {
 		return "", err
 	}
 	for i, name := range missing {
@@ -49,7 +51,7 @@ func (o owners) secureDir(dir string) (string, error) {
 		if err := os.Mkdir(real, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return "", err
 		}
-		if err := o.checkDir(real, i < len(missing)-1); err != nil {
+		if err := o.CheckDir(real, i < len(missing)-1); err != nil {
 			return "", err
 		}
 	}
@@ -76,9 +78,9 @@ func resolve(path string) (real string, missing []string, err error) {
 	}
 }
 
-// checkDir returns an error if others can replace what is in a directory. A directory around the one that counts may have
-// the sticky bit instead, with which nobody replaces what belongs to somebody else.
-func (o owners) checkDir(dir string, around bool) error {
+// CheckDir returns an error if other users can change the names in a directory. A directory around the one that counts may
+// have the sticky bit instead, with which no user can replace the files of another one, or a private group.
+func (o Owners) CheckDir(dir string, around bool) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
 		return err
@@ -98,15 +100,15 @@ func (o owners) checkDir(dir string, around bool) error {
 }
 
 // checkOwner returns an error if a file or directory belongs to a user who is no owner.
-func (o owners) checkOwner(info fs.FileInfo) error {
+func (o Owners) checkOwner(info fs.FileInfo) error {
 	if uid, _ := ownerOf(info); !slices.Contains(o, uid) {
 		return fmt.Errorf("it belongs to user %d, want %d: another user must not own what is staged, nor a directory around it", uid, o[0])
 	}
 	return nil
 }
 
-// checkFile returns an error unless a file is a regular one or a directory that only owners can write.
-func (o owners) checkFile(info fs.FileInfo) error {
+// CheckFile returns an error unless a file is a regular one or a directory that only owners can write.
+func (o Owners) CheckFile(info fs.FileInfo) error {
 	if !info.IsDir() && !info.Mode().IsRegular() {
 		return fmt.Errorf("its mode is %v, want a file or directory", info.Mode())
 	}
