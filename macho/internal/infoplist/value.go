@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"regexp"
+	"slices"
 	"sync"
 	"unicode/utf8"
 )
@@ -23,45 +24,42 @@ func lazily(expression string) func() *regexp.Regexp {
 
 // leaf reads the rest of a value that is no container.
 func (x *reader) leaf(element string, empty bool) error {
-	ok := true
 	switch element {
-	case "string", "key":
-		if empty {
-			return nil
-		}
-		if err := x.string(); err != nil {
-			return err
-		}
-	case "true", "false":
-		if empty {
-			return nil
-		}
 	case "dict", "array": // empty
 		return nil
-	default:
-		length := bytes.IndexByte(x.text[x.at:], '<')
-		if length < 0 || empty {
-			return x.problem("an empty <%s>", element)
+	case "string", "key", "true", "false":
+		if empty {
+			return nil
 		}
-		raw := x.text[x.at : x.at+length]
-		switch element {
-		case "data":
-			for _, b := range raw {
-				ok = ok && b < utf8.RuneSelf
+		if element == "string" || element == "key" {
+			if err := x.string(); err != nil {
+				return err
 			}
-		case "date":
-			ok = len(raw) <= maxNumber && date().Match(raw)
-		case "real":
-			ok = len(raw) <= maxNumber && realNumber().Match(raw)
-		case "integer":
-			ok = IsInteger(raw)
 		}
-		x.at += length
+		return x.close(element)
 	}
-	if !ok {
-		return x.problem("it ends an unusual <%s>", element)
+	length := bytes.IndexByte(x.text[x.at:], '<')
+	if length < 0 || empty {
+		return x.problem("an empty <%s>", element)
 	}
+	if raw := x.text[x.at : x.at+length]; !isValue(element, raw) {
+		return x.problem("<%s> has the text %.20q", element, raw)
+	}
+	x.at += length
 	return x.close(element)
+}
+
+// isValue reports whether a value may have a text.
+func isValue(element string, raw []byte) bool {
+	switch element {
+	case "data": // CoreFoundation skips what is not base64
+		return !slices.ContainsFunc(raw, func(b byte) bool { return b >= utf8.RuneSelf })
+	case "date":
+		return len(raw) <= maxNumber && date().Match(raw)
+	case "real":
+		return len(raw) <= maxNumber && realNumber().Match(raw)
+	}
+	return IsInteger(raw)
 }
 
 // string reads text up to an end tag.
@@ -79,7 +77,7 @@ func (x *reader) string() error {
 			}
 			_, n := reference(raw[i:])
 			if n == 0 {
-				return x.problem("it begins text with an unusual reference to a character")
+				return x.problem("text with the unusual reference %.20q to a character", raw[i:])
 			}
 			raw = raw[i+n:]
 		}
