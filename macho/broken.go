@@ -1,40 +1,62 @@
 package macho
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
-// markBroken sets the status of slices that the table of a fat image describes wrongly, if that matters for its
-// signatures: because the image has one, or because the slice would need one. The kernel refuses the whole file
-// (fatfile_validate_fatarches in bsd/kern/mach_fat.c of xnu), or the slice if it is the one for its processor.
+// markBroken sets the status of slices of a fat image that its table describes wrongly, or whose load commands are
+// malformed, if that matters for its signatures: because the image has one, or because the slice would need one. The kernel
+// refuses the whole file (fatfile_validate_fatarches in bsd/kern/mach_fat.c of xnu), or the slice if it is the one for its
+// processor (parse_machfile in bsd/kern/mach_loader.c).
 func markBroken(all []*slice, out []Slice) {
-	signed := slices.ContainsFunc(all, (*slice).signed) || isCut(all) // may have been
+	cut := isCut(all)
+	signed := slices.ContainsFunc(all, (*slice).signed) || cut // may have been
 	code := slices.ContainsFunc(all, func(s *slice) bool { return s.commands.loadable() })
 	for i, s := range all {
 		if out[i].Status != StatusUnsigned || !signed && s.cpu[0] != cpuARM64 {
 			continue
 		}
-		switch {
+		switch c := &s.commands; {
 		case s.fault != "":
 			out[i].Status, out[i].Reason = StatusMalformed, s.fault
+		case cut && s.size < shortHeader:
+			out[i].Status, out[i].Reason = StatusMalformed, s.shortFault()
+		case s.inTable && c.loadable() && c.fault != "":
+			out[i].Status, out[i].Reason = StatusMalformed, c.fault
 		case code && !s.thin && !s.archive:
 			out[i].Status, out[i].Reason = StatusMalformed, "the slice is not a Mach-O image"
-		case s.inTable && s.thin && s.commands.fault != "" && s.commands.maybeLoadable():
-			// The record ends too early, or the slice is damaged: it cannot be loaded, and may have had a signature.
-			out[i].Status, out[i].Reason = StatusMalformed, s.commands.fault
 		}
 	}
 }
 
-// isCut reports whether a file is the start of a fat image of programs or libraries whose slices are all gone. One of them is
-// for a processor of Macs.
+// isCut reports whether a file is the start of a fat image whose slices are all gone: none is an image or a library, and
+// a record for a processor of Macs describes bytes that are not there, or too few for an image.
 func isCut(all []*slice) bool {
-	mac := false
+	gone := false
 	for _, s := range all {
-		if s.thin || s.archive || s.fault == "" {
+		if s.thin || s.archive {
 			return false
 		}
-		mac = mac || s.cpu[0] == cpuARM64 || s.cpu[0] == cpuX8664
+		isMac := s.cpu[0] == cpuARM64 || s.cpu[0] == cpuX8664
+		gone = gone || isMac && s.inTable && (s.fault != "" || s.size < shortHeader)
 	}
-	return mac
+	return gone
+}
+
+// markShort sets the fault of a slice in a fat image whose header and load commands do not fit into it: the table describes
+// it wrongly. The kernel refuses such a slice.
+func (s *slice) markShort() {
+	if s.inTable && s.fault == "" && s.commands.end > s.size {
+		s.fault = s.shortFault()
+	}
+}
+
+func (s *slice) shortFault() string {
+	if s.commands.end > shortHeader {
+		return fmt.Sprintf("slice at %d has %d bytes, but its load commands end at %d", s.off, s.size, s.commands.end)
+	}
+	return fmt.Sprintf("slice at %d has %d bytes, fewer than a Mach-O header", s.off, s.size)
 }
 
 // recordDiffers reports whether the record of a slice in a fat table names another architecture than its header. The

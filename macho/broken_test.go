@@ -95,3 +95,94 @@ func TestBrokenTable(t *testing.T) {
 		}
 	}
 }
+
+// A fat image that was cut anywhere is malformed, if its table still names an architecture of Macs.
+func TestCutFatImage(t *testing.T) {
+	architectures := map[string]uint32{"i386": 7, "x86_64": 0x01000007, "armv7": 12, "arm64": 0x0100000c, "arm64_32": 0x0200000c, "ppc": 18}
+	for _, names := range []string{"i386 arm64", "armv7 arm64", "i386 x86_64 arm64", "x86_64 arm64_32", "i386 x86_64", "ppc x86_64 i386", "arm64"} {
+		for _, fat64 := range []bool{false, true} {
+			var all []machotest.Slice
+			for _, name := range strings.Fields(names) {
+				data, _ := machotest.Image{CPU: architectures[name], Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+				all = append(all, machotest.Slice{CPU: architectures[name], Data: data})
+			}
+			whole := machotest.Fat(fat64, false, all...)
+			record := 20
+			if fat64 {
+				record = 32
+			}
+			mac := 1 // records up to the first for a processor of Macs
+			for all[mac-1].CPU != architectures["x86_64"] && all[mac-1].CPU != architectures["arm64"] {
+				mac++
+			}
+			for n := 8; n < len(whole); n++ {
+				if n > 300 {
+					n = min(n+1000, len(whole)-1)
+				}
+				if got := mustVerify(t, macho.Bytes(whole[:n])); got.OK() != (n < 8+mac*record) {
+					t.Fatalf("fat64 %v, %s, cut at %d of %d: %+v", fat64, names, n, len(whole), got.Slices)
+				}
+			}
+		}
+	}
+	for name, data := range map[string][]byte{
+		"a static library":   machotest.Fat(false, false, machotest.Slice{CPU: 7, Data: []byte("!<arch>\n")}),
+		"no Mac's processor": machotest.Fat(false, false, machotest.Slice{CPU: 12, Data: []byte("x")})[:30],
+	} {
+		if s := mustVerify(t, macho.Bytes(data)).Slices; len(s) != 0 {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+// The kernel refuses a slice whose load commands end past it, even if the file has their bytes (parse_machfile), and one
+// with malformed load commands. A program without a signature, for a processor that needs none, is of no interest.
+func TestShortRecord(t *testing.T) {
+	const x8664, arm64 = 0x01000007, 0x0100000c
+	build := func(cpu, sub uint32) []byte {
+		data, _ := machotest.Image{CPU: cpu, Sub: sub, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+		return data
+	}
+	intel, arm := build(x8664, 3), build(arm64, 0)
+	end := 32 + int(binary.LittleEndian.Uint32(arm[20:])) // of the load commands
+	for _, fat64 := range []bool{false, true} {
+		for short := range 2 {
+			for size := range end {
+				whole := machotest.Fat(fat64, false, machotest.Slice{CPU: x8664, Sub: 3, Data: intel}, machotest.Slice{CPU: arm64, Data: arm})
+				alone := machotest.Fat(fat64, false, []machotest.Slice{{CPU: x8664, Sub: 3, Data: intel}, {CPU: arm64, Data: arm}}[short])
+				for _, data := range [][]byte{whole, alone} {
+					record := short
+					if len(data) == len(alone) {
+						record = 0
+					}
+					if fat64 {
+						binary.BigEndian.PutUint64(data[8+32*record+16:], uint64(size))
+					} else {
+						binary.BigEndian.PutUint32(data[8+20*record+12:], uint32(size))
+					}
+					s := mustVerify(t, macho.Bytes(data)).Slices
+					if len(s) <= record || s[record].Status != macho.StatusMalformed {
+						t.Fatalf("fat64 %v, slice %d has %d bytes: %+v", fat64, record, size, s)
+					}
+					if v, _ := probe(t, data); v == macho.Unsigned && len(macho.UnsignedSlices(data, int64(len(data)))) == 0 {
+						t.Fatalf("fat64 %v, slice %d has %d bytes: it is not looked at", fat64, record, size)
+					}
+				}
+			}
+		}
+	}
+	bare := machotest.Unsigned(intel)
+	binary.LittleEndian.PutUint32(bare[32+4:], 4) // cmdsize
+	for _, c := range []struct{ data, want string }{
+		{string(machotest.Fat(false, false, machotest.Slice{CPU: x8664, Sub: 3, Data: bare}, machotest.Slice{CPU: arm64, Data: arm})), "malformed valid"},
+		{string(machotest.Fat(false, false, machotest.Slice{CPU: x8664, Sub: 3, Data: bare})), "unsigned"},
+	} {
+		var got []string
+		for _, s := range mustVerify(t, macho.Bytes(c.data)).Slices {
+			got = append(got, string(s.Status))
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("malformed load commands: %q, want %q", got, c.want)
+		}
+	}
+}

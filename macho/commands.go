@@ -51,9 +51,10 @@ func (s *slice) parseHeader(src source, quick bool) error {
 		s.archive = string(head) == "!<ar"
 		return nil
 	}
-	head, err = s.at(src, 0, 28)
+	head, err = s.at(src, 0, shortHeader)
 	if errors.Is(err, errOutside) {
-		c.fault = "the file ends within the Mach-O header"
+		c.fault, c.end = "the file ends within the Mach-O header", shortHeader
+		s.markShort()
 		return nil
 	}
 	if err != nil {
@@ -72,7 +73,7 @@ func (s *slice) parseHeader(src source, quick bool) error {
 		c.segments = &segments{pointer: pointer}
 	}
 	c.end = pos + int64(sizeofcmds)
-	if c.end > s.size {
+	if s.markShort(); c.end > s.size {
 		c.fault = fmt.Sprintf("load commands end at %d, the slice at %d", c.end, s.size)
 		c.end = max(s.size, pos)
 	}
@@ -199,9 +200,6 @@ func (c *commands) loadable() bool {
 	}
 	return false
 }
-
-// maybeLoadable is loadable for a header that may be incomplete.
-func (c *commands) maybeLoadable() bool { return c.fileType == 0 || c.loadable() }
 
 // readSections looks for the section __TEXT,__info_plist in a segment command, and for the segment's protection.
 func (s *slice) readSections(src source, order binary.ByteOrder, is64 bool, pos int64, size uint32) error {

@@ -103,7 +103,7 @@ func parseContainer(src source) ([]*slice, error) {
 	}
 	tableEnd := 8 + int64(n)*int64(fatRecordSize(magic))
 	if tableEnd > src.size() {
-		return nil, nil
+		return cutTable(src, magic, n)
 	}
 	table, err := src.at(8, int(tableEnd-8))
 	if err != nil {
@@ -114,6 +114,25 @@ func parseContainer(src source) ([]*slice, error) {
 		return nil, nil
 	}
 	cutOverlaps(byOffset(all), tableEnd)
+	return all, nil
+}
+
+// cutTable is parseContainer for a file that ends within its fat table. It returns the slices of the records that are there
+// if all of them begin past the end: the file is the start of a fat image, if isCut agrees.
+func cutTable(src source, magic, n uint32) ([]*slice, error) {
+	size := int64(fatRecordSize(magic))
+	length := (src.size() - 8) / size * size
+	if n > plainFatSlices || length == 0 {
+		return nil, nil
+	}
+	table, err := src.at(8, int(length))
+	if err != nil {
+		return nil, err
+	}
+	all := fatTable(magic, table, src.size())
+	if slices.ContainsFunc(all, func(s *slice) bool { return s.off < src.size() }) {
+		return nil, nil
+	}
 	return all, nil
 }
 

@@ -46,6 +46,8 @@ const (
 	cpuPPC   = 18
 	cpuPPC64 = 0x01000012
 
+	shortHeader = 28 // sizeof(struct mach_header), the shorter of the two headers
+
 	uuidCommandSize   = 24 // sizeof(struct uuid_command)
 	codeSignatureSize = 16 // sizeof(struct linkedit_data_command)
 	encryptionSize    = 20 // sizeof(struct encryption_info_command)

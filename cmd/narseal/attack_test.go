@@ -102,6 +102,7 @@ func attacks() []attack {
 		{"14 lists of 8 MiB around bundles", file(listsAroundBundles), []string{"verify IN", "repair -o DIR/out IN"}, nil, 48 << 20},
 		{"100 Info.plists with names of 1 MB", file(longExecutables), []string{"verify IN"}, nil, 48 << 20},
 		{"50 Info.plists of dictionaries as keys", file(sharedKeys), []string{"verify IN"}, nil, 48 << 20},
+		{"a cache of 16 NARs with Info.plists of 1 MB", infoCache, []string{"cache verify -j 16 IN"}, harmlessCache, 120 << 20},
 		{"a ledger of long lines and many packages", file(hostileLedger), []string{
 			"cache summary IN", "cache summary --format json IN", "cache summary --html DIR/out.html IN",
 		}, harmlessLedger, attackReport},

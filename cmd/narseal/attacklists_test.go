@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -184,6 +185,50 @@ func bundleCache(t *testing.T, dir string) string {
 		})
 	})
 	return cacheOf(t, dir, 8, 1, 8<<20, nar)
+}
+
+// infoCache is a cache whose NARs have Info.plists that are large after they were decoded or converted.
+func infoCache(t *testing.T, dir string) string {
+	const size = 1<<20 - 100
+	fill := func(before, part, after string) string {
+		return before + strings.Repeat(part, (size-len(before)-len(after))/len(part)) + after
+	}
+	wide := []byte("\xff\xfe") // three bytes of UTF-8 for two
+	for _, r := range utf16.Encode([]rune("<plist><dict><key>a</key><string>" + strings.Repeat("\u0800", size/2-60) + "</string></dict></plist>")) {
+		wide = binary.LittleEndian.AppendUint16(wide, r)
+	}
+	const keys = 50_000
+	list := append([]byte("bplist00"), 0xdf, 0x12, 0, 0, keys>>8, keys&0xff)
+	for i := range 2 * keys {
+		list = binary.BigEndian.AppendUint32(list, uint32(min(i+1, keys+1)))
+	}
+	offsets := []int{8}
+	for i := range keys {
+		offsets = append(offsets, len(list))
+		list = fmt.Appendf(list, "\x55%05d", i)
+	}
+	offsets = append(offsets, len(list))
+	list = append(list, 9)
+	table := len(list)
+	for _, off := range offsets {
+		list = binary.BigEndian.AppendUint32(list, uint32(off))
+	}
+	list = append(list, 0, 0, 0, 0, 0, 0, 4, 4)
+	for _, n := range []int{keys + 2, 0, table} {
+		list = binary.BigEndian.AppendUint64(list, uint64(n))
+	}
+	return cacheOf(t, dir, 16, 16, 8<<20, plainArchive(func(b *bundleTree) {
+		b.directory("A.app", func() {
+			names := fill("<plist><dict>", "<key>CFBundleExecutable-0</key><array>"+strings.Repeat("<dict/>", 8000)+"</array>", "</dict></plist>")
+			for i := range 17 {
+				names = strings.Replace(names, "-0<", fmt.Sprintf("-%d<", i+1), 1)
+			}
+			references := fill("<plist><dict>", "<key>&amp;</key><true/>", "</dict></plist>")
+			for i, info := range []string{names, names, references, string(list), string(wide)} {
+				b.directory(fmt.Sprint(i), func() { b.file("Info.plist", info) })
+			}
+		})
+	}))
 }
 
 // sealingImage is a small executable that seals an Info.plist and a list, with four CodeDirectories.

@@ -52,6 +52,10 @@ func (m *memory) grow(n int) {
 // decoding, and the problems that a comparison finds.
 func listMemory(n int) int { return 2*n + min(8<<20, 8*n) }
 
+// infoMemory estimates the memory that reading an Info.plist of n bytes takes, beside its text: its text in UTF-8, or the
+// longest of its keys.
+func infoMemory(n int) int { return 2 * n }
+
 // working charges the memory for work on the list while the bundle is compared.
 func (m *memory) working(n int) {
 	m.work = n
@@ -151,7 +155,9 @@ func (c *Checker) readExecutable(d *FileDigest) {
 	if d.size != int64(len(d.kept)) {
 		return
 	}
+	c.memory.working(infoMemory(len(d.kept)))
 	name, clear := resources.MainExecutable(d.kept)
+	c.memory.working(0)
 	if !c.memory.take(len(name)) {
 		c.tree.full = "the bundle has too many files to check"
 		return

@@ -13,10 +13,10 @@ import (
 // unless there is exactly one such file, which all of them find. The first cut bytes of the files' paths are ignored.
 func spelled(files []resources.File, cut int, path string) (found *resources.File) {
 	dir := path[:strings.LastIndexByte(path, '/')+1]
-	name := spelling.Of(path[len(dir):])
+	name, hash := spelling.Of(path[len(dir):]), spelling.HashOf(path[len(dir):])
 	for i := range files {
 		p := files[i].Path[cut:]
-		if len(p) <= len(dir) || p[:len(dir)] != dir || strings.IndexByte(p[len(dir):], '/') >= 0 {
+		if differs(&files[i], hash) || len(p) <= len(dir) || p[:len(dir)] != dir || strings.IndexByte(p[len(dir):], '/') >= 0 {
 			continue
 		}
 		if name.Matches(p[len(dir):]) {
@@ -44,11 +44,15 @@ func (b *openBundle) spelled(c *Checker, path string) string {
 	return path
 }
 
-// alike returns the number of entries that macOS may find at path.
+// differs reports whether macOS takes the name of a file for another one, by their hashes: names are compared often, and
+// each of their characters takes a while.
+func differs(f *resources.File, hash spelling.Hash) bool { return f.Name != 0 && f.Name != hash }
+
+// alike returns the number of entries that macOS may find at path, or 2 if there are more.
 func alike(files []resources.File, cut int, path string) (n int) {
-	want := spelling.Of(path)
-	for i := range files {
-		if want.Matches(files[i].Path[cut:]) {
+	want, hash := spelling.Of(path), spelling.HashOf(path[strings.LastIndexByte(path, '/')+1:])
+	for i := 0; i < len(files) && n < 2; i++ {
+		if !differs(&files[i], hash) && want.Matches(files[i].Path[cut:]) {
 			n++
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"narseal/macho"
 	"narseal/macho/bundle/resources"
+	"narseal/macho/internal/spelling"
 )
 
 // An Item is a file, a symlink or a directory that a Scope found.
@@ -21,7 +22,7 @@ const (
 	// maxMemory is the maximum memory for all files of an outermost bundle, including its lists of resources, in bytes.
 	maxMemory = 20 << 20
 	// itemMemory is the memory of a file without its path, and codeMemory that of a slice of nested code.
-	itemMemory = 352
+	itemMemory = 360
 	codeMemory = 160
 	hashMemory = 48 // for each of its CodeDirectories
 	// maxLevels is the maximum depth of files in a bundle.
@@ -154,6 +155,7 @@ func (c *Checker) AddItem(depth int, it Item) {
 		return
 	}
 	f := resources.File{Path: path, Kind: it.Kind, Link: it.Link, Code: code, Touched: it.Touched, Hashes: hashes, MadeAdhoc: adhoc, Executable: executable}
+	f.Name = spelling.HashOf(it.Name)
 	if it.Digest != nil {
 		f.Sums = it.Digest.sums()
 		f.Unclear = it.Name == infoPlistName && !it.Digest.isClear

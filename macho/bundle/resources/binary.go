@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"unicode/utf16"
 )
 
@@ -65,34 +64,41 @@ var errBinary = errors.New("the binary property list is damaged")
 type binaryCheck struct {
 	data             []byte
 	table            uint64 // offset of the offset table
+	top              uint64
 	offSize, refSize int
 	objects          uint64
 	visits           int
 	bytes            int
 	uses             map[uint64]int // number of visits of each object; nil: not counted
+	anyKeys          bool           // dictionaries may repeat keys
 }
 
 // checkBinary refuses a list that is damaged, is too deep, refers to itself, or expands to many times its size.
-func checkBinary(data []byte) error {
+func checkBinary(data []byte) error { return (&binaryCheck{data: data}).check() }
+
+func (c *binaryCheck) check() error {
+	data := c.data
 	if len(data) < len("bplist00")+binaryTrailer+1 || string(data[:8]) != "bplist00" {
 		return errBinary
 	}
 	t := data[len(data)-binaryTrailer:]
-	c := &binaryCheck{
-		data: data, offSize: int(t[6]), refSize: int(t[7]),
-		objects: binary.BigEndian.Uint64(t[8:]), table: binary.BigEndian.Uint64(t[24:]),
-	}
+	c.offSize, c.refSize = int(t[6]), int(t[7])
+	c.objects, c.top, c.table = binary.BigEndian.Uint64(t[8:]), binary.BigEndian.Uint64(t[16:]), binary.BigEndian.Uint64(t[24:])
 	end := uint64(len(data) - binaryTrailer)
 	sizes := func(n int) bool { return n == 1 || n == 2 || n == 4 || n == 8 }
 	if !sizes(c.offSize) || !sizes(c.refSize) || c.table < 9 || c.table > end ||
-		c.objects == 0 || c.objects != (end-c.table)/uint64(c.offSize) {
+		c.objects == 0 || c.objects != (end-c.table)/uint64(c.offSize) ||
+		!fits(c.objects, c.refSize) || !fits(c.table, c.offSize) {
 		return errBinary
 	}
 	if err := c.disjoint(); err != nil {
 		return err
 	}
-	return c.visit(binary.BigEndian.Uint64(t[16:]), 1)
+	return c.visit(c.top, 1)
 }
+
+// fits reports whether CoreFoundation takes a number for one that has this many bytes.
+func fits(n uint64, size int) bool { return size == 8 || n < 1<<(8*size) }
 
 func (c *binaryCheck) number(off uint64, size int) (uint64, bool) {
 	if off > c.uint(len(c.data)) || c.uint(len(c.data))-off < c.uint(size) {
@@ -120,8 +126,7 @@ func (c *binaryCheck) object(index uint64) (kind byte, n, at uint64, err error) 
 	kind, n, at = tag>>4, uint64(tag&15), off+1
 	switch kind {
 	case 0x0, 0x1, 0x2, 0x3, 0x8: // null and boolean, integer, real, date, UID
-		size := fixedSize(kind, n)
-		if size > 16 || c.table-at < size {
+		if !isFixed(kind, n) || c.table-at < fixedSize(kind, n) {
 			return 0, 0, 0, errBinary
 		}
 	default:
@@ -176,7 +181,7 @@ func (c *binaryCheck) visit(index uint64, level int) error {
 		if err := c.exceeds(size); err != nil {
 			return err
 		}
-		if _, ok := c.text(kind, n, at); kind != 0x4 && !ok {
+		if kind != 0x4 && !c.isText(kind, n, at) {
 			return errors.New("it has a string that is not text")
 		}
 		return nil
@@ -188,7 +193,10 @@ func (c *binaryCheck) container(dict bool, n, at uint64, level int) error {
 	count := n
 	var keys map[string]bool
 	if dict {
-		count, keys = 2*n, map[string]bool{}
+		count = 2 * n
+	}
+	if dict && !c.anyKeys {
+		keys = map[string]bool{}
 	}
 	for i := range count {
 		ref, _ := c.number(at+i*c.uint(c.refSize), c.refSize)
@@ -201,7 +209,7 @@ func (c *binaryCheck) container(dict bool, n, at uint64, level int) error {
 		if err := c.visit(ref, level+1); err != nil {
 			return err
 		}
-		if !dict || i >= n {
+		if keys == nil || i >= n {
 			continue
 		}
 		kind, size, from, err := c.object(ref)
@@ -220,20 +228,41 @@ func (c *binaryCheck) container(dict bool, n, at uint64, level int) error {
 	return nil
 }
 
-// text returns a string, or false if the object is not a valid string. Parsers disagree about bytes beyond ASCII in
-// ASCII strings, and about halves of surrogate pairs.
-func (c *binaryCheck) text(kind byte, n, at uint64) (s string, ok bool) {
+// isText reports whether an object is a string. Parsers read ASCII that is none, and halves of surrogate pairs, differently.
+func (c *binaryCheck) isText(kind byte, n, at uint64) bool {
 	switch kind {
 	case 0x5:
-		s = string(c.data[at : at+n])
-		return s, isASCII(s)
-	case 0x6:
-		units := make([]uint16, n)
-		for i := range units {
-			units[i] = binary.BigEndian.Uint16(c.data[at+2*uint64(i):])
+		for _, b := range c.data[at : at+n] {
+			if b >= 0x80 {
+				return false
+			}
 		}
-		runes := utf16.Decode(units)
-		return string(runes), slices.Equal(utf16.Encode(runes), units)
+		return true
+	case 0x6:
+		open := false // a pair has begun
+		for text := c.data[at : at+2*n]; len(text) > 0; text = text[2:] {
+			first, second := text[0]&0xfc == 0xd8, text[0]&0xfc == 0xdc
+			if second != open {
+				return false
+			}
+			open = first
+		}
+		return !open
 	}
-	return "", false
+	return false
+}
+
+// text returns a string, or false if the object is none.
+func (c *binaryCheck) text(kind byte, n, at uint64) (s string, ok bool) {
+	switch {
+	case !c.isText(kind, n, at):
+		return "", false
+	case kind == 0x5:
+		return string(c.data[at : at+n]), true
+	}
+	units := make([]uint16, n)
+	for i := range units {
+		units[i] = binary.BigEndian.Uint16(c.data[at+2*uint64(i):])
+	}
+	return string(utf16.Decode(units)), true
 }

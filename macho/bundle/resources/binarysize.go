@@ -84,3 +84,18 @@ func (c *binaryCheck) exceeds(n uint64) error {
 	}
 	return nil
 }
+
+// isFixed reports whether CoreFoundation knows an object that is not a string or a container, by its kind and length.
+func isFixed(kind byte, n uint64) bool {
+	switch kind {
+	case 0x0: // false and true
+		return n == 8 || n == 9
+	case 0x2: // of 4 or 8 bytes
+		return n == 2 || n == 3
+	case 0x3:
+		return n == 3
+	case 0x8: // of 1, 2 or 4 bytes
+		return n == 0 || n == 1 || n == 3
+	}
+	return n <= 4
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"narseal/macho"
+	"narseal/macho/internal/spelling"
 )
 
 // Kind is the kind of a File.
@@ -32,6 +33,8 @@ type File struct {
 	Touched bool
 	// Hashes are the hashes of all CodeDirectories of a regular file, if an Update needs them.
 	Hashes []CodeHash
+	// Name, if not zero, is the hash of the last element of Path. A List does not need it.
+	Name spelling.Hash
 	// MadeAdhoc marks code that the caller made ad-hoc signed.
 	MadeAdhoc bool
 }

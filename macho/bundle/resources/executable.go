@@ -3,112 +3,125 @@ package resources
 import (
 	"bytes"
 	"errors"
-	"strings"
+
+	"narseal/macho/internal/infoplist"
 )
 
 const (
 	executableKey    = "CFBundleExecutable"
-	oldExecutableKey = "NSExecutable" // used if there is no executableKey
-	widgetKey        = "MainHTML"     // a file that Security.framework uses instead of an executable
+	oldExecutableKey = "NSExecutable" // if there is no executableKey
+	widgetKey        = "MainHTML"     // a file that Security.framework takes instead of an executable
 )
 
-// Executable returns the name of the main executable in an Info.plist, or "".
+// maxName bounds the text of an executable's name in bytes: a file name has up to 255 characters, and a reference to a
+// character takes more than one byte. Longer ones are not read.
+const maxName = 4096
+
+// Executable returns the name of the main executable that an Info.plist gives, or an empty string.
 func Executable(infoPlist []byte) string {
 	name, _ := MainExecutable(infoPlist)
 	return name
 }
 
-// MainExecutable returns the name of the main executable in an Info.plist, or "". clear is false if CFBundle may find
-// another name in it.
+// MainExecutable returns the name of the main executable that an Info.plist gives, or an empty string. clear is false if
+// CFBundle may find another one in it.
+//
+// It decodes only the name. The other values take no memory.
 func MainExecutable(infoPlist []byte) (name string, clear bool) {
-	names, err := executables(infoPlist)
-	switch {
+	var n names
+	read := n.readXML
+	if bytes.HasPrefix(infoPlist, []byte("bplist")) {
+		read = n.readBinary
+	}
+	switch err := read(infoPlist); {
 	case err != nil:
-		// Without a dictionary there is no name. But Apple's parsers accept some files that are an error here, and
-		// lists in text form.
+		// Without a dictionary there is no name. Apple reads some of what is an error here, and lists as text, too.
 		return "", !bytes.HasPrefix(infoPlist, []byte("bplist")) && !bytes.ContainsAny(infoPlist, "<{=;\x00")
-	case len(names) == 0:
-		return "", true
+	case n.name == nil:
+		return "", !n.plain && !n.old && !n.others
 	}
-	name, ok := names[executableKey].(string)
-	if !ok {
-		return "", false
-	}
-	delete(names, oldExecutableKey)
-	return strings.Clone(name), len(names) == 1
+	return *n.name, !n.others
 }
 
-// maxName is how much of a list gives the name of an executable, in bytes. A file name has 255 characters at most.
-const maxName = 4 << 10
+// names is what an Info.plist says about its main executable.
+type names struct {
+	name   *string // the text of executableKey
+	plain  bool    // it has executableKey
+	old    bool    // it has oldExecutableKey
+	others bool    // it has a key that counts on one platform or for one product only, or that names a widget
+}
 
-// executables returns the values of keys that name an executable. The value of a key for one platform or product is nil:
-// such a key makes the name unclear, so that no more keys are read.
-func executables(infoPlist []byte) (map[string]any, error) {
-	names := map[string]any{}
-	if bytes.HasPrefix(infoPlist, []byte("bplist")) {
-		if err := checkBinary(infoPlist); err != nil {
-			return nil, err
-		}
-		top, err := decode(infoPlist)
-		dict, ok := top.(map[string]any)
-		if err != nil || !ok {
-			return nil, errors.New("not a dictionary")
-		}
-		for key, value := range dict {
-			if is, plain := isExecutableKey(key); plain {
-				names[key] = value
-			} else if is {
-				names[key] = nil
-			}
-		}
-		return names, nil
+// add records a key. text returns its value, if that is a string.
+func (n *names) add(key string, text func() (s string, is bool, err error)) error {
+	if key != executableKey && key != oldExecutableKey {
+		n.others = true
+		return nil
 	}
-	infoPlist, w := newInfoWalk(infoPlist)
-	if start, err := w.root(); err != nil || start != "dict" {
-		return nil, errors.New("not a dictionary")
+	name, is, err := text()
+	switch {
+	case err != nil:
+		return err
+	case key == oldExecutableKey:
+		n.old = true
+		return nil
+	case n.plain:
+		return errors.New("it names two executables")
 	}
-	err := w.dict(func(key string) error {
-		start, err := w.start()
+	if n.plain = true; is {
+		n.name = &name
+	}
+	return nil
+}
+
+func isExecutableKey(key []byte) bool {
+	key, _, _ = bytes.Cut(key, []byte("-"))
+	key, _, _ = bytes.Cut(key, []byte("~"))
+	return string(key) == executableKey || string(key) == oldExecutableKey || string(key) == widgetKey
+}
+
+func (n *names) readXML(infoPlist []byte) error {
+	return infoplist.Dictionary(infoPlist, func(key []byte, text func(int) (string, bool, error)) error {
+		if !isExecutableKey(key) {
+			return nil
+		}
+		return n.add(string(key), func() (string, bool, error) { return text(maxName) })
+	})
+}
+
+func (n *names) readBinary(infoPlist []byte) error {
+	c := &binaryCheck{data: infoPlist, anyKeys: true}
+	if err := c.check(); err != nil {
+		return err
+	}
+	kind, size, at, err := c.object(c.top)
+	if err != nil || kind != 0xd {
+		return infoplist.ErrNoDictionary
+	}
+	for i := range size {
+		key, _, err := c.string(at, i)
+		if errors.Is(err, infoplist.ErrLong) || err == nil && !isExecutableKey([]byte(key)) {
+			continue
+		}
+		if err == nil {
+			err = n.add(key, func() (string, bool, error) { return c.string(at, size+i) })
+		}
 		if err != nil {
 			return err
 		}
-		from := w.at
-		is, plain := isExecutableKey(key)
-		w.lax = !is
-		if err := w.skip(start); err != nil || !is {
-			return err
-		}
-		raw := infoPlist[from:w.InputOffset()]
-		_, twice := names[key]
-		switch {
-		case twice, len(raw) > maxName:
-			return errors.New("not a name")
-		case !plain || start != "string":
-			names[key] = nil
-			if key == oldExecutableKey {
-				return nil // it may not count
-			}
-			return errUnclear
-		}
-		names[key], err = decode(raw)
-		return err
-	})
-	if err == errUnclear {
-		return names, nil
 	}
-	if err == nil {
-		err = w.end()
-	}
-	return names, err
+	return nil
 }
 
-// errUnclear ends the reading of a list in which the executable has several names, or none that is a string.
-var errUnclear = errors.New("unclear")
-
-// isExecutableKey reports whether a key names an executable, and whether it does so on every platform, for every product.
-func isExecutableKey(key string) (is, plain bool) {
-	base, _, _ := strings.Cut(key, "-")
-	base, _, _ = strings.Cut(base, "~")
-	is = base == executableKey || base == oldExecutableKey || base == widgetKey
-	return is, is && base == key
+// string returns the string to which a reference refers, of those at an offset. ok is false if that is none.
+func (c *binaryCheck) string(at, reference uint64) (s string, ok bool, err error) {
+	index, _ := c.number(at+reference*c.uint(c.refSize), c.refSize)
+	kind, n, from, err := c.object(index)
+	switch {
+	case err != nil || kind != 0x5 && kind != 0x6:
+		return "", false, err
+	case n > maxName:
+		return "", true, infoplist.ErrLong
+	}
+	s, ok = c.text(kind, n, from)
+	return s, ok, nil
 }

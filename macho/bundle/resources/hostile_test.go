@@ -55,6 +55,20 @@ func TestSmallBinaryLists(t *testing.T) {
 		{"a long string 14 times", binaryList([][]byte{
 			append([]byte{0xae}, slices.Repeat([]byte{1}, 14)...), append([]byte{0x5f, 0x11, 0x10, 0}, strings.Repeat("x", 4096)...),
 		}, nil), ""},
+		// What CoreFoundation refuses (CFBinaryPList.c), in a value that nobody reads.
+		{"a date of 8 bytes", binaryList([][]byte{append([]byte{0x33}, make([]byte, 8)...)}, nil), ""},
+		{"a date of 1 byte", binaryList([][]byte{append([]byte{0x30}, make([]byte, 8)...)}, nil), "damaged"},
+		{"a real number of 4 bytes", binaryList([][]byte{{0x22, 0, 0, 0, 0}}, nil), ""},
+		{"a real number of 2 bytes", binaryList([][]byte{{0x21, 0, 0}}, nil), "damaged"},
+		{"an integer of 16 bytes", binaryList([][]byte{append([]byte{0x14}, make([]byte, 16)...)}, nil), ""},
+		{"a UID of 4 bytes", binaryList([][]byte{{0x83, 0, 0, 0, 1}}, nil), ""},
+		{"a UID of 8 bytes", binaryList([][]byte{append([]byte{0x87}, make([]byte, 8)...)}, nil), "damaged"},
+		{"null", binaryList([][]byte{{0x00}}, nil), "damaged"},
+		{"255 objects", binaryList(append([][]byte{{0xa1, 254}}, slices.Repeat([][]byte{{0x09}}, 254)...), nil), ""},
+		{"256 objects, which a byte counts", binaryList(append([][]byte{{0xa1, 254}}, slices.Repeat([][]byte{{0x09}}, 255)...), nil), "damaged"},
+		{"half a surrogate pair", binaryList([][]byte{{0x61, 0xd8, 0}}, nil), "not text"},
+		{"the other half", binaryList([][]byte{{0x62, 0, 'a', 0xdc, 0}}, nil), "not text"},
+		{"a surrogate pair", binaryList([][]byte{{0x62, 0xd8, 0, 0xdc, 0}}, nil), ""},
 	} {
 		err := checkBinary(test.list)
 		if err == nil != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
@@ -86,7 +100,7 @@ func TestBinaryListMemory(t *testing.T) {
 	}
 }
 
-// An Info.plist that names many executables takes no more than one with other keys: it is unclear after the first.
+// An Info.plist that names many executables takes no more memory than one with other keys, but for the keys.
 func TestManyExecutables(t *testing.T) {
 	allocated := func(key string) int64 {
 		var s strings.Builder
@@ -104,7 +118,7 @@ func TestManyExecutables(t *testing.T) {
 	}
 	other := allocated("a")
 	for _, key := range []string{"CFBundleExecutable-", "NSExecutable~", "MainHTML-"} {
-		if n := allocated(key); n > other {
+		if n := allocated(key); n > other+4096 {
 			t.Errorf("%s allocates %d bytes, other keys %d", key, n, other)
 		}
 	}

@@ -356,6 +356,7 @@ func TestMainExecutable(t *testing.T) {
 		{"\xef\xbb\xbf\xef\xbb\xbf<plist><dict><key>CFBundleExecutable</key><string>A</string></dict></plist>", "", false},
 		{"\xef\xbb\xbf{ CFBundleExecutable = A; }", "", false},
 		{"<?xml version='1.0' encoding='ISO-8859-1'?><plist><dict><key>CFBundleExecutable</key><string>A</string></dict></plist>", "", false},
+		{"<?xml version='1.0' encoding='ISO-8859-1'?><plist><dict><key>CFBundleExecutable</key><string>\u00e9</string></dict></plist>", "", false},
 		{"<?xml version='1.0' encoding='UTF-7'?><plist><dict><key>CFBundleExecutable</key><string>A</string></dict></plist>", "", false},
 		{"<dict><key>CFBundleExecutable</key><string>A</string></dict>", "A", true},
 	} {

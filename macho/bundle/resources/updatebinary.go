@@ -2,7 +2,6 @@ package resources
 
 import (
 	"bytes"
-	"encoding/binary"
 	"slices"
 
 	"narseal/macho"
@@ -11,20 +10,12 @@ import (
 // binary returns the edits of a binary list. Several values of a list may share one object, which can change only if
 // all of them change in the same way.
 func (u *Update) binary(list []byte) ([]edit, error) {
-	if err := checkBinary(list); err != nil {
-		return nil, err
-	}
-	t := list[len(list)-binaryTrailer:]
-	c := &binaryCheck{
-		data: list, offSize: int(t[6]), refSize: int(t[7]),
-		objects: binary.BigEndian.Uint64(t[8:]), table: binary.BigEndian.Uint64(t[24:]), uses: map[uint64]int{},
-	}
-	top := binary.BigEndian.Uint64(t[16:])
-	if err := c.visit(top, 1); err != nil {
+	c := &binaryCheck{data: list, uses: map[uint64]int{}}
+	if err := c.check(); err != nil {
 		return nil, err
 	}
 	b := &binaryUpdate{Update: u, binaryCheck: c, wanted: map[uint64]*wantedValue{}}
-	tables := b.dict(top)
+	tables := b.dict(c.top)
 	second := slices.ContainsFunc(tables, func(p binaryPair) bool { return p.key == "files2" })
 	for _, table := range tables {
 		u.read = (table.key == "files2") == second

@@ -9,13 +9,18 @@ import (
 	"strings"
 
 	"howett.net/plist"
+
+	"narseal/macho/internal/infoplist"
 )
 
 // walkXML calls add for each table, with an empty key, and then for each of its entries. It decodes only single
 // entries, because the parser needs many times the memory of its input.
 func walkXML(data []byte, add func(table, key string, value any) error) error {
 	second := false
-	err := walkTables(data, func(table string) bool { second = second || table == "files2"; return false }, nil)
+	err := infoplist.Dictionary(data, func(key []byte, _ func(int) (string, bool, error)) error {
+		second = second || string(key) == "files2"
+		return nil
+	})
 	if err != nil {
 		return err
 	}
@@ -88,15 +93,14 @@ func (w *xmlWalk) start() (string, error) {
 func (w *xmlWalk) root() (string, error) {
 	start, err := w.start()
 	if err == nil && start == "plist" {
-		w.wrapped = true
 		start, err = w.start()
 	}
 	return start, err
 }
 
-// end reads the rest after the only value. Apple's parser reads an Info.plist only up to the end of the list.
+// end reads the rest after the only value.
 func (w *xmlWalk) end() error {
-	for !w.info || w.wrapped {
+	for {
 		t, err := w.next()
 		switch {
 		case err == io.ErrUnexpectedEOF:
@@ -107,11 +111,7 @@ func (w *xmlWalk) end() error {
 		if _, ok := t.(xml.EndElement); !ok {
 			return fmt.Errorf("offset %d: a second value", w.at)
 		}
-		if w.info {
-			break
-		}
 	}
-	return nil
 }
 
 // value reads a value.
@@ -139,6 +139,9 @@ func (w *xmlWalk) entry(table, key string) error {
 	raw := w.data[from:w.InputOffset()]
 	if len(raw) > maxValue {
 		return fmt.Errorf("%s: %.100q has a value of %d bytes, more than %d", table, key, len(raw), maxValue)
+	}
+	if name == "true" || name == "false" { // as in most rules
+		return w.add(table, key, name == "true")
 	}
 	if err := uniqueKeys(raw); err != nil {
 		return fmt.Errorf("%s: %.100q: %w", table, key, err)

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"narseal/macho/internal/infoplist"
 )
 
 // xmlWalk reads a property list token by token. Apple's parser (CFPropertyList.c) is not an XML parser: for example, it
@@ -20,9 +22,6 @@ type xmlWalk struct {
 	inside  bool  // the root has begun
 	prolog  bool  // something precedes the root
 	doctype bool
-	info    bool // the list is an Info.plist
-	wrapped bool // the value is in <plist>
-	lax     bool // accept all values that Apple's parser accepts; they are not used
 }
 
 func newXMLWalk(data []byte, add func(table, key string, value any) error) *xmlWalk {
@@ -54,7 +53,7 @@ func (w *xmlWalk) token() (xml.Token, error) {
 			why = "an unusual comment"
 		}
 	case xml.ProcInst:
-		if !w.info && (w.prolog || w.inside || !xmlDeclaration().Match(raw)) { // in any place, both end at ?>
+		if w.prolog || w.inside || !xmlDeclaration().Match(raw) {
 			why = "an unusual processing instruction"
 		}
 	case xml.Directive:
@@ -86,14 +85,12 @@ type level struct {
 
 func (l *level) isContainer() bool { return l.element == "dict" || l.element == "array" }
 
-// The contents of values that all parsers accept, and (lax) those that Apple's parser accepts.
+// The contents of values that all parsers accept. infoplist.IsInteger checks the size of integers.
 var (
-	laxIntegerText = lazyRegexp(`^[ \t\r\n]*[+-]?[ \t\r\n]*(0[xX][0-9a-fA-F]+|[0-9]+)$`)
-	laxRealText    = lazyRegexp(`^((?i:nan|[+-]?inf|[+-]?infinity)|[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?)$`)
-	integerText    = lazyRegexp(`^[ \t\r\n]*[+-]?[0-9]+$`)
-	realText       = lazyRegexp(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
-	dateText       = lazyRegexp(`^-?[0-9]+-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`)
-	dataText       = lazyRegexp(`^[A-Za-z0-9+/= \t\r\n]*$`)
+	integerText = lazyRegexp(`^[ \t\r\n]*[+-]?[0-9]+$`)
+	realText    = lazyRegexp(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
+	dateText    = lazyRegexp(`^-?[0-9]+-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`)
+	dataText    = lazyRegexp(`^[A-Za-z0-9+/= \t\r\n]*$`)
 )
 
 // contents returns the reason why the contents of an element, which end at offset end, are not allowed, or "".
@@ -102,9 +99,9 @@ func (w *xmlWalk) contents(l *level, end int64) string {
 	ok := true
 	switch l.element {
 	case "integer":
-		ok = (integerText().Match(raw) || w.lax && laxIntegerText().Match(raw)) && fits64(raw)
+		ok = integerText().Match(raw) && infoplist.IsInteger(raw)
 	case "real":
-		ok = realText().Match(raw) || w.lax && laxRealText().Match(raw)
+		ok = realText().Match(raw)
 	case "date":
 		ok = dateText().Match(raw)
 	case "data":
@@ -118,20 +115,6 @@ func (w *xmlWalk) contents(l *level, end int64) string {
 		return fmt.Sprintf("<%s> has the text %.20q", l.element, raw)
 	}
 	return ""
-}
-
-// fits64 reports whether Apple's parser reads an integer, an unsigned or a signed one of 64 bits. It refuses a list that has
-// any other, even as a value that nobody uses.
-func fits64(raw []byte) bool {
-	text := strings.TrimLeft(string(raw), spaces)
-	digits, negative := strings.CutPrefix(text, "-")
-	digits = strings.TrimLeft(strings.TrimPrefix(digits, "+"), spaces)
-	base := 10
-	if hex, isHex := strings.CutPrefix(strings.ToLower(digits), "0x"); isHex {
-		digits, base = hex, 16
-	}
-	n, err := strconv.ParseUint(digits, base, 64)
-	return err == nil && (!negative || n <= 1<<63)
 }
 
 // plainReferences reports whether parsers agree on all numeric character references.

@@ -11,9 +11,6 @@ import (
 // elements lists the elements of values in a property list.
 var elements = []string{"dict", "array", "key", "string", "data", "date", "integer", "real", "true", "false"}
 
-// maxInfoLevels bounds how deep the values of an Info.plist may be nested. Apple's parser reads a few more.
-const maxInfoLevels = 256
-
 // skip reads the rest of an element. It refuses anything that Apple's parser does not accept, or that parsers read
 // differently.
 func (w *xmlWalk) skip(element string) error {
@@ -33,8 +30,8 @@ func (w *xmlWalk) skip(element string) error {
 		why := ""
 		switch t := t.(type) {
 		case xml.StartElement:
-			if len(stack) >= maxLevels && !(w.info && len(stack) < maxInfoLevels) {
-				return fmt.Errorf("offset %d: more than %d levels", w.InputOffset(), len(stack))
+			if len(stack) == maxLevels {
+				return fmt.Errorf("offset %d: more than %d levels", w.InputOffset(), maxLevels)
 			}
 			why = l.child(t.Name)
 			stack = append(stack, level{element: t.Name.Local, from: w.InputOffset()})
@@ -44,7 +41,7 @@ func (w *xmlWalk) skip(element string) error {
 			}
 			stack = stack[:len(stack)-1]
 		case xml.CharData:
-			why = l.text(w.data[w.at:w.InputOffset()], w.lax)
+			why = l.text(w.data[w.at:w.InputOffset()])
 		default:
 			if !l.isContainer() {
 				why = "a comment in a value"
@@ -73,10 +70,10 @@ func (l *level) child(name xml.Name) string {
 
 // text returns the reason why text is not allowed in a string or a container, or "". contents checks other elements. A
 // carriage return in a key, as in Icon\r, is handled by dict.
-func (l *level) text(raw []byte, lax bool) string {
+func (l *level) text(raw []byte) string {
 	switch l.element {
 	case "string":
-		if bytes.ContainsRune(raw, '\r') && !lax {
+		if bytes.ContainsRune(raw, '\r') {
 			return "a carriage return in a string"
 		}
 	case "array", "dict":

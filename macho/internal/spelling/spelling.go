@@ -3,6 +3,7 @@
 package spelling
 
 import (
+	"hash/maphash"
 	"iter"
 	"slices"
 	"strings"
@@ -41,6 +42,30 @@ func (s *Path) Matches(path string) bool {
 		left = left[size:]
 	}
 	return left == ""
+}
+
+// A Hash is the same for all paths with the same spelling, in this process, and most likely another one for any other path.
+// It is never zero.
+type Hash uint64
+
+var seed = maphash.MakeSeed()
+
+// HashOf returns the Hash of a path.
+func HashOf(path string) Hash {
+	buffer := make([]byte, 0, 512) // on the stack
+	plain := true
+	for i := 0; i < len(path) && plain; i++ {
+		plain = path[i] < utf8.RuneSelf
+		buffer = append(buffer, byte(withoutCase(rune(path[i]))))
+	}
+	if !plain {
+		buffer = buffer[:0]
+		var marks []accent
+		for r := range letters(path, &marks) {
+			buffer = utf8.AppendRune(buffer, r)
+		}
+	}
+	return Hash(max(1, maphash.Bytes(seed, buffer)))
 }
 
 // An accent is a mark that combines with the character before it. Accents are sorted by class.

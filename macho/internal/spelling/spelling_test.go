@@ -36,7 +36,7 @@ func TestSpellings(t *testing.T) {
 		if want {
 			same++
 		}
-		if got := Of(a).Matches(b); got != want || (Of(a).letters == Of(b).letters) != want {
+		if got := Of(a).Matches(b); got != want || (Of(a).letters == Of(b).letters) != want || (HashOf(a) == HashOf(b)) != want {
 			t.Fatalf("%+q, %+q: %v, want %v", a, b, got, want)
 		}
 	}
