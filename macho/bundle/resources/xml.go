@@ -2,6 +2,7 @@ package resources
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ func walkXML(data []byte, add func(table, key string, value any) error) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return cmp.Or(walkTables(data, func(string) bool { return false }, nil), err)
 	}
 	return walkTables(data, func(table string) bool { return strings.HasSuffix(table, "2") == second }, add)
 }
