@@ -23,13 +23,17 @@ type search struct {
 	store   binarycache.Store
 	trusted []signature.PublicKey
 	members *worklist.Members
+	// compared says that the ledgers of all shards show whether the cache has told them the same. A path that it does not have
+	// is then in no doubt: if another shard has found it, the closures differ.
+	compared bool
 
 	mu  sync.Mutex
 	dir string // the store directory of the cache; empty until it is read
 }
 
 func (o *Options) newSearch(s binarycache.Store) *search {
-	return &search{store: s, trusted: o.TrustedKeys, members: worklist.NewMembers()}
+	compared := o.Shard.Count > 1 && o.Ledger != "" && o.Since.IsZero()
+	return &search{store: s, trusted: o.TrustedKeys, members: worklist.NewMembers(), compared: compared}
 }
 
 // references returns the references that the narinfo of a path lists.
@@ -42,7 +46,9 @@ func (s *search) references(ctx context.Context, h worklist.Hash) ([]string, err
 	var store *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		s.members.Doubt(h, "the cache does not have it")
+		if !s.compared {
+			s.members.Doubt(h, "the cache does not have it")
+		}
 		return nil, nil
 	case errors.As(err, &store) && ctx.Err() == nil: // processing the path may still succeed
 		s.members.Doubt(h, err.Error())
