@@ -318,11 +318,12 @@ func cacheOf(t *testing.T, dir string, narinfos, nars, window int, nar []byte) s
 		t.Fatal(err)
 	}
 	files := map[string]string{"nix-cache-info": "StoreDir: /nix/store\n"}
+	narHash := narinfo.HashText(sha256.Sum256(nar))
 	for i := range narinfos {
 		hash, url := fmt.Sprintf("%s%04d", hashA[:28], i), fmt.Sprintf("nar/%d.nar.zst", i%nars)
 		files[url] = b.String()
 		files[hash+".narinfo"] = fmt.Sprintf("StorePath: /nix/store/%s-x\nURL: %s\nCompression: zstd\nNarHash: %s\nNarSize: %d\n",
-			hash, url, narinfo.HashText(sha256.Sum256(nar)), len(nar))
+			hash, url, narHash, len(nar))
 	}
 	for name, text := range files {
 		name = filepath.Join(dir, name)
