@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -186,6 +187,7 @@ func (t *temp) replace(base string, c binarycache.Condition) error {
 	if c.Version == "" {
 		return t.rename(base)
 	}
+	defer t.lock()()
 	var before unix.Stat_t
 	if err := lstat(t.dir, base, &before); err != nil || version(&before) != c.Version {
 		return binarycache.ErrChanged
@@ -197,10 +199,32 @@ func (t *temp) replace(base string, c binarycache.Condition) error {
 	return err
 }
 
-// exchange exchanges the file with the one called base, if that is still the one described by before.
+// lockTries bounds how often lock tries, a millisecond apart.
+const lockTries = 100
+
+// lock keeps other writers of the directory that lock it away until unlock is called: while an exchange is undone, they
+// would see an object that was never written. It gives up if the file system has no locks, or if somebody who can only
+// read the directory holds one, since exchange loses nothing without.
+func (t *temp) lock() (unlock func()) {
+	fd := int(t.dir.Fd())
+	for range lockTries {
+		switch err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err {
+		case nil:
+			return func() { unix.Flock(fd, unix.LOCK_UN) }
+		case unix.EWOULDBLOCK, unix.EINTR:
+			time.Sleep(time.Millisecond)
+		default:
+			return func() {}
+		}
+	}
+	return func() {}
+}
+
+// exchange exchanges the file with the one called base, if that is still the one described by before. Otherwise base is
+// the object that was written last.
 func (t *temp) exchange(base string, before *unix.Stat_t) error {
-	var own, out unix.Stat_t
-	if err := unix.Fstat(int(t.file.Fd()), &own); err != nil {
+	var put, out unix.Stat_t // what an exchange calls base, and what it has taken from there
+	if err := unix.Fstat(int(t.file.Fd()), &put); err != nil {
 		return err
 	}
 	for undo := false; ; undo = true {
@@ -212,16 +236,20 @@ func (t *temp) exchange(base string, before *unix.Stat_t) error {
 		case err != nil:
 			return err
 		}
+		last := out
 		if err := lstat(t.dir, t.name, &out); err != nil {
 			return err
-		}
-		if undo && out.Ino == own.Ino {
-			return binarycache.ErrChanged
 		}
 		if !undo && out.Ino == before.Ino && out.Size == before.Size && out.Mtim == before.Mtim {
 			return nil // close removes the old object
 		}
-		// Another writer's object has lost its name. Exchange again, until our own file comes back.
+		if undo {
+			if out.Ino == put.Ino {
+				return binarycache.ErrChanged // nobody has written since the exchange before
+			}
+			put = last
+		}
+		// Another writer's object has lost its name: exchange again.
 	}
 }
 
