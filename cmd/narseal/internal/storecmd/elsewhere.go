@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/nixcli"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/nar/storepath"
@@ -61,19 +62,15 @@ func note(s *nixcli.Store, used string) error {
 	if err != nil {
 		return err
 	}
-	temp := notePath(s) + ".new"
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o644)
+	f, err := atomicfile.Replace(nil, notePath(s), 0o644) // a stopped run writes it, too
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if _, err = f.Write(append(text, '\n')); err == nil {
-		err = f.Sync()
-	}
-	if err != nil {
+	defer f.Abort()
+	if _, err := f.Write(append(text, '\n')); err != nil {
 		return err
 	}
-	return os.Rename(temp, notePath(s))
+	return f.Commit()
 }
 
 // isDefault reports whether a state directory is the one beside Nix's database, whatever its name is.
