@@ -96,6 +96,9 @@ func (b *Budget) TakePath(p nar.Path) bool {
 // almost half as much.
 const freePath = 512
 
+// isFree reports whether a path is printed in any case.
+func isFree(p nar.Path) bool { return p.Len() <= freePath && encodedLength(p) <= freePath }
+
 // encodedLength returns the maximum length of a path in JSON, in bytes.
 func encodedLength(p nar.Path) (n int64) {
 	p.Pieces(func(piece string) {

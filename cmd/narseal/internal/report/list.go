@@ -70,7 +70,7 @@ type jsonLines struct {
 }
 
 func (l *jsonLines) Add(i *Item) {
-	if (i.Path.Len() > freePath || encodedLength(i.Path) > freePath) && !l.budget.TakePath(i.Path) {
+	if !isFree(i.Path) && !l.budget.TakePath(i.Path) {
 		l.omitted++
 		return
 	}

@@ -129,8 +129,7 @@ func (w *walker) most() int { return cmp.Or(w.maxNames, maxNames) }
 // enter reads the names of a directory, and frees memory for them.
 func (w *walker) enter(d *Dir) (*listing, error) {
 	l := &listing{dir: d, most: w.most()}
-	err := l.fill()
-	w.reads++
+	err := w.fill(l)
 	w.open = append(w.open, l)
 	w.makeRoom()
 	return l, err
@@ -139,11 +138,16 @@ func (w *walker) enter(d *Dir) (*listing, error) {
 // leave leaves the directory that was entered last.
 func (w *walker) leave() { w.open = w.open[:len(w.open)-1] }
 
+// fill reads the next names of a directory.
+func (w *walker) fill(l *listing) error {
+	w.reads++
+	return l.fill()
+}
+
 // next returns the next name of the directory that was entered last. ok is false after the last one.
 func (w *walker) next(l *listing) (item name, ok bool, err error) {
 	if l.next == len(l.items) && l.more {
-		err = l.fill()
-		w.reads++
+		err = w.fill(l)
 		w.makeRoom()
 	}
 	if l.next == len(l.items) {
