@@ -34,7 +34,8 @@ import (
 // writes them. If one of those fails, the narinfo is written with a warning, so that the rest of the cache can be used.
 //
 // The listing of the store, the reading of narinfos and the work on NARs overlap. Each narinfo is read once. Memory
-// grows with the number of paths that change or are renamed and, with an Output, by about 50 bytes for each path, and 150 more for one that waits for its references.
+// grows with the number of paths that change or are renamed and, with an Output, by about 50 bytes for each path, and 150
+// more for one that waits for its references.
 //
 // Logs, realisations and debuginfos are copied to an Output, unless it is an Overlay. If Hashes or Since select the
 // paths of the run, only realisations are. If an object that they name has a new name, they are changed, in place too;

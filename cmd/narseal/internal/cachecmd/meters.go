@@ -15,7 +15,7 @@ import (
 // metricsInterval is how often the file of --metrics is written.
 const metricsInterval = 15 * time.Second
 
-// meters are the numbers for --metrics. A nil one takes them, too.
+// meters collect the numbers for --metrics. The methods that collect do nothing on a nil meters.
 type meters struct {
 	env  *command.Env
 	file string
@@ -44,8 +44,8 @@ func (o *Options) newMeters(e *command.Env, name string) *meters {
 	}}
 }
 
-// measured calls f and writes metrics from time to time, and at its end, however it ends: also where f cannot read a list or
-// the ledger, so that the success of yesterday's run does not stay.
+// measured calls f, and writes metrics from time to time and at the end, even if f cannot read a list or the ledger:
+// otherwise the file would still report the success of the run before.
 func (o *Options) measured(e *command.Env, name string, f func(*meters) error) error {
 	if o.Metrics == "" {
 		return f(nil)
@@ -84,7 +84,7 @@ func (o *Options) measured(e *command.Env, name string, f func(*meters) error) e
 	return outcome
 }
 
-// of has the numbers of a run written.
+// of makes write include the numbers of a run.
 func (m *meters) of(r *run) {
 	if m == nil {
 		return
@@ -128,7 +128,7 @@ func (m *meters) update() {
 	m.Newest, m.List, m.Bytes = r.age.newest, r.age.listed, r.read.Load()
 }
 
-// plan notes what is known of the work.
+// plan records how much work is known.
 func (m *meters) plan(paths int, bytes int64) {
 	if m == nil {
 		return

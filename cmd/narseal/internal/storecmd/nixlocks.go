@@ -42,8 +42,8 @@ func (r *repairRun) holdPath(ctx context.Context, base string) (*heldPath, error
 	}
 }
 
-// release gives up the locks. The file of the path's is removed as Nix does it: who has it open, and waits for the lock,
-// finds that it is not empty, and opens a new one.
+// release releases the locks. As in Nix, the lock file of the path is removed and gets a byte: a process that has it open
+// and waits for the lock then sees that it is stale, and opens a new one.
 func (h *heldPath) release() {
 	if hasName(h.path) {
 		_ = os.Remove(h.path.Name())

@@ -62,9 +62,9 @@ func contents(narSize, entries int64, block uint64) room {
 	return room{size + size/8 + n*block + spareBytes, n + spareInodes}
 }
 
-// reserve waits until there is room for something that is going to be written, as long as other jobs may make room. If
-// there is not enough then, it is an error. Who has nothing to lose by that, and must try, does so while no other job
-// writes.
+// reserve waits until there is room for the data that the caller is going to write, as long as other jobs may release
+// some. If there is still too little, reserve returns an error; but if must is set, it lets the caller try while no other
+// job writes.
 func (s *space) reserve(ctx context.Context, must bool, want func(block uint64) room) (release func(), err error) {
 	defer context.AfterFunc(ctx, func() {
 		s.mu.Lock()
