@@ -17,12 +17,6 @@ const (
 // character takes more than one byte. Longer ones are not read.
 const maxName = 4096
 
-// Executable returns the name of the main executable that an Info.plist gives, or an empty string.
-func Executable(infoPlist []byte) string {
-	name, _ := MainExecutable(infoPlist)
-	return name
-}
-
 // MainExecutable returns the name of the main executable that an Info.plist gives, or an empty string. clear is false if
 // CFBundle may find another one in it.
 //

@@ -344,17 +344,17 @@ func TestMutants(t *testing.T) {
 			}
 		}
 		problems(t, data, files())
-		Executable(data)
+		MainExecutable(data)
 	}
 }
 
 func TestExecutable(t *testing.T) {
 	info := dict{"CFBundleExecutable": "A", "CFBundleName": dict{"CFBundleExecutable": "B"}}
 	for _, data := range [][]byte{xmlDocument(info), binaryOf(info)} {
-		if got := Executable(data); got != "A" {
+		if got, _ := MainExecutable(data); got != "A" {
 			t.Errorf("got %q", got)
 		}
-		if got := Executable(data[:len(data)/2]); got != "" {
+		if got, _ := MainExecutable(data[:len(data)/2]); got != "" {
 			t.Errorf("of a half, got %q", got)
 		}
 	}
@@ -379,6 +379,6 @@ func FuzzParse(f *testing.F) {
 			t.Skip()
 		}
 		problems(t, data, files())
-		Executable(data)
+		MainExecutable(data)
 	})
 }

@@ -150,12 +150,6 @@ func (l *List) compact() {
 	l.sorted = len(l.hashes)
 }
 
-// Len returns the number of paths.
-func (l *List) Len() int {
-	l.compact()
-	return len(l.hashes)
-}
-
 // All returns the paths in order.
 func (l *List) All() iter.Seq[Hash] {
 	l.compact()
