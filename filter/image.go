@@ -91,13 +91,20 @@ func (p *pipe) beginKept(size int64) error {
 		return err
 	}
 	if p.verifier != nil {
-		limit := p.c.Spill.Limit()
+		limit := p.spill.Limit()
 		if err := p.verifier.reserve(min(size, limit), limit); err != nil {
 			return err
 		}
 		if p.kept.Bytes() == nil {
 			p.kept.Reuse(p.verifier.buffer())
 		}
+	}
+	if !p.kept.Reserve(size) && size <= p.spill.Limit() && p.verifier != nil {
+		// The images before this one may have the memory.
+		if err := p.verifier.finish(); err != nil {
+			return err
+		}
+		p.kept.Reserve(size)
 	}
 	if p.w != nil {
 		if err := p.w.Withhold(); err != nil {
@@ -112,7 +119,7 @@ func (p *pipe) beginKept(size int64) error {
 // gather reads the rest of a signed image. If the image fits into memory, it is read there directly, and the bytes that
 // no repair will change are passed on while they are in the CPU's cache.
 func (p *pipe) gather(size int64, hold func([]byte) error) error {
-	if size > p.c.Spill.Limit() {
+	if p.kept.Spilled() {
 		return p.copyTo(hold, size)
 	}
 	fixed := int64(0)
@@ -159,7 +166,7 @@ func (p *pipe) inTurn(f func()) error {
 		return nil
 	}
 	p.verifier.then(f)
-	return p.verifier.reserve(0, p.c.Spill.Limit())
+	return p.verifier.reserve(0, p.spill.Limit())
 }
 
 // reach announces an entry at this depth to the Checker of bundles.

@@ -49,11 +49,14 @@ func (p *pipe) sealing() {
 // give holds the output from now on, and gives the Checker of bundles access to the contents that are written next.
 func (p *pipe) give(size int64) error {
 	if p.held == nil {
-		o := p.c.Spill
+		o := p.spill
 		if o.Open != nil {
 			o.Memory = min(o.Limit(), heldMemory)
 		}
 		h := &held{Buffer: spill.NewBuffer(o), memory: o.Limit()}
+		if o.Open != nil {
+			h.Reserve(h.memory)
+		}
 		var err error
 		if h.out, h.start, err = p.w.Divert(h); err != nil {
 			return err

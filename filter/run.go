@@ -25,7 +25,9 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 	if ordered {
 		r.AnyOrder()
 	}
-	p := &pipe{c: c, r: r, w: w, ordered: ordered, longest: 1, kept: spill.NewBuffer(c.Spill), deferred: spill.NewQueue(c.Spill)}
+	shared, end := c.Spill.Share()
+	defer end()
+	p := &pipe{c: c, r: r, w: w, ordered: ordered, longest: 1, spill: shared, kept: spill.NewBuffer(shared), deferred: spill.NewQueue(shared)}
 	p.out = p.emit // once, not for each file
 	p.bundles.CheckResources, p.bundles.Script, p.bundles.Pool = true, p.script, c.Bundles
 	defer p.bundles.Release()
@@ -43,7 +45,7 @@ func (c *Config) run(w *nar.Writer, r *nar.Reader, ordered bool) (Result, error)
 		defer p.unpacker.Close()
 	}
 	if w == nil && c.Rules == nil && c.Signatures.Repair == RepairNone && c.Signatures.Verify {
-		p.verifier = newVerifier(c.Signatures.Jobs)
+		p.verifier = newVerifier(c.Signatures.Jobs, shared)
 	}
 	if w != nil {
 		w.PassThrough(r)
@@ -77,7 +79,8 @@ type pipe struct {
 	r       *nar.Reader
 	w       *nar.Writer
 	ordered bool
-	longest int // bytes of the longest occurrence of a rule, at least 1
+	spill   spill.Options // with this run's share of the Budget
+	longest int           // bytes of the longest occurrence of a rule, at least 1
 	found   func(off, n, rule int)
 	out     func([]byte) error
 	res     Result

@@ -3,6 +3,7 @@ package filter
 import (
 	"runtime"
 
+	"narseal/filter/spill"
 	"narseal/macho"
 )
 
@@ -10,16 +11,17 @@ import (
 // reports the results, in the order of the archive.
 type verifier struct {
 	slots chan struct{} // one for each image that is being hashed
+	spill spill.Options // the Budget of the memory of images
 	queue []*queued
 	bytes int64 // memory of the queued images
-	spare [][]byte
+	spare []spill.Detached
 	kept  int64 // bytes of spare
 	small int   // contents of files that have been kept since the queue was empty
 }
 
 // queued is an image that is being verified, or, with a nil done, a step that waits for the images before it.
 type queued struct {
-	mem    []byte
+	mem    spill.Detached
 	done   chan struct{}
 	report *macho.Report
 	err    error
@@ -38,26 +40,27 @@ const (
 	maxQueued = 256
 )
 
-func newVerifier(jobs int) *verifier {
+func newVerifier(jobs int, o spill.Options) *verifier {
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
-	return &verifier{slots: make(chan struct{}, jobs)}
+	return &verifier{slots: make(chan struct{}, jobs), spill: o}
 }
 
 // verify starts to verify an image, which it keeps. It calls next with the result after those of earlier images.
-func (a *verifier) verify(mem []byte, o verifyOptions, next func(*macho.Report, error) error) {
+func (a *verifier) verify(mem spill.Detached, o verifyOptions, next func(*macho.Report, error) error) {
 	w := &queued{mem: mem, done: make(chan struct{}), next: next, depth: -1}
 	a.queue = append(a.queue, w)
-	a.bytes += int64(cap(mem))
+	a.bytes += int64(cap(mem.Bytes))
 	go func() {
 		a.slots <- struct{}{}
-		w.report, w.err = macho.Config{Jobs: 1}.Verify(macho.Bytes(mem))
+		image := macho.Bytes(mem.Bytes)
+		w.report, w.err = macho.Config{Jobs: 1}.Verify(image)
 		if w.err == nil && o.locate {
-			w.err = locate(w.report, macho.Bytes(mem))
+			w.err = locate(w.report, image)
 		}
 		if w.err == nil && o.identify {
-			w.err = w.report.Identify(macho.Bytes(mem))
+			w.err = w.report.Identify(image)
 		}
 		<-a.slots
 		close(w.done)
@@ -88,6 +91,9 @@ func (a *verifier) reach(depth int, f func(int)) {
 // reserve waits until n more bytes of images fit the limit. It reports the results that are ready by then.
 func (a *verifier) reserve(n, limit int64) error {
 	if a.bytes+a.kept+n > limit {
+		for _, m := range a.spare {
+			a.spill.Give(m.Taken)
+		}
 		a.spare, a.kept = nil, 0
 	}
 	for len(a.queue) > 0 {
@@ -104,10 +110,14 @@ func (a *verifier) reserve(n, limit int64) error {
 		}
 		a.queue[0] = nil
 		a.queue = a.queue[1:]
-		a.bytes -= int64(cap(w.mem))
-		if c := int64(cap(w.mem)); c > 0 && a.bytes+a.kept+n+c <= limit && len(a.spare) <= cap(a.slots) {
-			a.spare = append(a.spare, w.mem[:0])
+		c := int64(cap(w.mem.Bytes))
+		a.bytes -= c
+		if c > 0 && a.bytes+a.kept+n+c <= limit && len(a.spare) <= cap(a.slots) {
+			a.spare = append(a.spare, w.mem)
 			a.kept += c
+		} else {
+			w.mem.Bytes = nil
+			a.spill.Give(w.mem.Taken)
 		}
 		if err := w.next(w.report, w.err); err != nil {
 			return err
@@ -144,14 +154,12 @@ func (a *verifier) finish() error {
 	return err
 }
 
-// buffer returns memory of an earlier image, or nil.
-func (a *verifier) buffer() []byte {
-	n := len(a.spare)
-	if n == 0 {
-		return nil
+// buffer returns memory of an earlier image, or none.
+func (a *verifier) buffer() (m spill.Detached) {
+	if n := len(a.spare); n > 0 {
+		m = a.spare[n-1]
+		a.spare = a.spare[:n-1]
+		a.kept -= int64(cap(m.Bytes))
 	}
-	b := a.spare[n-1]
-	a.spare = a.spare[:n-1]
-	a.kept -= int64(cap(b))
-	return b
+	return m
 }

@@ -3,13 +3,14 @@ package filter
 import (
 	"testing"
 
+	"narseal/filter/spill"
 	"narseal/macho"
 )
 
 // The memory of images that wait is bounded.
 func TestVerifierMemory(t *testing.T) {
 	const limit, size = 1 << 20, 100 << 10
-	a := newVerifier(2)
+	a := newVerifier(2, spill.Options{})
 	reported := 0
 	for i := range 100 {
 		if err := a.reserve(size, limit); err != nil {
@@ -18,11 +19,12 @@ func TestVerifierMemory(t *testing.T) {
 		if a.bytes+a.kept+size > limit || len(a.queue) >= maxQueued {
 			t.Fatalf("image %d: %d bytes wait and %d are spare, of %d", i, a.bytes, a.kept, limit)
 		}
-		b := a.buffer()
-		if b == nil {
-			b = make([]byte, 0, size)
+		m := a.buffer()
+		if m.Bytes == nil {
+			m.Bytes = make([]byte, 0, size)
 		}
-		a.verify(b[:size], verifyOptions{}, func(*macho.Report, error) error {
+		m.Bytes = m.Bytes[:size]
+		a.verify(m, verifyOptions{}, func(*macho.Report, error) error {
 			if reported != i {
 				t.Errorf("reported image %d, want %d", i, reported)
 			}

@@ -15,8 +15,8 @@ const (
 	// heapMemory is the size of the heap without --hold-memory and the budgets below, in bytes. The system counts about
 	// 20 MiB more for the program, such as its code.
 	heapMemory = 40 << 20
-	// cacheMemory is the maximum memory for the decoder windows of a cache, in bytes, see package binarycache.
-	cacheMemory = 144 << 20
+	// cacheMemory is the additional memory for the paths of a cache that are in progress, in bytes.
+	cacheMemory = 8 << 20
 )
 
 // limitMemory makes Go collect garbage in time. By default, Go lets the heap grow to twice the memory in use, and

@@ -14,6 +14,8 @@ import (
 type Buffer struct {
 	opts    Options
 	mem     []byte
+	taken   int64 // bytes of the Budget, at least the capacity of mem, after Reserve
+	noRoom  bool  // all data goes to the file
 	file    File
 	size    int64
 	drained int64 // leading bytes that were passed on
@@ -31,12 +33,36 @@ const keepMemory = 32 << 20
 // passed on.
 const readSize = 256 << 10
 
+// Reserve takes memory from the Budget for data of total bytes, before the first of it is added to an empty Buffer. If
+// the data does not fit into memory, it reports false, and all of it will go to the File.
+func (b *Buffer) Reserve(total int64) bool {
+	need := max(total, int64(cap(b.mem)))
+	b.noRoom = total > b.opts.Limit() || !b.opts.Take(need-b.taken)
+	if b.noRoom {
+		b.free()
+	} else {
+		b.taken = max(b.taken, need)
+	}
+	return !b.noRoom
+}
+
+// free drops the memory.
+func (b *Buffer) free() {
+	b.mem = nil
+	b.opts.Give(b.taken)
+	b.taken = 0
+}
+
 // Reset empties the Buffer.
 func (b *Buffer) Reset() error {
 	if cap(b.mem) > keepMemory {
 		b.mem = nil
 	}
-	b.mem, b.size, b.drained = b.mem[:0], 0, 0
+	if unused := b.taken - int64(cap(b.mem)); unused > 0 {
+		b.opts.Give(unused)
+		b.taken -= unused
+	}
+	b.mem, b.size, b.drained, b.noRoom = b.mem[:0], 0, 0, false
 	if b.file == nil {
 		return nil
 	}
@@ -54,7 +80,7 @@ func (b *Buffer) Close() {
 		b.file.Close()
 		b.file = nil
 	}
-	b.mem = nil
+	b.free()
 }
 
 // Size returns the number of bytes of the data.
@@ -63,8 +89,8 @@ func (b *Buffer) Size() int64 { return b.size }
 // Memory returns the number of bytes of memory that the Buffer uses.
 func (b *Buffer) Memory() int64 { return int64(cap(b.mem)) }
 
-// Spilled reports whether the data is in a File.
-func (b *Buffer) Spilled() bool { return b.file != nil }
+// Spilled reports whether the data is in a File, or will be.
+func (b *Buffer) Spilled() bool { return b.file != nil || b.noRoom }
 
 // Bytes returns the data, or nil if it is in a File. The slice is valid until data is added.
 func (b *Buffer) Bytes() []byte { return b.mem }
@@ -72,7 +98,7 @@ func (b *Buffer) Bytes() []byte { return b.mem }
 // Append adds p to the data. total is the expected final size of the data, which limits the memory to allocate.
 func (b *Buffer) Append(p []byte, total int64) error {
 	limit := b.opts.Limit()
-	if b.file == nil && b.size+int64(len(p)) > limit {
+	if b.file == nil && (b.noRoom || b.size+int64(len(p)) > limit) {
 		if err := b.spill(total); err != nil {
 			return err
 		}
@@ -102,17 +128,21 @@ func (b *Buffer) spill(total int64) error {
 	if _, err := f.WriteAt(b.mem, 0); err != nil {
 		return fmt.Errorf("temporary file: %w", err)
 	}
-	b.mem = nil
+	b.free()
 	return nil
 }
 
 // grow makes room in memory for n more bytes. most is the maximum size of all data. The capacity is at most 8 times the
-// bytes that have arrived, after the first step. A few large steps touch less memory than many small ones.
+// bytes that have arrived, after the first step. A few large steps touch less memory than many small ones. The last step
+// copies at most an eighth of the data, which is then in memory twice.
 func (b *Buffer) grow(n int, most int64) {
 	if n += len(b.mem); n > cap(b.mem) {
-		c := max(8*cap(b.mem), n, 1<<20)
-		if int64(c) > most && most >= int64(n) {
-			c = int(most)
+		c := int(most)
+		for c/8 >= max(n, 1<<20) {
+			c /= 8
+		}
+		if c < n {
+			c = max(8*cap(b.mem), n, 1<<20)
 		}
 		b.mem = append(make([]byte, 0, c), b.mem...)
 	}
@@ -129,15 +159,21 @@ func (b *Buffer) ReadSome(r io.Reader, total int64) error {
 	return err
 }
 
-// Detach returns the data in memory, which then belongs to the caller.
-func (b *Buffer) Detach() []byte {
-	mem := b.mem
-	b.mem = nil
-	return mem
+// Detached is memory that was detached from a Buffer.
+type Detached struct {
+	Bytes []byte
+	Taken int64 // bytes of the Budget
 }
 
-// Reuse gives mem to an empty Buffer as its memory.
-func (b *Buffer) Reuse(mem []byte) { b.mem = mem[:0] }
+// Detach returns the data in memory, which then belongs to the caller.
+func (b *Buffer) Detach() Detached {
+	m := Detached{b.mem, b.taken}
+	b.mem, b.taken = nil, 0
+	return m
+}
+
+// Reuse gives memory to an empty Buffer that has none.
+func (b *Buffer) Reuse(m Detached) { b.mem, b.taken = m.Bytes[:0], m.Taken }
 
 // Drain passes the data before offset end that was not yet passed on to sink. The data must be in memory.
 func (b *Buffer) Drain(end int64, sink func([]byte) error) error {

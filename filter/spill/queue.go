@@ -12,6 +12,7 @@ import (
 type Queue struct {
 	opts   Options
 	used   int64   // bytes in memory
+	taken  int64   // bytes of the Budget
 	live   int     // items that are neither parked nor read
 	parked int     // items that are parked and not yet read
 	free   []*Item // for reuse
@@ -40,6 +41,10 @@ const (
 	maxKept = 256
 	// minParked is the minimum number of items to park together, since parking needs a buffer.
 	minParked = 1024
+	// freeMemory is the memory of items that is not taken from the Budget, and takeStep is what is taken from it at a
+	// time, in bytes.
+	freeMemory = 2 << 20
+	takeStep   = 1 << 20
 )
 
 // New returns a new, empty item. It returns an error if the items that are not parked use more memory than the limit,
@@ -64,16 +69,27 @@ func (q *Queue) NewInFile() *Item {
 }
 
 // Full reports whether items should be parked, of which there are at most n: without their data, they use more than a
-// quarter of the memory that New allows. Their data may use as much again, and the heap grows to twice the total before
-// it is collected.
+// quarter of the memory that New allows, or more than the Budget has. Their data may use as much again, and the heap
+// grows to twice the total before it is collected.
 func (q *Queue) Full(n int) bool {
-	return q.opts.Open != nil && n >= minParked && int64(q.live)*itemMemory > (q.opts.Limit()+freeItems)/4
+	return q.opts.Open != nil && n >= minParked && (int64(q.live)*itemMemory > (q.opts.Limit()+freeItems)/4 || !q.room(0))
+}
+
+// room takes memory from the Budget for the items and n more bytes of data, and reports whether it has enough.
+func (q *Queue) room(n int64) bool {
+	for q.used+int64(q.live)*itemMemory+n-freeMemory > q.taken {
+		if !q.opts.Take(takeStep) {
+			return false
+		}
+		q.taken += takeStep
+	}
+	return true
 }
 
 // Write adds data to the item.
 func (i *Item) Write(p []byte) (int, error) {
 	q := i.q
-	if !i.long && i.chain.first == 0 && q.used+int64(len(p))+int64(q.live)*itemMemory <= q.opts.Limit() {
+	if !i.long && i.chain.first == 0 && q.used+int64(len(p))+int64(q.live)*itemMemory <= q.opts.Limit() && q.room(int64(len(p))) {
 		i.mem = append(i.mem, p...)
 		q.used += int64(len(p))
 		return len(p), nil
@@ -170,6 +186,8 @@ func (i *Item) each(p []byte, off int64, inFile func([]byte, int64) error, inMem
 func (q *Queue) settle() {
 	if q.live == 0 && q.parked == 0 {
 		q.tape.reset()
+		q.opts.Give(q.taken)
+		q.taken = 0
 	}
 }
 
@@ -228,5 +246,9 @@ func (q *Queue) Open(number int64) io.Reader {
 	}}
 }
 
-// Close closes the Queue's File.
-func (q *Queue) Close() { q.tape.close() }
+// Close closes the Queue's File, and returns its memory to the Budget.
+func (q *Queue) Close() {
+	q.tape.close()
+	q.opts.Give(q.taken)
+	q.taken = 0
+}

@@ -22,6 +22,10 @@ type Options struct {
 	Memory int64
 	// Open returns an empty file for data beyond Memory. The package closes it. If Open is nil, more data is an error.
 	Open func() (File, error)
+	// Budget, if not nil, limits the memory of several runs together. Only Options from Share use it.
+	Budget Budget
+
+	share *share
 }
 
 // A File is a file for spilled data, usually an unnamed temporary file. It must be safe for concurrent use.

@@ -109,7 +109,7 @@ func TestBufferReadSome(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Reuse(mem)
-	if err := b.Append([]byte("x"), 1); err != nil || &b.Bytes()[0] != &mem[0] {
+	if err := b.Append([]byte("x"), 1); err != nil || &b.Bytes()[0] != &mem.Bytes[0] {
 		t.Error("the memory was not used again")
 	}
 }

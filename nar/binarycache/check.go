@@ -7,8 +7,6 @@ import (
 	"io"
 	"sync"
 
-	"golang.org/x/sync/semaphore"
-
 	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/internal/stream"
@@ -32,15 +30,9 @@ type narFile struct {
 	read       bool          // body was read before
 	size       int64         // of the file; -1 before that is known
 	attributes map[string]string
-	windows    *semaphore.Weighted // see maxWindows
+	memory     memory
+	compressor int64 // bytes of memory that the next check takes besides those of the decoder
 }
-
-// A stream of a few KB can request a window of 128 MiB, and each path in progress reads a stream. Windows above
-// usualWindow take at most maxWindows bytes for all paths together; a path waits until its window fits.
-const (
-	maxWindows  = 144 << 20
-	usualWindow = 16 << 20 // memory of a decoder with a window of 8 MiB, rounded up
-)
 
 // openFile opens the NAR of n for the run.
 func (r *run) openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool, tempFile func() (TempFile, error)) (*narFile, error) {
@@ -51,7 +43,7 @@ func (r *run) openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool,
 	if err := r.repeats.Add(n.URL, n.StorePath, n.NarSize, f.size); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	f.windows = r.windows
+	f.memory = r.memory
 	return f, nil
 }
 
@@ -128,23 +120,16 @@ type checkedNAR struct {
 	narSum   *stream.Meter
 	dec      io.ReadCloser
 	progress func(int) // may be nil
-	release  func()    // releases the decoder's share of narFile.windows
+	release  func()    // returns the decoder's memory
 }
 
 // check starts reading the NAR in a file.
 func (f *narFile) check(ctx context.Context) (*checkedNAR, error) {
 	c := &checkedNAR{info: f.info, fileSum: stream.NewMeter(), narSum: stream.NewMeter(), release: func() {}}
 	c.file = io.TeeReader(f.reader(ctx), c.fileSum)
-	dec, found, err := compression.DecompressWith(c.file, f.info.NarSize, func(memory int64) error {
-		if f.windows == nil || memory <= usualWindow {
-			return nil
-		}
-		memory = min(memory, maxWindows)
-		if err := f.windows.Acquire(ctx, memory); err != nil {
-			return err
-		}
-		c.release = func() { f.windows.Release(memory) }
-		return nil
+	dec, found, err := compression.DecompressWith(c.file, f.info.NarSize, func(n int64) (err error) {
+		c.release, err = f.memory.take(ctx, n, f.compressor)
+		return err
 	})
 	if err == nil && found != f.info.Compression {
 		dec.Close()

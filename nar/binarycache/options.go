@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
+	"golang.org/x/sync/semaphore"
 
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/binarycache/state"
@@ -39,6 +40,12 @@ type Options struct {
 
 	// Jobs is how many paths are worked on at a time; 0 means one.
 	Jobs int
+
+	// Memory limits the memory of decoders and compressors of all paths together; a path waits until it gets its part.
+	// MemorySize is the number of bytes that Memory had at first. A NAR whose decoder needs more is an error. nil means
+	// 256 MiB.
+	Memory     *semaphore.Weighted
+	MemorySize int64
 
 	// Done is called for each path, one at a time.
 	Done func(Result)

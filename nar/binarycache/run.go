@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/semaphore"
-
 	"narseal/nar/binarycache/internal/order"
 	"narseal/nar/binarycache/internal/repeats"
 	"narseal/nar/binarycache/narinfo"
@@ -37,7 +35,7 @@ type run struct {
 	left     int   // those that have no result yet
 	bytes    int64 // of the NARs whose narinfos were read
 	canceled context.CancelCauseFunc
-	windows  *semaphore.Weighted
+	memory   memory
 	repeats  repeats.NARs
 	changes  []state.Record // by this run, if needed to prune
 }
@@ -85,7 +83,7 @@ func Verify(ctx context.Context, s Store, o VerifyOptions) (Summary, error) {
 // run works on all paths: those that keep their names as they are found, the others once all are known.
 func (r *run) run(ctx context.Context) error {
 	r.summary.Paths = map[Status]int{}
-	r.windows = semaphore.NewWeighted(maxWindows)
+	r.memory = newMemory(&r.Options)
 	defer r.renamed.close()
 	r.others.run = r
 	defer r.others.nars.Text.Close()

@@ -32,8 +32,7 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 		body := func() io.ReadSeeker { return io.NewSectionReader(made, 0, made.Size()) }
 		nar = upload{w.next.URL, made.Size(), body}
 		unpack = func() (io.ReadCloser, error) {
-			dec, _, err := compression.Decompress(stream.WithContext(ctx, body()))
-			return dec, err
+			return r.memory.decompress(ctx, stream.WithContext(ctx, body()))
 		}
 	case !r.inPlace:
 		if name := w.info.FileName(w.sum, w.info.Compression, true); name != w.info.URL {
@@ -138,11 +137,13 @@ func (r *run) makeNAR(ctx context.Context, w *pathWork, content narinfo.Sum, mad
 		c = compression.Xz
 	}
 	file := stream.NewMeter()
-	z, err := compression.Compress(io.MultiWriter(file, made), c,
-		compression.Options{Level: r.Level, Workers: max(1, runtime.GOMAXPROCS(0)/max(1, r.Jobs)), Size: content.Size})
+	o := compression.Options{Level: r.Level, Workers: max(1, runtime.GOMAXPROCS(0)/max(1, r.Jobs)), Size: content.Size}
+	z, err := compression.Compress(io.MultiWriter(file, made), c, o)
 	if err != nil {
 		return err
 	}
+	w.file.compressor = o.Memory(c)
+	defer func() { w.file.compressor = 0 }()
 	w.pass.Again = true
 	got, err := r.filter(ctx, w, z)
 	switch {

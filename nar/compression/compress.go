@@ -56,6 +56,35 @@ func Compress(w io.Writer, t Type, o Options) (io.WriteCloser, error) {
 	return nopCloser{w}, nil
 }
 
+// Memory returns the maximum memory of the writer that Compress returns, in bytes. The numbers were measured and rounded
+// up.
+func (o Options) Memory(t Type) int64 {
+	if o.check(t) != nil {
+		return 0
+	}
+	workers := int64(o.Workers)
+	if workers == 0 {
+		workers = int64(runtime.GOMAXPROCS(0))
+	}
+	switch t {
+	case Zstd:
+		if o.Level != 0 && zstd.EncoderLevelFromZstd(o.Level) > zstd.SpeedDefault {
+			return 52 << 20
+		}
+		return 20 << 20
+	case Xz:
+		x := newXzWriter(nil, o)
+		dict, block := int64(x.dict), int64(x.blockSize)
+		if workers == 1 {
+			return 7*dict + block
+		}
+		return workers*(7*dict+block) + block // the last one is being filled
+	case Gzip:
+		return 2 << 20
+	}
+	return 0
+}
+
 func (o Options) check(t Type) error {
 	maximum := 0
 	switch t {

@@ -21,6 +21,8 @@ import (
 	"narseal/nar"
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/narinfo"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // run is one call of a command.
@@ -40,6 +42,8 @@ type run struct {
 	unsigned report.Unsigned
 	missing  int64
 	absent   int64 // paths of a list that the cache does not have
+
+	memory *semaphore.Weighted // of codecs and images, for all paths together
 
 	ledger *ledger.Ledger // nil: none
 	meters *meters        // nil: none
@@ -71,7 +75,8 @@ func newRun(e *command.Env, o *Options, cache, name string, m *meters) (*run, er
 		Env: e, name: cache, meters: m, file: file, rep: &cacheReport{command: name, cache: cache},
 		budget: report.NewBudget(report.DefaultBudget), found: map[string]*pathFound{},
 	}
-	r.cfg.Spill, r.cfg.Bundles = o.Spill(e), bundle.NewPool(bundle.DefaultPool)
+	r.memory = o.Memory()
+	r.cfg.Spill, r.cfg.Bundles = o.Spill(e, r.memory), bundle.NewPool(o.BundleMemory())
 	r.rep.paths.open = r.cfg.Spill.Open
 	r.rep.shard = o.shardName()
 	r.rep.age = &r.age
@@ -94,6 +99,7 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 		r.read.Add(int64(n))
 	}
 	o.Written = func(n int) { p.Add(int64(n)) }
+	o.Memory, o.MemorySize = r.memory, r.cfg.Spill.Limit()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	r.stop = stop

@@ -13,6 +13,7 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter"
 	"narseal/filter/address"
+	"narseal/filter/spill"
 	"narseal/macho"
 	"narseal/nar"
 )
@@ -56,6 +57,7 @@ func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
 	if err := e.restrictToArchive(&o.Common, &o.Archive); err != nil {
 		return err
 	}
+	in.Memory = o.Memory()
 	s, err := in.Stream()
 	if err != nil {
 		return err
@@ -67,7 +69,7 @@ func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
 	if err := s.Spool(e.Cleanup); err != nil {
 		return err
 	}
-	a, repaired, err := e.address(o, s, out)
+	a, repaired, err := e.address(o, s, out, in.Memory)
 	if err != nil {
 		return err
 	}
@@ -89,9 +91,9 @@ func Address(_ context.Context, e *Env, o *AddressOptions) (err error) {
 }
 
 // address writes a stream with its new address. It returns the path of the first repaired image, too.
-func (e *Env) address(o *AddressOptions, s *input.Stream, out io.Writer) (_ *address.Address, repaired string, err error) {
+func (e *Env) address(o *AddressOptions, s *input.Stream, out io.Writer, memory spill.Budget) (_ *address.Address, repaired string, err error) {
 	cfg := o.Config
-	cfg.Spill = o.Spill(e)
+	cfg.Spill = o.Spill(e, memory)
 	cfg.Observer.Invalid = func(s filter.Signature) { e.WarnInvalid(s.Path.Short(), &s.Slice) }
 	cfg.Observer.Signature = func(s filter.Signature) {
 		if s.Status == macho.StatusRepaired && repaired == "" {

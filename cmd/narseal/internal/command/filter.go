@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/input"
@@ -119,6 +120,7 @@ func commit(out *atomicfile.Output) error {
 
 // run filters an input. The output is complete only if run returns nil.
 func (r *filterRun) run(in *input.Input, out io.Writer) (err error) {
+	in.Memory = r.cfg.Spill.Budget
 	s, err := in.Stream()
 	if err != nil {
 		return err
@@ -133,7 +135,11 @@ func (r *filterRun) run(in *input.Input, out io.Writer) (err error) {
 			return err
 		}
 	}
-	packed, err := compression.Compress(out, format, compression.Options{Level: r.options.Level})
+	level := compression.Options{Level: r.options.Level, Workers: runtime.GOMAXPROCS(0)}
+	for !r.cfg.Spill.Budget.TryAcquire(level.Memory(format)) && level.Workers > 1 {
+		level.Workers--
+	}
+	packed, err := compression.Compress(out, format, level)
 	if err != nil {
 		return terminal.Usage("", "%w", err)
 	}

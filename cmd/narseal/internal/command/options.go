@@ -5,6 +5,9 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter/refs"
 	"narseal/filter/spill"
+	"narseal/macho/bundle"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Common holds the options of every command that works on archives or files.
@@ -13,9 +16,20 @@ type Common struct {
 	SpillMemory int64  // maximum bytes of an image, or of renamed entries, in memory; 0: the default
 }
 
-// Spill returns the options for data that is too large for memory: it goes to temporary files.
-func (o *Common) Spill(e *Env) spill.Options {
-	return spill.Options{Memory: o.SpillMemory, Open: func() (spill.File, error) {
+// Memory returns a Budget of --hold-memory for everything that a run holds.
+func (o *Common) Memory() *semaphore.Weighted {
+	return semaphore.NewWeighted(spill.Options{Memory: o.SpillMemory}.Limit())
+}
+
+// BundleMemory returns the memory for bundles of all paths together, in bytes, besides that of one bundle.
+func (o *Common) BundleMemory() int {
+	limit := spill.Options{Memory: o.SpillMemory}.Limit()
+	return int(min(bundle.DefaultPool, limit/4))
+}
+
+// Spill returns the options for data that is too large for memory: it goes to temporary files. budget may be nil.
+func (o *Common) Spill(e *Env, budget spill.Budget) spill.Options {
+	return spill.Options{Memory: o.SpillMemory, Budget: budget, Open: func() (spill.File, error) {
 		f, err := atomicfile.Temp(e.Cleanup)
 		if err != nil {
 			return nil, err // not f: a nil *os.File in a File is not nil

@@ -17,6 +17,8 @@ import (
 	"narseal/filter/rules"
 	"narseal/nar"
 	"narseal/nar/compression"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // inReferences is the part of an export stream that names references.
@@ -82,13 +84,14 @@ type refsRun struct {
 	out     refsOutput
 	budget  *report.Budget
 	rep     refsReport
-	wanted  bool    // --report is used
-	set     *refSet // of the current input
+	wanted  bool                // --report is used
+	set     *refSet             // of the current input
+	memory  *semaphore.Weighted // for the decoder of an input
 }
 
 func newRefsRun(e *Env, o *RefsOptions) (*refsRun, error) {
 	r := &refsRun{Env: e, only: o.Allowed, gate: o.Deny != nil || o.Allowed != nil, wanted: o.Report != "",
-		budget: report.NewBudget(report.DefaultBudget)}
+		budget: report.NewBudget(report.DefaultBudget), memory: o.Memory()}
 	r.scanner = refs.Scanner{StoreDir: o.StoreDir, Encodings: o.Encodings, Found: func(ref *refs.Reference) error { return r.set.add(ref) }}
 	if o.Deny != nil {
 		var list []rules.Rule
@@ -101,7 +104,9 @@ func newRefsRun(e *Env, o *RefsOptions) (*refsRun, error) {
 		}
 	}
 	if o.Unpack != nil {
-		r.scanner.Unpack = o.Unpack.unpack(e, o.Spill(e))
+		s := o.Spill(e, nil)
+		r.scanner.Unpack = o.Unpack.unpack(e, s)
+		r.memory.TryAcquire(s.Limit() / 2) // which searching packed files may use
 	}
 	if o.JSON {
 		r.out = newRefsJSON(e.List())
@@ -187,6 +192,7 @@ func (r *refsRun) input(ctx context.Context, from refsInput) error {
 
 // stream searches an input that is not a directory.
 func (r *refsRun) stream(name string, in *input.Input) error {
+	in.Memory = r.memory
 	s, err := in.Stream()
 	if err != nil {
 		return err

@@ -21,10 +21,12 @@ type RewriteOptions struct {
 
 // Rewrite applies rules to an archive, and repairs the signatures that this breaks.
 func Rewrite(_ context.Context, e *Env, o *RewriteOptions) error {
-	cfg := &filter.Config{Rules: o.Rules, Spill: o.Spill(e)}
+	memory := o.Memory()
+	cfg := &filter.Config{Rules: o.Rules, Spill: o.Spill(e, memory)}
 	cfg.Signatures = filter.SignatureOptions{Repair: o.Repair, OnCMS: o.OnCMS}
 	if o.Unpack != nil {
 		cfg.Unpack = o.Unpack.unpack(e, cfg.Spill)
+		memory.TryAcquire(cfg.Spill.Limit() / 2) // which searching packed files may use
 		hidden := newHiddenList(e, cfg.Rules)
 		defer hidden.end()
 		cfg.Observer.Hidden = hidden.add
@@ -42,7 +44,7 @@ type RepairOptions struct {
 
 // Repair repairs the invalid signatures in an archive.
 func Repair(_ context.Context, e *Env, o *RepairOptions) error {
-	cfg := &filter.Config{Spill: o.Spill(e)}
+	cfg := &filter.Config{Spill: o.Spill(e, o.Memory())}
 	cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Unsigned: true, Jobs: o.Jobs}
 	return e.filter("repair", &o.Common, &o.Archive, cfg)
 }

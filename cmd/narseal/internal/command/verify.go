@@ -113,7 +113,7 @@ func newVerifyRun(e *Env, o *VerifyOptions) (*verifyRun, error) {
 	v.cfg.Signatures = filter.SignatureOptions{
 		Repair: filter.RepairNone, Verify: true, Unsigned: v.unsigned != report.UnsignedIgnore, Locate: o.HTML != "", Jobs: o.Jobs,
 	}
-	v.cfg.Spill = o.Spill(e)
+	v.cfg.Spill = o.Spill(e, o.Memory())
 	v.list = e.NewList(&o.List, v.budget)
 	if o.HTML != "" {
 		out, err := atomicfile.Create(e.Cleanup, o.HTML)
@@ -186,6 +186,7 @@ func (v *verifyRun) files(ctx context.Context) error {
 
 // stream verifies an archive, an export stream or a single image.
 func (v *verifyRun) stream(ctx context.Context, in *input.Input) error {
+	in.Memory = v.cfg.Spill.Budget
 	s, err := in.Stream()
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"narseal/cmd/narseal/internal/pipe"
 	"narseal/cmd/narseal/internal/terminal"
+	"narseal/filter/spill"
 )
 
 // Stdin is the name of the input that means stdin.
@@ -31,6 +32,8 @@ type Input struct {
 	// MaxContents is the maximum size of the decompressed contents in bytes; 0: unlimited. Larger contents may be an
 	// error.
 	MaxContents int64
+	// Memory limits the memory of a decoder that needs more than usual.
+	Memory spill.Budget
 
 	file     *os.File // nil if Info is nil
 	size     int64    // of an input that is not a file, for progress; 0 if unknown

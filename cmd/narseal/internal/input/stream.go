@@ -8,6 +8,7 @@ import (
 	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/cleanup"
 	"narseal/cmd/narseal/internal/terminal"
+	"narseal/filter/spill"
 	"narseal/macho"
 	"narseal/nar"
 	"narseal/nar/compression"
@@ -54,17 +55,51 @@ func (in *Input) Stream() (*Stream, error) {
 	if size == 0 {
 		size = -1
 	}
-	r, c, err := compression.DecompressSized(Prefixed(head, raw), size)
+	var memory taken
+	r, c, err := compression.DecompressWith(Prefixed(head, raw), size, func(n int64) (err error) {
+		memory, err = in.take(n)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("input: %w", err)
 	}
-	s := &Stream{Reader: r, Compression: c, closers: []io.Closer{r}, progress: in.progress}
+	s := &Stream{Reader: r, Compression: c, closers: []io.Closer{r, memory}, progress: in.progress}
 	if head, err = readHead(r); err != nil {
 		return nil, errors.Join(fmt.Errorf("input: %w", err), s.Close())
 	}
 	s.Format, s.image = nar.Sniff(head), macho.IsMachO(head)
 	s.Reader = Prefixed(head, r)
 	return s, nil
+}
+
+// usualMemory is the memory of a decoder, in bytes, that is not taken from Input.Memory: that of a window of 8 MiB,
+// rounded up.
+const usualMemory = 16 << 20
+
+// taken is memory that was taken from a budget.
+type taken struct {
+	budget spill.Budget // nil: none was taken
+	bytes  int64
+}
+
+// take takes the memory of a decoder.
+func (in *Input) take(n int64) (taken, error) {
+	if in.Memory == nil || n <= usualMemory {
+		return taken{}, nil
+	}
+	if !in.Memory.TryAcquire(n) {
+		return taken{}, terminal.Hint(fmt.Errorf("%w: its decoder needs %d bytes of memory, more than --hold-memory leaves", compression.ErrMemory, n),
+			fmt.Sprintf("--hold-memory %dMiB", (n+1<<20-1)>>20))
+	}
+	return taken{in.Memory, n}, nil
+}
+
+// Close returns the memory.
+func (t taken) Close() error {
+	if t.budget != nil {
+		t.budget.Release(t.bytes)
+	}
+	return nil
 }
 
 // readHead reads the bytes that identify the format, or all of a shorter input.

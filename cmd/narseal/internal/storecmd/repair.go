@@ -57,7 +57,7 @@ func Repair(ctx context.Context, e *command.Env, o *RepairOptions) error {
 	r.space = newSpace(r.store.RealDir)
 	r.rep.dryRun, r.unsigned = o.DryRun, report.UnsignedWarn
 	r.cfg.Signatures = filter.SignatureOptions{Repair: filter.RepairAll, OnCMS: o.OnCMS, Verify: true, Unsigned: true, Jobs: 1}
-	r.cfg.Spill, r.cfg.Bundles = o.Spill(e), r.bundles
+	r.cfg.Spill, r.cfg.Bundles = o.Spill(e, o.Memory()), r.bundles
 	e.Cleanup.OnStop(func() string {
 		return fmt.Sprintf("%s changed, the others are unchanged; the same command continues", report.Plural(r.count.Load(), "path", "paths"))
 	})
@@ -118,7 +118,7 @@ func (r *repairRun) work(ctx context.Context) error {
 			return err
 		}
 	}
-	paths := nixcli.NewPathList(r.options.Spill(r.Env).Open)
+	paths := nixcli.NewPathList(r.options.Spill(r.Env, nil).Open)
 	defer paths.Close()
 	if err := r.options.list(ctx, r.store, r.fail, paths.Add); err != nil {
 		return err

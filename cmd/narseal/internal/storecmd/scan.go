@@ -49,7 +49,7 @@ func newRun(ctx context.Context, e *command.Env, o *Options, name string) (*run,
 		return nil, err
 	}
 	return &run{
-		bundles: bundle.NewPool(bundle.DefaultPool),
+		bundles: bundle.NewPool(o.BundleMemory()),
 		Env:     e, store: store, options: o, file: file, budget: report.NewBudget(report.DefaultBudget),
 		caseHack: runtime.GOOS == "darwin", rep: &storeReport{command: name, storeDir: store.Dir},
 	}, nil

@@ -30,7 +30,7 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 		r.fail(err)
 		list.Fail(err)
 	}
-	paths := nixcli.NewPathList(o.Spill(e).Open)
+	paths := nixcli.NewPathList(o.Spill(e, nil).Open)
 	defer paths.Close()
 	if err := o.listComplete(ctx, r, paths, fail); err != nil {
 		return err
