@@ -296,6 +296,27 @@ func windowCache(t *testing.T, dir string) string {
 	return cacheOfZeros(t, dir, 8, 8, 160<<20, 128<<20)
 }
 
+// imageCache has 8 store paths with a NAR of a signed image of 200 MiB.
+func imageCache(t *testing.T, dir string) string {
+	data, l := machotest.Image{CodeSize: 200 << 20, Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+	clear(data[l.CommandsEnd:l.Signature]) // stale, and easy to compress
+	return cacheOf(t, dir, 8, 8, 1<<20, nartest.Tree(nartest.File(string(data))))
+}
+
+// wideWindow is a NAR of 160 MiB, whose stream has a window of 128 MiB.
+func wideWindow() []byte {
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(128<<20), zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		panic(err)
+	}
+	z.Write(nartest.Tree(nartest.File(string(make([]byte, 160<<20)))))
+	if err := z.Close(); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
 // sharedCache has 2,000 narinfos of one NAR of 128 MiB.
 func sharedCache(t *testing.T, dir string) string {
 	return cacheOfZeros(t, dir, 2000, 1, 128<<20, 1<<20)
