@@ -427,15 +427,69 @@ func harmlessArchive(t *testing.T, dir string, n int64) string {
 	return file(func() []byte { return nartest.Tree(harmlessTree(n)) })(t, dir)
 }
 
+// harmlessPacked has a zip with n bytes of text.
+func harmlessPacked(t *testing.T, dir string, n int64) string {
+	return file(func() []byte {
+		var b bytes.Buffer
+		z := zip.NewWriter(&b)
+		text := plainText(16 << 20)
+		for i := range text {
+			text[i] = 'a' + text[i]&15
+		}
+		for i := 0; n > 0; i++ {
+			w, err := z.Create(fmt.Sprint(i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			k := min(n, int64(len(text)))
+			w.Write(text[:k])
+			n -= k
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return nartest.Tree(nartest.File(b.String()))
+	})(t, dir)
+}
+
 func harmlessExport(t *testing.T, dir string, n int64) string {
 	return file(func() []byte { return exported("/nix/store/"+hashA+"-x", nil, nartest.Tree(harmlessTree(n))) })(t, dir)
 }
 
 func harmlessCache(t *testing.T, dir string, n int64) string {
-	if err := addMember(dir, hashA+"-x", nartest.Tree(harmlessTree(n)), compression.Zstd, nil); err != nil {
+	if err := addMember(dir, otherHash+"-x", nartest.Tree(harmlessTree(n)), compression.Zstd, nil); err != nil {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// harmlessPaths is a cache of 1,000 paths with n bytes of contents.
+func harmlessPaths(t *testing.T, dir string, n int64) string {
+	nar := nartest.Tree(nartest.File(string(plainText(n / 1000))))
+	for i := range 1000 {
+		if err := addMember(dir, fmt.Sprintf("%s%04d-x", otherHash[:28], i), nar, compression.Zstd, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// harmlessExports is an export stream of 40,000 archives, n bytes together.
+func harmlessExports(t *testing.T, dir string, n int64) string {
+	const archives = 40_000
+	return file(func() []byte {
+		nar := nartest.Tree(nartest.File(string(plainText(n/archives - 300))))
+		return exports(archives, nar)
+	})(t, dir)
+}
+
+// harmlessBundleCache has the same bundles in 8 NARs, n bytes together.
+func harmlessBundleCache(t *testing.T, dir string, n int64) string {
+	nar, err := os.ReadFile(harmlessBundle(t, t.TempDir(), n/8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cacheOf(t, dir, 8, 8, 1<<20, nar)
 }
 
 func harmlessImage(t *testing.T, dir string, n int64) string {

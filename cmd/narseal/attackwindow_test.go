@@ -83,15 +83,17 @@ func membersOfWindows() []byte {
 }
 
 // manyArchives is an export stream of 400,000 archives of an empty file.
-func manyArchives() []byte {
+func manyArchives() []byte { return exports(400_000, nartest.Tree(nartest.File(""))) }
+
+// exports is an export stream of an archive that has several store paths.
+func exports(paths int, archive []byte) []byte {
 	word := func(b []byte, n uint64) []byte { return binary.LittleEndian.AppendUint64(b, n) }
 	text := func(b []byte, s string) []byte {
 		b = append(word(b, uint64(len(s))), s...)
 		return append(b, make([]byte, -len(s)&7)...)
 	}
-	archive := nartest.Tree(nartest.File(""))
 	var b []byte
-	for i := range 400_000 {
+	for i := range paths {
 		b = append(word(b, 1), archive...)
 		b = text(word(b, 0x4558494e), fmt.Sprintf("/nix/store/%s%06d-x", hashA[:26], i))
 		b = word(text(word(b, 0), ""), 0) // no references, no deriver, no signature
