@@ -144,7 +144,9 @@ func (b *Buffer) grow(n int, most int64) {
 		if c < n {
 			c = max(8*cap(b.mem), n, 1<<20)
 		}
-		b.mem = append(make([]byte, 0, c), b.mem...)
+		mem := make([]byte, 0, c)
+		hugePages(mem)
+		b.mem = append(mem, b.mem...)
 	}
 }
 
