@@ -83,7 +83,7 @@ func cacheVerifyCommand(p *process) *cli.Command {
 			if err != nil {
 				return err
 			}
-			o.List.Summary = os.Getenv("GITHUB_STEP_SUMMARY")
+			o.List.Summary = os.Getenv(stepSummary)
 			return cachecmd.Verify(c.Context, env, &o)
 		}),
 	}

@@ -14,6 +14,9 @@ import (
 	"narseal/cmd/narseal/internal/terminal"
 )
 
+// stepSummary is the environment variable that names the file for the job summary of --format github.
+const stepSummary = "GITHUB_STEP_SUMMARY"
+
 // checkFiles refuses an output file that would overwrite an input or another output, and URLs where only files are
 // allowed.
 func checkFiles(c *cli.Context) error {
@@ -34,6 +37,9 @@ func checkFiles(c *cli.Context) error {
 		case outputFile:
 			written = append(written, use{option, c.String(f.Names()[0])})
 		}
+	}
+	if summary := os.Getenv(stepSummary); c.String("format") == "github" {
+		written = append(written, use{stepSummary, summary})
 	}
 	order := []string{"--report", "--output"} // before the other outputs
 	slices.SortStableFunc(written, func(a, b use) int {

@@ -133,7 +133,7 @@ var environment = manual.List{Heading: "Environment", Items: []manual.Item{
 	{Term: "NO_COLOR", Text: "if not empty, no color (no-color.org)"},
 	{Term: "CLICOLOR, CLICOLOR_FORCE", Text: "0: no color; a CLICOLOR_FORCE other than 0: color even if the output is not a terminal"},
 	{Term: "NIX_STORE_DIR, NIX_STATE_DIR, NIX_REMOTE", Text: "the store that narseal store works on, as for Nix"},
-	{Term: "GITHUB_STEP_SUMMARY", Text: "with --format github, the file to which the job summary is appended"},
+	{Term: stepSummary, Text: "with --format github, the file to which the job summary is appended"},
 }}
 
 func helpCommand() *cli.Command {

@@ -61,7 +61,7 @@ func storeVerifyCommand(p *process) *cli.Command {
 		}, store.flags(&o.Options)),
 		Action: func(c *cli.Context) error {
 			env := store.begin(p, c, &o.Options)
-			o.Version, o.List.Summary = versionString(), os.Getenv("GITHUB_STEP_SUMMARY")
+			o.Version, o.List.Summary = versionString(), os.Getenv(stepSummary)
 			if o.HTML == "-" {
 				return terminal.Usage("", "--html -: want a file name; stdout is used for the list")
 			}

@@ -37,7 +37,7 @@ are not unpacked.
 		Action: func(c *cli.Context) error {
 			env := common.env(p)
 			o.Common, o.Inputs, o.Version = common.Common, inputArgs(c), versionString()
-			o.List.Summary = os.Getenv("GITHUB_STEP_SUMMARY")
+			o.List.Summary = os.Getenv(stepSummary)
 			if o.HTML == "-" {
 				return terminal.Usage("", "--html -: want a file name; stdout is used for the list")
 			}

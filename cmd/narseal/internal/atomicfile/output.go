@@ -83,7 +83,7 @@ func Create(reg *cleanup.Registry, name string) (*Output, error) {
 func create(reg *cleanup.Registry, name string, old fs.FileInfo) (*Replacement, error) {
 	perm := fs.FileMode(0o666)
 	if old != nil {
-		perm = old.Mode().Perm()
+		perm = 0o600 // until keepAccess
 	}
 	r, err := Replace(reg, name, perm)
 	if err != nil {
@@ -91,8 +91,7 @@ func create(reg *cleanup.Registry, name string, old fs.FileInfo) (*Replacement, 
 	}
 	r.dir.removeLeftovers(r.base)
 	if old != nil {
-		// The umask does not apply to a file that existed before.
-		if err := r.Chmod(perm); err != nil {
+		if err := r.keepAccess(name, old); err != nil {
 			r.Abort()
 			return nil, err
 		}

@@ -14,6 +14,9 @@ const searchOnly = unix.O_PATH
 
 const utimeOmit = unix.UTIME_OMIT
 
+// noAttribute is the error for an extended attribute that a file does not have.
+const noAttribute = unix.ENODATA
+
 // openUnnamed creates a file without a name in the directory called name, relative to the open directory dir. The file
 // vanishes when it is closed, unless linkUnnamed gives it a name. The error is errors.ErrUnsupported if the file system
 // does not support such files, or if /proc, which linkUnnamed needs, is missing.

@@ -187,7 +187,10 @@ func (r *refsRun) input(ctx context.Context, from refsInput) error {
 		return err
 	}
 	defer in.Close()
-	return r.stream(from.name, in)
+	if err := r.stream(from.name, in); err != nil {
+		return err
+	}
+	return in.Unchanged()
 }
 
 // stream searches an input that is not a directory.
@@ -294,7 +297,12 @@ func (r *refsRun) directory(name string) error {
 				entered(e)
 			}
 			r.budget.Entry(file.Size())
-			return r.scanner.File(path, r.holes(file.File, file.Size(), r.Terminal.Progress().Count(file)))
+			if err := r.scanner.File(path, r.holes(file.File, file.Size(), r.Terminal.Progress().Count(file))); err != nil {
+				return err
+			}
+			if err := file.Unchanged(); err != nil {
+				return file.Wrap(err)
+			}
 		default:
 			return fmt.Errorf("%s: %s has no place in an archive", path.Short(), e.Type)
 		}

@@ -160,7 +160,10 @@ func (v *verifyRun) open(ctx context.Context) error {
 		return err
 	}
 	defer in.Close()
-	return v.stream(ctx, in)
+	if err := v.stream(ctx, in); err != nil {
+		return err
+	}
+	return in.Unchanged()
 }
 
 // files verifies a Mach-O file on disk, or all files in a directory.

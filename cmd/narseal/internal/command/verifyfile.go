@@ -91,9 +91,13 @@ type imageAt struct {
 
 func (i imageAt) Size() int64 { return i.size }
 
-// isStorePathSymlink reports whether name is a symlink that has the name of a store path. Its target need not exist on
-// this machine.
+// isStorePathSymlink reports whether name is a store path that is a symlink, in the store of this machine or in another
+// directory that is called store. Its target need not exist on this machine.
 func isStorePathSymlink(name string) bool {
 	info, err := os.Lstat(name)
-	return err == nil && info.Mode()&os.ModeSymlink != 0 && storepath.CheckBaseName(filepath.Base(name)) == nil
+	if err != nil || info.Mode()&os.ModeSymlink == 0 || storepath.CheckBaseName(filepath.Base(name)) != nil {
+		return false
+	}
+	dir, err := realName(filepath.Dir(name))
+	return err == nil && (filepath.Base(dir) == "store" || isStoreDir(dir))
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"narseal/cmd/narseal/internal/atomicfile"
 )
 
 // maxAttribute is the maximum size of an extended attribute that is copied, in bytes: XATTR_SIZE_MAX of Linux. On
@@ -12,6 +14,8 @@ import (
 const maxAttribute = 64 << 10
 
 // copyAttributes copies extended attributes between open files, and returns the names of those that it could not copy.
+// An access control list that it cannot copy is an error: without the list, the group would get rights that only the
+// list limits.
 func copyAttributes(to, from int) (lost []string, err error) {
 	names, err := attributeNames(from)
 	if err == unix.ENOTSUP || err == unix.ENOSYS {
@@ -25,6 +29,9 @@ func copyAttributes(to, from int) (lost []string, err error) {
 		n, err := unix.Fgetxattr(from, name, value)
 		if err == nil {
 			err = unix.Fsetxattr(to, name, value[:n], 0)
+		}
+		if err != nil && name == atomicfile.AccessList {
+			return nil, fmt.Errorf("keep the access control list: %w", err)
 		}
 		if err != nil {
 			lost = append(lost, name)

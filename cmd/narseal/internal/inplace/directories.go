@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -123,7 +124,7 @@ func (d *directory) makeWritable() error {
 	if err := d.chmod(mode | writable | mark); err != nil {
 		return err
 	}
-	if st, err = d.stat(); err == nil && !isMarked(uint32(st.Mode)) {
+	if st, err = d.stat(); err == nil && uint32(st.Mode)&0o7777 != mode|writable|mark {
 		err = fmt.Errorf("directory %s: the file system does not keep its mode %#o; make it writable first", d.Name(), mode|writable|mark)
 	}
 	if err != nil {
@@ -204,10 +205,26 @@ func (d *directory) stat() (st unix.Stat_t, err error) {
 }
 
 // chmod changes the mode by the name ".", since fchmod refuses the handle of a directory that was opened for searching
-// only.
+// only. The kernel drops the set-group-ID bit if the user is not in the directory's group, so chmod then returns an error
+// and changes nothing.
 func (d *directory) chmod(mode uint32) error {
+	if mode&unix.S_ISGID != 0 {
+		st, err := d.stat()
+		if err != nil {
+			return err
+		}
+		if !isMember(st.Gid) {
+			return fmt.Errorf("directory %s: its set-group-ID bit would be lost, since the user is not in its group, %d", d.Name(), st.Gid)
+		}
+	}
 	if err := unix.Fchmodat(int(d.Fd()), ".", mode, 0); err != nil {
 		return &os.PathError{Op: fmt.Sprintf("chmod %#o", mode), Path: d.Name(), Err: err}
 	}
 	return nil
+}
+
+// isMember reports whether the user is the superuser or in a group.
+func isMember(group uint32) bool {
+	groups, err := os.Getgroups()
+	return os.Geteuid() == 0 || os.Getegid() == int(group) || err == nil && slices.Contains(groups, int(group))
 }

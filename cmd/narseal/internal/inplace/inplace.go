@@ -52,7 +52,7 @@ type Repairer struct {
 	dirs     directories
 	mu       sync.Mutex
 	replaced map[*scan.Entry]bool // until Found is called
-	refused  []error
+	late     []error              // errors of the walk, which are reported at its end
 
 	// Used only by the goroutine that calls the callbacks:
 	current     bool      // the file of the current result was replaced
@@ -74,10 +74,10 @@ func (r *Repairer) Run(ctx context.Context, path string) error {
 	s.Member, s.Settled, s.Skip = r.member, r.settled, r.skip
 	defer r.drop()
 	err := s.Run(ctx, path)
-	for _, refused := range r.refused {
-		r.Fail(refused)
+	for _, late := range r.late {
+		r.Fail(late)
 	}
-	r.refused = nil
+	r.late = nil
 	return err
 }
 
@@ -88,7 +88,7 @@ func (r *Repairer) skip(e *scan.Entry) bool {
 	}
 	err := r.Refuse(e)
 	if err != nil {
-		r.refused = append(r.refused, err)
+		r.late = append(r.late, err)
 	}
 	return err != nil
 }
@@ -119,12 +119,15 @@ func (r *Repairer) leftover(e *scan.Entry) bool {
 	if !e.Type.IsRegular() || !atomicfile.IsHidden(e.Name) {
 		return false
 	}
-	removed := false
+	entered, removed := false, false
 	err := r.in(e.Dir, func(d *directory) error {
-		removed = atomicfile.NewDir(d.File).RemoveLeftover(e.Name)
+		entered, removed = true, atomicfile.NewDir(d.File).RemoveLeftover(e.Name)
 		return nil
 	})
-	if err != nil {
+	switch {
+	case err != nil && entered: // the directory cannot be restored
+		r.late = append(r.late, fmt.Errorf("%s: %w", e.Path().Short(), err))
+	case err != nil:
 		r.Warn(e.Path(), fmt.Sprintf("a run that was killed may have left it: %v", err))
 	}
 	return removed

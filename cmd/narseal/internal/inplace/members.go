@@ -152,12 +152,14 @@ func (r *Repairer) drop() {
 	r.members = nil
 }
 
-// abort discards the copy and closes the file.
+// abort discards the copy, unless it was committed, and closes the file. It reports a directory that it cannot restore.
 func (m *member) abort() {
 	m.file.Close()
 	if m.next != nil {
 		m.next.Abort()
-		_ = m.r.dirs.leave(m.dir)
+		if err := m.r.dirs.leave(m.dir); err != nil {
+			m.r.Fail(m.wrap(err))
+		}
 	}
 	m.next, m.file, m.dir = nil, nil, nil
 }

@@ -87,7 +87,8 @@ func sameFile(f *scan.File) error {
 }
 
 // inherit gives the copy the file's owner, extended attributes, mode and modification time. It returns an error if it
-// cannot keep the owner, mode or time, and the names of the extended attributes that it could not keep.
+// cannot keep the owner, mode, access control list or time, and the names of other extended attributes that it could not
+// keep.
 func (r *replacement) inherit(f *scan.File) (lost []string, err error) {
 	fd := int(r.Fd())
 	var st unix.Stat_t
@@ -98,6 +99,9 @@ func (r *replacement) inherit(f *scan.File) (lost []string, err error) {
 		if err := unix.Fchown(fd, int(f.Inode.Uid), int(f.Inode.Gid)); err != nil {
 			return nil, fmt.Errorf("keep the owner %d:%d: %w", f.Inode.Uid, f.Inode.Gid, err)
 		}
+	}
+	if err := r.RemoveAccessList(); err != nil {
+		return nil, err
 	}
 	if lost, err = copyAttributes(fd, int(f.Fd())); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@
 package input
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -111,6 +112,22 @@ func (in *Input) Rewind() (io.Reader, error) {
 	}
 	in.progress.Begin(in.left())
 	return in.progress.Count(in.file), nil
+}
+
+// Unchanged returns an error if the input is a regular file that changed since it was opened: what was read may be a
+// mixture of its old and its new contents.
+func (in *Input) Unchanged() error {
+	if in.Info == nil || !in.Info.Mode().IsRegular() {
+		return nil
+	}
+	now, err := in.file.Stat()
+	if err == nil && (now.Size() != in.Info.Size() || !now.ModTime().Equal(in.Info.ModTime())) {
+		err = errors.New("the file changed while it was read")
+	}
+	if err != nil {
+		return fmt.Errorf("input: %w", err)
+	}
+	return nil
 }
 
 // Close closes the file. It leaves stdin open.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,7 +40,7 @@ func restrict(p Policy, abi int, reason string) (Status, error) {
 	var rules []landlock.Rule
 	for _, path := range g.paths {
 		// A file that was removed in the meantime needs no rights.
-		if r := g.rights[path] & config.HandledAccessFS; r != 0 {
+		if r := g.rights[path] & config.HandledAccessFS; r != 0 && !isFree(path) {
 			rules = append(rules, landlock.PathAccess(r, path).IgnoreIfMissing())
 		}
 	}
@@ -47,6 +48,23 @@ func restrict(p Policy, abi int, reason string) (Status, error) {
 		return Status{}, fmt.Errorf("sandbox: %w", err)
 	}
 	return statusOf(p, g, min(abi, len(configs))), nil
+}
+
+// isFree reports whether Landlock restricts no access to a file, since the file is in no directory: a pipe that is called
+// /dev/stdin, for example, or /dev/fd/63 as the shells' <(…) is. The kernel refuses rules for such files.
+func isFree(path string) bool {
+	rules, err := ll.LandlockCreateRuleset(&ll.RulesetAttr{HandledAccessFS: uint64(readFile)}, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(rules)
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	err = ll.LandlockAddPathBeneathRule(rules, &ll.PathBeneathAttr{AllowedAccess: uint64(readFile), ParentFd: fd}, 0)
+	return err == unix.EBADFD
 }
 
 // configs holds everything that each version of the ABI can restrict, from version 1 on.

@@ -391,6 +391,35 @@ func init() {
 	}
 }
 
+// Files that are in no directory can be opened by the names that they have in /proc.
+func TestNamedDescriptors(t *testing.T) {
+	both(t, "descriptors", func(*testing.T, string) []string { return nil })
+}
+
+func init() {
+	children["descriptors"] = func(c *child) {
+		r, w, err := os.Pipe()
+		check(err)
+		memory := must(unix.MemfdCreate("memory", unix.MFD_CLOEXEC))
+		sockets := must(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+		name := func(fd int) string { return fmt.Sprintf("/dev/fd/%d", fd) }
+		in, out, file, socket := name(int(r.Fd())), name(int(w.Fd())), name(memory), name(sockets[0])
+		c.restrict(Policy{Read: []string{in, file, socket}, Append: []string{out}, Create: []string{out}})
+		to, err := os.OpenFile(out, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
+		if err == nil {
+			_, err = to.WriteString("text")
+		}
+		c.works("write to a pipe", errors.Join(err, to.Close(), w.Close()))
+		text, err := os.ReadFile(in)
+		if err == nil && string(text) != "text" {
+			err = fmt.Errorf("got %q", text)
+		}
+		c.works("read from a pipe", err)
+		_, err = os.ReadFile(file)
+		c.works("read a memfd", err)
+	}
+}
+
 // The process can be the one that it was: its threads are all restricted, it ends by a signal, it knows the time zone
 // and the number of processors.
 func TestProcess(t *testing.T) {

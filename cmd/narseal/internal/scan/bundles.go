@@ -53,7 +53,11 @@ func (s *Scanner) hash(r *Result, f *File) error {
 	if inTurn {
 		s.bundles.Count(digest)
 	}
-	if _, err := io.Copy(digest, io.NewSectionReader(f, 0, f.Size())); err != nil {
+	_, err := io.Copy(digest, io.NewSectionReader(f, 0, f.Size()))
+	if err == nil {
+		err = f.Unchanged()
+	}
+	if err != nil {
 		if inTurn {
 			s.bundles.Drop(digest)
 		}

@@ -111,3 +111,22 @@ func TestSparseFiles(t *testing.T) {
 		t.Errorf("%d examined, found %q, failed %v", n, found, failed)
 	}
 }
+
+// A file of a bundle that changes while it is hashed is an error, whether its contents are kept or not.
+func TestHashChanged(t *testing.T) {
+	dir := t.TempDir()
+	for _, base := range []string{"text", "Info.plist"} {
+		for _, changes := range []bool{false, true} {
+			name := filepath.Join(dir, base)
+			write(t, name, []byte("old"))
+			f := open(t, name)
+			if changes {
+				write(t, name, []byte("newer"))
+			}
+			r := &Result{Entry: *f.Entry, inBundle: true}
+			if err := new(Scanner).hash(r, f); (err != nil) != changes || (r.digest == nil) != changes {
+				t.Errorf("%s, changes %v: error %v, hashed %v", base, changes, err, r.digest != nil)
+			}
+		}
+	}
+}
