@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 
+	"narseal/nar/binarycache/internal/budget"
 	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/internal/stream"
@@ -30,7 +31,7 @@ type narFile struct {
 	read       bool          // body was read before
 	size       int64         // of the file; -1 before that is known
 	attributes map[string]string
-	memory     memory
+	memory     budget.Memory
 	compressor int64 // bytes of memory that the next check takes besides those of the decoder
 }
 
@@ -128,7 +129,7 @@ func (f *narFile) check(ctx context.Context) (*checkedNAR, error) {
 	c := &checkedNAR{info: f.info, fileSum: stream.NewMeter(), narSum: stream.NewMeter(), release: func() {}}
 	c.file = io.TeeReader(f.reader(ctx), c.fileSum)
 	dec, found, err := compression.DecompressWith(c.file, f.info.NarSize, func(n int64) (err error) {
-		c.release, err = f.memory.take(ctx, n, f.compressor)
+		c.release, err = f.memory.Take(ctx, n, f.compressor)
 		return err
 	})
 	if err == nil && found != f.info.Compression {

@@ -32,7 +32,7 @@ func (r *run) write(ctx context.Context, w *pathWork, content narinfo.Sum, res *
 		body := func() io.ReadSeeker { return io.NewSectionReader(made, 0, made.Size()) }
 		nar = upload{w.next.URL, made.Size(), body}
 		unpack = func() (io.ReadCloser, error) {
-			return r.memory.decompress(ctx, stream.WithContext(ctx, body()))
+			return r.memory.Decompress(ctx, stream.WithContext(ctx, body()))
 		}
 	case !r.inPlace:
 		if name := w.info.FileName(w.sum, w.info.Compression, true); name != w.info.URL {
