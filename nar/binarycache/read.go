@@ -22,20 +22,29 @@ func load(ctx context.Context, s Store, name string, limit int64) ([]byte, Objec
 
 // loadText is like load, but also returns how the object was compressed.
 func loadText(ctx context.Context, s Store, name string, limit int64) ([]byte, Object, encoding.Encoding, error) {
-	f, o, err := s.Open(ctx, name)
+	b, o, err := loadStored(ctx, s, name, limit)
 	if err != nil {
 		return nil, o, encoding.Plain, err
 	}
-	defer f.Close()
-	b, err := readText(stream.WithContext(ctx, f), o.Size, limit)
-	var e encoding.Encoding
-	if err == nil {
-		b, e, err = decodeObject(b, o, limit)
-	}
+	b, e, err := decodeObject(b, o, limit)
 	if err != nil {
 		return nil, o, e, fmt.Errorf("%s: %w", name, err)
 	}
 	return b, o, e, nil
+}
+
+// loadStored reads a small object as the store has it, which may be compressed.
+func loadStored(ctx context.Context, s Store, name string, limit int64) ([]byte, Object, error) {
+	f, o, err := s.Open(ctx, name)
+	if err != nil {
+		return nil, o, err
+	}
+	defer f.Close()
+	b, err := readText(stream.WithContext(ctx, f), o.Size, limit)
+	if err != nil {
+		return nil, o, fmt.Errorf("%s: %w", name, err)
+	}
+	return b, o, nil
 }
 
 // sumOf returns the sum and the version of an object that should have size bytes. It reads at most one byte more.
