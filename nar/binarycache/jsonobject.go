@@ -24,7 +24,7 @@ func (o *others) loadJSON(ctx context.Context, name string) (j jsonObject, err e
 		return j, err
 	}
 	j.Size = int64(len(j.stored))
-	text, e, err := decodeObject(j.stored, j.Object, maxOther)
+	text, e, err := encoding.Decode(j.stored, j.Attributes[encoding.Header], maxOther)
 	if err == nil {
 		err = json.Unmarshal(text, &j.members)
 	}

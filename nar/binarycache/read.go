@@ -1,7 +1,6 @@
 package binarycache
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +25,7 @@ func loadText(ctx context.Context, s Store, name string, limit int64) ([]byte, O
 	if err != nil {
 		return nil, o, encoding.Plain, err
 	}
-	b, e, err := decodeObject(b, o, limit)
+	b, e, err := encoding.Decode(b, o.Attributes[encoding.Header], limit)
 	if err != nil {
 		return nil, o, e, fmt.Errorf("%s: %w", name, err)
 	}
@@ -40,7 +39,7 @@ func loadStored(ctx context.Context, s Store, name string, limit int64) ([]byte,
 		return nil, o, err
 	}
 	defer f.Close()
-	b, err := readText(stream.WithContext(ctx, f), o.Size, limit)
+	b, err := encoding.ReadText(stream.WithContext(ctx, f), o.Size, limit)
 	if err != nil {
 		return nil, o, fmt.Errorf("%s: %w", name, err)
 	}
@@ -92,20 +91,6 @@ func Infos(ctx context.Context, s Store) func(yield func(*narinfo.Info, error) b
 			}
 		}
 	}
-}
-
-// maxHint is how much memory is allocated for a stated size before the bytes arrive.
-const maxHint = 16 << 10
-
-// readText reads a small object whose size is stated as size, or -1 if it is not.
-func readText(r io.Reader, size, limit int64) ([]byte, error) {
-	var b bytes.Buffer
-	b.Grow(int(min(max(size, 0), maxHint)) + bytes.MinRead)
-	_, err := b.ReadFrom(io.LimitReader(r, limit+1))
-	if err == nil && int64(b.Len()) > limit {
-		err = fmt.Errorf("too long: more than %d bytes", limit)
-	}
-	return b.Bytes(), err
 }
 
 // Info reads the narinfo of this name from a cache of the store directory dir. It may be compressed.
