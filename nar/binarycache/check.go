@@ -7,8 +7,9 @@ import (
 	"io"
 	"sync"
 
-	"narseal/nar/binarycache/internal/codecs"
+	"narseal/nar/binarycache/internal/budget"
 	"narseal/nar/binarycache/internal/encoding"
+	"narseal/nar/binarycache/internal/repeats"
 	"narseal/nar/binarycache/internal/spill"
 	"narseal/nar/binarycache/internal/stream"
 	"narseal/nar/binarycache/narinfo"
@@ -31,8 +32,9 @@ type narFile struct {
 	read       bool          // body was read before
 	size       int64         // of the file; -1 before that is known
 	attributes map[string]string
-	memory     codecs.Memory
+	memory     budget.Memory
 	compressor int64 // bytes of memory that the next check takes besides those of the decoder
+	repeat     *repeats.Reading
 }
 
 // openFile opens the NAR of n for the run.
@@ -41,7 +43,7 @@ func (r *run) openFile(ctx context.Context, s Store, n *narinfo.Info, keep bool,
 	if err != nil {
 		return nil, err
 	}
-	if err := r.repeats.Add(n.URL, n.StorePath, n.NarSize, f.size); err != nil {
+	if f.repeat, err = r.repeats.Begin(n.URL, n.StorePath, n.NarSize, f.size); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	f.memory = r.memory
@@ -116,6 +118,7 @@ func (f *narFile) Close() error {
 // A checkedNAR reads the contents of a NAR's file and measures both.
 type checkedNAR struct {
 	info     *narinfo.Info
+	repeat   *repeats.Reading
 	file     io.Reader // measured
 	fileSum  *stream.Meter
 	narSum   *stream.Meter
@@ -126,8 +129,8 @@ type checkedNAR struct {
 
 // check starts reading the NAR in a file.
 func (f *narFile) check(ctx context.Context) (*checkedNAR, error) {
-	c := &checkedNAR{info: f.info, fileSum: stream.NewMeter(), narSum: stream.NewMeter(), release: func() {}}
-	c.file = io.TeeReader(f.reader(ctx), c.fileSum)
+	c := &checkedNAR{info: f.info, repeat: f.repeat, fileSum: stream.NewMeter(), narSum: stream.NewMeter(), release: func() {}}
+	c.file = io.TeeReader(f.repeat.Reader(f.reader(ctx)), c.fileSum)
 	dec, found, err := compression.DecompressWith(c.file, f.info.NarSize, func(n int64) (err error) {
 		c.release, err = f.memory.Take(ctx, n, f.compressor)
 		return err
@@ -157,6 +160,9 @@ func (c *checkedNAR) Read(p []byte) (int, error) {
 	c.narSum.Write(p[:n])
 	if c.narSum.N() > c.info.NarSize {
 		return 0, mismatch(c.info.URL, "NarSize", "more", c.info.NarSize)
+	}
+	if often := c.repeat.At(c.narSum.N()); often != nil {
+		return 0, often
 	}
 	if c.progress != nil {
 		c.progress(n)
@@ -193,7 +199,7 @@ func (c *checkedNAR) finish(err error) error {
 // explain reads the rest of the file after an error. If the file does not match the narinfo, that is the reason for
 // err.
 func (c *checkedNAR) explain(err error) error {
-	if c.info.FileHash == nil || errors.Is(err, context.Canceled) {
+	if c.info.FileHash == nil || errors.Is(err, context.Canceled) || errors.Is(err, repeats.ErrOften) {
 		return err
 	}
 	if n, err2 := io.CopyN(io.Discard, c.file, explainSize); err2 != io.EOF || n == explainSize {

@@ -8,7 +8,6 @@ import (
 	"io"
 
 	"narseal/nar/binarycache/internal/encoding"
-	"narseal/nar/compression"
 )
 
 // decodeReader decompresses the object o of a store, of at most limit bytes. Closing the reader does not close r.
@@ -18,22 +17,6 @@ func decodeReader(r io.Reader, o Object, limit int64) (io.ReadCloser, encoding.E
 		err = fmt.Errorf("%s: %w", o.Name, err)
 	}
 	return dec, e, err
-}
-
-// decodeObject decompresses an object in memory, to at most limit bytes.
-func decodeObject(b []byte, o Object, limit int64) ([]byte, encoding.Encoding, error) {
-	if o.Attributes[encoding.Header] == "" && compression.Detect(b) == compression.None {
-		return b, encoding.Plain, nil
-	}
-	dec, e, err := decodeReader(bytes.NewReader(b), o, limit)
-	if err == nil && e == encoding.Plain {
-		return b, e, dec.Close()
-	}
-	if err != nil {
-		return nil, e, err
-	}
-	text, err := readText(dec, -1, limit)
-	return text, e, errors.Join(err, dec.Close())
 }
 
 // putText writes a text as an object with the attributes of o and the encoding e. If the store cannot keep the

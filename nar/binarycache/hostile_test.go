@@ -231,7 +231,9 @@ func TestPruneChecksAgain(t *testing.T) {
 		"another narinfo":    {map[string]string{hash("b") + ".narinfo": late[hash("b")+".narinfo"]}, false, ""},
 		"bad narinfo":        {map[string]string{hash("b") + ".narinfo": "garbage"}, false, "no NAR is deleted"},
 		"upper case":         {map[string]string{hash("b") + ".narinfo": swapLine(late[hash("b")+".narinfo"], "URL", "NAR/"+strings.ToUpper(strings.TrimPrefix(url, "nar/"))+".nar")}, true, ""},
+		"a query":            {map[string]string{hash("b") + ".narinfo": swapLine(late[hash("b")+".narinfo"], "URL", url+"?b")}, false, ""},
 		"debuginfo":          {map[string]string{"debuginfo/00ff.debug": `{"archive":"../` + url + `","member":"lib/x.debug"}`}, false, ""},
+		"debuginfo, a query": {map[string]string{"debuginfo/00ff.debug": `{"archive":"../` + url + `?b","member":"lib/x.debug"}`}, false, ""},
 		"other debuginfo":    {map[string]string{"debuginfo/00ff.debug": `{"archive":"../nar/x.nar","member":"lib/x.debug"}`}, true, ""},
 		"bad debuginfo":      {map[string]string{"debuginfo/00ff": `garbage`}, false, "no NAR is deleted"},
 		"endless debuginfo":  {map[string]string{"debuginfo/00ff": strings.Repeat(" ", 1<<17) + "{}"}, false, "no NAR is deleted"},
@@ -518,17 +520,52 @@ func TestSharedNAR(t *testing.T) {
 		members = append(members, member{base: path("a", i) + "-small", nar: small, compression: compression.Zstd})
 	}
 	fill(t, dir, members...)
-	var again error
-	sum, err := binarycache.Verify(t.Context(), folder.New(dir), binarycache.VerifyOptions{Options: binarycache.Options{Jobs: 2, Done: func(r binarycache.Result) {
-		if r.Err != nil {
-			again = r.Err
+	for _, jobs := range []int{1, 4} {
+		verified, failed := map[string]int{}, error(nil)
+		_, err := binarycache.Verify(t.Context(), folder.New(dir), binarycache.VerifyOptions{Options: binarycache.Options{Jobs: jobs, Done: func(r binarycache.Result) {
+			if verified[r.Info[:1]]++; r.Err != nil {
+				verified[r.Info[:1]]--
+				failed = r.Err
+			}
+		}}})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}}})
-	if err != nil {
-		t.Fatal(err)
+		// 16 are 1 GiB, and the files have a few KB. Of those that are read at the same time, none may be the last.
+		if n := verified["0"]; n < 1+16-jobs || n > 1+20 || failed == nil || !strings.Contains(failed.Error(), "other paths name it") || jobs == 1 && verified["a"] != 300 {
+			t.Errorf("%d jobs: %v, %v", jobs, verified, failed)
+		}
 	}
-	// 16 are 1 GiB, and the files have a few KB.
-	if n := sum.Paths[binarycache.Verified]; n < 300+1+15 || n > 300+1+20 || sum.Paths[binarycache.Failed] != 500-n || again == nil || !strings.Contains(again.Error(), "other paths name it") {
-		t.Errorf("%v, %v", sum.Paths, again)
+}
+
+// Narinfos that claim other sizes of a NAR fail, and use up nothing of what the paths may read that share it.
+func TestFalseSizesOfSharedNAR(t *testing.T) {
+	shared := nar(strings.Repeat("contents", 1000))
+	path := func(first string, i int) string { return fmt.Sprintf("%s%031d", first, i) }
+	dir := newCache(t, member{base: path("0", 0) + "-shared", nar: shared, compression: compression.Zstd}, member{base: path("z", 0) + "-shared", nar: shared, compression: compression.Zstd})
+	info := read(t, dir)[path("0", 0)+".narinfo"]
+	infos := map[string]string{}
+	for exponent := 46; exponent > 12; exponent-- {
+		for range 2 {
+			hash := path("1", len(infos))
+			infos[hash+".narinfo"] = strings.Replace(strings.ReplaceAll(info, path("0", 0), hash), "NarSize: "+line(info, "NarSize"), fmt.Sprint("NarSize: ", int64(1)<<exponent), 1)
+		}
+	}
+	write(t, dir, infos)
+	for _, jobs := range []int{1, 8} {
+		failed := map[string]error{}
+		sum, err := binarycache.Verify(t.Context(), folder.New(dir), binarycache.VerifyOptions{Options: binarycache.Options{Jobs: jobs, Done: func(r binarycache.Result) {
+			if r.Err != nil {
+				failed[r.Info] = r.Err
+			}
+		}}})
+		if err != nil || sum.Paths[binarycache.Verified] != 2 || len(failed) != len(infos) {
+			t.Errorf("%d jobs: %v, %v", jobs, sum.Paths, err)
+		}
+		for name, err := range failed {
+			if infos[name] == "" {
+				t.Errorf("%d jobs: %s: %v", jobs, name, err)
+			}
+		}
 	}
 }

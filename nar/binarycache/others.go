@@ -1,7 +1,6 @@
 package binarycache
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -15,7 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"narseal/nar/binarycache/internal/encoding"
 	"narseal/nar/binarycache/internal/order"
 	"narseal/nar/binarycache/internal/realisation"
 	"narseal/nar/binarycache/internal/spill"
@@ -201,14 +199,22 @@ func (o *others) log(ctx context.Context, listed Object) error {
 	if to := o.run.rename(base); storepath.CheckBaseName(strings.TrimSuffix(to, ".bz2")) == nil {
 		base = to
 	}
-	return o.copy(ctx, listed, dir+base, maxLog)
+	return o.copyLog(ctx, listed, dir+base)
 }
 
-// copy copies an object unchanged, if its name is free, or has only the first bytes of it.
-func (o *others) copy(ctx context.Context, listed Object, to string, limit int64) error {
-	there, err := o.out.Stat(ctx, to)
-	if err == nil && (there.Size < 0 || there.Size >= listed.Size) || err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return o.failed(err)
+// isFree reports whether a name is free in the output, or has fewer than size bytes.
+func (o *others) isFree(ctx context.Context, name string, size int64) (bool, error) {
+	there, err := o.out.Stat(ctx, name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, o.failed(err)
+	}
+	return err != nil || there.Size >= 0 && there.Size < size, nil
+}
+
+// copyLog copies a log unchanged.
+func (o *others) copyLog(ctx context.Context, listed Object, to string) error {
+	if free, err := o.isFree(ctx, to, listed.Size); err != nil || !free {
+		return err
 	}
 	f, object, err := o.in.Open(ctx, listed.Name)
 	if err != nil {
@@ -219,17 +225,22 @@ func (o *others) copy(ctx context.Context, listed Object, to string, limit int64
 	if !ok || object.Size < 0 {
 		text := &spill.Buffer{Open: o.TempFile}
 		defer text.Close()
-		n, err := io.Copy(text, io.LimitReader(stream.WithContext(ctx, f), limit+1))
+		n, err := io.Copy(text, io.LimitReader(stream.WithContext(ctx, f), maxLog+1))
 		if err != nil {
 			return err
 		}
-		if n > limit {
-			return fmt.Errorf("too long: more than %d bytes", limit)
+		if n > maxLog {
+			return fmt.Errorf("too long: more than %d bytes", maxLog)
 		}
 		object.Size, at = n, text
 	}
 	object.Name = to
-	shared, err := o.putNew(ctx, object, func() io.ReadSeeker { return io.NewSectionReader(at, 0, object.Size) })
+	return o.add(ctx, object, at)
+}
+
+// add writes an object unchanged, if its name is free, or has only the first bytes of it.
+func (o *others) add(ctx context.Context, object Object, content io.ReaderAt) error {
+	shared, err := o.putNew(ctx, object, func() io.ReadSeeker { return io.NewSectionReader(content, 0, object.Size) })
 	if shared || errors.Is(err, ErrConflict) || errors.Is(err, ErrChanged) {
 		return nil // somebody was faster
 	}
@@ -237,40 +248,6 @@ func (o *others) copy(ctx context.Context, listed Object, to string, limit int64
 		o.written()
 	}
 	return err
-}
-
-// replace writes a JSON object whose members have changed to the output, or in place.
-func (o *others) replace(ctx context.Context, object Object, e encoding.Encoding, members map[string]json.RawMessage) error {
-	b, err := json.Marshal(members)
-	if err != nil {
-		return err
-	}
-	c := Condition{New: true}
-	if o.inPlace {
-		c = Condition{Version: object.Version}
-	}
-	_, err = putText(ctx, o.out, typed(object), b, e, c)
-	if errors.Is(err, fs.ErrExist) {
-		if old, there, e := load(ctx, o.out, object.Name, maxOther); e == nil && len(old) < len(b) && bytes.HasPrefix(b, old) {
-			_, err = putText(ctx, o.out, typed(object), b, encoding.Plain, Condition{Version: there.Version})
-		}
-	}
-	if errors.Is(err, fs.ErrExist) || errors.Is(err, ErrChanged) {
-		return nil // somebody was faster
-	}
-	if err == nil {
-		o.written()
-	}
-	return asOutput(err)
-}
-
-// loadJSON reads an object of JSON.
-func (o *others) loadJSON(ctx context.Context, name string) (members map[string]json.RawMessage, object Object, e encoding.Encoding, err error) {
-	b, object, e, err := loadText(ctx, o.in, name, maxOther)
-	if err == nil {
-		err = json.Unmarshal(b, &members)
-	}
-	return members, object, e, err
 }
 
 // isThere reports whether the output has an object.
@@ -295,12 +272,12 @@ func (o *others) isThere(ctx context.Context, name string) (bool, error) {
 // debugInfo changes a debuginfo to name the NAR by its new name. Nix's index-debug-info writes
 // {"archive":"../nar/HASH.nar.xz","member":"lib/debug/…"}.
 func (o *others) debugInfo(ctx context.Context, listed Object) error {
-	members, object, e, err := o.loadJSON(ctx, listed.Name)
+	j, err := o.loadJSON(ctx, listed.Name)
 	if err != nil {
 		return err
 	}
 	var archive string
-	if err := json.Unmarshal(members["archive"], &archive); err != nil {
+	if err := json.Unmarshal(j.members["archive"], &archive); err != nil {
 		return fmt.Errorf("archive: %w", err)
 	}
 	old := path.Join(debugInfoDir, archive)
@@ -327,21 +304,21 @@ func (o *others) debugInfo(ctx context.Context, listed Object) error {
 	case !there:
 		return fmt.Errorf("%s, which it names, is not in the output", nar)
 	case nar == old:
-		return o.copy(ctx, listed, listed.Name, maxOther)
+		return o.copyJSON(ctx, j)
 	}
-	if members["archive"], err = json.Marshal("../" + nar); err != nil {
+	if j.members["archive"], err = json.Marshal("../" + nar); err != nil {
 		return err
 	}
-	return o.replace(ctx, object, e, members)
+	return o.replace(ctx, j, j.members)
 }
 
 // realisation renames the store path of a realisation, and those of the outputs that it depends on.
 func (o *others) realisation(ctx context.Context, listed Object) error {
-	members, object, e, err := o.loadJSON(ctx, listed.Name)
+	j, err := o.loadJSON(ctx, listed.Name)
 	if err != nil {
 		return err
 	}
-	dir, base, err := realisation.OutPath(listed.Name, members)
+	dir, base, err := realisation.OutPath(listed.Name, j.members)
 	if err != nil {
 		return err
 	}
@@ -364,26 +341,26 @@ func (o *others) realisation(ctx context.Context, listed Object) error {
 	} else if !there {
 		return fmt.Errorf("%s, which it names, is not in the output", to)
 	}
-	next := maps.Clone(members)
+	next := maps.Clone(j.members)
 	if next["outPath"], err = json.Marshal(dir + to); err != nil {
 		return err
 	}
-	next["dependentRealisations"] = json.RawMessage(o.run.rename(string(members["dependentRealisations"])))
-	same := to == base && string(next["dependentRealisations"]) == string(members["dependentRealisations"])
+	next["dependentRealisations"] = json.RawMessage(o.run.rename(string(j.members["dependentRealisations"])))
+	same := to == base && string(next["dependentRealisations"]) == string(j.members["dependentRealisations"])
 	if same && o.inPlace {
 		return nil
 	}
-	if err := realisation.CheckTrust(members, o.TrustedKeys); err != nil {
+	if err := realisation.CheckTrust(j.members, o.TrustedKeys); err != nil {
 		return err
 	}
 	if same {
-		return o.copy(ctx, listed, listed.Name, maxOther)
+		return o.copyJSON(ctx, j)
 	}
-	if members["dependentRealisations"] == nil {
+	if j.members["dependentRealisations"] == nil {
 		delete(next, "dependentRealisations")
 	}
 	if next["signatures"], err = realisation.Sign(next, o.SecretKeys); err != nil {
 		return err
 	}
-	return o.replace(ctx, object, e, next)
+	return o.replace(ctx, j, next)
 }

@@ -435,3 +435,51 @@ func TestUntrustedRealisations(t *testing.T) {
 		}
 	}
 }
+
+// A realisation or debuginfo that the cache replaces during the run is written as it was checked.
+func TestOthersAreReadOnce(t *testing.T) {
+	trusted, public := keyPair(t, "trusted-1")
+	fine := hash("f") + "-fine"
+	files := objects(t, member{base: fine, nar: nar("fine")}, member{base: hash("e") + "-evil", nar: nar("evil")})
+	for name, text := range files {
+		if strings.HasSuffix(name, ".narinfo") {
+			sig, err := trusted.Sign(nil, fmt.Sprintf("1;%s;%s;%s;", line(text, "StorePath"), line(text, "NarHash"), line(text, "NarSize")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[name] += "Sig: " + sig.String() + "\n"
+		}
+	}
+	body := func(out string) string {
+		return `{"dependentRealisations":{},"id":"` + drvID + `!out","outPath":"` + out + `"`
+	}
+	sig, err := trusted.Sign(nil, body(fine)+"}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := map[string]string{
+		"realisations/" + drvID + "!out.doi": body(fine) + `,"signatures":["` + sig.String() + `"]}`,
+		"debuginfo/" + buildID:               `{"archive":"../` + line(files[hash("f")+".narinfo"], "URL") + `","member":"x"}`,
+	}
+	second := map[string]string{
+		"realisations/" + drvID + "!out.doi": body(hash("e")+"-evil") + `,"signatures":[]}`,
+		"debuginfo/" + buildID:               `{"archive":"../nar/gone.nar.xz","member":"x"}`,
+	}
+	maps.Copy(files, first)
+	in, out := cachetest.NewMemory(files), cachetest.NewMemory(nil)
+	opened := map[string]bool{}
+	h := &hooked{Store: in, open: func(name string) {
+		if opened[name] && second[name] != "" {
+			in.Write(binarycache.Object{Name: name}, second[name])
+		}
+		opened[name] = true
+	}}
+	o := binarycache.RewriteOptions{Output: out}
+	o.TrustedKeys = []signature.PublicKey{public}
+	if sum, err := binarycache.Rewrite(t.Context(), h, o); err != nil || sum.Others != len(first) {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	if got := othersOf(out.Objects()); !maps.Equal(got, first) {
+		t.Errorf("got  %q\nwant %q", got, first)
+	}
+}

@@ -42,15 +42,15 @@ const maxDebugInfo = 1 << 16 // bytes of an object in debugInfoDir
 // such writers away.
 type pruner struct {
 	*run
-	candidates map[string]string // NARs, by narKey
-	seen       map[uint64]bool   // narinfos and debuginfos that were read, by name and version
+	candidates map[string][]string // NARs, by narKey
+	seen       map[uint64]bool     // narinfos and debuginfos that were read, by name and version
 	seed       maphash.Seed
 	listed     time.Time     // when the last listing began
 	took       time.Duration // and how long it took
 }
 
 func (r *run) prune(ctx context.Context) error {
-	p := &pruner{run: r, candidates: map[string]string{}, seen: map[uint64]bool{}, seed: maphash.MakeSeed()}
+	p := &pruner{run: r, candidates: map[string][]string{}, seen: map[uint64]bool{}, seed: maphash.MakeSeed()}
 	if err := p.collect(ctx); err != nil {
 		return fmt.Errorf("prune: %w", err)
 	}
@@ -60,11 +60,9 @@ func (r *run) prune(ctx context.Context) error {
 	if err := p.look(ctx); err != nil {
 		return err
 	}
-	names := map[string]bool{}
-	for _, name := range p.candidates {
-		names[name] = true
-	}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
+	names := slices.Concat(slices.Collect(maps.Values(p.candidates))...)
+	slices.Sort(names)
+	for _, name := range names {
 		if err := p.deleteNAR(ctx, name); err != nil {
 			return err
 		}
@@ -124,7 +122,10 @@ func (p *pruner) collect(ctx context.Context) error {
 
 func (p *pruner) add(rec state.Record) {
 	if rec.OldNAR != rec.NewNAR && narinfo.IsNAR(rec.OldNAR) {
-		p.candidates[narKey(rec.OldNAR)] = rec.OldNAR
+		key := narKey(rec.OldNAR)
+		if !slices.Contains(p.candidates[key], rec.OldNAR) {
+			p.candidates[key] = append(p.candidates[key], rec.OldNAR)
+		}
 	}
 }
 
@@ -235,5 +236,9 @@ func (p *pruner) delete(ctx context.Context, name string, c Condition) error {
 	return err
 }
 
-// narKey returns the form of a name that is the same in stores that ignore case.
-func narKey(name string) string { return strings.ToLower(name) }
+// narKey returns the form of a name that is the same in stores that ignore case, and without a query: a server that serves
+// the cache finds the same file with any.
+func narKey(name string) string {
+	file, _, _ := strings.Cut(name, "?")
+	return strings.ToLower(file)
+}

@@ -1,7 +1,6 @@
 package binarycache
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,20 +21,29 @@ func load(ctx context.Context, s Store, name string, limit int64) ([]byte, Objec
 
 // loadText is like load, but also returns how the object was compressed.
 func loadText(ctx context.Context, s Store, name string, limit int64) ([]byte, Object, encoding.Encoding, error) {
-	f, o, err := s.Open(ctx, name)
+	b, o, err := loadStored(ctx, s, name, limit)
 	if err != nil {
 		return nil, o, encoding.Plain, err
 	}
-	defer f.Close()
-	b, err := readText(stream.WithContext(ctx, f), o.Size, limit)
-	var e encoding.Encoding
-	if err == nil {
-		b, e, err = decodeObject(b, o, limit)
-	}
+	b, e, err := encoding.Decode(b, o.Attributes[encoding.Header], limit)
 	if err != nil {
 		return nil, o, e, fmt.Errorf("%s: %w", name, err)
 	}
 	return b, o, e, nil
+}
+
+// loadStored reads a small object as the store has it, which may be compressed.
+func loadStored(ctx context.Context, s Store, name string, limit int64) ([]byte, Object, error) {
+	f, o, err := s.Open(ctx, name)
+	if err != nil {
+		return nil, o, err
+	}
+	defer f.Close()
+	b, err := encoding.ReadText(stream.WithContext(ctx, f), o.Size, limit)
+	if err != nil {
+		return nil, o, fmt.Errorf("%s: %w", name, err)
+	}
+	return b, o, nil
 }
 
 // sumOf returns the sum and the version of an object that should have size bytes. It reads at most one byte more.
@@ -83,20 +91,6 @@ func Infos(ctx context.Context, s Store) func(yield func(*narinfo.Info, error) b
 			}
 		}
 	}
-}
-
-// maxHint is how much memory is allocated for a stated size before the bytes arrive.
-const maxHint = 16 << 10
-
-// readText reads a small object whose size is stated as size, or -1 if it is not.
-func readText(r io.Reader, size, limit int64) ([]byte, error) {
-	var b bytes.Buffer
-	b.Grow(int(min(max(size, 0), maxHint)) + bytes.MinRead)
-	_, err := b.ReadFrom(io.LimitReader(r, limit+1))
-	if err == nil && int64(b.Len()) > limit {
-		err = fmt.Errorf("too long: more than %d bytes", limit)
-	}
-	return b.Bytes(), err
 }
 
 // Info reads the narinfo of this name from a cache of the store directory dir. It may be compressed.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"sync"
 
-	"narseal/nar/binarycache/internal/codecs"
+	"narseal/nar/binarycache/internal/budget"
 	"narseal/nar/binarycache/internal/order"
 	"narseal/nar/binarycache/internal/repeats"
 	"narseal/nar/binarycache/narinfo"
@@ -36,7 +36,7 @@ type run struct {
 	left     int   // those that have no result yet
 	bytes    int64 // of the NARs whose narinfos were read
 	canceled context.CancelCauseFunc
-	memory   codecs.Memory
+	memory   budget.Memory
 	repeats  repeats.NARs
 	changes  []state.Record // by this run, if needed to prune
 }
@@ -84,7 +84,7 @@ func Verify(ctx context.Context, s Store, o VerifyOptions) (Summary, error) {
 // run works on all paths: those that keep their names as they are found, the others once all are known.
 func (r *run) run(ctx context.Context) error {
 	r.summary.Paths = map[Status]int{}
-	r.memory = codecs.New(r.Memory, r.MemorySize)
+	r.memory = budget.New(r.Memory, r.MemorySize)
 	defer r.renamed.close()
 	r.others.run = r
 	defer r.others.nars.Text.Close()

@@ -25,3 +25,12 @@ func ofObject(err error) error {
 	}
 	return err
 }
+
+// ofReplaced marks an error of replacing a file that says that this is not allowed. Since a file could be created in the same
+// directory, this is because of the file: it is immutable, or belongs to another user in a directory with the sticky bit.
+func ofReplaced(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return &objectError{err}
+	}
+	return err
+}

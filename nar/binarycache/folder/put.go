@@ -185,7 +185,7 @@ func (t *temp) replace(base string, c binarycache.Condition) error {
 		return err
 	}
 	if c.Version == "" {
-		return t.rename(base)
+		return ofReplaced(t.rename(base))
 	}
 	defer t.lock()()
 	var before unix.Stat_t
@@ -194,9 +194,9 @@ func (t *temp) replace(base string, c binarycache.Condition) error {
 	}
 	err := t.exchange(base, &before)
 	if errors.Is(err, errors.ErrUnsupported) {
-		return t.rename(base)
+		err = t.rename(base)
 	}
-	return err
+	return ofReplaced(err)
 }
 
 // lockTries bounds how often lock tries, a millisecond apart.

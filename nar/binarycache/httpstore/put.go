@@ -1,11 +1,9 @@
 package httpstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	"narseal/nar/binarycache"
@@ -65,34 +63,14 @@ func (s *server) check(ctx context.Context, name string, c *remote.Content) (bin
 		return now.Version, nil
 	}
 	if !narinfo.IsNAR(name) {
-		if part, err := s.isPart(ctx, name, c); err != nil || !part {
+		a, err := s.Get(ctx, name, 0, nil)
+		if err != nil {
+			return "", err
+		}
+		if part, err := c.HasPart(a); err != nil || !part {
 			return "", err // somebody else's
 		}
 	}
 	return "", &remote.Error{Err: fmt.Errorf("the server accepted %d bytes but has %d", c.Size, now.Size),
 		Advice: "the server's disk may be full, or a proxy may truncate uploads; delete the object before the next run"}
-}
-
-// isPart reports whether the server has only the beginning of a small object.
-func (s *server) isPart(ctx context.Context, name string, c *remote.Content) (bool, error) {
-	a, err := s.Get(ctx, name, 0, nil)
-	if err != nil {
-		return false, err
-	}
-	defer a.Body.Close()
-	var got []byte
-	err = remote.Soon(a.Body, func() error {
-		got, err = io.ReadAll(io.LimitReader(a.Body, min(c.Size, narinfo.MaxSize)+1))
-		return err
-	})
-	if err != nil {
-		return false, remote.Network(err)
-	}
-	r, err := c.Reader()
-	if err != nil || int64(len(got)) >= c.Size {
-		return false, err
-	}
-	want := make([]byte, len(got))
-	_, err = io.ReadFull(r, want)
-	return bytes.Equal(got, want), err
 }

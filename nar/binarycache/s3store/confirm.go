@@ -35,8 +35,16 @@ func (b *bucket) confirm(ctx context.Context, name string, c *remote.Content, ta
 		return binarycache.Version(tag), nil
 	case err != nil:
 		return "", err
-	case now.Size < 0, now.Size == c.Size, !narinfo.IsNAR(name) && now.Version != binarycache.Version(tag): // in the last case, it is another writer's object
+	case now.Size < 0, now.Size == c.Size:
 		return binarycache.Version(tag), nil
+	case !narinfo.IsNAR(name) && now.Version != binarycache.Version(tag): // it may be another writer's object
+		a, err := b.Get(ctx, name, 0, nil)
+		if err != nil {
+			return "", err
+		}
+		if part, err := c.HasPart(a); err != nil || !part {
+			return binarycache.Version(tag), err
+		}
 	}
 	return "", &remote.Error{Err: fmt.Errorf("the server accepted %d bytes but has %d", c.Size, now.Size),
 		Advice: "the server's disk may be full, or a proxy may truncate uploads; delete the object before the next run"}

@@ -93,6 +93,43 @@ func TestPutIsConfirmed(t *testing.T) {
 	}
 }
 
+// A server that answers with the MD5 of what it was sent, and has a part of it with another ETag, does not have the object. One
+// that has other contents does: another program has written them.
+func TestPartWithAnotherTag(t *testing.T) {
+	const name = "00000000000000000000000000000000.narinfo"
+	content := strings.Repeat("content", 100)
+	tag := func(s string) string { return fmt.Sprintf(`"%x"`, md5.Sum([]byte(s))) }
+	for _, c := range []struct {
+		kept string
+		ok   bool
+	}{
+		{content, true}, {content[:50], false}, {content[:699], false}, {"other", true}, {content + "and more", true}, {content[:50] + "other", true},
+	} {
+		s := answering(t, func(w http.ResponseWriter, r *http.Request) {
+			b, err := io.ReadAll(r.Body)
+			w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")
+			switch {
+			case err != nil:
+				t.Error(err)
+			case r.Method == http.MethodPut:
+				w.Header().Set("ETag", tag(string(b)))
+			case !strings.HasSuffix(r.URL.Path, name):
+				w.WriteHeader(http.StatusNoContent)
+			default:
+				w.Header().Set("ETag", tag(c.kept))
+				w.Header().Set("Content-Length", fmt.Sprint(len(c.kept)))
+				if r.Method == http.MethodGet {
+					io.WriteString(w, c.kept)
+				}
+			}
+		})
+		v, err := s.Put(t.Context(), binarycache.Object{Name: name, Size: int64(len(content))}, strings.NewReader(content), binarycache.Condition{})
+		if (err == nil) != c.ok || c.ok && `"`+string(v)+`"` != tag(content) || !c.ok && !strings.Contains(err.Error(), fmt.Sprint("700 bytes but has ", len(c.kept))) {
+			t.Errorf("%d bytes: got version %q, %v", len(c.kept), v, err)
+		}
+	}
+}
+
 // A server that loses one object, and keeps others, does not end the run.
 func TestOneObjectIsLost(t *testing.T) {
 	for _, keep := range []int{0, 1} {

@@ -4,6 +4,7 @@ package encoding
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -91,6 +92,36 @@ func NewReader(r io.Reader, header string, size int64) (io.ReadCloser, Encoding,
 	default:
 		return nil, "", fmt.Errorf("%s: %q is not supported, want zstd, gzip, br, xz or bzip2", Header, lower[:min(len(lower), 40)])
 	}
+}
+
+// Decode decompresses an object in memory, to at most limit bytes. header is its Content-Encoding.
+func Decode(b []byte, header string, limit int64) ([]byte, Encoding, error) {
+	if header == "" && compression.Detect(b) == compression.None {
+		return b, Plain, nil
+	}
+	dec, e, err := NewReader(bytes.NewReader(b), header, limit)
+	if err != nil {
+		return nil, e, err
+	}
+	if e == Plain {
+		return b, e, dec.Close()
+	}
+	text, err := ReadText(dec, -1, limit)
+	return text, e, errors.Join(err, dec.Close())
+}
+
+// maxHint is how much memory is allocated for a stated size before the bytes arrive.
+const maxHint = 16 << 10
+
+// ReadText reads a small object whose size is stated as size, or -1 if it is not.
+func ReadText(r io.Reader, size, limit int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(min(max(size, 0), maxHint)) + bytes.MinRead)
+	_, err := b.ReadFrom(io.LimitReader(r, limit+1))
+	if err == nil && int64(b.Len()) > limit {
+		err = fmt.Errorf("too long: more than %d bytes", limit)
+	}
+	return b.Bytes(), err
 }
 
 // A brotliReader adds context to errors, and returns io.ErrUnexpectedEOF for a truncated stream.

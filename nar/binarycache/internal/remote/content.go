@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"narseal/nar/binarycache/internal/stream"
+	"narseal/nar/binarycache/narinfo"
 )
 
 // Content is the body of an object that is written, which may take several tries. It has been read to check its size.
@@ -58,6 +59,26 @@ func (c *Content) Reader() (io.Reader, error) {
 	}
 	c.last = &attempt{r: c.body, left: c.Size}
 	return c.last, nil
+}
+
+// HasPart reports whether an object on the server has only the beginning of small content. It closes the object's body.
+func (c *Content) HasPart(a *Answer) (bool, error) {
+	defer a.Body.Close()
+	var got []byte
+	err := Soon(a.Body, func() (err error) {
+		got, err = io.ReadAll(io.LimitReader(a.Body, min(c.Size, narinfo.MaxSize)+1))
+		return err
+	})
+	if err != nil {
+		return false, Network(err)
+	}
+	r, err := c.Reader()
+	if err != nil || int64(len(got)) >= c.Size {
+		return false, err
+	}
+	want := make([]byte, len(got))
+	_, err = io.ReadFull(r, want)
+	return bytes.Equal(got, want), err
 }
 
 // Parts calls f with parts of size bytes of the content, one after the other. If the body is not an [io.ReaderAt], each

@@ -42,14 +42,17 @@ func (c *headerConn) Read(p []byte) (int, error) {
 	if c.passed {
 		return n, err
 	}
-	c.passed = c.header.scan(p[:n])
-	if c.header.lines > maxHeaderLines {
-		return 0, errHeaderLines
+	passed, bad := c.header.scan(p[:n])
+	if c.passed = passed; bad != nil {
+		return 0, bad
 	}
 	return n, err
 }
 
-var errHeaderLines = fmt.Errorf("server response headers exceeded %d lines", maxHeaderLines)
+var (
+	errHeaderLines = fmt.Errorf("server response headers exceeded %d lines", maxHeaderLines)
+	errStatusLine  = &badAnswer{"an answer that is not HTTP: the status line does not begin with HTTP/1.1 or HTTP/1.0, a space and a status"}
+)
 
 // A headerScan finds the end of a header in pieces of any size.
 type headerScan struct {
@@ -59,13 +62,14 @@ type headerScan struct {
 	first []byte // of the first line, up to statusSize bytes
 }
 
-// informational is the start of a header after which another one follows, in statusSize bytes.
-var informational = regexp.MustCompile(`^HTTP/1\.. 1`)
+// statusLine matches the start of a status line, in statusSize bytes. Transport reads others, too, such as one with two
+// spaces. They are refused: only if both understand the status do they agree on whether another header follows.
+var statusLine = regexp.MustCompile(`^HTTP/1\.[01] ([1-9])[0-9]{2}$`)
 
-const statusSize = len("HTTP/1.1 1")
+const statusSize = len("HTTP/1.1 200")
 
 // scan reports whether the header ends in b. A header of status 1xx does not count.
-func (s *headerScan) scan(b []byte) bool {
+func (s *headerScan) scan(b []byte) (ends bool, err error) {
 	for s.lines <= maxHeaderLines {
 		at := bytes.IndexByte(b, '\n')
 		line := b
@@ -80,7 +84,7 @@ func (s *headerScan) scan(b []byte) bool {
 		}
 		s.size += len(line)
 		if at < 0 {
-			return false
+			return false, nil
 		}
 		blank := s.size == 0 || s.size == 1 && s.cr
 		b = b[at+1:]
@@ -89,12 +93,16 @@ func (s *headerScan) scan(b []byte) bool {
 		if !blank {
 			continue
 		}
-		if !informational.Match(s.first) {
-			return true
+		status := statusLine.FindSubmatch(s.first)
+		if status == nil {
+			return false, errStatusLine
+		}
+		if status[1][0] != '1' {
+			return true, nil
 		}
 		*s = headerScan{}
 	}
-	return false
+	return false, errHeaderLines
 }
 
 // A dialer connects to a server.

@@ -2,14 +2,17 @@
 package repeats
 
 import (
+	"errors"
 	"fmt"
 	"hash/maphash"
+	"io"
 	"sync"
 )
 
 // Store paths with equal contents share a NAR, which is read again for each of them. A cache of a few KB could make a
 // run read a NAR of gigabytes thousands of times. So at most Free bytes are read again, plus maxRatio times the size of
-// the cache's files.
+// the cache's files. What counts is what was read, since a narinfo can claim any size: otherwise a few false ones would
+// use up what others need.
 const (
 	Free     = 1 << 30 // bytes
 	maxRatio = 1000
@@ -26,14 +29,25 @@ type NARs struct {
 	seed  maphash.Seed
 	table []entry
 	files int64 // bytes of files
-	again int64 // bytes of NARs that were read again
+	again int64 // bytes that were read again
 }
 
 type entry struct{ url, path uint64 } // hashes
 
-// Add must be called for each path and URL before the NAR of the path is read. size is the size of the file in bytes,
-// or negative if unknown. Add returns an error if the NAR was already read for another path and must not be read again.
-func (n *NARs) Add(url, path string, narSize, size int64) error {
+// ErrOften is wrapped by the error for a NAR that must not be read again.
+var ErrOften = errors.New("other paths name it, too")
+
+// A Reading is the reading of a NAR for one path. nil is one that is not counted.
+type Reading struct {
+	nars  *NARs
+	url   string
+	bytes int64 // that were counted
+}
+
+// Begin must be called for each path and URL before the NAR of the path is read. narSize is the size that its narinfo
+// claims; size is that of the file, or negative if unknown, both in bytes. Begin returns an error if the NAR must not be
+// read again.
+func (n *NARs) Begin(url, path string, narSize, size int64) (*Reading, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.table == nil {
@@ -44,14 +58,63 @@ func (n *NARs) Add(url, path string, narSize, size int64) error {
 	if e.url != now.url {
 		*e = now
 		n.files += max(size, 0)
-		return nil
+		return nil, nil
 	}
 	if e.path == now.path {
+		return nil, nil
+	}
+	if n.exceeds(narSize) {
+		return nil, often(url)
+	}
+	return &Reading{nars: n, url: url}, nil
+}
+
+// exceeds reports whether these bytes more would be too many. The caller holds mu.
+func (n *NARs) exceeds(bytes int64) bool {
+	left := Free - n.again
+	return bytes > left && (bytes-left)/maxRatio >= n.files
+}
+
+func often(url string) error {
+	return fmt.Errorf("%s: %w: to read it for each is more than %d bytes and %d:1 of the cache's files", url, ErrOften, Free, maxRatio)
+}
+
+// At records that so many bytes were read, of the file or of its contents: the larger number counts, and once, however
+// often the NAR is read for this path. At returns an error if all paths together have read too much.
+func (r *Reading) At(bytes int64) error {
+	if r == nil {
 		return nil
 	}
-	if left := Free - n.again; narSize > left && (narSize-left)/maxRatio >= n.files {
-		return fmt.Errorf("%s: other paths name it, too: to read it for each would be more than %d bytes and %d:1 of the cache's files", url, Free, maxRatio)
+	n := r.nars
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.again += max(0, bytes-r.bytes)
+	r.bytes = max(r.bytes, bytes)
+	if n.exceeds(0) {
+		return often(r.url)
 	}
-	n.again += narSize
 	return nil
+}
+
+// Reader returns a reader of in, a file of the NAR, that calls At.
+func (r *Reading) Reader(in io.Reader) io.Reader {
+	if r == nil {
+		return in
+	}
+	return &reader{Reading: r, in: in}
+}
+
+type reader struct {
+	*Reading
+	in io.Reader
+	n  int64
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	n, err := r.in.Read(p)
+	r.n += int64(n)
+	if often := r.At(r.n); often != nil {
+		return 0, often
+	}
+	return n, err
 }
