@@ -20,7 +20,7 @@ func TestMemoryLimit(t *testing.T) {
 		{"", []string{"verify", "--hold-memory", "16MiB"}, 56},
 		{"", []string{"verify"}, 296},
 		{"", []string{"refs", "--hold-memory", "16MiB", "--report", filepath.Join(dir, "r")}, 120},
-		{"", []string{"cache", "verify", "--hold-memory", "16MiB", dir}, 200},
+		{"", []string{"cache", "verify", "--hold-memory", "16MiB", dir}, 64},
 		{"", []string{"verify", "--hold-memory", "2PiB"}, 1<<30 + 40},
 		{"1GiB", []string{"verify"}, 0},
 	} {

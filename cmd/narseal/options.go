@@ -26,7 +26,7 @@ type commonOptions struct {
 
 func (o *commonOptions) flags() []cli.Flag {
 	return join([]cli.Flag{
-		size(&o.SpillMemory, "256MiB", "hold-memory", manual.Resources, "buffer a signed image larger than `SIZE` in a temporary file, not in memory"),
+		size(&o.SpillMemory, "256MiB", "hold-memory", manual.Resources, "hold at most `SIZE` in memory: images that do not fit go to temporary files, and jobs on a cache wait"),
 		outputFile{text(&o.Report, "report", manual.Reports, "write a JSON report to `FILE`; - is stderr")},
 		oneOf(&o.terminal.Progress, "auto", []value[terminal.Mode]{{"auto", terminal.Auto}, {"always", terminal.Always}, {"never", terminal.Never}},
 			"progress", manual.Reports, "show the progress of a long run on stderr; auto: on a terminal, after one second"),

@@ -74,16 +74,15 @@ func (o Options) Memory(t Type) int64 {
 		return 20 << 20
 	case Xz:
 		x := newXzWriter(nil, o)
-		dict, block := int64(x.dict), int64(x.blockSize)
-		if workers == 1 {
-			return 7*dict + block
-		}
-		return workers*(7*dict+block) + block // the last one is being filled
+		return workers*xzEncoderMemory(x.dict) + int64(x.blockSize) // the block that is being filled
 	case Gzip:
 		return 2 << 20
 	}
 	return 0
 }
+
+// xzEncoderMemory returns the memory of an encoder with a dictionary of dict bytes, and of its block.
+func xzEncoderMemory(dict int) int64 { return max(15<<20, 9*int64(dict)) }
 
 func (o Options) check(t Type) error {
 	maximum := 0
