@@ -25,14 +25,15 @@ type repairRun struct {
 	access  nixcli.Access
 	staging *staging        // nil in a dry run
 	waiting map[string]bool // in a dry run, the paths that an earlier run has staged
-	// elsewhere has the paths that runs with other state directories have staged, and the commands that finish them.
-	elsewhere map[string]string
+	// elsewhere has the errors of paths that runs with other state directories have not completed.
+	elsewhere map[string]error
 	// unfinished has the paths that an earlier run has staged, and this one could not finish either.
 	unfinished map[string]bool
 	// essential has the paths that must be there at every moment.
 	essential map[string]bool
 	space     *space
 	storeLock *os.File     // nil without direct access
+	note      *note        // nil without direct access
 	ownKeys   bool         // the user named keys
 	count     atomic.Int64 // paths that were changed
 	out       io.Writer
@@ -100,13 +101,14 @@ func (r *repairRun) stop() {
 // work finishes the repairs of an earlier run, and then repairs the paths.
 func (r *repairRun) work(ctx context.Context) error {
 	defer func() {
+		// The note goes first: a directory that it has is not expected to be gone.
+		if err := r.note.close(ctx); err != nil {
+			r.Terminal.Warnf("state: %v", err)
+		}
 		if r.staging != nil {
 			r.staging.close()
 		}
 		if r.storeLock != nil {
-			if err := note(r.store, ""); err != nil {
-				r.Terminal.Warnf("state: %v", err)
-			}
 			r.storeLock.Close()
 		}
 	}()
@@ -133,7 +135,7 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 		if err == nil {
 			r.waiting, _ = waiting(dir, r.store)
 		}
-		r.findElsewhere(dir)
+		r.findElsewhere(ctx, dir)
 		return nil
 	}
 	if r.access, err = r.store.Access(ctx); err != nil {
@@ -157,22 +159,22 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	}
 	dir = filepath.Dir(r.staging.dir)
 	if r.access != nixcli.Direct {
-		r.findElsewhere(dir)
+		r.findElsewhere(ctx, dir)
 		return nil
 	}
 	if r.storeLock, err = lockStore(ctx, r.store, r.warnWaiting); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	r.findElsewhere(dir)
-	if err := note(r.store, dir); err != nil {
+	if r.note, err = openNote(r.store, dir); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
+	r.findElsewhere(ctx, dir)
 	return removeLeft(r.Env, r.store)
 }
 
 // findElsewhere finds what runs with other state directories have not completed.
-func (r *repairRun) findElsewhere(used string) {
-	r.elsewhere = incomplete(r.store, used, func(err error) { r.Terminal.Warnf("%v", err) })
+func (r *repairRun) findElsewhere(ctx context.Context, used string) {
+	r.elsewhere = incomplete(ctx, r.store, used, func(err error) { r.Terminal.Warnf("%v", err) }, r.fail)
 }
 
 // done reports a path.

@@ -56,8 +56,8 @@ func (r *repairRun) tryPath(ctx context.Context, p *nixcli.Path) *pathFound {
 	if r.waiting[p.Base] {
 		return &pathFound{Path: *p, status: changed, warnings: []string{"an earlier run has not completed its repair; a run without --dry-run would"}}
 	}
-	if command := r.elsewhere[p.Base]; command != "" {
-		return &pathFound{Path: *p, status: failed, errs: []error{incompleteError(r.store, p.Base, command)}}
+	if err := r.elsewhere[p.Base]; err != nil {
+		return &pathFound{Path: *p, status: failed, errs: []error{err}}
 	}
 	if r.unfinished[p.Base] {
 		return &pathFound{Path: *p, status: failed} // and said why

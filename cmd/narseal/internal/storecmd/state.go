@@ -51,7 +51,7 @@ func stateDir(named string, s *nixcli.Store) (string, error) {
 		return filepath.Abs(named)
 	}
 	if unix.Access(s.StateDir, unix.W_OK) == nil {
-		return filepath.Join(s.StateDir, "narseal"), nil
+		return defaultDir(s), nil
 	}
 	return userState()
 }
@@ -139,13 +139,13 @@ func stagingDir(dir string, s *nixcli.Store) string {
 
 // waiting returns the paths for which an earlier run staged replacements.
 func waiting(dir string, s *nixcli.Store) (map[string]bool, error) {
-	list, err := os.ReadDir(stagingDir(dir, s))
 	bases := map[string]bool{}
-	for _, e := range list {
-		if e.IsDir() && storepath.CheckBaseName(e.Name()) == nil {
-			bases[e.Name()] = true
+	err := eachDir(stagingDir(dir, s), func(name string) bool {
+		if storepath.CheckBaseName(name) == nil {
+			bases[name] = true
 		}
-	}
+		return true
+	})
 	return bases, err
 }
 

@@ -96,13 +96,13 @@ func (r *run) print(list report.List, f *pathFound) {
 // listComplete lists the paths to verify. It leaves out and reports those that do not exist on disk, and those whose repair by
 // store repair is not complete.
 func (o *VerifyOptions) listComplete(ctx context.Context, r *run, paths *nixcli.PathList, fail func(error)) error {
-	staged := incomplete(r.store, "", func(err error) { r.Terminal.Warnf("%v", err) })
+	incomplete := incomplete(ctx, r.store, "", func(err error) { r.Terminal.Warnf("%v", err) }, fail)
 	valid := 0
 	err := o.list(ctx, r.store, fail, func(p *nixcli.Path) error {
 		valid++
 		switch {
-		case staged[p.Base] != "":
-			fail(incompleteError(r.store, p.Base, staged[p.Base]))
+		case incomplete[p.Base] != nil:
+			fail(incomplete[p.Base])
 		case r.store.IsGone(p.Base):
 			fail(missing(r.store, p.Base))
 		default:
