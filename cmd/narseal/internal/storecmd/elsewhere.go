@@ -35,12 +35,13 @@ func isDefault(dir string, s *nixcli.Store) bool {
 	return err == nil && os.SameFile(around, state)
 }
 
-// incomplete returns the errors of paths that other runs have begun to repair, and not completed. It leaves out what is staged
-// in the directory used, as that of this run. What it cannot find out goes to fail.
-func incomplete(ctx context.Context, s *nixcli.Store, used string, warn, fail func(error)) map[string]error {
+// findIncomplete returns the errors of paths that other runs have begun to repair, and not completed. It leaves out what is
+// staged in the directory used, as that of this run.
+func (r *run) findIncomplete(ctx context.Context, used string) map[string]error {
+	s := r.store
 	noted, err := readNote(s)
 	if err != nil {
-		fail(err)
+		r.leaveOut(nixcli.Path{}, err)
 	}
 	own, err := stateDir("", s)
 	if err != nil {
@@ -65,12 +66,12 @@ func incomplete(ctx context.Context, s *nixcli.Store, used string, warn, fail fu
 
 	found := map[string]error{}
 	for i, d := range dirs {
-		warnOthers(d.Dir, s, warn)
+		r.warnOthers(d.Dir)
 		staged, err := waiting(d.Dir, s)
 		unreadable := err != nil && !errors.Is(err, fs.ErrNotExist)
 		// What this user may not read is not of an earlier run of this user.
 		if unreadable && i >= known && d.Dir != used && !errors.Is(err, fs.ErrPermission) {
-			fail(fmt.Errorf("state: it is not known whether the repairs of an earlier run are complete: %w", err))
+			r.leaveOut(nixcli.Path{}, fmt.Errorf("state: it is not known whether the repairs of an earlier run are complete: %w", err))
 		}
 		command := finishingCommand(d.Dir, own, s)
 		if d.Dir != used && !(isDefault(d.Dir, s) && isDefault(used, s)) {
@@ -174,9 +175,9 @@ func eachDir(dir string, f func(name string) bool) error {
 	}
 }
 
-func warnOthers(dir string, s *nixcli.Store, warn func(error)) {
-	others(dir, s, func(other, base string) {
-		warn(fmt.Errorf("%s: perhaps its repair is not complete: %s has staged it for a store with another database. If that is "+
-			"this one, narseal store repair finishes it with the NIX_STATE_DIR of that run", s.Path(base), other))
+func (r *run) warnOthers(dir string) {
+	others(dir, r.store, func(other, base string) {
+		r.Terminal.Warnf("%s: perhaps its repair is not complete: %s has staged it for a store with another database. If that is "+
+			"this one, narseal store repair finishes it with the NIX_STATE_DIR of that run", r.store.Path(base), other)
 	})
 }

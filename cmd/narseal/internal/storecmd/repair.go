@@ -122,7 +122,12 @@ func (r *repairRun) work(ctx context.Context) error {
 	}
 	paths := nixcli.NewPathList(r.options.Spill(r.Env, nil).Open)
 	defer paths.Close()
-	if err := r.options.list(ctx, r.store, r.fail, paths.Add); err != nil {
+	if err := r.options.list(ctx, r.store, r.leaveOut, func(p *nixcli.Path) error {
+		if r.unfinished[p.Base] { // and is already reported
+			return nil
+		}
+		return paths.Add(p)
+	}); err != nil {
 		return err
 	}
 	return r.each(ctx, paths, r.path, r.done)
@@ -135,7 +140,7 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 		if err == nil {
 			r.waiting, _ = waiting(dir, r.store)
 		}
-		r.findElsewhere(ctx, dir)
+		r.elsewhere = r.findIncomplete(ctx, dir)
 		return nil
 	}
 	if r.access, err = r.store.Access(ctx); err != nil {
@@ -159,7 +164,7 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	}
 	dir = filepath.Dir(r.staging.dir)
 	if r.access != nixcli.Direct {
-		r.findElsewhere(ctx, dir)
+		r.elsewhere = r.findIncomplete(ctx, dir)
 		return nil
 	}
 	if r.storeLock, err = lockStore(ctx, r.store, r.warnWaiting); err != nil {
@@ -168,13 +173,8 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	if r.note, err = openNote(r.store, dir); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	r.findElsewhere(ctx, dir)
+	r.elsewhere = r.findIncomplete(ctx, dir)
 	return removeLeft(r.Env, r.store)
-}
-
-// findElsewhere finds what runs with other state directories have not completed.
-func (r *repairRun) findElsewhere(ctx context.Context, used string) {
-	r.elsewhere = incomplete(ctx, r.store, used, func(err error) { r.Terminal.Warnf("%v", err) }, r.fail)
 }
 
 // done reports a path.

@@ -59,9 +59,6 @@ func (r *repairRun) tryPath(ctx context.Context, p *nixcli.Path) *pathFound {
 	if err := r.elsewhere[p.Base]; err != nil {
 		return &pathFound{Path: *p, status: failed, errs: []error{err}}
 	}
-	if r.unfinished[p.Base] {
-		return &pathFound{Path: *p, status: failed} // and said why
-	}
 	f := r.scan(ctx, p)
 	if f.status == failed {
 		if invalid, err := r.store.Invalid(ctx, p.Base); err == nil && len(invalid) > 0 {
@@ -149,6 +146,9 @@ func (r *repairRun) repair(ctx context.Context, f *pathFound) error {
 		return err
 	}
 	f.status, f.newHash = changed, report.SRI([sha256.Size]byte(out.Sum(nil)))
+	if err := r.keysError(g); err != nil {
+		f.errs = append(f.errs, err)
+	}
 	return nil
 }
 
