@@ -162,6 +162,7 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	if r.staging, err = openStaging(ctx, dir, r.store, r.warnWaiting); err != nil {
 		return err
 	}
+	r.staging.made = r.staging.made || r.options.State == ""
 	dir = filepath.Dir(r.staging.dir)
 	if r.access != nixcli.Direct {
 		r.elsewhere = r.findIncomplete(ctx, dir)
