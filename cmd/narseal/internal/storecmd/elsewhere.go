@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/cmd/narseal/internal/repairnote"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/nar/storepath"
@@ -39,7 +40,7 @@ func isDefault(dir string, s *nixcli.Store) bool {
 // staged in the directory used, as that of this run.
 func (r *run) findIncomplete(ctx context.Context, used string) map[string]error {
 	s := r.store
-	noted, err := readNote(s)
+	noted, err := repairnote.Read(s.StateDir)
 	if err != nil {
 		r.leaveOut(nixcli.Path{}, err)
 	}
@@ -47,10 +48,10 @@ func (r *run) findIncomplete(ctx context.Context, used string) map[string]error 
 	if err != nil {
 		own = ""
 	}
-	dirs := []noteDir{}
+	dirs := []repairnote.Dir{}
 	add := func(dir string, paths []string) {
-		if dir != "" && !slices.ContainsFunc(dirs, func(d noteDir) bool { return d.Dir == dir }) {
-			dirs = append(dirs, noteDir{dir, paths})
+		if dir != "" && !slices.ContainsFunc(dirs, func(d repairnote.Dir) bool { return d.Dir == dir }) {
+			dirs = append(dirs, repairnote.Dir{Dir: dir, Paths: paths})
 		}
 	}
 	for _, d := range noted {
@@ -118,6 +119,18 @@ func lostError(s *nixcli.Store, base, dir, command string) error {
 		fmt.Errorf("%s: its repair is not complete: its contents do not match Nix's database, and its new contents are not found in %s", path, dir),
 		fmt.Sprintf("is the file system of %s mounted? With it, %s finishes the repair. Without it, nix-store --repair-path %s restores the path",
 			dir, command, path))
+}
+
+// damaged returns those of some paths that are valid in Nix's database and do not have the contents that it says. Where Nix
+// cannot tell, a path counts as damaged.
+func damaged(ctx context.Context, s *nixcli.Store, bases []string) []string {
+	invalid, err := s.Invalid(ctx, bases...)
+	if err != nil {
+		return bases
+	}
+	return slices.DeleteFunc(slices.Clone(bases), func(base string) bool {
+		return slices.Contains(invalid, base) || s.VerifyPath(ctx, base) == nil
+	})
 }
 
 // isUsed reports whether a state directory has staged paths, or may have some.

@@ -12,6 +12,7 @@ import (
 
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/cmd/narseal/internal/repairnote"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/macho"
@@ -32,10 +33,10 @@ type repairRun struct {
 	// essential has the paths that must be there at every moment.
 	essential map[string]bool
 	space     *space
-	storeLock *os.File     // nil without direct access
-	note      *note        // nil without direct access
-	ownKeys   bool         // the user named keys
-	count     atomic.Int64 // paths that were changed
+	storeLock *os.File         // nil without direct access
+	note      *repairnote.Note // nil without direct access
+	ownKeys   bool             // the user named keys
+	count     atomic.Int64     // paths that were changed
 	out       io.Writer
 	ended     chan struct{}
 	left      map[macho.Status]int // invalid slices that were not repaired
@@ -102,7 +103,7 @@ func (r *repairRun) stop() {
 func (r *repairRun) work(ctx context.Context) error {
 	defer func() {
 		// The note goes first: a directory that it has is not expected to be gone.
-		if err := r.note.close(ctx); err != nil {
+		if err := r.closeNote(ctx); err != nil {
 			r.Terminal.Warnf("state: %v", err)
 		}
 		if r.staging != nil {
@@ -171,11 +172,22 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	if r.storeLock, err = lockStore(ctx, r.store, r.warnWaiting); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	if r.note, err = openNote(r.store, dir); err != nil {
+	noted := dir
+	if isDefault(dir, r.store) {
+		noted = ""
+	}
+	if r.note, err = repairnote.Open(r.store.StateDir, noted); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
 	r.elsewhere = r.findIncomplete(ctx, dir)
 	return removeLeft(r.Env, r.store)
+}
+
+// closeNote leaves in the note only paths that are not complete, and state directories with staged paths.
+func (r *repairRun) closeNote(ctx context.Context) error {
+	return r.note.Close(
+		func(bases []string) []string { return damaged(ctx, r.store, bases) },
+		func(dir string) bool { return isUsed(dir, r.store) })
 }
 
 // done reports a path.
