@@ -86,6 +86,7 @@ var bounds = []struct{ row, dir, name string }{
 	{"paths in all lists and reports", "cmd/narseal/internal/report", "DefaultBudget"},
 	{"rules listed for all archives", "cmd/narseal/internal/report", "MaxRules"},
 	{"store paths that `refs` lists", "cmd/narseal/internal/command", "maxStorePaths"},
+	{"list of begun repairs", "cmd/narseal/internal/repairnote", "maxNote"},
 	{"rows of a job summary", "cmd/narseal/internal/report", "maxSummaryRows"},
 	{"runs of bad pages", "cmd/narseal/internal/htmlreport", "maxBad"},
 	{"rows of the HTML report", "cmd/narseal/internal/htmlreport", "maxRows"},

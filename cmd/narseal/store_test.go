@@ -696,6 +696,7 @@ func TestStoreDaemon(t *testing.T) {
 	}
 	s.clean("after")
 	s.want(0, "store", "verify")
+	s.knownToOthers(func(args ...string) (int, string) { return as(other, args...) })
 
 	// Neither a daemon nor the rights to do without.
 	_ = cmd.Process.Kill()

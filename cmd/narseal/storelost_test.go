@@ -1,9 +1,12 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -146,4 +149,89 @@ func TestStoreStateOfOtherName(t *testing.T) {
 	if _, stderr := s.want(0, "store", "repair", "--state", state); strings.Contains(stderr, "perhaps") {
 		t.Errorf("nothing is staged: %s", stderr)
 	}
+}
+
+// A report has every failure, also of paths that are not looked at.
+func TestStoreReportsFailures(t *testing.T) {
+	s := newNixStore(t)
+	lib, other, app, tool := s.fill()
+	rep := t.TempDir() + "/x.json"
+	report := func(status int, args ...string) (failed []string) {
+		t.Helper()
+		_, stderr := s.want(status, append([]string{"store", args[0], "--report", rep}, args[1:]...)...)
+		var got struct {
+			Summary map[string]int
+			Paths   []struct {
+				StorePath, Status string
+				Errors            []string
+			}
+		}
+		text := readFile(t, rep)
+		if err := json.Unmarshal(text, &got); err != nil {
+			t.Fatal(err)
+		}
+		counts := map[string]int{}
+		for _, p := range got.Paths {
+			counts[p.Status]++
+			for _, err := range p.Errors {
+				if !strings.Contains(stderr, err) {
+					t.Errorf("%q: %q is not on stderr: %s", args, err, stderr)
+				}
+				failed = append(failed, strings.TrimPrefix(p.StorePath, s.dir)+" "+p.Status)
+			}
+		}
+		if got.Summary == nil || !reflect.DeepEqual(got.Summary, counts) || strings.Count(stderr, "error: ") != len(failed) {
+			t.Errorf("%q: the report has %v, and lists %v: %s", args, got.Summary, counts, stderr)
+		}
+		slices.Sort(failed)
+		return failed
+	}
+	check := func(failed []string, want ...string) {
+		t.Helper()
+		for i, path := range want {
+			want[i] = strings.TrimPrefix(path, s.dir) + " failed"
+		}
+		if slices.Sort(want); !slices.Equal(failed, want) {
+			t.Errorf("failed: %q, want %q", failed, want)
+		}
+	}
+	nothing := s.path("z", "nothing")
+	check(report(1, "verify", lib, nothing, t.TempDir()), nothing, "")
+	check(report(1, "verify", nothing), nothing)
+	check(report(1, "repair", lib, nothing, t.TempDir()), nothing, "")
+	check(report(1, "repair", "--dry-run", nothing), nothing)
+
+	state := t.TempDir()
+	s.killed(":", "--state", state, tool)
+	if err := os.Rename(other, s.dir+"/.other"); err != nil {
+		t.Fatal(err)
+	}
+	check(report(1, "verify"), tool, other)
+	check(report(1, "verify", tool), tool)
+	check(report(1, "repair", "--dry-run"), tool, other)
+	check(report(1, "repair", lib, tool, other), tool, other)
+
+	// The repair that the earlier run began cannot be finished.
+	record, err := filepath.Glob(fmt.Sprintf("%s/store-*/%s/record.json", state, filepath.Base(tool)))
+	if err != nil || len(record) != 1 {
+		t.Fatalf("%q, %v", record, err)
+	}
+	text := readFile(t, record[0])
+	writeFile(t, record[0], nil)
+	check(report(1, "repair", "--state", state, lib), tool)
+	check(report(1, "repair", "--state", state, lib, tool), tool)
+	writeFile(t, record[0], text)
+
+	// It is finished, and an error all the same.
+	key := filepath.Join(t.TempDir(), "key")
+	writeFile(t, key, []byte("test1:jbX9NxZp8WB/coK8k7yLf0gNYmBbIbCrOFwgJgI7OV+0sASf4R5oFQlioSlN3bJ56uvshzr7S9Z75pcv+9hSkQ==\n"))
+	if failed := report(1, "repair", "--state", state, "--secret-key-file", key, tool); !slices.Equal(failed, []string{strings.TrimPrefix(tool, s.dir) + " finished"}) {
+		t.Errorf("%q", failed)
+	}
+	s.set("PATH", unableNix(t, s.tool("nix-store"), "--repair-path")+":"+s.get("PATH"))
+	if failed := report(1, "repair", "--secret-key-file", key, app); !slices.Equal(failed, []string{strings.TrimPrefix(app, s.dir) + " changed"}) {
+		t.Errorf("%q", failed)
+	}
+	writeFile(t, s.get("NIX_STATE_DIR")+"/narseal.states", nil)
+	check(report(1, "verify", lib), "")
 }

@@ -80,6 +80,35 @@ func TestStoreStateOfOthers(t *testing.T) {
 	s.clean("after")
 }
 
+// A state directory that was there before stays, as its administrator made it. One that a run makes is gone after it.
+func TestStoreStateStays(t *testing.T) {
+	s := newNixStore(t)
+	_, _, app, tool := s.fill()
+	there := t.TempDir()
+	if err := os.Chmod(there, 0o710); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.want(0, "store", "repair", "--state", there, app)
+	if now, err := os.Stat(there); err != nil || !os.SameFile(now, before) || now.Mode() != before.Mode() {
+		t.Errorf("%v, %v", now, err)
+	}
+	if names, err := os.ReadDir(there); err != nil || len(names) > 0 {
+		t.Errorf("left: %v, %v", names, err)
+	}
+	made := t.TempDir() + "/made"
+	s.want(0, "store", "repair", "--state", made, tool)
+	for _, dir := range []string{made, s.get("NIX_STATE_DIR") + "/narseal"} {
+		if _, err := os.Lstat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s is left: %v", dir, err)
+		}
+	}
+	s.clean("after")
+}
+
 // What is staged must belong to the user as well, or to root.
 func TestStoreStagedByOthers(t *testing.T) {
 	if os.Geteuid() != 0 {

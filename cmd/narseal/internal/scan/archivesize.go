@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An ArchiveSize adds up the length of a tree's archive from its names, symlink targets and file sizes. So a tree that lost files,
-// or parts of them, is found although its files are not read.
+// An ArchiveSize adds up the length of a tree's archive from its names, symlink targets and file sizes. So a tree that lost a
+// file, or 8 bytes of one, is found although its files are not read. An archive pads files to a multiple of 8 bytes.
 type ArchiveSize struct {
 	Bytes int64
 	// Suffixes is how much shorter the archive is without Nix's suffixes for names that differ only by case. Nix removes them

@@ -11,8 +11,19 @@ import (
 )
 
 // apply replaces a path with its staged contents. When Nix's database and the contents agree, it removes the staged
-// files.
+// files. Until they agree, the path is in the note.
 func (r *repairRun) apply(ctx context.Context, g *staged) error {
+	if err := r.note.Add(g.Base); err != nil {
+		return err
+	}
+	err := r.applyNoted(ctx, g)
+	if err == nil || len(damaged(ctx, r.store, []string{g.Base})) == 0 {
+		r.note.Drop(g.Base)
+	}
+	return err
+}
+
+func (r *repairRun) applyNoted(ctx context.Context, g *staged) error {
 	ways := []func(context.Context, *staged) error{r.takeFromCache}
 	if r.canReplace() {
 		ways = append(ways, r.replace)

@@ -1,7 +1,7 @@
 package storecmd
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,65 +13,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/cmd/narseal/internal/repairnote"
 	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/nar/storepath"
 )
 
-// A run with --state leaves a note beside Nix's database, so that runs without it know where incomplete repairs are. A
-// user of the daemon cannot write there.
-
-// notePath returns the file of the note: a JSON list of state directories. narseal.lock protects it.
-func notePath(s *nixcli.Store) string { return filepath.Join(s.StateDir, "narseal.states") }
-
-// maxNote is the maximum size of the note, in bytes.
-const maxNote = 1 << 20
-
-// noted returns the state directories in the note.
-func noted(s *nixcli.Store) (dirs []string) {
-	f, err := os.OpenFile(notePath(s), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	if json.NewDecoder(io.LimitReader(f, maxNote)).Decode(&dirs) != nil {
-		return nil
-	}
-	return slices.DeleteFunc(dirs, func(dir string) bool { return !filepath.IsAbs(dir) })
-}
-
-// note writes the note: all state directories with staged paths, and the one in use, if it is not the default.
-func note(s *nixcli.Store, used string) error {
-	before := noted(s)
-	var dirs []string
-	for _, dir := range append(slices.Clone(before), used) {
-		staged, err := waiting(dir, s)
-		unknown := err != nil && !errors.Is(err, fs.ErrNotExist)
-		if dir != "" && !isDefault(dir, s) && (dir == used || unknown || len(staged) > 0 || len(others(dir, s)) > 0) && !slices.Contains(dirs, dir) {
-			dirs = append(dirs, dir)
-		}
-	}
-	if slices.Equal(dirs, before) {
-		return nil
-	}
-	if len(dirs) == 0 {
-		return os.Remove(notePath(s))
-	}
-	text, err := json.Marshal(dirs)
-	if err != nil {
-		return err
-	}
-	f, err := atomicfile.Replace(nil, notePath(s), 0o644) // a stopped run writes it, too
-	if err != nil {
-		return err
-	}
-	defer f.Abort()
-	if _, err := f.Write(append(text, '\n')); err != nil {
-		return err
-	}
-	return f.Commit()
-}
+// defaultDir returns the state directory beside Nix's database.
+func defaultDir(s *nixcli.Store) string { return filepath.Join(s.StateDir, "narseal") }
 
 // isDefault reports whether a state directory is the one beside Nix's database, whatever its name is.
 func isDefault(dir string, s *nixcli.Store) bool {
@@ -86,71 +36,161 @@ func isDefault(dir string, s *nixcli.Store) bool {
 	return err == nil && os.SameFile(around, state)
 }
 
-// incomplete returns the paths for which a run has staged replacements, and the command that finishes each. It leaves out
-// the state directory used, as that of this run.
-func incomplete(s *nixcli.Store, used string, warn func(error)) map[string]string {
-	commands := map[string]string{}
+// findIncomplete returns the errors of paths that other runs have begun to repair, and not completed. It leaves out what is
+// staged in the directory used, as that of this run.
+func (r *run) findIncomplete(ctx context.Context, used string) map[string]error {
+	s := r.store
+	noted, err := repairnote.Read(s.StateDir)
+	if err != nil {
+		r.leaveOut(nixcli.Path{}, err)
+	}
 	own, err := stateDir("", s)
 	if err != nil {
 		own = ""
 	}
-	dirs := append(noted(s), own, filepath.Join(s.StateDir, "narseal"))
-	for _, dir := range slices.Compact(slices.Sorted(slices.Values(append(dirs, used)))) {
-		if dir != "" {
-			warnOthers(dir, s, warn)
+	dirs := []repairnote.Dir{}
+	add := func(dir string, paths []string) {
+		if dir != "" && !slices.ContainsFunc(dirs, func(d repairnote.Dir) bool { return d.Dir == dir }) {
+			dirs = append(dirs, repairnote.Dir{Dir: dir, Paths: paths})
 		}
 	}
-	for _, dir := range dirs {
-		if dir == "" || dir == used || isDefault(dir, s) && isDefault(used, s) {
-			continue
+	for _, d := range noted {
+		if d.Dir == "" {
+			d.Dir = defaultDir(s)
 		}
-		command := "narseal store repair"
-		if dir != own && isDefault(dir, s) {
-			command = "sudo env NIX_REMOTE= " + command
-		} else if dir != own {
-			command += " --state " + report.Quote(dir)
-		}
-		staged, err := waiting(dir, s)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			warn(fmt.Errorf("the state of an earlier run cannot be read, so it is not known whether its repairs are complete: %w", err))
-		}
-		for base := range staged {
-			commands[base] = command
-		}
+		add(d.Dir, d.Paths)
 	}
-	return commands
-}
+	add(defaultDir(s), nil)
+	known := len(dirs) // of these, the note has all paths whose replacement has begun
+	add(own, nil)
+	add(used, nil)
 
-// others returns the staging directories of other stores in a state directory that have staged a path which this store has,
-// too, and that path. It may be the same store, whose database had another name during that run, as in a container.
-func others(dir string, s *nixcli.Store) map[string]string {
-	found := map[string]string{}
-	own := stagingDir(dir, s)
-	stores, _ := os.ReadDir(dir)
-	for _, store := range stores {
-		other := filepath.Join(dir, store.Name())
-		if !strings.HasPrefix(store.Name(), "store-") || other == own {
-			continue
+	found := map[string]error{}
+	for i, d := range dirs {
+		r.warnOthers(d.Dir)
+		staged, err := waiting(d.Dir, s)
+		unreadable := err != nil && !errors.Is(err, fs.ErrNotExist)
+		// What this user may not read is not of an earlier run of this user.
+		if unreadable && i >= known && d.Dir != used && !errors.Is(err, fs.ErrPermission) {
+			r.leaveOut(nixcli.Path{}, fmt.Errorf("state: it is not known whether the repairs of an earlier run are complete: %w", err))
 		}
-		list, _ := os.ReadDir(other)
-		for _, e := range list {
-			if base := e.Name(); e.IsDir() && storepath.CheckBaseName(base) == nil && !s.IsGone(base) {
-				found[other] = base
-				break
+		command := finishingCommand(d.Dir, own, s)
+		if d.Dir != used && !(isDefault(d.Dir, s) && isDefault(used, s)) {
+			for base := range staged {
+				found[base] = incompleteError(s, base, command)
+			}
+		}
+		lost := damaged(ctx, s, slices.DeleteFunc(d.Paths, func(base string) bool { return staged[base] }))
+		for _, base := range lost {
+			switch {
+			case found[base] != nil:
+			case unreadable:
+				found[base] = incompleteError(s, base, command)
+			default:
+				found[base] = lostError(s, base, d.Dir, command)
 			}
 		}
 	}
 	return found
 }
 
-func warnOthers(dir string, s *nixcli.Store, warn func(error)) {
-	for other, base := range others(dir, s) {
-		warn(fmt.Errorf("%s: perhaps its repair is not complete: %s has staged it for a store with another database. If that is "+
-			"this one, narseal store repair finishes it with the NIX_STATE_DIR of that run", s.Path(base), other))
+// finishingCommand returns the command that finishes the repairs in a state directory. own is that of this user.
+func finishingCommand(dir, own string, s *nixcli.Store) string {
+	const command = "narseal store repair"
+	switch {
+	case dir == own:
+		return command
+	case isDefault(dir, s):
+		return "sudo env NIX_REMOTE= " + command
+	default:
+		return command + " --state " + report.Quote(dir)
 	}
 }
 
 // incompleteError is the error of a path that another run, which is at work or was killed, has not completed.
 func incompleteError(s *nixcli.Store, base, command string) error {
 	return fmt.Errorf("%s: its repair is not complete; unless another run is working on it, %s finishes it", s.Path(base), command)
+}
+
+// lostError is the error of a path that a run has not completed, and whose new contents are not where it staged them.
+func lostError(s *nixcli.Store, base, dir, command string) error {
+	path := s.Path(base)
+	return terminal.Hint(
+		fmt.Errorf("%s: its repair is not complete: its contents do not match Nix's database, and its new contents are not found in %s", path, dir),
+		fmt.Sprintf("is the file system of %s mounted? With it, %s finishes the repair. Without it, nix-store --repair-path %s restores the path",
+			dir, command, path))
+}
+
+// damaged returns those of some paths that are valid in Nix's database and do not have the contents that it says. Where Nix
+// cannot tell, a path counts as damaged.
+func damaged(ctx context.Context, s *nixcli.Store, bases []string) []string {
+	invalid, err := s.Invalid(ctx, bases...)
+	if err != nil {
+		return bases
+	}
+	return slices.DeleteFunc(slices.Clone(bases), func(base string) bool {
+		return slices.Contains(invalid, base) || s.VerifyPath(ctx, base) == nil
+	})
+}
+
+// isUsed reports whether a state directory has staged paths, or may have some.
+func isUsed(dir string, s *nixcli.Store) bool {
+	staged, err := waiting(dir, s)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || len(staged) > 0 {
+		return true
+	}
+	used := false
+	others(dir, s, func(string, string) { used = true })
+	return used
+}
+
+// others calls found for the staging directories of other stores in a state directory that have staged a path which this
+// store has, too, with that path. It may be the same store, whose database had another name during that run, as in a
+// container.
+func others(dir string, s *nixcli.Store, found func(other, base string)) {
+	own := stagingDir(dir, s)
+	_ = eachDir(dir, func(store string) bool {
+		other := filepath.Join(dir, store)
+		if !strings.HasPrefix(store, "store-") || other == own {
+			return true
+		}
+		_ = eachDir(other, func(base string) bool {
+			if storepath.CheckBaseName(base) != nil || s.IsGone(base) {
+				return true
+			}
+			found(other, base)
+			return false
+		})
+		return true
+	})
+}
+
+// eachDir calls f for the names of the directories in a directory, until f returns false. It keeps only namesAtOnce of them.
+func eachDir(dir string, f func(name string) bool) error {
+	open, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer open.Close()
+	for {
+		list, err := open.ReadDir(namesAtOnce)
+		for _, e := range list {
+			if e.IsDir() && !f(e.Name()) {
+				return nil
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (r *run) warnOthers(dir string) {
+	others(dir, r.store, func(other, base string) {
+		r.Terminal.Warnf("%s: perhaps its repair is not complete: %s has staged it for a store with another database. If that is "+
+			"this one, narseal store repair finishes it with the NIX_STATE_DIR of that run", r.store.Path(base), other)
+	})
 }

@@ -20,7 +20,7 @@ func (r *repairRun) finish(ctx context.Context) error {
 				return ctx.Err()
 			}
 			r.unfinished[base] = true
-			r.fail(fmt.Errorf("%s: finish the repair that an earlier run began: %w", r.store.Path(base), err))
+			r.leaveOut(nixcli.Path{Base: base}, fmt.Errorf("%s: finish the repair that an earlier run began: %w", r.store.Path(base), err))
 		}
 	}
 	return nil
@@ -47,8 +47,7 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 		// The earlier run completed the repair, or somebody has since replaced the path.
 		if hash == g.NewHash {
 			r.Terminal.Infof("%s: an earlier run replaced it", r.store.Path(base))
-			r.checkKeys(g)
-			return errors.Join(r.addFinished(now[0]), r.staging.remove(base))
+			return errors.Join(r.addFinished(now[0], g), r.staging.remove(base))
 		}
 		return r.staging.remove(base)
 	}
@@ -61,21 +60,31 @@ func (r *repairRun) finishPath(ctx context.Context, base string) error {
 		return err
 	}
 	r.Terminal.Infof("%s: finished the repair that an earlier run began", r.store.Path(base))
-	r.checkKeys(g)
-	return r.addFinished(now[0])
+	return r.addFinished(now[0], g)
 }
 
-// checkKeys reports a path that an earlier run has signed, and not by the keys of this one.
-func (r *repairRun) checkKeys(g *staged) {
-	if r.ownKeys && g.Keys != publicKeys(r.options.SecretKeys) {
-		r.fail(fmt.Errorf("%s: it was repaired, and is not signed by the key of this run: an earlier run had begun with another one", r.store.Path(g.Base)))
+// keysError returns the error of a repaired path that is not signed by the keys which the user named.
+func (r *repairRun) keysError(g *staged) error {
+	switch path := r.store.Path(g.Base); {
+	case !r.ownKeys:
+		return nil
+	case g.replaced:
+		return fmt.Errorf("%s: it was repaired, and is not signed: Nix did not take it from a cache", path)
+	case g.Keys != publicKeys(r.options.SecretKeys):
+		return fmt.Errorf("%s: it was repaired, and is not signed by the key of this run: an earlier run had begun with another one", path)
 	}
+	return nil
 }
 
 // addFinished reports a path whose repair an earlier run had begun.
-func (r *repairRun) addFinished(p nixcli.Path) error {
+func (r *repairRun) addFinished(p nixcli.Path, g *staged) error {
 	r.count.Add(1)
-	r.rep.add(r.run, &pathFound{Path: p, status: finished})
+	f := &pathFound{Path: p, status: finished}
+	if err := r.keysError(g); err != nil {
+		r.fail(err)
+		f.errs = []error{err}
+	}
+	r.rep.add(r.run, f)
 	return r.announce(p.Base)
 }
 

@@ -56,12 +56,12 @@ func (o *Options) inputs(s *nixcli.Store) []string {
 }
 
 // list calls each for every valid path to process, without references and deriver. It passes the errors of other paths to
-// fail.
-func (o *Options) list(ctx context.Context, s *nixcli.Store, fail func(error), each func(*nixcli.Path) error) error {
+// leaveOut.
+func (o *Options) list(ctx context.Context, s *nixcli.Store, leaveOut func(nixcli.Path, error), each func(*nixcli.Path) error) error {
 	if len(o.Paths) == 0 {
 		return s.All(ctx, each)
 	}
-	bases, err := o.valid(ctx, s, fail)
+	bases, err := o.valid(ctx, s, leaveOut)
 	if err != nil || len(bases) == 0 {
 		return err
 	}
@@ -86,12 +86,12 @@ func (o *Options) list(ctx context.Context, s *nixcli.Store, fail func(error), e
 }
 
 // valid returns the valid ones of the paths that the user named.
-func (o *Options) valid(ctx context.Context, s *nixcli.Store, fail func(error)) ([]string, error) {
+func (o *Options) valid(ctx context.Context, s *nixcli.Store, leaveOut func(nixcli.Path, error)) ([]string, error) {
 	var bases []string
 	for _, file := range o.Paths {
 		base, err := s.Base(file)
 		if err != nil {
-			fail(err)
+			leaveOut(nixcli.Path{}, err)
 			continue
 		}
 		bases = append(bases, base)
@@ -104,7 +104,7 @@ func (o *Options) valid(ctx context.Context, s *nixcli.Store, fail func(error)) 
 	for _, base := range invalid {
 		if !lost[base] {
 			lost[base] = true
-			fail(fmt.Errorf("%s: %w", s.Path(base), errNotValid))
+			leaveOut(nixcli.Path{Base: base}, fmt.Errorf("%s: %w", s.Path(base), errNotValid))
 		}
 	}
 	return slices.DeleteFunc(bases, func(base string) bool { return lost[base] }), nil

@@ -12,6 +12,7 @@ import (
 
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/nixcli"
+	"narseal/cmd/narseal/internal/repairnote"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/filter"
 	"narseal/macho"
@@ -25,16 +26,17 @@ type repairRun struct {
 	access  nixcli.Access
 	staging *staging        // nil in a dry run
 	waiting map[string]bool // in a dry run, the paths that an earlier run has staged
-	// elsewhere has the paths that runs with other state directories have staged, and the commands that finish them.
-	elsewhere map[string]string
+	// elsewhere has the errors of paths that runs with other state directories have not completed.
+	elsewhere map[string]error
 	// unfinished has the paths that an earlier run has staged, and this one could not finish either.
 	unfinished map[string]bool
 	// essential has the paths that must be there at every moment.
 	essential map[string]bool
 	space     *space
-	storeLock *os.File     // nil without direct access
-	ownKeys   bool         // the user named keys
-	count     atomic.Int64 // paths that were changed
+	storeLock *os.File         // nil without direct access
+	note      *repairnote.Note // nil without direct access
+	ownKeys   bool             // the user named keys
+	count     atomic.Int64     // paths that were changed
 	out       io.Writer
 	ended     chan struct{}
 	left      map[macho.Status]int // invalid slices that were not repaired
@@ -100,13 +102,14 @@ func (r *repairRun) stop() {
 // work finishes the repairs of an earlier run, and then repairs the paths.
 func (r *repairRun) work(ctx context.Context) error {
 	defer func() {
+		// The note goes first: a directory that it has is not expected to be gone.
+		if err := r.closeNote(ctx); err != nil {
+			r.Terminal.Warnf("state: %v", err)
+		}
 		if r.staging != nil {
 			r.staging.close()
 		}
 		if r.storeLock != nil {
-			if err := note(r.store, ""); err != nil {
-				r.Terminal.Warnf("state: %v", err)
-			}
 			r.storeLock.Close()
 		}
 	}()
@@ -120,7 +123,12 @@ func (r *repairRun) work(ctx context.Context) error {
 	}
 	paths := nixcli.NewPathList(r.options.Spill(r.Env, nil).Open)
 	defer paths.Close()
-	if err := r.options.list(ctx, r.store, r.fail, paths.Add); err != nil {
+	if err := r.options.list(ctx, r.store, r.leaveOut, func(p *nixcli.Path) error {
+		if r.unfinished[p.Base] { // and is already reported
+			return nil
+		}
+		return paths.Add(p)
+	}); err != nil {
 		return err
 	}
 	return r.each(ctx, paths, r.path, r.done)
@@ -133,7 +141,7 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 		if err == nil {
 			r.waiting, _ = waiting(dir, r.store)
 		}
-		r.findElsewhere(dir)
+		r.elsewhere = r.findIncomplete(ctx, dir)
 		return nil
 	}
 	if r.access, err = r.store.Access(ctx); err != nil {
@@ -155,24 +163,31 @@ func (r *repairRun) begin(ctx context.Context) (err error) {
 	if r.staging, err = openStaging(ctx, dir, r.store, r.warnWaiting); err != nil {
 		return err
 	}
+	r.staging.made = r.staging.made || r.options.State == ""
 	dir = filepath.Dir(r.staging.dir)
 	if r.access != nixcli.Direct {
-		r.findElsewhere(dir)
+		r.elsewhere = r.findIncomplete(ctx, dir)
 		return nil
 	}
 	if r.storeLock, err = lockStore(ctx, r.store, r.warnWaiting); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	r.findElsewhere(dir)
-	if err := note(r.store, dir); err != nil {
+	noted := dir
+	if isDefault(dir, r.store) {
+		noted = ""
+	}
+	if r.note, err = repairnote.Open(r.store.StateDir, noted); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
+	r.elsewhere = r.findIncomplete(ctx, dir)
 	return removeLeft(r.Env, r.store)
 }
 
-// findElsewhere finds what runs with other state directories have not completed.
-func (r *repairRun) findElsewhere(used string) {
-	r.elsewhere = incomplete(r.store, used, func(err error) { r.Terminal.Warnf("%v", err) })
+// closeNote leaves in the note only paths that are not complete, and state directories with staged paths.
+func (r *repairRun) closeNote(ctx context.Context) error {
+	return r.note.Close(
+		func(bases []string) []string { return damaged(ctx, r.store, bases) },
+		func(dir string) bool { return isUsed(dir, r.store) })
 }
 
 // done reports a path.

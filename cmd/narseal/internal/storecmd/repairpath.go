@@ -56,11 +56,8 @@ func (r *repairRun) tryPath(ctx context.Context, p *nixcli.Path) *pathFound {
 	if r.waiting[p.Base] {
 		return &pathFound{Path: *p, status: changed, warnings: []string{"an earlier run has not completed its repair; a run without --dry-run would"}}
 	}
-	if command := r.elsewhere[p.Base]; command != "" {
-		return &pathFound{Path: *p, status: failed, errs: []error{incompleteError(r.store, p.Base, command)}}
-	}
-	if r.unfinished[p.Base] {
-		return &pathFound{Path: *p, status: failed} // and said why
+	if err := r.elsewhere[p.Base]; err != nil {
+		return &pathFound{Path: *p, status: failed, errs: []error{err}}
 	}
 	f := r.scan(ctx, p)
 	if f.status == failed {
@@ -149,6 +146,9 @@ func (r *repairRun) repair(ctx context.Context, f *pathFound) error {
 		return err
 	}
 	f.status, f.newHash = changed, report.SRI([sha256.Size]byte(out.Sum(nil)))
+	if err := r.keysError(g); err != nil {
+		f.errs = append(f.errs, err)
+	}
 	return nil
 }
 

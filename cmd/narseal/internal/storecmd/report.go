@@ -1,6 +1,7 @@
 package storecmd
 
 import (
+	"crypto/sha256"
 	"io"
 
 	"narseal/cmd/narseal/internal/report"
@@ -20,25 +21,27 @@ const pathMemory = 512
 
 // pathReport is the part of one path.
 type pathReport struct {
-	storePath, status string
+	storePath, status string // storePath is empty if it is not known what failed
 	errs, warnings    []string
-	narHash, newHash  string
+	narHash, newHash  string // empty if not known
 	archive           *report.Archive
 }
 
 // add adds a path. Without --report, it only counts the path and drops its results.
 func (rep *storeReport) add(r *run, f *pathFound) {
-	if rep.counts == nil {
-		rep.counts = map[string]int{}
-	}
 	rep.counts[f.status]++
 	if r.file == nil {
 		f.drop(r.budget)
 		return
 	}
 	p := &pathReport{
-		storePath: r.store.Path(f.Base), status: f.status, warnings: f.warnings,
-		narHash: report.SRI(f.NarHash), newHash: f.newHash, archive: report.NewArchive(r.budget),
+		status: f.status, warnings: f.warnings, newHash: f.newHash, archive: report.NewArchive(r.budget),
+	}
+	if f.Base != "" {
+		p.storePath = r.store.Path(f.Base)
+	}
+	if f.NarHash != ([sha256.Size]byte{}) {
+		p.narHash = report.SRI(f.NarHash)
 	}
 	size := pathMemory + len(p.storePath)
 	for _, err := range f.errs {
@@ -72,7 +75,7 @@ func (rep *storeReport) write(w io.Writer) error {
 }
 
 func (p *pathReport) fields(o *report.Object) {
-	o.Field("storePath", p.storePath)
+	o.Text("storePath", p.storePath)
 	o.Field("status", p.status)
 	if len(p.errs) > 0 {
 		o.Field("errors", p.errs)
@@ -80,7 +83,7 @@ func (p *pathReport) fields(o *report.Object) {
 	if len(p.warnings) > 0 {
 		o.Field("warnings", p.warnings)
 	}
-	o.Field("narHash", p.narHash)
+	o.Text("narHash", p.narHash)
 	o.Text("newNarHash", p.newHash)
 	p.archive.Fields(o)
 }

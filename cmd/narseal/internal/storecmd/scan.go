@@ -34,7 +34,8 @@ type run struct {
 	bundles  *bundle.Pool
 	// unsigned says how a slice counts that needs a signature but has none.
 	unsigned report.Unsigned
-	pauses   int32 // used up by settle
+	onFail   func(error) // called by fail, unless nil
+	pauses   int32       // used up by settle
 	total    report.Tally
 }
 
@@ -51,7 +52,7 @@ func newRun(ctx context.Context, e *command.Env, o *Options, name string) (*run,
 	return &run{
 		bundles: bundle.NewPool(o.BundleMemory()),
 		Env:     e, store: store, options: o, file: file, budget: report.NewBudget(report.DefaultBudget),
-		caseHack: runtime.GOOS == "darwin", rep: &storeReport{command: name, storeDir: store.Dir},
+		caseHack: runtime.GOOS == "darwin", rep: &storeReport{command: name, storeDir: store.Dir, counts: map[string]int{}},
 	}, nil
 }
 
@@ -252,6 +253,15 @@ func (r *run) inner(path nar.Path, root string) nar.Path {
 func (r *run) fail(err error) {
 	r.total.Failed++
 	r.Terminal.Error(err)
+	if r.onFail != nil {
+		r.onFail(err)
+	}
+}
+
+// leaveOut reports an error because of which a path is not processed. If it is not known which one, p is empty.
+func (r *run) leaveOut(p nixcli.Path, err error) {
+	r.fail(err)
+	r.rep.add(r, &pathFound{Path: p, status: failed, errs: []error{err}})
 }
 
 // outcome returns the error that the command ends with. Failures outweigh invalid signatures.

@@ -101,6 +101,32 @@ func TestArchiveSize(t *testing.T) {
 	}
 }
 
+// A file that lost 8 bytes or more is always found. A smaller loss is found unless the padding hides it.
+func TestArchivePadding(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newSizeRun(dir)
+	r.pauses = settleAll
+	path := filepath.Join(dir, base)
+	for whole := range 26 {
+		size := int64(len(nartest.Tree(nartest.File(strings.Repeat("x", whole)))))
+		for rest := range whole {
+			if err := os.WriteFile(path, make([]byte, rest), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			want := failed
+			if whole-rest < 8 && (whole+7)/8 == (rest+7)/8 {
+				want = verified
+			}
+			if f := r.scan(context.Background(), &nixcli.Path{Base: base, NarSize: size}); f.status != want {
+				t.Errorf("%d bytes of %d: %s, want %s", rest, whole, f.status, want)
+			}
+		}
+	}
+}
+
 // A path that Nix is removing or replacing is looked at again, for a time that does not grow with the number of paths.
 func TestSettle(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())

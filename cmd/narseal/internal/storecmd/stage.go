@@ -32,6 +32,7 @@ import (
 type staged struct {
 	in *staging
 	record
+	replaced bool // by narseal, not by Nix
 }
 
 // record describes a staged path.

@@ -30,6 +30,8 @@ type staging struct {
 	root   *os.Root
 	lock   *os.File
 	owners ownership.Owners
+	// made means that the state directory goes with the last staging directory in it: narseal made it.
+	made bool
 }
 
 // userState returns the state directory of a user who cannot write beside Nix's database.
@@ -51,7 +53,7 @@ func stateDir(named string, s *nixcli.Store) (string, error) {
 		return filepath.Abs(named)
 	}
 	if unix.Access(s.StateDir, unix.W_OK) == nil {
-		return filepath.Join(s.StateDir, "narseal"), nil
+		return defaultDir(s), nil
 	}
 	return userState()
 }
@@ -92,11 +94,12 @@ func openStaging(ctx context.Context, dir string, s *nixcli.Store, waiting func(
 // makeStaging creates the directories, and opens the last one and its lock.
 func makeStaging(dir string, s *nixcli.Store) (*staging, error) {
 	o := ownership.Own()
+	_, missing := os.Lstat(dir)
 	real, err := o.MakeDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	st := &staging{dir: stagingDir(real, s), owners: o}
+	st := &staging{dir: stagingDir(real, s), owners: o, made: errors.Is(missing, fs.ErrNotExist)}
 	if err := os.Mkdir(st.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
@@ -139,22 +142,24 @@ func stagingDir(dir string, s *nixcli.Store) string {
 
 // waiting returns the paths for which an earlier run staged replacements.
 func waiting(dir string, s *nixcli.Store) (map[string]bool, error) {
-	list, err := os.ReadDir(stagingDir(dir, s))
 	bases := map[string]bool{}
-	for _, e := range list {
-		if e.IsDir() && storepath.CheckBaseName(e.Name()) == nil {
-			bases[e.Name()] = true
+	err := eachDir(stagingDir(dir, s), func(name string) bool {
+		if storepath.CheckBaseName(name) == nil {
+			bases[name] = true
 		}
-	}
+		return true
+	})
 	return bases, err
 }
 
-// close gives up the lock. An empty directory is removed.
+// close gives up the lock. An empty directory is removed, but not a state directory that somebody else has made.
 func (st *staging) close() {
 	if left, err := fs.ReadDir(st.root.FS(), "."); err == nil && len(left) == 1 {
 		_ = st.root.Remove("lock")
 		_ = os.Remove(st.dir)
-		_ = os.Remove(filepath.Dir(st.dir))
+		if st.made {
+			_ = os.Remove(filepath.Dir(st.dir))
+		}
 	}
 	st.release()
 }

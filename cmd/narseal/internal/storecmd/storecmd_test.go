@@ -293,7 +293,7 @@ func TestPlaceWithoutExchange(t *testing.T) {
 
 // What is kept of the paths, their errors and their signatures is bounded, and what is left out is counted.
 func TestReportIsBounded(t *testing.T) {
-	r := &run{store: &nixcli.Store{Dir: "/s"}, file: &command.ReportFile{}, budget: report.NewBudget(10_000), rep: &storeReport{command: "verify", storeDir: "/s"}}
+	r := &run{store: &nixcli.Store{Dir: "/s"}, file: &command.ReportFile{}, budget: report.NewBudget(10_000), rep: &storeReport{command: "verify", storeDir: "/s", counts: map[string]int{}}}
 	for range 100 {
 		f := &pathFound{Path: nixcli.Path{Base: base}, status: failed}
 		for range 2 * maxErrors {

@@ -26,13 +26,10 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 	if err != nil {
 		return err
 	}
-	fail := func(err error) {
-		r.fail(err)
-		list.Fail(err)
-	}
+	r.onFail = list.Fail
 	paths := nixcli.NewPathList(o.Spill(e, nil).Open)
 	defer paths.Close()
-	if err := o.listComplete(ctx, r, paths, fail); err != nil {
+	if err := o.listComplete(ctx, r, paths); err != nil {
 		return err
 	}
 	// Nix is not needed from here on.
@@ -49,7 +46,7 @@ func Verify(ctx context.Context, e *command.Env, o *VerifyOptions) error {
 			e.Terminal.Warnf("%s: it disappeared during the run", r.store.Path(f.Base))
 		}
 		for _, err := range f.errs {
-			fail(err)
+			r.fail(err)
 		}
 		r.total.Sum(&f.tally)
 		if f.status != gone {
@@ -95,16 +92,16 @@ func (r *run) print(list report.List, f *pathFound) {
 
 // listComplete lists the paths to verify. It leaves out and reports those that do not exist on disk, and those whose repair by
 // store repair is not complete.
-func (o *VerifyOptions) listComplete(ctx context.Context, r *run, paths *nixcli.PathList, fail func(error)) error {
-	staged := incomplete(r.store, "", func(err error) { r.Terminal.Warnf("%v", err) })
+func (o *VerifyOptions) listComplete(ctx context.Context, r *run, paths *nixcli.PathList) error {
+	incomplete := r.findIncomplete(ctx, "")
 	valid := 0
-	err := o.list(ctx, r.store, fail, func(p *nixcli.Path) error {
+	err := o.list(ctx, r.store, r.leaveOut, func(p *nixcli.Path) error {
 		valid++
 		switch {
-		case staged[p.Base] != "":
-			fail(incompleteError(r.store, p.Base, staged[p.Base]))
+		case incomplete[p.Base] != nil:
+			r.leaveOut(*p, incomplete[p.Base])
 		case r.store.IsGone(p.Base):
-			fail(missing(r.store, p.Base))
+			r.leaveOut(*p, missing(r.store, p.Base))
 		default:
 			return paths.Add(p)
 		}
