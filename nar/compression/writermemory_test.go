@@ -17,7 +17,7 @@ func TestWriterMemory(t *testing.T) {
 	}{
 		{Zstd, Options{Workers: 1}, 64}, {Zstd, Options{Workers: 2, Size: 64 << 20}, 64}, {Zstd, Options{Level: 19, Workers: 2}, 64},
 		{Gzip, Options{Workers: 1}, 16},
-		{Xz, Options{Level: 1, Workers: 1}, 6}, {Xz, Options{Level: 1, Workers: 2}, 10}, {Xz, Options{Level: 3, Workers: 2}, 24},
+		{Xz, Options{Level: 1, Workers: 1}, 4}, {Xz, Options{Level: 1, Workers: 2}, 8},
 		{None, Options{}, 16},
 	} {
 		if testing.Short() && test.t == Xz {
