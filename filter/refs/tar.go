@@ -34,11 +34,10 @@ func (u *Unpacker) tar(r io.Reader, raw *rawSearch, l layer) {
 			continue
 		}
 		// A sparse file may be larger than the archive.
-		data := u.bounded(tr, func() int64 { return in.n })
 		raw.pause()
-		u.open(data, m)
+		err = u.unpack(tr, func() int64 { return in.n }, m)
 		raw.resume()
-		if data.err != nil && data.err != io.EOF {
+		if err != nil {
 			return
 		}
 	}
@@ -51,7 +50,7 @@ func (u *Unpacker) afterTar(r io.Reader, raw *rawSearch, l layer) {
 	for {
 		b, err := br.ReadByte()
 		if err != nil {
-			return // the next read returns it again
+			return // open reads it again
 		}
 		if b != 0 {
 			break

@@ -237,7 +237,19 @@ func (l layer) inside(name, packed string, hidden bool) layer {
 	return layer{l.member + name, packed, l.depth + 1, l.hidden || hidden}
 }
 
-// open searches the members of a layer and, if it is hidden, its raw bytes.
+// unpack searches a layer that r unpacks. in returns the number of packed bytes that r has read. If r fails or a limit
+// is reached, unpack warns and returns the error.
+func (u *Unpacker) unpack(r io.Reader, in func() int64, l layer) error {
+	b := &boundedReader{r: r, u: u, in: in}
+	u.open(b, l)
+	if b.err == nil || b.err == io.EOF {
+		return nil
+	}
+	u.warn(l, b.err) // if open has not
+	return b.err
+}
+
+// open searches the members of a layer and, if it is hidden, its raw bytes. It reads all of r, unless it warns.
 func (u *Unpacker) open(r io.Reader, l layer) {
 	br := bufio.NewReaderSize(r, HeadSize)
 	head, _ := br.Peek(HeadSize) // the next read returns an error again
@@ -275,10 +287,15 @@ func (u *Unpacker) open(r io.Reader, l layer) {
 	default:
 		u.stream(in, l)
 	}
-	if raw != nil {
-		if err := raw.rest(); err != nil {
-			u.warn(l, err)
-		}
+	var err error
+	switch {
+	case raw != nil:
+		err = raw.rest()
+	case l.depth > 0:
+		_, err = io.Copy(io.Discard, in)
+	}
+	if err != nil {
+		u.warn(l, err)
 	}
 }
 
@@ -304,7 +321,9 @@ func (u *Unpacker) search(r io.Reader, l layer) {
 // skim reads a member whose bytes occur uncompressed in the file, where they are searched.
 func (u *Unpacker) skim(r io.Reader, l layer) {
 	var end zipTail
-	if _, err := io.Copy(&end, r); err == nil && end.found() { // the caller sees the error, too
+	if _, err := io.Copy(&end, r); err != nil {
+		u.warn(l, err)
+	} else if end.found() {
 		u.warn(l, errPrefixedZip)
 	}
 }

@@ -106,7 +106,7 @@ func (u *Unpacker) members(h *spill.Buffer, raw *rawSearch, l layer) error {
 			u.warn(m, err)
 		}
 	}
-	return nil
+	return &u.over
 }
 
 // member searches a member.
@@ -144,7 +144,7 @@ func (u *Unpacker) member(in *zipReader, f *zipMember, raw *rawSearch, m layer) 
 		return zip.ErrAlgorithm
 	}
 	checked := &zipChecker{r: plain, f: f}
-	u.open(u.bounded(checked, func() int64 { return int64(f.packed) }), m)
+	_ = u.unpack(checked, func() int64 { return int64(f.packed) }, m) // it has warned
 	if f.method == zip.Store && checked.ended {
 		raw.addHole(data.start, data.start+checked.n)
 	}
