@@ -45,6 +45,11 @@ func TestTarReadersDiffer(t *testing.T) {
 		"long comment":             {pax('g', "1007 comment="+strings.Repeat("x", 993)+"\n") + decoy, false},
 		"comment after some files": {tarred(file{"a", "b"})[:2*blockSize] + pax('g', "13 comment=x\n") + decoy, false},
 	}
+	old := strings.Replace(tarred(file{"d", ""}), "d\x00", "d/", 1) // GNU tar skips the size of this directory only
+	tests["old directory"] = struct {
+		data string
+		want bool
+	}{retyped(old, 0, 1024) + decoy, true}
 	for name, kind := range map[string]byte{"link": tar.TypeLink, "symlink": tar.TypeSymlink, "device": tar.TypeChar, "disk": tar.TypeBlock,
 		"directory": tar.TypeDir, "pipe": tar.TypeFifo, "volume": 'V'} {
 		for _, size := range []int{0, 1024} {
