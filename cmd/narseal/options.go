@@ -121,3 +121,17 @@ func unpackOptions(o *command.Unpack) []cli.Flag {
 		positive(&o.Ratio, refs.DefaultRatio, "deep-ratio", manual.Packed, "skip files that expand more than `N`:1"),
 	}
 }
+
+// limits returns o for a search in packed files, which the option --name turns on, or nil if it is off. A limit alone is
+// refused, because whoever sets one expects the search.
+func limits(c *cli.Context, o *command.Unpack, name string, on bool) (*command.Unpack, error) {
+	if on {
+		return o, nil
+	}
+	for _, limit := range []string{"deep-depth", "deep-size", "deep-ratio"} {
+		if c.IsSet(limit) {
+			return nil, terminal.Usage("", "--%s needs --%s", limit, name)
+		}
+	}
+	return nil, nil
+}

@@ -41,11 +41,11 @@ most 1,048,576 different store paths per input; more are an error.
 			oneOf(&o.JSON, "text", []value[bool]{{"text", false}, {"json", true}}, "format", manual.Reports, "text for people; json: one object per line"),
 			boolean(&deep, "deep", manual.Packed, "search packed files, too: gzip, xz, zstd, bzip2, zip, and tar"),
 		}, unpackOptions(&unpack), []cli.Flag{netrcOption(&o.Netrc)}, common.flags()),
-		Action: func(c *cli.Context) error {
+		Action: func(c *cli.Context) (err error) {
 			env := common.env(p)
 			o.Common, o.Inputs, o.Version = common.Common, inputArgs(c), versionString()
-			if deep {
-				o.Unpack = &unpack
+			if o.Unpack, err = limits(c, &unpack, "deep", deep); err != nil {
+				return err
 			}
 			if err := names.fill(&o); err != nil {
 				return err

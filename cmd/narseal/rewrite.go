@@ -42,8 +42,8 @@ signature; --on-cms changes this.
 			if o.Rules, err = rules.compile(p.stdin, o.Input); err != nil {
 				return err
 			}
-			if deepWarn {
-				o.Unpack = &unpack
+			if o.Unpack, err = limits(c, &unpack, "deep-warn", deepWarn); err != nil {
+				return err
 			}
 			return command.Rewrite(c.Context, env, &o)
 		},

@@ -21,7 +21,7 @@ const decoderMemory = 24 << 20
 
 // Memory of each level of packing, in bytes, rounded up.
 const (
-	levelMemory = 256 << 10 // buffers, and the coroutine's stack
+	levelMemory = 512 << 10 // buffers, the end of the level, and the coroutine's stack
 	// tarMemory is for the map of a sparse file: package archive/tar reads up to 1 MiB of text for it.
 	tarMemory = 6 << 20
 	// zipMemory is for one entry of the directory, the holes, the positions of members, and a decoder for deflate.

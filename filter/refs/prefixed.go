@@ -3,15 +3,16 @@ package refs
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// isOldTar reports whether a file begins with the header of a tar archive from before POSIX, which has no magic number.
-// It is recognized by its checksum.
-func isOldTar(head []byte) bool {
+// isTar reports whether a file begins with the header of a tar archive. It is recognized by its checksum, because
+// archives from before POSIX have no magic number.
+func isTar(head []byte) bool {
 	const size, at, end = 512, 148, 156
-	if len(head) < size || head[0] == 0 {
+	if len(head) < size {
 		return false
 	}
 	field, _, _ := strings.Cut(strings.TrimLeft(string(head[at:end]), " "), "\x00")
@@ -31,73 +32,127 @@ func isOldTar(head []byte) bool {
 	return sum == want || sum == signed
 }
 
-// A zipTail looks for the end record of a zip file in the data written to it, since a zip file may begin with anything,
-// such as a program that unpacks it (APPNOTE.TXT 4.3.16).
+// A zipTail looks for a zip file in the data written to it, since a zip file may begin with anything, such as a program
+// that unpacks it (APPNOTE.TXT 4.3.16).
 type zipTail struct {
-	size  int64
-	at    int64  // offset of the last end record plus 1; 0: there is none
-	entry int64  // offset of the last directory entry plus 1; 0: there is none
-	tail  []byte // the last bytes, too few for a record and the bytes before it that search needs
+	size    int64
+	tail    []byte  // the last bytes, zipTailSize or more if there are as many
+	entries []int64 // offsets of the first signatures of directory entries, in order
+	members []hole  // see addMember
 }
+
+const (
+	// maxZipEnd is the number of bytes at the end of a file in which programs look for an end record. It is more than the
+	// longest comment takes; Go looks in the last 65 KiB.
+	maxZipEnd   = 65 << 10
+	zipTailSize = zip64EndSize + zip64LocatorSize + maxZipEnd
+	// maxTailEntries is the maximum number of entries that are remembered. More of them may be anywhere after these.
+	maxTailEntries = 1 << 14
+)
 
 var errPrefixedZip = errors.New("a zip file that begins with something else is not searched")
 
 func (z *zipTail) Write(b []byte) (int, error) {
-	const keep = zip64LocatorSize + zipEndSize - 1
-	if len(z.tail) > 0 {
-		joined := append(z.tail, b[:min(len(b), keep)]...)
-		z.search(joined, z.size-int64(len(z.tail)))
-		z.tail = joined
-	}
+	const across = len(zipEntry) - 1 // bytes of a signature before b, or in it
+	var edge [2 * across]byte
+	n := copy(edge[:], z.tail[max(0, len(z.tail)-across):])
+	m := copy(edge[n:], b[:min(len(b), across)])
+	z.search(edge[:n+m], z.size-int64(n))
 	z.search(b, z.size)
 	z.size += int64(len(b))
-	from := b
-	if len(b) < keep {
-		if from = z.tail; len(from) == 0 {
-			from = b
-		}
+	switch {
+	case len(b) >= zipTailSize:
+		z.tail = append(z.tail[:0], b[len(b)-zipTailSize:]...)
+	case len(z.tail)+len(b) > 2*zipTailSize:
+		z.tail = z.tail[:copy(z.tail, z.tail[len(z.tail)+len(b)-zipTailSize:])]
+		fallthrough
+	default:
+		z.tail = append(z.tail, b...)
 	}
-	z.tail = append(z.tail[:0], from[max(0, len(from)-keep):]...)
 	return len(b), nil
 }
 
-// search looks for signatures of directory entries, and for whole end records, in b. The first byte of b is at offset
-// base.
+// search looks for signatures of directory entries in b, whose first byte is at offset base.
 func (z *zipTail) search(b []byte, base int64) {
-	for i := 0; ; i++ {
-		next := bytes.Index(b[i:], []byte("PK"))
-		if next < 0 || i+next+4 > len(b) {
+	for i := 0; len(z.entries) < maxTailEntries; i += len(zipEntry) {
+		next := bytes.Index(b[i:], []byte(zipEntry))
+		if next < 0 {
 			return
 		}
 		i += next
-		at := base + int64(i)
-		switch string(b[i : i+4]) {
-		case zipEntry:
-			z.entry = at + 1
-		case zipEnd:
-			if i+zipEndSize <= len(b) && z.isEnd(b[i:], at, i >= zip64LocatorSize && string(b[i-zip64LocatorSize:i-zip64LocatorSize+4]) == zip64Locator) {
-				z.at = at + 1
-			}
-		}
+		z.entries = append(z.entries, base+int64(i))
 	}
-}
-
-// isEnd reports whether a record at offset at can be the end record of a zip file with members: there must be an entry
-// in the directory that it locates. Programs that read zip files check little more.
-func (z *zipTail) isEnd(b []byte, at int64, zip64 bool) bool {
-	count, size, offset := le16(b[10:]), int64(le32(b[12:])), le32(b[16:])
-	if zip64 && (count == 0xffff || size == 0xffffffff || offset == 0xffffffff) {
-		return true
-	}
-	entry := z.entry - 1
-	return entry >= 0 && at-size <= entry && entry <= at-zipEntrySize
 }
 
 // skip skips n zeros.
 func (z *zipTail) skip(n int64) {
 	z.size += n
-	z.tail = z.tail[:0]
+	if n >= zipTailSize {
+		z.tail = z.tail[:0]
+		n = zipTailSize
+	}
+	z.tail = append(z.tail, make([]byte, n)...)
 }
 
-// found reports whether the data ends like a zip file.
-func (z *zipTail) found() bool { return z.at > 0 && z.size-z.at < zipEndSize+maxZipComment }
+// reset prepares z for the next file. It keeps the buffers.
+func (z *zipTail) reset() {
+	*z = zipTail{tail: z.tail[:0], entries: z.entries[:0], members: z.members[:0]}
+}
+
+// addMember says that the bytes between two offsets are searched as a member of an archive. Then a zip file whose end
+// is there is found there.
+func (z *zipTail) addMember(start, end int64) {
+	z.members = slices.DeleteFunc(z.members, func(m hole) bool { return m.end < start-maxZipEnd })
+	z.members = append(z.members, hole{start, end})
+}
+
+// found reports whether programs can read the data as a zip file.
+func (z *zipTail) found() bool {
+	for i := max(0, len(z.tail)-maxZipEnd); ; i++ {
+		next := bytes.Index(z.tail[i:], []byte(zipEnd))
+		if next < 0 || i+next+zipEndSize > len(z.tail) {
+			return false
+		}
+		if i += next; z.isEnd(i) {
+			return true
+		}
+	}
+}
+
+// isEnd reports whether the record at tail[i] is the end of a zip file with members: whether its directory is where the
+// record says.
+func (z *zipTail) isEnd(i int) bool {
+	at := z.size - int64(len(z.tail)-i)
+	b := z.tail[i:]
+	if z.locates(at, at, uint64(le32(b[12:])), uint64(le32(b[16:]))) {
+		return true
+	}
+	if i < zip64LocatorSize || string(z.tail[i-zip64LocatorSize:][:4]) != zip64Locator {
+		return false
+	}
+	if i -= zip64LocatorSize + zip64EndSize; i < 0 || string(z.tail[i:][:4]) != zip64End {
+		return true // its directory may be anywhere
+	}
+	b = z.tail[i:]
+	return z.locates(at, z.size-int64(len(b)), le64(b[40:]), le64(b[48:]))
+}
+
+// locates reports whether a directory can be read that has size bytes before directoryEnd, or begins at offset. Offsets
+// count from the start of the data or, in a file to which a zip file was appended, from the start of the zip file.
+func (z *zipTail) locates(end, directoryEnd int64, size, offset uint64) bool {
+	for _, at := range [2]int64{directoryEnd - int64(size), int64(offset)} {
+		if z.hasEntry(at) && !slices.ContainsFunc(z.members, func(m hole) bool { return m.start <= min(at, end) && max(at, end) < m.end }) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasEntry reports whether a directory entry may begin at an offset.
+func (z *zipTail) hasEntry(at int64) bool {
+	if n := len(z.entries); n == maxTailEntries && at > z.entries[n-1] {
+		return at <= z.size-zipEntrySize
+	}
+	_, ok := slices.BinarySearch(z.entries, at)
+	return ok
+}

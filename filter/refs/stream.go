@@ -18,7 +18,7 @@ func (u *Unpacker) stream(r io.Reader, l layer) {
 		return
 	}
 	defer dec.Close()
-	u.open(u.bounded(dec, func() int64 { return in.n }), l.inside("", string(t), true))
+	_ = u.unpack(dec, func() int64 { return in.n }, l.inside("", string(t), true)) // it has warned
 }
 
 // decompress returns a reader of a compressed stream. Close returns its memory to the budget.
@@ -74,12 +74,7 @@ func (u *Unpacker) freed(n int64) {
 	}
 }
 
-// bounded returns a reader of an unpacked layer that fails at a limit. in returns the number of packed bytes that were
-// read.
-func (u *Unpacker) bounded(r io.Reader, in func() int64) *boundedReader {
-	return &boundedReader{r: r, u: u, in: in}
-}
-
+// A boundedReader reads an unpacked layer and fails at a limit. See Unpacker.unpack.
 type boundedReader struct {
 	r   io.Reader
 	u   *Unpacker

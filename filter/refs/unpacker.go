@@ -17,8 +17,8 @@ import (
 // nesting of these. Its fields limit the search. Bytes that are not compressed, such as a member that zip only stores,
 // are not searched again.
 //
-// Contents that are damaged, encrypted or beyond a limit are reported to Warn, and counted by Scanner.Incomplete. They
-// are never an error.
+// Contents that are damaged, encrypted or beyond a limit, or that programs may read in different ways, are reported to
+// Warn, and counted by Scanner.Incomplete. They are never an error.
 type Unpack struct {
 	// Limits; 0 means the default.
 	Depth int   // nested levels of packing
@@ -72,8 +72,9 @@ type Unpacker struct {
 	stop   func()
 	in     []byte // pushed and not yet read
 	ended  bool
-	plain  bool    // the file's start does not look packed
-	end    zipTail // the end of a file that does not look packed
+	format string  // of packing
+	end    zipTail // of a file that is not a zip archive
+	leaf   zipTail // of a member that is not packed
 	left   int64   // bytes that the file may still expand to
 	packed int64   // bytes that were pushed
 	over   onceError
@@ -118,8 +119,8 @@ func (u *Unpacker) Begin(path func() nar.Path, head []byte) {
 	u.Close()
 	head = head[:min(len(head), HeadSize)] // as open sees it
 	u.path, u.in, u.ended, u.left, u.packed, u.warned, u.err = path, nil, false, u.Size, 0, 0, nil
-	u.end = zipTail{tail: u.end.tail[:0]}
-	if u.plain = packing(head) == ""; u.plain {
+	u.end.reset()
+	if u.format = packing(head); u.format == "" {
 		return
 	}
 	u.over = onceError{err: limitError(fmt.Sprintf("expands to more than %d bytes", u.Size))}
@@ -131,7 +132,7 @@ func (u *Unpacker) Begin(path func() nar.Path, head []byte) {
 
 // Push searches the next bytes of the file. The bytes of head are pushed, too.
 func (u *Unpacker) Push(b []byte) {
-	if u.plain {
+	if u.format != "zip" {
 		u.end.Write(b)
 	}
 	if u.next == nil || len(b) == 0 {
@@ -151,7 +152,7 @@ func (u *Unpacker) Finish() error {
 		u.ended = true
 		u.next()
 	}
-	if u.plain && u.end.found() {
+	if u.format != "zip" && u.warned == 0 && u.end.found() {
 		u.warn(layer{}, errPrefixedZip)
 	}
 	u.Close()
@@ -205,11 +206,13 @@ func packing(head []byte) string {
 		return string(t)
 	}
 	const local, end = "PK\x03\x04", "PK\x05\x06"
+	const jmod, split, wasSplit = "JM\x01\x00", "PK\x07\x08", "PK00" // bytes before the first member
 	switch {
 	case bytes.HasPrefix(head, []byte(local)), bytes.HasPrefix(head, []byte(end)),
+		bytes.HasPrefix(head, []byte(jmod+local)), bytes.HasPrefix(head, []byte(split+local)), bytes.HasPrefix(head, []byte(wasSplit+local)),
 		bytes.HasPrefix(head, []byte("#!")) && bytes.Contains(head, []byte(local)):
 		return "zip"
-	case len(head) >= 262 && string(head[257:262]) == "ustar", isOldTar(head):
+	case len(head) >= 262 && string(head[257:262]) == "ustar", isTar(head):
 		return "tar"
 	}
 	return ""
@@ -237,11 +240,27 @@ func (l layer) inside(name, packed string, hidden bool) layer {
 	return layer{l.member + name, packed, l.depth + 1, l.hidden || hidden}
 }
 
-// open searches the members of a layer and, if it is hidden, its raw bytes.
+// unpack searches a layer that r unpacks. in returns the number of packed bytes that r has read. If r fails or a limit
+// is reached, unpack warns and returns the error.
+func (u *Unpacker) unpack(r io.Reader, in func() int64, l layer) error {
+	b := &boundedReader{r: r, u: u, in: in}
+	u.open(b, l)
+	if b.err == nil || b.err == io.EOF {
+		return nil
+	}
+	u.warn(l, b.err) // if open has not
+	return b.err
+}
+
+// open searches the members of a layer and, if it is hidden, its raw bytes. It reads all of r, unless it warns.
 func (u *Unpacker) open(r io.Reader, l layer) {
 	br := bufio.NewReaderSize(r, HeadSize)
 	head, _ := br.Peek(HeadSize) // the next read returns an error again
 	packed := packing(head)
+	if packed != "" && packed != "tar" && isTar(head) {
+		u.warn(l, errors.New("it can be read as "+packed+" and as tar"))
+	}
+	warned := u.limited + u.unreadable
 	if packed != "" {
 		err := u.enter(l)
 		if err == nil {
@@ -255,12 +274,15 @@ func (u *Unpacker) open(r io.Reader, l layer) {
 		u.zip(br, l)
 		return
 	}
+	in := io.Reader(br)
+	end := &u.end
+	if packed != "" && l.depth > 0 {
+		end = &zipTail{}
+		in = io.TeeReader(in, end)
+	}
 	var raw *rawSearch
 	if packed != "" && l.hidden {
-		raw = u.newRawSearch(br, l)
-	}
-	in := io.Reader(br)
-	if raw != nil {
+		raw = u.newRawSearch(in, l)
 		in = raw
 	}
 	switch packed {
@@ -271,14 +293,22 @@ func (u *Unpacker) open(r io.Reader, l layer) {
 			u.skim(br, l)
 		}
 	case "tar":
-		u.tar(in, raw, l)
+		u.tar(in, end, raw, l)
 	default:
 		u.stream(in, l)
 	}
-	if raw != nil {
-		if err := raw.rest(); err != nil {
-			u.warn(l, err)
-		}
+	var err error
+	switch {
+	case raw != nil:
+		err = raw.rest()
+	case l.depth > 0:
+		_, err = io.Copy(io.Discard, in)
+	}
+	if err != nil {
+		u.warn(l, err)
+	}
+	if packed != "" && l.depth > 0 && u.limited+u.unreadable == warned && end.found() {
+		u.warn(l, errPrefixedZip)
 	}
 }
 
@@ -293,18 +323,20 @@ func (u *Unpacker) enter(l layer) error {
 // search searches the rest of a layer.
 func (u *Unpacker) search(r io.Reader, l layer) {
 	u.scan.member, u.scan.packed = l.member, l.packed
-	var end zipTail
-	if err := u.scan.contents(u.path, io.TeeReader(r, &end)); err != nil {
+	u.leaf.reset()
+	if err := u.scan.contents(u.path, io.TeeReader(r, &u.leaf)); err != nil {
 		u.warn(l, err)
-	} else if end.found() {
+	} else if u.leaf.found() {
 		u.warn(l, errPrefixedZip)
 	}
 }
 
 // skim reads a member whose bytes occur uncompressed in the file, where they are searched.
 func (u *Unpacker) skim(r io.Reader, l layer) {
-	var end zipTail
-	if _, err := io.Copy(&end, r); err == nil && end.found() { // the caller sees the error, too
+	u.leaf.reset()
+	if _, err := io.Copy(&u.leaf, r); err != nil {
+		u.warn(l, err)
+	} else if u.leaf.found() {
 		u.warn(l, errPrefixedZip)
 	}
 }

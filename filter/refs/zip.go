@@ -2,6 +2,7 @@ package refs
 
 import (
 	"archive/zip"
+	"bufio"
 	"bytes"
 	"cmp"
 	"compress/flate"
@@ -9,7 +10,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"slices"
+	"strings"
 
 	"narseal/filter/spill"
 )
@@ -25,7 +28,11 @@ func (u *Unpacker) zip(r io.Reader, l layer) {
 	}
 	defer u.memory.give(zipMemory)
 	o := u.Spill
-	o.Memory = max(1, min(o.Limit(), u.memory.left))
+	o.Memory = min(o.Limit(), u.memory.left)
+	if o.Open != nil {
+		o.Memory /= 2 // the rest is for its members
+	}
+	o.Memory = max(1, o.Memory)
 	h := spill.NewBuffer(o)
 	defer h.Close()
 	err := u.hold(h, r)
@@ -88,7 +95,7 @@ func (u *Unpacker) members(h *spill.Buffer, raw *rawSearch, l layer) error {
 	if err != nil {
 		return err
 	}
-	in := zipReader{h: h, size: h.Size(), inflate: flate.NewReader(nil)}
+	in := zipReader{h: h, size: h.Size(), inflate: flate.NewReader(nil), deflated: bufio.NewReader(nil)}
 	for u.left >= 0 {
 		f, err := z.next()
 		if err == io.EOF {
@@ -106,7 +113,7 @@ func (u *Unpacker) members(h *spill.Buffer, raw *rawSearch, l layer) error {
 			u.warn(m, err)
 		}
 	}
-	return nil
+	return &u.over
 }
 
 // member searches a member.
@@ -118,21 +125,26 @@ func (u *Unpacker) member(in *zipReader, f *zipMember, raw *rawSearch, m layer) 
 	if data.sameName {
 		raw.addHole(data.nameAt, data.nameAt+int64(len(f.name)))
 	}
+	if (f.flags|data.flags)&zipEncrypted != 0 && f.packed > 0 {
+		return errors.New("encrypted")
+	}
+	if data.differs(f) {
+		return errHeadersDiffer
+	}
 	if f.packed == 0 {
 		return nil
 	}
-	const encrypted = 1
-	if f.flags&encrypted != 0 {
-		return errors.New("encrypted")
-	}
 	var plain io.Reader = io.NewSectionReader(in.h, data.start, int64(f.packed))
+	checked := &zipChecker{f: f}
 	switch f.method {
 	case zip.Store:
 	case zip.Deflate:
-		if err := in.inflate.(flate.Resetter).Reset(plain, nil); err != nil {
+		in.deflated.Reset(plain)
+		if err := in.inflate.(flate.Resetter).Reset(in.deflated, nil); err != nil {
 			return err
 		}
 		plain = in.inflate
+		checked.deflated = in.deflated
 	case 12, 20, 93, 95: // bzip2, zstd (twice) and xz: APPNOTE.TXT 4.4.5
 		dec, _, err := u.decompress(plain)
 		if err != nil {
@@ -143,8 +155,8 @@ func (u *Unpacker) member(in *zipReader, f *zipMember, raw *rawSearch, m layer) 
 	default:
 		return zip.ErrAlgorithm
 	}
-	checked := &zipChecker{r: plain, f: f}
-	u.open(u.bounded(checked, func() int64 { return int64(f.packed) }), m)
+	checked.r = plain
+	_ = u.unpack(checked, func() int64 { return int64(f.packed) }, m) // it has warned
 	if f.method == zip.Store && checked.ended {
 		raw.addHole(data.start, data.start+checked.n)
 	}
@@ -153,19 +165,46 @@ func (u *Unpacker) member(in *zipReader, f *zipMember, raw *rawSearch, m layer) 
 
 // zipReader reads the members of a zip archive in turn.
 type zipReader struct {
-	h       io.ReaderAt
-	size    int64
-	inflate io.ReadCloser
-	name    []byte
-	seen    []hole // positions of the members found
-	many    bool   // more than fit into seen
+	h        io.ReaderAt
+	size     int64
+	inflate  io.ReadCloser
+	deflated *bufio.Reader // from which inflate reads no more than it needs
+	name     []byte
+	seen     []hole // positions of the members found
+	many     bool   // more than fit into seen
 }
 
-// zipData is the position of a member's contents.
+// zipData is the position of a member's contents, and what its local header says.
 type zipData struct {
 	start    int64
 	nameAt   int64
 	sameName bool // as in the directory
+
+	flags, method    uint16
+	packed, unpacked uint64
+}
+
+// Flags of members.
+const (
+	zipEncrypted = 1 << 0
+	zipStreamed  = 1 << 3 // the sizes follow the contents, and are 0 in the local header
+)
+
+// errHeadersDiffer is about a member whose contents depend on the program that reads them: a program that reads an
+// archive from its start takes other contents than one that reads the directory.
+var errHeadersDiffer = errors.New("its two headers differ")
+
+// differs reports whether a program that reads only the local header can take other bytes for the contents than f says.
+func (d *zipData) differs(f *zipMember) bool {
+	streamed := d.flags&zipStreamed != 0
+	same := func(local, listed uint64) bool { return local == listed || streamed && local == 0 }
+	if d.method != f.method || !same(d.packed, f.packed) || !same(d.unpacked, f.unpacked) {
+		return true
+	}
+	// Contents that are packed take a few bytes, even if there are none, and some programs look for their end. Only some
+	// directories have none.
+	directory := d.sameName && strings.HasSuffix(f.name, "/") && !streamed
+	return f.method != zip.Store && f.packed == 0 && !directory
 }
 
 // find reads the local header of a member.
@@ -188,6 +227,9 @@ func (z *zipReader) find(f *zipMember) (d zipData, err error) {
 		return d, io.ErrUnexpectedEOF
 	}
 	z.see(f.offset, d.start+int64(f.packed))
+	if err := z.sizes(&d, b[:], d.nameAt+int64(name), extra); err != nil {
+		return d, err
+	}
 	if name != len(f.name) {
 		return d, nil
 	}
@@ -197,6 +239,21 @@ func (z *zipReader) find(f *zipMember) (d zipData, err error) {
 	}
 	d.sameName = string(z.name) == f.name
 	return d, nil
+}
+
+// sizes sets the flags, the method and the sizes of a local header, which has extra bytes at an offset.
+func (z *zipReader) sizes(d *zipData, header []byte, at int64, extra int) error {
+	d.flags, d.method = le16(header[6:]), le16(header[8:])
+	local := zipMember{packed: uint64(le32(header[18:])), unpacked: uint64(le32(header[22:]))}
+	if local.packed == math.MaxUint32 || local.unpacked == math.MaxUint32 {
+		b := make([]byte, extra)
+		if _, err := z.h.ReadAt(b, at); err != nil {
+			return err
+		}
+		local.zip64(b, new(uint64))
+	}
+	d.packed, d.unpacked = local.packed, local.unpacked
+	return nil
 }
 
 // see records the position of a member.
@@ -247,11 +304,12 @@ func findIn(r io.ReaderAt, from, to int64, text string) (int64, error) {
 
 // zipChecker compares the contents of a member with the directory.
 type zipChecker struct {
-	r     io.Reader
-	f     *zipMember
-	n     int64
-	crc   uint32
-	ended bool
+	r        io.Reader
+	deflated *bufio.Reader // of r, or nil
+	f        *zipMember
+	n        int64
+	crc      uint32
+	ended    bool
 }
 
 func (z *zipChecker) Read(p []byte) (int, error) {
@@ -269,6 +327,11 @@ func (z *zipChecker) Read(p []byte) (int, error) {
 		return n, zip.ErrChecksum
 	case uint64(z.n) > z.f.unpacked:
 		return n, zip.ErrFormat
+	}
+	if z.deflated != nil {
+		if _, more := z.deflated.Peek(1); more == nil { // other programs look for the next member here
+			return n, errors.New("its contents end before their packed size")
+		}
 	}
 	return n, io.EOF
 }

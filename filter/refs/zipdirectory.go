@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -29,8 +30,6 @@ const (
 	zip64EndSize     = 56
 	zip64LocatorSize = 20
 
-	maxZipComment = math.MaxUint16
-
 	// maxZipDirectory is the size of the largest directory that is read, in bytes.
 	maxZipDirectory = 16 << 20
 )
@@ -42,6 +41,7 @@ type zipDirectory struct {
 	in      *bufio.Reader
 	at      int64 // offset in the archive at which in reads next
 	start   int64
+	end     int64 // of the last entry
 	base    int64 // bytes before the archive
 	entries uint64
 	read    uint64
@@ -59,6 +59,13 @@ type zipMember struct {
 	offset           int64 // of the local header, in the archive's file
 }
 
+// What programs read differently is an error, since other members may be hidden there.
+var (
+	errTwoEnds        = errors.New("a zip archive with two ends")
+	errTwoDirectories = errors.New("a zip archive with two directories")
+	errEndsDiffer     = errors.New("a zip archive with two ends that differ")
+)
+
 // openZip finds the directory of an archive of size bytes.
 func openZip(r io.ReaderAt, size int64) (*zipDirectory, error) {
 	end, at, err := findZipEnd(r, size)
@@ -66,78 +73,108 @@ func openZip(r io.ReaderAt, size int64) (*zipDirectory, error) {
 		return nil, err
 	}
 	entries, length, offset := uint64(le16(end[10:])), uint64(le32(end[12:])), uint64(le32(end[16:]))
-	if entries == math.MaxUint16 || length == math.MaxUint32 || offset == math.MaxUint32 {
-		large, largeAt, err := findZip64End(r, at)
-		if err != nil {
-			return nil, err
+	large, err := findZip64End(r, at)
+	if err != nil {
+		return nil, err
+	}
+	if large != nil {
+		at -= zip64LocatorSize + zip64EndSize
+		entries64, length64, offset64 := le64(large[32:]), le64(large[40:]), le64(large[48:])
+		if entries != entries64 && entries != math.MaxUint16 || length != length64 && length != math.MaxUint32 || offset != offset64 && offset != math.MaxUint32 {
+			return nil, errEndsDiffer
 		}
-		if large != nil {
-			at = largeAt
-			entries, length, offset = le64(large[32:]), le64(large[40:]), le64(large[48:])
-		}
+		entries, length, offset = entries64, length64, offset64
 	}
 	if length > uint64(at) || offset > uint64(size) {
 		return nil, zip.ErrFormat
 	}
-	d := &zipDirectory{start: at - int64(length), entries: entries}
-	// Like package archive/zip, accept offsets with and without the bytes before the archive.
+	d := &zipDirectory{start: at - int64(length), end: at, entries: entries}
+	// Like package archive/zip, accept offsets with and without the bytes before the archive. Other programs prefer one
+	// that counts without them.
 	d.base = d.start - int64(offset)
 	if d.base < 0 {
 		return nil, zip.ErrFormat
 	}
 	if d.base > 0 {
-		var b [4]byte
-		if n, _ := r.ReadAt(b[:], int64(offset)); string(b[:n]) == zipEntry {
+		here, err := hasEntry(r, int64(offset))
+		if err != nil {
+			return nil, err
+		}
+		there, err := hasEntry(r, d.start)
+		if err != nil {
+			return nil, err
+		}
+		if here && there {
+			return nil, errTwoDirectories
+		}
+		if here {
 			d.start, d.base = int64(offset), 0
 		}
 	}
 	d.at = d.start
-	d.in = bufio.NewReader(io.NewSectionReader(r, d.start, size-d.start))
+	d.in = bufio.NewReader(io.NewSectionReader(r, d.start, d.end-d.start))
 	return d, nil
 }
 
-// findZipEnd returns the end record, and its offset.
+// hasEntry reports whether r has a directory entry at an offset.
+func hasEntry(r io.ReaderAt, at int64) (bool, error) {
+	var b [len(zipEntry)]byte
+	n, err := r.ReadAt(b[:], at)
+	if err == io.EOF {
+		err = nil
+	}
+	return string(b[:n]) == zipEntry, err
+}
+
+// findZipEnd returns the last end record, and its offset.
 func findZipEnd(r io.ReaderAt, size int64) ([]byte, int64, error) {
-	for _, n := range [2]int64{1 << 10, zipEndSize + maxZipComment} {
+	for _, n := range [2]int64{1 << 10, maxZipEnd} {
+		last := n == maxZipEnd
 		n = min(n, size)
 		b := make([]byte, n)
 		if _, err := r.ReadAt(b, size-n); err != nil && err != io.EOF {
 			return nil, 0, err
 		}
-		for i := len(b) - zipEndSize; i >= 0; i-- {
-			if string(b[i:i+4]) == zipEnd && i+zipEndSize+int(le16(b[i+20:])) <= len(b) {
-				return b[i:], size - n + int64(i), nil
-			}
+		i := bytes.LastIndex(b[:max(0, len(b)-zipEndSize+len(zipEnd))], []byte(zipEnd))
+		switch {
+		case i >= 0 && i+zipEndSize+int(le16(b[i+20:])) == len(b): // all programs take this one
+		case !last:
+			continue
+		case i < 0:
+			return nil, 0, zip.ErrFormat
+		case bytes.Index(b, []byte(zipEnd)) != i: // programs that want a comment of the right length may take another
+			return nil, 0, errTwoEnds
 		}
+		return b[i:], size - n + int64(i), nil
 	}
 	return nil, 0, zip.ErrFormat
 }
 
-// findZip64End returns the zip64 end record that the locator before the end record at end names, and its offset, or nil
-// if there is no locator.
-func findZip64End(r io.ReaderAt, end int64) ([]byte, int64, error) {
+// findZip64End returns the zip64 end record before the end record at end, or nil if there is none. Programs look for it
+// there, or where the locator between these says.
+func findZip64End(r io.ReaderAt, end int64) ([]byte, error) {
 	if end < zip64LocatorSize {
-		return nil, 0, nil
+		return nil, nil
 	}
 	var locator [zip64LocatorSize]byte
 	if _, err := r.ReadAt(locator[:], end-zip64LocatorSize); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	if string(locator[:4]) != zip64Locator {
-		return nil, 0, nil
+		return nil, nil
 	}
-	at := le64(locator[8:])
-	if at > uint64(end) {
-		return nil, 0, zip.ErrFormat
+	at := end - zip64LocatorSize - zip64EndSize
+	if at < 0 || le64(locator[8:]) != uint64(at) {
+		return nil, zip.ErrFormat
 	}
 	b := make([]byte, zip64EndSize)
-	if _, err := r.ReadAt(b, int64(at)); err != nil {
-		return nil, 0, err
+	if _, err := r.ReadAt(b, at); err != nil {
+		return nil, err
 	}
-	if string(b[:4]) != zip64End {
-		return nil, 0, zip.ErrFormat
+	if string(b[:4]) != zip64End || le64(b[4:]) != zip64EndSize-12 {
+		return nil, zip.ErrFormat
 	}
-	return b, int64(at), nil
+	return b, nil
 }
 
 // next returns the next entry, which is valid until the next call, or io.EOF.
@@ -146,11 +183,14 @@ func (d *zipDirectory) next() (*zipMember, error) {
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	if len(head) < zipEntrySize || string(head[:4]) != zipEntry {
+	if len(head) == 0 {
 		if uint16(d.read) != uint16(d.entries) { // some writers count modulo 65,536
 			return nil, zip.ErrFormat
 		}
 		return nil, io.EOF
+	}
+	if len(head) < zipEntrySize || string(head[:4]) != zipEntry {
+		return nil, zip.ErrFormat
 	}
 	d.read++
 	f := &d.f
