@@ -41,6 +41,7 @@ type Store struct {
 	path string
 	mu   sync.Mutex
 	root *os.File // the directory; nil until it was opened
+	wait lockWait
 }
 
 // New returns the store in a directory. It does no I/O: the directory is opened when it is first needed, and the first

@@ -27,6 +27,7 @@ func TestNamedTemps(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.close()
+		f.wait = new(lockWait)
 		if _, err := f.file.WriteString(content); err != nil {
 			t.Fatal(err)
 		}

@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,14 +25,14 @@ func (s *Store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 		return "", err
 	}
 	defer dir.Close()
-	v, err := put(ctx, dir, base, o.Size, body, c)
+	v, err := s.put(ctx, dir, base, o.Size, body, c)
 	if err != nil {
 		return "", s.fail("put", o.Name, err)
 	}
 	return v, nil
 }
 
-func put(ctx context.Context, dir *os.File, base string, size int64, body io.Reader, c binarycache.Condition) (binarycache.Version, error) {
+func (s *Store) put(ctx context.Context, dir *os.File, base string, size int64, body io.Reader, c binarycache.Condition) (binarycache.Version, error) {
 	if err := checkCondition(dir, base, c); err != nil {
 		return "", ofObject(err) // before anything is copied
 	}
@@ -42,6 +41,7 @@ func put(ctx context.Context, dir *os.File, base string, size int64, body io.Rea
 		return "", err
 	}
 	defer t.close()
+	t.wait = &s.wait
 	buf := make([]byte, min(256<<10, max(size, 1)))
 	n, err := io.CopyBuffer(struct{ io.Writer }{t.file}, io.LimitReader(stream.WithContext(ctx, body), size), buf)
 	if err != nil {
@@ -115,6 +115,7 @@ type temp struct {
 	dir  *os.File
 	file *os.File
 	name string // hidden name; "" if it has none
+	wait *lockWait
 }
 
 // newNamedTemp creates a temp with a hidden name.
@@ -199,25 +200,22 @@ func (t *temp) replace(base string, c binarycache.Condition) error {
 	return ofReplaced(err)
 }
 
-// lockTries bounds how often lock tries, a millisecond apart.
-const lockTries = 100
-
 // lock keeps other writers of the directory that lock it away until unlock is called: while an exchange is undone, they
 // would see an object that was never written. It gives up if the file system has no locks, or if somebody who can only
 // read the directory holds one, since exchange loses nothing without.
 func (t *temp) lock() (unlock func()) {
 	fd := int(t.dir.Fd())
-	for range lockTries {
+	for try := 0; ; try++ {
 		switch err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err {
 		case nil:
 			return func() { unix.Flock(fd, unix.LOCK_UN) }
 		case unix.EWOULDBLOCK, unix.EINTR:
-			time.Sleep(time.Millisecond)
-		default:
-			return func() {}
+			if t.wait.again(try) {
+				continue
+			}
 		}
+		return func() {}
 	}
-	return func() {}
 }
 
 // exchange exchanges the file with the one called base, if that is still the one described by before. Otherwise base is
