@@ -35,8 +35,8 @@ import (
 //
 // Put checks the condition that an object is new atomically. It checks the condition that an object has a version after
 // it has exchanged the old and the new object; if the condition is false, it exchanges them back. So another writer's
-// object is never lost, but may be invisible for a moment. If the file system cannot exchange files, and in Delete, the
-// condition is checked right before the change.
+// object is never lost, but may be invisible for a moment; if narseal is killed in that moment, [Store.Clean] makes it
+// visible again. If the file system cannot exchange files, and in Delete, the condition is checked right before the change.
 type Store struct {
 	path string
 	mu   sync.Mutex
