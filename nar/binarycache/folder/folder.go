@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/narinfo"
 )
 
 // A Store is a [binarycache.Store] in a directory. The version of an object consists of its inode, its size and its
@@ -269,7 +270,7 @@ func (s *Store) Stat(_ context.Context, name string) (binarycache.Object, error)
 const listBatch = 1 << 19
 
 // List iterates over the objects of a directory, sorted by name if there are at most 500,000. It also lists entries
-// that are neither regular files nor directories; opening them returns an error.
+// that are neither regular files nor directories, and directories with the name of a narinfo; opening them returns an error.
 func (s *Store) List(ctx context.Context, name string) iter.Seq2[binarycache.Object, error] {
 	return func(yield func(binarycache.Object, error) bool) {
 		dir, err := s.listed(name)
@@ -329,7 +330,7 @@ func listedObject(ctx context.Context, dir *os.File, name string) (o binarycache
 	} else if err != nil {
 		return o, true, err
 	}
-	return object(name, &st), st.Mode&unix.S_IFMT != unix.S_IFDIR, nil
+	return object(name, &st), st.Mode&unix.S_IFMT != unix.S_IFDIR || narinfo.IsName(name), nil
 }
 
 // Delete removes an object.
