@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"narseal/nar/binarycache"
+	"narseal/nar/binarycache/narinfo"
 )
 
 // A Store is a [binarycache.Store] in a directory. The version of an object consists of its inode, its size and its
@@ -35,12 +36,13 @@ import (
 //
 // Put checks the condition that an object is new atomically. It checks the condition that an object has a version after
 // it has exchanged the old and the new object; if the condition is false, it exchanges them back. So another writer's
-// object is never lost, but may be invisible for a moment. If the file system cannot exchange files, and in Delete, the
-// condition is checked right before the change.
+// object is never lost, but may be invisible for a moment; if narseal is killed in that moment, [Store.Clean] makes it
+// visible again. If the file system cannot exchange files, and in Delete, the condition is checked right before the change.
 type Store struct {
 	path string
 	mu   sync.Mutex
 	root *os.File // the directory; nil until it was opened
+	wait lockWait
 }
 
 // New returns the store in a directory. It does no I/O: the directory is opened when it is first needed, and the first
@@ -268,7 +270,7 @@ func (s *Store) Stat(_ context.Context, name string) (binarycache.Object, error)
 const listBatch = 1 << 19
 
 // List iterates over the objects of a directory, sorted by name if there are at most 500,000. It also lists entries
-// that are neither regular files nor directories; opening them returns an error.
+// that are neither regular files nor directories, and directories with the name of a narinfo; opening them returns an error.
 func (s *Store) List(ctx context.Context, name string) iter.Seq2[binarycache.Object, error] {
 	return func(yield func(binarycache.Object, error) bool) {
 		dir, err := s.listed(name)
@@ -328,7 +330,7 @@ func listedObject(ctx context.Context, dir *os.File, name string) (o binarycache
 	} else if err != nil {
 		return o, true, err
 	}
-	return object(name, &st), st.Mode&unix.S_IFMT != unix.S_IFDIR, nil
+	return object(name, &st), st.Mode&unix.S_IFMT != unix.S_IFDIR || narinfo.IsName(name), nil
 }
 
 // Delete removes an object.

@@ -330,3 +330,28 @@ func TestErrorsOfOneObject(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A directory in place of a narinfo is listed, so that a run does not pass over a path in silence.
+func TestDirectoryOfNarinfo(t *testing.T) {
+	dir, name := t.TempDir(), strings.Repeat("0", 32)+".narinfo"
+	for _, d := range []string{name, "nar", "x.narinfo"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := folder.New(dir)
+	defer s.Close()
+	var listed []string
+	for o, err := range s.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed = append(listed, o.Name)
+	}
+	if len(listed) != 1 || listed[0] != name {
+		t.Errorf("listed %q, want %s", listed, name)
+	}
+	if _, _, err := s.Open(t.Context(), name); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("open: %v", err)
+	}
+}

@@ -27,6 +27,7 @@ func TestNamedTemps(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.close()
+		f.wait = new(lockWait)
 		if _, err := f.file.WriteString(content); err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +81,7 @@ func TestExchangeIsUndone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.close()
-	if err := f.hide(); err != nil {
+	if err := f.hide(hiddenName); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(path, "b"), []byte("theirs"), 0o666); err != nil {

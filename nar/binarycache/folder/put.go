@@ -8,10 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
-	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,14 +23,14 @@ func (s *Store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeke
 		return "", err
 	}
 	defer dir.Close()
-	v, err := put(ctx, dir, base, o.Size, body, c)
+	v, err := s.put(ctx, dir, base, o.Size, body, c)
 	if err != nil {
 		return "", s.fail("put", o.Name, err)
 	}
 	return v, nil
 }
 
-func put(ctx context.Context, dir *os.File, base string, size int64, body io.Reader, c binarycache.Condition) (binarycache.Version, error) {
+func (s *Store) put(ctx context.Context, dir *os.File, base string, size int64, body io.Reader, c binarycache.Condition) (binarycache.Version, error) {
 	if err := checkCondition(dir, base, c); err != nil {
 		return "", ofObject(err) // before anything is copied
 	}
@@ -42,6 +39,7 @@ func put(ctx context.Context, dir *os.File, base string, size int64, body io.Rea
 		return "", err
 	}
 	defer t.close()
+	t.wait = &s.wait
 	buf := make([]byte, min(256<<10, max(size, 1)))
 	n, err := io.CopyBuffer(struct{ io.Writer }{t.file}, io.LimitReader(stream.WithContext(ctx, body), size), buf)
 	if err != nil {
@@ -106,15 +104,13 @@ func syncDir(dir *os.File) error {
 	return reason(err)
 }
 
-// hiddenPrefix begins the names of incomplete files.
-const hiddenPrefix = ".narseal-"
-
 // A temp is a file that is being written, in the directory of its final name. It is locked while it is open, so that
 // Clean does not remove it.
 type temp struct {
 	dir  *os.File
 	file *os.File
 	name string // hidden name; "" if it has none
+	wait *lockWait
 }
 
 // newNamedTemp creates a temp with a hidden name.
@@ -143,14 +139,6 @@ func newNamedTemp(dir *os.File) (*temp, error) {
 	}
 }
 
-func hiddenName() string { return fmt.Sprintf("%s%016x", hiddenPrefix, rand.Uint64()) }
-
-// isHidden reports whether a name has the form of hiddenName.
-func isHidden(name string) bool {
-	digits, ok := strings.CutPrefix(name, hiddenPrefix)
-	return ok && len(digits) == 16 && strings.Trim(digits, "0123456789abcdef") == ""
-}
-
 // link gives the file the name base, unless that name exists.
 func (t *temp) link(base string) error {
 	if t.name == "" {
@@ -165,32 +153,43 @@ func (t *temp) link(base string) error {
 	return err
 }
 
-// hide gives the file a hidden name if it has none.
-func (t *temp) hide() error {
-	for t.name == "" {
-		name := hiddenName()
-		err := t.linkUnnamed(name)
+// hide gives the file a hidden name that newName returns. A file system that cannot rename without replacing cannot exchange
+// either: there, a file that has a hidden name keeps it.
+func (t *temp) hide(newName func() string) error {
+	for {
+		name, err := newName(), error(nil)
+		if t.name == "" {
+			err = t.linkUnnamed(name)
+		} else if renameNew(int(t.dir.Fd()), t.name, name) != nil {
+			return nil
+		}
 		if err == nil {
 			t.name = name
-		} else if !errors.Is(err, fs.ErrExist) {
+		}
+		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}
-	return nil
 }
 
 // replace gives the file the name base, and replaces the file that has it.
 func (t *temp) replace(base string, c binarycache.Condition) error {
-	if err := t.hide(); err != nil {
-		return err
-	}
 	if c.Version == "" {
+		if err := t.hide(hiddenName); err != nil {
+			return err
+		}
 		return ofReplaced(t.rename(base))
 	}
 	defer t.lock()()
-	var before unix.Stat_t
+	var before, own unix.Stat_t
 	if err := lstat(t.dir, base, &before); err != nil || version(&before) != c.Version {
 		return binarycache.ErrChanged
+	}
+	if err := unix.Fstat(int(t.file.Fd()), &own); err != nil {
+		return err
+	}
+	if err := t.hide(func() string { return exchangeName(identify(&own), identify(&before), base) }); err != nil {
+		return err
 	}
 	err := t.exchange(base, &before)
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -199,25 +198,22 @@ func (t *temp) replace(base string, c binarycache.Condition) error {
 	return ofReplaced(err)
 }
 
-// lockTries bounds how often lock tries, a millisecond apart.
-const lockTries = 100
-
 // lock keeps other writers of the directory that lock it away until unlock is called: while an exchange is undone, they
 // would see an object that was never written. It gives up if the file system has no locks, or if somebody who can only
 // read the directory holds one, since exchange loses nothing without.
 func (t *temp) lock() (unlock func()) {
 	fd := int(t.dir.Fd())
-	for range lockTries {
+	for try := 0; ; try++ {
 		switch err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err {
 		case nil:
 			return func() { unix.Flock(fd, unix.LOCK_UN) }
 		case unix.EWOULDBLOCK, unix.EINTR:
-			time.Sleep(time.Millisecond)
-		default:
-			return func() {}
+			if t.wait.again(try) {
+				continue
+			}
 		}
+		return func() {}
 	}
-	return func() {}
 }
 
 // exchange exchanges the file with the one called base, if that is still the one described by before. Otherwise base is
@@ -267,52 +263,4 @@ func (t *temp) close() {
 		unix.Unlinkat(int(t.dir.Fd()), t.name, 0)
 	}
 	t.file.Close()
-}
-
-// Clean removes hidden files of writers that were killed.
-func (s *Store) Clean(ctx context.Context) error {
-	for _, name := range []string{"", "nar"} {
-		dir, err := s.walk(name, false)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return s.fail("clean", name, err)
-		}
-		err = clean(ctx, dir)
-		dir.Close()
-		if err != nil {
-			return s.fail("clean", name, err)
-		}
-	}
-	return nil
-}
-
-func clean(ctx context.Context, dir *os.File) error {
-	for {
-		names, err := dir.Readdirnames(1 << 12)
-		for _, name := range names {
-			if !isHidden(name) {
-				continue
-			}
-			f, st, err := openRegular(dir, name)
-			if err != nil {
-				continue // somebody else's, or deleted
-			}
-			if user := os.Geteuid(); (user == 0 || int(st.Uid) == user) &&
-				unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil { // no writer has it open
-				unix.Unlinkat(int(dir.Fd()), name, 0) // if this fails, readers ignore the file
-			}
-			f.Close()
-		}
-		if err == io.EOF {
-			return ctx.Err()
-		}
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return reason(err)
-		}
-	}
 }

@@ -117,10 +117,10 @@ func ParseNamed(name string, b []byte, dir string) (*Info, error) {
 func (n *Info) parseLine(key, value, dir string) (err error) {
 	switch key {
 	case "StorePath":
-		n.StorePath = value
-		n.Base, err = storepath.BaseIn(dir, value)
+		n.StorePath = strings.Clone(value) // runs remember it, and must not keep all of the text with it
+		n.Base, err = storepath.BaseIn(dir, n.StorePath)
 	case "URL":
-		if n.URL = value; !IsNAR(value) {
+		if n.URL = strings.Clone(value); !IsNAR(value) {
 			err = errors.New("not the name of a NAR in the cache")
 		}
 	case "Compression":

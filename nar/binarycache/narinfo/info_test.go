@@ -2,6 +2,7 @@ package narinfo
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -240,4 +241,32 @@ func FuzzInfo(f *testing.F) {
 			t.Fatalf("fingerprint %q, go-nix's %q", got, want)
 		}
 	})
+}
+
+// What a run remembers of a path does not keep the whole text of its narinfo in memory.
+func TestStorePathMemory(t *testing.T) {
+	const n = 1000
+	var refs []string
+	for i := range n {
+		refs = append(refs, fmt.Sprintf("%032d-x", i))
+	}
+	text := strings.Replace(published, "References: ", "References: "+strings.Join(refs, " ")+" ", 1)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	kept := map[string]string{}
+	for i := range n {
+		info, err := Parse([]byte(strings.Replace(text, "-bin\n", fmt.Sprintf("-bin%d\n", i), 1)), "/nix/store")
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept[info.StorePath] = info.URL + info.Base
+		kept[info.Base] = info.URL
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if each := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / n; each > 2048 {
+		t.Errorf("%d bytes for each path of a narinfo of %d", each, len(text))
+	}
+	runtime.KeepAlive(kept)
 }

@@ -153,8 +153,10 @@ type pathFound struct {
 	*report.Archive
 	tally   report.Tally // of all slices, whether the archive lists them or not
 	invalid []filter.Signature
-	more    int64 // invalid signatures of the output that the budget kept out of invalid
-	result  filter.Result
+	more    int64         // invalid signatures of the output that the budget kept out of invalid
+	result  filter.Result // without Counts
+	// replacements is the number of replacements by all rules.
+	replacements int64
 }
 
 // record makes cfg record what its next run finds, up to the budget, and count all of it.
@@ -220,8 +222,10 @@ func (r *run) filter(_ context.Context, p *binarycache.Path, dst io.Writer, src 
 	if !p.Again {
 		r.mu.Lock()
 		r.found[p.StorePath] = f
+		r.rules.matched(f.result.Counts)
 		r.mu.Unlock()
 	}
+	f.replacements, f.result.Counts = f.result.Replacements(), nil // it has a number for each rule, and many paths may wait
 	return err
 }
 
@@ -245,6 +249,9 @@ func (r *run) done(res binarycache.Result) {
 	r.mu.Lock()
 	f := r.found[res.StorePath]
 	delete(r.found, res.StorePath)
+	if f != nil {
+		r.rules.renamed(&res)
+	}
 	r.age.see(res.Modified)
 	r.meters.measure(&res, f)
 	r.mu.Unlock()
@@ -269,20 +276,17 @@ func (r *run) done(res binarycache.Result) {
 	} else if f != nil {
 		r.add(res, f)
 	}
-	if f != nil {
-		r.rules.add(&res, &f.result)
-	}
 	if res.Status == binarycache.Changed {
 		r.changed.Add(1)
 		if _, err := fmt.Fprintln(r.out, res.NewStorePath); err != nil && r.outErr == nil {
 			r.outErr = fmt.Errorf("output: %w", err)
 		}
-		var counts filter.Result
+		var replaced, repaired int64
 		if f != nil {
-			counts = f.result
+			replaced, repaired = f.replacements, f.result.Repaired
 		}
-		r.Terminal.Infof("changed %s: %s by rules, %s repaired", name, report.Plural(counts.Replacements(), "replacement", "replacements"),
-			report.Plural(counts.Repaired, "signature", "signatures"))
+		r.Terminal.Infof("changed %s: %s by rules, %s repaired", name, report.Plural(replaced, "replacement", "replacements"),
+			report.Plural(repaired, "signature", "signatures"))
 	}
 	if r.file != nil {
 		r.rep.add(res, f)

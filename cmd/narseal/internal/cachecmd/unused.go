@@ -4,7 +4,6 @@ import (
 	"path"
 	"strings"
 
-	"narseal/filter"
 	"narseal/filter/rules"
 	"narseal/nar/binarycache"
 )
@@ -24,8 +23,15 @@ func newRuleCounts(set *rules.Set) *ruleCounts {
 	return c
 }
 
-// add adds the matches of one path.
-func (c *ruleCounts) add(res *binarycache.Result, found *filter.Result) {
+// matched adds the matches in one NAR.
+func (c *ruleCounts) matched(counts []int64) {
+	for i, n := range counts {
+		c.counts[i] += n
+	}
+}
+
+// renamed adds the match in the name of one path.
+func (c *ruleCounts) renamed(res *binarycache.Result) {
 	if c == nil {
 		return
 	}
@@ -34,8 +40,5 @@ func (c *ruleCounts) add(res *binarycache.Result, found *filter.Result) {
 		if i, ok := c.byHash[hash]; ok {
 			c.counts[i]++
 		}
-	}
-	for i, n := range found.Counts {
-		c.counts[i] += n
 	}
 }

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nix-community/go-nix/pkg/narinfo/signature"
+
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/storepath"
@@ -44,13 +46,13 @@ type Page struct {
 	Keys    []string // public keys, in the form of nix.conf
 	Version string   // of narseal
 	Now     time.Time
-	Warn    func(string) // called for narinfos that cannot be listed; may be nil
+	Warn    func(string) // called for narinfos that cannot be listed, and for a file of keys that is kept; may be nil
 }
 
 // Write writes both objects into an overlay. If several runs do this at the same time, the last page lists the paths of
 // all of them. If the store cannot be listed, the error wraps [errors.ErrUnsupported].
 func Write(ctx context.Context, out binarycache.Store, p *Page) error {
-	keys, err := writeKeys(ctx, out, p.Keys)
+	keys, err := p.writeKeys(ctx, out)
 	if err != nil {
 		return fmt.Errorf("%s: %w", KeysName, err)
 	}
@@ -62,23 +64,25 @@ func Write(ctx context.Context, out binarycache.Store, p *Page) error {
 	}
 }
 
-// writeKeys adds keys to the file, and returns all keys in it.
-func writeKeys(ctx context.Context, out binarycache.Store, keys []string) ([]string, error) {
+// writeKeys adds keys to the file, and returns all keys in it. A file with anything else is somebody else's, and is kept.
+func (p *Page) writeKeys(ctx context.Context, out binarycache.Store) ([]string, error) {
 	for try := 1; ; try++ {
 		cond, text, err := read(ctx, out, KeysName)
 		if err != nil {
 			return nil, err
 		}
 		all := strings.Fields(text)
-		had := len(all)
-		for _, key := range keys {
-			if !slices.Contains(all, key) {
-				all = append(all, key)
+		missing := slices.DeleteFunc(slices.Clone(p.Keys), func(key string) bool { return slices.Contains(all, key) })
+		switch {
+		case !hasOnlyKeys(text):
+			if len(missing) > 0 && p.Warn != nil {
+				p.Warn(fmt.Sprintf("%s: %v; add %s to it", KeysName, ErrForeign, strings.Join(missing, " ")))
 			}
-		}
-		if len(all) == had {
+			return p.Keys, nil
+		case len(missing) == 0:
 			return all, nil
 		}
+		all = append(all, missing...)
 		_, err = put(ctx, out, KeysName, "text/plain; charset=utf-8", []byte(strings.Join(all, "\n")+"\n"), cond)
 		if err == nil {
 			return all, nil
@@ -87,6 +91,17 @@ func writeKeys(ctx context.Context, out binarycache.Store, keys []string) ([]str
 			return nil, err
 		}
 	}
+}
+
+// hasOnlyKeys reports whether each line of a text is a public key, as in the file that writeKeys writes.
+func hasOnlyKeys(text string) bool {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if _, err := signature.ParsePublicKey(line); err != nil || strings.ContainsAny(line, " \t") {
+			return false
+		}
+	}
+	return true
 }
 
 // read returns a small object and the condition to replace it.

@@ -16,7 +16,10 @@ import (
 	"narseal/nar/compression"
 )
 
-const key = "fix-1:tLAEn+EeaBUJYqEpTd2yeerr7Ic6+0vWe+aXL/vYUpE="
+const (
+	key      = "fix-1:tLAEn+EeaBUJYqEpTd2yeerr7Ic6+0vWe+aXL/vYUpE="
+	otherKey = "other-1:tLAEn+EeaBUJYqEpTd2yeerr7Ic6+0vWe+aXL/vYUpE="
+)
 
 func overlay(t *testing.T, bases ...string) map[string]string {
 	t.Helper()
@@ -61,11 +64,11 @@ func TestWrite(t *testing.T) {
 	}
 
 	// Another key joins the first, and what was read stays.
-	p.Keys = []string{"other-1:x"}
+	p.Keys = []string{otherKey}
 	if err := Write(t.Context(), s, p); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Objects()[KeysName]; got != key+"\nother-1:x\n" {
+	if got := s.Objects()[KeysName]; got != key+"\n"+otherKey+"\n" {
 		t.Errorf("keys: %q", got)
 	}
 	p.Keys = nil
@@ -168,6 +171,47 @@ func TestCompressedNarinfo(t *testing.T) {
 	}
 	if len(warned) != 1 || !strings.Contains(warned[0], bad) {
 		t.Errorf("warnings: %q", warned)
+	}
+}
+
+// A file with anything but keys is kept, and what is missing in it is said. The page shows the keys of the run.
+func TestForeignKeys(t *testing.T) {
+	for text, c := range map[string]struct {
+		own  bool // Write might have written it
+		warn string
+	}{
+		"":                                   {true, ""},
+		otherKey + "\n":                      {true, ""},
+		otherKey:                             {true, ""},
+		"# our keys\n" + otherKey + "\n":     {false, "add " + key},
+		otherKey + " # main\n":               {false, "add " + key},
+		"cache 1:" + otherKey[8:] + "\n":     {false, "add " + key},
+		"<a:b>\n":                            {false, "add " + key},
+		otherKey[:len(otherKey)-8] + "\n":    {false, "add " + key},
+		"# our keys\n" + key + "   # main\n": {false, ""},
+	} {
+		objects := overlay(t, base("2", "b"))
+		objects[KeysName] = text
+		s := cachetest.NewMemory(objects)
+		var warned []string
+		if err := Write(t.Context(), s, &Page{Keys: []string{key}, Warn: func(text string) { warned = append(warned, text) }}); err != nil {
+			t.Fatal(err)
+		}
+		want := text
+		if c.own {
+			want = strings.TrimSuffix(text, "\n")
+			if want != "" {
+				want += "\n"
+			}
+			want += key + "\n"
+		}
+		got := s.Objects()
+		if got[KeysName] != want || !strings.Contains(got[PageName], "fix-1:") || !c.own && strings.Contains(got[PageName], "# ") {
+			t.Errorf("%q: got %q, want %q, and the page\n%s", text, got[KeysName], want, got[PageName])
+		}
+		if (len(warned) > 0) != (c.warn != "") || !strings.Contains(strings.Join(warned, ""), c.warn) {
+			t.Errorf("%q: warnings %q, want %q", text, warned, c.warn)
+		}
 	}
 }
 

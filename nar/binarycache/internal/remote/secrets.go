@@ -130,7 +130,8 @@ func toLower(s string) string {
 	return string(b)
 }
 
-// Hide replaces secrets that requests have sent in text from a server.
+// Hide replaces secrets that requests have sent in text from a server. If the text has one in a form that cannot be found by
+// its characters, Hide replaces all of it.
 func (t *Transport) Hide(text string) string {
 	t.secrets.mu.Lock()
 	defer t.secrets.mu.Unlock()
@@ -151,7 +152,19 @@ func (t *Transport) Hide(text string) string {
 			}
 		}
 	}
+	for _, decoded := range decodings(text) {
+		if t.secrets.in(toLower(decoded)) {
+			return hidden
+		}
+	}
 	return text
+}
+
+// in reports whether a text in lower case has a secret. The caller holds mu.
+func (s *secrets) in(lower string) bool {
+	return slices.ContainsFunc(s.kinds, func(k *secretsOf) bool {
+		return slices.ContainsFunc(k.all, func(secret string) bool { return strings.Contains(lower, secret) })
+	})
 }
 
 const hidden = "(hidden)"

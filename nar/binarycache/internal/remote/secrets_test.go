@@ -5,12 +5,14 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"html"
 	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"unicode/utf16"
 )
 
 // Whatever an error is made of, and however it writes what a request has sent, the text that leaves the package has none of
@@ -55,6 +57,48 @@ func TestFailHides(t *testing.T) {
 	}
 	if got := tr.Hide("a Password that differs"); got != "a Password that differs" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// A secret is hidden in any mixture of forms, and in base 64 of whatever contains it. What has none of these stays.
+func TestDecodedSecrets(t *testing.T) {
+	var tr Transport
+	const password = "Pä\"ss+w&r/d 😀1"
+	req := newRequest()
+	req.SetBasicAuth("user", password)
+	tr.secrets.note(req.Header)
+	percent, decimal, hex, escaped, octal, mixed := "", "", "", "", "", ""
+	for i, b := range []byte(password) {
+		percent += fmt.Sprintf("%%%02x", b)
+		octal += fmt.Sprintf("\\%03o", b)
+		mixed += []string{fmt.Sprintf("%%%02X", b), fmt.Sprintf("\\x%02x", b)}[i%2]
+	}
+	for _, r := range password {
+		decimal += fmt.Sprintf("&#%d;", r)
+		hex += fmt.Sprintf("&#x%X;", r)
+		for _, unit := range utf16.Encode([]rune{r}) {
+			escaped += fmt.Sprintf("\\u%04x", unit)
+		}
+	}
+	var shown []string
+	for _, plain := range []string{password, "x" + password, "xy:" + password + "z"} {
+		shown = append(shown, base64.StdEncoding.EncodeToString([]byte(plain)), base64.RawURLEncoding.EncodeToString([]byte(plain)))
+	}
+	shown = append(shown, percent, octal, mixed, decimal, hex, escaped, url.QueryEscape(shown[0]), url.PathEscape(decimal), html.EscapeString(decimal),
+		strings.ReplaceAll(escaped, `\`, `\\`), strings.NewReplacer("+", "%2B", "&", "&amp;", "/", `\/`).Replace(password))
+	for _, form := range shown {
+		for _, text := range []string{form, "you sent " + form, "sent:" + form + ".", "\"" + form + "\""} {
+			if got := tr.Hide(text); strings.Contains(got, form) {
+				t.Errorf("%q: got %q", text, got)
+			}
+		}
+	}
+	for _, text := range []string{
+		"", "100% of &amp; and \\u0041 and %41", "The specified key does not exist.", base64.StdEncoding.EncodeToString([]byte("another password")), `a\`, `\u12`,
+	} {
+		if got := tr.Hide(text); got != text {
+			t.Errorf("%q: got %q", text, got)
+		}
 	}
 }
 
