@@ -92,7 +92,7 @@ func (o *ChangeOptions) change(ctx context.Context, r *run, bo *binarycache.Rewr
 	// takes no lock, so that runs of several shards can write the output at the same time.
 	if !o.DryRun && (bo.Output == nil || r.ledger == nil) {
 		var err error
-		bo.State, dir, err = openState(r.Env, o.State, to, o.shardName(), o.work(r.rep.command, bo), bo.Once && bo.Output == nil)
+		bo.State, dir, err = openState(r.Env, o.State, to, o.Shard.String(), o.work(r.rep.command, bo), bo.Once && bo.Output == nil)
 		if err != nil {
 			return err
 		}

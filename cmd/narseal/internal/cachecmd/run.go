@@ -78,7 +78,7 @@ func newRun(e *command.Env, o *Options, cache, name string, m *meters) (*run, er
 	r.memory = o.Memory()
 	r.cfg.Spill, r.cfg.Bundles = o.Spill(e, r.memory), bundle.NewPool(o.BundleMemory())
 	r.rep.paths.open = r.cfg.Spill.Open
-	r.rep.shard = o.shardName()
+	r.rep.shard = o.Shard.String()
 	r.rep.age = &r.age
 	m.of(r)
 	r.cfg.Signatures.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)

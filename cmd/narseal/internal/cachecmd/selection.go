@@ -168,14 +168,6 @@ func (p *plan) skip(skip func(context.Context, *narinfo.Info) (bool, error)) fun
 	}
 }
 
-// shardName returns I/N, or "" without --shard.
-func (o *Options) shardName() string {
-	if o.Shard.Count <= 1 {
-		return ""
-	}
-	return fmt.Sprintf("%d/%d", o.Shard.Index, o.Shard.Count)
-}
-
 func (o *Options) storeOptions() cachestore.Options {
 	return cachestore.Options{Netrc: o.Netrc, Version: o.Version}
 }

@@ -4,8 +4,9 @@
 //
 //	{"ledger":"narseal/1","command":"cache repair","options":"…"}
 //
-// Every other line describes a path, or what a run knows of the closure that it has searched (see [Closure])
+// Every other line describes a path, or what a run knows of the closure that it searches (see [Closure])
 //
+//	{"closure":{"shard":"0/16","begun":true,"at":"…"}}
 //	{"closure":{"shard":"0/16","paths":…,"digest":"sha256-…","unknown":[],"at":"…"}}
 //
 // which later runs ignore. Ledgers of the same work can be concatenated; their first lines then recur. If a

@@ -45,14 +45,12 @@ func (l *Ledger) beginObject(s *objectSink, o *Options) error {
 		}
 		s.written = s.size // there is nothing new to write
 	}
-	if s.size == 0 {
-		b, err := encode(o.work())
-		if err != nil {
-			return err
-		}
-		if err := s.add(b, true); err != nil {
-			return err
-		}
+	b, err := l.firstLines(o, s.size == 0)
+	if err == nil {
+		err = s.add(b, true)
+	}
+	if err != nil {
+		return err
 	}
 	return s.put(s.ctx)
 }

@@ -88,6 +88,7 @@ type Reader struct {
 	omitted int64
 
 	closures map[worklist.Shard]searched
+	clock    time.Time // of the last closure in the ledger that is read; later lines are later
 }
 
 // broken is a path that has an invalid or repaired signature or that failed.
@@ -123,7 +124,7 @@ func (r *Reader) Read(in io.Reader) error {
 		if r.work != nil && *r.work != w {
 			return fmt.Errorf("a ledger of other work than the one before: %q, %q", w.Command+"; "+w.Options, r.work.Command+"; "+r.work.Options)
 		}
-		r.work = &w
+		r.work, r.clock = &w, time.Time{}
 		return nil
 	}, r.add, r.addClosure)
 	return err
