@@ -106,6 +106,9 @@ func attacks() []attack {
 		{"a ledger of long lines and many packages", file(hostileLedger), []string{
 			"cache summary IN", "cache summary --format json IN", "cache summary --html DIR/out.html IN",
 		}, harmlessLedger, attackReport},
+		{"a ledger of texts of 8 MiB with a window of 64 MiB", file(longTexts), []string{
+			"cache summary IN", "cache summary --format json IN", "cache summary --html DIR/out.html IN",
+		}, harmlessLedger, attackReport},
 		{"compressed narinfos with windows of 128 MiB", windowInfos, []string{
 			"cache verify -j 16 IN", "cache repair -j 16 -o DIR/cache IN", "refs IN",
 		}, harmlessCache, 0},

@@ -5,6 +5,7 @@ import (
 
 	"narseal/cmd/narseal/internal/cachecmd"
 	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/terminal"
 )
 
@@ -38,6 +39,7 @@ of it, and 0 whatever else the ledgers contain. So give it the ledgers of all sh
 			if o.HTML == "-" {
 				return terminal.Usage("", "--html -: want the name of a file, stdout is for the summary")
 			}
+			common.SpillMemory = report.DefaultBudget // it is all that grows, and so limits the heap
 			o.Ledgers, o.Version = c.Args().Slice(), versionString()
 			return cachecmd.Summary(c.Context, common.env(p), &o)
 		},

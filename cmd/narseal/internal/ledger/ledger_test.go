@@ -229,6 +229,9 @@ func TestRefused(t *testing.T) {
 		header + `{"storePath":"` + path1 + `","narHash":"` + sri(1) + `","newNarHash":"sha1-x","status":"changed"}` + "\n":           "line 2: newNarHash",
 		header + `{"storePath":"` + path1 + `","narHash":"` + sri(1) + `","status":"unchanged","omitted":-1}` + "\n":                  "line 2: omitted",
 		header + `{"storePath":"` + path1 + `","narHash":"` + sri(1) + `","status":"unchanged","omitted":9223372036854775807}` + "\n": "line 2: omitted",
+		header + `{"storePath":"` + path1 + `","status":"` + strings.Repeat("x", 101) + `"}` + "\n":                                   "line 2: status",
+		header + `{"storePath":"` + path1 + `","status":"failed","signatures":[{"arch":"` + strings.Repeat("x", 101) + `"}]}` + "\n":  "signature: ",
+		header + `{"storePath":"` + strings.Repeat("/x", 2048) + path1 + `","status":"missing"}` + "\n":                               "line 2: storePath: more than 4095 bytes",
 		header + `{"storePath":"` + strings.Repeat("x", maxLine) + `"}` + "\n":                                                        "line 2: more than 8388608 bytes",
 	} {
 		name := filepath.Join(dir, "l")
