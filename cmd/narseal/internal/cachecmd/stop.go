@@ -72,10 +72,22 @@ func (w *writes) wait(ended <-chan struct{}) {
 	}
 }
 
-// store is a Store that counts its writes.
+// store is a Store that counts its writes, and records access to its narinfos.
 type store struct {
 	binarycache.Store
 	writes *writes
+	access *access // nil: nothing is recorded
+}
+
+func (s *store) Open(ctx context.Context, name string) (io.ReadCloser, binarycache.Object, error) {
+	r, o, err := s.Store.Open(ctx, name)
+	s.access.note(name, err)
+	return r, o, err
+}
+
+func (s *store) Delete(ctx context.Context, name string, c binarycache.Condition) error {
+	s.access.deleted(name)
+	return s.Store.Delete(ctx, name, c)
 }
 
 func (s *store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (binarycache.Version, error) {
