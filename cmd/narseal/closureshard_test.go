@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -116,6 +117,54 @@ func TestClosureOfSomePaths(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A path that the user or a rule leaves out is not processed, but it may refer to paths that are: its narinfo must be signed.
+func TestClosureWithExcluded(t *testing.T) {
+	dep, left, root := strings.Repeat("1", 32), strings.Repeat("y", 32), strings.Repeat("z", 32)
+	secret, public := cachetest.Key(t)
+	paths := []cachetest.Path{
+		{Base: dep + "-dep", NAR: nartest.Tree(nartest.File("x"))},
+		{Base: left + "-left", NAR: nartest.Tree(nartest.File("y")), References: []string{dep + "-dep"}},
+		{Base: root + "-root", NAR: nartest.Tree(nartest.File("z")), References: []string{left + "-left"}},
+	}
+	for i := range paths {
+		cachetest.Sign(t, &paths[i], secret)
+	}
+	honest, err := cachetest.Objects(paths...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := left + ".narinfo"
+	for what, c := range map[string]struct {
+		text   string // of the narinfo
+		status int
+		says   string
+	}{
+		"honest":  {honest[name], statusDone, ""},
+		"hides":   {strings.Replace(honest[name], "References: "+dep+"-dep", "References: ", 1), statusError, left + ": not signed by a trusted key"},
+		"damaged": {"x", statusError, name + ": line 1"},
+	} {
+		for _, args := range [][]string{{"--exclude", left, "-m", dep + "-dep=" + dep + "-pot"}, {"-m", left + "-left=" + left + "-felt"}} {
+			objects := maps.Clone(honest)
+			objects[name] = c.text
+			dir := filepath.Join(t.TempDir(), "cache")
+			for name, text := range objects {
+				file := filepath.Join(dir, filepath.FromSlash(name))
+				if err := os.MkdirAll(filepath.Dir(file), 0o777); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(file, []byte(text), 0o666); err != nil {
+					t.Fatal(err)
+				}
+			}
+			status, stdout, stderr := narseal(t, []byte(root+"\n"), append(append([]string{"cache", "rewrite", "--dry-run", "-q", "--closure", "--paths", "-",
+				"--trusted-public-keys", public}, args...), dir)...)
+			if status != c.status || !strings.Contains(stderr, c.says) || c.says == "" && stderr != "" {
+				t.Errorf("%s, %q: status %d, want %d and %q\n%s%s", what, args, status, c.status, c.says, stdout, stderr)
+			}
+		}
 	}
 }
 

@@ -257,8 +257,8 @@ func (r *run) done(res binarycache.Result) {
 	r.meters.measure(&res, f)
 	r.mu.Unlock()
 	r.record(res, f)
-	if h, err := worklist.ParseHash(hashPartOf(res.Info)); err == nil {
-		r.members.Settle(h)
+	if h, err := worklist.ParseHash(hashPartOf(res.Info)); err == nil && res.Status != binarycache.Excluded {
+		r.members.Settle(h) // the narinfo of an excluded path was not checked
 	}
 
 	name := cmp.Or(res.StorePath, res.Info)

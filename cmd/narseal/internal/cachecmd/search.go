@@ -18,7 +18,8 @@ import (
 )
 
 // A search reads the references of the paths of a closure. It doubts a path whose narinfo is missing, damaged, not signed by a
-// trusted key, or cannot be read. Processing the path settles that; but another shard may process it, or --since leave it out.
+// trusted key, or cannot be read. Processing the path settles that; but another shard may process it, or --since, --exclude
+// or a rule leave it out.
 type search struct {
 	store   binarycache.Store
 	trusted []signature.PublicKey
