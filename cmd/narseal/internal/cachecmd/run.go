@@ -106,9 +106,7 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, in binarycache.St
 	r.stop = stop
 	ended := make(chan struct{})
 	release, err := r.Cleanup.Hold(func() (func(), error) {
-		return func() {
-			r.writes.wait(ended)
-		}, nil
+		return func() { r.end(ended) }, nil
 	})
 	if err != nil {
 		return binarycache.Summary{}, err

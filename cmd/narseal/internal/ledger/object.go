@@ -25,6 +25,7 @@ func OpenObject(ctx context.Context, store binarycache.Store, object, name strin
 	if err := l.beginObject(s, &o); err != nil {
 		return nil, errors.Join(l.named(err), file.Close())
 	}
+	s.ctx = context.WithoutCancel(ctx) // what is recorded is written even if a signal stops the run
 	s.stop, s.stopped = make(chan struct{}), make(chan struct{})
 	go s.putAgain(putInterval)
 	l.out = s
@@ -136,8 +137,7 @@ func (s *objectSink) close() error {
 	err := s.err
 	s.mu.Unlock()
 	if err == nil {
-		// Write even if a signal stopped the run.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), putInterval)
+		ctx, cancel := context.WithTimeout(s.ctx, putInterval)
 		defer cancel()
 		err = s.put(ctx)
 	}
