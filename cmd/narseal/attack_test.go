@@ -130,6 +130,9 @@ func attacks() []attack {
 		{"a ledger of long lines and many packages", file(hostileLedger), []string{
 			"cache summary IN", "cache summary --format json IN", "cache summary --html DIR/out.html IN",
 		}, harmlessLedger, attackReport, 0, 0},
+		{"a ledger of texts of 8 MiB with a window of 64 MiB", file(longTexts), []string{
+			"cache summary IN", "cache summary --format json IN", "cache summary --html DIR/out.html IN",
+		}, harmlessLedger, attackReport, 0, 0},
 		{"compressed narinfos with windows of 128 MiB", windowInfos, []string{
 			"cache verify -j 16 IN", "cache repair -j 16 -o DIR/cache IN", "refs IN",
 		}, harmlessPaths, 0, 0, 0},

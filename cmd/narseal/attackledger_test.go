@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 const (
@@ -31,6 +34,32 @@ func hostileLedger() []byte {
 	for i := range 200_000 {
 		fmt.Fprintf(&b, ledgerPath, 10+i, fmt.Sprint(i, "x"),
 			fmt.Sprintf(`{"path":"/%d","arch":"arm64","signature":"s%d","status":"stale","reason":"r%d"}`, i, i, i))
+	}
+	return b.Bytes()
+}
+
+// longTexts has paths that failed, and paths with signatures, each with a text as long as a line may be, in a stream with a
+// window of 64 MiB.
+func longTexts() []byte {
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(64<<20), zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		panic(err)
+	}
+	const size = 8<<20 - 1000
+	io.WriteString(z, ledgerHead)
+	for i := range 30 {
+		line := fmt.Sprintf(ledgerPath, i, "failed", "")
+		io.WriteString(z, strings.Replace(line, `"unrepairable"`, `"failed","error":"`+strings.Repeat("e", size)+`"`, 1))
+	}
+	for i, text := range []string{"path", "reason"} {
+		for j, repeated := range []string{"\x7f", "a ", "\ufffd"} {
+			fmt.Fprintf(z, ledgerPath, 30+3*i+j, text, `{"`+text+`":"`+strings.Repeat(repeated, size/len(repeated))+`"}`)
+		}
+	}
+	io.WriteString(z, strings.Replace(fmt.Sprintf(ledgerPath, 36, "name", strings.Repeat(`{"status":"stale"},`, 200)+"{}"), "/nix/store", strings.Repeat("/x", 2000), 1))
+	if err := z.Close(); err != nil {
+		panic(err)
 	}
 	return b.Bytes()
 }

@@ -5,6 +5,7 @@ import (
 
 	"narseal/cmd/narseal/internal/cachecmd"
 	"narseal/cmd/narseal/internal/manual"
+	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/terminal"
 )
 
@@ -21,8 +22,8 @@ func cacheSummaryCommand(p *process) *cli.Command {
 - for stdin. The summary lists the packages with invalid signatures, the number of
 slices by signature and cause, and what could not be repaired. If a path has several
 lines, the last one counts. The exit status is 1 if shards have searched the same closure
-(--closure) and found different ones, or could not read it, and 0 whatever else the
-ledgers contain.
+(--closure) and found different ones, are missing or not finished, or could not read all
+of it, and 0 whatever else the ledgers contain. So give it the ledgers of all shards.
 
   narseal cache summary --against yesterday.jsonl ledger-*.jsonl`,
 		Flags: join([]cli.Flag{
@@ -38,6 +39,7 @@ ledgers contain.
 			if o.HTML == "-" {
 				return terminal.Usage("", "--html -: want the name of a file, stdout is for the summary")
 			}
+			common.SpillMemory = report.DefaultBudget // it is all that grows, and so limits the heap
 			o.Ledgers, o.Version = c.Args().Slice(), versionString()
 			return cachecmd.Summary(c.Context, common.env(p), &o)
 		},

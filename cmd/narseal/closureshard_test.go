@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -53,6 +55,7 @@ func TestClosureOfSomePaths(t *testing.T) {
 		{"honest, shard", full, full, []string{"--shard", "0/2"}, statusError, "-dep: nar: read"},
 		{"hidden, shard", hidden, hidden, []string{"--shard", "0/2"}, statusError, root + ": not signed by a trusted key"},
 		{"damaged, shard", "x", "x", []string{"--shard", "0/2"}, statusError, root + ".narinfo: line 1"},
+		{"too long, shard", "X: " + strings.Repeat("x", 1<<20), "", []string{"--shard", "0/2"}, statusError, root + ".narinfo: too long"},
 		{"refused, shard", "forbidden", "forbidden", []string{"--shard", "0/2"}, statusError, root + ".narinfo: 400 Bad Request"},
 		{"refused, the shard's own", "forbidden", "forbidden", []string{"--shard", "1/2"}, statusError, root + ".narinfo: 400 Bad Request"},
 		{"missing once, shard", "", full, []string{"--shard", "0/2"}, statusError, root + ": the cache does not have it"},
@@ -117,6 +120,54 @@ func TestClosureOfSomePaths(t *testing.T) {
 	}
 }
 
+// A path that the user or a rule leaves out is not processed, but it may refer to paths that are: its narinfo must be signed.
+func TestClosureWithExcluded(t *testing.T) {
+	dep, left, root := strings.Repeat("1", 32), strings.Repeat("y", 32), strings.Repeat("z", 32)
+	secret, public := cachetest.Key(t)
+	paths := []cachetest.Path{
+		{Base: dep + "-dep", NAR: nartest.Tree(nartest.File("x"))},
+		{Base: left + "-left", NAR: nartest.Tree(nartest.File("y")), References: []string{dep + "-dep"}},
+		{Base: root + "-root", NAR: nartest.Tree(nartest.File("z")), References: []string{left + "-left"}},
+	}
+	for i := range paths {
+		cachetest.Sign(t, &paths[i], secret)
+	}
+	honest, err := cachetest.Objects(paths...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := left + ".narinfo"
+	for what, c := range map[string]struct {
+		text   string // of the narinfo
+		status int
+		says   string
+	}{
+		"honest":  {honest[name], statusDone, ""},
+		"hides":   {strings.Replace(honest[name], "References: "+dep+"-dep", "References: ", 1), statusError, left + ": not signed by a trusted key"},
+		"damaged": {"x", statusError, name + ": line 1"},
+	} {
+		for _, args := range [][]string{{"--exclude", left, "-m", dep + "-dep=" + dep + "-pot"}, {"-m", left + "-left=" + left + "-felt"}} {
+			objects := maps.Clone(honest)
+			objects[name] = c.text
+			dir := filepath.Join(t.TempDir(), "cache")
+			for name, text := range objects {
+				file := filepath.Join(dir, filepath.FromSlash(name))
+				if err := os.MkdirAll(filepath.Dir(file), 0o777); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(file, []byte(text), 0o666); err != nil {
+					t.Fatal(err)
+				}
+			}
+			status, stdout, stderr := narseal(t, []byte(root+"\n"), append(append([]string{"cache", "rewrite", "--dry-run", "-q", "--closure", "--paths", "-",
+				"--trusted-public-keys", public}, args...), dir)...)
+			if status != c.status || !strings.Contains(stderr, c.says) || c.says == "" && stderr != "" {
+				t.Errorf("%s, %q: status %d, want %d and %q\n%s%s", what, args, status, c.status, c.says, stdout, stderr)
+			}
+		}
+	}
+}
+
 // Without trusted keys, no shard can know that a cache has hidden a reference from it. What each shard has found is in its
 // report and its ledger, and cache summary fails if that is not the same.
 func TestClosuresOfShards(t *testing.T) {
@@ -127,13 +178,18 @@ func TestClosuresOfShards(t *testing.T) {
 		t.Fatal(err)
 	}
 	const hides, lacks, honest = "hides the reference", "lacks the path", "is honest"
+	const long, closed = "has a narinfo that is too long", "has no nix-cache-info"
 	var now string // what the cache does
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		text := objects[strings.TrimPrefix(r.URL.Path, "/")]
-		if r.URL.Path == "/"+root+".narinfo" && now == hides {
+		isRoot := r.URL.Path == "/"+root+".narinfo"
+		if isRoot && now == hides {
 			text = strings.Replace(text, "References: "+dep+"-dep", "References: ", 1)
 		}
-		if text == "" || r.URL.Path == "/"+root+".narinfo" && now == lacks {
+		if isRoot && now == long {
+			text += "X: " + strings.Repeat("x", 1<<20)
+		}
+		if text == "" || isRoot && now == lacks || r.URL.Path == "/nix-cache-info" && now == closed {
 			http.NotFound(w, r)
 			return
 		}
@@ -181,4 +237,58 @@ func TestClosuresOfShards(t *testing.T) {
 	now = honest
 	shard(0, statusDone)
 	summary(statusDone, "closure of 2 paths\n")
+	now = long
+	shard(0, statusError)
+	summary(statusError, "shard 0/2 does not know what "+root+" refers to")
+	now = closed // the run fails before it has found anything
+	shard(0, statusError)
+	summary(statusError, "shard 0/2 has begun and not finished")
+	now = honest
+	shard(0, statusDone)
+	summary(statusDone, "closure of 2 paths\n")
+}
+
+// If the searches of all shards miss the same reference, they have found the same. The shard that works on the path has to say
+// in its ledger that there is more.
+func TestClosureMissedByAll(t *testing.T) {
+	dep, first, root := strings.Repeat("1", 32), strings.Repeat("y", 32), strings.Repeat("z", 32) // in shard 0/2, 1/2 and 1/2
+	data := nartest.Tree(nartest.File("x"))
+	objects, err := cachetest.Objects(cachetest.Path{Base: dep + "-dep", NAR: data}, cachetest.Path{Base: first + "-first", NAR: nartest.Tree(nartest.File("first"))},
+		cachetest.Path{Base: root + "-root", NAR: data, References: []string{dep + "-dep"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nar := regexp.MustCompile(`URL: (.*)`).FindStringSubmatch(objects[first+".narinfo"])[1]
+	var searched chan struct{} // closed when the search has read the narinfo of root
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(r.URL.Path, "/")
+		text := objects[name]
+		switch name {
+		case nar:
+			<-searched // until then, the only worker is busy
+		case root + ".narinfo":
+			select {
+			case <-searched:
+			default:
+				text = strings.Replace(text, "References: "+dep+"-dep", "References: ", 1)
+				defer close(searched)
+			}
+		}
+		fmt.Fprint(w, text)
+	}))
+	defer server.Close()
+	var ledgers []string
+	for i, want := range []int{statusDone, statusError} {
+		searched = make(chan struct{})
+		ledgers = append(ledgers, filepath.Join(t.TempDir(), "ledger"))
+		status, stdout, stderr := narseal(t, []byte(first+"\n"+root+"\n"), "cache", "verify", "-j", "1", "--closure", "--paths", "-",
+			"--shard", fmt.Sprintf("%d/2", i), "--ledger", ledgers[i], server.URL)
+		if status != want || want == statusError && !strings.Contains(stderr, "such as "+dep+", were not checked") {
+			t.Errorf("shard %d: status %d, want %d\n%s%s", i, status, want, stdout, stderr)
+		}
+	}
+	status, stdout, stderr := narseal(t, nil, append([]string{"cache", "summary"}, ledgers...)...)
+	if status != statusError || !strings.Contains(stderr, "shard 1/2 does not know what "+dep+" refers to") || strings.Contains(stderr, "different") {
+		t.Errorf("summary: status %d\n%s%s", status, stdout, stderr)
+	}
 }

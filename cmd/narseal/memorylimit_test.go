@@ -22,6 +22,7 @@ func TestMemoryLimit(t *testing.T) {
 		{"", []string{"refs", "--hold-memory", "16MiB", "--report", filepath.Join(dir, "r")}, 120},
 		{"", []string{"cache", "verify", "--hold-memory", "16MiB", dir}, 64},
 		{"", []string{"verify", "--hold-memory", "2PiB"}, 1<<30 + 40},
+		{"", []string{"cache", "summary", filepath.Join(dir, "ledger")}, 104},
 		{"1GiB", []string{"verify"}, 0},
 	} {
 		t.Setenv("GOMEMLIMIT", test.environment)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,6 +165,51 @@ func TestSinceWithHostileNarinfo(t *testing.T) {
 	o.Since = time.Unix(1, 0)
 	o.Hashes = func(yield func(string, error) bool) { _ = yield(hash("a"), nil) && yield(hash("b"), nil) }
 	if sum, err := binarycache.Verify(t.Context(), folder.New(dir), o); err != nil || statuses(sum) != "failed=1 verified=1" {
+		t.Errorf("%s, %v", statuses(sum), err)
+	}
+}
+
+// asked is a store that answers Stat when so many wait for it at the same time.
+type asked struct {
+	binarycache.Store
+	jobs    int64
+	waiting atomic.Int64
+	goOn    chan struct{}
+}
+
+func (s *asked) Stat(ctx context.Context, name string) (binarycache.Object, error) {
+	if s.waiting.Add(1) == s.jobs {
+		close(s.goOn)
+	}
+	select {
+	case <-s.goOn:
+		return s.Store.Stat(ctx, name)
+	case <-time.After(20 * time.Second): // do not hang
+		return binarycache.Object{}, errors.New("not asked at the same time")
+	}
+}
+
+// The times of listed narinfos are asked for at the same time, as many as there are jobs. Only what is new is worked on.
+func TestSinceAtTheSameTime(t *testing.T) {
+	const jobs, paths = 4, 20
+	var members []member
+	var names []string
+	for i := range paths {
+		base := fmt.Sprintf("%032d-x", i)
+		names = append(names, base[:32])
+		members = append(members, member{base: base, nar: nar(fmt.Sprint("whole ", i))})
+	}
+	dir := newCache(t, members...)
+	old := time.Unix(1000, 0)
+	for _, name := range names[:paths*3/4] {
+		if err := os.Chtimes(filepath.Join(dir, name+".narinfo"), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &asked{Store: folder.New(dir), jobs: jobs, goOn: make(chan struct{})}
+	var o binarycache.VerifyOptions
+	o.Since, o.Jobs, o.Hashes = old, jobs, hashes(names...)
+	if sum, err := binarycache.Verify(t.Context(), s, o); err != nil || statuses(sum) != fmt.Sprintf("verified=%d", paths/4) {
 		t.Errorf("%s, %v", statuses(sum), err)
 	}
 }

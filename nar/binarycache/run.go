@@ -12,6 +12,7 @@ import (
 
 	"narseal/nar/binarycache/internal/budget"
 	"narseal/nar/binarycache/internal/order"
+	"narseal/nar/binarycache/internal/pick"
 	"narseal/nar/binarycache/internal/repeats"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/binarycache/state"
@@ -176,15 +177,16 @@ func (r *run) list(ctx context.Context, names chan<- task) error {
 		}
 	}
 	if r.Hashes != nil {
-		for hash, err := range r.Hashes {
+		hashes := r.Hashes
+		if !r.Since.IsZero() {
+			hashes = pick.From(hashes, r.Jobs, func(hash string) bool { return storepath.CheckHash(hash) != nil || !r.isOld(ctx, hash+narinfo.Suffix) })
+		}
+		for hash, err := range hashes {
 			if err == nil {
 				err = storepath.CheckHash(hash)
 			}
 			if err != nil {
 				return err
-			}
-			if r.isOld(ctx, hash+narinfo.Suffix) {
-				continue
 			}
 			if err := send(hash + narinfo.Suffix); err != nil {
 				return err
@@ -208,9 +210,6 @@ func (r *run) list(ctx context.Context, names chan<- task) error {
 
 // isOld reports whether a narinfo has not changed after Since. An error is reported when the path is worked on.
 func (r *run) isOld(ctx context.Context, name string) bool {
-	if r.Since.IsZero() {
-		return false
-	}
 	o, err := r.in.Stat(ctx, name)
 	return err == nil && !o.ModTime.After(r.Since)
 }

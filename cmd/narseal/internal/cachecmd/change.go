@@ -65,7 +65,7 @@ func (o *ChangeOptions) run(ctx context.Context, e *command.Env, name string, m 
 		r.rules = newRuleCounts(o.Rules)
 	}
 	if bo.Output != nil {
-		bo.Output = &store{bo.Output, &r.writes}
+		bo.Output = &store{bo.Output, &r.writes, nil}
 	}
 	if !o.DryRun {
 		e.Cleanup.OnStop(func() string {
@@ -92,7 +92,7 @@ func (o *ChangeOptions) change(ctx context.Context, r *run, bo *binarycache.Rewr
 	// takes no lock, so that runs of several shards can write the output at the same time.
 	if !o.DryRun && (bo.Output == nil || r.ledger == nil) {
 		var err error
-		bo.State, dir, err = openState(r.Env, o.State, to, o.shardName(), o.work(r.rep.command, bo), bo.Once && bo.Output == nil)
+		bo.State, dir, err = openState(r.Env, o.State, to, o.Shard.String(), o.work(r.rep.command, bo), bo.Once && bo.Output == nil)
 		if err != nil {
 			return err
 		}
@@ -100,8 +100,8 @@ func (o *ChangeOptions) change(ctx context.Context, r *run, bo *binarycache.Rewr
 	if err := o.restrict(r.Env, from, to, dir); err != nil {
 		return errors.Join(err, closeState(bo.State))
 	}
-	sum, err := r.run(ctx, &bo.Options, func(ctx context.Context) (binarycache.Summary, error) {
-		sum, err := binarycache.Rewrite(ctx, &store{from.Store, &r.writes}, *bo)
+	sum, err := r.run(ctx, &bo.Options, from.Store, func(ctx context.Context) (binarycache.Summary, error) {
+		sum, err := binarycache.Rewrite(ctx, &store{from.Store, &r.writes, r.access}, *bo)
 		if err == nil && o.Overlay && !o.DryRun {
 			err = o.writePage(ctx, r, from, to)
 		}

@@ -40,7 +40,7 @@ func (o *Options) NoteFailure(e *command.Env, name string) {
 
 func (o *Options) newMeters(e *command.Env, name string) *meters {
 	return &meters{env: e, file: o.Metrics, Values: metrics.Values{
-		Command: "cache " + name, Shard: o.shardName(), Version: o.Version, Start: time.Now(), Paths: map[string]int64{},
+		Command: "cache " + name, Shard: o.Shard.String(), Version: o.Version, Start: time.Now(), Paths: map[string]int64{},
 	}}
 }
 

@@ -64,7 +64,7 @@ type ChangeOptions struct {
 // options returns the options for package binarycache for a planned run.
 func (o *Options) options(p *plan, r *run) binarycache.Options {
 	r.mu.Lock()
-	r.age.listed, r.members = p.listed, p.members
+	r.age.listed, r.members, r.access = p.listed, p.members, p.access
 	r.mu.Unlock()
 	return binarycache.Options{TrustedKeys: o.TrustedKeys, Hashes: p.hashes, Select: p.selected, Since: o.Since, Jobs: o.Jobs, Done: r.done}
 }

@@ -22,7 +22,7 @@ func (r *run) openLedger(ctx context.Context, o *Options, work ledger.Options) e
 	if o.Ledger == "" {
 		return nil
 	}
-	work.Shard = o.Shard
+	work.Shard, work.Closure = o.Shard, o.Closure
 	var err error
 	if !cachestore.IsURL(o.Ledger) {
 		r.ledger, err = ledger.Open(o.Ledger, work)

@@ -51,6 +51,7 @@ type run struct {
 	age    age            // of the input
 
 	members *worklist.Members // of a closure; nil without one
+	access  *access           // to the cache; nil if it is listed
 	stop    func(error)       // ends the run
 
 	invalid bool // a path with an invalid signature was passed on or refused
@@ -78,7 +79,7 @@ func newRun(e *command.Env, o *Options, cache, name string, m *meters) (*run, er
 	r.memory = o.Memory()
 	r.cfg.Spill, r.cfg.Bundles = o.Spill(e, r.memory), bundle.NewPool(o.BundleMemory())
 	r.rep.paths.open = r.cfg.Spill.Open
-	r.rep.shard = o.shardName()
+	r.rep.shard = o.Shard.String()
 	r.rep.age = &r.age
 	m.of(r)
 	r.cfg.Signatures.Jobs = max(1, runtime.GOMAXPROCS(0)/o.Jobs)
@@ -86,8 +87,8 @@ func newRun(e *command.Env, o *Options, cache, name string, m *meters) (*run, er
 }
 
 // run calls work, shows its progress and writes the report. When a signal stops the program, run gives work some time
-// to remove partial output.
-func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context.Context) (binarycache.Summary, error)) (binarycache.Summary, error) {
+// to remove partial output. in is the cache that work reads.
+func (r *run) run(ctx context.Context, o *binarycache.Options, in binarycache.Store, work func(context.Context) (binarycache.Summary, error)) (binarycache.Summary, error) {
 	p := r.Terminal.Progress()
 	p.BeginItems(1, 1) // until Planned is called
 	o.Planned = func(paths int, bytes int64) {
@@ -105,14 +106,15 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 	r.stop = stop
 	ended := make(chan struct{})
 	release, err := r.Cleanup.Hold(func() (func(), error) {
-		return func() {
-			r.writes.wait(ended)
-		}, nil
+		return func() { r.end(ended) }, nil
 	})
 	if err != nil {
 		return binarycache.Summary{}, err
 	}
 	sum, err := work(ctx)
+	if err == nil && r.access != nil {
+		err = r.access.check(ctx, in)
+	}
 	if err == nil {
 		err = r.checkClosure()
 	}
@@ -126,7 +128,11 @@ func (r *run) run(ctx context.Context, o *binarycache.Options, work func(context
 // outcome returns the error that the command ends with. Failed paths outweigh invalid signatures.
 func (r *run) outcome(o *Options, invalid bool) error {
 	if r.absent > 0 {
-		r.Terminal.Warnf("the cache does not have %s of --paths; --verbose lists them", report.Plural(r.absent, "path", "paths"))
+		text := ""
+		if r.access.any() {
+			text = "; it refused access to some, which may be there all the same"
+		}
+		r.Terminal.Warnf("the cache does not have %s of --paths; --verbose lists them%s", report.Plural(r.absent, "path", "paths"), text)
 	}
 	if len(r.rep.summary.Paths) == 0 && o.whole() {
 		r.Terminal.Warnf("%s has no paths: there is no narinfo in it", r.name)
@@ -256,8 +262,8 @@ func (r *run) done(res binarycache.Result) {
 	r.meters.measure(&res, f)
 	r.mu.Unlock()
 	r.record(res, f)
-	if h, err := worklist.ParseHash(hashPartOf(res.Info)); err == nil {
-		r.members.Settle(h)
+	if h, err := worklist.ParseHash(hashPartOf(res.Info)); err == nil && res.Status != binarycache.Excluded {
+		r.members.Settle(h) // the narinfo of an excluded path was not checked
 	}
 
 	name := cmp.Or(res.StorePath, res.Info)

@@ -18,7 +18,8 @@ import (
 )
 
 // A search reads the references of the paths of a closure. It doubts a path whose narinfo is missing, damaged, not signed by a
-// trusted key, or cannot be read. Processing the path settles that; but another shard may process it, or --since leave it out.
+// trusted key, or cannot be read. Processing the path settles that; but another shard may process it, or --since, --exclude
+// or a rule leave it out.
 type search struct {
 	store   binarycache.Store
 	trusted []signature.PublicKey
@@ -55,12 +56,13 @@ func (s *search) references(ctx context.Context, h worklist.Hash) ([]string, err
 		return nil, nil
 	case errors.As(err, &store):
 		return nil, err
-	case err != nil: // the narinfo is damaged; the references that it lists are processed
+	case err != nil: // the narinfo is damaged; the references that it lists, if it can be read, are processed
+		s.members.Doubt(h, err.Error())
 		names, failed := binarycache.References(ctx, s.store, h.String())
-		if failed == nil {
-			s.members.Doubt(h, err.Error())
+		if failed != nil && ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
-		return names, failed
+		return names, nil
 	case len(s.trusted) > 0 && !n.SignedBy(s.trusted):
 		s.members.Doubt(h, binarycache.ErrUntrusted.Error())
 	}
@@ -90,13 +92,17 @@ func (r *run) checkClosure() error {
 	}
 	list, n := r.members.Doubts()
 	paths, digest := r.members.Digest()
-	c := &ledger.Closure{Shard: r.rep.shard, Paths: paths, Digest: report.SRI(digest), Unknown: make([]string, len(list))}
-	for i, d := range list {
-		c.Unknown[i] = d.Hash.String()
+	c := &ledger.Closure{Shard: r.rep.shard, Paths: paths, Digest: report.SRI(digest), Unknown: []string{}}
+	err := r.members.Err()
+	var unfound *worklist.UnfoundError
+	if errors.As(err, &unfound) {
+		c.Unknown = append(c.Unknown, unfound.First.String())
+	}
+	for _, d := range list {
+		c.Unknown = append(c.Unknown, d.Hash.String())
 	}
 	r.rep.closure = c
-	err := r.members.Err()
-	err = errors.Join(err, r.ledger.AddClosure(*c, c.Shard == "" && n == 0))
+	err = errors.Join(err, r.ledger.AddClosure(*c))
 	if n == 0 {
 		return err
 	}

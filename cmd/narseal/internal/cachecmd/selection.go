@@ -43,6 +43,7 @@ type plan struct {
 	selected func(hash string) bool   // selects from a listed cache; nil: all
 	listed   time.Time                // when the oldest list was last changed; zero if unknown
 	members  *worklist.Members        // of the closure; nil without one
+	access   *access                  // to the cache; nil if it is listed
 }
 
 // plan reads the lists, before any path is processed.
@@ -60,6 +61,7 @@ func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Ca
 		}
 		return p, nil
 	}
+	p.access = &access{}
 	list := &worklist.List{}
 	if !o.Closure {
 		list.Shard = o.Shard
@@ -77,7 +79,7 @@ func (o *Options) plan(ctx context.Context, e *command.Env, cache *cachestore.Ca
 		return nil, err
 	}
 	if o.Closure {
-		search := o.newSearch(cache.Store)
+		search := o.newSearch(&store{Store: cache.Store, access: p.access})
 		p.members = search.members
 		p.hashes = worklist.Closure(ctx, list, o.Shard, 2*o.Jobs, search.references, p.members)
 		return p, nil
@@ -166,14 +168,6 @@ func (p *plan) skip(skip func(context.Context, *narinfo.Info) (bool, error)) fun
 		}
 		return skip(ctx, n)
 	}
-}
-
-// shardName returns I/N, or "" without --shard.
-func (o *Options) shardName() string {
-	if o.Shard.Count <= 1 {
-		return ""
-	}
-	return fmt.Sprintf("%d/%d", o.Shard.Index, o.Shard.Count)
 }
 
 func (o *Options) storeOptions() cachestore.Options {

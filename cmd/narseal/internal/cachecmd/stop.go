@@ -2,6 +2,7 @@ package cachecmd
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -15,7 +16,27 @@ const (
 	maxWriteWait = 2 * time.Second
 	// maxWorkWait limits how long it waits for other work, such as compression, which leaves nothing behind.
 	maxWorkWait = 100 * time.Millisecond
+	// maxLedgerWait limits how long it waits for the ledger, which is one large object if it is in S3. What is not in the
+	// ledger is done again.
+	maxLedgerWait = 10 * time.Second
 )
+
+// end waits for what a run is doing when the program ends early, and writes its ledger. ended is closed if the run ends
+// meanwhile.
+func (r *run) end(ended <-chan struct{}) {
+	r.writes.wait(ended)
+	closed := make(chan error, 1)
+	go func() { closed <- r.ledger.Close() }()
+	var err error
+	select {
+	case err = <-closed:
+	case <-time.After(maxLedgerWait):
+		err = fmt.Errorf("ledger: not written within %s", maxLedgerWait)
+	}
+	if err != nil {
+		r.Terminal.Warnf("the next run does paths again that this one has finished: %v", err)
+	}
+}
 
 // writes counts the objects that are being written to a store.
 type writes struct {
@@ -72,10 +93,22 @@ func (w *writes) wait(ended <-chan struct{}) {
 	}
 }
 
-// store is a Store that counts its writes.
+// store is a Store that counts its writes, and records access to its narinfos.
 type store struct {
 	binarycache.Store
 	writes *writes
+	access *access // nil: nothing is recorded
+}
+
+func (s *store) Open(ctx context.Context, name string) (io.ReadCloser, binarycache.Object, error) {
+	r, o, err := s.Store.Open(ctx, name)
+	s.access.note(name, err)
+	return r, o, err
+}
+
+func (s *store) Delete(ctx context.Context, name string, c binarycache.Condition) error {
+	s.access.deleted(name)
+	return s.Store.Delete(ctx, name, c)
 }
 
 func (s *store) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (binarycache.Version, error) {

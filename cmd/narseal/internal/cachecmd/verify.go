@@ -54,8 +54,8 @@ func (o *VerifyOptions) run(ctx context.Context, r *run, plan *plan, cache *cach
 		bo.Skip = r.skip
 	}
 	bo.Skip = plan.skip(bo.Skip)
-	sum, err := r.run(ctx, &bo, func(ctx context.Context) (binarycache.Summary, error) {
-		return binarycache.Verify(ctx, cache.Store, binarycache.VerifyOptions{Options: bo, Inspect: r.inspect})
+	sum, err := r.run(ctx, &bo, cache.Store, func(ctx context.Context) (binarycache.Summary, error) {
+		return binarycache.Verify(ctx, &store{cache.Store, &r.writes, r.access}, binarycache.VerifyOptions{Options: bo, Inspect: r.inspect})
 	})
 	if err = o.explain(cache, err); err != nil && len(sum.Paths) == 0 {
 		return err

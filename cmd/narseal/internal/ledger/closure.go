@@ -9,13 +9,15 @@ import (
 	"narseal/cmd/narseal/internal/worklist"
 )
 
-// A Closure is a line that a run with a shard of a closure writes at its end. Every shard searches the whole closure for
-// itself: if all have seen the same, all their Closures have the same Digest.
+// A Closure is a line that a run writes that searches a closure. Every shard searches the whole closure for itself: if all
+// have seen the same, all their Closures have the same Digest. A run writes a first line that says only that it has Begun, and
+// another one at its end: if that is missing, the run was killed or has failed.
 type Closure struct {
 	Shard   string    `json:"shard,omitempty"` // I/N; empty for the whole
-	Paths   int       `json:"paths"`           // of the whole closure
-	Digest  string    `json:"digest"`          // SHA-256 of their hash parts in order, in the form of SRI
-	Unknown hashParts `json:"unknown"`         // hash parts of the first paths whose references are not known
+	Begun   bool      `json:"begun,omitempty"`
+	Paths   int       `json:"paths,omitempty"`  // of the whole closure
+	Digest  string    `json:"digest,omitempty"` // SHA-256 of their hash parts in order, in the form of SRI
+	Unknown hashParts `json:"unknown,omitzero"` // hash parts of the first paths whose references are not known
 	At      time.Time `json:"at"`
 }
 
@@ -43,16 +45,33 @@ type closureLine struct {
 	Closure *Closure `json:"closure"`
 }
 
-// AddClosure adds the line of a closure that was searched, unless the run has processed all of it and no earlier run has
-// written such a line.
-func (l *Ledger) AddClosure(c Closure, all bool) error {
-	if l == nil || all && !l.closures {
+// AddClosure adds the line of a closure that was searched.
+func (l *Ledger) AddClosure(c Closure) error {
+	if l == nil {
 		return nil
 	}
-	c.At = l.now().UTC().Truncate(time.Second)
 	c.Unknown = append([]string{}, c.Unknown[:min(len(c.Unknown), maxUnknown)]...)
-	b, err := encode(closureLine{&c})
+	b, err := l.closureText(&c)
 	return l.write(b, err, true)
+}
+
+func (l *Ledger) closureText(c *Closure) ([]byte, error) {
+	c.At = l.now().UTC().Truncate(time.Second)
+	return encode(closureLine{c})
+}
+
+// firstLines returns the lines that a run writes before it begins its work.
+func (l *Ledger) firstLines(o *Options, isNew bool) (text []byte, err error) {
+	if isNew {
+		if text, err = encode(o.work()); err != nil {
+			return nil, err
+		}
+	}
+	if !o.Closure {
+		return text, nil
+	}
+	b, err := l.closureText(&Closure{Shard: o.Shard.String(), Begun: true})
+	return append(text, b...), err
 }
 
 // ParseShard returns the shard.

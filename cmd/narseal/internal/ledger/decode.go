@@ -12,6 +12,10 @@ import (
 // Limits for the parts of a line that are kept. Lines that encode writes stay below them. Without these limits, a line
 // full of {} or numbers takes hundreds of times its length in memory.
 const (
+	maxStorePath   = 4095    // in bytes; longer ones are refused
+	maxWord        = 100     // bytes of a status, an architecture or a kind of signature; longer ones are refused
+	maxError       = 4096    // bytes of an error or a reason; longer ones are cut
+	maxFile        = 1 << 20 // bytes of a path in a store path; longer ones are cut
 	maxSignatures  = 1 << 13
 	maxDirectories = 16 // of a signature
 	// shortList is the maximum length of a list, in bytes, that is decoded at once. Even a list such as [{},{},…] takes
@@ -50,11 +54,23 @@ func (s *Signature) UnmarshalJSON(b []byte) error {
 		Status                        macho.Status
 		CodeDirectories               directoryList
 	}
-	err := json.Unmarshal(b, &v)
-	*s = Signature{v.Path, macho.Slice{
-		Arch: v.Arch, Offset: v.Offset, Status: v.Status, Signature: v.Signature, Reason: v.Reason, CodeDirectories: v.CodeDirectories,
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	*s = Signature{cut(v.Path, maxFile), macho.Slice{
+		Arch: v.Arch, Offset: v.Offset, Status: v.Status, Signature: v.Signature, Reason: cut(v.Reason, maxError), CodeDirectories: v.CodeDirectories,
 	}}
-	return err
+	return checkWords("signature", v.Arch, v.Signature, string(v.Status))
+}
+
+// checkWords returns an error if one of the words in a value is longer than any that a run writes.
+func checkWords(what string, words ...string) error {
+	for _, w := range words {
+		if len(w) > maxWord {
+			return fmt.Errorf("%s: %q is too long, want at most %d bytes", what, cut(w, maxWord), maxWord)
+		}
+	}
+	return nil
 }
 
 // A directoryList holds CodeDirectories, each with only its first stale page and first stale special slot.

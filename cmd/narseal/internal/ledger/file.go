@@ -77,14 +77,11 @@ func (l *Ledger) begin(f *os.File, o *Options) error {
 	}
 	s := &fileSink{file: f}
 	l.out = s
-	if whole > 0 {
-		return nil
-	}
-	b, err := encode(o.work())
-	if err != nil {
+	b, err := l.firstLines(o, whole == 0)
+	if err != nil || len(b) == 0 {
 		return err
 	}
-	if err := s.add(b, true); err != nil {
+	if err := s.add(b, true); err != nil || whole > 0 {
 		return err
 	}
 	return syncDir(filepath.Dir(f.Name()))

@@ -18,6 +18,7 @@ type Options struct {
 	Command string // see Work
 	Options string
 	Shard   worklist.Shard // only lines of its paths are remembered
+	Closure bool           // the run searches a closure: the ledger says so before the work begins
 }
 
 func (o *Options) work() Work { return Work{Schema, o.Command, o.Options} }
@@ -25,9 +26,8 @@ func (o *Options) work() Work { return Work{Schema, o.Command, o.Options} }
 // A Ledger records the paths that earlier runs finished, and those that this run finishes. Only one run at a time
 // writes it. A nil Ledger is empty and ignores new paths.
 type Ledger struct {
-	done     table
-	closures bool   // there is a line of a Closure
-	name     string // for messages
+	done table
+	name string // for messages
 
 	mu  sync.Mutex
 	out sink
@@ -56,10 +56,7 @@ func (l *Ledger) load(r io.Reader, o *Options) (whole int64, err error) {
 			return err
 		}
 		return l.done.add(e)
-	}, func(int, *Closure) error {
-		l.closures = true
-		return nil
-	})
+	}, nil)
 	return whole, err
 }
 

@@ -9,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"narseal/cmd/narseal/internal/worklist"
@@ -229,6 +231,9 @@ func TestRefused(t *testing.T) {
 		header + `{"storePath":"` + path1 + `","narHash":"` + sri(1) + `","newNarHash":"sha1-x","status":"changed"}` + "\n":           "line 2: newNarHash",
 		header + `{"storePath":"` + path1 + `","narHash":"` + sri(1) + `","status":"unchanged","omitted":-1}` + "\n":                  "line 2: omitted",
 		header + `{"storePath":"` + path1 + `","narHash":"` + sri(1) + `","status":"unchanged","omitted":9223372036854775807}` + "\n": "line 2: omitted",
+		header + `{"storePath":"` + path1 + `","status":"` + strings.Repeat("x", 101) + `"}` + "\n":                                   "line 2: status",
+		header + `{"storePath":"` + path1 + `","status":"failed","signatures":[{"arch":"` + strings.Repeat("x", 101) + `"}]}` + "\n":  "signature: ",
+		header + `{"storePath":"` + strings.Repeat("/x", 2048) + path1 + `","status":"missing"}` + "\n":                               "line 2: storePath: more than 4095 bytes",
 		header + `{"storePath":"` + strings.Repeat("x", maxLine) + `"}` + "\n":                                                        "line 2: more than 8388608 bytes",
 	} {
 		name := filepath.Join(dir, "l")
@@ -379,6 +384,48 @@ func TestObjectStopped(t *testing.T) {
 	if !errors.Is(err, f.err) || !strings.HasPrefix(err.Error(), "ledger l: ") {
 		t.Errorf("got %v, want %v", err, f.err)
 	}
+}
+
+// A put that is in progress when the run is stopped is completed, and then the rest is put.
+func TestObjectStoppedInPut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &waiting{Store: cachetest.NewMemory(nil), goOn: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		l, err := OpenObject(ctx, s, "l", "l", tempFile(t), repairOf(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.waits.Store(true)
+		add(t, l, sample()[0])
+		time.Sleep(putInterval)
+		synctest.Wait()
+		add(t, l, sample()[1:]...)
+		cancel()
+		synctest.Wait()
+		close(s.goOn)
+		closed(t, l)
+		if n := strings.Count(s.Store.(*cachetest.Memory).Objects()["l"], "\n"); n != 4 {
+			t.Errorf("%d lines", n)
+		}
+	})
+}
+
+// waiting is a store that puts when it may go on.
+type waiting struct {
+	binarycache.Store
+	waits atomic.Bool
+	goOn  chan struct{}
+}
+
+func (s *waiting) Put(ctx context.Context, o binarycache.Object, body io.ReadSeeker, c binarycache.Condition) (binarycache.Version, error) {
+	if s.waits.Load() {
+		select {
+		case <-s.goOn:
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}
+	return s.Store.Put(ctx, o, body, c)
 }
 
 type failing struct {

@@ -4,8 +4,9 @@
 //
 //	{"ledger":"narseal/1","command":"cache repair","options":"…"}
 //
-// Every other line describes a path, or what a run knows of the closure that it has searched (see [Closure])
+// Every other line describes a path, or what a run knows of the closure that it searches (see [Closure])
 //
+//	{"closure":{"shard":"0/16","begun":true,"at":"…"}}
 //	{"closure":{"shard":"0/16","paths":…,"digest":"sha256-…","unknown":[],"at":"…"}}
 //
 // which later runs ignore. Ledgers of the same work can be concatenated; their first lines then recur. If a
@@ -93,7 +94,7 @@ func (l Line) encode() ([]byte, error) {
 	if l.Signatures == nil {
 		l.Signatures = []Signature{}
 	}
-	l.Error = jsontext.String(cut(l.Error, 4096))
+	l.Error = jsontext.String(cut(l.Error, maxError))
 	for bare := false; ; bare = true {
 		b, err := encode(l)
 		if err != nil || len(b) <= maxWritten || len(l.Signatures) == 0 {
@@ -132,6 +133,7 @@ type record struct {
 func (r *record) line() *Line {
 	r.Line.Signatures = r.Signatures.list
 	r.Line.Omitted += r.Signatures.omitted
+	r.Line.Error = cut(r.Line.Error, maxError)
 	return &r.Line
 }
 
@@ -206,7 +208,12 @@ func readRecord(b []byte, n int, work func(int, Work) error, path func(int, *Lin
 		}
 		return closure(n, r.Closure)
 	}
-	if r.Omitted < 0 || r.Omitted > maxOmitted {
+	switch err := checkWords("status", r.Status); {
+	case err != nil:
+		return err
+	case len(r.StorePath) > maxStorePath:
+		return fmt.Errorf("storePath: more than %d bytes", maxStorePath)
+	case r.Omitted < 0 || r.Omitted > maxOmitted:
 		return fmt.Errorf("omitted: %d is out of range", r.Omitted)
 	}
 	return path(n, r.line())

@@ -25,6 +25,7 @@ func OpenObject(ctx context.Context, store binarycache.Store, object, name strin
 	if err := l.beginObject(s, &o); err != nil {
 		return nil, errors.Join(l.named(err), file.Close())
 	}
+	s.ctx = context.WithoutCancel(ctx) // what is recorded is written even if a signal stops the run
 	s.stop, s.stopped = make(chan struct{}), make(chan struct{})
 	go s.putAgain(putInterval)
 	l.out = s
@@ -45,14 +46,12 @@ func (l *Ledger) beginObject(s *objectSink, o *Options) error {
 		}
 		s.written = s.size // there is nothing new to write
 	}
-	if s.size == 0 {
-		b, err := encode(o.work())
-		if err != nil {
-			return err
-		}
-		if err := s.add(b, true); err != nil {
-			return err
-		}
+	b, err := l.firstLines(o, s.size == 0)
+	if err == nil {
+		err = s.add(b, true)
+	}
+	if err != nil {
+		return err
 	}
 	return s.put(s.ctx)
 }
@@ -138,8 +137,7 @@ func (s *objectSink) close() error {
 	err := s.err
 	s.mu.Unlock()
 	if err == nil {
-		// Write even if a signal stopped the run.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), putInterval)
+		ctx, cancel := context.WithTimeout(s.ctx, putInterval)
 		defer cancel()
 		err = s.put(ctx)
 	}

@@ -3,7 +3,6 @@ package sweepsummary
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +20,7 @@ type Closures struct {
 
 // A searched is the last Closure of a shard.
 type searched struct {
+	begun   bool // and not finished
 	paths   int
 	digest  string
 	unknown string // one of the paths
@@ -42,8 +42,13 @@ func (r *Reader) addClosure(_ int, c *ledger.Closure) error {
 	if !there && len(r.closures) == maxClosures {
 		return fmt.Errorf("the closures of more than %d shards", maxClosures)
 	}
-	if !there || !c.At.Before(old.at) {
-		v := searched{paths: c.Paths, digest: strings.Clone(c.Digest), at: c.At}
+	at := c.At
+	if !at.After(r.clock) {
+		at = r.clock.Add(1) // the clock was set back, or another machine wrote the line
+	}
+	r.clock = at
+	if !there || !at.Before(old.at) {
+		v := searched{begun: c.Begun, paths: c.Paths, digest: strings.Clone(c.Digest), at: at}
 		if len(c.Unknown) > 0 {
 			v.unknown = strings.Clone(c.Unknown[0])
 		}
@@ -64,22 +69,35 @@ func (r *Reader) compareClosures() *Closures {
 		}
 	}
 	v := &Closures{Shards: latest.Count, Problems: []string{}}
-	var shards []int
+	var shards []int // that are finished
 	digests := map[string]int{}
-	for s, c := range r.closures {
-		if s.Count != latest.Count {
-			continue
-		}
-		shards = append(shards, s.Index)
-		v.Paths = max(v.Paths, c.paths)
-		digests[c.digest]++
-	}
-	slices.Sort(shards)
-	for _, i := range shards {
+	missing, one := 0, 0 // shards without a line, and the first of them
+	for i := range latest.Count {
 		s := worklist.Shard{Index: i, Count: latest.Count}
-		if h := r.closures[s].unknown; h != "" && len(v.Problems) < maxShown {
-			v.Problems = append(v.Problems, fmt.Sprintf("shard %d/%d does not know what %s refers to", s.Index, s.Count, h))
+		c, there := r.closures[s]
+		problem := ""
+		switch {
+		case !there:
+			if missing++; missing == 1 {
+				one = i
+			}
+			continue
+		case c.begun:
+			problem = "has begun and not finished: it is running, was stopped, or has failed"
+		default:
+			shards = append(shards, i)
+			v.Paths = max(v.Paths, c.paths)
+			digests[c.digest]++
+			if c.unknown != "" {
+				problem = "does not know what " + c.unknown + " refers to"
+			}
 		}
+		if problem != "" && len(v.Problems) < maxShown {
+			v.Problems = append(v.Problems, fmt.Sprintf("shard %d/%d %s", s.Index, s.Count, problem))
+		}
+	}
+	if missing > 0 {
+		v.Problems = append(v.Problems, fmt.Sprintf("no ledger has the closure of %s of %d, such as %d/%d", report.Plural(int64(missing), "shard", "shards"), latest.Count, one, latest.Count))
 	}
 	if len(digests) > 1 {
 		v.Problems = append(v.Problems, r.difference(shards, latest.Count))

@@ -10,11 +10,15 @@ import (
 	"narseal/cmd/narseal/internal/report"
 )
 
-// The shards of a sweep must have found the same closure, and know all of it. Of each shard, the latest line counts, and
-// shards of another number than those of the latest sweep do not.
+// All shards of a sweep must have found the same closure, know all of it, and have finished. Of each shard, the latest line
+// counts: the last one in a ledger, whatever its clock says. Shards of another number than those of the latest sweep do not
+// count.
 func TestClosures(t *testing.T) {
 	line := func(day int, shard string, paths int, digest, unknown string) string {
 		return fmt.Sprintf(`{"closure":{"shard":%q,"paths":%d,"digest":%q,"unknown":[%s],"at":"2026-01-%02dT00:00:00Z"}}`+"\n", shard, paths, digest, unknown, day)
+	}
+	begun := func(day int, shard string) string {
+		return fmt.Sprintf(`{"closure":{"shard":%q,"begun":true,"at":"2026-01-%02dT00:00:00Z"}}`+"\n", shard, day)
 	}
 	h := `"` + strings.Repeat("1", 32) + `"`
 	for name, c := range map[string]struct {
@@ -23,11 +27,21 @@ func TestClosures(t *testing.T) {
 	}{
 		"none":             {nil, ""},
 		"alike":            {[]string{line(1, "0/2", 3, "a", ""), line(1, "1/2", 3, "a", "")}, ""},
-		"one of them":      {[]string{line(1, "1/2", 3, "a", "")}, ""},
+		"one of them":      {[]string{line(1, "1/2", 3, "a", "")}, "no ledger has the closure of 1 shard of 2, such as 0/2"},
+		"two of four":      {[]string{line(1, "0/4", 3, "a", ""), line(1, "2/4", 3, "a", "")}, "no ledger has the closure of 2 shards of 4, such as 1/4"},
+		"some, later":      {[]string{line(1, "0/2", 3, "a", ""), line(1, "1/2", 3, "a", ""), line(2, "1/3", 3, "a", "")}, "no ledger has the closure of 2 shards of 3, such as 0/3"},
+		"begun":            {[]string{line(1, "0/2", 3, "a", ""), begun(1, "1/2")}, "shard 1/2 has begun and not finished"},
+		"begun again":      {[]string{line(1, "0/2", 3, "a", ""), begun(1, "1/2"), line(1, "1/2", 3, "a", ""), begun(2, "1/2")}, "shard 1/2 has begun and not finished"},
+		"begun, mended":    {[]string{line(1, "0/2", 3, "a", ""), begun(1, "1/2"), begun(1, "1/2"), line(1, "1/2", 3, "a", "")}, ""},
+		"begun, all":       {[]string{begun(1, "0/2"), begun(1, "1/2")}, "shard 1/2 has begun and not finished"},
+		"begun, whole":     {[]string{begun(1, "")}, "shard 0/1 has begun and not finished"},
 		"they differ":      {[]string{line(1, "0/3", 2, "b", ""), line(1, "1/3", 2, "b", ""), line(1, "2/3", 3, "a", "")}, "0/3 found 2 paths, 2/3 found 3 paths"},
 		"unknown":          {[]string{line(1, "0/2", 2, "a", h), line(1, "1/2", 2, "a", "")}, "shard 0/2 does not know what " + strings.Trim(h, `"`) + " refers to"},
 		"mended":           {[]string{line(1, "0/2", 2, "b", h), line(1, "1/2", 3, "a", ""), line(2, "0/2", 3, "a", "")}, ""},
-		"mended, before":   {[]string{line(2, "0/2", 3, "a", ""), line(1, "0/2", 2, "b", h), line(1, "1/2", 3, "a", "")}, ""},
+		"mended, before":   {[]string{line(2, "0/2", 3, "a", ""), line(1, "1/2", 3, "a", ""), header, line(1, "0/2", 2, "b", h)}, ""},
+		"clock set back":   {[]string{line(3, "0/2", 3, "a", ""), line(3, "1/2", 3, "a", ""), begun(2, "1/2"), line(2, "1/2", 3, "b", h)}, "shard 1/2 does not know"},
+		"clock was ahead":  {[]string{line(3, "0/2", 3, "a", ""), line(3, "1/2", 3, "a", ""), line(2, "0/1", 3, "a", h)}, "shard 0/1 does not know"},
+		"copies":           {[]string{line(1, "0/2", 2, "b", h), header, line(1, "1/2", 3, "a", ""), line(2, "0/2", 3, "a", ""), header, line(1, "0/2", 2, "b", h), header, line(1, "1/2", 3, "a", "")}, ""},
 		"worse":            {[]string{line(1, "0/2", 3, "a", ""), line(1, "1/2", 3, "a", ""), line(2, "1/2", 2, "b", "")}, "0/2 found 3 paths, 1/2 found 2 paths"},
 		"other shards":     {[]string{line(1, "0/4", 2, "b", h), line(2, "0/2", 3, "a", ""), line(1, "3/4", 1, "c", ""), line(2, "1/2", 3, "a", "")}, ""},
 		"the whole":        {[]string{line(1, "", 3, "a", "")}, ""},

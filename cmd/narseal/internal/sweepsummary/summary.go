@@ -31,6 +31,7 @@ type Summary struct {
 	Repaired int64 // slices
 	Invalid  int64 // slices that were not repaired
 	Omitted  int64 // slices that are not counted by package and cause, to save memory
+	Unlisted int64 // failed paths that are not in Unrepaired, to save memory
 
 	Packages   []Package
 	Causes     []Cause
@@ -88,6 +89,7 @@ type Reader struct {
 	omitted int64
 
 	closures map[worklist.Shard]searched
+	clock    time.Time // of the last closure in the ledger that is read; later lines are later
 }
 
 // broken is a path that has an invalid or repaired signature or that failed.
@@ -112,9 +114,17 @@ func (r *Reader) OnlyBroken() *Reader {
 	return r
 }
 
+// maxDecoder bounds the memory for decompressing a ledger, in bytes. It is enough for xz -9.
+const maxDecoder = 80 << 20
+
 // Read reads a ledger, which may be compressed. All ledgers of a Reader must record the same work.
 func (r *Reader) Read(in io.Reader) error {
-	dec, _, err := compression.Decompress(in)
+	dec, _, err := compression.DecompressWith(in, -1, func(n int64) error {
+		if n > maxDecoder {
+			return fmt.Errorf("%w: it takes %d MiB of memory, want at most %d: compress the ledger with xz -9, or with zstd -19", compression.ErrMemory, n>>20, maxDecoder>>20)
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
@@ -123,7 +133,7 @@ func (r *Reader) Read(in io.Reader) error {
 		if r.work != nil && *r.work != w {
 			return fmt.Errorf("a ledger of other work than the one before: %q, %q", w.Command+"; "+w.Options, r.work.Command+"; "+r.work.Options)
 		}
-		r.work = &w
+		r.work, r.clock = &w, time.Time{}
 		return nil
 	}, r.add, r.addClosure)
 	return err
@@ -157,7 +167,7 @@ func (r *Reader) add(_ int, l *ledger.Line) error {
 	b := newBroken(l)
 	if !r.budget.Take(b.memory) {
 		b.omitted += int64(len(l.Signatures))
-		b.signatures, b.memory = nil, len(b.storePath)+64
+		b.signatures, b.err, b.memory = nil, "", brokenMemory+len(b.storePath)
 		if !r.budget.Take(b.memory) {
 			r.omitted += b.omitted
 			return nil
@@ -168,9 +178,15 @@ func (r *Reader) add(_ int, l *ledger.Line) error {
 	return nil
 }
 
+// brokenMemory is the memory for a broken path, without its texts and signatures, in bytes.
+const brokenMemory = 256
+
 func newBroken(l *ledger.Line) *broken {
-	b := &broken{storePath: strings.Clone(l.StorePath), err: strings.Clone(l.Error), signatures: l.Signatures, omitted: l.Omitted}
-	b.memory = 256 + len(b.storePath) + len(b.err)
+	b := &broken{storePath: strings.Clone(l.StorePath), signatures: l.Signatures, omitted: l.Omitted}
+	if l.Status == ledger.Failed {
+		b.err = strings.Clone(l.Error)
+	}
+	b.memory = brokenMemory + len(b.storePath) + len(b.err)
 	for i := range b.signatures {
 		s := &b.signatures[i]
 		if s.Status == macho.StatusRepaired {
@@ -178,7 +194,7 @@ func newBroken(l *ledger.Line) *broken {
 		} else {
 			b.invalid++
 		}
-		b.memory += report.Memory(&s.Slice) + len(s.Path)
+		b.memory += report.Memory(&s.Slice) + len(s.Path) + len(s.Arch) + len(s.Signature) + len(s.Status)
 	}
 	return b
 }
@@ -194,7 +210,11 @@ func (r *Reader) Summary(before *Reader) *Summary {
 		s.Paths[r.names[*r.status.At(i)]]++
 	}
 	packages, causes := map[string]*Package{}, map[[2]string]*Cause{}
+	s.Unlisted = s.Paths[ledger.Failed]
 	for _, b := range r.broken {
+		if b.err != "" {
+			s.Unlisted--
+		}
 		if b.repaired+b.invalid+b.omitted > 0 {
 			s.affected++
 		}

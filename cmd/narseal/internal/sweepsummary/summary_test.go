@@ -3,7 +3,9 @@ package sweepsummary
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"runtime"
@@ -11,8 +13,11 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/klauspost/compress/zstd"
+
 	"narseal/cmd/narseal/internal/ledger"
 	"narseal/cmd/narseal/internal/report"
+	"narseal/nar/compression"
 )
 
 const header = `{"ledger":"narseal/1","command":"cache repair","options":""}` + "\n"
@@ -131,6 +136,66 @@ func TestBudget(t *testing.T) {
 	}
 	if s := reader.Summary(nil); s.Omitted == 0 || s.Omitted+int64(len(s.Unrepaired)) != 100 {
 		t.Errorf("100 paths: %d omitted, %d listed", s.Omitted, len(s.Unrepaired))
+	}
+}
+
+// The reasons of failed paths count for the budget, too. Those that are not listed are counted.
+func TestFailuresBudget(t *testing.T) {
+	const paths, size = 100, 4000
+	for _, c := range []struct{ budget, most int64 }{{paths * (size + 1000), paths}, {30_000, 30_000 / size}, {100, 0}} {
+		reader := NewReader(report.NewBudget(c.budget))
+		text := header
+		for n := range paths {
+			text += fmt.Sprintf(`{"storePath":"/nix/store/%032d-x","status":"failed","error":%q}`+"\n", n, strings.Repeat("e", size))
+		}
+		if err := reader.Read(strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+		s := reader.Summary(nil)
+		listed := int64(0)
+		for _, p := range s.Unrepaired {
+			listed += int64(len(p.Reason) / size)
+		}
+		if listed > c.most || listed == 0 && c.most > 0 || s.Unlisted != paths-listed {
+			t.Errorf("budget %d: %d listed, want at most %d, and %d not", c.budget, listed, c.most, s.Unlisted)
+		}
+		var b, page, object bytes.Buffer
+		if err := errors.Join(s.WriteText(&b), s.WriteHTML(&page, "1"), s.WriteJSON(&object)); err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range []struct{ text, want string }{
+			{b.String(), fmt.Sprintf("%d failed paths are not listed", paths-listed)},
+			{page.String(), fmt.Sprintf("%d further paths that failed are not listed", paths-listed)},
+			{object.String(), fmt.Sprintf(`"unlisted": %d`, paths-listed)},
+		} {
+			if strings.Contains(form.text, form.want) != (listed < paths) {
+				t.Errorf("budget %d: want %q only if some are not listed:\n%.300s", c.budget, form.want, form.text)
+			}
+		}
+	}
+}
+
+// A compressed ledger does not decide how much memory it takes: a window of 64 MiB is read, a larger one is refused.
+func TestLedgerWindow(t *testing.T) {
+	for window, want := range map[int]error{64 << 20: nil, 128 << 20: compression.ErrMemory} {
+		var b bytes.Buffer
+		z, err := zstd.NewWriter(&b, zstd.WithWindowSize(window), zstd.WithSingleSegment(false), zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := header + fmt.Sprintf(`{"storePath":"/nix/store/%032d-x","status":"unchanged","signatures":[{"reason":%q}]}`+"\n", 1, strings.Repeat("e", 6<<20))
+		for range 20 { // fewer would not need the window
+			if _, err := io.WriteString(z, text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r := NewReader(report.NewBudget(report.DefaultBudget))
+		if err := r.Read(&b); !errors.Is(err, want) {
+			t.Errorf("%d MiB: %v, want %v", window>>20, err, want)
+		}
 	}
 }
 

@@ -18,6 +18,17 @@ import (
 // maxShown is the maximum length of each list in the text and in the HTML report.
 const maxShown = 200
 
+// maxShownPath is the maximum length of a path in the text, in bytes. Only its end is shown.
+const maxShownPath = 1024
+
+// end returns the part of a path that is shown.
+func end(path string) string {
+	if len(path) <= maxShownPath {
+		return path
+	}
+	return "…" + strings.ToValidUTF8(path[len(path)-maxShownPath:], "")
+}
+
 // headline summarizes the ledgers in one line.
 func (s *Summary) headline() string {
 	text := fmt.Sprintf("%s, %d with invalid signatures", report.Plural(s.total(), "path", "paths"), s.affected)
@@ -66,7 +77,7 @@ func (s *Summary) WriteText(w io.Writer) error {
 		b.WriteString("\nNOT REPAIRED\n")
 		for i := range min(len(s.Unrepaired), maxShown) {
 			p := &s.Unrepaired[i]
-			fmt.Fprintf(&b, "%s\n", terminal.Printable(strings.Join(strings.Fields(p.StorePath+p.Path+" "+p.Arch+" "+p.Status+": "+p.Reason), " ")))
+			fmt.Fprintf(&b, "%s\n", terminal.Printable(strings.Join(strings.Fields(p.StorePath+end(p.Path)+" "+p.Arch+" "+p.Status+": "+p.Reason), " ")))
 		}
 	}
 	if c := s.Changes; c != nil {
@@ -83,6 +94,9 @@ func (s *Summary) WriteText(w io.Writer) error {
 	}
 	if s.Omitted > 0 {
 		fmt.Fprintf(&b, "\n%s not counted by package and cause\n", report.Plural(s.Omitted, "slice is", "slices are"))
+	}
+	if s.Unlisted > 0 {
+		fmt.Fprintf(&b, "\n%s not listed\n", report.Plural(s.Unlisted, "failed path is", "failed paths are"))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -108,6 +122,9 @@ func (s *Summary) WriteJSON(w io.Writer) error {
 		o.Field("slices", map[string]int64{"repaired": s.Repaired, "invalid": s.Invalid})
 		if s.Omitted > 0 {
 			o.Field("omitted", s.Omitted)
+		}
+		if s.Unlisted > 0 {
+			o.Field("unlisted", s.Unlisted)
 		}
 		report.Values(o, "packages", s.Packages, func(p *Package) any { return p })
 		report.Values(o, "causes", s.Causes, func(c *Cause) any { return c })

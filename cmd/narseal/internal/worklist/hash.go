@@ -6,6 +6,7 @@ package worklist
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/bits"
 
 	"narseal/nar/storepath"
@@ -60,6 +61,14 @@ func (h Hash) String() string {
 // A Shard is one of Count equal parts of the range of hash parts, ordered as text. The shard of a path depends only on
 // its hash part. The zero Shard is the whole range.
 type Shard struct{ Index, Count int }
+
+// String returns I/N, or "" for the whole range.
+func (s Shard) String() string {
+	if s.Count <= 1 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", s.Index, s.Count)
+}
 
 // Has reports whether a hash part is in the shard.
 func (s Shard) Has(h Hash) bool {

@@ -158,7 +158,17 @@ func (m *Members) Digest() (n int, sum [sha256.Size]byte) {
 	return len(found), [sha256.Size]byte(h.Sum(nil))
 }
 
-// Err returns an error if a path that is required was not found.
+// An UnfoundError is the error if paths that are required were not found.
+type UnfoundError struct {
+	First Hash // one of them
+	Count int
+}
+
+func (e *UnfoundError) Error() string {
+	return fmt.Sprintf("closure: %d paths, such as %v, were not checked: when the closure was searched, the cache did not say that it refers to them", e.Count, e.First)
+}
+
+// Err returns an [UnfoundError] if a path that is required was not found.
 func (m *Members) Err() error {
 	if m == nil {
 		return nil
@@ -173,5 +183,5 @@ func (m *Members) Err() error {
 	for m.isFound.has(one) {
 		one++
 	}
-	return fmt.Errorf("closure: %d paths, such as %v, were not checked: when the closure was searched, the cache did not say that it refers to them", n, m.paths.at(one))
+	return &UnfoundError{m.paths.at(one), n}
 }
