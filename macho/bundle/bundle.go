@@ -111,10 +111,10 @@ type openBundle struct {
 	sealed        sealed
 	found         map[string]*resources.File // by path; nil: there is no file
 	places        layout
-	mains         mains  // in files
-	inner         string // the Contents or version that was compared, a relative path
-	isVersion     bool   // inner is a version
-	mainInMacOS   bool   // the main executable, a script, is in MacOS of the root
+	mains         mains             // in files
+	inner         string            // the Contents or version that was compared, a relative path
+	versions      map[string]string // the versions that were compared, with their main executables, if known
+	mainInMacOS   bool              // the main executable, a script, is in MacOS of the root
 }
 
 type waitingSlice struct {

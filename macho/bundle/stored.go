@@ -162,23 +162,26 @@ func (b *openBundle) executableName(c *Checker) (name string, named bool, why st
 			return name, true, ""
 		}
 	}
-	name = b.directoryName()
-	if name == "" {
-		name = c.RootName
-	}
-	name, _, _ = cutLast(name, ".")
+	name, _, _ = cutLast(b.directoryName(c), ".")
 	return name, false, ""
 }
 
-// directoryName returns the name of the bundle's directory, if that is in the tree.
-func (b *openBundle) directoryName() string {
-	dir, name := splitPath(b.root)
+// directoryName returns the name of the bundle's directory, or "" if that is unknown.
+func (b *openBundle) directoryName(c *Checker) string {
+	root := b.root
+	dir, name := splitPath(root)
 	switch {
+	case root == "" && c.RootName == contentsName:
+		return "" // it is around the tree
 	case name == contentsName:
-		_, name = splitPath(dir)
+		root = dir
 	case strings.HasSuffix(dir, "/Versions"):
-		_, name = splitPath(strings.TrimSuffix(dir, "/Versions"))
+		root = strings.TrimSuffix(dir, "/Versions")
 	}
+	if root == "" {
+		return c.RootName
+	}
+	_, name = splitPath(root)
 	return name
 }
 
@@ -229,7 +232,7 @@ func (b *openBundle) elsewhere(c *Checker) string {
 	}
 	file := b.file(c, path)
 	switch {
-	case others && (named || isBundleName([]byte(b.directoryName()))):
+	case others && (named || isBundleName([]byte(b.directoryName(c)))):
 		return "the executable that seals it is not the main one"
 	case file != nil && file.Kind == resources.Symlink:
 		return "the main executable is a symlink"
