@@ -234,6 +234,8 @@ func (b *openBundle) elsewhere(c *Checker) string {
 	switch {
 	case others && (named || isBundleName([]byte(b.directoryName(c)))):
 		return "the executable that seals it is not the main one"
+	case others && b.hasOther(c):
+		return "no Info.plist names the main executable, and there are several files"
 	case file != nil && file.Kind == resources.Symlink:
 		return "the main executable is a symlink"
 	case c.tree.stray && file == nil:
@@ -242,4 +244,21 @@ func (b *openBundle) elsewhere(c *Checker) string {
 		return severalExecutables
 	}
 	return ""
+}
+
+// hasOther reports whether a file other than the executables that seal the list may be the main executable: CFBundle looks
+// for the name of the bundle's directory.
+func (b *openBundle) hasOther(c *Checker) bool {
+	from, cut := c.tree.from(b.depth)
+	for i := from; i < len(c.tree.files); i++ {
+		f := &c.tree.files[i]
+		dir, name := splitPath(f.Path[cut:])
+		if f.Kind == resources.Directory || dir != executablesIn && (dir != "" || b.isBase(c) || name == infoPlistName) {
+			continue
+		}
+		if !slices.ContainsFunc(b.slices, func(w waitingSlice) bool { return w.file == i && sealsResources(&w.slice) }) {
+			return true
+		}
+	}
+	return false
 }
