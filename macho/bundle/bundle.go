@@ -174,8 +174,14 @@ func NewItemDigest[T string | []byte](name T) *FileDigest {
 	return d
 }
 
-// Memory returns the memory for the contents that the digest keeps, in bytes.
-func (d *FileDigest) Memory() int { return cap(d.kept) }
+// Memory returns the memory for what the digest keeps of the contents, in bytes.
+func (d *FileDigest) Memory() int {
+	n := cap(d.kept)
+	if d.pages != nil {
+		n += cap(d.pages.sums)
+	}
+	return n
+}
 
 // NewFileDigest returns the digest of an empty file.
 func NewFileDigest() *FileDigest {

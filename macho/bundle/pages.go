@@ -95,25 +95,24 @@ func (p *pages) stale(d *detached, whole *FileDigest) []int {
 	return list
 }
 
-// addScript keeps the digests of a file that may be the main executable of a bundle.
+// addScript keeps the digest of a file that may be the main executable of a bundle. Other names of the file may have the same
+// digest, which therefore keeps its pages.
 func (c *Checker) addScript(it *Item, path string) {
 	t := &c.tree
 	d := it.Digest
 	if d == nil || it.Kind != resources.Regular || IsSealedFile(it.Name) {
 		return
 	}
-	if d.pages == nil && d.size == 0 {
-		d.pages = &pages{}
-	}
 	dir, _ := splitPath("/" + path)
 	outer, name := splitPath(dir)
 	main := dir == "" || name == executablesDir[1:] || isBundleName([]byte(name)) || strings.HasSuffix(outer, "/Versions")
-	if d.pages == nil || !main {
-		d.pages = nil
+	if d.pages == nil && d.size > 0 || !main {
 		return
 	}
-	d.pages.end()
-	if d.pages.full || !c.take(scriptMemory+cap(d.pages.sums)) {
+	if d.pages != nil {
+		d.pages.end()
+	}
+	if d.pages != nil && d.pages.full || !c.take(scriptMemory+d.Memory()) {
 		return
 	}
 	if t.scripts == nil {
