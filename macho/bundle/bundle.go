@@ -204,9 +204,9 @@ func (d *FileDigest) Write(p []byte) (int, error) {
 	d.size += int64(len(p))
 	if room := d.keep - len(d.kept); room > 0 {
 		if need := len(d.kept) + min(room, len(p)); need > cap(d.kept) {
-			// Double the capacity: append grows in smaller steps and leaves more garbage.
+			// Double the capacity: append grows in smaller steps, leaves more garbage, and exceeds keep.
 			before := cap(d.kept)
-			d.kept = slices.Grow(d.kept, min(max(need, 2*cap(d.kept)), d.keep)-len(d.kept))
+			d.kept = append(make([]byte, 0, min(max(need, 2*before), d.keep)), d.kept...)
 			if d.memory != nil {
 				d.memory.grow(cap(d.kept) - before)
 			}
