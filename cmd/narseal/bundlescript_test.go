@@ -93,6 +93,21 @@ func TestLargeScript(t *testing.T) {
 	}
 }
 
+// Security.framework does not take parts of a signature from both an image and files.
+func TestFilesBesideSignature(t *testing.T) {
+	for _, name := range []string{"CodeDirectory", "CodeRequirements", "CodeRequirements-1", "CodeRequirements-5", "codesignature", "CodeTopDirectory", "CodeEntitlements", "CodeRepSpecific", "CodeEntitlementDER", "Other", "CodeRequirements-x"} {
+		for _, form := range []string{"App.app", "flat", "framework"} {
+			f := formNamed(t, form)
+			f.put("_CodeSignature/"+name, nartest.File("x"))
+			problem := "_CodeSignature/CodeResources: not checked: the main executable has a signature of its own, and _CodeSignature/" + name + " may be part of another"
+			if name == "Other" || name == "CodeRequirements-x" {
+				problem = ""
+			}
+			testBundle(t, nartest.Dir{"x": f.tree}, problem)
+		}
+	}
+}
+
 // The main executable may have other names, also where no main executables are, before it and after it.
 func TestLinkedScript(t *testing.T) {
 	for _, f := range bundleForms() {

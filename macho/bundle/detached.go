@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"narseal/macho"
+	"narseal/macho/internal/spelling"
 )
 
 // A main executable that is not a Mach-O image, such as a script, has no room for a signature. The signature is then in
@@ -31,6 +32,24 @@ const (
 // slotFiles has the names of the files that special slots hash, besides Info.plist and the list.
 var slotFiles = map[int]string{
 	2: requirementsName, 4: "CodeTopDirectory", 5: "CodeEntitlements", 6: "CodeRepSpecific", 7: "CodeEntitlementDER",
+}
+
+// components holds the names of all files in which Security.framework looks for parts of a signature, besides the list.
+var components = spelling.NewTable(directoryName, signatureFile, requirementsName, alternatePrefix+"1", alternatePrefix+"2", alternatePrefix+"3",
+	alternatePrefix+"4", alternatePrefix+"5", slotFiles[4], slotFiles[5], slotFiles[6], slotFiles[7])
+
+// components returns the reason why a bundle whose main executable is an image is not checked, or "". Security.framework
+// looks for what its signature lacks in files, and refuses a signature of both (BundleDiskRep::component in its
+// bundlediskrep.cpp). Nothing seals these files.
+func (b *openBundle) components(c *Checker) string {
+	from, cut := c.tree.from(b.depth)
+	for i := from; i < len(c.tree.files); i++ {
+		path := c.tree.files[i].Path[cut:]
+		if dir, name := splitPath(path); dir == codeResourcesDir[1:] && components.Name(name) != "" {
+			return "the main executable has a signature of its own, and " + path + " may be part of another"
+		}
+	}
+	return ""
 }
 
 // isDirectoryFile reports whether a file of this name may be a CodeDirectory.

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -226,7 +227,7 @@ func (b *openBundle) elsewhere(c *Checker) string {
 			continue
 		}
 		if b.executable(w) == path {
-			return b.executables(c, path, name)
+			return cmp.Or(b.executables(c, path, name), b.components(c))
 		}
 		others = others || info != nil || !sealsInfoPlist(&w.slice) // a missing Info.plist is reported elsewhere
 	}
