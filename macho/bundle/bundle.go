@@ -150,9 +150,6 @@ type FileDigest struct {
 	script bool   // it may be a script
 }
 
-// maxInfoPlist is the maximum size of an Info.plist that is read for the name of an executable, in bytes.
-const maxInfoPlist = 1 << 20
-
 // NewItemDigest returns the digest of an empty file, for a file with this base name that a Scope found.
 func NewItemDigest[T string | []byte](name T) *FileDigest {
 	if !IsSealedFile(name) {

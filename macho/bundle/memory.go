@@ -15,6 +15,9 @@ const (
 	externalMemory     = 80
 )
 
+// maxInfoPlist is the maximum size of an Info.plist that is read for the name of an executable, in bytes.
+const maxInfoPlist = 1 << 20
+
 // memory counts the bytes that a Checker keeps for files. Each charge is returned once: a tree returns the charges of
 // its files, and a FileDigest those of its contents.
 type memory struct {
