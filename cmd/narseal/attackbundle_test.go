@@ -33,7 +33,7 @@ func fullBundleOf(files int) []byte {
 		return list.String()
 	}
 	build := func(list string) string {
-		data, l := machotest.Image{CodeSize: 8192, Directories: []machotest.Directory{{PageShift: 5}},
+		data, l := machotest.Image{CodeSize: 4096, Directories: []machotest.Directory{{PageShift: 5}},
 			External: map[int][]byte{1: []byte("other"), 3: []byte(list)}}.Build()
 		for at := l.CommandsEnd; at < l.Signature; at += 32 {
 			data[at] ^= 1

@@ -53,7 +53,7 @@ const (
 	// maxWaiting is the maximum number of slices that wait for the end of their bundle, and maxStale that of the stale
 	// slots in their reports.
 	maxWaiting = 4096
-	maxStale   = 1 << 20
+	maxStale   = 1 << 19
 )
 
 // A Checker compares main executables with the files of their bundle. The caller adds the files of a tree in
