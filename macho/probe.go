@@ -14,7 +14,7 @@ const (
 	// Unsigned: the file is not a Mach-O image, or none of its slices has a code signature. There is nothing to verify or
 	// repair.
 	Unsigned
-	// Signed: a slice has a code signature, well-formed or not.
+	// Signed: a slice has a code signature, well-formed or not, or Verify calls it malformed.
 	Signed
 )
 
@@ -22,8 +22,9 @@ const (
 // NeedMore, call Probe again with a prefix of need bytes: more than len(prefix), at most size, and never past the load
 // commands of the last slice. Otherwise need is 0. All calls together parse a few times the bytes of the last prefix.
 //
-// An image is Signed if a slice has an LC_CODE_SIGNATURE among those load commands that can be read. Slices that are
-// not Mach-O images, as in a fat static library, are unsigned.
+// An image is Signed if a slice has an LC_CODE_SIGNATURE among those load commands that can be read, or if the table of a
+// fat image describes its slices wrongly, as after a cut. Slices that are not Mach-O images, as in a fat static library,
+// are unsigned.
 func Probe(prefix []byte, size int64) (v Verdict, need int64) {
 	if int64(len(prefix)) > size {
 		prefix = prefix[:size]
@@ -50,6 +51,9 @@ func Probe(prefix []byte, size int64) (v Verdict, need int64) {
 			more = min(more, max(s.off+min(s.commands.end, s.size), order[len(order)-1].off))
 		}
 		return NeedMore, max(src.need, more)
+	}
+	if len(all) > 0 && all[0].inTable && slices.ContainsFunc(newReport(all).Slices, func(s Slice) bool { return !s.Status.OK() }) {
+		return Signed, 0
 	}
 	return Unsigned, 0
 }

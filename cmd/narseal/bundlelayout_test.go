@@ -108,9 +108,12 @@ func TestLayouts(t *testing.T) {
 		top := t.TempDir()
 		restoreTree(t, top, f.tree)
 		check("directory", invoke(nil, "verify", "--format", "json", top))
-		if test.problem == besideIt {
+		if strings.Contains(test.problem, "beside it") {
 			root := dirAt(f.tree, strings.SplitN(f.base, "/", 2)[0])
 			check("archive of the bundle", invoke(strings.NewReader(string(nartest.Tree(root))), "verify", "--format", "json"))
+			unnamed := t.TempDir()
+			restoreTree(t, unnamed, root)
+			check("directory of another name", invoke(nil, "verify", "--format", "json", unnamed))
 		}
 		check("bundle", invoke(nil, "verify", "--format", "json", filepath.Join(top, strings.SplitN(f.base, "/", 2)[0])))
 		o := invoke(strings.NewReader(archive), "repair")

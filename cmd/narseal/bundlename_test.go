@@ -121,7 +121,7 @@ func TestExecutableSpelled(t *testing.T) {
 		} {
 			f := formNamed(t, form)
 			in := filepath.Dir(f.main)
-			rule := `<key>^(MacOS/)?[Mm][Aa]</key><dict><key>omit</key><true/><key>weight</key><real>20</real></dict></dict></dict></plist>`
+			rule := `<key>^(MacOS/)?([Mm][Aa]|G)</key><dict><key>omit</key><true/><key>weight</key><real>20</real></dict></dict></dict></plist>`
 			dir, file := f.inBase("_CodeSignature/CodeResources")
 			f.put("_CodeSignature/CodeResources", nartest.File(strings.TrimSuffix(string(dir[file].(nartest.File)), "</dict></dict></plist>")+rule))
 			f.remove(f.main)
@@ -132,6 +132,19 @@ func TestExecutableSpelled(t *testing.T) {
 			f.put(f.info, infoFor(test.named))
 			f.sign()
 			t.Run(form+", "+test.named+", "+test.file+test.other, func(t *testing.T) { testBundle(t, f.tree, test.problem) })
+		}
+		// Without a rule for it, Security.framework misses the file in the list: it leaves out only the name in other letters.
+		for named, problem := range map[string]string{"GR\u00d6\u00dfE": decomposed + ": added", composed: "", decomposed: ""} {
+			f := formNamed(t, form)
+			in := filepath.Dir(f.main)
+			f.remove(f.main)
+			f.main = filepath.Join(in, decomposed)
+			f.put(f.info, infoFor(named))
+			f.sign()
+			if problem != "" {
+				problem = filepath.Join(in, problem)
+			}
+			testBundle(t, f.tree, problem)
 		}
 	}
 }

@@ -151,6 +151,71 @@ func TestAnotherExecutable(t *testing.T) {
 	}
 }
 
+// Without a name in an Info.plist, CFBundle runs the file that has the name of the bundle's directory, which is known if the
+// directory is the input itself. The name of another root says nothing.
+func TestUnnamedExecutable(t *testing.T) {
+	const (
+		path    = "_CodeSignature/CodeResources: not checked: "
+		other   = path + "the executable that seals it is not the main one"
+		unknown = path + "no Info.plist names the main executable, and there are several files"
+	)
+	list := strings.TrimSuffix(sealList(map[string]string{"Files/a": "resource a", "Files/b": "resource b"}, map[string]string{"Files/link": "a"}), "</dict></dict></plist>") +
+		`<key>^(MacOS/)?(App|Flat|Lib)$</key><dict><key>omit</key><true/><key>weight</key><real>20</real></dict></dict></dict></plist>`
+	for form, name := range map[string]string{"App.app": "App", "flat": "Flat", "framework": "Lib"} {
+		for _, info := range []bool{true, false} {
+			for _, alone := range []bool{true, false} {
+				f := formNamed(t, form)
+				f.remove("z")
+				f.remove(f.main)
+				dir := filepath.Dir(f.main)
+				f.main = filepath.Join(dir, "Other")
+				f.put("_CodeSignature/CodeResources", nartest.File(list))
+				f.put(f.info, nartest.File("<plist><dict/></plist>"))
+				f.sign()
+				if !info {
+					f.remove(f.info)
+					data, _ := machotest.Image{Directories: []machotest.Directory{{HashType: 1, PageShift: 12}, {Slot: 0x1000, PageShift: 12}}, External: map[int][]byte{3: []byte(list)}}.Build()
+					f.put(f.main, nartest.Exec(data))
+				}
+				elsewhere := ""
+				if !alone {
+					f.put(filepath.Join(dir, name), nartest.Exec("#!/bin/sh\n"))
+					elsewhere = unknown
+				}
+				top := t.TempDir()
+				restoreTree(t, top, f.tree)
+				root := strings.SplitN(f.base, "/", 2)[0]
+				check := func(in string, o outcome, want string) {
+					status := statusDone
+					if want != "" {
+						status = statusInvalid
+					}
+					if got := bundleProblems(t, o.stdout); o.status != status || got != want {
+						t.Errorf("%s, Info.plist %v, alone %v, %s: status %d, %q; want %q", form, info, alone, in, o.status, got, want)
+					}
+				}
+				verify := func(dir string) outcome { return invoke(nil, "verify", "--format", "json", dir) }
+				check("directory around it", verify(top), other)
+				check("directory", verify(filepath.Join(top, root)), other)
+				if form != "flat" {
+					check("base", verify(filepath.Join(top, f.base)), elsewhere)
+				}
+				archive := func(tree nartest.Node) outcome {
+					return invoke(strings.NewReader(string(nartest.Tree(tree))), "verify", "--format", "json")
+				}
+				check("archive around it", archive(nartest.Dir{"x": f.tree}), other)
+				if !info { // by which the root of an archive would be known as a bundle
+					elsewhere = path + "no directory around it has the name of a bundle"
+				}
+				check("archive of the base", archive(dirAt(f.tree, f.base)), elsewhere)
+				if info {
+					check("archive", archive(dirAt(f.tree, root)), elsewhere)
+				}
+			}
+		}
+	}
+}
+
 // The executable of a nested bundle is the one that CFBundle finds. If that is not clear, the bundle is not checked.
 func TestNestedExecutable(t *testing.T) {
 	const (
@@ -195,7 +260,7 @@ func TestNestedExecutable(t *testing.T) {
 		}},
 		{name: "Current elsewhere", tree: build(named("Good"), ""), change: func(f nartest.Dir) {
 			f["Versions"].(nartest.Dir)["Current"] = nartest.Symlink("../Versions/A")
-		}, problem: other + "its Versions/Current is not the name of a version"},
+		}, problem: "Versions/A/_CodeSignature/CodeResources: not checked: Versions/Current is no symlink to a version that was compared; " + other + "its Versions/Current is not the name of a version"},
 		{name: "Contents, too", tree: build(named("Good"), ""), change: func(f nartest.Dir) { f["Contents"] = nartest.Symlink("Versions/A") },
 			problem: beside + other + "it has a form that is not known"},
 		{name: "Support Files", tree: build(named("Good"), ""), change: func(f nartest.Dir) { f["Support Files"] = nartest.Dir{} },

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -88,6 +90,63 @@ func TestLargeScript(t *testing.T) {
 		}
 		dir[name] = nartest.File(detachedDirectory(2, text, special))
 		testBundle(t, f.tree, f.main+": not checked: it is no script, or too large")
+	}
+}
+
+// Security.framework does not take parts of a signature from both an image and files.
+func TestFilesBesideSignature(t *testing.T) {
+	for _, name := range []string{"CodeDirectory", "CodeRequirements", "CodeRequirements-1", "CodeRequirements-5", "codesignature", "CodeTopDirectory", "CodeEntitlements", "CodeRepSpecific", "CodeEntitlementDER", "Other", "CodeRequirements-x"} {
+		for _, form := range []string{"App.app", "flat", "framework"} {
+			f := formNamed(t, form)
+			f.put("_CodeSignature/"+name, nartest.File("x"))
+			problem := "_CodeSignature/CodeResources: not checked: the main executable has a signature of its own, and _CodeSignature/" + name + " may be part of another"
+			if name == "Other" || name == "CodeRequirements-x" {
+				problem = ""
+			}
+			testBundle(t, nartest.Dir{"x": f.tree}, problem)
+		}
+	}
+}
+
+// The main executable may have other names, also where no main executables are, before it and after it.
+func TestLinkedScript(t *testing.T) {
+	for _, f := range bundleForms() {
+		if !f.script {
+			continue
+		}
+		f.edit(f.main, func(s string) string { return s + strings.Repeat("echo more\n", 5000) })
+		dir, name := f.inBase(f.main)
+		text := string(dir[name].(nartest.Exec))
+		files := map[string]string{"Files/a": "resource a", "Files/b": "resource b", "z": "behind the list", "Files/copy": text, "zcopy": text}
+		f.put("Files/copy", nartest.Exec(text))
+		f.put("zcopy", nartest.Exec(text))
+		f.put("_CodeSignature/CodeResources", nartest.File(sealList(files, map[string]string{"Files/link": "a"})))
+		f.sign()
+		top := t.TempDir()
+		restoreTree(t, top, f.tree)
+		first := filepath.Join(top, f.base, f.main)
+		others := []string{filepath.Join(top, f.base, "Files/copy"), filepath.Join(top, f.base, "zcopy"),
+			filepath.Join(top, "A.app/Contents/Resources/copy"), filepath.Join(top, "Z.app/Contents/MacOS/Z"), filepath.Join(top, "0")}
+		for _, other := range others {
+			if err := os.MkdirAll(filepath.Dir(other), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(other); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Link(first, other); err != nil {
+				t.Fatal(err)
+			}
+			for _, jobs := range []string{"1", "1", "8"} {
+				if o := invoke(nil, "verify", "-j", jobs, top); o.status != statusDone {
+					t.Errorf("%s, link %s, %s jobs: status %d: %s%s", f.name, other, jobs, o.status, o.stdout, o.stderr)
+				}
+			}
+		}
+		writeFile(t, first, []byte(strings.ToUpper(text))) // in all names
+		if o := invoke(nil, "verify", "--format", "json", top); o.status != statusInvalid || !strings.Contains(bundleProblems(t, o.stdout), f.main+": changed") {
+			t.Errorf("%s: status %d: %s", f.name, o.status, o.stdout)
+		}
 	}
 }
 

@@ -252,3 +252,71 @@ func TestUnsignedRepair(t *testing.T) {
 		}
 	}
 }
+
+// A universal file that was cut or damaged has the same status in every form of input, and no run that repairs it ends well,
+// also if none of its slices has a signature.
+func TestBrokenUniversalFile(t *testing.T) {
+	build := func(cpu uint32) []byte {
+		data, _ := machotest.Image{CPU: cpu, Text: []byte(hashA), Directories: []machotest.Directory{{PageShift: 12}}}.Build()
+		return data
+	}
+	fat := func(intel, arm []byte) []byte {
+		return machotest.Fat(false, false, machotest.Slice{CPU: cpuX8664, Sub: 3, Data: intel}, machotest.Slice{CPU: cpuARM64, Data: arm})
+	}
+	whole := fat(build(cpuX8664), build(cpuARM64))
+	bare := machotest.Unsigned(build(cpuX8664))
+	for name, c := range map[string]struct {
+		data   []byte
+		broken int
+	}{
+		"cut before its slices":     {whole[:10_000], 2},
+		"cut behind its table":      {whole[:48], 2},
+		"cut in its table":          {whole[:30], 1},
+		"arm64 has other bytes":     {fat(bare, bytes.Repeat([]byte("x"), 20_000)), 1},
+		"arm64 has no bytes":        {fat(bare, nil), 1},
+		"arm64 is cut, none signed": {fat(bare, machotest.Unsigned(build(cpuARM64))[:20]), 1},
+	} {
+		tree := nartest.Dir{"bin": nartest.Dir{"program": nartest.Exec(c.data)}}
+		archive := nartest.Tree(tree)
+		malformed := func(o outcome, what string) {
+			t.Helper()
+			if n := strings.Count(o.stdout, `"status":"malformed"`); o.status != statusInvalid || n != c.broken {
+				t.Errorf("%s, %s: status %d, %d malformed slices, want %d: %s%s", name, what, o.status, n, c.broken, o.stdout, o.stderr)
+			}
+		}
+		for form, in := range unsignedInputs(t, tree) {
+			malformed(invoke(bytes.NewReader(in.stdin), append(in.args, "--format", "json")...), form)
+			malformed(invoke(bytes.NewReader(in.stdin), append(in.args, "--format", "json", "--unsigned", "ignore")...), form)
+		}
+		export := exported("/nix/store/"+strings.Repeat("1", 32)+"-x", nil, archive)
+		rule := hashA + "=" + hashB
+		named := func(what string, o outcome) {
+			t.Helper()
+			if o.status != statusInvalid || strings.Count(o.stderr, "program") != c.broken {
+				t.Errorf("%s, %s: status %d: %s", name, what, o.status, o.stderr)
+			}
+		}
+		for _, args := range [][]string{{"repair"}, {"rewrite", "-m", hashB + "=" + hashA, "--repair", "all"}} {
+			for _, input := range [][]byte{archive, export} {
+				o := invoke(bytes.NewReader(input), args...)
+				named(strings.Join(args, " "), o)
+				if o.stdout != string(input) {
+					t.Errorf("%s, %q: the output is another", name, args)
+				}
+			}
+		}
+		if bytes.Contains(c.data, []byte(hashA)) {
+			if o := invoke(bytes.NewReader(archive), "rewrite", "-m", rule); o.status != statusInvalid || !strings.Contains(o.stderr, "error: repair \"/bin/program\"") {
+				t.Errorf("%s, rewrite: status %d: %s", name, o.status, o.stderr)
+			}
+		}
+		dir := nartest.Restore(t, archive)
+		named("repair --in-place", invoke(nil, "repair", "--in-place", dir))
+		if !bytes.Equal(nartest.Dump(t, dir), archive) {
+			t.Errorf("%s: repair --in-place changed the file", name)
+		}
+		cache := t.TempDir()
+		writeMember(t, cache, strings.Repeat("1", 32)+"-x", archive, compression.None, nil)
+		named("cache repair", invoke(nil, "cache", "repair", cache))
+	}
+}

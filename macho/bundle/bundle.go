@@ -53,7 +53,7 @@ const (
 	// maxWaiting is the maximum number of slices that wait for the end of their bundle, and maxStale that of the stale
 	// slots in their reports.
 	maxWaiting = 4096
-	maxStale   = 1 << 20
+	maxStale   = 1 << 19
 )
 
 // A Checker compares main executables with the files of their bundle. The caller adds the files of a tree in
@@ -111,10 +111,10 @@ type openBundle struct {
 	sealed        sealed
 	found         map[string]*resources.File // by path; nil: there is no file
 	places        layout
-	mains         mains  // in files
-	inner         string // the Contents or version that was compared, a relative path
-	isVersion     bool   // inner is a version
-	mainInMacOS   bool   // the main executable, a script, is in MacOS of the root
+	mains         mains             // in files
+	inner         string            // the Contents or version that was compared, a relative path
+	versions      map[string]string // the versions that were compared, with their main executables, if known
+	mainInMacOS   bool              // the main executable, a script, is in MacOS of the root
 }
 
 type waitingSlice struct {
@@ -150,9 +150,6 @@ type FileDigest struct {
 	script bool   // it may be a script
 }
 
-// maxInfoPlist is the maximum size of an Info.plist that is read for the name of an executable, in bytes.
-const maxInfoPlist = 1 << 20
-
 // NewItemDigest returns the digest of an empty file, for a file with this base name that a Scope found.
 func NewItemDigest[T string | []byte](name T) *FileDigest {
 	if !IsSealedFile(name) {
@@ -174,8 +171,14 @@ func NewItemDigest[T string | []byte](name T) *FileDigest {
 	return d
 }
 
-// Memory returns the memory for the contents that the digest keeps, in bytes.
-func (d *FileDigest) Memory() int { return cap(d.kept) }
+// Memory returns the memory for what the digest keeps of the contents, in bytes.
+func (d *FileDigest) Memory() int {
+	n := cap(d.kept)
+	if d.pages != nil {
+		n += cap(d.pages.sums)
+	}
+	return n
+}
 
 // NewFileDigest returns the digest of an empty file.
 func NewFileDigest() *FileDigest {
@@ -198,9 +201,9 @@ func (d *FileDigest) Write(p []byte) (int, error) {
 	d.size += int64(len(p))
 	if room := d.keep - len(d.kept); room > 0 {
 		if need := len(d.kept) + min(room, len(p)); need > cap(d.kept) {
-			// Double the capacity: append grows in smaller steps and leaves more garbage.
+			// Double the capacity: append grows in smaller steps, leaves more garbage, and exceeds keep.
 			before := cap(d.kept)
-			d.kept = slices.Grow(d.kept, min(max(need, 2*cap(d.kept)), d.keep)-len(d.kept))
+			d.kept = append(make([]byte, 0, min(max(need, 2*before), d.keep)), d.kept...)
 			if d.memory != nil {
 				d.memory.grow(cap(d.kept) - before)
 			}

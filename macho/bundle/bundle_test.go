@@ -147,13 +147,13 @@ func TestBounds(t *testing.T) {
 
 	// A report with many stale slots takes the place of many reports.
 	large := s
-	large.CodeDirectories = []macho.CodeDirectory{{Stale: make([]int, 600_000)}}
+	large.CodeDirectories = []macho.CodeDirectory{{Stale: make([]int, 300_000)}}
 	returned = 0
 	for range 3 {
 		c.AddSlice(depth("/A.app/A"), text("/A.app/A"), large, func(macho.Slice) { returned++ })
 	}
 	if returned != 2 {
-		t.Errorf("%d of 3 slices with 600,000 stale slots wait, want 1", 3-returned)
+		t.Errorf("%d of 3 slices with 300,000 stale slots wait, want 1", 3-returned)
 	}
 	c.Reach(0)
 

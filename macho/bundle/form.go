@@ -55,7 +55,9 @@ func (c *Checker) enclose(b *openBundle) {
 	}
 	if o := c.at(outer); o != nil {
 		o.inner = b.root[len(outer)+1:]
-		o.isVersion = name != contentsName
+		if name != contentsName {
+			o.addVersion(c, b, name)
+		}
 	}
 }
 
@@ -66,12 +68,16 @@ func (b *openBundle) compareBeside(c *Checker) {
 	}
 	why := c.tree.full
 	if why == "" {
-		_, name := splitPath(b.root)
-		f, _ := b.layout(c).form(strings.HasSuffix(name, frameworkSuffix) || b.root == "" && (c.RootName == "" || strings.HasSuffix(c.RootName, frameworkSuffix)))
-		if f == contentsForm && !b.isVersion || b.isVersion && (f == versionsForm || f == flatForm || f == resourcesForm) {
+		name := b.directoryName(c)
+		switch f, _ := b.layout(c).form(strings.HasSuffix(name, frameworkSuffix) || name == ""); {
+		case (f == contentsForm) != (b.versions == nil), f == otherForm:
+			why = "entries beside it may give the bundle another form"
+		case b.versions != nil:
+			why = b.besideVersions(c)
+		}
+		if why == "" {
 			return
 		}
-		why = "entries beside it may give the bundle another form"
 	}
 	path := b.inner + "/" + codeResourcesPath
 	s := macho.Slice{Arch: archNone, Status: macho.StatusValid, Signature: "none"}

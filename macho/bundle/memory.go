@@ -15,6 +15,9 @@ const (
 	externalMemory     = 80
 )
 
+// maxInfoPlist is the maximum size of an Info.plist that is read for the name of an executable, in bytes.
+const maxInfoPlist = 1 << 20
+
 // memory counts the bytes that a Checker keeps for files. Each charge is returned once: a tree returns the charges of
 // its files, and a FileDigest those of its contents.
 type memory struct {
@@ -52,9 +55,9 @@ func (m *memory) grow(n int) {
 // decoding, and the problems that a comparison finds.
 func listMemory(n int) int { return 2*n + min(8<<20, 8*n) }
 
-// infoMemory estimates the memory that reading an Info.plist of n bytes takes, beside its text: its text in UTF-8, or the
+// infoMemory estimates the memory that reading an Info.plist of n bytes takes, beside its text: its text in UTF-8, and the
 // longest of its keys.
-func infoMemory(n int) int { return 2 * n }
+func infoMemory(n int) int { return 3 * n }
 
 // working charges the memory for work on the list while the bundle is compared.
 func (m *memory) working(n int) {

@@ -93,3 +93,16 @@ func TestWaitingMemory(t *testing.T) {
 		}
 	}
 }
+
+// What is kept of a list never takes more memory than the largest list, in whatever pieces it arrives.
+func TestKeptMemory(t *testing.T) {
+	for _, piece := range []int{1 << 10, 32 << 10, 1<<20 + 7, 7 << 20, 7<<20 + 512<<10, 8 << 20, 9 << 20} {
+		d := NewItemDigest("CodeResources")
+		for range 1 + 9<<20/piece {
+			d.Write(make([]byte, piece))
+		}
+		if n := d.Memory(); n != resources.MaxSize {
+			t.Errorf("in pieces of %d bytes: %d, want %d", piece, n, resources.MaxSize)
+		}
+	}
+}

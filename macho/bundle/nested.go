@@ -126,9 +126,8 @@ func locate(files []resources.File, root string) (n *nested, f form, why string)
 	case contentsForm:
 		n.base += contentsDir
 	case versionsForm:
-		current := l[currentVersion][0].file
-		version := strings.TrimPrefix(strings.TrimSuffix(current.Link, "/"), "./")
-		if !l.only(currentVersion, resources.Symlink) || !isFileName(version) {
+		version := l.current()
+		if version == "" {
 			return nil, f, "its Versions/Current is not the name of a version"
 		}
 		n.base += "/Versions/" + version

@@ -10,6 +10,7 @@ import (
 
 	"narseal/macho"
 	"narseal/macho/bundle/resources"
+	"narseal/macho/internal/codedir"
 )
 
 // maxPages is the maximum number of pages of a script, for 2.5 MiB of text. The digests of several scripts may be kept
@@ -35,12 +36,12 @@ func (p *pages) Write(b []byte) {
 		p.hashes = [3]hash.Hash{sha1.New(), sha256.New(), sha512.New384()}
 	}
 	for len(b) > 0 && !p.full {
-		n := min(pageSize-p.filled, len(b))
+		n := min(codedir.PageSize-p.filled, len(b))
 		for _, h := range p.hashes {
 			h.Write(b[:n])
 		}
 		b = b[n:]
-		if p.filled += n; p.filled == pageSize {
+		if p.filled += n; p.filled == codedir.PageSize {
 			p.finish()
 		}
 	}
@@ -77,9 +78,9 @@ func pagesOf(data []byte) *pages {
 }
 
 // stale returns the pages whose slots in the CodeDirectory do not match. whole has the digests of the whole file.
-func (p *pages) stale(d *detached, whole *FileDigest) []int {
+func (p *pages) stale(d *codedir.Directory, whole *FileDigest) []int {
 	if d.PageSize == 0 {
-		if d.limit > 0 && !whole.equals(macho.SpecialSlot{HashType: d.HashType, Digest: d.slots}) {
+		if d.Limit > 0 && !whole.equals(macho.SpecialSlot{HashType: d.HashType, Digest: d.Digests}) {
 			return []int{0}
 		}
 		return nil
@@ -87,33 +88,32 @@ func (p *pages) stale(d *detached, whole *FileDigest) []int {
 	var list []int
 	from := pageSums[map[macho.HashType]int{macho.SHA256: 1, macho.SHA256Truncated: 1, macho.SHA384: 2}[d.HashType]]
 	for i := range d.Slots {
-		sum := p.sums[i*pageSums[3]+from:][:d.hashSize]
-		if !bytes.Equal(sum, d.slots[i*d.hashSize:][:d.hashSize]) {
+		sum := p.sums[i*pageSums[3]+from:][:d.HashSize]
+		if !bytes.Equal(sum, d.Digests[i*d.HashSize:][:d.HashSize]) {
 			list = append(list, i)
 		}
 	}
 	return list
 }
 
-// addScript keeps the digests of a file that may be the main executable of a bundle.
+// addScript keeps the digest of a file that may be the main executable of a bundle. Other names of the file may have the same
+// digest, which therefore keeps its pages.
 func (c *Checker) addScript(it *Item, path string) {
 	t := &c.tree
 	d := it.Digest
 	if d == nil || it.Kind != resources.Regular || IsSealedFile(it.Name) {
 		return
 	}
-	if d.pages == nil && d.size == 0 {
-		d.pages = &pages{}
-	}
 	dir, _ := splitPath("/" + path)
 	outer, name := splitPath(dir)
 	main := dir == "" || name == executablesDir[1:] || isBundleName([]byte(name)) || strings.HasSuffix(outer, "/Versions")
-	if d.pages == nil || !main {
-		d.pages = nil
+	if d.pages == nil && d.size > 0 || !main {
 		return
 	}
-	d.pages.end()
-	if d.pages.full || !c.take(scriptMemory+cap(d.pages.sums)) {
+	if d.pages != nil {
+		d.pages.end()
+	}
+	if d.pages != nil && d.pages.full || !c.take(scriptMemory+d.Memory()) {
 		return
 	}
 	if t.scripts == nil {

@@ -80,7 +80,7 @@ func (r *resealer) isNeeded(changed map[string]bool, nested *mains, main *waitin
 		return true // nor can it be compared
 	}
 	problems := list.Check(&resources.Bundle{
-		Executable: r.b.executable(main), HashTypes: r.b.hashTypes(main), Files: files,
+		Executable: r.b.excluded(r.Checker, r.b.executable(main)), HashTypes: r.b.hashTypes(main), Files: files,
 		Nested: nested.code,
 	})
 	return len(problems) > resources.MaxProblems || slices.ContainsFunc(problems, func(p resources.Problem) bool {

@@ -13,6 +13,7 @@ type Scope struct {
 
 	guess     bool // the root is treated as a bundle
 	plist     bool // it has an Info.plist
+	framework bool // it has what only a framework has there
 	resources bool // the current directory is its Resources
 	left      bool
 }
@@ -53,7 +54,8 @@ func (s *Scope) EnterSigned(depth int) bool {
 // EnterRoot is like Enter, for the root of a stream, a directory without a name. Since a bundle cannot be recognized by
 // its name, the root counts as one until its sorted entries have passed the name of the Info.plist that every bundle
 // has, or until the name of an entry is unlike those in bundles. Files are hashed until then; most packages have none
-// before that point. Left reports when this happens.
+// before that point. The root of a framework is recognized by its symlink Resources, or its Versions. Left reports when
+// this happens.
 func (s *Scope) EnterRoot() bool {
 	*s = Scope{inside: true, guess: true}
 	return true
@@ -69,6 +71,7 @@ func (s *Scope) stays(depth int, name []byte, directory bool) bool {
 	case 1:
 		s.resources = directory && string(name) == "Resources"
 		s.plist = s.plist || !directory && string(name) == infoPlistName
+		s.framework = s.framework || string(name) == "Versions" && directory || string(name) == resourcesName && !directory
 		// Directories that contain several bundles, which are better checked separately.
 		several := directory && (string(name) == "Applications" || string(name) == "Library")
 		usual := len(name) > 0 && (name[0] >= 'A' || name[0] == '.')
@@ -76,7 +79,7 @@ func (s *Scope) stays(depth int, name []byte, directory bool) bool {
 		case contentsName, supportFiles, wrapperDir, wrapperLink:
 			return true
 		}
-		return s.plist || string(name) <= "Resources" && usual && !several
+		return s.plist || s.framework || string(name) <= "Resources" && usual && !several
 	case 2:
 		s.plist = s.plist || s.resources && !directory && string(name) == infoPlistName
 	}

@@ -9,6 +9,7 @@ import (
 
 	"narseal/macho"
 	"narseal/macho/bundle/resources"
+	"narseal/macho/internal/codedir"
 )
 
 // The architectures that are reported for bundles whose signatures are in files: the main executable is a script, or
@@ -140,19 +141,19 @@ func (s *script) compare() {
 	if f := s.files[signatureFile]; f != nil && (f.Sums == nil || *f.Sums != *emptySums) {
 		s.slice.Signature = "cms"
 	}
-	var all []*detached
+	var all []*codedir.Directory
 	for _, file := range s.detached {
 		path := signaturePath(file.name)
 		if int64(len(file.digest.kept)) != file.digest.size {
 			s.problem(path, "not checked: it is too large")
 			continue
 		}
-		d, err := parseDetached(slotOfFile(file.name), file.digest.kept)
+		d, err := codedir.Parse(slotOfFile(file.name), file.digest.kept)
 		if err != nil {
 			s.problem(path, err.Error())
 			continue
 		}
-		if slices.ContainsFunc(all, func(o *detached) bool { return o.HashType == d.HashType }) {
+		if slices.ContainsFunc(all, func(o *codedir.Directory) bool { return o.HashType == d.HashType }) {
 			s.problem(path, "a second CodeDirectory of hash type "+d.HashType.String())
 		}
 		all = append(all, d)
@@ -190,14 +191,14 @@ func (s *script) unchecked() string {
 }
 
 // compareDirectory compares the main executable, and the files that special slots hash, with a CodeDirectory.
-func (s *script) compareDirectory(d *detached) {
+func (s *script) compareDirectory(d *codedir.Directory) {
 	switch {
 	case s.at < 0:
 		s.problem(s.main, "missing")
 	case s.digest == nil:
 		s.problem(s.main, "not checked: it is no script, or too large")
-	case s.digest.size != d.limit:
-		s.problem(s.main, fmt.Sprintf("changed: it has %d bytes, %d are signed", s.digest.size, d.limit))
+	case s.digest.size != d.Limit:
+		s.problem(s.main, fmt.Sprintf("changed: it has %d bytes, %d are signed", s.digest.size, d.Limit))
 	default:
 		p := s.digest.pages
 		if p == nil {
@@ -209,7 +210,7 @@ func (s *script) compareDirectory(d *detached) {
 			s.problem(s.main, "changed")
 		}
 	}
-	for _, stored := range d.special {
+	for _, stored := range d.Special {
 		name, known := slotFiles[stored.K]
 		path := signaturePath(name)
 		f := s.files[name]
@@ -231,10 +232,10 @@ func (s *script) compareDirectory(d *detached) {
 }
 
 // compareFiles compares Info.plist, the list and the files that it seals, and reports files that nothing hashes.
-func (s *script) compareFiles(all []*detached) {
+func (s *script) compareFiles(all []*codedir.Directory) {
 	for _, k := range slices.Sorted(maps.Keys(slotFiles)) {
 		name := slotFiles[k]
-		hashed := slices.ContainsFunc(all, func(d *detached) bool { return d.present[k] })
+		hashed := slices.ContainsFunc(all, func(d *codedir.Directory) bool { return d.Present[k] })
 		if s.files[name] != nil && !hashed && len(all) > 0 {
 			s.problem(signaturePath(name), "added")
 		}

@@ -77,7 +77,7 @@ func (b *openBundle) compareResources(c *Checker, w *waitingSlice) {
 		if s.namedBytes > maxNamedBytes {
 			most = 0
 		}
-		problems = s.done.Problems(executable, max(1, most))
+		problems = s.done.Problems(b.excluded(c, executable), max(1, most))
 	}
 	if len(problems) == 0 {
 		return

@@ -44,6 +44,25 @@ func (b *openBundle) spelled(c *Checker, path string) string {
 	return path
 }
 
+// excluded returns the path that Security.framework leaves out of the comparison with the list, for this executable: of the
+// main one, that which its name in the Info.plist gives, in whatever letters the file's name is
+// (BundleDiskRep::adjustResources). The file itself then counts like any other. Forms of Unicode make no difference, since
+// macOS may convert the path.
+func (b *openBundle) excluded(c *Checker, executable string) string {
+	name, named, _ := b.executableName(c)
+	dir, file := splitPath(executable)
+	if !named || spelling.HashOf(file) != spelling.HashOf(name) || norm.NFD.String(file) == norm.NFD.String(name) {
+		return executable
+	}
+	if dir != "" {
+		name = dir + "/" + name
+	}
+	if b.spelled(c, name) == executable {
+		return name
+	}
+	return executable
+}
+
 // differs reports whether macOS takes the name of a file for another one, by their hashes: names are compared often, and
 // each of their characters takes a while.
 func differs(f *resources.File, hash spelling.Hash) bool { return f.Name != 0 && f.Name != hash }

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -162,23 +163,26 @@ func (b *openBundle) executableName(c *Checker) (name string, named bool, why st
 			return name, true, ""
 		}
 	}
-	name = b.directoryName()
-	if name == "" {
-		name = c.RootName
-	}
-	name, _, _ = cutLast(name, ".")
+	name, _, _ = cutLast(b.directoryName(c), ".")
 	return name, false, ""
 }
 
-// directoryName returns the name of the bundle's directory, if that is in the tree.
-func (b *openBundle) directoryName() string {
-	dir, name := splitPath(b.root)
+// directoryName returns the name of the bundle's directory, or "" if that is unknown.
+func (b *openBundle) directoryName(c *Checker) string {
+	root := b.root
+	dir, name := splitPath(root)
 	switch {
+	case root == "" && c.RootName == contentsName:
+		return "" // it is around the tree
 	case name == contentsName:
-		_, name = splitPath(dir)
+		root = dir
 	case strings.HasSuffix(dir, "/Versions"):
-		_, name = splitPath(strings.TrimSuffix(dir, "/Versions"))
+		root = strings.TrimSuffix(dir, "/Versions")
 	}
+	if root == "" {
+		return c.RootName
+	}
+	_, name = splitPath(root)
 	return name
 }
 
@@ -223,14 +227,16 @@ func (b *openBundle) elsewhere(c *Checker) string {
 			continue
 		}
 		if b.executable(w) == path {
-			return b.executables(c, path, name)
+			return cmp.Or(b.executables(c, path, name), b.components(c))
 		}
 		others = others || info != nil || !sealsInfoPlist(&w.slice) // a missing Info.plist is reported elsewhere
 	}
 	file := b.file(c, path)
 	switch {
-	case others && (named || isBundleName([]byte(b.directoryName()))):
+	case others && (named || isBundleName([]byte(b.directoryName(c)))):
 		return "the executable that seals it is not the main one"
+	case others && b.hasOther(c):
+		return "no Info.plist names the main executable, and there are several files"
 	case file != nil && file.Kind == resources.Symlink:
 		return "the main executable is a symlink"
 	case c.tree.stray && file == nil:
@@ -239,4 +245,21 @@ func (b *openBundle) elsewhere(c *Checker) string {
 		return severalExecutables
 	}
 	return ""
+}
+
+// hasOther reports whether a file other than the executables that seal the list may be the main executable: CFBundle looks
+// for the name of the bundle's directory.
+func (b *openBundle) hasOther(c *Checker) bool {
+	from, cut := c.tree.from(b.depth)
+	for i := from; i < len(c.tree.files); i++ {
+		f := &c.tree.files[i]
+		dir, name := splitPath(f.Path[cut:])
+		if f.Kind == resources.Directory || dir != executablesIn && (dir != "" || b.isBase(c) || name == infoPlistName) {
+			continue
+		}
+		if !slices.ContainsFunc(b.slices, func(w waitingSlice) bool { return w.file == i && sealsResources(&w.slice) }) {
+			return true
+		}
+	}
+	return false
 }

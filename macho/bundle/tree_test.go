@@ -42,6 +42,8 @@ func TestScopeOfRoot(t *testing.T) {
 		{"F Headers/ Resources/ Resources/Info.plist Versions z", "F Headers/ Resources/ Resources/Info.plist Versions z"},
 		{"F Headers/ Headers/Info.plist Resources/ Resources/x a", "F Headers/ Headers/Info.plist Resources/ Resources/x"},
 		{"Info.plist/ z", "Info.plist/"},
+		{"Lib Resources SDL Versions/ Versions/x a", "Lib Resources SDL Versions/ Versions/x a"},
+		{"Lib Versions/ Versions/x a b/", "Lib Versions/ Versions/x a b/"},
 		{"0 Info.plist", ""},
 		{"Applications/ Applications/A.app/ Info.plist", "Applications/A.app/"},
 		{"Contents/ share/ share/A.app/", "Contents/ share/A.app/"},

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"unicode/utf16"
 )
 
@@ -20,36 +21,32 @@ const (
 	maxObjects = 200_000
 )
 
-// walkBinary is like walkXML, for a binary property list.
+// walkBinary is like walkXML, for a binary property list. It decodes only single entries.
 func walkBinary(data []byte, add func(table, key string, value any) error) error {
-	if err := checkBinary(data); err != nil {
+	c := &binaryCheck{data: data}
+	if err := c.check(); err != nil {
 		return err
 	}
-	top, err := decode(data)
-	if err != nil {
-		return err
-	}
-	dict, ok := top.(map[string]any)
+	tables, ok := c.dict(c.top)
 	if !ok {
 		return errors.New("it is not a dictionary")
 	}
-	for _, table := range []string{"files", "files2", "rules", "rules2"} {
-		v, present := dict[table]
-		if !present {
+	for _, table := range tables {
+		if !isTable(table.key) {
 			continue
 		}
-		entries, ok := v.(map[string]any)
+		entries, ok := c.dict(table.value)
 		if !ok {
-			return fmt.Errorf("%s is not a dictionary", table)
+			return fmt.Errorf("%s is not a dictionary", table.key)
 		}
-		if err := add(table, "", nil); err != nil {
+		if err := add(table.key, "", nil); err != nil {
 			return err
 		}
-		for key, value := range entries {
-			if key == "" {
-				return fmt.Errorf("%s has an empty name", table)
+		for _, e := range entries {
+			if e.key == "" {
+				return fmt.Errorf("%s has an empty name", table.key)
 			}
-			if err := add(table, string([]byte(key)), value); err != nil {
+			if err := add(table.key, e.key, c.value(e.value, true)); err != nil {
 				return err
 			}
 		}
@@ -57,10 +54,65 @@ func walkBinary(data []byte, add func(table, key string, value any) error) error
 	return nil
 }
 
+type binaryPair struct {
+	key   string
+	value uint64 // number of the object
+}
+
+// dict returns the pairs of a dictionary. ok is false if the object is none. The list has already been checked.
+func (c *binaryCheck) dict(index uint64) (pairs []binaryPair, ok bool) {
+	kind, n, at, err := c.object(index)
+	if err != nil || kind != 0xd {
+		return nil, false
+	}
+	pairs = make([]binaryPair, 0, n)
+	for i := range n {
+		ref, _ := c.number(at+i*c.uint(c.refSize), c.refSize)
+		value, _ := c.number(at+(n+i)*c.uint(c.refSize), c.refSize)
+		kind, size, from, _ := c.object(ref)
+		key, _ := c.text(kind, size, from)
+		pairs = append(pairs, binaryPair{key, value})
+	}
+	return pairs, true
+}
+
+// value decodes a value of an entry, or with fields, the entry itself. Values that have no meaning there become empty lists.
+func (c *binaryCheck) value(index uint64, fields bool) any {
+	kind, n, at, _ := c.object(index)
+	switch kind {
+	case 0x0:
+		return n == 9
+	case 0x1:
+		if n > 3 || n == 3 && c.data[at] >= 0x80 { // more than 64 bits, or negative
+			break
+		}
+		number, _ := c.number(at, 1<<n)
+		return number
+	case 0x2:
+		if n == 3 {
+			return math.Float64frombits(binary.BigEndian.Uint64(c.data[at:]))
+		}
+	case 0x4:
+		return c.data[at : at+n]
+	case 0x5, 0x6:
+		s, _ := c.text(kind, n, at)
+		return s
+	case 0xd:
+		dict := map[string]any{}
+		if fields {
+			pairs, _ := c.dict(index)
+			for _, p := range pairs {
+				dict[p.key] = c.value(p.value, false)
+			}
+		}
+		return dict
+	}
+	return []any(nil)
+}
+
 var errBinary = errors.New("the binary property list is damaged")
 
-// binaryCheck checks a binary property list before the library parses it, because the library does not limit the number
-// of objects.
+// binaryCheck checks a binary property list before it is decoded.
 type binaryCheck struct {
 	data             []byte
 	table            uint64 // offset of the offset table
@@ -70,12 +122,10 @@ type binaryCheck struct {
 	visits           int
 	bytes            int
 	uses             map[uint64]int // number of visits of each object; nil: not counted
-	anyKeys          bool           // dictionaries may repeat keys
+	infoPlist        bool           // dictionaries may repeat keys, and strings be long
 }
 
-// checkBinary refuses a list that is damaged, is too deep, refers to itself, or expands to many times its size.
-func checkBinary(data []byte) error { return (&binaryCheck{data: data}).check() }
-
+// check refuses a list that is damaged, is too deep, refers to itself, or expands to many times its size.
 func (c *binaryCheck) check() error {
 	data := c.data
 	if len(data) < len("bplist00")+binaryTrailer+1 || string(data[:8]) != "bplist00" {
@@ -181,6 +231,9 @@ func (c *binaryCheck) visit(index uint64, level int) error {
 		if err := c.exceeds(size); err != nil {
 			return err
 		}
+		if !c.infoPlist && size > maxValue {
+			return fmt.Errorf("it has a value of %d bytes, more than %d", size, maxValue)
+		}
 		if kind != 0x4 && !c.isText(kind, n, at) {
 			return errors.New("it has a string that is not text")
 		}
@@ -195,7 +248,7 @@ func (c *binaryCheck) container(dict bool, n, at uint64, level int) error {
 	if dict {
 		count = 2 * n
 	}
-	if dict && !c.anyKeys {
+	if dict && !c.infoPlist {
 		keys = map[string]bool{}
 	}
 	for i := range count {

@@ -83,7 +83,7 @@ func (n *names) readXML(infoPlist []byte) error {
 }
 
 func (n *names) readBinary(infoPlist []byte) error {
-	c := &binaryCheck{data: infoPlist, anyKeys: true}
+	c := &binaryCheck{data: infoPlist, infoPlist: true}
 	if err := c.check(); err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func TestSmallBinaryLists(t *testing.T) {
 		{"the other half", binaryList([][]byte{{0x62, 0, 'a', 0xdc, 0}}, nil), "not text"},
 		{"a surrogate pair", binaryList([][]byte{{0x62, 0xd8, 0, 0xdc, 0}}, nil), ""},
 	} {
-		err := checkBinary(test.list)
+		err := (&binaryCheck{data: test.list}).check()
 		if err == nil != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.want)
 		}
@@ -90,7 +90,7 @@ func TestBinaryListMemory(t *testing.T) {
 	got := testing.Benchmark(func(b *testing.B) {
 		b.ReportAllocs()
 		for range b.N {
-			if checkBinary(list) == nil {
+			if (&binaryCheck{data: list}).check() == nil {
 				b.Fatal("it is accepted")
 			}
 		}

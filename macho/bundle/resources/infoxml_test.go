@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"howett.net/plist"
 )
@@ -109,6 +110,7 @@ func TestInfoPlistMemory(t *testing.T) {
 	for _, r := range string(fill("<plist><dict><!--", "x", "--></dict></plist>"))[:size/2-20] {
 		wide = append(wide, 0, byte(r))
 	}
+	wideKey := utf16Bytes(utf16.Encode([]rune("\ufeff<plist><dict><key>" + strings.Repeat("\u4e2d", size/2-100) + "</key><true/></dict></plist>")))
 	keys := map[string]any{}
 	for i := range 50_000 {
 		keys[strings.Repeat("x", 1+i%3)+string(rune('a'+i%26))+string(rune(0x100+i/26))] = true
@@ -129,6 +131,7 @@ func TestInfoPlistMemory(t *testing.T) {
 		"a long name":              {fill("<plist><dict><key>CFBundleExecutable</key><string>", "&amp;", "</string></dict></plist>"), 0},
 		"a long key":               {fill("<plist><dict><key>CFBundleExecutable-", "&amp;", "</key><true/></dict></plist>"), 4},
 		"UTF-16":                   {wide, 2},
+		"a long key in UTF-16":     {wideKey, 3},
 		"a binary list":            {binary, 1},
 	} {
 		var before, after runtime.MemStats

@@ -15,14 +15,15 @@ func (u *Update) binary(list []byte) ([]edit, error) {
 		return nil, err
 	}
 	b := &binaryUpdate{Update: u, binaryCheck: c, wanted: map[uint64]*wantedValue{}}
-	tables := b.dict(c.top)
+	tables, _ := b.dict(c.top)
 	second := slices.ContainsFunc(tables, func(p binaryPair) bool { return p.key == "files2" })
 	for _, table := range tables {
 		u.read = (table.key == "files2") == second
 		if table.key != "files" && table.key != "files2" {
 			continue
 		}
-		for _, e := range b.dict(table.value) {
+		entries, _ := b.dict(table.value)
+		for _, e := range entries {
 			if err := b.entry(e.key, e.value); err != nil {
 				return nil, err
 			}
@@ -44,28 +45,6 @@ type wantedValue struct {
 	differs bool // from the old one
 }
 
-type binaryPair struct {
-	key   string
-	value uint64
-}
-
-// dict returns the pairs of a dictionary, or nothing if the object is not one. checkBinary has already checked it.
-func (b *binaryUpdate) dict(index uint64) []binaryPair {
-	kind, n, at, err := b.object(index)
-	if err != nil || kind != 0xd {
-		return nil
-	}
-	pairs := make([]binaryPair, 0, n)
-	for i := range n {
-		ref, _ := b.number(at+i*b.uint(b.refSize), b.refSize)
-		value, _ := b.number(at+(n+i)*b.uint(b.refSize), b.refSize)
-		kind, size, from, _ := b.object(ref)
-		key, _ := b.text(kind, size, from)
-		pairs = append(pairs, binaryPair{key, value})
-	}
-	return pairs
-}
-
 // bytes returns the contents of an object, if it has this kind.
 func (b *binaryUpdate) bytes(index uint64, want byte) (data []byte, ok bool) {
 	kind, n, at, err := b.object(index)
@@ -81,7 +60,7 @@ func (b *binaryUpdate) entry(path string, value uint64) error {
 		return b.digestAt(path, macho.SHA1, value, old)
 	}
 	code := b.nested(path)
-	fields := b.dict(value)
+	fields, _ := b.dict(value)
 	var to renamed
 	for _, f := range fields {
 		if t := hashKeys[f.key]; t != 0 {

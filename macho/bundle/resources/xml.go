@@ -243,8 +243,8 @@ func decode(raw []byte) (value any, err error) {
 		}
 	}()
 	format, err := plist.Unmarshal(raw, &value)
-	if err == nil && format != plist.XMLFormat && format != plist.BinaryFormat {
-		err = errors.New("not an XML or binary property list")
+	if err == nil && format != plist.XMLFormat {
+		err = errors.New("not an XML property list")
 	}
 	return value, err
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"narseal/macho"
+	"narseal/macho/bundle"
 	"narseal/macho/machotest"
 	"narseal/nar"
 )
@@ -91,6 +92,18 @@ func TestHardLinksMemory(t *testing.T) {
 		}
 		if l.find(f).report == nil {
 			t.Fatalf("file %d is forgotten at once", i)
+		}
+	}
+	// So is that of the pages of scripts.
+	digest := bundle.NewItemDigest("script")
+	digest.Write(append([]byte("#"), make([]byte, 2<<20)...))
+	if n := digest.Memory(); n < 50_000 {
+		t.Fatalf("a script takes %d bytes", n)
+	}
+	for i := range 1000 {
+		f.Inode.Ino = uint64(i + 1)
+		if l.remember(f, nil, digest); len(l.all) > maxLinked/50_000 {
+			t.Fatalf("%d scripts", len(l.all))
 		}
 	}
 }

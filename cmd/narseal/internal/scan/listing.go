@@ -21,7 +21,7 @@ type listing struct {
 	begun  bool   // a name was passed on
 	more   bool   // there are names after the items
 	size   int    // of items, in bytes of memory
-	signed bool   // the directory contains _CodeSignature
+	signed bool   // the directory is a bundle: it contains _CodeSignature
 	most   int    // maximum size of items after the directory was read
 }
 
@@ -64,7 +64,7 @@ func (l *listing) fill() error {
 		list, err = f.ReadDir(namesAtOnce)
 		for _, item := range list {
 			text := item.Name()
-			l.signed = l.signed || text == "_CodeSignature"
+			l.signed = l.signed || text == "_CodeSignature" || l.dir.depth == 0 && item.IsDir() && (text == "Contents" || text == "Versions")
 			if l.begun && text <= l.last {
 				continue
 			}

@@ -98,7 +98,8 @@ type walker struct {
 	each   func(*Entry) error
 	failed func(error)
 	opened func(*Dir) // called for each directory before its entries, or for the directory of a single file
-	// signed, if not nil, is called for each directory that contains _CodeSignature, before its entries.
+	// signed, if not nil, is called for each directory that contains _CodeSignature, and for the one where the walk begins
+	// if it contains Contents or Versions, before its entries.
 	signed func(*Entry) error
 	// skip, if not nil, reports whether to leave an entry out.
 	skip func(*Entry) bool
