@@ -50,6 +50,7 @@ var bounds = []struct{ row, dir, name string }{
 	{"directory depth of a walk", "cmd/narseal/internal/scan", "MaxDepth"},
 	{"size of an image file, or", "cmd/narseal/internal/scan", "maxSparseness"},
 	{"size of an image file, or", "cmd/narseal/internal/scan", "maxExcess"},
+	{"bytes of lists and Info.plists", "cmd/narseal/internal/scan", "maxRelinked"},
 	{"times that a file with several names", "cmd/narseal/internal/scan", "maxLinked"},
 	{"target of a symlink on the disk", "cmd/narseal/internal/scan", "maxTarget"},
 	{"blobs of a SuperBlob", "macho", "maxBlobs"},

@@ -49,6 +49,11 @@ func (s *Scanner) hash(r *Result, f *File) error {
 	if err := s.sparse.check(f); err != nil {
 		return err
 	}
+	if kept {
+		if err := s.relinked.take(f); err != nil {
+			return err
+		}
+	}
 	digest := bundle.NewItemDigest(r.Name)
 	if inTurn {
 		s.bundles.Count(digest)
@@ -65,6 +70,7 @@ func (s *Scanner) hash(r *Result, f *File) error {
 	}
 	r.digest, r.Inode = digest, f.Inode
 	if !kept {
+		s.relinked.allow(f)
 		s.links.note(f, nil, digest)
 	}
 	return nil

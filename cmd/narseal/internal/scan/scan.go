@@ -50,11 +50,12 @@ type Scanner struct {
 	// Bundles, if not nil, limits the memory for the bundles of all Scanners that share it.
 	Bundles *bundle.Pool
 
-	bundles bundle.Checker
-	scope   bundle.Scope // of the walk
-	pool    pool
-	sparse  sparsePool
-	links   links
+	bundles  bundle.Checker
+	scope    bundle.Scope // of the walk
+	pool     pool
+	sparse   sparsePool
+	relinked relinkedPool
+	links    links
 }
 
 // Result is what a Scanner found out about a name.
