@@ -50,9 +50,7 @@ func (o *cacheOptions) begin(p *process, c *cli.Context, to *cachecmd.Options, r
 	if to.MaxAge, err = o.parseMaxAge(); err != nil {
 		return nil, err
 	}
-	env = o.common.env(p)
-	o.common.limitMemory(cacheMemory)
-	return env, nil
+	return o.common.env(p), nil
 }
 
 // action is f, whose metrics say that it has failed, wherever it does.

@@ -11,27 +11,22 @@ import (
 // all tests of a process.
 var limitMemory func(bytes int64) int64
 
-const (
-	// heapMemory is the size of the heap without --hold-memory and the budgets below, in bytes. The system counts about
-	// 20 MiB more for the program, such as its code.
-	heapMemory = 40 << 20
-	// cacheMemory is the additional memory for the paths of a cache that are in progress, in bytes.
-	cacheMemory = 8 << 20
-)
+// heapMemory is the size of the heap without --hold-memory and the budgets below, in bytes. The system counts about 25 MiB
+// more for the program, such as its code.
+const heapMemory = 36 << 20
 
 // limitMemory makes Go collect garbage in time. By default, Go lets the heap grow to twice the memory in use, and
-// further if other processes use the CPU. more is the additional memory of the command in bytes. A GOMEMLIMIT in the
-// environment has precedence.
-func (o *commonOptions) limitMemory(more int64) {
+// further if other processes use the CPU. A GOMEMLIMIT in the environment has precedence.
+func (o *commonOptions) limitMemory() {
 	if limitMemory != nil && os.Getenv("GOMEMLIMIT") == "" {
-		limitMemory(o.heapLimit(more))
+		limitMemory(o.heapLimit())
 	}
 }
 
 // heapLimit returns the size of the heap, in bytes, above which Go collects garbage as often as necessary.
-func (o *commonOptions) heapLimit(more int64) int64 {
+func (o *commonOptions) heapLimit() int64 {
 	limit := spill.Options{Memory: o.SpillMemory}.Limit()
-	limit = min(limit, 1<<50) + heapMemory + more
+	limit = min(limit, 1<<50) + heapMemory
 	if o.Report != "" {
 		limit += report.DefaultBudget
 	}

@@ -46,7 +46,7 @@ func (o *commonOptions) processFlags() []cli.Flag {
 // env begins a command with these options, and returns its environment.
 func (o *commonOptions) env(p *process) *command.Env {
 	p.terminal.Configure(o.terminal)
-	o.limitMemory(0)
+	o.limitMemory()
 	return &command.Env{
 		Stdin: p.stdin, Stdout: p.stdout, Stderr: p.terminal.Stderr(),
 		Terminal: p.terminal, Cleanup: p.cleanup, Enforce: o.enforce(),
