@@ -13,7 +13,7 @@ var limitMemory func(bytes int64) int64
 
 // heapMemory is the size of the heap without --hold-memory and the budgets below, in bytes. The system counts about 25 MiB
 // more for the program, such as its code.
-const heapMemory = 36 << 20
+const heapMemory = 40 << 20
 
 // limitMemory makes Go collect garbage in time. By default, Go lets the heap grow to twice the memory in use, and
 // further if other processes use the CPU. A GOMEMLIMIT in the environment has precedence.

@@ -17,12 +17,12 @@ func TestMemoryLimit(t *testing.T) {
 		args        []string
 		want        int64 // MiB
 	}{
-		{"", []string{"verify", "--hold-memory", "16MiB"}, 52},
-		{"", []string{"verify"}, 292},
-		{"", []string{"refs", "--hold-memory", "16MiB", "--report", filepath.Join(dir, "r")}, 116},
-		{"", []string{"cache", "verify", "--hold-memory", "16MiB", dir}, 52},
-		{"", []string{"verify", "--hold-memory", "2PiB"}, 1<<30 + 36},
-		{"", []string{"cache", "summary", filepath.Join(dir, "ledger")}, 100},
+		{"", []string{"verify", "--hold-memory", "16MiB"}, 56},
+		{"", []string{"verify"}, 296},
+		{"", []string{"refs", "--hold-memory", "16MiB", "--report", filepath.Join(dir, "r")}, 120},
+		{"", []string{"cache", "verify", "--hold-memory", "16MiB", dir}, 56},
+		{"", []string{"verify", "--hold-memory", "2PiB"}, 1<<30 + 40},
+		{"", []string{"cache", "summary", filepath.Join(dir, "ledger")}, 104},
 		{"1GiB", []string{"verify"}, 0},
 	} {
 		t.Setenv("GOMEMLIMIT", test.environment)
