@@ -145,10 +145,13 @@ func TestClosureWithExcluded(t *testing.T) {
 		"honest":  {honest[name], statusDone, ""},
 		"hides":   {strings.Replace(honest[name], "References: "+dep+"-dep", "References: ", 1), statusError, left + ": not signed by a trusted key"},
 		"damaged": {"x", statusError, name + ": line 1"},
+		"missing": {"", statusDone, ""},
 	} {
 		for _, args := range [][]string{{"--exclude", left, "-m", dep + "-dep=" + dep + "-pot"}, {"-m", left + "-left=" + left + "-felt"}} {
 			objects := maps.Clone(honest)
-			objects[name] = c.text
+			if objects[name] = c.text; c.text == "" {
+				delete(objects, name)
+			}
 			dir := filepath.Join(t.TempDir(), "cache")
 			for name, text := range objects {
 				file := filepath.Join(dir, filepath.FromSlash(name))

@@ -262,8 +262,12 @@ func (r *run) done(res binarycache.Result) {
 	r.meters.measure(&res, f)
 	r.mu.Unlock()
 	r.record(res, f)
-	if h, err := worklist.ParseHash(hashPartOf(res.Info)); err == nil && res.Status != binarycache.Excluded {
-		r.members.Settle(h) // the narinfo of an excluded path was not checked
+	if h, err := worklist.ParseHash(hashPartOf(res.Info)); err == nil {
+		if res.Status == binarycache.Excluded { // its narinfo was not checked
+			r.members.LeaveOut(h)
+		} else {
+			r.members.Settle(h)
+		}
 	}
 
 	name := cmp.Or(res.StorePath, res.Info)

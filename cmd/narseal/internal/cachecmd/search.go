@@ -48,7 +48,7 @@ func (s *search) references(ctx context.Context, h worklist.Hash) ([]string, err
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if !s.compared {
-			s.members.Doubt(h, "the cache does not have it")
+			s.members.DoubtMissing(h)
 		}
 		return nil, nil
 	case errors.As(err, &store) && ctx.Err() == nil: // processing the path may still succeed

@@ -21,6 +21,8 @@ type Members struct {
 	found   []uint32 // their numbers, in the order in which they were found
 	isFound numbers
 	doubted numbers
+	missing numbers // those of doubted that the cache does not have
+	leftOut numbers
 	settled numbers
 	doubts  []Doubt // the first ones, at most maxDoubts
 }
@@ -45,6 +47,13 @@ func (n *numbers) add(i int) {
 }
 
 func (n numbers) has(i int) bool { return i/64 < len(n) && n[i/64]&(1<<(i%64)) != 0 }
+
+func (n numbers) word(i int) uint64 {
+	if i < len(n) {
+		return n[i]
+	}
+	return 0
+}
 
 // NewMembers returns empty Members.
 func NewMembers() *Members { return &Members{paths: NewSet()} }
@@ -107,6 +116,28 @@ func (m *Members) Doubt(h Hash, reason string) {
 	}
 }
 
+// DoubtMissing is like Doubt, for a path that the cache does not have.
+func (m *Members) DoubtMissing(h Hash) {
+	m.Doubt(h, "the cache does not have it")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i, ok := m.paths.Number(h); ok {
+		m.missing.add(i)
+	}
+}
+
+// LeaveOut records that a path was not processed because the user wants that. That settles only that it is missing.
+func (m *Members) LeaveOut(h Hash) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i, ok := m.paths.Number(h); ok {
+		m.leftOut.add(i)
+	}
+}
+
 // Settle records that a path was processed.
 func (m *Members) Settle(h Hash) {
 	if m == nil {
@@ -127,14 +158,10 @@ func (m *Members) Doubts() (list []Doubt, n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := range m.doubted {
-		left := m.doubted[i]
-		if i < len(m.settled) {
-			left &^= m.settled[i]
-		}
-		n += bits.OnesCount64(left)
+		n += bits.OnesCount64(m.doubted[i] &^ (m.settled.word(i) | m.leftOut.word(i)&m.missing.word(i)))
 	}
 	for _, d := range m.doubts {
-		if i, ok := m.paths.Number(d.Hash); ok && !m.settled.has(i) {
+		if i, ok := m.paths.Number(d.Hash); ok && !m.settled.has(i) && !(m.leftOut.has(i) && m.missing.has(i)) {
 			list = append(list, d)
 		}
 	}
