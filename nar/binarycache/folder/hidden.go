@@ -19,22 +19,23 @@ import (
 // A hidden is the name of a file that is not complete, or not where it belongs:
 //
 //	.narseal-RANDOM                 a file that is being written
-//	.narseal-RANDOM-OWN-OLD-NAME    one that is being exchanged with the object NAME
+//	.narseal-RANDOM-OWN-OLD-NAME-   one that is being exchanged with the object NAME
 //
-// RANDOM, OWN and OLD have 16 hexadecimal digits. OWN and OLD identify the new file and the one that it replaces.
+// RANDOM, OWN and OLD have 16 hexadecimal digits. OWN and OLD identify the new file and the one that it replaces. The last
+// hyphen hides the name from programs that look for names ending in .narinfo.
 type hidden struct {
 	name     string
 	own, old string // "" in the first form
 	base     string // NAME
 }
 
-var hiddenForm = regexp.MustCompile(`^\.narseal-[0-9a-f]{16}(?:-([0-9a-f]{16})-([0-9a-f]{16})-([^.].*))?$`)
+var hiddenForm = regexp.MustCompile(`^\.narseal-[0-9a-f]{16}(?:-([0-9a-f]{16})-([0-9a-f]{16})-([^.].*)-)?$`)
 
 func hiddenName() string { return fmt.Sprintf(".narseal-%016x", rand.Uint64()) }
 
 // exchangeName returns a hidden name of the second form, or of the first if it would be too long for a file system.
 func exchangeName(own, old, base string) string {
-	name := fmt.Sprintf("%s-%s-%s-%s", hiddenName(), own, old, base)
+	name := fmt.Sprintf("%s-%s-%s-%s-", hiddenName(), own, old, base)
 	if len(name) > unix.NAME_MAX {
 		return hiddenName()
 	}
