@@ -8,7 +8,7 @@ import (
 )
 
 // A Reader reads one archive entry by entry, in the archive's order. It checks everything that the package comment
-// states, and starts no goroutine. It reads ahead of the caller by up to 256 KiB.
+// states, and starts no goroutine. It reads ahead of the caller by up to 512 KiB.
 //
 // After an error every method returns the same error. An archive that ends early is an [io.ErrUnexpectedEOF] inside a
 // [FormatError]. Next returns [io.EOF] only after the archive's last byte, once it has found that the input ends there
@@ -93,7 +93,7 @@ func (r *Reader) Peek(n int) ([]byte, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	n = min(n, r.src.size/4)
+	n = min(n, maxPeek, r.src.size/4)
 	var end error
 	if int64(n) > r.left {
 		n, end = int(r.left), io.EOF
@@ -126,7 +126,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 	if r.err == nil && int64(len(p)) > r.left {
 		p = p[:r.left]
 	}
-	if r.err == nil && len(p) >= r.src.size/4 && r.src.direct() {
+	if r.err == nil && len(p) >= min(maxPeek, r.src.size/4) && r.src.direct() {
 		n, err := r.src.readInto(p)
 		r.left -= int64(n)
 		if err != nil {

@@ -6,9 +6,15 @@ import (
 	"sync"
 )
 
-// bufferSize is how far a Reader reads ahead and how much a Writer buffers. It fits into the second-level cache, and is a
-// quarter of the largest pipe that Linux allows an ordinary user.
-const bufferSize = 256 << 10
+const (
+	// readAhead is how far a Reader reads ahead. It fits into the second-level cache, and is half of the largest pipe that
+	// Linux allows an ordinary user: with less, the program that writes to the pipe is woken more often.
+	readAhead = 512 << 10
+	// bufferSize is how much a Writer buffers.
+	bufferSize = 256 << 10
+	// maxPeek is the maximum number of bytes that Peek waits for, and from which on Read bypasses the buffer.
+	maxPeek = 64 << 10
+)
 
 // smallBuffer is enough for an archive that is known to be short.
 const smallBuffer = 16 << 10
@@ -30,10 +36,10 @@ type source struct {
 }
 
 func newSource(r io.Reader) *source {
-	s := &source{r: r, size: bufferSize}
+	s := &source{r: r, size: readAhead}
 	if short, ok := r.(interface{ Len() int }); ok {
 		// With many small archives, allocating large buffers would take most of the time.
-		s.size = min(max(short.Len(), smallBuffer), bufferSize)
+		s.size = min(max(short.Len(), smallBuffer), readAhead)
 	}
 	return s
 }
