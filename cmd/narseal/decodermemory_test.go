@@ -27,4 +27,10 @@ func TestDecoderMemory(t *testing.T) {
 			}
 		}
 	}
+	cache := windowCache(t, t.TempDir())
+	var stdout, stderr bytes.Buffer
+	status := run(t.Context(), []string{program, "cache", "verify", "--hold-memory", "16MiB", cache}, strings.NewReader(""), &stdout, &stderr)
+	if n := strings.Count(stderr.String(), "hint: a larger --hold-memory"); status != 1 || n != 8 {
+		t.Errorf("cache: status %d, %d hints, want 1 and 8; stderr: %s", status, n, &stderr)
+	}
 }

@@ -15,12 +15,14 @@ import (
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/ledger"
 	"narseal/cmd/narseal/internal/report"
+	"narseal/cmd/narseal/internal/terminal"
 	"narseal/cmd/narseal/internal/worklist"
 	"narseal/filter"
 	"narseal/macho/bundle"
 	"narseal/nar"
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/narinfo"
+	"narseal/nar/compression"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -316,6 +318,9 @@ func (r *run) fail(name string, err error) {
 	}
 	if !strings.Contains(err.Error(), name) {
 		err = fmt.Errorf("%s: %w", name, err)
+	}
+	if errors.Is(err, compression.ErrMemory) {
+		err = terminal.Hint(err, "a larger --hold-memory")
 	}
 	r.Terminal.Error(err)
 	if r.list != nil {
