@@ -32,7 +32,7 @@ var bounds = []struct{ row, dir, name string }{
 	{"signatures of a narinfo", "nar/binarycache/narinfo", "maxSignatures"},
 	{"references in the text that a signature covers", "nar/binarycache/narinfo", "maxReferences"},
 	{"what is read of NARs again", "nar/binarycache/internal/repeats", "maxRatio"},
-	{"memory of a decoder that needs more than", "nar/binarycache/internal/budget", "usualDecoder"},
+	{"memory of a decoder that needs more than", "nar/compression", "UsualMemory"},
 	{"text of a listing (", "nar/binarycache/internal/listing", "MaxSize"},
 	{"expansion of a listing", "nar/binarycache", "maxListingRatio"},
 	{"expansion of a listing", "nar/binarycache", "freeListing"},

@@ -45,15 +45,10 @@ var ErrBomb = errors.New("expands more than 65536:1")
 // frames of at most 16 MiB whose headers have the size of their contents, are decoded concurrently. For this, all
 // readers together use at most another 24 MiB, and read ahead by up to this amount. Blocks and frames that do not fit
 // are decoded one after another. Close ends the goroutines, which never wait for r.
-func Decompress(r io.Reader) (io.ReadCloser, Type, error) { return DecompressSized(r, -1) }
+func Decompress(r io.Reader) (io.ReadCloser, Type, error) { return decompress(r, freeOutput, -1) }
 
-// DecompressSized is like Decompress, for contents of at most size bytes, or of any size if size is negative. It
-// allocates no larger window or dictionary than such contents need, even if the stream requests one. Longer contents
-// may be an error.
-func DecompressSized(r io.Reader, size int64) (io.ReadCloser, Type, error) {
-	return decompress(r, freeOutput, size)
-}
-
+// decompress is Decompress for contents of at most size bytes, or of any size if size is negative. free is how much of
+// them may come before a stream can be a bomb.
 func decompress(r io.Reader, free, size int64) (io.ReadCloser, Type, error) {
 	d, err := newDecompressor(r, free, size)
 	if err != nil {
@@ -78,9 +73,13 @@ func DecompressWithin(r io.Reader, memory int64) (dec io.ReadCloser, t Type, use
 	})
 }
 
-// DecompressWith is like DecompressSized, but calls take before it allocates more than a little memory. memory is the
-// maximum memory that the reader uses until Close, in bytes. take may wait until that much is available. If it returns
-// an error, DecompressWith returns it.
+// DecompressWith is like Decompress, for contents of at most size bytes, or of any size if size is negative. It allocates
+// no larger window or dictionary than such contents need, even if the stream requests one. Longer contents may be an
+// error.
+//
+// It calls take before it allocates more than a little memory. memory is the maximum memory that the reader uses until
+// Close, in bytes; for the usual windows it is less than UsualMemory. take may wait until that much is available. If it
+// returns an error, DecompressWith returns it.
 //
 // It reads more than Decompress before it returns: the header of the first frame or block, and up to 256 KiB if size is
 // negative. It is an error if a later frame or block requests a larger window or dictionary than both the first one and

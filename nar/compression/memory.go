@@ -13,6 +13,9 @@ import (
 // ErrMemory is wrapped by the error of a stream that needs more memory than DecompressWithin allows.
 var ErrMemory = errors.New("too large a window")
 
+// UsualMemory is the memory of a decoder with a window of at most 8 MiB, in bytes, rounded up.
+const UsualMemory = 16 << 20
+
 const (
 	// freeWindow is the size of window or dictionary that later frames or blocks of a stream may always have. It is the
 	// window of zstd at its default level.

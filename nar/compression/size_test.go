@@ -55,14 +55,14 @@ func TestSizedWindows(t *testing.T) {
 				if err != nil || !bytes.Equal(got, data) {
 					t.Errorf("%s %s, %d bytes, size %d: got %d bytes, %v", c.tool, c.args, len(data), size, len(got), err)
 				}
-				dec, _, err := DecompressSized(iotest.HalfReader(bytes.NewReader(packed)), size)
+				dec, _, err := decompress(iotest.HalfReader(bytes.NewReader(packed)), freeOutput, size)
 				if err != nil {
 					t.Fatal(err)
 				}
 				got, err = io.ReadAll(dec)
 				dec.Close()
 				if err != nil || !bytes.Equal(got, data) {
-					t.Errorf("DecompressSized of %s %s, %d bytes, size %d: got %d bytes, %v", c.tool, c.args, len(data), size, len(got), err)
+					t.Errorf("decompress of %s %s, %d bytes, size %d: got %d bytes, %v", c.tool, c.args, len(data), size, len(got), err)
 				}
 				if most := max(usualWindow, size/8*12) + xzMemory + inputBuffer + 1<<20; size >= 0 && size < 1<<30 && memory > most {
 					t.Errorf("%s %s, %d bytes, size %d: %d bytes of memory, want at most %d", c.tool, c.args, len(data), size, memory, most)

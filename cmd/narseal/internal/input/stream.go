@@ -72,19 +72,15 @@ func (in *Input) Stream() (*Stream, error) {
 	return s, nil
 }
 
-// usualMemory is the memory of a decoder, in bytes, that is not taken from Input.Memory: that of a window of 8 MiB,
-// rounded up.
-const usualMemory = 16 << 20
-
 // taken is memory that was taken from a budget.
 type taken struct {
 	budget spill.Budget // nil: none was taken
 	bytes  int64
 }
 
-// take takes the memory of a decoder.
+// take takes the memory of a decoder, unless it needs no more than usual.
 func (in *Input) take(n int64) (taken, error) {
-	if in.Memory == nil || n <= usualMemory {
+	if in.Memory == nil || n <= compression.UsualMemory {
 		return taken{}, nil
 	}
 	if !in.Memory.TryAcquire(n) {

@@ -16,9 +16,6 @@ const (
 	defaultSize = 256 << 20
 	// free is the memory in bytes that the codecs of a path may use without taking it from the budget.
 	free = 1 << 20
-	// usualDecoder is the memory in bytes of a decoder with a window of 8 MiB, rounded up. Such a decoder may work even if
-	// the whole budget is smaller.
-	usualDecoder = 16 << 20
 )
 
 // Memory is the budget of the codecs of all paths in progress. A stream of a few KB can request a window of 128 MiB. The
@@ -43,7 +40,7 @@ func (m Memory) Take(ctx context.Context, decoder, compressor int64) (release fu
 	if m.budget == nil || n <= free {
 		return func() {}, nil
 	}
-	if decoder > max(usualDecoder, m.size) {
+	if decoder > max(compression.UsualMemory, m.size) { // a usual decoder may work even if the whole budget is smaller
 		return func() {}, fmt.Errorf("%w: the decoder needs %d bytes, want at most %d", compression.ErrMemory, decoder, m.size)
 	}
 	n = min(n, m.size)

@@ -50,13 +50,13 @@ func TestTake(t *testing.T) {
 		t.Errorf("a decoder that needs more than the budget: %v", err)
 	}
 	small := New(semaphore.NewWeighted(1<<20), 1<<20)
-	release, err := small.Take(t.Context(), usualDecoder, 100<<20)
+	release, err := small.Take(t.Context(), compression.UsualMemory, 100<<20)
 	if err != nil {
 		t.Fatalf("a usual decoder in a small budget: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := small.Take(ctx, usualDecoder, 0); !errors.Is(err, context.Canceled) {
+	if _, err := small.Take(ctx, compression.UsualMemory, 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting after the end: %v", err)
 	}
 	release()
