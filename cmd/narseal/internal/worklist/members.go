@@ -119,34 +119,29 @@ func (m *Members) Doubt(h Hash, reason string) {
 // DoubtMissing is like Doubt, for a path that the cache does not have.
 func (m *Members) DoubtMissing(h Hash) {
 	m.Doubt(h, "the cache does not have it")
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if i, ok := m.paths.Number(h); ok {
-		m.missing.add(i)
-	}
+	m.addTo(&m.missing, h)
 }
 
 // LeaveOut records that a path was not processed because the user wants that. That settles only that it is missing.
 func (m *Members) LeaveOut(h Hash) {
-	if m == nil {
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if i, ok := m.paths.Number(h); ok {
-		m.leftOut.add(i)
+	if m != nil {
+		m.addTo(&m.leftOut, h)
 	}
 }
 
 // Settle records that a path was processed.
 func (m *Members) Settle(h Hash) {
-	if m == nil {
-		return
+	if m != nil {
+		m.addTo(&m.settled, h)
 	}
+}
+
+// addTo adds the number of a path, if it has one.
+func (m *Members) addTo(n *numbers, h Hash) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if i, ok := m.paths.Number(h); ok {
-		m.settled.add(i)
+		n.add(i)
 	}
 }
 
@@ -157,11 +152,13 @@ func (m *Members) Doubts() (list []Doubt, n int) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i := range m.doubted {
-		n += bits.OnesCount64(m.doubted[i] &^ (m.settled.word(i) | m.leftOut.word(i)&m.missing.word(i)))
+	left := slices.Clone(m.doubted)
+	for i := range left {
+		left[i] &^= m.settled.word(i) | m.leftOut.word(i)&m.missing.word(i)
+		n += bits.OnesCount64(left[i])
 	}
 	for _, d := range m.doubts {
-		if i, ok := m.paths.Number(d.Hash); ok && !m.settled.has(i) && !(m.leftOut.has(i) && m.missing.has(i)) {
+		if i, ok := m.paths.Number(d.Hash); ok && left.has(i) {
 			list = append(list, d)
 		}
 	}
