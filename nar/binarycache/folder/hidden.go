@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"regexp"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,7 +30,10 @@ type hidden struct {
 	base     string // NAME
 }
 
-var hiddenForm = regexp.MustCompile(`^\.narseal-[0-9a-f]{16}(?:-([0-9a-f]{16})-([0-9a-f]{16})-([^.].*)-)?$`)
+// hiddenForm is compiled when it is first needed, not at every start.
+var hiddenForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^\.narseal-[0-9a-f]{16}(?:-([0-9a-f]{16})-([0-9a-f]{16})-([^.].*)-)?$`)
+})
 
 func hiddenName() string { return fmt.Sprintf(".narseal-%016x", rand.Uint64()) }
 
@@ -43,7 +47,7 @@ func exchangeName(own, old, base string) string {
 }
 
 func parseHidden(name string) (hidden, bool) {
-	m := hiddenForm.FindStringSubmatch(name)
+	m := hiddenForm().FindStringSubmatch(name)
 	if m == nil {
 		return hidden{}, false
 	}

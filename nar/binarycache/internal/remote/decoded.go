@@ -6,14 +6,20 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf16"
 )
 
+// These are compiled when they are first needed, not at every start.
 var (
-	percent = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
-	escape  = regexp.MustCompile(`(\\u[0-9A-Fa-f]{4})+|\\x[0-9A-Fa-f]{2}|\\[0-7]{3}|\\.`)
-	base64s = regexp.MustCompile(`[A-Za-z0-9+/_-]{6,}`) // of at least four bytes
+	percent = lazily(`%[0-9A-Fa-f]{2}`)
+	escape  = lazily(`(\\u[0-9A-Fa-f]{4})+|\\x[0-9A-Fa-f]{2}|\\[0-7]{3}|\\.`)
+	base64s = lazily(`[A-Za-z0-9+/_-]{6,}`) // of at least four bytes
 )
+
+func lazily(s string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(s) })
+}
 
 // maxNested is how many forms are undone that are one inside the other.
 const maxNested = 3
@@ -29,9 +35,9 @@ func decodings(text string) (all []string) {
 	all = unbase64(all, text)
 	for range maxNested {
 		n := len(all)
-		add(percent.ReplaceAllStringFunc(text, func(s string) string { return codes(s[1:], 16) }))
+		add(percent().ReplaceAllStringFunc(text, func(s string) string { return codes(s[1:], 16) }))
 		add(html.UnescapeString(text))
-		add(escape.ReplaceAllStringFunc(text, unescape))
+		add(escape().ReplaceAllStringFunc(text, unescape))
 		if len(all) == n {
 			break
 		}
@@ -66,7 +72,7 @@ func unescape(s string) string {
 
 // unbase64 appends what the parts of a text that may be base 64 stand for. One may come right after other text.
 func unbase64(all []string, text string) []string {
-	for _, run := range base64s.FindAllString(text, -1) {
+	for _, run := range base64s().FindAllString(text, -1) {
 		run = strings.NewReplacer("-", "+", "_", "/").Replace(run)
 		for at := range 4 {
 			part := run[at:]
