@@ -4,7 +4,6 @@ import (
 	"os"
 
 	"narseal/cmd/narseal/internal/report"
-	"narseal/filter/spill"
 )
 
 // limitMemory sets the memory limit of Go's garbage collector. It is nil unless main sets it, because it would apply to
@@ -25,8 +24,7 @@ func (o *commonOptions) limitMemory() {
 
 // heapLimit returns the size of the heap, in bytes, above which Go collects garbage as often as necessary.
 func (o *commonOptions) heapLimit() int64 {
-	limit := spill.Options{Memory: o.SpillMemory}.Limit()
-	limit = min(limit, 1<<50) + heapMemory
+	limit := min(o.HoldMemory(), 1<<50) + heapMemory
 	if o.Report != "" {
 		limit += report.DefaultBudget
 	}

@@ -186,8 +186,7 @@ func (i *Item) each(p []byte, off int64, inFile func([]byte, int64) error, inMem
 func (q *Queue) settle() {
 	if q.live == 0 && q.parked == 0 {
 		q.tape.reset()
-		q.opts.Give(q.taken)
-		q.taken = 0
+		q.giveBack()
 	}
 }
 
@@ -249,6 +248,10 @@ func (q *Queue) Open(number int64) io.Reader {
 // Close closes the Queue's File, and returns its memory to the Budget.
 func (q *Queue) Close() {
 	q.tape.close()
+	q.giveBack()
+}
+
+func (q *Queue) giveBack() {
 	q.opts.Give(q.taken)
 	q.taken = 0
 }

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"narseal/cmd/narseal/internal/command"
 	"narseal/cmd/narseal/internal/ledger"
 	"narseal/cmd/narseal/internal/report"
@@ -23,8 +25,6 @@ import (
 	"narseal/nar/binarycache"
 	"narseal/nar/binarycache/narinfo"
 	"narseal/nar/compression"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // run is one call of a command.

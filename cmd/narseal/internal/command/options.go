@@ -1,13 +1,13 @@
 package command
 
 import (
+	"golang.org/x/sync/semaphore"
+
 	"narseal/cmd/narseal/internal/atomicfile"
 	"narseal/cmd/narseal/internal/terminal"
 	"narseal/filter/refs"
 	"narseal/filter/spill"
 	"narseal/macho/bundle"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // Common holds the options of every command that works on archives or files.
@@ -16,16 +16,14 @@ type Common struct {
 	SpillMemory int64  // maximum bytes of an image, or of renamed entries, in memory; 0: the default
 }
 
+// HoldMemory returns --hold-memory, or its default, in bytes.
+func (o *Common) HoldMemory() int64 { return spill.Options{Memory: o.SpillMemory}.Limit() }
+
 // Memory returns a Budget of --hold-memory for everything that a run holds.
-func (o *Common) Memory() *semaphore.Weighted {
-	return semaphore.NewWeighted(spill.Options{Memory: o.SpillMemory}.Limit())
-}
+func (o *Common) Memory() *semaphore.Weighted { return semaphore.NewWeighted(o.HoldMemory()) }
 
 // BundleMemory returns the memory for bundles of all paths together, in bytes, besides that of one bundle.
-func (o *Common) BundleMemory() int {
-	limit := spill.Options{Memory: o.SpillMemory}.Limit()
-	return int(min(bundle.DefaultPool, limit/4))
-}
+func (o *Common) BundleMemory() int { return int(min(bundle.DefaultPool, o.HoldMemory()/4)) }
 
 // Spill returns the options for data that is too large for memory: it goes to temporary files. budget may be nil.
 func (o *Common) Spill(e *Env, budget spill.Budget) spill.Options {

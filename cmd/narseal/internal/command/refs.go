@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 
+	"golang.org/x/sync/semaphore"
+
 	"narseal/cmd/narseal/internal/input"
 	"narseal/cmd/narseal/internal/report"
 	"narseal/cmd/narseal/internal/sandbox"
@@ -17,8 +19,6 @@ import (
 	"narseal/filter/rules"
 	"narseal/nar"
 	"narseal/nar/compression"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // inReferences is the part of an export stream that names references.
